@@ -1,0 +1,1 @@
+"""Moves bytes: local listeners, sessions to pods, what runs between. Knows nothing of Skaffold, modes or YAML."""

@@ -1,0 +1,87 @@
+"""Owns the values that ask for a forward: which address and port, which pods may serve, how long to hold.
+
+Refuses behaviour: these are frozen answers of the plan, compared and kept, never changed in place.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec import Struct
+
+
+class Ask(Enum):
+    """How firmly a local port is asked for."""
+
+    DEMANDED = "demanded"  # this port or none: kubectl's LOCAL:PORT, or --strict-ports
+    EXPLICIT = "explicit"  # written by the user: no automatic forward may take it; taken by others: the next one
+    PREFERRED = "preferred"  # follows from the remote port: this one if it is free
+    AUTOMATIC = "automatic"  # nothing asked: Skaffold's range, then the system's choice
+    SYSTEM = "system"  # kubectl's `:PORT`: the operating system chooses
+
+
+class PortWish(Struct, frozen=True):
+    """A local port as asked for. `number` is 0 where `ask` is AUTOMATIC or SYSTEM."""
+
+    ask: Ask
+    number: int = 0
+
+    @property
+    def reserved(self) -> bool:
+        """Whether no other forward may be given this port as a substitute."""
+        return self.ask in {Ask.DEMANDED, Ask.EXPLICIT}
+
+
+class PodRef(Struct, frozen=True):
+    """One pod in the life of one UID: a pod made again under the same name (a StatefulSet's) is another."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class Endpoint(Struct, frozen=True):
+    """A pod's port that may serve connections."""
+
+    pod: PodRef
+    port: int
+    ready: bool
+
+
+class ForwardSpec(Struct, frozen=True, kw_only=True):
+    """One local address that shall lead to a pod.
+
+    `group`: forwards of one entry at several addresses share their local port where they can.
+    `hold`: seconds a connection waits while nothing can serve it. `held`: how many may wait at once.
+    `linger`: seconds the client's FIN is held back while the answer is still outstanding.
+    `patience`: seconds without a Ready pod after which a Running one will do (0: at once).
+    """
+
+    id: str
+    address: str
+    port: PortWish
+    group: str
+    hold: float = 30.0
+    held: int = 2048
+    linger: float = 10.0
+    patience: float = 5.0
+
+
+class State(Enum):
+    """A forward's state as the contract names it."""
+
+    WAITING = "waiting"
+    LISTENING = "listening"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What is true of one forward now. `local_port` is 0 until it is bound; `reason` is "" where all is well."""
+
+    id: str
+    state: State
+    local_port: int = 0
+    endpoint: Endpoint | None = None
+    reason: str = ""

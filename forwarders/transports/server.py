@@ -1,0 +1,26 @@
+"""Owns the value that says how to reach one API server. Refuses to read kubeconfig: the caller has done that."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+Headers = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """One Kubernetes API server as a transport needs it.
+
+    `prefix`: path before /api ("" or e.g. "/k8s/clusters/c-1"), without a trailing slash.
+    `tls`: None for plain http (kubectl proxy). `server_name`: what the certificate must name.
+    `authorize(renew)`: headers that authenticate a request (empty with client certificates); `renew=True` after a 401.
+    """
+
+    host: str
+    port: int
+    prefix: str
+    tls: ssl.SSLContext | None
+    server_name: str
+    authorize: Callable[[bool], Awaitable[Headers]]

@@ -1,0 +1,213 @@
+"""Owns one SPDY/3.1 connection without its socket: frames and header contexts in order, streams by the state table.
+
+Refuses IO and policy. Feed it what was received, send what `take` returns. Either role, so that tests and the
+embedded cluster speak through the very same code's other end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from forwarders.wire import frames
+from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
+from forwarders.wire.events import (
+    DataReceived,
+    Event,
+    GoAwayReceived,
+    PingAnswered,
+    PingReceived,
+    StreamAccepted,
+    StreamEnded,
+    StreamOpened,
+    StreamReset,
+)
+from forwarders.wire.headers import HeaderCompressor, HeaderDecompressor, Headers
+from forwarders.wire.states import TRANSITIONS, Happening, StreamState
+
+# The server role's bound on streams a peer may have open at once; port forwarding needs two a connection.
+MAX_STREAMS = 20_000
+
+
+class Connection:
+    """`receive_data` raises RemoteProtocolError; everything that sends raises LocalProtocolError on misuse."""
+
+    def __init__(self, role: Literal["client", "server"]) -> None:
+        self._odd = role == "client"
+        self._next_stream_id = 1 if self._odd else 2
+        self._next_ping_id = 1 if self._odd else 2
+        self._last_peer_stream_id = 0
+        self._states: dict[int, StreamState] = {}
+        self._compressor = HeaderCompressor()
+        self._decompressor = HeaderDecompressor()
+        self._decoder = frames.FrameDecoder()
+        self._out: list[bytes | memoryview] = []
+        self._out_size = 0
+
+    # What is to be sent
+
+    @property
+    def pending(self) -> int:
+        """Bytes that `take` would return."""
+        return self._out_size
+
+    def take(self) -> bytes:
+        """All bytes to be sent, joined in order."""
+        joined = b"".join(self._out)
+        self._out.clear()
+        self._out_size = 0
+        return joined
+
+    def _put(self, piece: bytes | memoryview) -> None:
+        self._out.append(piece)
+        self._out_size += len(piece)
+
+    # Our side
+
+    @property
+    def next_stream_id(self) -> int:
+        return self._next_stream_id
+
+    def skip_stream_id(self) -> None:
+        """Leave one id unused: ids need only rise (draft 3.1, section 2.3.2)."""
+        self._next_stream_id += 2
+
+    def open_stream(self, headers: Headers, *, fin: bool = False) -> int:
+        stream_id = self._next_stream_id
+        if stream_id > frames.MAX_STREAM_ID:
+            raise LocalProtocolError("all stream ids of this connection are used up")
+        self._next_stream_id += 2
+        self._states[stream_id] = StreamState.HALF_CLOSED_LOCAL if fin else StreamState.OPEN
+        self._put(frames.encode(frames.SynStream(stream_id, self._compressor.compress(headers), fin)))
+        return stream_id
+
+    def reply(self, stream_id: int) -> None:
+        """Accept a stream that the peer opened."""
+        self._state(stream_id)
+        self._put(frames.encode(frames.SynReply(stream_id, self._compressor.compress(()))))
+
+    def send_data(self, stream_id: int, data: bytes | memoryview, *, fin: bool = False) -> None:
+        """One DATA frame. `data` must not change until it is taken."""
+        self._step(stream_id, Happening.SEND_DATA)
+        if fin:
+            self._step(stream_id, Happening.SEND_FIN)
+        self._put(frames.data_head(stream_id, len(data), fin=fin))
+        if data:
+            self._put(data)
+
+    def reset(self, stream_id: int, status: int = frames.CANCEL) -> None:
+        self._step(stream_id, Happening.RESET)
+        self._put(frames.encode(frames.RstStream(stream_id, status)))
+
+    def ping(self) -> int:
+        ping_id = self._next_ping_id
+        self._next_ping_id = ping_id + 2 if ping_id + 2 < 2**32 else ping_id % 2 or 2
+        self._put(frames.encode(frames.Ping(ping_id)))
+        return ping_id
+
+    def answer(self, ping_id: int) -> None:
+        """Send the peer's PING back."""
+        self._put(frames.encode(frames.Ping(ping_id)))
+
+    def go_away(self) -> None:
+        self._put(frames.encode(frames.GoAway(self._last_peer_stream_id)))
+
+    def is_open(self, stream_id: int) -> bool:
+        return stream_id in self._states
+
+    @property
+    def open_streams(self) -> int:
+        return len(self._states)
+
+    def _state(self, stream_id: int) -> StreamState:
+        state = self._states.get(stream_id)
+        if state is None:
+            raise LocalProtocolError(f"stream {stream_id} is not open")
+        return state
+
+    def _step(self, stream_id: int, happening: Happening) -> None:
+        state = self._state(stream_id)
+        after = TRANSITIONS.get((state, happening))
+        if after is None:
+            raise LocalProtocolError(f"{happening.name} on stream {stream_id}, which is {state.name}")
+        self._move(stream_id, after)
+
+    def _move(self, stream_id: int, state: StreamState) -> None:
+        if state is StreamState.CLOSED:
+            del self._states[stream_id]
+        else:
+            self._states[stream_id] = state
+
+    # Their side
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        for frame in self._decoder.feed(data):
+            if type(frame) is frames.Data:
+                self._receive_payload(frame, events)
+            else:
+                self._receive_control(frame, events)
+        return events
+
+    def _receive_payload(self, frame: frames.Data, events: list[Event]) -> None:
+        # Data of a stream that is gone was under way when we reset it.
+        if not self._receives(frame.stream_id):
+            return
+        if frame.payload:
+            events.append(DataReceived(frame.stream_id, frame.payload))
+        if frame.fin:
+            self._receive_fin(frame.stream_id, events)
+
+    def _receives(self, stream_id: int) -> bool:
+        state = self._states.get(stream_id)
+        return state is not None and (state, Happening.RECEIVE_DATA) in TRANSITIONS
+
+    def _receive_fin(self, stream_id: int, events: list[Event]) -> None:
+        self._move(stream_id, TRANSITIONS[self._states[stream_id], Happening.RECEIVE_FIN])
+        events.append(StreamEnded(stream_id))
+
+    def _receive_control(self, frame: frames.Frame, events: list[Event]) -> None:
+        handler = _HANDLERS.get(type(frame))
+        if handler is not None:
+            handler(self, frame, events)
+
+    def _on_syn_stream(self, frame: frames.SynStream, events: list[Event]) -> None:
+        headers = self._decompressor.decompress(frame.block)
+        stream_id = frame.stream_id
+        if bool(stream_id % 2) == self._odd or stream_id <= self._last_peer_stream_id:
+            raise RemoteProtocolError(f"SYN_STREAM with id {stream_id} after {self._last_peer_stream_id}")
+        if len(self._states) >= MAX_STREAMS:
+            raise RemoteProtocolError(f"more than {MAX_STREAMS} streams open at once")
+        self._last_peer_stream_id = stream_id
+        self._states[stream_id] = StreamState.OPEN
+        events.append(StreamOpened(stream_id, headers))
+        if frame.fin:
+            self._receive_fin(stream_id, events)
+
+    def _on_reply(self, frame: frames.SynReply | frames.HeadersFrame, events: list[Event]) -> None:
+        self._decompressor.decompress(frame.block)
+        if type(frame) is frames.SynReply:
+            events.append(StreamAccepted(frame.stream_id))
+        if frame.fin and self._receives(frame.stream_id):
+            self._receive_fin(frame.stream_id, events)
+
+    def _on_reset(self, frame: frames.RstStream, events: list[Event]) -> None:
+        if self._states.pop(frame.stream_id, None) is not None:
+            events.append(StreamReset(frame.stream_id, frame.status))
+
+    def _on_ping(self, frame: frames.Ping, events: list[Event]) -> None:
+        ours = bool(frame.ping_id % 2) == self._odd
+        events.append(PingAnswered(frame.ping_id) if ours else PingReceived(frame.ping_id))
+
+    def _on_go_away(self, frame: frames.GoAway, events: list[Event]) -> None:
+        events.append(GoAwayReceived(frame.last_stream_id))
+
+
+_HANDLERS: dict[type, Callable[..., None]] = {
+    frames.SynStream: Connection._on_syn_stream,
+    frames.SynReply: Connection._on_reply,
+    frames.HeadersFrame: Connection._on_reply,
+    frames.RstStream: Connection._on_reset,
+    frames.Ping: Connection._on_ping,
+    frames.GoAway: Connection._on_go_away,
+}

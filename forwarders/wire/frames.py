@@ -1,0 +1,202 @@
+"""Owns SPDY/3.1 frames: values, encoding, and a decoder that takes bytes as they come.
+
+Refuses meaning: header blocks stay compressed here, stream states live elsewhere.
+Layout: SPDY protocol draft 3.1, section 2.2; `moby/spdystream` is the peer in practice.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
+
+VERSION = 3
+FLAG_FIN = 0x01
+MAX_STREAM_ID = 2**31 - 1
+MAX_DATA_LENGTH = 2**24 - 1
+# A control frame is held until it is whole. Port forwarding's largest is a SYN_STREAM of about 120 bytes.
+MAX_CONTROL_LENGTH = 64 * 1024
+
+SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY, HEADERS, WINDOW_UPDATE = 1, 2, 3, 4, 6, 7, 8, 9
+
+# RST_STREAM status codes, draft 3.1 section 2.6.3
+PROTOCOL_ERROR, INVALID_STREAM, REFUSED_STREAM, CANCEL = 1, 2, 3, 5
+
+_CONTROL = struct.Struct(">HHI")
+_DATA = struct.Struct(">II")
+_TWO = struct.Struct(">II")
+_HEAD = 8
+
+
+class SynStream(Struct, frozen=True):
+    stream_id: int
+    block: bytes
+    fin: bool = False
+    priority: int = 0
+
+
+class SynReply(Struct, frozen=True):
+    stream_id: int
+    block: bytes
+    fin: bool = False
+
+
+class RstStream(Struct, frozen=True):
+    stream_id: int
+    status: int
+
+
+class Ping(Struct, frozen=True):
+    ping_id: int
+
+
+class GoAway(Struct, frozen=True):
+    last_stream_id: int
+    status: int = 0
+
+
+class HeadersFrame(Struct, frozen=True):
+    stream_id: int
+    block: bytes
+    fin: bool = False
+
+
+class Data(Struct, frozen=True):
+    """Payload of a stream, or a part of one frame's: the decoder hands on what has come. `fin` stands on the last."""
+
+    stream_id: int
+    payload: bytes | memoryview
+    fin: bool = False
+
+
+class Ignored(Struct, frozen=True):
+    """SETTINGS, WINDOW_UPDATE and unknown control frames: spdystream gives them no effect either."""
+
+    type: int
+
+
+Frame = SynStream | SynReply | RstStream | Ping | GoAway | HeadersFrame | Data | Ignored
+
+
+def encode(frame: Frame) -> bytes:
+    """Bytes of one control frame. Raises LocalProtocolError for Data (see `data_head`) and Ignored."""
+    match frame:
+        case SynStream(stream_id, block, fin, priority):
+            fixed = struct.pack(">IIBB", stream_id, 0, priority << 5, 0)
+            return _control(SYN_STREAM, fixed + block, fin=fin)
+        case SynReply(stream_id, block, fin):
+            return _control(SYN_REPLY, stream_id.to_bytes(4, "big") + block, fin=fin)
+        case HeadersFrame(stream_id, block, fin):
+            return _control(HEADERS, stream_id.to_bytes(4, "big") + block, fin=fin)
+        case RstStream(stream_id, status):
+            return _control(RST_STREAM, _TWO.pack(stream_id, status))
+        case Ping(ping_id):
+            return _control(PING, ping_id.to_bytes(4, "big"))
+        case GoAway(last_stream_id, status):
+            return _control(GOAWAY, _TWO.pack(last_stream_id, status))
+        case _:
+            raise LocalProtocolError(f"{type(frame).__name__} is not sent as a control frame")
+
+
+def _control(kind: int, body: bytes, *, fin: bool = False) -> bytes:
+    return _CONTROL.pack(0x8000 | VERSION, kind, (FLAG_FIN << 24 if fin else 0) | len(body)) + body
+
+
+def data_head(stream_id: int, length: int, *, fin: bool) -> bytes:
+    """The 8 bytes before a DATA frame's payload, so that the payload itself need not be copied."""
+    if length > MAX_DATA_LENGTH:
+        raise LocalProtocolError(f"a DATA frame carries at most {MAX_DATA_LENGTH} bytes, not {length}")
+    return _DATA.pack(stream_id, (FLAG_FIN << 24 if fin else 0) | length)
+
+
+class FrameDecoder:
+    """Bytes in, frames out. DATA payloads are handed on as they arrive, as views of the caller's buffer.
+
+    `feed` raises RemoteProtocolError at the first malformed frame; the decoder is of no use afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._kept = b""  # an incomplete head or control frame: at most 8 + MAX_CONTROL_LENGTH bytes
+        self._stream_id = 0
+        self._left = 0  # payload bytes still to come of the DATA frame under way
+        self._fin = False
+
+    def feed(self, data: bytes) -> list[Frame]:
+        if self._kept:
+            data = self._kept + data
+            self._kept = b""
+        view = memoryview(data)
+        frames: list[Frame] = []
+        position, end = 0, len(data)
+        while position < end:
+            if self._left:
+                taken = min(self._left, end - position)
+                self._left -= taken
+                frames.append(Data(self._stream_id, view[position : position + taken], self._fin and not self._left))
+                position += taken
+                continue
+            if end - position < _HEAD:
+                break
+            first, second = _DATA.unpack_from(data, position)
+            if not first >> 31:
+                position += _HEAD
+                self._begin_data(first, second, frames)
+                continue
+            length = second & 0xFFFFFF
+            _check_control(first, length)
+            if end - position < _HEAD + length:
+                break
+            body = data[position + _HEAD : position + _HEAD + length]
+            frames.append(_decode_control(first & 0xFFFF, second >> 24, body))
+            position += _HEAD + length
+        self._kept = bytes(view[position:])
+        return frames
+
+    def _begin_data(self, stream_id: int, second: int, frames: list[Frame]) -> None:
+        self._stream_id = stream_id
+        self._left = second & 0xFFFFFF
+        self._fin = bool((second >> 24) & FLAG_FIN)
+        if not stream_id:
+            raise RemoteProtocolError("DATA for stream 0")
+        if not self._left:
+            frames.append(Data(stream_id, b"", self._fin))
+
+
+def _check_control(first: int, length: int) -> None:
+    version = (first >> 16) & 0x7FFF
+    if version != VERSION:
+        raise RemoteProtocolError(f"a control frame of SPDY version {version}, not {VERSION}")
+    if length > MAX_CONTROL_LENGTH:
+        raise RemoteProtocolError(f"a control frame of {length} bytes; at most {MAX_CONTROL_LENGTH} are taken")
+
+
+def _word(body: bytes, position: int = 0) -> int:
+    return int.from_bytes(body[position : position + 4], "big")
+
+
+# Per type: the bytes that must be there (before a header block, or in all), and how the body becomes a frame.
+_CONTROLS: dict[int, tuple[int, Callable[[int, bytes, bool], Frame]]] = {
+    SYN_STREAM: (10, lambda stream_id, body, fin: SynStream(stream_id, body[10:], fin, body[8] >> 5)),
+    SYN_REPLY: (4, lambda stream_id, body, fin: SynReply(stream_id, body[4:], fin)),
+    HEADERS: (4, lambda stream_id, body, fin: HeadersFrame(stream_id, body[4:], fin)),
+    RST_STREAM: (8, lambda stream_id, body, fin: RstStream(stream_id, _word(body, 4))),
+    PING: (4, lambda stream_id, body, fin: Ping(_word(body))),
+    GOAWAY: (8, lambda stream_id, body, fin: GoAway(stream_id, _word(body, 4))),
+}
+
+
+def _decode_control(kind: int, flags: int, body: bytes) -> Frame:
+    if kind not in _CONTROLS:
+        return Ignored(kind)
+    needed, decode = _CONTROLS[kind]
+    if len(body) < needed:
+        raise RemoteProtocolError(
+            f"a control frame of type {kind} with {len(body)} bytes, at least {needed} are needed"
+        )
+    stream_id = _word(body) & MAX_STREAM_ID
+    if not stream_id and kind not in {PING, GOAWAY}:
+        raise RemoteProtocolError(f"a control frame of type {kind} for stream 0")
+    return decode(stream_id, body, bool(flags & FLAG_FIN))

@@ -1,0 +1,148 @@
+"""Owns the few fields we read of Kubernetes objects, decoded straight from the API's JSON. Refuses policy.
+
+Field names are the API's own (camelCase there, snake_case here); everything else in an object is skipped.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+RUN_ID_LABEL = "skaffold.dev/run-id"
+
+
+class Object(Struct, frozen=True, rename="camel"):
+    """Base of all: unknown fields are passed over."""
+
+
+class Owner(Object, frozen=True):
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+
+
+class Meta(Object, frozen=True):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: tuple[Owner, ...] | None = None
+
+
+class ContainerPort(Object, frozen=True):
+    container_port: int
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class Container(Object, frozen=True):
+    name: str = ""
+    image: str = ""
+    ports: tuple[ContainerPort, ...] | None = None
+    restart_policy: str | None = None
+
+
+class PodSpec(Object, frozen=True):
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] | None = None
+
+
+class Condition(Object, frozen=True):
+    type: str = ""
+    status: str = ""
+
+
+class Waiting(Object, frozen=True):
+    reason: str = ""
+
+
+class ContainerState(Object, frozen=True):
+    waiting: Waiting | None = None
+
+
+class ContainerStatus(Object, frozen=True):
+    name: str = ""
+    ready: bool = False
+    state: ContainerState | None = None
+
+
+class PodStatus(Object, frozen=True):
+    phase: str = ""
+    reason: str | None = None
+    conditions: tuple[Condition, ...] | None = None
+    container_statuses: tuple[ContainerStatus, ...] | None = None
+
+
+class Pod(Object, frozen=True):
+    metadata: Meta
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def deleting(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
+
+    @property
+    def ready(self) -> bool:
+        """The pod's Ready condition; False for one that is being deleted."""
+        conditions = self.status.conditions or ()
+        return not self.deleting and any(c.type == "Ready" and c.status == "True" for c in conditions)
+
+
+class ServicePort(Object, frozen=True):
+    port: int
+    name: str = ""
+    protocol: str = "TCP"
+    target_port: int | str | None = None
+
+
+class ServiceSpec(Object, frozen=True):
+    ports: tuple[ServicePort, ...] | None = None
+    selector: dict[str, str] | None = None
+    type: str = "ClusterIP"
+    cluster_ip: str | None = field(default=None, name="clusterIP")
+    external_name: str | None = None
+
+
+class Service(Object, frozen=True):
+    metadata: Meta
+    spec: ServiceSpec = ServiceSpec()
+
+
+class Requirement(Object, frozen=True):
+    key: str
+    operator: str
+    values: tuple[str, ...] | None = None
+
+
+class LabelSelector(Object, frozen=True):
+    match_labels: dict[str, str] | None = None
+    match_expressions: tuple[Requirement, ...] | None = None
+
+
+class WorkloadSpec(Object, frozen=True):
+    selector: LabelSelector | None = None
+
+
+class Workload(Object, frozen=True):
+    """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job: what they share is a label selector."""
+
+    metadata: Meta
+    spec: WorkloadSpec = WorkloadSpec()
+
+
+class ReplicationControllerSpec(Object, frozen=True):
+    selector: dict[str, str] | None = None
+
+
+class ReplicationController(Object, frozen=True):
+    metadata: Meta
+    spec: ReplicationControllerSpec = ReplicationControllerSpec()
+
+
+class CronJob(Object, frozen=True):
+    metadata: Meta
