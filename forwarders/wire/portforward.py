@@ -1,0 +1,232 @@
+"""Owns Kubernetes port forwarding on one SPDY connection, client side: each local connection is a pair of streams.
+
+Refuses IO, time and retries. Per connection an error stream (half-closed by us at once) and a data stream, tied by
+`requestid` (client-go tools/portforward/portforward.go). Nothing waits for a SYN_REPLY: both SYNs and the first data
+can leave in one write.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from forwarders.wire import events, frames
+from forwarders.wire.connection import Connection
+from forwarders.wire.workers import FRAME_WORKERS, WorkerCredit
+
+# The runtime's texts are under 500 bytes; what is longer is cut.
+MAX_ERROR_TEXT = 8 * 1024
+
+
+class PairData(Struct, frozen=True):
+    """Bytes from the pod's application; a view of the buffer given to `receive_data`."""
+
+    pair: int
+    data: bytes | memoryview
+
+
+class PairEof(Struct, frozen=True):
+    """The data stream ended; whether that was well is known with PairFinished, which follows at once in practice."""
+
+    pair: int
+
+
+class PairFinished(Struct, frozen=True):
+    """The pair is over. `error` is the runtime's text, "" if it ended well."""
+
+    pair: int
+    error: str
+
+
+class SessionEnding(Struct, frozen=True):
+    """GOAWAY: no new pair will be served on this session."""
+
+
+PairEvent = PairData | PairEof | PairFinished | SessionEnding
+
+
+class _Pair:
+    """What is known of one pair while it lives."""
+
+    __slots__ = ("data_ended", "data_id", "error_ended", "error_id", "ident", "text")
+
+    def __init__(self, ident: int, error_id: int, data_id: int) -> None:
+        self.ident = ident
+        self.error_id = error_id
+        self.data_id = data_id
+        self.text = b""
+        self.data_ended = False
+        self.error_ended = False
+
+
+class PortForward:
+    """The client's end. Sending methods queue bytes; `take` hands them out for one write."""
+
+    def __init__(self) -> None:
+        self._connection = Connection("client")
+        self._credit = WorkerCredit()
+        self._pairs: dict[int, _Pair] = {}
+        self._by_stream: dict[int, _Pair] = {}
+        self._next_request = 0
+
+    @property
+    def pending(self) -> int:
+        return self._connection.pending
+
+    @property
+    def pings_out(self) -> int:
+        return self._credit.pings_out
+
+    def take(self) -> bytes:
+        return self._connection.take()
+
+    # Sending
+
+    def can_open(self) -> bool:
+        """Whether a pair may be opened now; passes over stream ids whose worker is not consuming."""
+        for _ in range(FRAME_WORKERS):
+            first = self._connection.next_stream_id
+            if self._credit.available(first) and self._credit.available(first + 2):
+                return True
+            self._connection.skip_stream_id()
+        return False
+
+    def open(self, port: int) -> int:
+        """Queue both SYN_STREAMs for a connection to `port` in the pod; returns the pair's number."""
+        ident = self._next_request
+        self._next_request += 1
+        common = (("port", str(port)), ("requestid", str(ident)))
+        error_id = self._connection.open_stream((("streamtype", "error"), *common), fin=True)
+        data_id = self._connection.open_stream((("streamtype", "data"), *common))
+        pair = _Pair(ident, error_id, data_id)
+        for stream_id in (error_id, data_id):
+            self._by_stream[stream_id] = pair
+            self._credit.sent(stream_id, syn=True)
+        self._pairs[ident] = pair
+        self._probe_if_due(data_id)
+        return ident
+
+    def can_send(self, ident: int) -> bool:
+        """Whether the peer's worker has room for one more frame of this pair."""
+        pair = self._pairs.get(ident)
+        return pair is None or self._credit.available(pair.data_id)
+
+    def send(self, ident: int, data: bytes | memoryview) -> bool:
+        """Queue one DATA frame; False if the pair is over. `data` must not change until it is taken."""
+        pair = self._pairs.get(ident)
+        if pair is None or not self._connection.is_open(pair.data_id):
+            return False
+        self._connection.send_data(pair.data_id, data)
+        self._credit.sent(pair.data_id)
+        self._probe_if_due(pair.data_id)
+        return True
+
+    def send_eof(self, ident: int) -> None:
+        """Queue our FIN. The runtime cuts the answer off 1 s later: callers hold it back while one is outstanding."""
+        pair = self._pairs.get(ident)
+        if pair is not None and self._connection.is_open(pair.data_id):
+            self._connection.send_data(pair.data_id, b"", fin=True)
+            self._credit.sent(pair.data_id)
+
+    def abort(self, ident: int) -> None:
+        """Reset the pair's streams and forget it; nothing more is said of it."""
+        pair = self._pairs.get(ident)
+        if pair is not None:
+            self._drop(pair)
+
+    def probe(self) -> None:
+        """Queue one PING for each of the peer's workers: proof of life, and of what they consumed."""
+        for _ in range(FRAME_WORKERS):
+            self._credit.sent_ping(self._connection.ping())
+
+    def mark(self, ident: int) -> int:
+        """Names what was sent last on this pair's worker, for `passed`; asks for proof of it."""
+        pair = self._pairs[ident]
+        mark = self._credit.mark(pair.data_id)
+        self.probe()
+        return mark
+
+    def passed(self, ident: int, mark: int) -> bool:
+        """Whether everything up to `mark` is known to be consumed."""
+        pair = self._pairs.get(ident)
+        return pair is not None and self._credit.passed(pair.data_id, mark)
+
+    def go_away(self) -> None:
+        self._connection.go_away()
+
+    @property
+    def open_pairs(self) -> int:
+        return len(self._pairs)
+
+    def _probe_if_due(self, stream_id: int) -> None:
+        if self._credit.wants_probe(stream_id):
+            self.probe()
+
+    # Receiving
+
+    def receive_data(self, data: bytes) -> list[PairEvent]:
+        """Raises RemoteProtocolError; the session is then over."""
+        out: list[PairEvent] = []
+        for event in self._connection.receive_data(data):
+            self._receive(event, out)
+        return out
+
+    def _receive(self, event: events.Event, out: list[PairEvent]) -> None:
+        match event:
+            case events.DataReceived(stream_id, data):
+                self._receive_bytes(self._by_stream.get(stream_id), stream_id, data, out)
+            case events.StreamEnded(stream_id):
+                self._stream_over(stream_id, out)
+            case events.StreamReset(stream_id, _):
+                self._stream_over(stream_id, out, reset=True)
+            case events.StreamAccepted(stream_id):
+                self._credit.accepted(stream_id)
+            case events.PingAnswered(ping_id):
+                self._credit.answered(ping_id)
+            case events.PingReceived(ping_id):
+                self._connection.answer(ping_id)
+            case events.StreamOpened(stream_id, _):
+                self._connection.reset(stream_id, frames.REFUSED_STREAM)
+            case events.GoAwayReceived(_):
+                out.append(SessionEnding())
+
+    def _receive_bytes(
+        self, pair: _Pair | None, stream_id: int, data: bytes | memoryview, out: list[PairEvent]
+    ) -> None:
+        if pair is None:
+            return
+        if stream_id == pair.data_id:
+            out.append(PairData(pair.ident, data))
+        else:
+            pair.text = (pair.text + data)[:MAX_ERROR_TEXT]
+
+    def _stream_over(self, stream_id: int, out: list[PairEvent], *, reset: bool = False) -> None:
+        pair = self._by_stream.get(stream_id)
+        if pair is None:
+            return
+        if stream_id == pair.data_id:
+            pair.data_ended = True
+            out.append(PairEof(pair.ident))
+        else:
+            pair.error_ended = True
+        data_reset = reset and stream_id == pair.data_id
+        if data_reset or (pair.error_ended and (pair.text or pair.data_ended)):
+            text = pair.text.decode("utf-8", "replace")
+            out.append(PairFinished(pair.ident, text or ("the data stream was reset" if data_reset else "")))
+            self._drop(pair)
+
+    def _drop(self, pair: _Pair) -> None:
+        del self._pairs[pair.ident]
+        for stream_id in (pair.error_id, pair.data_id):
+            del self._by_stream[stream_id]
+            self._credit.forget(stream_id)
+        if not self._connection.is_open(pair.data_id):
+            return
+        if pair.data_ended:
+            self._connection.send_data(pair.data_id, b"", fin=True)
+            self._credit.sent(pair.data_id)
+        else:
+            self._connection.reset(pair.data_id)
+            self._credit.sent(pair.data_id)
+        if self._connection.is_open(pair.error_id):
+            self._connection.reset(pair.error_id)
+            self._credit.sent(pair.error_id)
