@@ -1,0 +1,134 @@
+"""Owns the byte channel to the API server: plain, or TLS over memory BIOs. Refuses what runs inside it.
+
+trio.SSLStream hands out one TLS record (16 KiB) a call; here everything the socket has is decrypted before a task
+waits again, which is worth a third of the throughput.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import cast
+
+import trio
+
+from forwarders.transports.errors import UnreachableError
+from forwarders.transports.sockets import RawSocket
+
+# One read from the socket: some 16 TLS records. The buffers are shared by all channels, since nothing can run
+# between a read into them and the copy out of them.
+READ_SIZE = 256 * 1024
+_ciphertext = bytearray(READ_SIZE)
+_plaintext = bytearray(READ_SIZE + 64 * 1024)
+_ciphertext_view, _plaintext_view = memoryview(_ciphertext), memoryview(_plaintext)
+
+
+class PlainChannel:
+    """Bytes over a bare socket."""
+
+    def __init__(self, sock: RawSocket) -> None:
+        self._socket = sock
+
+    async def receive(self) -> bytes:
+        """What has come, b"" at the end."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return bytes(_plaintext_view[: await self._socket.receive_into(_plaintext)])
+
+    async def send(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._socket.send(data)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class TlsChannel:
+    """Bytes over TLS. One receiver and one sender at a time; either may have to flush the other's handshake bytes."""
+
+    def __init__(self, sock: RawSocket, context: ssl.SSLContext, server_name: str) -> None:
+        self._socket = sock
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._sending = trio.Lock()
+
+    async def handshake(self) -> None:
+        """Raises ssl.SSLError, OSError."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            else:
+                await self._flush()
+                return
+
+    async def receive(self) -> bytes:
+        """All that can be decrypted of what has come, b"" at the end. Raises ssl.SSLError, OSError."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            try:
+                plain = self._decrypt()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+            if self._outgoing.pending:
+                await self._flush()
+            if plain:
+                return plain
+            await self._fill()
+
+    async def send(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._tls.write(data)
+        await self._flush()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _decrypt(self) -> bytes:
+        size = 0
+        try:
+            while size < READ_SIZE and (count := self._read_into(_plaintext_view[size:])):
+                size += count
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            # What was decrypted first is still good; the error comes again at the next call.
+            if not size:
+                raise
+        return bytes(_plaintext_view[:size])
+
+    def _read_into(self, buffer: memoryview) -> int:
+        # typeshed knows neither memoryviews nor the count here; the ssl documentation promises both.
+        return cast("int", self._tls.read(READ_SIZE, cast("bytearray", buffer)))
+
+    async def _fill(self) -> None:
+        count = await self._socket.receive_into(_ciphertext)
+        if count:
+            self._incoming.write(_ciphertext_view[:count])
+        else:
+            self._incoming.write_eof()
+
+    async def _flush(self) -> None:
+        async with self._sending:
+            while self._outgoing.pending:
+                await self._socket.send(self._outgoing.read())
+
+
+Channel = PlainChannel | TlsChannel
+
+
+async def secure(sock: RawSocket, context: ssl.SSLContext | None, server_name: str) -> Channel:
+    """The channel over a connected socket; closes the socket where TLS fails. Raises UnreachableError."""
+    if context is None:
+        return PlainChannel(sock)
+    channel = TlsChannel(sock, context, server_name)
+    try:
+        await channel.handshake()
+    except (ssl.SSLError, OSError, trio.ClosedResourceError) as error:
+        sock.close()
+        raise UnreachableError(f"TLS with {server_name} failed: {error}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return channel

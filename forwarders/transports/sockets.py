@@ -1,0 +1,108 @@
+"""Owns non-blocking sockets read and written without a copy or a wakeup too many. Refuses protocols.
+
+trio's own sockets yield after each successful call; these do not, so that what was received can be put away before
+any other task (or a cancellation) can come between. Whoever loops over them must checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+
+import trio
+
+# A dead peer is noticed by the kernel within these seconds, also where nothing of ours is being written.
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 10, 5, 3
+USER_TIMEOUT_MS = 20_000
+# Buffers a single sendmsg takes: Linux's UIO_MAXIOV.
+MAX_PIECES = 1024
+
+Piece = bytes | memoryview
+
+
+class RawSocket:
+    """A connected, non-blocking stream socket. One reader and one writer at a time; raises OSError as the system does."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.socket = sock
+
+    async def receive_into(self, buffer: bytearray | memoryview) -> int:
+        """Bytes read, 0 at the end. No checkpoint after the read."""
+        while True:
+            try:
+                return self.socket.recv_into(buffer)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self.socket)
+
+    async def receive(self, size: int) -> bytes:
+        """At most `size` bytes, b"" at the end. No checkpoint after the read."""
+        while True:
+            try:
+                return self.socket.recv(size)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self.socket)
+
+    async def send(self, data: Piece) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.socket.send(view) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self.socket)
+
+    async def send_pieces(self, pieces: Sequence[Piece]) -> None:
+        """Writes neighbouring pieces in as few system calls as the socket takes."""
+        left = list(pieces)
+        while left:
+            try:
+                sent = self.socket.sendmsg(left[:MAX_PIECES])
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self.socket)
+                continue
+            left = _without(left, sent)
+
+    def shutdown_writing(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        # A task that still waits on the socket gets trio.ClosedResourceError instead of a wait for ever.
+        trio.lowlevel.notify_closing(self.socket)
+        self.socket.close()
+
+    def reset(self) -> None:
+        """Close so that the other side sees a reset, not an end: what it has got is not whole."""
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+
+def _without(pieces: list[Piece], sent: int) -> list[Piece]:
+    for index, piece in enumerate(pieces):
+        if sent < len(piece):
+            return [memoryview(piece)[sent:], *pieces[index + 1 :]]
+        sent -= len(piece)
+    return []
+
+
+async def connect(host: str, port: int) -> RawSocket:
+    """Connect by happy eyeballs. Raises OSError. Deadlines are the caller's."""
+    stream = await trio.open_tcp_stream(host, port)
+    sock = socket.socket(fileno=stream.socket.detach())
+    keep_alive(sock)
+    return RawSocket(sock)
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """No delay, and the kernel's own detection of dead peers where the system has it."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
