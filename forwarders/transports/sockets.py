@@ -24,10 +24,10 @@ Piece = bytes | memoryview
 
 
 class RawSocket:
-    """A connected, non-blocking stream socket. One reader and one writer at a time; raises OSError as the system does."""
+    """A connected, non-blocking stream socket. One reader and one writer at a time; raises OSError."""
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
+        sock.settimeout(0)
         self.socket = sock
 
     async def receive_into(self, buffer: bytearray | memoryview) -> int:

@@ -133,6 +133,10 @@ class PortForward:
         if pair is not None:
             self._drop(pair)
 
+    def can_probe(self) -> bool:
+        """Whether a round of PINGs cannot fill a queue of the peer's; False while one worker is stuck for long."""
+        return self._credit.can_probe()
+
     def probe(self) -> None:
         """Queue one PING for each of the peer's workers: proof of life, and of what they consumed."""
         for _ in range(FRAME_WORKERS):

@@ -11,6 +11,7 @@ from __future__ import annotations
 FRAME_WORKERS = 5
 # Of 50; the rest is room for PINGs and resets, which are never held back.
 CREDIT = 40
+PROBE_LIMIT = 48
 # Half the credit: early enough that the answer is there before the credit is used up.
 PROBE_AFTER = 16
 
@@ -56,6 +57,10 @@ class WorkerCredit:
     def wants_probe(self, stream_id: int) -> bool:
         """Whether it is time for a round of PINGs: much is unconsumed here and no round is under way."""
         return not self._pings and self.unconsumed(worker_of(stream_id)) >= PROBE_AFTER
+
+    def can_probe(self) -> bool:
+        """Whether a round of PINGs fits into every worker's queue."""
+        return all(self.unconsumed(worker) < PROBE_LIMIT for worker in range(FRAME_WORKERS))
 
     def accepted(self, stream_id: int) -> None:
         """SYN_REPLY: the worker has consumed everything up to that SYN_STREAM."""

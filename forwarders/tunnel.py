@@ -1,0 +1,209 @@
+"""Owns one connection to a port in a pod, as a stream. Refuses framing: its session reads and writes for it.
+
+Also knows which of the runtime's error texts prove that no byte can have reached an application.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+import trio
+
+from forwarders.errors import ForwarderError
+from forwarders.signals import Signal
+from forwarders.transports.sockets import Piece
+
+# A reader slower than the pod may leave this much unread before its session pauses (there is no flow control per
+# stream in spdystream): enough to ride out a scheduling delay at 300 MB/s, little beside a session's TLS state.
+RECEIVE_LIMIT = 512 * 1024
+# One DATA frame; the peer allocates each as a whole.
+FRAME_SIZE = 128 * 1024
+
+# containerd internal/cri/server/sandbox_portforward_linux.go, CRI-O internal/oci/runtime_oci.go, kubelet
+_REFUSED = re.compile(r"failed to (connect to|dial) .*connection refused|connect: connection refused", re.DOTALL)
+_SANDBOX_GONE = re.compile(
+    r"network namespace for sandbox .* is closed"
+    r"|failed to find sandbox .* not found"
+    r"|sandbox .* is not running"
+    r"|could not find sandbox"
+    r"|failed to open network namespace"
+    r"|container .* (is )?not running"
+    r"|no such file or directory.*netns|netns.*no such file or directory",
+    re.DOTALL,
+)
+
+
+class TunnelError(ForwarderError):
+    """The connection to the pod broke; what was received may be short."""
+
+
+class DialError(TunnelError):
+    """The runtime did not get a connection: no byte can have reached an application, so trying again is safe."""
+
+    def __init__(self, message: str, *, sandbox_gone: bool = False) -> None:
+        super().__init__(message)
+        self.sandbox_gone = sandbox_gone
+
+
+def classify(text: str) -> TunnelError:
+    """The error that the runtime's text stands for."""
+    if _SANDBOX_GONE.search(text):
+        return DialError(text, sandbox_gone=True)
+    return DialError(text) if _REFUSED.search(text) else TunnelError(text)
+
+
+class Link(Protocol):
+    """What a tunnel needs of its session."""
+
+    async def send(self, pair: int, data: Piece) -> None: ...
+    def send_eof(self, pair: int) -> None: ...
+    def abort(self, pair: int) -> None: ...
+    async def confirm(self, pair: int) -> bool: ...
+
+
+class Tunnel(trio.abc.HalfCloseableStream):
+    """A trio stream; `receive_pieces` is its fast half. Raises TunnelError, and DialError while nothing has come.
+
+    `receive_some` and `send_all` turn these into trio.BrokenResourceError, as the abstract class asks.
+    """
+
+    def __init__(self, link: Link, pair: int) -> None:
+        self._link = link
+        self._pair = pair
+        self._pieces: list[Piece] = []
+        self._unread = 0
+        self._changed = Signal()
+        self._drained = Signal()
+        self._sending = trio.Lock()
+        self._finished = False
+        self._eof_sent = False
+        self._error: TunnelError | None = None
+        self.received = 0
+        self.closed = False
+
+    # The session's side
+
+    def feed(self, data: Piece) -> None:
+        self._pieces.append(data)
+        self._unread += len(data)
+        self.received += len(data)
+        self._changed.fire()
+
+    def finish(self, error: TunnelError | None) -> None:
+        """The pair is over. Bytes that came after a dial cannot be taken back, so such an error is no DialError."""
+        if self._finished:
+            return
+        if isinstance(error, DialError) and self.received:
+            error = TunnelError(str(error))
+        self._finished = True
+        self._error = error
+        self._changed.fire()
+        self._drained.fire()
+
+    @property
+    def full(self) -> bool:
+        return self._unread >= RECEIVE_LIMIT and not self.closed
+
+    async def wait_drained(self) -> None:
+        while self.full:
+            await self._drained.wait()
+
+    # The user's side
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come, or go."""
+        return self._finished
+
+    async def receive_pieces(self) -> list[Piece]:
+        """Everything that has come, at least one piece; [] at the end."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._pieces:
+            if self.closed:
+                raise trio.ClosedResourceError
+            if self._error is not None:
+                raise self._error
+            if self._finished:
+                return []
+            await self._changed.wait()
+        pieces, self._pieces = self._pieces, []
+        self._unread = 0
+        self._drained.fire()
+        return pieces
+
+    async def confirm(self) -> bool:
+        """Waits until the pod's end is known to have taken what was sent; False if the pair is over instead."""
+        return self.received > 0 or await self._link.confirm(self._pair)
+
+    async def wait_finished(self) -> None:
+        while not self._finished:
+            await self._changed.wait()
+
+    async def write(self, data: Piece) -> None:
+        """Queue `data`, which must not change afterwards. Bytes for a finished pair are dropped, as TCP would."""
+        view = memoryview(data)
+        while view and not self._finished:
+            await self._link.send(self._pair, view[:FRAME_SIZE])
+            view = view[FRAME_SIZE:]
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        try:
+            joined = b"".join(await self.receive_pieces())
+        except TunnelError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        if max_bytes is not None and len(joined) > max_bytes:
+            self._pieces.insert(0, joined[max_bytes:])
+            self._unread += len(joined) - max_bytes
+            joined = joined[:max_bytes]
+        return joined
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._checked(bytes(data))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._checked(b"")
+
+    async def _checked(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._sending.locked():
+            raise trio.BusyResourceError("another task is sending on this tunnel")
+        async with self._sending:
+            if self.closed or self._eof_sent:
+                raise trio.ClosedResourceError
+            if self._finished:
+                raise trio.BrokenResourceError("the connection to the pod is over")
+            await self.write(data)
+            if self.closed:
+                raise trio.ClosedResourceError
+
+    async def send_eof(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._sending.locked():
+            raise trio.BusyResourceError("another task is sending on this tunnel")
+        if self.closed:
+            raise trio.ClosedResourceError
+        self.end()
+
+    def end(self) -> None:
+        """Queue our FIN; the runtime cuts the answer off 1 s later."""
+        if not self._eof_sent:
+            self._eof_sent = True
+            self._link.send_eof(self._pair)
+
+    def abort(self) -> None:
+        """Close at once: the pod's end is reset unless the pair is over already."""
+        if self.closed:
+            return
+        self.closed = True
+        self._pieces.clear()
+        self._unread = 0
+        self._link.abort(self._pair)
+        self._changed.fire()
+        self._drained.fire()
+
+    async def aclose(self) -> None:
+        self.abort()
+        await trio.lowlevel.checkpoint()
