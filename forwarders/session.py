@@ -35,7 +35,7 @@ class SessionLostError(ForwarderError):
 
 
 class Session:
-    """`run` serves until the session is over or cancelled. `on_change` is called when a connection ends or health moves."""
+    """`run` serves until the session is over. `on_change` is called when a connection ends or the health changes."""
 
     def __init__(self, channel: Channel, received: bytes, on_change: Callable[[], None]) -> None:
         self._channel = channel
@@ -49,6 +49,7 @@ class Session:
         self._heard = 0.0
         self._paused = False
         self._opened = Signal()
+        self._scope = trio.CancelScope()
         self.ending = False
         self.idle_since = trio.current_time()
 
@@ -73,13 +74,16 @@ class Session:
             self._opened.fire()
         return tunnel
 
+    def close(self) -> None:
+        """End the session and what is on it."""
+        self.ending = True
+        self._scope.cancel()
+
     async def run(self) -> None:
-        """Raises SessionLostError when the session is over, whatever ended it."""
+        """Returns after `close`; raises SessionLostError when the session is over, whatever ended it."""
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                nursery.start_soon(self._watch_health)
-                nursery.start_soon(self._read, nursery)
+            with self._scope:
+                await self._run()
         except* SessionLostError as group:
             raise _first(group) from None
         finally:
@@ -89,6 +93,12 @@ class Session:
                 self._finish(pair, TunnelError("the session to the pod was lost"))
             self._written.fire()
             self._progress.fire()
+
+    async def _run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._watch_health)
+            nursery.start_soon(self._read, nursery)
 
     # For its tunnels
 
@@ -141,16 +151,12 @@ class Session:
             events = self._wire.receive_data(data)
         except WireError as error:
             raise SessionLostError(f"the session to the pod is not SPDY any more: {error}") from error
-        full: list[Tunnel] = []
+        full: set[Tunnel] = set()
         half_done: list[int] = []
         for event in events:
             match event:
                 case PairData(pair, piece):
-                    tunnel = self._tunnels.get(pair)
-                    if tunnel is not None:
-                        tunnel.feed(piece)
-                        if tunnel.full:
-                            full.append(tunnel)
+                    self._feed(pair, piece, full)
                 case PairFinished(pair, text):
                     self._finish(pair, classify(text) if text else None)
                 case PairEof(pair):
@@ -159,15 +165,20 @@ class Session:
                     self.ending = True
                     self._on_change()
         for pair in half_done:
-            if pair in self._tunnels:
-                nursery.start_soon(self._finish_late, pair)
+            nursery.start_soon(self._finish_late, pair)
         self._progress.fire()
-        if self._wire.pending:
-            self._to_write.fire()
+        self._to_write.fire()
         if full:
             await self._pause(full)
 
-    async def _pause(self, full: list[Tunnel]) -> None:
+    def _feed(self, pair: int, piece: Piece, full: set[Tunnel]) -> None:
+        tunnel = self._tunnels.get(pair)
+        if tunnel is not None:
+            tunnel.feed(piece)
+            if tunnel.full:
+                full.add(tunnel)
+
+    async def _pause(self, full: set[Tunnel]) -> None:
         """Stop reading until slow local readers have caught up; only this session's connections wait meanwhile."""
         self._paused = True
         try:
@@ -204,8 +215,11 @@ class Session:
             self._wire.probe()
             self._to_write.fire()
             await trio.sleep(ANSWER_TIMEOUT)
-            if not self._paused and self._heard < asked:
+            if self._silent_since(asked):
                 raise SessionLostError(f"the session to the pod gave no sign of life for {ANSWER_TIMEOUT:.0f} s")
+
+    def _silent_since(self, asked: float) -> bool:
+        return not self._paused and self._heard < asked
 
     async def _wait_quiet(self) -> None:
         while True:
@@ -219,8 +233,11 @@ class Session:
     # Bookkeeping
 
     async def _finish_late(self, pair: int) -> None:
+        tunnel = self._tunnels.get(pair)
+        if tunnel is None:
+            return
         with trio.move_on_after(FINISH_TIMEOUT):
-            await self._tunnels[pair].wait_finished()
+            await tunnel.wait_finished()
         if pair in self._tunnels:
             self._wire.abort(pair)
             self._finish(pair, None)

@@ -1,0 +1,191 @@
+"""Owns the sessions to one pod: one ahead of need, more as connections come, none longer than anyone wants the pod.
+
+Refuses to choose pods. A connection gets a session of its own while there are few, so that a stuck reader harms nobody;
+many share, bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import trio
+
+from forwarders.session import Session, SessionLostError
+from forwarders.signals import Signal
+from forwarders.spec import PodRef
+from forwarders.transports.channel import Channel
+from forwarders.transports.errors import TransportError
+
+logger = logging.getLogger("portside.sessions")
+
+Open = Callable[[PodRef], Awaitable[tuple[Channel, bytes]]]
+
+# Up to here every connection finds a session of its own (once the spare is up, some 15 ms after the last one went).
+OWN_SESSIONS = 8
+# Connections a session beyond that. 2,000 connections make 63 sessions; one stuck reader pauses at most 31 others.
+SHARED = 32
+# Sessions a pod, whatever happens: each costs the API server two connections and us some 60 KB.
+MAX_SESSIONS = 256
+# Idle sessions beyond the spare are let go after this many seconds.
+IDLE_TIMEOUT = 30.0
+FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
+
+
+class Pool:
+    """Sessions to one pod. `problem`: why none could be opened last, "" while all is well."""
+
+    def __init__(self, pod: PodRef, open_channel: Open, random: Random) -> None:
+        self.pod = pod
+        self.problem = ""
+        self.listeners: set[Callable[[], None]] = set()
+        self._open_channel = open_channel
+        self._random = random
+        self._sessions: list[Session] = []
+        self._demand = Signal()
+
+    @property
+    def up(self) -> bool:
+        """Whether a session stands."""
+        return any(not session.ending for session in self._sessions)
+
+    @property
+    def wanted(self) -> bool:
+        """While not: idle sessions close, the others when their last connection ends."""
+        return bool(self.listeners)
+
+    def take(self) -> Session | None:
+        """The session for one more connection, or None where the caller must wait for a change. Asks for spares."""
+        usable = [session for session in self._sessions if session.usable and session.load < SHARED]
+        chosen = min(usable, key=lambda session: session.load, default=None)
+        self._demand.fire()
+        return chosen
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Want the pod; `listener` is called after every change of the pool."""
+        self.listeners.add(listener)
+        self._demand.fire()
+
+    def leave(self, listener: Callable[[], None]) -> None:
+        """Want it no more."""
+        self.listeners.discard(listener)
+        self._demand.fire()
+
+    async def run(self) -> None:
+        """Returns once the pod is not wanted and the last connection is gone."""
+        backoff = 0.0
+        async with trio.open_nursery() as nursery:
+            while self.wanted or self._sessions:
+                if not self._wants_more():
+                    await self._wait_for_demand(self._retire())
+                elif (session := await self._open()) is None:
+                    backoff = min(max(2 * backoff, FIRST_BACKOFF), LAST_BACKOFF)
+                    await self._back_off(backoff * self._random.uniform(0.5, 1.5))
+                else:
+                    backoff = 0.0
+                    nursery.start_soon(self._serve, session)
+
+    def _wants_more(self) -> bool:
+        if not self.wanted or len(self._sessions) >= MAX_SESSIONS:
+            return False
+        if any(session.usable and not session.load for session in self._sessions):
+            return False
+        if len(self._sessions) < OWN_SESSIONS:
+            return True
+        room = sum(SHARED - session.load for session in self._sessions if session.usable)
+        return room < SHARED
+
+    async def _open(self) -> Session | None:
+        try:
+            channel, received = await self._open_channel(self.pod)
+        except TransportError as error:
+            if self.problem != str(error):
+                logger.info("%s", error)
+            self.problem = str(error)
+            self._changed()
+            return None
+        self.problem = ""
+        session = Session(channel, received, self._changed)
+        self._sessions.append(session)
+        return session
+
+    async def _serve(self, session: Session) -> None:
+        self._changed()
+        try:
+            await session.run()
+        except SessionLostError as error:
+            logger.info("pod %s/%s: %s", self.pod.namespace, self.pod.name, error)
+        finally:
+            self._sessions.remove(session)
+            self._changed()
+
+    def _changed(self) -> None:
+        self._demand.fire()
+        for listener in tuple(self.listeners):
+            listener()
+
+    async def _wait_for_demand(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            await self._demand.wait()
+
+    async def _back_off(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            while self.wanted:
+                await self._demand.wait()
+
+    def _retire(self) -> float:
+        """Let idle sessions beyond the spare go; the seconds until the next may."""
+        idle = [session for session in self._sessions if not session.load]
+        idle.sort(key=lambda session: session.idle_since)
+        now = trio.current_time()
+        spare = 1 if self.wanted else 0
+        leaving = idle[: max(0, len(idle) - spare)]
+        due = [s for s in leaving if not self.wanted or now - s.idle_since >= IDLE_TIMEOUT]
+        for session in due:
+            session.close()
+        left = [s.idle_since + IDLE_TIMEOUT - now for s in leaving if s not in due]
+        return max(0.0, min(left, default=float("inf")))
+
+
+class Pools:
+    """The pools of all pods that someone wants. Holders are told of changes by calling their listener."""
+
+    def __init__(self, open_channel: Open, random: Random) -> None:
+        self._open_channel = open_channel
+        self._random = random
+        self._pools: dict[PodRef, Pool] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def get(self, pod: PodRef) -> Pool | None:
+        return self._pools.get(pod)
+
+    def want(self, pod: PodRef, listener: Callable[[], None]) -> Pool:
+        """The pod's pool; its first session is opened as soon as `run` runs."""
+        pool = self._pools.get(pod)
+        if pool is None:
+            pool = self._pools[pod] = Pool(pod, self._open_channel, self._random)
+            pool.listen(listener)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._run, pool)
+        elif listener not in pool.listeners:
+            pool.listen(listener)
+        return pool
+
+    def leave(self, pod: PodRef, listener: Callable[[], None]) -> None:
+        pool = self._pools.get(pod)
+        if pool is not None:
+            pool.leave(listener)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until cancelled; all sessions end with it."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for pool in self._pools.values():
+                nursery.start_soon(self._run, pool)
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _run(self, pool: Pool) -> None:
+        await pool.run()
+        del self._pools[pool.pod]
