@@ -152,7 +152,7 @@ class Session:
         except WireError as error:
             raise SessionLostError(f"the session to the pod is not SPDY any more: {error}") from error
         full: set[Tunnel] = set()
-        half_done: list[int] = []
+        half_done: set[int] = set()
         for event in events:
             match event:
                 case PairData(pair, piece):
@@ -160,11 +160,11 @@ class Session:
                 case PairFinished(pair, text):
                     self._finish(pair, classify(text) if text else None)
                 case PairEof(pair):
-                    half_done.append(pair)
+                    half_done.add(pair)
                 case SessionEnding():
                     self.ending = True
                     self._on_change()
-        for pair in half_done:
+        for pair in self._tunnels.keys() & half_done:
             nursery.start_soon(self._finish_late, pair)
         self._progress.fire()
         self._to_write.fire()

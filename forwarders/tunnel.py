@@ -26,10 +26,7 @@ _SANDBOX_GONE = re.compile(
     r"network namespace for sandbox .* is closed"
     r"|failed to find sandbox .* not found"
     r"|sandbox .* is not running"
-    r"|could not find sandbox"
-    r"|failed to open network namespace"
-    r"|container .* (is )?not running"
-    r"|no such file or directory.*netns|netns.*no such file or directory",
+    r"|could not find sandbox",
     re.DOTALL,
 )
 

@@ -20,6 +20,12 @@ USER_TIMEOUT_MS = 20_000
 # Buffers a single sendmsg takes: Linux's UIO_MAXIOV.
 MAX_PIECES = 1024
 
+# What is read from a local connection at once becomes one DATA frame. The buffer is shared by all sockets, since
+# nothing can run between the read into it and the copy out of it: an idle connection holds none.
+READ_SIZE = 128 * 1024
+_read_buffer = bytearray(READ_SIZE)
+_read_view = memoryview(_read_buffer)
+
 Piece = bytes | memoryview
 
 
@@ -38,13 +44,9 @@ class RawSocket:
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self.socket)
 
-    async def receive(self, size: int) -> bytes:
-        """At most `size` bytes, b"" at the end. No checkpoint after the read."""
-        while True:
-            try:
-                return self.socket.recv(size)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self.socket)
+    async def receive(self) -> bytes:
+        """At most READ_SIZE bytes, b"" at the end. No checkpoint after the read."""
+        return bytes(_read_view[: await self.receive_into(_read_buffer)])
 
     async def send(self, data: Piece) -> None:
         view = memoryview(data)

@@ -1,0 +1,142 @@
+"""Owns the choice of a pod for a forward's next connection, from the endpoints the plan gave; and the pace of redials.
+
+Refuses bytes. Ready pods first, in the plan's order (newest first); with none Ready for `patience` seconds, Running
+ones. A pod that refused a connection is tried again at a bounded pace, by one waiting connection after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from forwarders.pool import Pool, Pools
+from forwarders.signals import Signal
+from forwarders.spec import Endpoint
+from forwarders.tunnel import Tunnel
+
+# Pods whose sessions one forward keeps up while none of them serves yet.
+MAX_WANTED = 3
+# Redials of one endpoint that refuses: this many seconds apart, all waiting connections together.
+REDIAL_INTERVAL = 0.025
+# A tunnel that has not been refused for this long proves, for want of an answer, that the application listens.
+PRESUMED_GOOD = 0.25
+
+
+class _Gate:
+    """Paces the redials of one endpoint that refused; opens for all at once when one of them succeeds."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._opened = Signal()
+
+    async def turn(self) -> None:
+        at = max(trio.current_time(), self._next) + REDIAL_INTERVAL
+        self._next = at
+        with trio.move_on_at(at):
+            await self._opened.wait()
+
+    def open(self) -> None:
+        self._opened.fire()
+
+
+class Backend:
+    """The pods behind one forward. `on_change` is called when the answer of `serving` or `problem` may have changed."""
+
+    def __init__(self, pools: Pools, patience: float, on_change: Callable[[], None]) -> None:
+        self._pools = pools
+        self._patience = patience
+        self._on_change = on_change
+        self._endpoints: tuple[Endpoint, ...] = ()
+        self._wanted: dict[Endpoint, Pool] = {}
+        self._gates: dict[Endpoint, _Gate] = {}
+        self._unready_since = trio.current_time()
+        self.changed = Signal()
+
+    # From the plan
+
+    def set(self, endpoints: tuple[Endpoint, ...]) -> None:
+        had_ready = any(endpoint.ready for endpoint in self._endpoints)
+        self._endpoints = endpoints
+        if had_ready:
+            self._unready_since = trio.current_time()
+        self._gates = {endpoint: gate for endpoint, gate in self._gates.items() if endpoint in endpoints}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Choose anew what is wanted; tell those who wait."""
+        wanted = self._choose_wanted()
+        for endpoint in self._wanted.keys() - wanted.keys():
+            if endpoint.pod not in {kept.pod for kept in wanted}:
+                self._pools.leave(endpoint.pod, self.refresh)
+        self._wanted = wanted
+        self.changed.fire()
+        self._on_change()
+
+    def close(self) -> None:
+        for endpoint in self._wanted:
+            self._pools.leave(endpoint.pod, self.refresh)
+        self._wanted = {}
+
+    def _choose_wanted(self) -> dict[Endpoint, Pool]:
+        """Sessions to keep: up to the first pod that has one; a pod that has one serves while the next one's opens."""
+        wanted: dict[Endpoint, Pool] = {}
+        opening = False
+        for endpoint in self.eligible():
+            standing = self._pools.get(endpoint.pod)
+            if opening and (standing is None or not standing.up):
+                continue
+            pool = wanted[endpoint] = self._pools.want(endpoint.pod, self.refresh)
+            if pool.up or len(wanted) == MAX_WANTED:
+                break
+            opening = opening or not pool.problem
+        return wanted
+
+    def eligible(self) -> Sequence[Endpoint]:
+        ready = [endpoint for endpoint in self._endpoints if endpoint.ready]
+        if ready:
+            return ready
+        return self._endpoints if trio.current_time() >= self.patience_ends else ()
+
+    @property
+    def patience_ends(self) -> float:
+        """When Running pods will do, if none is Ready until then (seconds of trio's clock)."""
+        return self._unready_since + self._patience
+
+    # For status
+
+    @property
+    def serving(self) -> Endpoint | None:
+        """Where a connection would go now."""
+        up = [endpoint for endpoint, pool in self._wanted.items() if pool.up]
+        return min(up, key=lambda endpoint: endpoint in self._gates, default=None)
+
+    @property
+    def problem(self) -> str:
+        """Why no eligible pod has a session."""
+        return next((pool.problem for pool in self._wanted.values() if pool.problem), "")
+
+    # For connections
+
+    def take(self, endpoint: Endpoint) -> Tunnel | None:
+        """A tunnel to this pod, or None where every session is at its bound: wait for a change."""
+        pool = self._wanted.get(endpoint)
+        session = None if pool is None else pool.take()
+        return None if session is None else session.open(endpoint.port)
+
+    async def turn(self, endpoint: Endpoint) -> bool:
+        """Waits for this connection's turn where the endpoint refused before; whether it did."""
+        gate = self._gates.get(endpoint)
+        if gate is None:
+            return False
+        await gate.turn()
+        return True
+
+    def refused(self, endpoint: Endpoint) -> None:
+        if endpoint in self._endpoints:
+            self._gates.setdefault(endpoint, _Gate())
+
+    def succeeded(self, endpoint: Endpoint) -> None:
+        gate = self._gates.pop(endpoint, None)
+        if gate is not None:
+            gate.open()

@@ -1,0 +1,84 @@
+"""Owns all forwards that run, by id, and what they share: the sessions to pods and the book of ports.
+
+Refuses to compare: the caller says what to start, change and stop, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+
+import trio
+
+from forwarders.forward import Forward
+from forwarders.pool import Open, Pools
+from forwarders.ports import PortBook
+from forwarders.spec import Endpoint, ForwardSpec, Status
+
+
+class _Running:
+    """A forward with the means to end it."""
+
+    def __init__(self, forward: Forward) -> None:
+        self.forward = forward
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
+
+
+class Fleet:
+    """`report` gets every forward's every change of status."""
+
+    def __init__(self, open_channel: Open, random: Random, report: Callable[[Status], None]) -> None:
+        self._pools = Pools(open_channel, random)
+        self._book = PortBook()
+        self._report = report
+        self._running: dict[str, _Running] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until cancelled: then every listener closes at once, and every session."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._pools.run)
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The local port of each forward that is bound."""
+        statuses = (running.forward.status for running in self._running.values())
+        return {status.id: status.local_port for status in statuses if status.local_port}
+
+    def reserve(self, specs: Iterable[ForwardSpec]) -> None:
+        """Keep every explicitly asked port of these for those who asked."""
+        self._book.reserve(specs)
+
+    async def start(
+        self, spec: ForwardSpec, endpoints: tuple[Endpoint, ...], waiting_for: str = "", broken: str = ""
+    ) -> None:
+        """Returns once the port is bound, or known not to be."""
+        if self._nursery is None:
+            raise RuntimeError("Fleet.start before Fleet.run")
+        running = self._running[spec.id] = _Running(Forward(spec, self._book, self._pools, self._report))
+        running.forward.serve_from(endpoints, waiting_for, broken)
+        await self._nursery.start(self._run, running)
+
+    def update(self, ident: str, endpoints: tuple[Endpoint, ...], waiting_for: str = "", broken: str = "") -> None:
+        self._running[ident].forward.serve_from(endpoints, waiting_for, broken)
+
+    async def stop(self, ident: str) -> None:
+        """Returns once the port is free; connections through it are cut."""
+        running = self._running[ident]
+        running.scope.cancel()
+        await running.ended.wait()
+
+    async def _run(self, running: _Running, *, task_status: trio.TaskStatus[None]) -> None:
+        spec = running.forward.spec
+        try:
+            with running.scope:
+                await running.forward.run(task_status=task_status)
+        finally:
+            del self._running[spec.id]
+            if all(other.forward.spec.group != spec.group for other in self._running.values()):
+                self._book.forget(spec.group)
+            running.ended.set()

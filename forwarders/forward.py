@@ -1,0 +1,210 @@
+"""Owns one forward: its listener for life, the connections accepted there, its state as the contract names it.
+
+Refuses to decide anything of the plan: pods and their order come from outside, and may change at any time.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+
+import trio
+
+from forwarders.backend import PRESUMED_GOOD, Backend
+from forwarders.errors import ForwarderError
+from forwarders.listeners import BindError, Bound, bind
+from forwarders.pool import Pools
+from forwarders.ports import PortBook
+from forwarders.relay import Relay
+from forwarders.spec import Endpoint, ForwardSpec, State, Status
+from forwarders.transports.sockets import RawSocket, keep_alive
+from forwarders.tunnel import Tunnel
+
+logger = logging.getLogger("portside.forwards")
+
+# accept(2) failed for want of something that comes back: file descriptors, memory.
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+ACCEPT_PAUSE = 0.1
+
+
+class HoldExpiredError(ForwarderError):
+    """Nothing could serve a connection for as long as it may be held."""
+
+
+class Forward:
+    """`run` binds, then serves until it is cancelled. `report` gets every change of `status`."""
+
+    def __init__(self, spec: ForwardSpec, book: PortBook, pools: Pools, report: Callable[[Status], None]) -> None:
+        self.spec = spec
+        self.status = Status(id=spec.id, state=State.WAITING)
+        self._book = book
+        self._report = report
+        self._bound: Bound | None = None
+        self._failure = ""
+        self._waiting_for = ""
+        self._broken = ""
+        self._backend = Backend(pools, spec.patience, self._refresh_status)
+        self._patience_moved = trio.Event()
+        self._held = 0
+        self.connections = 0
+
+    # From the plan
+
+    def serve_from(self, endpoints: tuple[Endpoint, ...], waiting_for: str, broken: str) -> None:
+        """Which pods may serve from now on; why there are none; why nothing can work until something changes."""
+        self._waiting_for = waiting_for
+        self._broken = broken
+        self._backend.set(endpoints)
+        self._patience_moved.set()
+
+    # Life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Started once the port is bound, or could not be. Closes the listener first when it is cancelled."""
+        try:
+            self._bound = await bind(self.spec, self._book)
+        except BindError as error:
+            self._failure = str(error)
+        self._refresh_status()
+        task_status.started()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_patience)
+                for listener in self._bound.sockets if self._bound else ():
+                    nursery.start_soon(self._accept, RawSocket(listener), nursery)
+        finally:
+            if self._bound is not None:
+                self._bound.close()
+            self._backend.close()
+            self._set_status(Status(id=self.spec.id, state=State.STOPPED, local_port=self.status.local_port))
+
+    async def _watch_patience(self) -> None:
+        """Looks again at the moment when a Running pod will do."""
+        while True:
+            self._patience_moved = trio.Event()
+            left = self._backend.patience_ends - trio.current_time()
+            with trio.move_on_after(left if left > 0 else float("inf")):
+                await self._patience_moved.wait()
+                continue
+            self._backend.refresh()
+
+    async def _accept(self, listener: RawSocket, nursery: trio.Nursery) -> None:
+        exhausted = False
+        while True:
+            try:
+                sock, _ = listener.socket.accept()
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(listener.socket)
+                continue
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    if not exhausted:
+                        logger.warning("%s: accepting pauses: %s; raise `ulimit -n`", self.spec.id, error.strerror)
+                    exhausted = True
+                    await trio.sleep(ACCEPT_PAUSE)
+                # Anything else is the fate of one connection that broke before it was accepted (accept(2)).
+                continue
+            exhausted = False
+            keep_alive(sock)
+            nursery.start_soon(self._serve, RawSocket(sock))
+            await trio.lowlevel.checkpoint()
+
+    async def _serve(self, local: RawSocket) -> None:
+        self.connections += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                relay = Relay(local, _Dial(self, nursery), self.spec.linger)
+                await relay.run()
+                nursery.cancel_scope.cancel()
+            if relay.error:
+                logger.info("%s: a connection was cut: %s", self.spec.id, relay.error)
+        except* HoldExpiredError as group:
+            logger.warning("%s: %s", self.spec.id, group.exceptions[0])
+        finally:
+            self.connections -= 1
+
+    # Connections
+
+    async def hold(self, deadline: float) -> tuple[Endpoint, Tunnel, bool]:
+        """A tunnel to the pod that serves now, waiting for one until `deadline`; whether that pod refused before."""
+        if self._held >= self.spec.held:
+            raise HoldExpiredError(f"{self._held} connections wait already, which is the limit: one was refused")
+        self._held += 1
+        try:
+            with trio.fail_at(deadline):
+                return await self._find()
+        except trio.TooSlowError:
+            reason = self.status.reason or "nothing answered"
+            raise HoldExpiredError(f"a connection was given up after {self.spec.hold:.0f} s: {reason}") from None
+        finally:
+            self._held -= 1
+
+    async def _find(self) -> tuple[Endpoint, Tunnel, bool]:
+        while True:
+            endpoint = self._backend.serving
+            if endpoint is not None:
+                suspected = await self._backend.turn(endpoint)
+                if endpoint == self._backend.serving and (tunnel := self._backend.take(endpoint)) is not None:
+                    return endpoint, tunnel, suspected
+                if endpoint != self._backend.serving:
+                    continue
+            await self._backend.changed.wait()
+
+    def refused(self, endpoint: Endpoint) -> None:
+        self._backend.refused(endpoint)
+
+    def succeeded(self, endpoint: Endpoint) -> None:
+        self._backend.succeeded(endpoint)
+
+    # Status
+
+    def _refresh_status(self) -> None:
+        if self._bound is None:
+            if self._failure:
+                self._set_status(Status(id=self.spec.id, state=State.FAILED, reason=self._failure))
+            return
+        serving = self._backend.serving
+        if serving is not None:
+            state, reason = State.READY, self._bound.remark
+        elif self._broken:
+            state, reason = State.FAILED, self._broken
+        else:
+            state, reason = State.LISTENING, self._backend.problem or self._waiting_for
+        status = Status(id=self.spec.id, state=state, local_port=self._bound.port, endpoint=serving, reason=reason)
+        self._set_status(status)
+
+    def _set_status(self, status: Status) -> None:
+        if status != self.status:
+            self.status = status
+            self._report(status)
+
+
+class _Dial:
+    """One connection's dials, all within the hold time that began when it was accepted."""
+
+    def __init__(self, forward: Forward, nursery: trio.Nursery) -> None:
+        self._forward = forward
+        self._nursery = nursery
+        self._deadline = trio.current_time() + forward.spec.hold
+        self._endpoint: Endpoint | None = None
+
+    async def next(self) -> Tunnel:
+        self._endpoint, tunnel, suspected = await self._forward.hold(self._deadline)
+        if suspected:
+            self._nursery.start_soon(self._presume_good, tunnel)
+        return tunnel
+
+    def refused(self) -> None:
+        if self._endpoint is not None:
+            self._forward.refused(self._endpoint)
+
+    def succeeded(self) -> None:
+        if self._endpoint is not None:
+            self._forward.succeeded(self._endpoint)
+
+    async def _presume_good(self, tunnel: Tunnel) -> None:
+        endpoint = self._endpoint
+        await trio.sleep(PRESUMED_GOOD)
+        if endpoint is not None and endpoint == self._endpoint and not tunnel.finished:
+            self._forward.succeeded(endpoint)

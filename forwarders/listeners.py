@@ -1,0 +1,137 @@
+"""Owns listening sockets: bound by trying to bind, held from then on. Never probes a port to bind it later.
+
+127.0.0.1 also means ::1 where the host has it, as with kubectl. Refuses to choose ports: the order comes from `ports`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import sys
+
+import trio
+
+from forwarders.errors import ForwarderError
+from forwarders.holders import holder_of
+from forwarders.ports import PortBook
+from forwarders.spec import Ask, ForwardSpec
+
+# Connections the kernel queues while we are busy; Linux cuts it at net.core.somaxconn (4096).
+BACKLOG = 4096
+LOOPBACK = ("127.0.0.1", "::1")
+# With the system's choice the port it gives on one family may be taken on the other.
+SYSTEM_TRIES = 20
+
+_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
+
+
+class BindError(ForwarderError):
+    """None of the ports that may be used could be bound at this address."""
+
+
+class Bound:
+    """Listening sockets of one forward, all on `port`. `remark` says why it is not the port asked for, "" if it is."""
+
+    def __init__(self, sockets: list[socket.socket], remark: str) -> None:
+        self.sockets = sockets
+        self.port: int = sockets[0].getsockname()[1]
+        self.remark = remark
+
+    def close(self) -> None:
+        for sock in self.sockets:
+            trio.lowlevel.notify_closing(sock)
+            sock.close()
+
+
+async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
+    """Listen on the first port of the book's choices that can be bound. Raises BindError."""
+    addresses = await resolve(spec.address)
+    asked = spec.port.number
+    refusal = ""
+    for port in book.choices(spec):
+        try:
+            sockets = _listen_on_all(addresses, port)
+        except OSError as error:
+            if error.errno in _NO_SUCH_ADDRESS:
+                raise BindError(
+                    f"cannot listen on {spec.address}: {error.strerror}; give an address of this machine"
+                ) from error
+            if not refusal or port == asked:
+                refusal = _refusal(spec.address, port, error)
+            continue
+        bound = Bound(sockets, f"{refusal}; using {sockets[0].getsockname()[1]}" if refusal and asked else "")
+        book.took(spec, bound.port)
+        return bound
+    if not refusal:
+        refusal = f"port {asked} is asked for by another entry"
+    remedy = "free it or ask for another" if spec.port.ask is Ask.DEMANDED else "no substitute was free either"
+    raise BindError(f"{refusal}; {remedy}")
+
+
+async def resolve(address: str) -> list[tuple[socket.AddressFamily, str]]:
+    """The addresses to listen on; the first must work, ::1 beside 127.0.0.1 only where the host has it."""
+    if address in {"127.0.0.1", "localhost"}:
+        return [(socket.AF_INET, LOOPBACK[0]), (socket.AF_INET6, LOOPBACK[1])]
+    try:
+        found = await trio.socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise BindError(f"address {address!r} cannot be resolved: {error}; give an address of this machine") from error
+    return list(dict.fromkeys((family, str(sockaddr[0])) for family, _, _, _, sockaddr in found))
+
+
+def _listen_on_all(addresses: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+    for tries_left in range(SYSTEM_TRIES, -1, -1):
+        with contextlib.ExitStack() as undo:
+            first = _listen(*addresses[0], port)
+            undo.callback(first.close)
+            sockets = [first]
+            chosen = first.getsockname()[1]
+            try:
+                for family, address in addresses[1:]:
+                    if (sock := _listen_if_there(family, address, chosen)) is not None:
+                        undo.callback(sock.close)
+                        sockets.append(sock)
+            except OSError:
+                if port or not tries_left:
+                    raise
+                continue
+            undo.pop_all()
+            return sockets
+    raise AssertionError("the last try returns or raises")
+
+
+def _listen_if_there(family: socket.AddressFamily, address: str, port: int) -> socket.socket | None:
+    try:
+        return _listen(family, address, port)
+    except OSError as error:
+        if error.errno in _NO_SUCH_ADDRESS:
+            return None
+        raise
+
+
+def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            # Connections of an earlier run in TIME_WAIT do not make a port taken; a listener does.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.settimeout(0)
+        sock.bind((address, port))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _refusal(address: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return f"port {port} needs privileges that this user does not have"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {address} is taken{holder_of(port)}"
+    return f"port {port} on {address} cannot be bound: {error.strerror}"

@@ -1,0 +1,162 @@
+"""Owns one local connection's life: from accept, through a pod's tunnel (or several dialled in turn), to its close.
+
+Refuses to choose pods, and to send anything twice that may have reached an application: a new tunnel is dialled only
+after the runtime's own dial error.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from forwarders.peers import reader_is_gone
+from forwarders.transports.sockets import READ_SIZE, RawSocket
+from forwarders.tunnel import DialError, Tunnel, TunnelError
+
+# Bytes kept for another dial until the pod's end is known to have taken them: one read. More waits for that knowledge.
+REPLAY_LIMIT = READ_SIZE
+# After the answer's end the client has this long to close; a close with unread bytes would reset what it still reads.
+CLOSE_TIMEOUT = 1.0
+# When a FIN came in the middle of an answer and the system cannot tell whether anybody still reads it.
+UNSURE_LINGER = 0.25
+# When to ask again whether the client is gone: a close() shows a moment after its FIN.
+FIRST_LOOK, LAST_LOOK = 0.005, 1.0
+
+
+class Dial(Protocol):
+    """Where one connection's tunnels come from."""
+
+    async def next(self) -> Tunnel:
+        """A tunnel, not yet known to work. Raises HoldExpiredError."""
+
+    def refused(self) -> None:
+        """The runtime could not dial for the last tunnel."""
+
+    def succeeded(self) -> None:
+        """Bytes came back through the last tunnel."""
+
+
+class Relay:
+    """`run` returns when the connection is over, whatever ended it; `error` then says what did, "" for a good end."""
+
+    def __init__(self, local: RawSocket, dial: Dial, linger: float) -> None:
+        self._local = local
+        self._dial = dial
+        self._linger = linger
+        self._replay: list[bytes] = []
+        self._replay_size = 0
+        self._proven = False
+        self._fin = False
+        self.sent = 0
+        self.received = 0
+        self.error = ""
+
+    async def run(self) -> None:
+        """Raises what `Dial.next` raises; the local connection is closed, or reset, in every case."""
+        try:
+            while True:
+                tunnel = await self._dial.next()
+                try:
+                    await self._through(tunnel)
+                except DialError as error:
+                    if self._proven:
+                        raise TunnelError(str(error)) from error
+                    self._dial.refused()
+                else:
+                    break
+                finally:
+                    tunnel.abort()
+            await self._close_gently()
+        except TunnelError as error:
+            self.error = str(error)
+            self._local.reset()
+        except OSError as error:
+            self.error = f"the client's connection broke: {error.strerror}"
+            self._local.reset()
+        except BaseException:
+            self._local.reset()
+            raise
+
+    async def _through(self, tunnel: Tunnel) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._up, tunnel)
+                await self._down(tunnel)
+                nursery.cancel_scope.cancel()
+        except* (TunnelError, OSError) as group:
+            raise _first(group) from None
+
+    # Client to pod
+
+    async def _up(self, tunnel: Tunnel) -> None:
+        for data in tuple(self._replay):
+            await tunnel.write(data)
+        while not self._fin:
+            if not self._proven and self._replay_size >= REPLAY_LIMIT:
+                if not await tunnel.confirm():
+                    return
+                self._prove()
+            # From this read to the append nothing can come between: no byte is lost to a cancellation.
+            data = await self._local.receive()
+            if data:
+                self._keep(data)
+                await tunnel.write(data)
+                await trio.lowlevel.checkpoint()
+            else:
+                self._fin = True
+        await self._hold_fin(tunnel)
+
+    def _keep(self, data: bytes) -> None:
+        self.sent += len(data)
+        if not self._proven:
+            self._replay.append(data)
+            self._replay_size += len(data)
+
+    def _prove(self) -> None:
+        self._proven = True
+        self._replay.clear()
+        self._replay_size = 0
+
+    async def _hold_fin(self, tunnel: Tunnel) -> None:
+        """The runtime cuts an answer off 1 s after our FIN: keep it back while somebody waits for the answer."""
+        quiet_since, received = trio.current_time(), tunnel.received
+        look = FIRST_LOOK
+        while not tunnel.finished:
+            gone = reader_is_gone(self._local.socket)
+            unsure = gone is None and received
+            linger = min(self._linger, UNSURE_LINGER) if unsure else self._linger
+            left = quiet_since + linger - trio.current_time()
+            if gone or left <= 0:
+                tunnel.end()
+                return
+            with trio.move_on_after(min(look, left)):
+                await tunnel.wait_finished()
+            look = min(2 * look, LAST_LOOK)
+            if tunnel.received != received:
+                quiet_since, received = trio.current_time(), tunnel.received
+
+    # Pod to client
+
+    async def _down(self, tunnel: Tunnel) -> None:
+        while pieces := await tunnel.receive_pieces():
+            if not self.received:
+                self._dial.succeeded()
+                self._prove()
+            await self._local.send_pieces(pieces)
+            self.received = tunnel.received
+
+    async def _close_gently(self) -> None:
+        self._local.shutdown_writing()
+        with trio.move_on_after(CLOSE_TIMEOUT):
+            while not self._fin and await self._local.receive():
+                await trio.lowlevel.checkpoint()
+        self._local.close()
+
+
+def _first(group: BaseExceptionGroup[TunnelError | OSError]) -> BaseException:
+    """What happened first on one of the two ways; a pod's error says more than the client's."""
+    flat: list[BaseException] = [group]
+    while any(isinstance(error, BaseExceptionGroup) for error in flat):
+        flat = [e for error in flat for e in (error.exceptions if isinstance(error, BaseExceptionGroup) else (error,))]
+    return min(flat, key=lambda error: not isinstance(error, TunnelError))
