@@ -1,0 +1,65 @@
+"""Owns the environment that Skaffold really sees: the process's, then what a skaffold.env file adds to it.
+
+Refuses to read the file and to change any process's environment: text and mappings in, a mapping out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+# Read by Skaffold from its working directory, whatever -f says (cmd/skaffold/app/cmd/cmd.go, setEnvVariablesFromFile).
+ENV_FILE = "skaffold.env"
+
+_STATEMENT = re.compile(
+    r"""[ \t]*(?:export[ \t]+)?(?P<name>[\w.]+)[ \t]*[=:][ \t]*
+        (?:"(?P<double>(?:\\.|[^"\\])*)" | '(?P<single>(?:\\'|[^'])*)' | (?P<bare>(?!["'])[^\n]*))""",
+    re.VERBOSE | re.DOTALL,
+)
+_BLANK = re.compile(r"(?:\s+|#[^\n]*)+")
+_COMMENT = re.compile(r"(?:(?<=[ \t])#[^\n]*)?$")
+_REFERENCE = re.compile(r"(\\)?\$(\()?\{?([A-Z0-9_]+)?\}?")
+_ESCAPES = {"n": "\n", "r": "\r"}
+
+
+def effective_environment(environ: Mapping[str, str], env_file: str = "") -> dict[str, str]:
+    """`environ`, and what the text of skaffold.env adds; a variable that is set already is never replaced."""
+    return parse_env_file(env_file) | dict(environ)
+
+
+def parse_env_file(text: str) -> dict[str, str]:
+    """The variables of a skaffold.env as godotenv 1.5 reads them; a malformed file is ignored whole, as by Skaffold.
+
+    Comments, `export`, `=` or `:`, quotes (over several lines), \\n in double quotes, ${NAME} of earlier lines.
+    """
+    text = text.replace("\r\n", "\n")
+    variables: dict[str, str] = {}
+    at = 0
+    while True:
+        if blank := _BLANK.match(text, at):
+            at = blank.end()
+        if at == len(text):
+            return variables
+        statement = _STATEMENT.match(text, at)
+        if statement is None:
+            return {}
+        variables[statement["name"]] = _value(statement, variables)
+        at = statement.end()
+
+
+def _value(statement: re.Match[str], variables: Mapping[str, str]) -> str:
+    if (single := statement["single"]) is not None:
+        return single
+    if (double := statement["double"]) is not None:
+        return _expand(re.sub(r"\\([^$])", lambda escape: _ESCAPES.get(escape[1], escape[1]), double), variables)
+    return _expand(_COMMENT.sub("", statement["bare"], count=1).strip(), variables)
+
+
+def _expand(value: str, variables: Mapping[str, str]) -> str:
+    def referred(reference: re.Match[str]) -> str:
+        escaped, command, name = reference.groups()
+        if escaped or command:
+            return reference[0][1:]
+        return variables.get(name, "") if name else reference[0]
+
+    return _REFERENCE.sub(referred, value)

@@ -1,0 +1,64 @@
+"""Owns Skaffold's port-forward syntax and each command's default (pkg/skaffold/config/portforward.go).
+
+Refuses to know what a mode selects: that is the plan's.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from watcher.errors import UsageError
+
+
+class Mode(Enum):
+    """A class of things to forward. None of them (an empty set) is Skaffold's `off`."""
+
+    USER = "user"  # the portForward entries of skaffold.yaml
+    SERVICES = "services"  # every port of the run's services
+    DEBUG = "debug"  # the debug ports of the run's pods
+    PODS = "pods"  # every port of the run's pods
+
+
+OFF: frozenset[Mode] = frozenset()
+_ALONE = {"off"}
+_TRUE = {"1", "t", "T", "TRUE", "true", "True"}  # Go's strconv.ParseBool, to the letter
+_FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+_DEFAULTS = {
+    "dev": frozenset({Mode.USER}),
+    "debug": frozenset({Mode.USER, Mode.DEBUG}),
+    "watch": frozenset({Mode.USER, Mode.SERVICES}),  # portside's own command
+}
+
+
+def default(command: str) -> frozenset[Mode]:
+    """What `command` (Skaffold's, or portside's `watch`) forwards where nobody asked for anything."""
+    return _DEFAULTS.get(command, OFF)
+
+
+def parse(text: str, command: str) -> frozenset[Mode]:
+    """The modes that `--port-forward=text` means under `command`.
+
+    A bare flag is the text "true". `pods` covers `debug` and replaces it, as in Skaffold's forwarder_manager.go.
+    Raises UsageError: unknown mode, or off or a boolean beside anything else.
+    """
+    words = text.split(",")
+    for word in words:
+        if word in _ALONE | _TRUE | _FALSE and len(words) > 1:
+            raise UsageError(f'--port-forward={text}: "{word}" cannot be combined with other modes; give it alone')
+    if len(words) == 1 and words[0] in _ALONE | _FALSE:
+        return OFF
+    if len(words) == 1 and words[0] in _TRUE:
+        debug = {Mode.DEBUG} if command == "debug" else set()
+        return frozenset({Mode.USER, Mode.SERVICES} | debug)
+    modes = frozenset(_mode(word, text) for word in words)
+    return modes - {Mode.DEBUG} if Mode.PODS in modes else modes
+
+
+def _mode(word: str, text: str) -> Mode:
+    try:
+        return Mode(word)
+    except ValueError:
+        accepted = ", ".join(mode.value for mode in Mode)
+        raise UsageError(
+            f'--port-forward={text}: unknown mode "{word}"; accepted are {accepted} (comma-separated), off, true, false'
+        ) from None

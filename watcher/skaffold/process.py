@@ -1,0 +1,73 @@
+"""Owns the Skaffold that `portside run` starts: its terminal, the signals it must get, its exit code.
+
+Refuses to end it: Skaffold belongs to the user. It shares our terminal and process group, no pipe leads to it, and
+neither cancelling `run` nor a crash of portside touches it.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import trio
+
+from watcher.errors import UsageError
+from watcher.skaffold.witness import GroupWitness, group_witness
+
+log = logging.getLogger("portside.skaffold")
+
+# A Ctrl-C that ends Skaffold may reach us a moment later; left in the queue it would become a KeyboardInterrupt.
+_LAST_SIGNALS = 0.01
+
+
+class SkaffoldProcess:
+    """One child Skaffold. `ending` is set at once when a signal asks us to end, while Skaffold still cleans up."""
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
+        self.ending = trio.Event()
+        self._argv = list(argv)
+        self._environ = environ
+
+    async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> int:
+        """Starts Skaffold (its pid is the started value), passes signals on, returns its exit code at once.
+
+        A code of 128+n: ended by signal n, as a shell says it. Must run in the main thread, whose signals it takes.
+        Cancelling it leaves Skaffold running. Raises UsageError where the binary cannot be started.
+        """
+        with trio.open_signal_receiver(*_handled()) as arrivals:
+            async with group_witness() as witness:
+                process = await self._start()
+                task_status.started(process.pid)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._pass_on, arrivals, witness, process)
+                    code = await process.wait()
+                    nursery.cancel_scope.cancel()
+            with trio.move_on_after(_LAST_SIGNALS):
+                async for _ in arrivals:
+                    self.ending.set()
+        return code if code >= 0 else 128 - code
+
+    async def _start(self) -> trio.Process:
+        try:
+            return await trio.lowlevel.open_process(self._argv, env=self._environ)
+        except FileNotFoundError:
+            remedy = "install Skaffold, or give its path: portside run -- /path/to/skaffold dev"
+            raise UsageError(f"{self._argv[0]} was not found; {remedy}") from None
+        except OSError as error:
+            raise UsageError(f"{self._argv[0]} cannot be started: {error.strerror}; is it an executable?") from None
+
+    async def _pass_on(self, arrivals: AsyncIterator[int], witness: GroupWitness, process: trio.Process) -> None:
+        """Every signal reaches Skaffold once: what the group got it has already, what we alone got is sent on."""
+        async for number in arrivals:
+            self.ending.set()
+            if await witness.group_was_hit():
+                continue
+            log.debug("passing %s on to Skaffold", signal.Signals(number).name)
+            process.send_signal(number)
+
+
+def _handled() -> list[signal.Signals]:
+    """SIGHUP only where it is not ignored: under nohup both of us are to live on."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]

@@ -1,0 +1,147 @@
+"""Owns what is known of a Skaffold process: a pure fold of its events into SkaffoldFacts.
+
+Refuses actions and clocks. Every connection replays the process's whole log, and live events may arrive among older
+ones (event/v2/event.go copies the log, then replays it without the lock), so Skaffold's own timestamps decide: an event
+older than what a fact rests on does not change that fact.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from watcher.skaffold.events import (
+    FAILED,
+    IN_PROGRESS,
+    SUCCEEDED,
+    Event,
+    Metadata,
+    MetaEvent,
+    PortEvent,
+    StatusCheckEvent,
+    TaskEvent,
+)
+from watcher.skaffold.own_forwards import OwnForward, OwnForwardKey, is_skaffolds, superseded, without
+
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+# What people read while a task is in progress.
+PHASES = {
+    "DevLoop": "updating",
+    "Build": "building",
+    "Test": "testing",
+    "Render": "rendering",
+    "Deploy": "deploying",
+    "StatusCheck": "checking",
+    "PortForward": "forwarding",
+    "Verify": "verifying",
+    "Exec": "executing",
+}
+# `run` and `deploy` have no DevLoop task: there the end of Deploy or PortForward is the last word.
+_RESTING = {"DevLoop", "Deploy", "PortForward"}
+
+
+class SkaffoldFacts(Struct, frozen=True, kw_only=True):
+    """Everything that the rest of portside may know of the Skaffold beside it.
+
+    `attached`: its stream is being read. `problem`: why not, "" where nothing is wrong. `connections`: how many streams
+    were opened so far; with `deploys` it tells when Skaffold has forgotten posted forwards.
+    `run_id`: the label of this run's objects, "" while unknown. `phase`: "" while unknown, "idle", or one of PHASES.
+    `iteration`: of the last task. `failed`: something failed since the last loop began.
+    `deployed`: a deploy of this run id has succeeded. `deploys`: how many have ended, well or not.
+    `own_forwards`: those that Skaffold itself holds. `namespaces`: those named in status checks of this process.
+    `artifacts`: image names this run builds, as written in skaffold.yaml.
+    """
+
+    attached: bool = False
+    problem: str = ""
+    connections: int = 0
+    run_id: str = ""
+    phase: str = ""
+    iteration: int = 0
+    failed: bool = False
+    deployed: bool = False
+    deploys: int = 0
+    own_forwards: dict[OwnForwardKey, OwnForward] = {}
+    namespaces: frozenset[str] = frozenset()
+    artifacts: tuple[str, ...] = ()
+
+
+class SkaffoldState(Struct, frozen=True, kw_only=True):
+    """The facts and the times (Skaffold's) that they rest on."""
+
+    facts: SkaffoldFacts = SkaffoldFacts()
+    latest: datetime = NEVER
+    meta_at: datetime = NEVER
+    run_since: datetime = NEVER
+    task_at: datetime = NEVER
+    deployed_at: datetime = NEVER
+    deployed_iteration: int = -1
+
+
+def apply(state: SkaffoldState, event: Event) -> SkaffoldState:
+    """The state after one event. Pure; an event without a time is taken for one that happens now."""
+    at = event.at or state.latest
+    if at > state.latest:
+        state = replace(state, latest=at)
+    match event.body:
+        case MetaEvent(metadata=Metadata() as metadata):
+            return _meta(state, metadata, at)
+        case TaskEvent() as task:
+            return _deploy(_phase(state, task, at), task, at)
+        case PortEvent() as port if is_skaffolds(port):
+            return _with(state, own_forwards=superseded(state.facts.own_forwards, OwnForward.from_event(port, at)))
+        case StatusCheckEvent(namespace=namespace) if namespace:
+            return _with(state, namespaces=state.facts.namespaces | {namespace})
+        case _:
+            return state
+
+
+def _meta(state: SkaffoldState, metadata: Metadata, at: datetime) -> SkaffoldState:
+    """A new run id begins a new run; a meta event without one, or without artifacts, clears nothing."""
+    build, run_id = metadata.build, metadata.run_id
+    if run_id and run_id == state.facts.run_id:
+        state = replace(state, run_since=min(at, state.run_since))
+    elif run_id and at >= state.meta_at:
+        state = _with(replace(state, run_since=at), run_id=run_id)
+    if build is not None and build.artifacts is not None and at >= state.meta_at:
+        names = dict.fromkeys(artifact.name for artifact in build.artifacts if artifact.name)
+        state = _with(state, artifacts=tuple(names))
+    return _settle(replace(state, meta_at=max(at, state.meta_at)))
+
+
+def _phase(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
+    if at < state.task_at:
+        return state
+    facts = state.facts
+    if task.status == IN_PROGRESS:
+        phase, failed = PHASES.get(task.task, facts.phase), facts.failed and task.task != "DevLoop"
+    else:
+        phase, failed = "idle" if task.task in _RESTING else facts.phase, facts.failed or task.status == FAILED
+    return _with(replace(state, task_at=at), phase=phase, iteration=task.iteration, failed=failed)
+
+
+def _deploy(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
+    """Counts deploys that ended; a beginning one drops Skaffold's forwards that the last good one did not renew.
+
+    They are not dropped sooner: Skaffold takes its forwards down and up again in every deploy, debug ports a second
+    after the loop's end, and in between nobody else may take their ports.
+    """
+    if task.task != "Deploy":
+        return state
+    if task.status == IN_PROGRESS:
+        return _with(state, own_forwards=without(state.facts.own_forwards, before=state.deployed_iteration))
+    if task.status == SUCCEEDED and at >= state.deployed_at:
+        state = _settle(replace(state, deployed_at=at, deployed_iteration=task.iteration))
+    return _with(state, deploys=state.facts.deploys + 1) if task.status in {SUCCEEDED, FAILED} else state
+
+
+def _settle(state: SkaffoldState) -> SkaffoldState:
+    """`deployed` follows from the times alone: a deploy has succeeded, and not before this run id was in force."""
+    return _with(state, deployed=state.deployed_at != NEVER and state.deployed_at >= state.run_since)
+
+
+def _with(state: SkaffoldState, **changes: object) -> SkaffoldState:
+    return replace(state, facts=replace(state.facts, **changes))
