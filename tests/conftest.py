@@ -1,0 +1,64 @@
+"""What all tests share: the real bed for those marked `cluster` or `skaffold`, and when a skip is allowed.
+
+Owns no fixture of one room. In CI (`CI` set) a skip is a failure: a machine that cannot run a test has not passed it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from fixtures.cluster import missing
+from fixtures.cluster.bed import Bed, load
+from fixtures.cluster.errors import MissingError
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the suites that take minutes to hours too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long suites are left out, not skipped; what needs the real bed runs last, when everything quick has passed."""
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    items.sort(key=lambda item: _needs_bed(item))
+
+
+def _needs_bed(item: pytest.Item) -> bool:
+    return item.get_closest_marker("cluster") is not None or item.get_closest_marker("skaffold") is not None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if _needs_bed(item) and (reason := missing()):
+        pytest.skip(reason)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped") and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_up() -> bool:
+    try:
+        load()
+    except MissingError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[Bed]:
+    """The real cluster, up; taken down afterwards if it was down before."""
+    # Imported here: the bed's life needs root and Linux, its tests alone do.
+    from fixtures.cluster import lifecycle  # noqa: PLC0415
+    from fixtures.cluster.__main__ import say  # noqa: PLC0415
+
+    was_up = _is_up()
+    yield lifecycle.up(say)
+    if not was_up:
+        lifecycle.down(say)

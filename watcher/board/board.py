@@ -1,0 +1,101 @@
+"""Owns what is true now, as records, and hands changes to whoever looks. Never waits for a reader.
+
+Refuses to be asked by the data path. A reader that falls behind gets the newest record of each thing, not every one
+in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+
+from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
+
+# What a program reads to learn a state it missed: a forward that stopped is gone from the board, not from a reader.
+_GONE = {"stopped"}
+
+
+def key(record: Record) -> str:
+    """What a newer record replaces."""
+    return "skaffold" if isinstance(record, SkaffoldRecord) else record.id
+
+
+class Subscription:
+    """Changes since it was opened, newest per key. Bounded by the number of things on the board."""
+
+    def __init__(self, known: list[Record]) -> None:
+        self._pending: dict[str, Record] = {key(record): record for record in known}
+        self._arrived = trio.Event()
+
+    def put(self, record: Record) -> None:
+        # Re-inserted at the end, so that records leave in the order of their last change.
+        self._pending.pop(key(record), None)
+        self._pending[key(record)] = record
+        self._arrived.set()
+
+    async def next(self) -> list[Record]:
+        """At least one record, in order."""
+        while not self._pending:
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+        records = list(self._pending.values())
+        self._pending.clear()
+        return records
+
+
+class Board:
+    """`publish` is called by the one loop; everything else reads."""
+
+    def __init__(self) -> None:
+        self._forwards: dict[str, ForwardRecord] = {}
+        self._skips: dict[str, SkipRecord] = {}
+        self._skaffold: SkaffoldRecord | None = None
+        self._subscriptions: set[Subscription] = set()
+        self.settled = False  # the plan stands on synced lists (and, beside Skaffold, on an ended deploy)
+
+    @property
+    def forwards(self) -> Mapping[str, ForwardRecord]:
+        return self._forwards
+
+    @property
+    def skips(self) -> Mapping[str, SkipRecord]:
+        return self._skips
+
+    @property
+    def not_ready(self) -> list[ForwardRecord]:
+        """The wanted forwards that lead nowhere yet."""
+        return [record for record in self._forwards.values() if record.state != "ready"]
+
+    @property
+    def ready(self) -> bool:
+        return self.settled and not self.not_ready
+
+    def publish(self, record: Record) -> None:
+        match record:
+            case ForwardRecord():
+                self._skips.pop(record.id, None)
+                if record.state in _GONE:
+                    self._forwards.pop(record.id, None)
+                else:
+                    self._forwards[record.id] = record
+            case SkipRecord():
+                self._skips[record.id] = record
+            case SkaffoldRecord():
+                self._skaffold = record
+        for subscription in self._subscriptions:
+            subscription.put(record)
+
+    def forget_skip(self, ident: str) -> None:
+        self._skips.pop(ident, None)
+
+    def subscribe(self) -> Subscription:
+        known: list[Record] = [*self._forwards.values(), *self._skips.values()]
+        if self._skaffold is not None:
+            known.insert(0, self._skaffold)
+        subscription = Subscription(known)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self._subscriptions.discard(subscription)

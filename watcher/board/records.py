@@ -1,0 +1,111 @@
+"""Owns the JSON objects of the contract: one a change, the same on stdout, over HTTP and on the page.
+
+Refuses to decide: a record says what plan, forwards and Skaffold said.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from forwarders.spec import State, Status
+from watcher.plan.plan import Skip, Wanted
+
+
+class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
+    """A forward as it is now; one for each local address."""
+
+    time: str
+    id: str
+    source: str
+    state: str
+    resource_type: str
+    resource_name: str
+    namespace: str
+    container: str
+    remote_port: int | str
+    local_address: str
+    local_port: int
+    requested_port: int
+    pod: str
+    pod_port: int
+    url: str
+    reason: str
+
+
+class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skip"):
+    """Something that is not forwarded, and why."""
+
+    time: str
+    id: str
+    source: str
+    resource_type: str
+    resource_name: str
+    namespace: str
+    container: str
+    remote_port: int | str
+    reason: str
+
+
+class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skaffold"):
+    """What Skaffold does. `change` is attached, lost, phase or run."""
+
+    time: str
+    change: Literal["attached", "lost", "phase", "run"]
+    attached: bool
+    phase: str
+    iteration: int
+    run_id: str
+    reason: str
+    failed: bool | UnsetType = UNSET
+
+
+Record = ForwardRecord | SkipRecord | SkaffoldRecord
+
+
+def timestamp(now: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds; `now` must be aware."""
+    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def forward_record(wanted: Wanted, status: Status, now: datetime) -> ForwardRecord:
+    endpoint = status.endpoint
+    address = wanted.spec.address
+    return ForwardRecord(
+        time=timestamp(now),
+        id=wanted.id,
+        source=wanted.source,
+        state=status.state.value,
+        resource_type=wanted.resource_type,
+        resource_name=wanted.resource_name,
+        namespace=wanted.namespace,
+        container=wanted.container,
+        remote_port=wanted.remote_port,
+        local_address=address,
+        local_port=status.local_port,
+        requested_port=wanted.spec.port.number,
+        pod=endpoint.pod.name if endpoint else "",
+        pod_port=endpoint.port if endpoint else 0,
+        url=url(address, status.local_port) if status.local_port and status.state is not State.STOPPED else "",
+        reason=status.reason,
+    )
+
+
+def skip_record(skip: Skip, now: datetime) -> SkipRecord:
+    return SkipRecord(
+        time=timestamp(now),
+        id=skip.id,
+        source=skip.source,
+        resource_type=skip.resource_type,
+        resource_name=skip.resource_name,
+        namespace=skip.namespace,
+        container=skip.container,
+        remote_port=skip.remote_port,
+        reason=skip.reason,
+    )
+
+
+def url(address: str, port: int) -> str:
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"

@@ -1,0 +1,78 @@
+"""Owns the `portside` command: its sub-commands by name, its exit codes, the one line a mistake gets.
+
+Refuses every import that `--help` does not need.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from watcher.errors import UsageError, WatcherError
+
+# Name: (module, the line in --help). A module is imported when its command is asked for.
+COMMANDS = {
+    "run": ("watcher.cli.run", "Start Skaffold and forward what it deploys."),
+    "watch": ("watcher.cli.watch", "Forward what a Skaffold that runs (or will) deploys."),
+    "forward": ("watcher.cli.forward", "Forward now, like kubectl port-forward, for good."),
+    "status": ("watcher.cli.status", "Show the forwards of the portsides that run here."),
+}
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+
+class _Commands(click.Group):
+    """Sub-commands whose modules are imported late."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done; 1 it failed while running; 2 wrong usage or configuration; under run, Skaffold's own.",
+)
+@click.version_option(package_name="portside")
+def portside() -> None:
+    """Localhost ports that always lead to what was deployed last.
+
+    \b
+    portside run -- skaffold dev          beside a Skaffold that it starts
+    portside watch                        beside a Skaffold that runs already
+    portside forward svc/web 8080:80      without Skaffold
+    """
+
+
+def main() -> None:
+    """The console script. Every expected error is one line on stderr."""
+    try:
+        code = portside.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = FAILED
+    except click.ClickException as error:
+        error.show()
+        code = USAGE if isinstance(error, click.UsageError) else error.exit_code
+    except UsageError as error:
+        _say(error)
+        code = USAGE
+    except WatcherError as error:
+        _say(error)
+        code = FAILED
+    sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _say(error: Exception) -> None:
+    click.echo(f"portside: {error}", err=True)

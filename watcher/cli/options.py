@@ -1,0 +1,126 @@
+"""Owns the options that every forwarding command shares, each with its environment variable.
+
+Skaffold's own variable where it has one (SKAFFOLD_<FLAG>), else PORTSIDE_<FLAG>. Refuses to interpret them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, as written; "" or () where nothing was asked."""
+
+    port_forward: str
+    address: tuple[str, ...]
+    strict_ports: bool
+    namespace: str
+    kube_context: str
+    kubeconfig: str
+    filename: tuple[str, ...]
+    profile: tuple[str, ...]
+    module: tuple[str, ...]
+    output: str
+    status: str
+    hold: float
+    held: int
+    linger: float
+    verbose: int
+
+
+def _option(*names: str, env: str, **attributes: Any) -> Callable[[F], F]:
+    return click.option(*names, envvar=env, show_envvar=True, **attributes)
+
+
+_OPTIONS = (
+    _option(
+        "--port-forward",
+        env="SKAFFOLD_PORT_FORWARD",
+        metavar="MODES",
+        default="",
+        help="user, services, debug, pods (comma-separated), or off, true, false.",
+    ),
+    _option(
+        "--address",
+        env="PORTSIDE_ADDRESS",
+        multiple=True,
+        metavar="ADDR",
+        help="Listen here; repeatable, comma-separated. Default 127.0.0.1, which also means ::1.",
+    ),
+    _option(
+        "--strict-ports/--no-strict-ports",
+        env="PORTSIDE_STRICT_PORTS",
+        default=False,
+        help="Fail a forward whose port is taken, in place of taking the next one.",
+    ),
+    _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", default="", help="Default: the context's."),
+    _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", default="", help="Default: the current one."),
+    _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", default="", help="Default: $KUBECONFIG, ~/.kube/config."),
+    _option("--filename", "-f", env="SKAFFOLD_FILENAME", multiple=True, help="skaffold.yaml, or - for stdin."),
+    _option("--profile", "-p", env="SKAFFOLD_PROFILE", multiple=True, help="Skaffold profiles."),
+    _option("--module", "-m", env="SKAFFOLD_MODULE", multiple=True, help="Skaffold modules."),
+    _option(
+        "--output",
+        env="PORTSIDE_OUTPUT",
+        type=click.Choice(["auto", "plain", "json"]),
+        default="auto",
+        show_default=True,
+        help="Lines for people and pipes, or one JSON object a line.",
+    ),
+    _option(
+        "--status",
+        env="PORTSIDE_STATUS",
+        metavar="ADDR:PORT|off",
+        default="127.0.0.1:0",
+        show_default=True,
+        help="Where /healthz, /readyz and /v1/forwards answer.",
+    ),
+    _option(
+        "--hold",
+        env="PORTSIDE_HOLD",
+        type=click.FloatRange(min=0),
+        default=30.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a connection waits while no pod can serve it.",
+    ),
+    _option(
+        "--held",
+        env="PORTSIDE_HELD",
+        type=click.IntRange(min=0),
+        default=2048,
+        show_default=True,
+        help="How many may wait at once on one forward.",
+    ),
+    _option(
+        "--linger",
+        env="PORTSIDE_LINGER",
+        type=click.FloatRange(min=0),
+        default=10.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a client's end of sending is held back for a late answer.",
+    ),
+    click.option("--verbose", "-v", count=True, help="Say more on stderr; -vv still more."),
+)
+
+
+def shared(function: F) -> F:
+    """Add the shared options; they arrive as keyword arguments for `collect`."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def collect(given: dict[str, Any]) -> Options:
+    """One value of what click parsed; comma lists are split where Skaffold splits them."""
+    for name in ("address", "profile", "module", "filename"):
+        given[name] = tuple(part.strip() for text in given[name] for part in text.split(",") if part.strip())
+    return Options(**given)

@@ -1,0 +1,107 @@
+"""Owns the one loop: facts → plan → the shortest list of changes → forwards. Whatever happens, it runs once more.
+
+Refuses to decide (the plan does) and to wait for anything but the fleet. A forward is desired state: nothing restarts
+because something happened; the plan changes, or it does not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import trio
+
+from forwarders.fleet import Fleet
+from forwarders.spec import State, Status
+from watcher.board.board import Board
+from watcher.board.records import forward_record, skip_record
+from watcher.cluster.watches import Watches
+from watcher.plan.facts import Facts
+from watcher.plan.needs import needs
+from watcher.plan.plan import Plan, Skip, Wanted, make_plan
+from watcher.reconcile import Change, Start, Stop, Update, diff
+
+logger = logging.getLogger("portside.loop")
+
+
+class Loop:
+    """`gather` gives the facts as they are now; `settled` says whether a plan made of them can be called complete."""
+
+    def __init__(
+        self,
+        gather: Callable[[], Facts],
+        settled: Callable[[Facts], bool],
+        watches: Watches,
+        board: Board,
+    ) -> None:
+        self._gather = gather
+        self._settled = settled
+        self._watches = watches
+        self._board = board
+        self._wanted: dict[str, Wanted] = {}
+        self._skips: dict[str, Skip] = {}
+        self._statuses: dict[str, Status] = {}
+        self._dirty = trio.Event()
+        self._dirty.set()
+
+    def touch(self) -> None:
+        """Something changed: plan once more. Any number of changes until then cost one plan."""
+        self._dirty.set()
+
+    def report(self, status: Status) -> None:
+        """The fleet's word on one forward, handed to the board."""
+        wanted = self._wanted.get(status.id)
+        if wanted is None:
+            return
+        self._statuses[status.id] = status
+        self._board.publish(forward_record(wanted, status, datetime.now(UTC)))
+
+    @property
+    def failed(self) -> bool:
+        """Whether there are forwards and every one of them has no port."""
+        return bool(self._wanted) and all(
+            status.state is State.FAILED and not status.local_port for status in self._statuses.values()
+        )
+
+    async def run(self, fleet: Fleet) -> None:
+        """Plans and reconciles until cancelled."""
+        while True:
+            await self._dirty.wait()
+            self._dirty = trio.Event()
+            facts = self._gather()
+            self._watches.want(needs(facts))
+            plan = make_plan(facts)
+            await self._apply(plan, fleet)
+            self._publish_skips(plan)
+            self._board.settled = self._settled(facts)
+
+    async def _apply(self, plan: Plan, fleet: Fleet) -> None:
+        changes = diff(self._wanted, plan, fleet.ports)
+        fleet.reserve([wanted.spec for wanted in plan.forwards])
+        for change in changes:
+            await self._carry_out(change, fleet)
+
+    async def _carry_out(self, change: Change, fleet: Fleet) -> None:
+        match change:
+            case Stop(ident):
+                await fleet.stop(ident)
+                del self._wanted[ident]
+                self._statuses.pop(ident, None)
+            case Start(wanted):
+                self._wanted[wanted.id] = wanted
+                self.report(Status(id=wanted.id, state=State.WAITING))
+                await fleet.start(wanted.spec, wanted.endpoints, wanted.waiting_for, wanted.broken)
+            case Update(wanted):
+                self._wanted[wanted.id] = wanted
+                fleet.update(wanted.id, wanted.endpoints, wanted.waiting_for, wanted.broken)
+
+    def _publish_skips(self, plan: Plan) -> None:
+        skips = {skip.id: skip for skip in plan.skips}
+        for gone in self._skips.keys() - skips.keys():
+            self._board.forget_skip(gone)
+        now = datetime.now(UTC)
+        for ident, skip in skips.items():
+            if self._skips.get(ident) != skip:
+                self._board.publish(skip_record(skip, now))
+        self._skips = skips
