@@ -40,9 +40,8 @@ def parse_address(text: str) -> ApiAddress:
     except ValueError:
         host, port, parts = None, None, urlsplit("")
     if parts.scheme != "http" or parts.path not in {"", "/"} or parts.query or parts.username or not host or not port:
-        raise UsageError(
-            f"{text!r} is no address of Skaffold's API; write http://127.0.0.1:PORT, as in --rpc-http-port"
-        )
+        shown = text.rpartition("@")[2]  # never a password
+        raise UsageError(f"{shown!r} is no address of Skaffold's API; write http://127.0.0.1:PORT (--rpc-http-port)")
     return ApiAddress(host, port)
 
 

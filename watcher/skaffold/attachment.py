@@ -6,13 +6,13 @@ Refuses to decide anything from an event: it keeps facts up to date and says whe
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from random import Random
 
 import trio
 from msgspec.structs import replace
 
-from watcher.skaffold.address import parse_address
+from watcher.skaffold.address import ApiAddress, parse_address
 from watcher.skaffold.decoder import EventDecoder
 from watcher.skaffold.errors import NotSkaffoldError, StreamEndedError
 from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply
@@ -36,13 +36,20 @@ class Attachment:
     """Follows the Skaffold at `url` for as long as `run` runs: before it starts, while it works, after it ended.
 
     `on_change` is called synchronously whenever `facts` differ from before; it must be quick and not raise.
-    `random` spreads the attempts to connect. Raises UsageError for a malformed `url`.
+    `random` spreads the attempts to connect, which `dial` makes. Raises UsageError for a malformed `url`.
     """
 
-    def __init__(self, url: str, on_change: Callable[[], None], random: Random) -> None:
+    def __init__(
+        self,
+        url: str,
+        on_change: Callable[[], None],
+        random: Random,
+        dial: Callable[[ApiAddress], Awaitable[trio.abc.HalfCloseableStream]] = connect,
+    ) -> None:
         self._address = parse_address(url)
         self._on_change = on_change
         self._random = random
+        self._dial = dial
         self._facts = SkaffoldFacts()
         self._state = SkaffoldState()
         self._decoder = EventDecoder()
@@ -60,7 +67,7 @@ class Attachment:
         delays = _delays(self._random)
         while True:
             try:
-                stream = await connect(self._address)
+                stream = await self._dial(self._address)
             except (OSError, trio.TooSlowError):
                 self._lost(f"no Skaffold answers at {self._address.url}; waiting for one")
             else:

@@ -67,9 +67,9 @@ def superseded(forwards: OwnForwards, new: OwnForward) -> OwnForwards:
     return {key: f for key, f in forwards.items() if f not in rivals} | {new.key: new}
 
 
-def without(forwards: OwnForwards, *, before: int) -> OwnForwards:
-    """Those announced in loop `before` or later."""
-    return {key: f for key, f in forwards.items() if f.iteration >= before}
+def renewed(forwards: OwnForwards, since: int, *, but_pods: bool = False) -> OwnForwards:
+    """Those announced in loop `since` or later, and with `but_pods` all of the pods'."""
+    return {key: f for key, f in forwards.items() if f.iteration >= since or (but_pods and f.resource_type == "pod")}
 
 
 def _place(forward: OwnForward) -> tuple[str, int]:

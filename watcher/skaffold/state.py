@@ -23,7 +23,7 @@ from watcher.skaffold.events import (
     StatusCheckEvent,
     TaskEvent,
 )
-from watcher.skaffold.own_forwards import OwnForward, OwnForwardKey, is_skaffolds, superseded, without
+from watcher.skaffold.own_forwards import OwnForward, OwnForwardKey, is_skaffolds, renewed, superseded
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -79,6 +79,7 @@ class SkaffoldState(Struct, frozen=True, kw_only=True):
     task_at: datetime = NEVER
     deployed_at: datetime = NEVER
     deployed_iteration: int = -1
+    forwarded_iteration: int = -1
 
 
 def apply(state: SkaffoldState, event: Event) -> SkaffoldState:
@@ -90,7 +91,7 @@ def apply(state: SkaffoldState, event: Event) -> SkaffoldState:
         case MetaEvent(metadata=Metadata() as metadata):
             return _meta(state, metadata, at)
         case TaskEvent() as task:
-            return _deploy(_phase(state, task, at), task, at)
+            return _own(_deploy(_phase(state, task, at), task, at), task, at)
         case PortEvent() as port if is_skaffolds(port):
             return _with(state, own_forwards=superseded(state.facts.own_forwards, OwnForward.from_event(port, at)))
         case StatusCheckEvent(namespace=namespace) if namespace:
@@ -124,18 +125,29 @@ def _phase(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState
 
 
 def _deploy(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
-    """Counts deploys that ended; a beginning one drops Skaffold's forwards that the last good one did not renew.
-
-    They are not dropped sooner: Skaffold takes its forwards down and up again in every deploy, debug ports a second
-    after the loop's end, and in between nobody else may take their ports.
-    """
-    if task.task != "Deploy":
+    if task.task != "Deploy" or task.status not in {SUCCEEDED, FAILED}:
         return state
-    if task.status == IN_PROGRESS:
-        return _with(state, own_forwards=without(state.facts.own_forwards, before=state.deployed_iteration))
     if task.status == SUCCEEDED and at >= state.deployed_at:
         state = _settle(replace(state, deployed_at=at, deployed_iteration=task.iteration))
-    return _with(state, deploys=state.facts.deploys + 1) if task.status in {SUCCEEDED, FAILED} else state
+    return _with(state, deploys=state.facts.deploys + 1)
+
+
+def _own(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
+    """Drops the forwards that Skaffold has not announced again, as late as it takes to be sure.
+
+    Skaffold takes its forwards down and up again in every deploy, and in between nobody else may take their ports. At
+    the loop's end all are back (with several configs PortForward ends several times), but pods' follow a second later,
+    and the Docker deployer has no PortForward task: for those the next deploy's beginning is soon enough.
+    """
+    forwards, iteration = state.facts.own_forwards, task.iteration
+    match task.task, task.status:
+        case "PortForward", "Succeeded":
+            return replace(state, forwarded_iteration=iteration)
+        case "DevLoop", "Succeeded" if iteration == state.forwarded_iteration:
+            return _with(state, own_forwards=renewed(forwards, iteration, but_pods=True))
+        case "Deploy", "InProgress" if at >= state.deployed_at:
+            return _with(state, own_forwards=renewed(forwards, state.deployed_iteration))
+    return state
 
 
 def _settle(state: SkaffoldState) -> SkaffoldState:

@@ -25,7 +25,7 @@ _DRAIN = 2.0
 _CLOSE = 0.25
 
 
-async def connect(address: ApiAddress) -> trio.SocketStream:
+async def connect(address: ApiAddress) -> trio.abc.HalfCloseableStream:
     """A plain TCP connection, nothing sent yet. Raises OSError, or trio.TooSlowError after 10 s."""
     with trio.fail_after(_CONNECT):
         return await trio.open_tcp_stream(address.host, address.port)
@@ -37,7 +37,7 @@ class EventStream:
     A context manager: its exit leaves politely, however the block ended, and takes 2.5 s at most.
     """
 
-    def __init__(self, stream: trio.SocketStream, address: ApiAddress) -> None:
+    def __init__(self, stream: trio.abc.HalfCloseableStream, address: ApiAddress) -> None:
         self._stream = stream
         self._http = h11.Connection(h11.CLIENT)
         self._address = address
@@ -119,7 +119,7 @@ class EventStream:
         )
 
 
-async def _leave(stream: trio.SocketStream) -> None:
+async def _leave(stream: trio.abc.HalfCloseableStream) -> None:
     """Read on until all is quiet, shut down our sending side only, read until Skaffold closes. 2.5 s at most.
 
     A plain close while bytes are unread would send a reset.
@@ -135,7 +135,7 @@ async def _leave(stream: trio.SocketStream) -> None:
             return  # it closed first
 
 
-async def _drain(stream: trio.SocketStream, quiet: float) -> None:
+async def _drain(stream: trio.abc.HalfCloseableStream, quiet: float) -> None:
     """Throws away what comes, until nothing has come for `quiet` seconds or the far side has closed."""
     silent = False
     while not silent:

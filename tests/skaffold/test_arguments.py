@@ -1,0 +1,276 @@
+"""Skaffold's command line as pflag and cobra read it, its variables, and what is started instead."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.errors import UsageError
+from watcher.skaffold.arguments import SkaffoldCommand, read, rewritten
+from watcher.skaffold.environment import effective_environment, parse_env_file
+
+
+def line(text: str, **environ: str) -> SkaffoldCommand:
+    return read(shlex.split(text), environ)
+
+
+def started(text: str, **environ: str) -> str:
+    return " ".join(rewritten(line(text, **environ), 50055))
+
+
+def test_nothing_given() -> None:
+    """A bare `skaffold dev` has Skaffold's defaults."""
+    command = line("skaffold dev")
+    assert (command.binary, command.command, command.filename) == ("skaffold", "dev", "skaffold.yaml")
+    assert (command.profiles, command.modules) == ((), ())
+    assert (command.namespace, command.kube_context, command.kubeconfig) == ("", "", "")
+    assert (command.rpc_http_port, command.port_forward) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-n foo",
+        "-nfoo",
+        "-n=foo",
+        "--namespace foo",
+        "--namespace=foo",
+        "-n bar --namespace foo",
+        "--tail -n foo",
+        "-qnfoo",
+    ],
+)
+def test_spellings_of_a_flag(words: str) -> None:
+    """pflag's spellings of one value, the last of several winning, before and after the subcommand."""
+    assert line(f"/opt/bin/skaffold dev {words}").namespace == "foo"
+    assert line(f"/opt/bin/skaffold {words} dev").namespace == "foo"
+
+
+@pytest.mark.parametrize("words", ["-p a -p b,c", "-pa,b -p=c", "--profile a --profile=b,c", "-p 'a,\"b\"' -pc"])
+def test_lists(words: str) -> None:
+    """Lists are repeated flags, comma-separated values, or both."""
+    assert line(f"skaffold dev {words}").profiles == ("a", "b", "c")
+
+
+def test_every_flag_read() -> None:
+    """All that portside must know is found in one long line."""
+    command = line(
+        "skaffold -v debug --timestamps -f k8s/s.yaml debug -m web,api -m db --kube-context kind --kubeconfig=/k "
+        "--rpc-http-port 50051 --port-forward=user,debug -p -local --build-concurrency -1 -t v1 --cleanup=false"
+    )
+    assert (command.command, command.filename, command.modules) == ("debug", "k8s/s.yaml", ("web", "api", "db"))
+    assert (command.kube_context, command.kubeconfig, command.rpc_http_port) == ("kind", "/k", 50051)
+    assert (command.port_forward, command.profiles) == ("user,debug", ("-local",))
+
+
+def test_filename_may_be_standard_input() -> None:
+    """`-f -` is a file name."""
+    assert line("skaffold dev -f - -n x").filename == "-"
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("", None),
+        ("--port-forward", "true"),
+        ("--port-forward=services", "services"),
+        ("--port-forward=user --port-forward=off", "off"),
+        ("--port-forward=off --port-forward", "true"),
+        ("--port-forward user", "true"),
+        ("--port-forward=", ""),
+        ("-- --port-forward=pods", None),
+    ],
+)
+def test_port_forward(words: str, asked: str | None) -> None:
+    """The flag takes no following word, the last one wins, and behind `--` nothing is a flag."""
+    assert line(f"skaffold dev {words}").port_forward == asked
+
+
+def test_variables() -> None:
+    """Every flag has its SKAFFOLD_ variable."""
+    command = line(
+        "skaffold dev",
+        SKAFFOLD_FILENAME="s.yml",
+        SKAFFOLD_PROFILE="a,b",
+        SKAFFOLD_MODULE="m",
+        SKAFFOLD_NAMESPACE="ns",
+        SKAFFOLD_KUBE_CONTEXT="kind",
+        SKAFFOLD_KUBECONFIG="/k",
+        SKAFFOLD_RPC_HTTP_PORT="50051",
+        SKAFFOLD_PORT_FORWARD="services",
+    )
+    assert (command.filename, command.profiles, command.modules) == ("s.yml", ("a", "b"), ("m",))
+    assert (command.namespace, command.kube_context, command.kubeconfig) == ("ns", "kind", "/k")
+    assert (command.rpc_http_port, command.port_forward) == (50051, "services")
+
+
+def test_a_flag_wins_over_its_variable_and_lists_add_up() -> None:
+    """pflag sets the variable first: single values are replaced, lists are appended to."""
+    environ = {"SKAFFOLD_NAMESPACE": "a", "SKAFFOLD_PROFILE": "a", "SKAFFOLD_PORT_FORWARD": "user"}
+    command = line("skaffold dev -n b -p b --port-forward=off", **environ)
+    assert (command.namespace, command.profiles, command.port_forward) == ("b", ("a", "b"), "off")
+
+
+def test_the_old_namespace_variable() -> None:
+    """SKAFFOLD_DEPLOY_NAMESPACE still works where nothing newer is set."""
+    assert line("skaffold dev", SKAFFOLD_DEPLOY_NAMESPACE="old").namespace == "old"
+    assert line("skaffold dev", SKAFFOLD_DEPLOY_NAMESPACE="old", SKAFFOLD_NAMESPACE="new").namespace == "new"
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-1", "65536", "²", "9" * 5000])
+def test_bad_port(text: str) -> None:
+    """A port flag that is no port is refused; such a variable is ignored, as by Skaffold."""
+    with pytest.raises(UsageError, match="--rpc-http-port"):
+        line(f"skaffold dev --rpc-http-port={text}")
+    assert line("skaffold dev", SKAFFOLD_RPC_HTTP_PORT=text).rpc_http_port is None
+
+
+@pytest.mark.parametrize("words", ["-n", "--namespace", "dev -f", "--rpc-http-port"])
+def test_missing_value(words: str) -> None:
+    """A flag without its value is refused by name."""
+    with pytest.raises(UsageError, match=words.rsplit(maxsplit=1)[-1]):
+        line(f"skaffold dev {words}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "skaffold delete",
+        "skaffold",
+        "dev",
+        "skaffold --help",
+        "skaffold render -f x",
+        "skaffold -- dev",
+        "skaffold -n dev",
+    ],
+)
+def test_what_cannot_be_run(text: str) -> None:
+    """Anything that serves no events is refused, naming what works."""
+    with pytest.raises(UsageError, match="dev, debug, run or deploy"):
+        line(text)
+
+
+def test_nothing_to_run() -> None:
+    """No words at all are refused with an example."""
+    with pytest.raises(UsageError, match="skaffold dev"):
+        read([], {})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("skaffold dev", "skaffold dev --port-forward=off --rpc-http-port=50055"),
+        ("skaffold run --port-forward -n x", "skaffold run --port-forward=off --rpc-http-port=50055 -n x"),
+        (
+            "skaffold dev -p a --port-forward=user --port-forward",
+            "skaffold dev --port-forward=off --rpc-http-port=50055 -p a",
+        ),
+        ("skaffold --port-forward dev", "skaffold dev --port-forward=off --rpc-http-port=50055"),
+        ("skaffold debug --rpc-http-port 1234", "skaffold debug --port-forward=off --rpc-http-port 1234"),
+        ("skaffold -f a.yaml deploy -- x", "skaffold -f a.yaml deploy --port-forward=off --rpc-http-port=50055 -- x"),
+        ("skaffold apply a.yaml", "skaffold apply --rpc-http-port=50055 a.yaml"),
+        ("skaffold build", "skaffold build --rpc-http-port=50055"),
+        (
+            "skaffold exec act -- --port-forward",
+            "skaffold exec --port-forward=off --rpc-http-port=50055 act -- --port-forward",
+        ),
+    ],
+)
+def test_what_is_started(given: str, expected: str) -> None:
+    """Skaffold's own forwarding is off, the API is on, and every other word stands as it was."""
+    assert started(given) == expected
+
+
+def test_a_port_from_the_environment_is_kept() -> None:
+    """Where a variable names the API's port no flag is added."""
+    assert started("skaffold dev", SKAFFOLD_RPC_HTTP_PORT="50051") == "skaffold dev --port-forward=off"
+
+
+WORDS = st.lists(
+    st.sampled_from(
+        [
+            "-f",
+            "a",
+            "-p",
+            "--",
+            "-",
+            "--port-forward",
+            "--port-forward=user",
+            "--tail",
+            "-nfoo",
+            "--kube-context",
+            "x=y",
+            "--x=",
+            "-",
+            "dev",
+        ]
+    )
+    | st.text(max_size=4)
+)
+
+
+@given(WORDS, WORDS)
+def test_rewriting_is_stable(before: list[str], after: list[str]) -> None:
+    """Whatever the words: all but --port-forward keep their order, and what is started means the same."""
+    try:
+        command = read(["skaffold", *before, "dev", *after], {})
+    except UsageError:
+        return
+    words = rewritten(command, 50055)
+    again = read(words, {})
+    assert again.port_forward == "off"
+    assert again.rpc_http_port in {command.rpc_http_port, 50055}
+    assert (again.filename, again.profiles, again.namespace) == (command.filename, command.profiles, command.namespace)
+    added = {"--port-forward=off", "--rpc-http-port=50055"}
+    rest = [word for word in words if word not in added]
+    position = iter(command.line.words)
+    assert all(word in position for word in rest)
+
+
+ENV = """# a comment
+PLAIN=one
+export EXPORTED = two   # said why
+  YAML: three
+SINGLE='a $PLAIN # b'
+DOUBLE="line\\nnext ${PLAIN} \\$KEPT"
+MANY="first
+second"
+REF=$PLAIN-$NOPE-end
+EMPTY=
+HASH=a#b
+"""
+
+
+def test_env_file() -> None:
+    """skaffold.env in godotenv's syntax."""
+    assert parse_env_file(ENV) == {
+        "PLAIN": "one",
+        "EXPORTED": "two",
+        "YAML": "three",
+        "SINGLE": "a $PLAIN # b",
+        "DOUBLE": "line\nnext one $KEPT",
+        "MANY": "first\nsecond",
+        "REF": "one--end",
+        "EMPTY": "",
+        "HASH": "a#b",
+    }
+
+
+@pytest.mark.parametrize("text", ["A=1\nno assignment here\n", "A=1\nB='open", 'A="open', "=x", "A-B=1"])
+def test_malformed_env_file_is_ignored_whole(text: str) -> None:
+    """Skaffold warns and takes nothing of a malformed file."""
+    assert parse_env_file(text) == {}
+
+
+def test_env_file_does_not_override() -> None:
+    """A variable that is set already wins over the file, also where it is empty."""
+    assert effective_environment({"A": "", "B": "b"}, "A=1\nC=3\r\n") == {"A": "", "B": "b", "C": "3"}
+
+
+@given(st.text(max_size=200))
+def test_any_env_file(text: str) -> None:
+    """Any text is read without an exception."""
+    assert isinstance(parse_env_file(text), dict)

@@ -1,0 +1,259 @@
+"""What the recorded runs, and events in other orders, add up to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.skaffold.recorded import NAMES, events, folded
+from watcher.skaffold.events import (
+    Body,
+    BuildMetadata,
+    Event,
+    Metadata,
+    MetaEvent,
+    PortEvent,
+    StatusCheckEvent,
+    StreamError,
+    TargetPort,
+    TaskEvent,
+)
+from watcher.skaffold.own_forwards import ECHO_ID
+from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply
+
+EPOCH = datetime(2026, 11, 23, tzinfo=UTC)
+APP = ("deployment", "app", "parity", "http")
+WEB = ("service", "web", "parity", 8080)
+
+
+def history(*bodies: Body) -> list[Event]:
+    """Events one second apart."""
+    return [Event(EPOCH + timedelta(seconds=second), body) for second, body in enumerate(bodies)]
+
+
+def fold(all_events: list[Event]) -> SkaffoldFacts:
+    state = SkaffoldState()
+    for event in all_events:
+        state = apply(state, event)
+    return state.facts
+
+
+def meta(run_id: str) -> MetaEvent:
+    return MetaEvent(Metadata(run_id=run_id))
+
+
+def task(name: str, status: str, iteration: int = 1) -> TaskEvent:
+    return TaskEvent(name, status, iteration)
+
+
+def port(name: str, number: int, iteration: int = 1, resource_type: str = "service") -> PortEvent:
+    return PortEvent(
+        task_id=f"PortForward-{iteration}",
+        local_port=number,
+        resource_type=resource_type,
+        resource_name=name,
+        address="127.0.0.1",
+        target_port=TargetPort(int_val=80),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "run_id", "iteration", "failed", "deployed", "deploys", "own"),
+    [
+        ("dev-first", "5c876761", 1, False, True, 1, {APP, WEB}),
+        ("dev-redeploy", "adc44aa3", 4, False, True, 3, {APP, WEB}),
+        ("dev-deployfail", "cbda8d7f", 5, False, True, 5, {APP, WEB}),
+        ("dev-firstdeployfail", "f01684c5", 1, True, False, 1, set()),
+        ("dev-firstbuildfail", "019a40bb", 1, True, False, 0, set()),
+        ("dev-buildfail", "2c73b626", 4, True, True, 3, {APP, WEB}),
+        ("dev-configedit", "9cba429c", 2, False, True, 2, {APP}),
+        ("dev-configedit2", "749e231d", 4, False, True, 4, {APP}),
+        ("dev-sigint-midloop", "c75f83d5", 1, True, False, 1, set()),
+        ("run-off", "c33c93d3", 0, False, True, 1, set()),
+        ("run-pf", "feabc9f8", 0, False, True, 1, {APP, WEB}),
+        ("deploy", "843231db", 0, False, True, 1, set()),
+    ],
+)
+def test_recorded_runs(
+    name: str, run_id: str, iteration: int, failed: object, deployed: object, deploys: int, own: set[object]
+) -> None:
+    """Each recorded run ends in the facts that its README line tells of."""
+    facts = folded(name).facts
+    assert (facts.run_id[:8], facts.iteration) == (run_id, iteration)
+    assert (facts.failed, facts.deployed, facts.deploys) == (failed, deployed, deploys)
+    assert set(facts.own_forwards) == own
+    assert facts.phase == "idle"
+    assert facts.artifacts == ("localhost:5000/app",)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_replay_twice_ends_in_the_same_facts(name: str) -> None:
+    """History folded again on top of itself changes nothing but the count of deploys."""
+    once = folded(name)
+    state = once
+    for event in events(name):
+        state = apply(state, event)
+    assert replace(state.facts, deploys=0) == replace(once.facts, deploys=0)
+
+
+@given(st.sampled_from(NAMES), st.data())
+def test_live_events_among_the_replay(name: str, data: st.DataObject) -> None:
+    """However the newest events interleave with the replay of the older ones, the same is known in the end."""
+    everything = events(name)
+    cut = data.draw(st.integers(0, len(everything)))
+    old, live = list(everything[:cut]), list(everything[cut:])
+    mixed = []
+    while old or live:
+        source = old if not live or (old and data.draw(st.booleans())) else live
+        mixed.append(source.pop(0))
+    got, expected = fold(mixed), fold(everything)
+    assert replace(got, own_forwards={}) == replace(expected, own_forwards={})
+    assert set(expected.own_forwards) <= set(got.own_forwards)
+
+
+def test_docker_forwards_are_skaffolds_own() -> None:
+    """The Docker deployer publishes ports by itself, also with --port-forward=off."""
+    own = folded("docker-devoff").facts.own_forwards
+    assert sorted((forward.resource_type, forward.local_port) for forward in own.values()) == [
+        ("container", 5005),
+        ("container", 9701),
+        ("container", 9705),
+    ]
+
+
+def test_debug_port_comes_after_the_loop() -> None:
+    """The debugger's port is announced after DevLoop Succeeded and is Skaffold's own as well."""
+    own = folded("debug").facts.own_forwards
+    assert ("pod", "app-7654dd9bc7-9567x", "parity", 5005) in own
+
+
+def test_own_forwards_stay_through_a_redeploy() -> None:
+    """While Skaffold takes its forwards down and up again their ports are still its own."""
+    state = SkaffoldState()
+    seen = False
+    for event in events("dev-redeploy"):
+        state = apply(state, event)
+        seen = seen or APP in state.facts.own_forwards
+        assert not seen or APP in state.facts.own_forwards
+
+
+def test_pods_forwards_outlive_the_loops_end_but_not_the_next_deploy() -> None:
+    """A pod's forward that was not announced again is dropped by the deploy after the next."""
+    loops: list[Body] = []
+    for n in (1, 2, 3):
+        loops += [task("Deploy", "InProgress", n), task("Deploy", "Succeeded", n), task("PortForward", "Succeeded", n)]
+        loops += [task("DevLoop", "Succeeded", n)]
+        loops += [port("app-1", 5005, resource_type="pod")] if n == 1 else []
+    before_third = fold(history(*loops[:9]))
+    assert len(before_third.own_forwards) == 1
+    assert not fold(history(*loops)).own_forwards
+
+
+def test_own_forward_is_keyed_by_lower_case_type() -> None:
+    """skaffold.yaml's spelling of a type makes no second forward."""
+    own = fold(history(port("web", 9001, resource_type="Service"), port("web", 9002))).own_forwards
+    assert [(key[0], forward.local_port) for key, forward in own.items()] == [("service", 9002)]
+
+
+def test_one_local_port_has_one_holder() -> None:
+    """A new pod on the same local port replaces the old one."""
+    first, second = port("app-1", 5005, resource_type="pod"), port("app-2", 5005, resource_type="pod")
+    assert [key[1] for key in fold(history(first, second)).own_forwards] == ["app-2"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        replace(port("web", 8080), id=ECHO_ID),
+        replace(port("web", 8080), id="kpf"),
+        replace(port("web", 8080), task_id=""),
+        replace(port("web", 8080), task_id="PortForward-x"),
+        replace(port("web", 8080), task_id="PortForward-"),
+        replace(port("web", 8080), task_id="PortForward-²"),
+        port("web", -1),
+        port("web", 0),
+    ],
+)
+def test_echoes_and_posted_events_are_not_skaffolds_own(event: PortEvent) -> None:
+    """What was posted to Skaffold, by us or by another tool, and events without a port are not its own forwards."""
+    assert fold(history(event)) == SkaffoldFacts()
+
+
+def test_meta_without_run_id_clears_nothing() -> None:
+    """A meta event that lacks the run id or the artifacts leaves what is known."""
+    facts = fold(
+        [*events("dev-first"), *history(MetaEvent(), MetaEvent(Metadata()), MetaEvent(Metadata(build=BuildMetadata())))]
+    )
+    assert facts == folded("dev-first").facts
+
+
+def test_new_run_id_is_not_deployed_until_its_own_deploy() -> None:
+    """After a reload the old run's deploy counts no longer."""
+    bodies: list[Body] = [
+        meta("a"),
+        task("Deploy", "Succeeded"),
+        meta("b"),
+        task("Deploy", "Failed", 2),
+        task("Deploy", "Succeeded", 3),
+    ]
+    assert [fold(history(*bodies[:n])).deployed for n in range(6)] == [False, False, True, False, False, True]
+
+
+def test_late_meta_of_an_old_run_is_history() -> None:
+    """The replay's older run id does not displace a live one that came first."""
+    old, deploy, new = history(meta("a"), task("Deploy", "Succeeded"), meta("b"))
+    facts = fold([new, old, deploy])
+    assert (facts.run_id, facts.deployed) == ("b", False)
+
+
+def test_attached_in_the_middle_of_a_loop() -> None:
+    """A live meta event ahead of the replay does not hide that this run was deployed before."""
+    first, deploy, again = history(meta("a"), task("Deploy", "Succeeded"), meta("a"))
+    assert fold([again, first, deploy]).deployed
+
+
+def test_phases() -> None:
+    """A loop is told in words; a sync-only loop is `updating` and then idle."""
+    seen = []
+    state = SkaffoldState()
+    for event in events("dev-redeploy"):
+        state = apply(state, event)
+        seen.append(state.facts.phase)
+    changes = [b for a, b in pairwise(["", *seen]) if a != b]
+    loop = ["updating", "rendering", "deploying", "checking", "idle", "forwarding", "idle"]
+    built = ["updating", "building", *loop[1:]]
+    assert changes == [*built, *loop, *built, "updating", "idle"]
+
+
+def test_failure_is_forgotten_with_the_next_loop() -> None:
+    """`failed` is about the last loop."""
+    bodies: list[Body] = [
+        task("DevLoop", "InProgress"),
+        task("Build", "Failed"),
+        task("DevLoop", "Failed"),
+        task("DevLoop", "InProgress", 2),
+    ]
+    assert [fold(history(*bodies[:n])).failed for n in range(5)] == [False, False, True, True, False]
+
+
+def test_namespaces_add_up() -> None:
+    """Every namespace that a status check names is kept."""
+    checks = [StatusCheckEvent(resource=name) for name in ("a:deployment/x", "b:pod/y", "deployment/z")]
+    assert fold(history(*checks)).namespaces == {"a", "b"}
+
+
+def test_events_without_time_count_as_now() -> None:
+    """A line that lacks its timestamp is taken in the order of arrival."""
+    late = [Event(None, meta("b")), Event(None, task("Build", "InProgress"))]
+    facts = fold([*history(meta("a"), task("Deploy", "Succeeded")), *late])
+    assert (facts.run_id, facts.phase) == ("b", "building")
+
+
+def test_an_error_line_changes_nothing() -> None:
+    """The gateway's error says nothing about Skaffold's state."""
+    assert fold(history(StreamError(2))) == SkaffoldFacts()
