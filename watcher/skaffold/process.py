@@ -61,10 +61,12 @@ class SkaffoldProcess:
         """Every signal reaches Skaffold once: what the group got it has already, what we alone got is sent on."""
         async for number in arrivals:
             self.ending.set()
+            name = signal.Signals(number).name
             if await witness.group_was_hit():
-                continue
-            log.debug("passing %s on to Skaffold", signal.Signals(number).name)
-            process.send_signal(number)
+                log.debug("%s reached the whole process group, Skaffold has it already", name)
+            else:
+                log.debug("passing %s on to Skaffold", name)
+                process.send_signal(number)
 
 
 def _handled() -> list[signal.Signals]:

@@ -15,7 +15,7 @@ import trio
 
 # The kernel marks the whole group before the sender goes on; what is left is the scheduling of one `cat`. Being wrong
 # on a machine that is slower costs a second signal, which Skaffold passes over (signal.NotifyContext).
-_TESTIMONY = 0.25
+_TESTIMONY = 0.5
 
 
 class GroupWitness:
