@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from watcher.errors import UsageError
 from watcher.skaffold.arguments import SkaffoldCommand, read, rewritten
-from watcher.skaffold.environment import effective_environment, parse_env_file
 
 
 def line(text: str, **environ: str) -> SkaffoldCommand:
@@ -221,56 +220,10 @@ def test_rewriting_is_stable(before: list[str], after: list[str]) -> None:
         return
     words = rewritten(command, 50055)
     again = read(words, {})
-    assert again.port_forward == "off"
+    assert again.port_forward == (None if command.command in {"build", "test", "apply"} else "off")
     assert again.rpc_http_port in {command.rpc_http_port, 50055}
     assert (again.filename, again.profiles, again.namespace) == (command.filename, command.profiles, command.namespace)
     added = {"--port-forward=off", "--rpc-http-port=50055"}
     rest = [word for word in words if word not in added]
     position = iter(command.line.words)
     assert all(word in position for word in rest)
-
-
-ENV = """# a comment
-PLAIN=one
-export EXPORTED = two   # said why
-  YAML: three
-SINGLE='a $PLAIN # b'
-DOUBLE="line\\nnext ${PLAIN} \\$KEPT"
-MANY="first
-second"
-REF=$PLAIN-$NOPE-end
-EMPTY=
-HASH=a#b
-"""
-
-
-def test_env_file() -> None:
-    """skaffold.env in godotenv's syntax."""
-    assert parse_env_file(ENV) == {
-        "PLAIN": "one",
-        "EXPORTED": "two",
-        "YAML": "three",
-        "SINGLE": "a $PLAIN # b",
-        "DOUBLE": "line\nnext one $KEPT",
-        "MANY": "first\nsecond",
-        "REF": "one--end",
-        "EMPTY": "",
-        "HASH": "a#b",
-    }
-
-
-@pytest.mark.parametrize("text", ["A=1\nno assignment here\n", "A=1\nB='open", 'A="open', "=x", "A-B=1"])
-def test_malformed_env_file_is_ignored_whole(text: str) -> None:
-    """Skaffold warns and takes nothing of a malformed file."""
-    assert parse_env_file(text) == {}
-
-
-def test_env_file_does_not_override() -> None:
-    """A variable that is set already wins over the file, also where it is empty."""
-    assert effective_environment({"A": "", "B": "b"}, "A=1\nC=3\r\n") == {"A": "", "B": "b", "C": "3"}
-
-
-@given(st.text(max_size=200))
-def test_any_env_file(text: str) -> None:
-    """Any text is read without an exception."""
-    assert isinstance(parse_env_file(text), dict)

@@ -13,7 +13,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.skaffold.peer import LAST_CHUNK, Peer, Port
 from tests.skaffold.recorded import folded, raw
-from watcher.errors import UsageError
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.state import SkaffoldFacts
 
@@ -239,24 +238,3 @@ async def test_a_server_that_hangs_up_is_tried_again(autojump_clock: MockClock) 
             await peer.break_off()
         await replaying(at_work, "dev-first")
         assert (await at_work.until()).run_id
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "https://127.0.0.1:1",
-        "http://127.0.0.1",
-        "http://h:99999",
-        "http://h:1/v2",
-        "ftp://h:1",
-        "http://u:hunter2@h:1",
-        "http://[::1",
-        "0",
-    ],
-)
-def test_malformed_address(url: str) -> None:
-    """An address that cannot be Skaffold's is wrong usage, found before anything is opened; a password is not shown."""
-    with pytest.raises(UsageError, match=r"write http://127\.0\.0\.1:PORT") as raised:
-        Attachment(url, lambda: None, Random(1))
-    assert "hunter2" not in str(raised.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -10,56 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.skaffold.made import fold, history, meta, task
 from tests.skaffold.recorded import NAMES, events, folded
-from watcher.skaffold.events import (
-    Body,
-    BuildMetadata,
-    Event,
-    Metadata,
-    MetaEvent,
-    PortEvent,
-    StatusCheckEvent,
-    StreamError,
-    TargetPort,
-    TaskEvent,
-)
-from watcher.skaffold.own_forwards import ECHO_ID
+from watcher.skaffold.events import Body, BuildMetadata, Event, Metadata, MetaEvent, StatusCheckEvent, StreamError
 from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply
 
-EPOCH = datetime(2026, 11, 23, tzinfo=UTC)
 APP = ("deployment", "app", "parity", "http")
 WEB = ("service", "web", "parity", 8080)
-
-
-def history(*bodies: Body) -> list[Event]:
-    """Events one second apart."""
-    return [Event(EPOCH + timedelta(seconds=second), body) for second, body in enumerate(bodies)]
-
-
-def fold(all_events: list[Event]) -> SkaffoldFacts:
-    state = SkaffoldState()
-    for event in all_events:
-        state = apply(state, event)
-    return state.facts
-
-
-def meta(run_id: str) -> MetaEvent:
-    return MetaEvent(Metadata(run_id=run_id))
-
-
-def task(name: str, status: str, iteration: int = 1) -> TaskEvent:
-    return TaskEvent(name, status, iteration)
-
-
-def port(name: str, number: int, iteration: int = 1, resource_type: str = "service") -> PortEvent:
-    return PortEvent(
-        task_id=f"PortForward-{iteration}",
-        local_port=number,
-        resource_type=resource_type,
-        resource_name=name,
-        address="127.0.0.1",
-        target_port=TargetPort(int_val=80),
-    )
 
 
 @pytest.mark.parametrize(
@@ -114,74 +70,6 @@ def test_live_events_among_the_replay(name: str, data: st.DataObject) -> None:
     got, expected = fold(mixed), fold(everything)
     assert replace(got, own_forwards={}) == replace(expected, own_forwards={})
     assert set(expected.own_forwards) <= set(got.own_forwards)
-
-
-def test_docker_forwards_are_skaffolds_own() -> None:
-    """The Docker deployer publishes ports by itself, also with --port-forward=off."""
-    own = folded("docker-devoff").facts.own_forwards
-    assert sorted((forward.resource_type, forward.local_port) for forward in own.values()) == [
-        ("container", 5005),
-        ("container", 9701),
-        ("container", 9705),
-    ]
-
-
-def test_debug_port_comes_after_the_loop() -> None:
-    """The debugger's port is announced after DevLoop Succeeded and is Skaffold's own as well."""
-    own = folded("debug").facts.own_forwards
-    assert ("pod", "app-7654dd9bc7-9567x", "parity", 5005) in own
-
-
-def test_own_forwards_stay_through_a_redeploy() -> None:
-    """While Skaffold takes its forwards down and up again their ports are still its own."""
-    state = SkaffoldState()
-    seen = False
-    for event in events("dev-redeploy"):
-        state = apply(state, event)
-        seen = seen or APP in state.facts.own_forwards
-        assert not seen or APP in state.facts.own_forwards
-
-
-def test_pods_forwards_outlive_the_loops_end_but_not_the_next_deploy() -> None:
-    """A pod's forward that was not announced again is dropped by the deploy after the next."""
-    loops: list[Body] = []
-    for n in (1, 2, 3):
-        loops += [task("Deploy", "InProgress", n), task("Deploy", "Succeeded", n), task("PortForward", "Succeeded", n)]
-        loops += [task("DevLoop", "Succeeded", n)]
-        loops += [port("app-1", 5005, resource_type="pod")] if n == 1 else []
-    before_third = fold(history(*loops[:9]))
-    assert len(before_third.own_forwards) == 1
-    assert not fold(history(*loops)).own_forwards
-
-
-def test_own_forward_is_keyed_by_lower_case_type() -> None:
-    """skaffold.yaml's spelling of a type makes no second forward."""
-    own = fold(history(port("web", 9001, resource_type="Service"), port("web", 9002))).own_forwards
-    assert [(key[0], forward.local_port) for key, forward in own.items()] == [("service", 9002)]
-
-
-def test_one_local_port_has_one_holder() -> None:
-    """A new pod on the same local port replaces the old one."""
-    first, second = port("app-1", 5005, resource_type="pod"), port("app-2", 5005, resource_type="pod")
-    assert [key[1] for key in fold(history(first, second)).own_forwards] == ["app-2"]
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        replace(port("web", 8080), id=ECHO_ID),
-        replace(port("web", 8080), id="kpf"),
-        replace(port("web", 8080), task_id=""),
-        replace(port("web", 8080), task_id="PortForward-x"),
-        replace(port("web", 8080), task_id="PortForward-"),
-        replace(port("web", 8080), task_id="PortForward-²"),
-        port("web", -1),
-        port("web", 0),
-    ],
-)
-def test_echoes_and_posted_events_are_not_skaffolds_own(event: PortEvent) -> None:
-    """What was posted to Skaffold, by us or by another tool, and events without a port are not its own forwards."""
-    assert fold(history(event)) == SkaffoldFacts()
 
 
 def test_meta_without_run_id_clears_nothing() -> None:

@@ -75,10 +75,10 @@ class Attachment:
                     async with EventStream(stream, self._address) as events:
                         await self._follow(events)
                 except StreamEndedError as error:
-                    self._lost(str(error), say=True)
+                    self._lost(str(error), logging.INFO)
                     delays = _delays(self._random)
                 except NotSkaffoldError as error:
-                    self._lost(str(error), say=True)
+                    self._lost(str(error), logging.WARNING)
             await trio.sleep(next(delays))
 
     async def _follow(self, events: EventStream) -> None:
@@ -116,14 +116,17 @@ class Attachment:
         self._said = ""
         self._change(replace(self._state.facts, attached=True, connections=self._connections))
 
-    def _lost(self, problem: str, *, say: bool = False) -> None:
-        """What was deployed stays true; what only a living Skaffold does or holds does not."""
+    def _lost(self, problem: str, level: int | None = None) -> None:
+        """What was deployed stays true; what only a living Skaffold does or holds does not.
+
+        Said once at `level`; without one only where nothing was said since the loss and it has lasted a while.
+        """
         now = trio.current_time()
         if not self._facts.problem:
             self._lost_at = now
-        if problem != self._said and (say or now - self._lost_at >= _SAY_AFTER):
+        if problem != self._said and (level or (not self._said and now - self._lost_at >= _SAY_AFTER)):
             self._said = problem
-            log.warning("%s", problem)
+            log.log(level or logging.WARNING, "%s", problem)
         self._change(replace(self._facts, attached=False, problem=problem, phase="", own_forwards={}))
 
     def _change(self, facts: SkaffoldFacts) -> None:
