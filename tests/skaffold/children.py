@@ -79,6 +79,11 @@ class Run:
             if self.lines[-1].startswith(text):
                 return self.lines[-1]
 
+    async def heard(self, line: str, times: int) -> None:
+        """Waits until `line` has come so many times; signals that follow faster than they are handled become one."""
+        while self.count(line) < times:
+            await self.until("")
+
     async def ready(self) -> tuple[int, int]:
         """The child's pid and process group."""
         pid, group = (await self.until("skaffold: ")).split()[1:]

@@ -14,6 +14,7 @@ from tests.skaffold.children import SKAFFOLD, portside
 from watcher.errors import UsageError
 from watcher.skaffold.process import SkaffoldProcess
 
+REACHED = "portside: SIGINT reached the whole process group, Skaffold has it already"
 CHILD = (sys.executable, "-c", SKAFFOLD)
 
 
@@ -73,9 +74,10 @@ async def test_a_signal_to_the_group_is_not_passed_on() -> None:
     """What the whole group got comes to Skaffold once each time, also the second time."""
     async with portside(*CHILD) as run:
         _, group = await run.ready()
-        for _ in range(2):
+        for time in (1, 2):
             os.killpg(group, signal.SIGINT)
-            await run.until("portside: SIGINT reached the whole process group")
+            await run.heard(REACHED, time)
+            await run.heard("skaffold: SIGINT", time)
         run.kill(signal.SIGTERM)
         await run.until("portside: code 3")
     assert run.count("skaffold: SIGINT") == 2
@@ -89,9 +91,11 @@ async def test_ctrl_c_on_a_terminal() -> None:
         async with portside(*CHILD, terminal=terminal) as run:
             await run.ready()
             os.write(controller, b"\x03")
-            await run.until("portside: SIGINT reached the whole process group")
+            await run.heard(REACHED, 1)
+            await run.heard("skaffold: SIGINT", 1)
             run.kill(signal.SIGINT)
-            await run.until("portside: passing SIGINT on to Skaffold")
+            await run.heard("portside: passing SIGINT on to Skaffold", 1)
+            await run.heard("skaffold: SIGINT", 2)
             run.kill(signal.SIGTERM)
             await run.until("portside: code 3")
         assert run.count("skaffold: SIGINT") == 2
