@@ -1,4 +1,7 @@
-"""Owns what is known of the cluster: the objects of every synced watch, and why others have none. Refuses IO and policy."""
+"""Owns what is known of the cluster: the objects of every synced watch, and why others have none.
+
+Refuses IO and policy.
+"""
 
 from __future__ import annotations
 
