@@ -43,7 +43,6 @@ class Loop:
         self._skips: dict[str, Skip] = {}
         self._statuses: dict[str, Status] = {}
         self._dirty = trio.Event()
-        self._dirty.set()
 
     def touch(self) -> None:
         """Something changed: plan once more. Any number of changes until then cost one plan."""
@@ -68,13 +67,17 @@ class Loop:
         """Plans and reconciles until cancelled."""
         while True:
             await self._dirty.wait()
-            self._dirty = trio.Event()
-            facts = self._gather()
-            self._watches.want(needs(facts))
-            plan = make_plan(facts)
-            await self._apply(plan, fleet)
-            self._publish_skips(plan)
-            self._board.settled = self._settled(facts)
+            await self.plan_once(fleet)
+
+    async def plan_once(self, fleet: Fleet) -> None:
+        """One turn: returns when what the plan changes has been changed."""
+        self._dirty = trio.Event()
+        facts = self._gather()
+        self._watches.want(needs(facts))
+        plan = make_plan(facts)
+        await self._apply(plan, fleet)
+        self._publish_skips(plan)
+        self._board.settled = self._settled(facts)
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
         changes = diff(self._wanted, plan, fleet.ports)

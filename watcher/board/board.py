@@ -27,6 +27,12 @@ class Subscription:
     def __init__(self, known: list[Record]) -> None:
         self._pending: dict[str, Record] = {key(record): record for record in known}
         self._arrived = trio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """What is pending is still handed out, then EndOfChannel."""
+        self._closed = True
+        self._arrived.set()
 
     def put(self, record: Record) -> None:
         # Re-inserted at the end, so that records leave in the order of their last change.
@@ -35,8 +41,10 @@ class Subscription:
         self._arrived.set()
 
     async def next(self) -> list[Record]:
-        """At least one record, in order."""
+        """At least one record, in order. Raises trio.EndOfChannel after `close`."""
         while not self._pending:
+            if self._closed:
+                raise trio.EndOfChannel
             self._arrived = trio.Event()
             await self._arrived.wait()
         records = list(self._pending.values())
@@ -96,6 +104,11 @@ class Board:
         subscription = Subscription(known)
         self._subscriptions.add(subscription)
         return subscription
+
+    def close(self) -> None:
+        """Nothing more will be published."""
+        for subscription in self._subscriptions:
+            subscription.close()
 
     def unsubscribe(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)

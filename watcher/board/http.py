@@ -139,5 +139,7 @@ async def _events(board: Board) -> AsyncIterator[bytes]:
         while True:
             for record in await subscription.next():
                 yield b"data: " + msgspec.json.encode(record) + b"\n\n"
+    except trio.EndOfChannel:
+        return
     finally:
         board.unsubscribe(subscription)

@@ -76,15 +76,15 @@ def _forward_sentence(record: ForwardRecord) -> str:
 
 
 async def write_lines(board: Board, render: Callable[[Record], Iterable[str]], descriptor: int) -> None:
-    """Write every change to `descriptor`, flushed at once, until cancelled or the reader is gone."""
+    """Write every change to `descriptor`, flushed at once, until the board closes or the reader is gone."""
     subscription = board.subscribe()
     try:
         while True:
             text = "".join(line for record in await subscription.next() for line in render(record))
             # In a thread of its own, left behind at the end: a full pipe must hold nothing but its own lines.
             await trio.to_thread.run_sync(_write, descriptor, text.encode(), abandon_on_cancel=True)
-    except OSError:
-        return  # nobody reads any more; forwarding goes on
+    except (OSError, trio.EndOfChannel):
+        return  # nobody reads any more, and forwarding goes on; or all is said
     finally:
         board.unsubscribe(subscription)
 

@@ -49,11 +49,14 @@ class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="k
     reason: str
 
 
+Change = Literal["attached", "lost", "phase", "run"]
+
+
 class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skaffold"):
     """What Skaffold does. `change` is attached, lost, phase or run."""
 
     time: str
-    change: Literal["attached", "lost", "phase", "run"]
+    change: Change
     attached: bool
     phase: str
     iteration: int

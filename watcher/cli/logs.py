@@ -1,4 +1,4 @@
-"""Owns what goes to stderr besides errors. Refuses other libraries' logs: they may print headers, and so credentials."""
+"""Owns what goes to stderr besides errors. Refuses other libraries' logs: they may print headers, so credentials."""
 
 from __future__ import annotations
 

@@ -1,0 +1,110 @@
+"""Owns the prober: a new connection every 20 ms for a small GET, each judged. Refuses to retry.
+
+A failure is a refused, reset, short, wrong or late answer. "Late" is later than the hold time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+
+import trio
+
+INTERVAL = 0.02
+LATE = 31.0
+SIZE = 1024
+
+
+class Verdicts:
+    """How the connections fared: `ok`, and every failure by its kind."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.slowest = 0.0
+        self._judged = trio.Event()
+
+    def add(self, verdict: str, seconds: float) -> None:
+        self.counts[verdict] += 1
+        self.slowest = max(self.slowest, seconds)
+        self._judged.set()
+
+    async def good(self, more: int, timeout: float = 60) -> None:
+        """Wait until so many more connections were answered well, or one failed."""
+        enough = self.counts["ok"] + more
+        with trio.fail_after(timeout):
+            while self.counts["ok"] < enough and not self.failures:
+                self._judged = trio.Event()
+                await self._judged.wait()
+
+    @property
+    def failures(self) -> dict[str, int]:
+        return {kind: count for kind, count in self.counts.items() if kind != "ok"}
+
+
+async def get(port: int, path: str = f"/bytes?n={SIZE}", host: str = "127.0.0.1") -> tuple[int, dict[str, str], bytes]:
+    """One GET on a connection of its own. Raises OSError, trio.BrokenResourceError, EOFError for a short answer."""
+    stream = await trio.open_tcp_stream(host, port)
+    async with stream:
+        request = f"GET {path} HTTP/1.1\r\nHost: probe\r\nAccept: */*\r\n\r\n"
+        await stream.send_all(request.encode())
+        return await _response(stream)
+
+
+async def _response(stream: trio.SocketStream) -> tuple[int, dict[str, str], bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await _more(stream)
+    head, _, body = data.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    while len(body) < int(headers["content-length"]):
+        body += await _more(stream)
+    return int(status.split()[1]), headers, body
+
+
+async def _more(stream: trio.SocketStream) -> bytes:
+    data = await stream.receive_some(65536)
+    if not data:
+        raise EOFError("the answer is short")
+    return bytes(data)
+
+
+@asynccontextmanager
+async def probing(port: int) -> AsyncIterator[Verdicts]:
+    """Probe while the block runs, then wait for the connections that are still open."""
+    verdicts = Verdicts()
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def start_them() -> None:
+            at = trio.current_time()
+            while not stop.is_set():
+                nursery.start_soon(_probe, port, verdicts)
+                at += INTERVAL
+                await trio.sleep_until(at)
+
+        nursery.start_soon(start_them)
+        yield verdicts
+        stop.set()
+
+
+async def _probe(port: int, verdicts: Verdicts) -> None:
+    started = trio.current_time()
+    verdict = await _judge(port)
+    verdicts.add(verdict, trio.current_time() - started)
+
+
+async def _judge(port: int) -> str:
+    try:
+        with trio.fail_after(LATE):
+            status, headers, body = await get(port)
+    except trio.TooSlowError:
+        return "late"
+    except EOFError:
+        return "short"
+    except (OSError, trio.BrokenResourceError) as error:
+        return type(error.__cause__ or error).__name__
+    good = status == 200 and len(body) == SIZE and sha256(body).hexdigest() == headers["x-sha256"]
+    return "ok" if good else f"wrong answer, status {status}"

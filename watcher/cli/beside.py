@@ -1,0 +1,148 @@
+"""Owns what `watch` and `run` share: forwarding beside a Skaffold whose events are followed.
+
+Refuses to start Skaffold, and to outlive its own cancellation by more than the polite leave of Skaffold's stream.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Self
+
+import trio
+from msgspec.structs import replace
+
+from watcher.board.records import Change, SkaffoldRecord, timestamp
+from watcher.cli.asked import base_facts, supported
+from watcher.cli.host import Host
+from watcher.cli.options import Options
+from watcher.cluster.credentials import ClusterConfig, load
+from watcher.config.skaffold_yaml import DEFAULT_FILE, Configuration, Project
+from watcher.config.skaffold_yaml import load as load_project
+from watcher.plan.facts import Facts, OwnForward
+from watcher.plan.needs import needs
+from watcher.plan.plan import settled
+from watcher.skaffold.attachment import Attachment
+from watcher.skaffold.modes import Mode
+from watcher.skaffold.state import SkaffoldFacts
+
+logger = logging.getLogger("portside")
+
+
+def project_of(options: Options, command: str, binary: str = "skaffold") -> Project | None:
+    """The project that the options mean; None where there is no skaffold.yaml and none was named."""
+    if not options.filename and not Path(DEFAULT_FILE).exists():
+        return None
+    return Project(
+        filename=options.filename[-1] if options.filename else DEFAULT_FILE,
+        profiles=options.profile,
+        modules=options.module,
+        binary=binary,
+        command=command,
+    )
+
+
+class Beside:
+    """One portside beside one Skaffold. `prepare` finds every mistake before anything is bound."""
+
+    def __init__(
+        self, host: Host, cluster: ClusterConfig, facts: Facts, configuration: Configuration, url: str
+    ) -> None:
+        self.host = host
+        self._cluster = cluster
+        self._base = replace(facts, entries=configuration.entries, bad_entries=configuration.bad)
+        self._attachment = Attachment(url, self._on_skaffold, Random())
+        self._seen = SkaffoldFacts()
+        self._warned = False
+
+    @classmethod
+    async def prepare(
+        cls,
+        command: str,
+        options: Options,
+        url: str,
+        modes: frozenset[Mode],
+        project: Project | None,
+        environ: Mapping[str, str],
+        *,
+        explicit_modes: bool,
+    ) -> Self:
+        """Raises UsageError."""
+        facts = replace(base_facts(options), modes=supported(modes, explicit=explicit_modes))
+        cluster = await load(options.kubeconfig or None, options.kube_context or None)
+        facts = replace(facts, namespace=options.namespace or cluster.namespace)
+        if project is not None:
+            project = replace(project, address=facts.addresses[0])
+        configuration = Configuration()
+        if project is not None and Mode.USER in facts.modes:
+            configuration = await load_project(project, environ)
+        return cls(Host(command, options), cluster, facts, configuration, url)
+
+    async def run(self) -> None:
+        """Forwards until cancelled: the ports are free at once then, the stream is left politely."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._attachment.run)
+            await self.host.run(self._cluster, self._gather, self._settled)
+
+    @property
+    def skaffold(self) -> SkaffoldFacts:
+        return self._attachment.facts
+
+    def _gather(self) -> Facts:
+        skaffold = self._attachment.facts
+        own = tuple(
+            OwnForward(
+                kind=kind,
+                name=name,
+                namespace=namespace,
+                port=port,
+                local_port=forward.local_port,
+                address=forward.address,
+            )
+            for (kind, name, namespace, port), forward in skaffold.own_forwards.items()
+        )
+        return replace(
+            self._base,
+            cluster=self.host.snapshot,
+            run_id=skaffold.run_id,
+            namespaces=skaffold.namespaces | ({self._base.namespace} - {""}),
+            own_forwards=own,
+        )
+
+    def _settled(self, facts: Facts) -> bool:
+        """Beside Skaffold a plan is complete only once a deploy of this run has ended well."""
+        return self._attachment.facts.deployed and settled(facts, needs(facts))
+
+    def _on_skaffold(self) -> None:
+        now, before, self._seen = self._attachment.facts, self._seen, self._attachment.facts
+        if now.own_forwards and not self._warned:
+            self._warned = True
+            logger.warning("this Skaffold forwards ports itself; start it with --port-forward=off to have them held")
+        for change in _changes(before, now):
+            self.host.board.publish(
+                SkaffoldRecord(
+                    time=timestamp(datetime.now(UTC)),
+                    change=change,
+                    attached=now.attached,
+                    phase=now.phase,
+                    iteration=now.iteration,
+                    run_id=now.run_id,
+                    failed=now.failed,
+                    reason=now.problem,
+                )
+            )
+        self.host.touch()
+
+
+def _changes(before: SkaffoldFacts, now: SkaffoldFacts) -> list[Change]:
+    changes: list[Change] = []
+    if now.attached != before.attached:
+        changes.append("attached" if now.attached else "lost")
+    if now.run_id != before.run_id:
+        changes.append("run")
+    if (now.phase, now.iteration, now.failed) != (before.phase, before.iteration, before.failed):
+        changes.append("phase")
+    return changes

@@ -1,0 +1,88 @@
+"""Owns `portside forward`: targets from the command line, kubectl's syntax and habits, no Skaffold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watcher.cli import logs
+from watcher.cli.options import Options, collect, shared
+
+if TYPE_CHECKING:
+    from watcher.cluster.credentials import ClusterConfig
+    from watcher.config.entries import Entry
+
+EPILOG = """\b
+Examples:
+  portside forward svc/web 8080:80              local 8080, or fail
+  portside forward deploy/api :http svc/db 5432
+  portside forward web-6c7d 8080 --address 0.0.0.0
+
+\b
+PORT alone is a preference (another is chosen where it is taken, and said),
+LOCAL:PORT a demand; :PORT leaves the local port to the system. Connections wait
+while no pod can serve them; the forward outlives the pods.
+"""
+
+
+@click.command(name="forward", epilog=EPILOG)
+@click.argument("targets", nargs=-1, required=True, metavar="TYPE/NAME [LOCAL:]PORT ...")
+@shared
+def command(targets: tuple[str, ...], **given: Any) -> int:
+    """Forward now, like kubectl port-forward, for several targets at once and for good."""
+    import trio
+
+    options = collect(given)
+    logs.set_up(options.verbose)
+    return trio.run(_run, targets, options)
+
+
+async def _run(targets: tuple[str, ...], options: Options) -> int:
+    from msgspec.structs import replace
+
+    from watcher.cli.asked import base_facts
+    from watcher.cli.host import Host, until_signal
+    from watcher.cluster.credentials import load
+    from watcher.config.targets import parse_targets
+    from watcher.plan.facts import Facts
+    from watcher.plan.needs import needs
+    from watcher.plan.plan import settled
+
+    facts = base_facts(options)
+    parse_targets(targets, namespace="default", addresses=facts.addresses)  # words first: they cost nothing
+    cluster = await load(options.kubeconfig or None, options.kube_context or None)
+    namespace = options.namespace or cluster.namespace or "default"
+    entries = parse_targets(targets, namespace=namespace, addresses=facts.addresses)
+    facts = replace(facts, entries=entries, namespace=namespace)
+    host = Host("forward", options)
+
+    def gather() -> Facts:
+        return replace(facts, cluster=host.snapshot)
+
+    async def serve() -> None:
+        await _check_targets(cluster, entries)
+        await host.run(cluster, gather, lambda now: settled(now, needs(now)), end_when_failed=True)
+
+    await until_signal(serve)
+    return 1 if host.failed else 0
+
+
+async def _check_targets(cluster: ClusterConfig, entries: tuple[Entry, ...]) -> None:
+    """What is not there at the start is a slip of the pen, as with kubectl. Raises ApiError naming it.
+
+    An API server that does not answer is waited for, later and aloud.
+    """
+    from watcher.cluster.client import Client
+    from watcher.cluster.errors import ApiError, UnreachableError
+    from watcher.cluster.kinds import BY_NAME
+
+    async with Client(cluster.server) as client:
+        for kind, name, namespace in dict.fromkeys((e.kind, e.name, e.namespace) for e in entries):
+            try:
+                await client.get(BY_NAME[kind], namespace, name)
+            except UnreachableError:
+                return
+            except ApiError as error:
+                if error.code == 404:
+                    raise

@@ -1,0 +1,152 @@
+"""Owns what every forwarding command runs around its facts: watches, fleet, loop, outputs, status address.
+
+Refuses to know where facts come from, and which signal ends it: a command hands in the one and cancels for the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import trio
+
+from forwarders.fleet import Fleet
+from forwarders.transports.spdy import open_channel
+from watcher.board import http, runtime
+from watcher.board.board import Board
+from watcher.board.lines import PlainLines, json_line, write_lines
+from watcher.board.records import Record
+from watcher.cli.options import Options
+from watcher.cluster.client import Client
+from watcher.cluster.credentials import ClusterConfig
+from watcher.cluster.store import Snapshot
+from watcher.cluster.watches import Watches
+from watcher.loop import Loop
+from watcher.plan.facts import Facts
+
+logger = logging.getLogger("portside")
+
+# How long the last lines may take to get rid of when a pipe is full.
+LAST_LINES = 0.3
+
+
+class Host:
+    """One portside's forwarding. `run` serves until it is cancelled; its listeners close at once then."""
+
+    def __init__(self, command: str, options: Options) -> None:
+        self.board = Board()
+        self._command = command
+        self._options = options
+        self._status = _status_socket(options)
+        self._watches: Watches | None = None
+        self._loop: Loop | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is known of the cluster."""
+        return self._watches.snapshot if self._watches else Snapshot()
+
+    def touch(self) -> None:
+        """The facts changed."""
+        if self._loop is not None:
+            self._loop.touch()
+
+    @property
+    def failed(self) -> bool:
+        """Whether no forward has a port."""
+        return self._loop is not None and self._loop.failed
+
+    async def run(
+        self,
+        cluster: ClusterConfig,
+        gather: Callable[[], Facts],
+        settled: Callable[[Facts], bool],
+        *,
+        end_when_failed: bool = False,
+    ) -> None:
+        """Forwards what the plan of `gather()` says. The status socket is closed at the end.
+
+        `end_when_failed`: return once the first plan stands and none of its forwards has a port.
+        """
+        with contextlib.ExitStack() as stack:
+            if self._status is not None:
+                stack.enter_context(self._status)
+                stack.enter_context(runtime.announced(self._announcement(http.url(self._status))))
+            async with trio.open_nursery() as nursery:
+                # Shielded: what the end itself has to say still goes out.
+                lines = trio.CancelScope(shield=True)
+                nursery.start_soon(_write_lines, lines, self.board, _renderer(self._options))
+                try:
+                    await self._forward(cluster, gather, settled, end_when_failed=end_when_failed)
+                finally:
+                    self.board.close()
+                    lines.deadline = trio.current_time() + LAST_LINES
+
+    async def _forward(
+        self,
+        cluster: ClusterConfig,
+        gather: Callable[[], Facts],
+        settled: Callable[[Facts], bool],
+        *,
+        end_when_failed: bool,
+    ) -> None:
+        async with Client(cluster.server) as client, trio.open_nursery() as nursery:
+            self._watches = Watches(client, self.touch, Random())
+            self._loop = Loop(gather, settled, self._watches, self.board)
+            fleet = Fleet(partial(open_channel, cluster.server), Random(), self._loop.report)
+            await nursery.start(fleet.run)
+            await nursery.start(self._watches.run)
+            await self._loop.plan_once(fleet)
+            if self._status is not None:
+                nursery.start_soon(self._serve_status, self._status)
+            if not (end_when_failed and self._loop.failed):
+                await self._loop.run(fleet)
+            nursery.cancel_scope.cancel()
+
+    async def _serve_status(self, sock: socket.socket) -> None:
+        try:
+            await http.serve(sock, self.board)
+        except OSError as error:
+            logger.warning("the status address %s is not served any more: %s", http.url(sock), error.strerror)
+
+    def _announcement(self, url: str) -> runtime.Running:
+        return runtime.Running(pid=os.getpid(), url=url, command=self._command, folder=str(Path.cwd()))
+
+
+def _status_socket(options: Options) -> socket.socket | None:
+    address = http.parse_address(options.status)
+    return http.listen(address) if address else None
+
+
+def _renderer(options: Options) -> Callable[[Record], Iterable[str]]:
+    if options.output == "json":
+        return lambda record: (json_line(record),)
+    return PlainLines().lines
+
+
+async def _write_lines(scope: trio.CancelScope, board: Board, render: Callable[[Record], Iterable[str]]) -> None:
+    with scope:
+        await write_lines(board, render, sys.stdout.fileno())
+
+
+async def until_signal(task: Callable[[], Awaitable[None]]) -> None:
+    """Run `task` until it returns, or SIGINT, SIGTERM or (unless ignored, as under nohup) SIGHUP cancels it."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hangup) as arrivals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_first, arrivals, nursery.cancel_scope)
+            await task()
+            nursery.cancel_scope.cancel()
+
+
+async def _cancel_on_first(arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in arrivals:
+        scope.cancel()

@@ -1,0 +1,118 @@
+"""Owns `portside run -- skaffold …`: Skaffold as a child on our terminal, forwards in its place, its exit code."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watcher.cli import logs
+from watcher.cli.options import Options, collect, shared
+
+if TYPE_CHECKING:
+    from watcher.cli.beside import Beside
+    from watcher.skaffold.arguments import SkaffoldCommand
+    from watcher.skaffold.process import SkaffoldProcess
+
+EPILOG = """\b
+Examples:
+  portside run -- skaffold dev
+  portside run --output json -- skaffold dev -p staging --port-forward=user,services
+  portside run -- skaffold run --port-forward
+
+What the words behind -- ask of Skaffold (-f, -p, -m, -n, --kube-context,
+--kubeconfig, --rpc-http-port, --port-forward) holds for portside too.
+"""
+
+
+@click.command(name="run", epilog=EPILOG, context_settings={"ignore_unknown_options": False})
+@click.argument("skaffold", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- skaffold dev ...")
+@shared
+def command(skaffold: tuple[str, ...], **given: Any) -> int:
+    """Start Skaffold (dev, debug, run, deploy) and forward what it deploys."""
+    import trio
+
+    options = collect(given)
+    logs.set_up(options.verbose)
+    return trio.run(_run, skaffold, options)
+
+
+async def _run(words: tuple[str, ...], options: Options) -> int:
+    from watcher.cli.beside import Beside, project_of
+    from watcher.skaffold import arguments, modes
+    from watcher.skaffold.address import ApiAddress, free_port
+    from watcher.skaffold.environment import ENV_FILE, effective_environment
+    from watcher.skaffold.process import SkaffoldProcess
+
+    environ = effective_environment(os.environ, _text_of(ENV_FILE))
+    asked = arguments.read(words, environ)
+    options = _as_asked(options, asked)
+    wanted = modes.parse(options.port_forward, asked.command) if options.port_forward else modes.default(asked.command)
+    port = asked.rpc_http_port or free_port()
+    beside = await Beside.prepare(
+        "run",
+        options,
+        ApiAddress("127.0.0.1", port).url,
+        wanted,
+        project_of(options, asked.command, asked.binary),
+        environ,
+        explicit_modes=bool(options.port_forward),
+    )
+    return await _both(SkaffoldProcess(arguments.rewritten(asked, port), environ), beside, asked, forwards=bool(wanted))
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _as_asked(options: Options, asked: SkaffoldCommand) -> Options:
+    """Skaffold's own words hold where portside was given none: both mean the same project and cluster."""
+    from dataclasses import replace
+
+    return replace(
+        options,
+        port_forward=options.port_forward or asked.port_forward or "",
+        namespace=options.namespace or asked.namespace,
+        kube_context=options.kube_context or asked.kube_context,
+        kubeconfig=options.kubeconfig or asked.kubeconfig,
+        filename=options.filename or ((asked.filename,) if _named(asked) else ()),
+        profile=options.profile or asked.profiles,
+        module=options.module or asked.modules,
+    )
+
+
+def _named(asked: SkaffoldCommand) -> bool:
+    from watcher.config.skaffold_yaml import DEFAULT_FILE
+
+    return asked.filename != DEFAULT_FILE
+
+
+async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand, *, forwards: bool) -> int:
+    """Skaffold's exit code. Ports are free as soon as it is told to end; its `run` and `deploy` are outlived."""
+    import trio
+
+    from watcher.cli.host import until_signal
+
+    async def forward() -> None:
+        with scope:
+            await beside.run()
+
+    async def let_go() -> None:
+        await process.ending.wait()
+        scope.cancel()
+
+    scope = trio.CancelScope()
+    code = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(let_go)
+        nursery.start_soon(forward)
+        code = await process.run()
+        if asked.command in {"run", "deploy"} and not code and forwards and not process.ending.is_set():
+            await until_signal(trio.sleep_forever)
+        nursery.cancel_scope.cancel()
+    return code
