@@ -7,6 +7,7 @@ Refuses everything but GET, and Hosts other than this machine's, so that a web p
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, cast
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    Serve = Callable[[ASGIApp, Config], Awaitable[None]]
 
 # Status connections the kernel queues; people and scripts, not load.
 BACKLOG = 64
@@ -75,21 +79,33 @@ async def serve(sock: socket.socket, board: Board) -> None:
     """Serves until cancelled. A failure here is logged by the caller and costs no forward."""
     # The import takes some 150 ms of CPU: in a thread, so that what is being forwarded meanwhile hardly notices.
     hypercorn_serve, config = await trio.to_thread.run_sync(_prepare, sock)
-    await hypercorn_serve(application(board), config)
+    await hypercorn_serve(_without_lifespan(application(board)), config)
 
 
-def _prepare(sock: socket.socket) -> tuple[Callable[[Starlette, Config], Awaitable[None]], Config]:
+def _prepare(sock: socket.socket) -> tuple[Serve, Config]:
     import starlette.applications  # noqa: F401 - so that `application` finds it ready
     from hypercorn.config import Config
     from hypercorn.trio import serve as hypercorn_serve
 
     config = Config()
-    config.bind = [f"fd://{sock.fileno()}"]
+    # hypercorn closes the descriptor that it is given.
+    config.bind = [f"fd://{os.dup(sock.fileno())}"]
     config.accesslog = None
     config.errorlog = None
     config.include_server_header = False
     config.graceful_timeout = 0
-    return cast("Callable[[Starlette, Config], Awaitable[None]]", hypercorn_serve), config
+    return cast("Serve", hypercorn_serve), config
+
+
+def _without_lifespan(app: Starlette) -> ASGIApp:
+    """There is nothing to start or end with the server; hypercorn asks all the same and takes this for an answer."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        await app(scope, receive, send)
+
+    return served
 
 
 def application(board: Board) -> Starlette:

@@ -110,6 +110,7 @@ class Beside:
             run_id=skaffold.run_id,
             namespaces=skaffold.namespaces | ({self._base.namespace} - {""}),
             own_forwards=own,
+            deployed=skaffold.deployed,
         )
 
     def _settled(self, facts: Facts) -> bool:

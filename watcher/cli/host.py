@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -22,8 +22,7 @@ from forwarders.fleet import Fleet
 from forwarders.transports.spdy import open_channel
 from watcher.board import http, runtime
 from watcher.board.board import Board
-from watcher.board.lines import PlainLines, json_line, write_lines
-from watcher.board.records import Record
+from watcher.board.lines import JsonLines, PlainLines, Renderer, write_lines
 from watcher.cli.options import Options
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig
@@ -126,15 +125,13 @@ def _status_socket(options: Options) -> socket.socket | None:
     return http.listen(address) if address else None
 
 
-def _renderer(options: Options) -> Callable[[Record], Iterable[str]]:
-    if options.output == "json":
-        return lambda record: (json_line(record),)
-    return PlainLines().lines
+def _renderer(options: Options) -> Renderer:
+    return JsonLines() if options.output == "json" else PlainLines()
 
 
-async def _write_lines(scope: trio.CancelScope, board: Board, render: Callable[[Record], Iterable[str]]) -> None:
+async def _write_lines(scope: trio.CancelScope, board: Board, renderer: Renderer) -> None:
     with scope:
-        await write_lines(board, render, sys.stdout.fileno())
+        await write_lines(board, renderer, sys.stdout.fileno())
 
 
 async def until_signal(task: Callable[[], Awaitable[None]]) -> None:

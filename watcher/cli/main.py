@@ -65,14 +65,31 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = USAGE if isinstance(error, click.UsageError) else error.exit_code
-    except UsageError as error:
-        _say(error)
-        code = USAGE
-    except WatcherError as error:
-        _say(error)
-        code = FAILED
+    except (WatcherError, ExceptionGroup) as error:
+        code = _explain(error)
     sys.exit(code if isinstance(code, int) else DONE)
 
 
-def _say(error: Exception) -> None:
-    click.echo(f"portside: {error}", err=True)
+def _explain(error: Exception) -> int:
+    """Say what is meant for the user; a group with anything else in it is a defect, and goes on as it is."""
+    expected, other = _split(error)
+    if other is not None:
+        raise other
+    for one in expected:
+        click.echo(f"portside: {one}", err=True)
+    return USAGE if any(isinstance(one, UsageError) for one in expected) else FAILED
+
+
+def _split(error: Exception) -> tuple[list[Exception], Exception | None]:
+    if not isinstance(error, ExceptionGroup):
+        return [error], None
+    matching, rest = error.split(WatcherError)
+    leaves: list[Exception] = []
+    groups: list[Exception] = [matching] if matching else []
+    while groups:
+        one = groups.pop(0)
+        if isinstance(one, ExceptionGroup):
+            groups[:0] = one.exceptions
+        else:
+            leaves.append(one)
+    return leaves, rest

@@ -36,6 +36,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     `namespace`: -n, else the context's, else "". `namespaces`: all that the run is known to use, that one included.
     `run_id`: label value of this run's objects; "" while unknown: then every object of any run counts if `any_run`.
+    `deployed`: nothing more is on its way by itself: an object that is missing is missing.
     """
 
     cluster: Snapshot = Snapshot()
@@ -48,6 +49,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     namespaces: frozenset[str] = frozenset()
     run_id: str = ""
     any_run: bool = False
+    deployed: bool = True
     own_forwards: tuple[OwnForward, ...] = ()
     waiting: Waiting = Waiting()
 

@@ -164,7 +164,8 @@ def _find(entry: Entry, namespace: str, facts: Facts) -> Found:
             return Found(waiting_for=problem.text if problem else f"listing {where}")
     target = cluster.objects[watch].get((namespace, entry.name))
     if target is None:
-        return Found(broken=f"{entry.kind} {entry.name} does not exist in namespace {namespace}")
+        missing = f"{entry.kind} {entry.name} does not exist in namespace {namespace}"
+        return Found(broken=missing) if facts.deployed else Found(waiting_for=f"{missing} yet")
     found = endpoints_of(target, entry.port, _pods(facts, namespace), _jobs(facts, namespace))
     if isinstance(target, Service) and (unable := _unforwardable(service_port(target, entry.port))):
         return Found(broken=unable)
