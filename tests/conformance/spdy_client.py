@@ -1,0 +1,152 @@
+"""A raw SPDY client of the tests: the upgrade by hand, frames by forwarders.wire, and what each stream has seen, when.
+
+Knows nothing of pairs: a test opens the streams it wants, in the order it wants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import h11
+import trio
+
+from forwarders.wire import events
+from forwarders.wire.connection import Connection
+from tests.conformance.subjects import POD, Server, Subject
+
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "portforward.k8s.io"}
+# Until the slowest thing that is waited for here: the answer of the late port, 2 s, and the runtime's 1 s.
+PATIENCE = 10.0
+
+
+@dataclass
+class Seen:
+    """What came on one stream. Times are trio's; None: not yet."""
+
+    accepted: float | None = None
+    first_data: float | None = None
+    ended: float | None = None
+    reset: int | None = None
+    data: bytearray = field(default_factory=bytearray)
+
+    @property
+    def text(self) -> str:
+        return self.data.decode()
+
+
+class SpdyClient:
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.spdy = Connection("client")
+        self.streams: defaultdict[int, Seen] = defaultdict(Seen)
+        self.pongs: list[int] = []
+        self.received = 0  # bytes, of any frame
+        self.closed: float | None = None
+        self._news = trio.Event()
+        self._requests = 0
+
+    def open(self, port: int | str, request: str = "") -> tuple[int, int]:
+        """Queue an error and a data stream; `flush` sends them."""
+        self._requests += 1
+        common = (("port", str(port)), ("requestid", request or str(self._requests)))
+        error = self.spdy.open_stream((("streamtype", "error"), *common), fin=True)
+        return error, self.spdy.open_stream((("streamtype", "data"), *common))
+
+    async def exchange(self, port: int, data: bytes = b"", *, fin: bool = False) -> tuple[Seen, Seen]:
+        """Open, send `data`, all in one write; returns what the error and the data stream see."""
+        error, stream = self.open(port)
+        if data or fin:
+            self.spdy.send_data(stream, data, fin=fin)
+        await self.flush()
+        return self.streams[error], self.streams[stream]
+
+    async def flush(self) -> None:
+        await self._stream.send_all(self.spdy.take())
+
+    async def until(self, holds: Callable[[], object], patience: float = PATIENCE) -> None:
+        """Wait until something that came makes `holds` true. Raises trio.TooSlowError."""
+        with trio.fail_after(patience):
+            while not holds():
+                await self._news.wait()
+
+    async def pings(self, count: int, answered: int) -> list[int]:
+        """Send PINGs; which (from 0) were answered once that many are."""
+        sent = [self.spdy.ping() for _ in range(count)]
+        await self.flush()
+        await self.until(lambda: len(set(sent) & set(self.pongs)) >= answered)
+        return [index for index, ping in enumerate(sent) if ping in self.pongs]
+
+    async def run(self, first: bytes) -> None:
+        data = first
+        while True:
+            self.received += len(data)
+            for event in self.spdy.receive_data(data):
+                self._see(event, trio.current_time())
+            self._tell()
+            try:
+                data = bytes(await self._stream.receive_some())
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
+            if not data:
+                self.closed = trio.current_time()
+                self._tell()
+                return
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    def _see(self, event: events.Event, now: float) -> None:
+        match event:
+            case events.StreamAccepted(stream_id):
+                self.streams[stream_id].accepted = now
+            case events.DataReceived(stream_id, data):
+                seen = self.streams[stream_id]
+                seen.data += data
+                seen.first_data = seen.first_data or now
+            case events.StreamEnded(stream_id):
+                self.streams[stream_id].ended = now
+            case events.StreamReset(stream_id, status):
+                self.streams[stream_id].reset = status
+            case events.PingAnswered(ping_id):
+                self.pongs.append(ping_id)
+            case _:
+                raise AssertionError(f"the server sent {event}")
+
+
+@contextlib.asynccontextmanager
+async def session(subject: Subject, pod: str = POD) -> AsyncIterator[SpdyClient]:
+    """A SPDY session to a pod, as the admin."""
+    stream = await _connect(subject.server)
+    try:
+        first = await _upgrade(stream, subject, pod)
+        client = SpdyClient(stream)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.run, first)
+            yield client
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _connect(server: Server) -> trio.abc.Stream:
+    stream = await trio.open_tcp_stream(server.host, server.port)
+    return trio.SSLStream(stream, server.admin, server_hostname=server.host, https_compatible=True)
+
+
+async def _upgrade(stream: trio.abc.Stream, subject: Subject, pod: str) -> bytes:
+    """Returns the bytes behind the 101."""
+    http = h11.Connection(h11.CLIENT)
+    path = f"/api/v1/namespaces/{subject.namespace}/pods/{pod}/portforward"
+    headers = [("Host", "conformance"), ("Content-Length", "0"), *UPGRADE.items()]
+    request = h11.Request(method="POST", target=path, headers=headers)
+    await stream.send_all((http.send(request) or b"") + (http.send(h11.EndOfMessage()) or b""))
+    while (event := http.next_event()) is h11.NEED_DATA:
+        http.receive_data(bytes(await stream.receive_some()))
+    assert isinstance(event, h11.InformationalResponse)
+    assert event.status_code == 101
+    assert dict(event.headers)[b"x-stream-protocol-version"] == b"portforward.k8s.io"
+    return http.trailing_data[0]
