@@ -19,8 +19,6 @@ from forwarders.tunnel import Tunnel
 MAX_WANTED = 3
 # Redials of one endpoint that refuses: this many seconds apart, all waiting connections together.
 REDIAL_INTERVAL = 0.025
-# A tunnel that has not been refused for this long proves, for want of an answer, that the application listens.
-PRESUMED_GOOD = 0.25
 
 
 class _Gate:

@@ -5,13 +5,14 @@ Refuses to decide anything of the plan: pods and their order come from outside, 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from collections.abc import Callable
 
 import trio
 
-from forwarders.backend import PRESUMED_GOOD, Backend
+from forwarders.backend import Backend
 from forwarders.errors import ForwarderError
 from forwarders.listeners import BindError, Bound, bind
 from forwarders.pool import Pools
@@ -63,12 +64,8 @@ class Forward:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Started once the port is bound, or could not be. Closes the listener first when it is cancelled."""
         try:
-            self._bound = await bind(self.spec, self._book)
-        except BindError as error:
-            self._failure = str(error)
-        self._refresh_status()
-        task_status.started()
-        try:
+            await self._bind()
+            task_status.started()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_patience)
                 for listener in self._bound.sockets if self._bound else ():
@@ -78,6 +75,13 @@ class Forward:
                 self._bound.close()
             self._backend.close()
             self._set_status(Status(id=self.spec.id, state=State.STOPPED, local_port=self.status.local_port))
+
+    async def _bind(self) -> None:
+        try:
+            self._bound = await bind(self.spec, self._book)
+        except BindError as error:
+            self._failure = str(error)
+        self._refresh_status()
 
     async def _watch_patience(self) -> None:
         """Looks again at the moment when a Running pod will do."""
@@ -104,23 +108,25 @@ class Forward:
                     exhausted = True
                     await trio.sleep(ACCEPT_PAUSE)
                 # Anything else is the fate of one connection that broke before it was accepted (accept(2)).
+                await trio.lowlevel.checkpoint()
                 continue
             exhausted = False
-            keep_alive(sock)
             nursery.start_soon(self._serve, RawSocket(sock))
             await trio.lowlevel.checkpoint()
 
     async def _serve(self, local: RawSocket) -> None:
         self.connections += 1
+        relay = Relay(local, _Dial(self), self.spec.linger)
         try:
-            async with trio.open_nursery() as nursery:
-                relay = Relay(local, _Dial(self, nursery), self.spec.linger)
-                await relay.run()
-                nursery.cancel_scope.cancel()
+            with contextlib.suppress(OSError):  # a connection that was reset meanwhile; reading will tell
+                keep_alive(local.socket)
+            await relay.run()
             if relay.error:
                 logger.info("%s: a connection was cut: %s", self.spec.id, relay.error)
-        except* HoldExpiredError as group:
-            logger.warning("%s: %s", self.spec.id, group.exceptions[0])
+        except HoldExpiredError as error:
+            logger.warning("%s: %s", self.spec.id, error)
+        except Exception:  # whatever fails, fails alone: a bug costs one connection
+            logger.exception("%s: a connection ended in a bug of ours", self.spec.id)
         finally:
             self.connections -= 1
 
@@ -183,16 +189,14 @@ class Forward:
 class _Dial:
     """One connection's dials, all within the hold time that began when it was accepted."""
 
-    def __init__(self, forward: Forward, nursery: trio.Nursery) -> None:
+    def __init__(self, forward: Forward) -> None:
         self._forward = forward
-        self._nursery = nursery
         self._deadline = trio.current_time() + forward.spec.hold
         self._endpoint: Endpoint | None = None
+        self.suspected = False
 
     async def next(self) -> Tunnel:
-        self._endpoint, tunnel, suspected = await self._forward.hold(self._deadline)
-        if suspected:
-            self._nursery.start_soon(self._presume_good, tunnel)
+        self._endpoint, tunnel, self.suspected = await self._forward.hold(self._deadline)
         return tunnel
 
     def refused(self) -> None:
@@ -202,9 +206,3 @@ class _Dial:
     def succeeded(self) -> None:
         if self._endpoint is not None:
             self._forward.succeeded(self._endpoint)
-
-    async def _presume_good(self, tunnel: Tunnel) -> None:
-        endpoint = self._endpoint
-        await trio.sleep(PRESUMED_GOOD)
-        if endpoint is not None and endpoint == self._endpoint and not tunnel.finished:
-            self._forward.succeeded(endpoint)

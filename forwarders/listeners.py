@@ -60,7 +60,10 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
             if not refusal or port == asked:
                 refusal = _refusal(spec.address, port, error)
             continue
-        bound = Bound(sockets, f"{refusal}; using {sockets[0].getsockname()[1]}" if refusal and asked else "")
+        chosen = sockets[0].getsockname()[1]
+        if asked and chosen != asked and not refusal:
+            refusal = f"port {asked} is asked for by another entry, or was not free at this entry's other address"
+        bound = Bound(sockets, f"{refusal}; using {chosen}" if refusal and asked else "")
         book.took(spec, bound.port)
         return bound
     if not refusal:

@@ -12,11 +12,13 @@ from random import Random
 
 import trio
 
-from forwarders.session import Session, SessionLostError
+from forwarders.session import Session
 from forwarders.signals import Signal
 from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
 from forwarders.transports.errors import TransportError
+from forwarders.wire.workers import FRAME_WORKERS
+from forwarders.writer import SessionLostError
 
 logger = logging.getLogger("portside.sessions")
 
@@ -24,13 +26,18 @@ Open = Callable[[PodRef], Awaitable[tuple[Channel, bytes]]]
 
 # Up to here every connection finds a session of its own (once the spare is up, some 15 ms after the last one went).
 OWN_SESSIONS = 8
-# Connections a session beyond that. 2,000 connections make 63 sessions; one stuck reader pauses at most 31 others.
-SHARED = 32
+# Connections a session beyond that: one for each of the peer's workers, so that an application which does not read
+# stops nobody else; one stuck reader pauses at most four others. 2,000 connections make 400 sessions.
+SHARED = FRAME_WORKERS
 # Sessions a pod, whatever happens: each costs the API server two connections and us some 60 KB.
-MAX_SESSIONS = 256
+MAX_SESSIONS = 512
+# An idle session none of whose workers becomes free again in this time is stuck.
+STUCK_AFTER = 3.0
 # Idle sessions beyond the spare are let go after this many seconds.
 IDLE_TIMEOUT = 30.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
+# A session that is lost sooner than this counts as one that could not be opened.
+SHORT_LIFE = 1.0
 
 
 class Pool:
@@ -44,6 +51,8 @@ class Pool:
         self._random = random
         self._sessions: list[Session] = []
         self._demand = Signal()
+        self._backoff = 0.0
+        self._not_before = 0.0
 
     @property
     def up(self) -> bool:
@@ -57,7 +66,7 @@ class Pool:
 
     def take(self) -> Session | None:
         """The session for one more connection, or None where the caller must wait for a change. Asks for spares."""
-        usable = [session for session in self._sessions if session.usable and session.load < SHARED]
+        usable = [session for session in self._sessions if session.usable]
         chosen = min(usable, key=lambda session: session.load, default=None)
         self._demand.fire()
         return chosen
@@ -74,16 +83,13 @@ class Pool:
 
     async def run(self) -> None:
         """Returns once the pod is not wanted and the last connection is gone."""
-        backoff = 0.0
         async with trio.open_nursery() as nursery:
             while self.wanted or self._sessions:
                 if not self._wants_more():
                     await self._wait_for_demand(self._retire())
-                elif (session := await self._open()) is None:
-                    backoff = min(max(2 * backoff, FIRST_BACKOFF), LAST_BACKOFF)
-                    await self._back_off(backoff * self._random.uniform(0.5, 1.5))
-                else:
-                    backoff = 0.0
+                elif trio.current_time() < self._not_before:
+                    await self._back_off()
+                elif (session := await self._open()) is not None:
                     nursery.start_soon(self._serve, session)
 
     def _wants_more(self) -> bool:
@@ -103,6 +109,7 @@ class Pool:
             if self.problem != str(error):
                 logger.info("%s", error)
             self.problem = str(error)
+            self._failed()
             self._changed()
             return None
         self.problem = ""
@@ -111,11 +118,14 @@ class Pool:
         return session
 
     async def _serve(self, session: Session) -> None:
+        began = trio.current_time()
         self._changed()
         try:
             await session.run()
         except SessionLostError as error:
             logger.info("pod %s/%s: %s", self.pod.namespace, self.pod.name, error)
+            if trio.current_time() - began < SHORT_LIFE:
+                self._failed()
         finally:
             self._sessions.remove(session)
             self._changed()
@@ -129,23 +139,32 @@ class Pool:
         with trio.move_on_after(seconds):
             await self._demand.wait()
 
-    async def _back_off(self, seconds: float) -> None:
-        with trio.move_on_after(seconds):
+    def _failed(self) -> None:
+        """Doubles the pause before the next try; failures within one pause, and after a quiet time, count as one."""
+        now = trio.current_time()
+        if now < self._not_before:
+            return
+        calm = now - self._not_before > 2 * LAST_BACKOFF
+        self._backoff = FIRST_BACKOFF if calm else min(max(2 * self._backoff, FIRST_BACKOFF), LAST_BACKOFF)
+        self._not_before = now + self._backoff * self._random.uniform(0.5, 1.5)
+
+    async def _back_off(self) -> None:
+        with trio.move_on_at(self._not_before):
             while self.wanted:
                 await self._demand.wait()
 
     def _retire(self) -> float:
         """Let idle sessions beyond the spare go; the seconds until the next may."""
         idle = [session for session in self._sessions if not session.load]
-        idle.sort(key=lambda session: session.idle_since)
+        useless = [session for session in idle if session.ending or not self.wanted]
+        idle = sorted((s for s in idle if s not in useless), key=lambda session: session.idle_since)
+        spare = [session for session in idle if session.usable]
+        leaving = {session: session.idle_since + IDLE_TIMEOUT for session in spare[:-1]}
+        leaving |= {session: session.idle_since + STUCK_AFTER for session in idle if session not in spare}
         now = trio.current_time()
-        spare = 1 if self.wanted else 0
-        leaving = idle[: max(0, len(idle) - spare)]
-        due = [s for s in leaving if not self.wanted or now - s.idle_since >= IDLE_TIMEOUT]
-        for session in due:
+        for session in [*useless, *(session for session, at in leaving.items() if at <= now)]:
             session.close()
-        left = [s.idle_since + IDLE_TIMEOUT - now for s in leaving if s not in due]
-        return max(0.0, min(left, default=float("inf")))
+        return min((at - now for at in leaving.values() if at > now), default=float("inf"))
 
 
 class Pools:
@@ -188,4 +207,6 @@ class Pools:
 
     async def _run(self, pool: Pool) -> None:
         await pool.run()
+        while pool.wanted:  # by somebody who came while its last task was ending
+            await pool.run()
         del self._pools[pool.pod]

@@ -6,6 +6,7 @@ after the runtime's own dial error.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import trio
@@ -16,6 +17,9 @@ from forwarders.tunnel import DialError, Tunnel, TunnelError
 
 # Bytes kept for another dial until the pod's end is known to have taken them: one read. More waits for that knowledge.
 REPLAY_LIMIT = READ_SIZE
+# A tunnel that has not been refused for this long proves, for want of an answer, that the application listens: the dial
+# is local to the pod, so a refusal takes one round trip and some milliseconds.
+PROBATION = 0.1
 # After the answer's end the client has this long to close; a close with unread bytes would reset what it still reads.
 CLOSE_TIMEOUT = 1.0
 # When a FIN came in the middle of an answer and the system cannot tell whether anybody still reads it.
@@ -29,6 +33,10 @@ class Dial(Protocol):
 
     async def next(self) -> Tunnel:
         """A tunnel, not yet known to work. Raises HoldExpiredError."""
+
+    @property
+    def suspected(self) -> bool:
+        """Whether the last tunnel's pod refused a connection before."""
 
     def refused(self) -> None:
         """The runtime could not dial for the last tunnel."""
@@ -79,17 +87,33 @@ class Relay:
             raise
 
     async def _through(self, tunnel: Tunnel) -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._up, tunnel)
-                await self._down(tunnel)
+        """Both directions until one of them is over. Raises TunnelError, OSError; never a group of them."""
+        broken: list[TunnelError | OSError] = []
+
+        async def run(direction: Callable[[Tunnel], Awaitable[None]]) -> None:
+            try:
+                await direction(tunnel)
+            except (TunnelError, OSError) as error:
+                broken.append(error)
                 nursery.cancel_scope.cancel()
-        except* (TunnelError, OSError) as group:
-            raise _first(group) from None
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, self._up)
+            await run(self._down)
+            nursery.cancel_scope.cancel()
+        if broken:
+            # A pod's error says more than the client's.
+            raise min(broken, key=lambda error: not isinstance(error, TunnelError))
 
     # Client to pod
 
     async def _up(self, tunnel: Tunnel) -> None:
+        if self._dial.suspected:
+            # Bytes for a port that refuses cost the session one of its workers (wire/workers.py): look first.
+            with trio.move_on_after(PROBATION):
+                await tunnel.wait_finished()
+                return
+            self._dial.succeeded()
         for data in tuple(self._replay):
             await tunnel.write(data)
         while not self._fin:
@@ -152,11 +176,3 @@ class Relay:
             while not self._fin and await self._local.receive():
                 await trio.lowlevel.checkpoint()
         self._local.close()
-
-
-def _first(group: BaseExceptionGroup[TunnelError | OSError]) -> BaseException:
-    """What happened first on one of the two ways; a pod's error says more than the client's."""
-    flat: list[BaseException] = [group]
-    while any(isinstance(error, BaseExceptionGroup) for error in flat):
-        flat = [e for error in flat for e in (error.exceptions if isinstance(error, BaseExceptionGroup) else (error,))]
-    return min(flat, key=lambda error: not isinstance(error, TunnelError))

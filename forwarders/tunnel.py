@@ -5,6 +5,7 @@ Also knows which of the runtime's error texts prove that no byte can have reache
 
 from __future__ import annotations
 
+import operator
 import re
 from typing import Protocol
 
@@ -53,6 +54,7 @@ def classify(text: str) -> TunnelError:
 class Link(Protocol):
     """What a tunnel needs of its session."""
 
+    async def wait_room(self, pair: int) -> None: ...
     async def send(self, pair: int, data: Piece) -> None: ...
     def send_eof(self, pair: int) -> None: ...
     def abort(self, pair: int) -> None: ...
@@ -73,6 +75,7 @@ class Tunnel(trio.abc.HalfCloseableStream):
         self._changed = Signal()
         self._drained = Signal()
         self._sending = trio.Lock()
+        self._receiving = False
         self._finished = False
         self._eof_sent = False
         self._error: TunnelError | None = None
@@ -100,7 +103,7 @@ class Tunnel(trio.abc.HalfCloseableStream):
 
     @property
     def full(self) -> bool:
-        return self._unread >= RECEIVE_LIMIT and not self.closed
+        return self._unread >= RECEIVE_LIMIT and not self._finished and not self.closed
 
     async def wait_drained(self) -> None:
         while self.full:
@@ -114,16 +117,22 @@ class Tunnel(trio.abc.HalfCloseableStream):
         return self._finished
 
     async def receive_pieces(self) -> list[Piece]:
-        """Everything that has come, at least one piece; [] at the end."""
+        """Everything that has come, at least one piece; [] at the good end; TunnelError at another."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._pieces:
-            if self.closed:
-                raise trio.ClosedResourceError
-            if self._error is not None:
-                raise self._error
-            if self._finished:
-                return []
-            await self._changed.wait()
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving from this tunnel")
+        self._receiving = True
+        try:
+            while not self._pieces:
+                if self.closed:
+                    raise trio.ClosedResourceError
+                if self._error is not None:
+                    raise self._error
+                if self._finished:
+                    return []
+                await self._changed.wait()
+        finally:
+            self._receiving = False
         pieces, self._pieces = self._pieces, []
         self._unread = 0
         self._drained.fire()
@@ -134,7 +143,7 @@ class Tunnel(trio.abc.HalfCloseableStream):
         return self.received > 0 or await self._link.confirm(self._pair)
 
     async def wait_finished(self) -> None:
-        while not self._finished:
+        while not (self._finished or self.closed):
             await self._changed.wait()
 
     async def write(self, data: Piece) -> None:
@@ -145,8 +154,9 @@ class Tunnel(trio.abc.HalfCloseableStream):
             view = view[FRAME_SIZE:]
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
+        await trio.lowlevel.checkpoint()
         try:
             joined = b"".join(await self.receive_pieces())
         except TunnelError as error:
@@ -172,9 +182,12 @@ class Tunnel(trio.abc.HalfCloseableStream):
                 raise trio.ClosedResourceError
             if self._finished:
                 raise trio.BrokenResourceError("the connection to the pod is over")
+            await self._link.wait_room(self._pair)
             await self.write(data)
             if self.closed:
                 raise trio.ClosedResourceError
+            if self._finished:
+                raise trio.BrokenResourceError("the connection to the pod is over")
 
     async def send_eof(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -202,5 +215,8 @@ class Tunnel(trio.abc.HalfCloseableStream):
         self._drained.fire()
 
     async def aclose(self) -> None:
+        """Close for both directions: what was sent still arrives, what would still come is dropped."""
+        if not self.closed:
+            self.end()
         self.abort()
         await trio.lowlevel.checkpoint()

@@ -17,6 +17,8 @@ import trio
 # A dead peer is noticed by the kernel within these seconds, also where nothing of ours is being written.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 10, 5, 3
 USER_TIMEOUT_MS = 20_000
+# Unsent bytes the kernel takes from us: a question whether the peer lives must not queue behind megabytes.
+NOTSENT = 128 * 1024
 # Buffers a single sendmsg takes: Linux's UIO_MAXIOV.
 MAX_PIECES = 1024
 
@@ -95,7 +97,13 @@ async def connect(host: str, port: int) -> RawSocket:
     """Connect by happy eyeballs. Raises OSError. Deadlines are the caller's."""
     stream = await trio.open_tcp_stream(host, port)
     sock = socket.socket(fileno=stream.socket.detach())
-    keep_alive(sock)
+    try:
+        keep_alive(sock)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT)
+    except OSError:
+        sock.close()
+        raise
     return RawSocket(sock)
 
 

@@ -62,7 +62,7 @@ async def _upgrade(server: ApiServer, pod: PodRef, *, renew: bool) -> tuple[Chan
     except TransportError:
         channel.close()
         raise
-    except (OSError, h11.RemoteProtocolError) as error:
+    except (OSError, h11.RemoteProtocolError, trio.ClosedResourceError) as error:
         channel.close()
         raise UnreachableError(f"{_where(server)} broke off the port-forward request: {error}") from error
     except BaseException:
@@ -73,20 +73,25 @@ async def _upgrade(server: ApiServer, pod: PodRef, *, renew: bool) -> tuple[Chan
 async def _request(channel: Channel, server: ApiServer, pod: PodRef, credentials: list[tuple[str, str]]) -> bytes:
     http = h11.Connection(h11.CLIENT)
     target = f"{server.prefix}/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}/portforward"
-    request = h11.Request(
-        method="POST",
-        target=target,
-        headers=[
-            ("Host", _where(server)),
-            ("User-Agent", "portside"),
-            ("Connection", "Upgrade"),
-            ("Upgrade", "SPDY/3.1"),
-            ("X-Stream-Protocol-Version", PROTOCOL),
-            ("Content-Length", "0"),
-            *credentials,
-        ],
-    )
-    await channel.send(http.send(request) + http.send(h11.EndOfMessage()))
+    try:
+        request = h11.Request(
+            method="POST",
+            target=target,
+            headers=[
+                ("Host", _where(server)),
+                ("User-Agent", "portside"),
+                ("Connection", "Upgrade"),
+                ("Upgrade", "SPDY/3.1"),
+                ("X-Stream-Protocol-Version", PROTOCOL),
+                ("Content-Length", "0"),
+                *credentials,
+            ],
+        )
+        head = http.send(request)
+    except (h11.LocalProtocolError, ValueError):
+        # The error's own text would show the credentials.
+        raise UnreachableError("the credentials for the API server cannot be sent as HTTP headers") from None
+    await channel.send(head + http.send(h11.EndOfMessage()))
     response = await _next_response(http, channel)
     if response.status_code == 101:
         return http.trailing_data[0]

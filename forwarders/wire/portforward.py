@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from forwarders.wire import events, frames
 from forwarders.wire.connection import Connection
-from forwarders.wire.workers import FRAME_WORKERS, WorkerCredit
+from forwarders.wire.workers import FRAME_WORKERS, WorkerCredit, worker_of
 
 # The runtime's texts are under 500 bytes; what is longer is cut.
 MAX_ERROR_TEXT = 8 * 1024
@@ -82,16 +82,30 @@ class PortForward:
     # Sending
 
     def can_open(self) -> bool:
-        """Whether a pair may be opened now; passes over stream ids whose worker is not consuming."""
-        for _ in range(FRAME_WORKERS):
-            first = self._connection.next_stream_id
-            if self._credit.available(first) and self._credit.available(first + 2):
-                return True
-            self._connection.skip_stream_id()
-        return False
+        """Whether a pair may be opened now: two neighbouring stream ids are left whose workers are idle."""
+        return self._ids_to_skip() is not None
+
+    def _ids_to_skip(self) -> int | None:
+        """How many stream ids to pass over so that the data stream has an idle worker to itself; None: no such id."""
+        taken = self._busy_workers()
+        first = self._connection.next_stream_id
+        for skipped in range(FRAME_WORKERS):
+            error_id, data_id = first + 2 * skipped, first + 2 * skipped + 2
+            idle = self._credit.idle(error_id) and self._credit.idle(data_id)
+            if idle and worker_of(data_id) not in taken:
+                return skipped if data_id <= frames.MAX_STREAM_ID else None
+        return None
+
+    def _busy_workers(self) -> set[int]:
+        return {worker_of(pair.data_id) for pair in self._pairs.values()}
 
     def open(self, port: int) -> int:
-        """Queue both SYN_STREAMs for a connection to `port` in the pod; returns the pair's number."""
+        """Queue both SYN_STREAMs for a connection to `port` in the pod; returns the pair's number.
+
+        Ask `can_open` first: it is not held back for want of credit. Raises LocalProtocolError where no id is left.
+        """
+        for _ in range(self._ids_to_skip() or 0):
+            self._connection.skip_stream_id()
         ident = self._next_request
         self._next_request += 1
         common = (("port", str(port)), ("requestid", str(ident)))
@@ -102,7 +116,7 @@ class PortForward:
             self._by_stream[stream_id] = pair
             self._credit.sent(stream_id, syn=True)
         self._pairs[ident] = pair
-        self._probe_if_due(data_id)
+        self._probe_if_due()
         return ident
 
     def can_send(self, ident: int) -> bool:
@@ -117,7 +131,7 @@ class PortForward:
             return False
         self._connection.send_data(pair.data_id, data)
         self._credit.sent(pair.data_id)
-        self._probe_if_due(pair.data_id)
+        self._probe_if_due()
         return True
 
     def send_eof(self, ident: int) -> None:
@@ -143,11 +157,13 @@ class PortForward:
             self._credit.sent_ping(self._connection.ping())
 
     def mark(self, ident: int) -> int:
-        """Names what was sent last on this pair's worker, for `passed`; asks for proof of it."""
-        pair = self._pairs[ident]
-        mark = self._credit.mark(pair.data_id)
-        self.probe()
-        return mark
+        """Names what was sent last on this pair's worker, for `prove` and `passed`."""
+        return self._credit.mark(self._pairs[ident].data_id)
+
+    def prove(self, ident: int, mark: int) -> None:
+        """Ask for proof of `mark`, unless that was asked for already or a queue of the peer's has no room for it."""
+        if not self._credit.asked(self._pairs[ident].data_id, mark) and self.can_probe():
+            self.probe()
 
     def passed(self, ident: int, mark: int) -> bool:
         """Whether everything up to `mark` is known to be consumed."""
@@ -161,8 +177,9 @@ class PortForward:
     def open_pairs(self) -> int:
         return len(self._pairs)
 
-    def _probe_if_due(self, stream_id: int) -> None:
-        if self._credit.wants_probe(stream_id):
+    def _probe_if_due(self, *, idle: bool = False) -> None:
+        """`idle`: a connection is over, so its worker is wanted for another."""
+        if self._credit.wants_probe() or (idle and self._credit.wants_idle_workers(self._busy_workers())):
             self.probe()
 
     # Receiving
@@ -186,9 +203,11 @@ class PortForward:
                 self._credit.accepted(stream_id)
             case events.PingAnswered(ping_id):
                 self._credit.answered(ping_id)
+                # What went out behind that PING may fill a worker's credit by now: without this nobody would ask.
+                self._probe_if_due(idle=True)
             case events.PingReceived(ping_id):
                 self._connection.answer(ping_id)
-            case events.StreamOpened(stream_id, _):
+            case events.StreamOpened(stream_id, _) if self._connection.is_open(stream_id):
                 self._connection.reset(stream_id, frames.REFUSED_STREAM)
             case events.GoAwayReceived(_):
                 out.append(SessionEnding())
@@ -223,14 +242,13 @@ class PortForward:
         for stream_id in (pair.error_id, pair.data_id):
             del self._by_stream[stream_id]
             self._credit.forget(stream_id)
-        if not self._connection.is_open(pair.data_id):
-            return
-        if pair.data_ended:
-            self._connection.send_data(pair.data_id, b"", fin=True)
-            self._credit.sent(pair.data_id)
-        else:
-            self._connection.reset(pair.data_id)
+        if self._connection.is_open(pair.data_id):
+            if pair.data_ended:
+                self._connection.send_data(pair.data_id, b"", fin=True)
+            else:
+                self._connection.reset(pair.data_id)
             self._credit.sent(pair.data_id)
         if self._connection.is_open(pair.error_id):
             self._connection.reset(pair.error_id)
             self._credit.sent(pair.error_id)
+        self._probe_if_due(idle=True)

@@ -4,6 +4,10 @@ spdystream (connection.go, `Serve`) spreads frames over 5 workers by stream id, 
 reader blocks on a full queue: an application that does not read would stop the whole session. So fewer than 50 frames
 may be unconsumed per worker. A SYN_REPLY and a PING's answer prove that a worker got so far; PINGs go round the
 workers in turn.
+
+A worker that holds DATA which nobody will ever read (a refused dial, an application that closed in mid-upload) is lost
+for good: the runtime closes the stream without emptying it (seen on containerd 1.6: five refused requests end a
+session). So every connection has a worker of its own, and a worker is used again only when it has proven to be idle.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ FRAME_WORKERS = 5
 # Of 50; the rest is room for PINGs and resets, which are never held back.
 CREDIT = 40
 PROBE_LIMIT = 48
+# With 3 idle workers of 5 there are always two that a pair's neighbouring odd ids can fall on.
+ENOUGH_IDLE = 3
 # Half the credit: early enough that the answer is there before the credit is used up.
 PROBE_AFTER = 16
 
@@ -26,8 +32,12 @@ class WorkerCredit:
     def __init__(self) -> None:
         self._sent = [0] * FRAME_WORKERS
         self._consumed = [0] * FRAME_WORKERS
+        # Per worker: the last frame that belonged to a stream.
+        self._last = [0] * FRAME_WORKERS
         self._ping_worker = 0
         self._pings: dict[int, tuple[int, int]] = {}
+        # Per worker: the frame that the last PING sent to it will prove.
+        self._asked = [0] * FRAME_WORKERS
         self._syns: dict[int, int] = {}
 
     def unconsumed(self, worker: int) -> int:
@@ -37,9 +47,15 @@ class WorkerCredit:
         """Whether one more frame of this stream may go out."""
         return self.unconsumed(worker_of(stream_id)) < CREDIT
 
+    def idle(self, stream_id: int) -> bool:
+        """Whether this stream's worker is known to have consumed every frame of every stream."""
+        worker = worker_of(stream_id)
+        return self._consumed[worker] >= self._last[worker]
+
     def sent(self, stream_id: int, *, syn: bool = False) -> None:
         worker = worker_of(stream_id)
         self._sent[worker] += 1
+        self._last[worker] = self._sent[worker]
         if syn:
             self._syns[stream_id] = self._sent[worker]
 
@@ -47,6 +63,7 @@ class WorkerCredit:
         worker = self._ping_worker
         self._ping_worker = (worker + 1) % FRAME_WORKERS
         self._sent[worker] += 1
+        self._asked[worker] = self._sent[worker]
         self._pings[ping_id] = (worker, self._sent[worker])
 
     @property
@@ -54,9 +71,19 @@ class WorkerCredit:
         """PINGs that have no answer yet."""
         return len(self._pings)
 
-    def wants_probe(self, stream_id: int) -> bool:
-        """Whether it is time for a round of PINGs: much is unconsumed here and no round is under way."""
-        return not self._pings and self.unconsumed(worker_of(stream_id)) >= PROBE_AFTER
+    def wants_probe(self) -> bool:
+        """Whether a worker that no PING is under way to holds so much that it is time to ask."""
+        return self.can_probe() and any(self.unconsumed(worker) >= PROBE_AFTER for worker in self._unasked())
+
+    def wants_idle_workers(self, busy: set[int]) -> bool:
+        """Whether so few workers are known to be idle that it is time to ask those which are not `busy`."""
+        few = sum(self._consumed[w] >= self._last[w] for w in range(FRAME_WORKERS)) <= ENOUGH_IDLE
+        return few and self.can_probe() and not busy.issuperset(self._unasked())
+
+    def _unasked(self) -> list[int]:
+        """Workers that hold frames of streams and owe no answer to a PING."""
+        workers = range(FRAME_WORKERS)
+        return [w for w in workers if self._asked[w] <= self._consumed[w] < self._last[w]]
 
     def can_probe(self) -> bool:
         """Whether a round of PINGs fits into every worker's queue."""
@@ -79,6 +106,10 @@ class WorkerCredit:
     def mark(self, stream_id: int) -> int:
         """Names the last frame sent to this stream's worker, for `passed`."""
         return self._sent[worker_of(stream_id)]
+
+    def asked(self, stream_id: int, mark: int) -> bool:
+        """Whether a PING behind the frame that `mark` named has been sent."""
+        return self._asked[worker_of(stream_id)] >= mark
 
     def passed(self, stream_id: int, mark: int) -> bool:
         """Whether the worker is known to have consumed the frame that `mark` named."""

@@ -1,0 +1,446 @@
+"""Pairs of streams as Kubernetes' port forwarding uses them: the client against a runtime that plays by wire-facts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarders.wire import events, frames
+from forwarders.wire.connection import Connection
+from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
+from forwarders.wire.portforward import MAX_ERROR_TEXT, PairEof, PairFinished, PortForward, SessionEnding
+from forwarders.wire.workers import CREDIT, FRAME_WORKERS, PROBE_LIMIT
+from tests.wire.feeding import Payload, assert_same_however_cut, cut, feed_in, joined
+
+REFUSED = "failed to connect to localhost:80 inside namespace: connection refused"
+
+
+class Runtime:
+    """A client and the runtime it talks to. `received` holds what the runtime saw, PINGs and their answers apart."""
+
+    def __init__(self) -> None:
+        self.client = PortForward()
+        self.server = Connection("server")
+        self.received: list[object] = []
+        self.answering = True
+
+    def exchange(self) -> list[object]:
+        """The client's bytes to the runtime, the runtime's (with SYN_REPLYs and PINGs answered) back."""
+        told: list[object] = []
+        while self.client.pending:
+            for event in joined(self.server.receive_data(self.client.take())):
+                match event:
+                    case events.PingReceived(ping):
+                        if self.answering:
+                            self.server.answer(ping)
+                    case events.StreamOpened(stream, _):
+                        self.received.append(event)
+                        if self.answering:
+                            self.server.reply(stream)
+                    case _:
+                        self.received.append(event)
+            told += self.back()
+        return told
+
+    def back(self) -> list[object]:
+        return joined(self.client.receive_data(self.server.take()))
+
+    def forgot_everything(self) -> bool:
+        """Whether nothing of any pair is kept in any table of the client's."""
+        wire = self.client
+        tables = (wire._pairs, wire._by_stream, wire._credit._syns, wire._connection._states)
+        return not any(tables) and wire.open_pairs == 0
+
+
+@pytest.fixture
+def runtime() -> Runtime:
+    return Runtime()
+
+
+def opened(runtime: Runtime) -> tuple[int, int, int]:
+    """A pair that the runtime has accepted: its number, error stream and data stream."""
+    pair = runtime.client.open(80)
+    runtime.exchange()
+    error, data = (e.stream_id for e in runtime.received if isinstance(e, events.StreamOpened))
+    runtime.received.clear()
+    return pair, error, data
+
+
+def test_both_streams_and_the_first_data_leave_in_one_write(runtime: Runtime) -> None:
+    """Nothing waits for a SYN_REPLY: error stream (half-closed), data stream and data are one `take`."""
+    pair = runtime.client.open(8080)
+    assert runtime.client.send(pair, b"GET /")
+    common = (("port", "8080"), ("requestid", "0"))
+    at_once = joined(runtime.server.receive_data(runtime.client.take()))
+    assert [event for event in at_once if not isinstance(event, events.PingReceived)] == [
+        events.StreamOpened(1, (("streamtype", "error"), *common)),
+        events.StreamEnded(1),
+        events.StreamOpened(3, (("streamtype", "data"), *common)),
+        Payload(3, b"GET /"),
+    ]
+
+
+def test_a_good_end(runtime: Runtime) -> None:
+    """Both of the runtime's streams end: EOF, finished without an error, our FIN sent, nothing kept."""
+    pair, error, data = opened(runtime)
+    runtime.server.send_data(data, b"answer", fin=True)
+    assert runtime.back() == [Payload(pair, b"answer"), PairEof(pair)]
+    runtime.server.send_data(error, b"", fin=True)
+    assert runtime.back() == [PairFinished(pair, "")]
+    runtime.exchange()
+    assert runtime.received == [events.StreamEnded(data)]
+    assert runtime.forgot_everything()
+    assert runtime.server.open_streams == 0
+
+
+def test_a_good_end_with_the_error_stream_first(runtime: Runtime) -> None:
+    """kubelet closes the error stream before the data stream: the pair is over with the second of them."""
+    pair, error, data = opened(runtime)
+    runtime.server.send_data(error, b"", fin=True)
+    assert runtime.back() == []
+    runtime.server.send_data(data, b"", fin=True)
+    assert runtime.back() == [PairEof(pair), PairFinished(pair, "")]
+    assert runtime.forgot_everything()
+
+
+def test_refused_in_the_pod(runtime: Runtime) -> None:
+    """Error text and RST_STREAM on the error stream: one finished pair with that text, both streams gone."""
+    pair, error, data = opened(runtime)
+    runtime.server.send_data(error, REFUSED.encode())
+    runtime.server.reset(error)
+    assert runtime.back() == [PairFinished(pair, REFUSED)]
+    assert runtime.client.send(pair, b"late") is False
+    runtime.exchange()
+    assert runtime.received == [events.StreamReset(data, frames.CANCEL)]
+    assert runtime.forgot_everything()
+
+
+def test_the_application_resets(runtime: Runtime) -> None:
+    """containerd's order is data FIN, error text, RST on the error stream: EOF alone must not count as a good end."""
+    pair, error, data = opened(runtime)
+    runtime.server.send_data(data, b"half of it", fin=True)
+    assert runtime.back() == [Payload(pair, b"half of it"), PairEof(pair)]
+    runtime.server.send_data(error, b"connection reset by peer")
+    assert runtime.back() == []
+    runtime.server.reset(error)
+    assert runtime.back() == [PairFinished(pair, "connection reset by peer")]
+    assert runtime.forgot_everything()
+
+
+@pytest.mark.parametrize("text", ["", "with a text"])
+def test_the_data_stream_is_reset(runtime: Runtime, text: str) -> None:
+    """A reset data stream is an error at once, with or without a text, and the error stream is given up too."""
+    pair, error, data = opened(runtime)
+    if text:
+        runtime.server.send_data(error, text.encode())
+    runtime.server.reset(data)
+    assert runtime.back() == [PairEof(pair), PairFinished(pair, text or "the data stream was reset")]
+    runtime.exchange()
+    assert runtime.received == [events.StreamReset(error, frames.CANCEL)]
+    assert runtime.forgot_everything()
+    assert runtime.server.open_streams == 0
+
+
+def test_abort(runtime: Runtime) -> None:
+    """An aborted pair is forgotten at once; what was under way for it is dropped, and it can be aborted again."""
+    pair, error, data = opened(runtime)
+    runtime.server.send_data(data, b"under way")
+    runtime.client.abort(pair)
+    runtime.client.abort(pair)
+    assert runtime.back() == []
+    runtime.exchange()
+    assert runtime.received == [events.StreamReset(data, frames.CANCEL), events.StreamReset(error, frames.CANCEL)]
+    assert runtime.forgot_everything()
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_abort_once_the_data_stream_has_ended_both_ways(runtime: Runtime, first: str) -> None:
+    """An error stream that the runtime never ends does not stay open behind a pair that is given up."""
+    pair, error, data = opened(runtime)
+    if first == "ours":
+        runtime.client.send_eof(pair)
+        runtime.exchange()
+    runtime.server.send_data(data, b"", fin=True)
+    assert runtime.back() == [PairEof(pair)]
+    runtime.client.abort(pair)
+    runtime.exchange()
+    assert runtime.received[-2:] == [events.StreamEnded(data), events.StreamReset(error, frames.CANCEL)]
+    assert runtime.forgot_everything()
+    assert runtime.server.open_streams == 0
+
+
+def test_our_fin(runtime: Runtime) -> None:
+    """FIN once: nothing is sent behind it, the answer still comes; a second FIN says nothing."""
+    pair, _, data = opened(runtime)
+    runtime.client.send_eof(pair)
+    runtime.exchange()
+    assert runtime.received == [events.StreamEnded(data)]
+    runtime.server.send_data(data, b"late answer")
+    assert runtime.back() == [Payload(pair, b"late answer")]
+    runtime.client.abort(pair)
+    runtime.client.send_eof(pair)
+
+
+def test_go_away(runtime: Runtime) -> None:
+    """GOAWAY ends no pair: it says that no new one will be served. Ours says how far we heard the peer."""
+    opened(runtime)
+    runtime.server.go_away()
+    assert runtime.back() == [SessionEnding()]
+    assert runtime.client.open_pairs == 1
+    runtime.client.go_away()
+    runtime.exchange()
+    assert runtime.received == [events.GoAwayReceived(0)]
+
+
+def test_an_endless_error_text_is_cut(runtime: Runtime) -> None:
+    """A runtime that goes on and on costs 8 KiB."""
+    pair, error, _ = opened(runtime)
+    for _ in range(5):
+        runtime.server.send_data(error, b"x" * 4096)
+    runtime.server.send_data(error, b"", fin=True)
+    assert runtime.back() == [PairFinished(pair, "x" * MAX_ERROR_TEXT)]
+
+
+def test_streams_of_the_peers_are_refused(runtime: Runtime) -> None:
+    """Port forwarding knows no stream opened by the server: it is reset, unless it was so already."""
+    stream = runtime.server.open_stream(())
+    assert runtime.back() == []
+    runtime.exchange()
+    assert runtime.received == [events.StreamReset(stream, frames.REFUSED_STREAM)]
+    runtime.server.reset(runtime.server.open_stream(()))
+    assert runtime.back() == []
+    assert runtime.client.pending == 0
+
+
+def test_the_peers_pings_are_answered(runtime: Runtime) -> None:
+    """The runtime may ask too."""
+    ping = runtime.server.ping()
+    runtime.back()
+    assert runtime.server.receive_data(runtime.client.take()) == [events.PingAnswered(ping)]
+
+
+def test_thousands_of_connections_leave_nothing(runtime: Runtime) -> None:
+    """Good ends, refusals, aborts and resets in turn: no table grows, and the credit is back where it began."""
+    for number in range(2_500):
+        pair, error, data = opened(runtime)
+        match number % 5:
+            case 0:
+                runtime.server.send_data(data, b"", fin=True)
+                runtime.server.send_data(error, b"", fin=True)
+            case 1:
+                runtime.server.send_data(error, b"refused")
+                runtime.server.reset(error)
+            case 2:
+                runtime.client.abort(pair)
+            case 3:
+                runtime.server.reset(data)
+            case 4:
+                runtime.client.send_eof(pair)
+                runtime.client.abort(pair)
+        runtime.back()
+        runtime.exchange()
+        assert runtime.forgot_everything()
+        runtime.received.clear()
+    assert runtime.server.open_streams == 0
+    assert runtime.client.pings_out == 0
+
+
+def test_credit_stops_a_stuck_upload_below_the_queues_bound(runtime: Runtime) -> None:
+    """Without answers a pair may send CREDIT frames and no more; an answer gives room again, and asks anew."""
+    runtime.answering = False
+    pair = runtime.client.open(80)
+    sent = 0
+    while runtime.client.can_send(pair):
+        assert runtime.client.send(pair, b"x")
+        sent += 1
+    assert CREDIT - 5 < sent < CREDIT
+    pings = runtime.client.pings_out
+    runtime.exchange()
+    for ping in range(1, 2 * pings, 2):
+        runtime.server.answer(ping)
+    runtime.back()
+    assert runtime.client.can_send(pair)
+    assert runtime.client.pings_out == pings
+
+
+def test_pairs_of_the_past_can_be_sent_to(runtime: Runtime) -> None:
+    """`can_send` of a pair that is over is True: nobody shall wait for it; `send` then says that it is over."""
+    assert runtime.client.can_send(99)
+    assert runtime.client.send(99, b"x") is False
+    assert runtime.client.passed(99, 0) is False
+
+
+def test_new_pairs_pass_over_a_stuck_worker(runtime: Runtime) -> None:
+    """Stream ids whose worker does not consume are left out; asking alone uses none up."""
+    pairs = []
+    for _ in range(4):
+        pairs.append(runtime.client.open(80))
+        runtime.exchange()
+    runtime.client.abort(pairs[2])
+    runtime.exchange()
+    runtime.answering = False
+    runtime.client.send(pairs[1], b"x")
+    runtime.exchange()
+    for _ in range(3):
+        assert runtime.client.can_open()
+    runtime.client.open(80)
+    runtime.exchange()
+    ids = [event.stream_id for event in runtime.received if isinstance(event, events.StreamOpened)]
+    assert ids == [1, 3, 5, 7, 9, 11, 13, 15, 19, 21]
+
+
+def test_every_connection_has_a_worker_of_its_own(runtime: Runtime) -> None:
+    """Five pairs a session, their data streams on five different workers; a sixth has to go elsewhere."""
+    for _ in range(FRAME_WORKERS):
+        assert runtime.client.can_open()
+        runtime.client.open(80)
+        runtime.exchange()
+    ids = [e.stream_id for e in runtime.received if isinstance(e, events.StreamOpened)]
+    assert len({stream % FRAME_WORKERS for stream in ids[1::2]}) == FRAME_WORKERS
+    assert not runtime.client.can_open()
+    runtime.client.abort(2)
+    runtime.exchange()
+    assert runtime.client.can_open()
+
+
+def test_data_behind_the_pairs_end_in_one_read(runtime: Runtime) -> None:
+    """What the runtime sent on the data stream after it failed the pair is dropped, also within one read."""
+    pair, error, data = opened(runtime)
+    runtime.server.send_data(error, b"broken", fin=True)
+    runtime.server.send_data(data, b"late", fin=True)
+    assert runtime.back() == [PairFinished(pair, "broken")]
+    assert runtime.forgot_everything()
+
+
+def test_no_pair_fits_where_every_worker_is_stuck(runtime: Runtime) -> None:
+    """With all five workers at their credit nothing can be opened, and no PING is sent that could fill a queue."""
+    runtime.answering = False
+    while runtime.client.can_open():
+        runtime.client.open(80)
+    while runtime.client.can_probe():
+        runtime.client.probe()
+    credit = runtime.client._credit
+    assert max(credit.unconsumed(worker) for worker in range(FRAME_WORKERS)) <= PROBE_LIMIT
+
+
+def test_stream_ids_run_out(runtime: Runtime) -> None:
+    """At the last ids no pair can be opened: the session is of no more use, and says so before it is tried."""
+    runtime.client._connection._next_stream_id = frames.MAX_STREAM_ID - 2
+    assert runtime.client.can_open()
+    runtime.client.open(80)
+    assert not runtime.client.can_open()
+    with pytest.raises(LocalProtocolError, match="used up"):
+        runtime.client.open(80)
+
+
+def test_proof_of_what_was_sent(runtime: Runtime) -> None:
+    """`prove` asks once for a mark; the answers of that round prove it, those of an older round do not."""
+    pair, _, _ = opened(runtime)
+    runtime.client.probe()
+    runtime.client.send(pair, b"x")
+    mark = runtime.client.mark(pair)
+    runtime.exchange()
+    assert not runtime.client.passed(pair, mark)
+    runtime.client.prove(pair, mark)
+    runtime.client.prove(pair, mark)
+    assert runtime.client.pings_out == FRAME_WORKERS
+    runtime.exchange()
+    assert runtime.client.passed(pair, mark)
+
+
+def test_proof_is_not_asked_for_where_a_queue_is_full(runtime: Runtime) -> None:
+    """A round of PINGs that could fill a stuck worker's queue is not sent, whoever wants to know."""
+    runtime.answering = False
+    pair = runtime.client.open(80)
+    while runtime.client.can_probe():
+        runtime.client.probe()
+    before = runtime.client.pings_out
+    runtime.client.send(pair, b"x")
+    runtime.client.prove(pair, runtime.client.mark(pair))
+    assert runtime.client.pings_out == before
+
+
+def test_every_cut_gives_the_same_events() -> None:
+    """The runtime's whole side of three pairs is told the same however its bytes arrive."""
+
+    def client() -> PortForward:
+        wire = PortForward()
+        for _ in range(3):
+            wire.open(80)
+        wire.take()
+        return wire
+
+    server = Connection("server")
+    wire = client()
+    again = PortForward()
+    for _ in range(3):
+        again.open(80)
+    server.receive_data(again.take())
+    for stream in (3, 1, 7, 5, 11, 9):
+        server.reply(stream)
+    server.send_data(3, b"answer", fin=True)
+    server.send_data(1, b"", fin=True)
+    server.send_data(5, REFUSED.encode())
+    server.reset(5)
+    server.send_data(11, b"half")
+    server.reset(11)
+    server.go_away()
+    data = server.take()
+    assert_same_however_cut(lambda: client().receive_data, data, wire.receive_data(data))
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4))
+def test_random_bytes_are_refused_by_name_only(data: bytes, places: list[int]) -> None:
+    """Bytes of any kind behind a good opening make events or RemoteProtocolError."""
+    wire = PortForward()
+    wire.open(80)
+    try:
+        feed_in(lambda: wire.receive_data, cut(data, places))
+    except RemoteProtocolError:
+        return
+
+
+stream_ids = st.integers(1, 8)
+server_frames = st.one_of(
+    st.builds(lambda s, p, f: frames.data_head(s, len(p), fin=f) + p, stream_ids, st.binary(max_size=5), st.booleans()),
+    st.builds(lambda s: frames.encode(frames.RstStream(s, 5)), stream_ids),
+    st.builds(lambda p: frames.encode(frames.Ping(p)), st.integers(0, 40)),
+    st.builds(lambda s: frames.encode(frames.GoAway(s)), stream_ids),
+)
+steps = st.one_of(
+    server_frames,
+    st.tuples(st.sampled_from(["open", "send", "send_eof", "abort", "prove", "take"]), st.integers(0, 4)),
+)
+
+
+def take_step(wire: PortForward, call: str, pair: int) -> None:
+    match call:
+        case "open":
+            wire.open(80)
+        case "send":
+            wire.send(pair, b"x")
+        case "send_eof":
+            wire.send_eof(pair)
+        case "abort":
+            wire.abort(pair)
+        case "prove" if pair in wire._pairs:
+            wire.prove(pair, wire.mark(pair))
+        case _:
+            wire.take()
+
+
+@given(st.lists(steps, max_size=40))
+def test_any_order_of_well_formed_frames_and_calls(order: list[bytes | tuple[str, int]]) -> None:
+    """No order of frames and calls raises, tells of a pair after its end, or leaves a half of one behind."""
+    wire = PortForward()
+    for step in order:
+        alive = set(wire._pairs)
+        if isinstance(step, bytes):
+            told = [event for event in wire.receive_data(step) if not isinstance(event, SessionEnding)]
+            assert {event.pair for event in told} <= alive
+            assert {event.pair for event in told if isinstance(event, PairFinished)} == alive - set(wire._pairs)
+        else:
+            take_step(wire, *step)
+    assert len(wire._by_stream) == 2 * wire.open_pairs
+    assert wire._connection.open_streams <= 2 * wire.open_pairs
