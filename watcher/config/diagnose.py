@@ -20,15 +20,23 @@ TIMEOUT = 60.0
 
 
 async def diagnose(
-    binary: str, filename: str, profiles: Sequence[str], modules: Sequence[str], environ: Mapping[str, str]
+    binary: str,
+    filename: str,
+    profiles: Sequence[str],
+    modules: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    render: bool = False,
 ) -> str:
-    """The YAML documents, one per configuration. Raises ConfigError with Skaffold's own words."""
+    """The YAML documents, one per configuration. `render`: with templates filled in, where their keys are set.
+
+    Raises ConfigError with Skaffold's own words.
+    """
     command = [binary, "diagnose", "--yaml-only", "--filename", filename]
     command += [word for profile in profiles for word in ("--profile", profile)]
     command += [word for module in modules for word in ("--module", module)]
-    # Flags that diagnose does not know come as variables too and would end it with exit code 127.
-    environment = {name: value for name, value in environ.items() if name not in {"SKAFFOLD_PORT_FORWARD"}}
-    environment |= {"SKAFFOLD_UPDATE_CHECK": "false", "SKAFFOLD_INTERACTIVE": "false"}
+    command += ["--enable-templating"] if render else []
+    environment = {**environ, "SKAFFOLD_UPDATE_CHECK": "false", "SKAFFOLD_INTERACTIVE": "false"}
     try:
         with trio.fail_after(TIMEOUT):
             done = await trio.run_process(

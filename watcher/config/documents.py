@@ -1,4 +1,7 @@
-"""Owns YAML text to plain values that remember where they stand. Refuses to know what they mean."""
+"""Owns YAML text to plain values that remember where they stand: anchors, aliases and merge keys resolved.
+
+Refuses to know what they mean. Whatever the text is, the only error is ConfigError.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +14,79 @@ from watcher.config.errors import ConfigError
 
 
 class Mapping(dict[str, Any]):
-    """A YAML mapping; `line` is its first line's number, `lines` those of its values, from 1."""
+    """A YAML mapping; `line` is its first line's number, `lines` those of its values, both from 1."""
 
     line: int = 0
     lines: dict[str, int]
 
 
-def documents(text: str, source: str) -> Iterator[Mapping]:
-    """Every document of a YAML text that is a mapping. Raises ConfigError naming the line."""
+def documents(text: str, source: str) -> tuple[Mapping, ...]:
+    """Every document of a YAML text. Raises ConfigError naming `source` and the line."""
     try:
-        values = [_value(node) for node in yaml.compose_all(text, Loader=yaml.SafeLoader)]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        values = list(_values(text))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
         line = f" line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source}{line}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
+        raise ConfigError(f"{source}{line}: not YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError:
+        raise ConfigError(f"{source}: not YAML: it has characters that no text has") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: it is nested too deeply to be read") from None
+    except ValueError as error:  # an impossible date or number
+        raise ConfigError(f"{source}: not YAML: {error}") from None
     for value in values:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{source}: a document is a {type(value).__name__}, not a mapping")
-        yield value
+            what = "empty" if value is None else f"a {type(value).__name__}, not a mapping"
+            raise ConfigError(f"{source}: a document is {what}")
+    return tuple(values)
 
 
-def _value(node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
+def mappings(value: object) -> list[Mapping]:
+    """The mappings in a list; nothing where there is no list. For reading what somebody else will judge."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _values(text: str) -> Iterator[Any]:
+    loader = yaml.SafeLoader(text)
+    try:
+        while loader.check_node() and (node := loader.get_node()) is not None:
+            yield _Composed(loader).value(node)
+    finally:
+        loader.dispose()
+
+
+class _Composed:
+    """One document's nodes as values. Each node is turned once, however many aliases lead to it."""
+
+    def __init__(self, loader: yaml.SafeLoader) -> None:
+        self._loader = loader
+        self._done: dict[yaml.Node, Any] = {}
+        self._open: set[yaml.Node] = set()
+
+    def value(self, node: yaml.Node) -> Any:
+        if node in self._done:
+            return self._done[node]
+        if node in self._open:
+            raise yaml.MarkedYAMLError(problem="an alias inside its own anchor", problem_mark=node.start_mark)
+        self._open.add(node)
+        self._done[node] = self._made(node)
+        self._open.remove(node)
+        return self._done[node]
+
+    def _made(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item) for item in node.value]
+        return self._loader.construct_object(node)
+
+    def _mapping(self, node: yaml.MappingNode) -> Mapping:
+        self._loader.flatten_mapping(node)  # merge keys: `<<: *anchor`
         mapping = Mapping()
         mapping.line = node.start_mark.line + 1
         mapping.lines = {}
         for key, value in node.value:
-            name = str(_value(key))
-            mapping[name] = _value(value)
+            name = str(self.value(key))
+            mapping[name] = self.value(value)
             mapping.lines[name] = value.start_mark.line + 1
         return mapping
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(item) for item in node.value]
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node)
-    finally:
-        loader.dispose()

@@ -1,4 +1,7 @@
-"""Owns the entries a user wrote, in skaffold.yaml or as arguments, as one value. Refuses to judge the cluster."""
+"""Owns the entries a user wrote, in skaffold.yaml or as arguments, as one value, and what each part of one may be.
+
+Refuses to judge the cluster.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,25 @@ import re
 from msgspec import Struct
 
 from forwarders.spec import Ask, PortWish
-from watcher.cluster.kinds import BY_NAME
+from watcher.cluster.kinds import BY_NAME, KINDS, Kind
 from watcher.config.errors import ConfigError
 
 DEFAULT_ADDRESS = "127.0.0.1"
 # The Docker deployer's resource type; everything else is a Kubernetes kind.
 CONTAINER = "container"
+MAX_PORT = 65535
 
-_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+_NAMESPACE = re.compile(_LABEL)
+_HOST_NAME = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One thing to forward. `namespace` "" means: to be found out. `source`: user or direct.
+    """One thing to forward. `source`: user or direct; `origin` says where it stands, for messages.
 
-    `kind` is the kind's singular in lower case; `resource_type` is it as written. `origin` says where it stands.
-    `group` is the same for one target's several addresses.
+    `kind` is the kind's singular in lower case; `resource_type` is it as written. `namespace` "": to be found out.
+    `addresses` (): the ones that hold for all.
     """
 
     source: str
@@ -33,7 +40,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     namespace: str
     port: int | str
     wish: PortWish
-    addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
+    addresses: tuple[str, ...] = ()
 
 
 class BadEntry(Struct, frozen=True):
@@ -48,16 +55,22 @@ class BadEntry(Struct, frozen=True):
 
 
 def kind_of(resource_type: str) -> str | None:
-    """The kind's singular for a type as users write it: any case, plural, short name, `deployment.apps`."""
+    """The kind's singular for a type as kubectl takes it: any case, plural, short name, `deployments.v1.apps`."""
+    word, dot, group = resource_type.lower().partition(".")
+    kind = BY_NAME.get(word)
+    if kind is None or (dot and group not in _groups(kind)):
+        return None
+    return kind.singular
+
+
+def skaffold_kind_of(resource_type: str) -> str | None:
+    """The kind for a resourceType of skaffold.yaml: singulars in any case (schema/validation/validation.go)."""
     word = resource_type.lower()
-    kind = BY_NAME.get(word) or BY_NAME.get(word.partition(".")[0])
-    if kind is not None:
-        return kind.singular
-    return CONTAINER if word == CONTAINER else None
+    return word if word == CONTAINER or any(kind.singular == word for kind in KINDS) else None
 
 
 def known_kinds() -> str:
-    return ", ".join(sorted({kind.singular for kind in BY_NAME.values()}))
+    return ", ".join(sorted(kind.singular for kind in KINDS))
 
 
 def wish_for(port: int | str) -> PortWish:
@@ -65,12 +78,35 @@ def wish_for(port: int | str) -> PortWish:
     return PortWish(Ask.PREFERRED, port) if isinstance(port, int) else PortWish(Ask.AUTOMATIC)
 
 
+def port_number(text: str) -> int | None:
+    """The port that a text of digits means; None for any other text, and for numbers that no port has."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT))):
+        return None
+    return int(text) if 1 <= int(text) <= MAX_PORT else None
+
+
+def name_problem(name: str, namespace: str) -> str:
+    """Why no Kubernetes object can be called this (RFC 1123 subdomain, label), or "". Blank namespaces pass."""
+    if not _NAME.fullmatch(name):
+        return f"no Kubernetes object can have the name {name!r}"
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        return f"no namespace can have the name {namespace!r}"
+    return ""
+
+
 def checked_address(text: str, where: str) -> str:
     """An IPv4 or IPv6 address or a host name. Raises ConfigError."""
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
         pass
     if not _HOST_NAME.fullmatch(text) or text.replace(".", "").isdigit():
         raise ConfigError(f"{where}: {text!r} is neither an IP address nor a host name")
     return text
+
+
+def _groups(kind: Kind) -> set[str]:
+    """`/apis/apps/v1` is written as apps or v1.apps; the core group has no name."""
+    _, _, path = kind.path.partition("/apis/")
+    group, _, version = path.partition("/")
+    return {group, f"{version}.{group}"} if group else {"v1", "v1."}

@@ -6,62 +6,77 @@ a target that has no port yet: there it is a port's name (`svc/web http`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from forwarders.spec import Ask, PortWish
-from watcher.config.entries import Entry, kind_of, known_kinds, wish_for
+from watcher.config.entries import MAX_PORT, Entry, kind_of, known_kinds, name_problem, port_number, wish_for
 from watcher.config.errors import ConfigError
+
+# A service's port may be as long as a label, a container's only 15 characters (RFC 6335).
+_PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class _Target(Struct, frozen=True):
+    kind: str
+    name: str
 
 
 def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str, ...]) -> tuple[Entry, ...]:
-    """One entry for each port. Raises ConfigError naming the word."""
-    entries: list[Entry] = []
-    target: tuple[str, str, str] | None = None
-    ports_of_target = 0
+    """One entry for each port; a port that is given twice is one. Raises ConfigError naming the word."""
+    entries: dict[tuple[object, ...], Entry] = {}
+    target: _Target | None = None
+    needs_port = False
     for word in words:
-        is_port = ":" in word or word.isdigit() or (target is not None and not ports_of_target and "/" not in word)
-        if not is_port:
-            _need_port(target, ports_of_target)
-            target, ports_of_target = _target(word), 0
+        if "/" in word or not (_looks_like_port(word) or needs_port):
+            _check_served(target, needs_port=needs_port)
+            target, needs_port = _target(word), True
             continue
         if target is None:
             raise ConfigError(f"{word!r} is a port, but no target stands before it: portside forward TYPE/NAME {word}")
-        kind, resource_type, name = target
         port, wish = _port(word)
-        ports_of_target += 1
-        entries.append(
-            Entry(
-                source="direct",
-                origin=f"argument {word!r}",
-                kind=kind,
-                resource_type=resource_type,
-                name=name,
-                namespace=namespace,
-                port=port,
-                wish=wish,
-                addresses=addresses,
-            )
+        needs_port = False
+        entry = Entry(
+            source="direct",
+            origin=f"argument {word!r}",
+            kind=target.kind,
+            resource_type=target.kind,
+            name=target.name,
+            namespace=namespace,
+            port=port,
+            wish=wish,
+            addresses=addresses,
         )
-    _need_port(target, ports_of_target)
-    return tuple(entries)
+        entries.setdefault((target, port, wish), entry)
+    _check_served(target, needs_port=needs_port)
+    return tuple(entries.values())
 
 
-def _need_port(target: tuple[str, str, str] | None, ports: int) -> None:
-    if target is not None and not ports:
-        _, resource_type, name = target
-        raise ConfigError(f"{resource_type}/{name} has no port: portside forward {resource_type}/{name} [LOCAL:]PORT")
+def _looks_like_port(word: str) -> bool:
+    return ":" in word or word.isdigit()
 
 
-def _target(word: str) -> tuple[str, str, str]:
+def _check_served(target: _Target | None, *, needs_port: bool) -> None:
+    if target is not None and needs_port:
+        given = f"{target.kind}/{target.name}"
+        raise ConfigError(f"{given} has no port: portside forward {given} [LOCAL:]PORT")
+
+
+def _target(word: str) -> _Target:
     resource_type, slash, name = word.rpartition("/")
     if not slash:
-        return "pod", "pod", word
+        resource_type = "pod"
     kind = kind_of(resource_type)
-    if kind is None or kind == "container":
+    if kind is None:
         raise ConfigError(f"{word!r}: {resource_type!r} is no type that can be forwarded to; known: {known_kinds()}")
-    if not name or "/" in resource_type:
-        raise ConfigError(f"{word!r}: expected TYPE/NAME")
-    return kind, kind, name
+    before, colon, port = name.rpartition(":")
+    if colon:
+        raise ConfigError(f"{word!r}: the target and its port are two words: {resource_type}/{before} {port}")
+    if problem := name_problem(name, ""):
+        raise ConfigError(f"{word!r}: expected TYPE/NAME or a pod's name; {problem}")
+    return _Target(kind, name)
 
 
 def _port(word: str) -> tuple[int | str, PortWish]:
@@ -69,9 +84,11 @@ def _port(word: str) -> tuple[int | str, PortWish]:
     if not remote or ":" in local:
         raise ConfigError(f"{word!r}: expected [LOCAL:]REMOTE, LOCAL a number, REMOTE a number or a port's name")
     port: int | str = _number(remote, word) if remote.isdigit() else remote
+    if isinstance(port, str) and not _PORT_NAME.fullmatch(port):
+        raise ConfigError(f"{word!r}: {port!r} is neither a number nor a port's name")
     if not colon:
         return port, wish_for(port)
-    if not local or local == "0":
+    if not local.strip("0"):
         return port, PortWish(Ask.SYSTEM)
     if not local.isdigit():
         raise ConfigError(f"{word!r}: the local port {local!r} is not a number")
@@ -79,7 +96,7 @@ def _port(word: str) -> tuple[int | str, PortWish]:
 
 
 def _number(text: str, word: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 65535:
-        raise ConfigError(f"{word!r}: a port is a number from 1 to 65535, not {text}")
+    number = port_number(text)
+    if number is None:
+        raise ConfigError(f"{word!r}: a port is a number from 1 to {MAX_PORT}, not {text}")
     return number

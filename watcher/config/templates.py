@@ -8,15 +8,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_FIELD = re.compile(r"\{\{-?\s*\.([A-Za-z_][A-Za-z0-9_]*)\s*-?\}\}")
+_FIELD = re.compile(r"\{\{(?:- )?\s*\.([A-Za-z_][A-Za-z0-9_]*)\s*(?: -)?\}\}")
 
 
 class TemplateError(ValueError):
     """The text cannot be rendered; the message says why."""
 
 
+def is_plain(text: str) -> bool:
+    """Whether `render` can do it."""
+    return "{{" not in _FIELD.sub("", text)
+
+
 def render(text: str, environ: Mapping[str, str]) -> str:
     """Raises TemplateError: a name that is not in the environment, or more than a plain name."""
+    if not is_plain(text):
+        raise TemplateError(
+            f"template {text!r}: portside alone renders only {{{{.NAME}}}}, and no skaffold binary on PATH did more"
+        )
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
@@ -24,7 +33,4 @@ def render(text: str, environ: Mapping[str, str]) -> str:
             raise TemplateError(f"template {match.group(0)}: {name} is not in the environment")
         return environ[name]
 
-    rendered = _FIELD.sub(value, text)
-    if "{{" in rendered:
-        raise TemplateError(f"template {text!r}: only {{{{.NAME}}}} is rendered; put the value into a variable")
-    return rendered
+    return _FIELD.sub(value, text)

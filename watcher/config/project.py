@@ -1,0 +1,36 @@
+"""Owns what is asked of this room, and what it answers. Refuses IO."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
+
+DEFAULT_FILE = "skaffold.yaml"
+
+
+class Project(Struct, frozen=True, kw_only=True):
+    """Which configuration is meant. `profiles` as for Skaffold's -p: `-name` turns one off.
+
+    `binary`: Skaffold's name or path, None to do without. `command`: Skaffold's (dev, run …), for profiles that it
+    activates.
+    """
+
+    filename: str = DEFAULT_FILE
+    profiles: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    binary: str | None = "skaffold"
+    command: str = "dev"
+    # No use is made of it: an entry without an address gets all of Facts.addresses. It goes with its use in cli/beside.
+    address: str = DEFAULT_ADDRESS
+
+
+class Configuration(Struct, frozen=True):
+    """The entries of a project; `bad` are those that cannot be forwarded while the others can.
+
+    `sources`: the files that were read, the project's own first.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    bad: tuple[BadEntry, ...] = ()
+    sources: tuple[str, ...] = ()
