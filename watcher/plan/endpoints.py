@@ -6,24 +6,27 @@ but for every pod: those being deleted are out, Ready ones come first, the newes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from itertools import chain
 
 from msgspec import Struct
 
 from forwarders.spec import Endpoint, PodRef
 from watcher.cluster.objects import (
+    ContainerPort,
     CronJob,
     LabelSelector,
     Object,
     Pod,
     ReplicationController,
-    Requirement,
     Service,
     ServicePort,
     Workload,
 )
+from watcher.plan import selectors
 
-Labels = dict[str, str]
+# How many pods a reason names: a line is to stay a line.
+NAMED_PODS = 3
 
 
 class Found(Struct, frozen=True):
@@ -34,37 +37,38 @@ class Found(Struct, frozen=True):
     broken: str = ""
 
 
-def endpoints_of(target: Object, port: int | str, pods: Iterable[Pod], jobs: Iterable[Workload] = ()) -> Found:
-    """Where connections to `port` of `target` may go. `pods` and `jobs` are those of its namespace."""
+def endpoints_of(
+    target: Object, kind: str, port: int | str, pods: Iterable[Pod], jobs: Iterable[Workload] = ()
+) -> Found:
+    """Where connections to `port` of `target` may go. `kind` is its singular; `pods` and `jobs` its namespace's."""
     match target:
         case Pod():
-            return _serving([target], lambda pod: port_of(pod, port), port, f"pod {target.metadata.name}")
+            return _serving([target], port, f"pod {target.metadata.name}")
         case Service():
             return _of_service(target, port, pods)
         case CronJob():
             return _of_cron_job(target, port, pods, jobs)
         case ReplicationController():
-            name = f"replicationcontroller {target.metadata.name}"
-            return _of_selector(lambda labels: _has(labels, target.spec.selector), name, port, pods)
+            selector = selectors.selector_of(target.spec.selector)
+            return _selected(selector, port, pods, f"{kind} {target.metadata.name}")
         case Workload():
-            name = target.metadata.name
-            return _of_selector(lambda labels: _selects(target.spec.selector, labels), name, port, pods)
+            return _selected(target.spec.selector, port, pods, f"{kind} {target.metadata.name}")
         case _:
-            return Found(broken=f"portside does not know how to find pods of a {type(target).__name__}")
-
-
-def port_of(pod: Pod, port: int | str) -> int | None:
-    """The number of a port in this pod; a number needs no declaration."""
-    if isinstance(port, int):
-        return port
-    containers = [*pod.spec.containers, *(c for c in pod.spec.init_containers or () if c.restart_policy == "Always")]
-    ports = (declared for container in containers for declared in container.ports or ())
-    return next((declared.container_port for declared in ports if declared.name == port), None)
+            return Found(broken=f"portside does not know how to find the pods of a {kind}")
 
 
 def service_port(service: Service, port: int | str) -> ServicePort | None:
-    """The service's port by number or name."""
-    return next((p for p in service.spec.ports or () if port in {p.port, p.name}), None)
+    """The service's port by number or name; the TCP one where a number stands for several."""
+    named = [p for p in service.spec.ports or () if port in {p.port, p.name}]
+    return min(named, key=lambda p: p.protocol != "TCP", default=None)
+
+
+def unforwardable(port: ServicePort | ContainerPort | None) -> str:
+    """Why a port cannot be forwarded whatever its pods do, or ""."""
+    if port is None or port.protocol == "TCP":
+        return ""
+    number = port.port if isinstance(port, ServicePort) else port.container_port
+    return f"port {number} is {port.protocol}, and Kubernetes forwards TCP only"
 
 
 def _of_service(service: Service, port: int | str, pods: Iterable[Pod]) -> Found:
@@ -75,82 +79,84 @@ def _of_service(service: Service, port: int | str, pods: Iterable[Pod]) -> Found
     if wanted is None:
         there = ", ".join(f"{p.port}/{p.name}" if p.name else str(p.port) for p in service.spec.ports or ())
         return Found(broken=f"{name} has no port {port} (it has {there or 'none'})")
+    if unable := unforwardable(wanted):
+        return Found(broken=unable)
     if not service.spec.selector:
         return Found(broken=f"{name} has no selector: name one of its pods, or what made them")
-    target = wanted.target_port or wanted.port
-    return _of_selector(lambda labels: _has(labels, service.spec.selector), name, target, pods)
+    return _selected(selectors.selector_of(service.spec.selector), wanted.target_port or wanted.port, pods, name)
 
 
 def _of_cron_job(cron_job: CronJob, port: int | str, pods: Iterable[Pod], jobs: Iterable[Workload]) -> Found:
-    """The newest pod of the newest job: what kubectl cannot do."""
+    """The pods of the newest job: what kubectl cannot do."""
     uid, name = cron_job.metadata.uid, f"cronjob {cron_job.metadata.name}"
     own = [job for job in jobs if any(owner.uid == uid for owner in job.metadata.owner_references or ())]
     if not own:
         return Found(waiting_for=f"{name} has not started a job yet")
     newest = max(own, key=lambda job: (job.metadata.creation_timestamp or "", job.metadata.name))
-    return _of_selector(lambda labels: _selects(newest.spec.selector, labels), name, port, pods)
+    return _selected(newest.spec.selector, port, pods, name)
 
 
-def _of_selector(matches: Callable[[Labels], bool], name: str, port: int | str, pods: Iterable[Pod]) -> Found:
-    own = [pod for pod in pods if matches(pod.metadata.labels or {})]
+def _selected(selector: LabelSelector | None, port: int | str, pods: Iterable[Pod], name: str) -> Found:
+    own = [pod for pod in pods if selectors.matches(selector, pod.metadata.labels or {})]
     if not own:
-        return Found(waiting_for=f"{name} has no pod")
-    return _serving(own, lambda pod: port_of(pod, port), port, name)
+        return Found(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
+    return _serving(own, port, name)
 
 
-def _serving(pods: list[Pod], number: Callable[[Pod], int | None], port: int | str, name: str) -> Found:
-    running = [pod for pod in pods if pod.status.phase == "Running" and not pod.deleting]
+def _serving(pods: list[Pod], port: int | str, name: str) -> Found:
+    ranked = sorted(sorted(pods, key=_name), key=_rank, reverse=True)
+    running = [pod for pod in ranked if pod.status.phase == "Running" and not pod.deleting]
     endpoints = tuple(
-        Endpoint(PodRef(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid), found, pod.ready)
-        for pod in sorted(sorted(running, key=_name), key=_rank, reverse=True)
-        if (found := number(pod)) is not None
+        Endpoint(PodRef(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid), number, pod.ready)
+        for pod in running
+        if (number := _number(pod, port)) is not None
     )
     if running and not endpoints:
-        return Found(broken=f"{name}: no container of pod {running[0].metadata.name} declares a port named {port}")
+        return Found(broken=_undeclared(running[0], port, name))
     if any(endpoint.ready for endpoint in endpoints):
         return Found(endpoints)
-    return Found(endpoints, waiting_for=f"no pod of {name} is ready: " + ", ".join(_state(pod) for pod in pods[:3]))
-
-
-def _rank(pod: Pod) -> tuple[bool, str]:
-    return pod.ready, pod.metadata.creation_timestamp or ""
+    states = ", ".join(_state(pod) for pod in ranked[:NAMED_PODS])
+    return Found(endpoints, waiting_for=f"no pod of {name} is ready: {states}")
 
 
 def _name(pod: Pod) -> str:
     return pod.metadata.name
 
 
+def _rank(pod: Pod) -> tuple[bool, str]:
+    """Timestamps are RFC 3339 in UTC and to the second: their order is that of the texts."""
+    return pod.ready, pod.metadata.creation_timestamp or ""
+
+
+def _number(pod: Pod, port: int | str) -> int | None:
+    """The number of a port in this pod; a number needs no declaration."""
+    if isinstance(port, int):
+        return port
+    declared = _declared(pod, port)
+    return declared.container_port if declared is not None and not unforwardable(declared) else None
+
+
+def _declared(pod: Pod, name: str) -> ContainerPort | None:
+    return next((port for port in _ports(pod) if port.name == name), None)
+
+
+def _ports(pod: Pod) -> Iterable[ContainerPort]:
+    """Of all containers that stay: an init container that restarts is a sidecar."""
+    sidecars = (c for c in pod.spec.init_containers or () if c.restart_policy == "Always")
+    return chain.from_iterable(container.ports or () for container in (*pod.spec.containers, *sidecars))
+
+
+def _undeclared(pod: Pod, port: int | str, name: str) -> str:
+    if unable := unforwardable(_declared(pod, str(port))):
+        return f"{name}: {unable}"
+    there = ", ".join(f"{p.container_port}/{p.name}" for p in _ports(pod) if p.name)
+    return f"{name}: no container of pod {pod.metadata.name} declares a port named {port} (it has {there or 'none'})"
+
+
 def _state(pod: Pod) -> str:
     if pod.deleting:
         return f"{pod.metadata.name} is Terminating"
     waiting = [s.state.waiting.reason for s in pod.status.container_statuses or () if s.state and s.state.waiting]
-    detail = f" ({waiting[0]})" if waiting and waiting[0] else ""
-    return f"{pod.metadata.name} is {pod.status.phase or 'Pending'}{detail}"
-
-
-def _has(labels: Labels, wanted: Labels | None) -> bool:
-    return bool(wanted) and (wanted or {}).items() <= labels.items()
-
-
-def _selects(selector: LabelSelector | None, labels: Labels) -> bool:
-    """metav1.LabelSelector; one without any requirement selects nothing here, since no controller's may be empty."""
-    if selector is None or not (selector.match_labels or selector.match_expressions):
-        return False
-    return (selector.match_labels or {}).items() <= labels.items() and all(
-        _meets(requirement, labels) for requirement in selector.match_expressions or ()
-    )
-
-
-def _meets(requirement: Requirement, labels: Labels) -> bool:
-    value, values = labels.get(requirement.key), requirement.values or ()
-    match requirement.operator:
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case _:
-            return False
+    detail = next((f" ({reason})" for reason in waiting if reason), "")
+    phase = pod.status.phase or "Pending"
+    return f"{pod.metadata.name} is {'Running but not Ready' if phase == 'Running' else phase}{detail}"

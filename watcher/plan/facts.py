@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.cluster.store import Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
 from watcher.skaffold.modes import Mode
@@ -32,10 +31,13 @@ class OwnForward(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """Everything a plan depends on.
+    """Everything that a plan depends on.
 
-    `namespace`: -n, else the context's, else "". `namespaces`: all that the run is known to use, that one included.
-    `run_id`: label value of this run's objects; "" while unknown: then every object of any run counts if `any_run`.
+    `addresses`: for everything that names none itself. `namespace`: -n, or "". `context_namespace`: the kube-context's,
+    or "". `namespaces`: those that the run is known to use.
+    `run_id`: the label of this run's objects, "" while unknown; `former_run_ids`: those the same Skaffold had before
+    its configuration was loaded again: what still has them counts until a deploy under the new one has succeeded.
+    `any_run`: every object that a Skaffold labelled counts.
     `deployed`: nothing more is on its way by itself: an object that is missing is missing.
     """
 
@@ -46,16 +48,11 @@ class Facts(Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
     strict_ports: bool = False
     namespace: str = ""
+    context_namespace: str = ""
     namespaces: frozenset[str] = frozenset()
     run_id: str = ""
+    former_run_ids: frozenset[str] = frozenset()
     any_run: bool = False
     deployed: bool = True
     own_forwards: tuple[OwnForward, ...] = ()
     waiting: Waiting = Waiting()
-
-    @property
-    def run_selector(self) -> str:
-        """The label selector of what the run deployed; "" where nothing is deployed yet."""
-        if self.run_id:
-            return f"{RUN_ID_LABEL}={self.run_id}"
-        return RUN_ID_LABEL if self.any_run else ""

@@ -6,22 +6,27 @@ something is forwarded.
 
 from __future__ import annotations
 
-from watcher.cluster import kinds
-from watcher.cluster.store import Watch
+from watcher.cluster.store import Snapshot, Watch
 from watcher.config.entries import CONTAINER, Entry
+from watcher.plan import run
 from watcher.plan.facts import Facts
-from watcher.plan.namespaces import namespace_of
+from watcher.plan.namespaces import candidates, jobs_in, namespace_of, pods_in, target_in
 from watcher.skaffold.modes import Mode
 
 
 def needs(facts: Facts) -> frozenset[Watch]:
     """The watches for these facts. What is found by one (a service's namespace) may call for another (its pods)."""
-    services = run_services(facts)
-    found_in = {namespace for watch in services for namespace, _ in facts.cluster.objects.get(watch, {})}
-    watches = set(services) | {pods_in(namespace) for namespace in found_in}
+    watches = set(run.service_watches(facts))
+    watches |= {pods_in(service.metadata.namespace) for service in run.services(facts)}
     for entry in active_entries(facts):
-        watches |= _for_entry(entry, namespace_of(entry, facts))
+        if entry.kind != CONTAINER:
+            watches |= _for_entry(entry, facts)
     return frozenset(watches)
+
+
+def settled(facts: Facts, watches: frozenset[Watch]) -> bool:
+    """Whether a plan stands on lists that have all ended, or were refused for good reason."""
+    return all(facts.cluster.synced(watch) or _refused(watch, facts.cluster) for watch in watches)
 
 
 def active_entries(facts: Facts) -> tuple[Entry, ...]:
@@ -29,38 +34,14 @@ def active_entries(facts: Facts) -> tuple[Entry, ...]:
     return tuple(e for e in facts.entries if e.source != "user" or Mode.USER in facts.modes)
 
 
-def run_services(facts: Facts) -> tuple[Watch, ...]:
-    """Where this run's services are looked for."""
-    if Mode.SERVICES not in facts.modes or not facts.run_selector:
-        return ()
-    everywhere = Watch(kinds.SERVICE, "", label_selector=facts.run_selector)
-    problem = facts.cluster.problems.get(everywhere)
-    if problem is None or not problem.forbidden:
-        return (everywhere,)
-    # The refused watch stays wanted: it is tried again slowly, and the answer to it must not be forgotten.
-    known = sorted(facts.namespaces or {facts.namespace or "default"})
-    return (everywhere, *(Watch(kinds.SERVICE, name, label_selector=facts.run_selector) for name in known))
-
-
-def pods_in(namespace: str) -> Watch:
-    return Watch(kinds.POD, namespace)
-
-
-def target_of(entry: Entry, namespace: str) -> Watch:
-    """The watch that holds the entry's own object."""
-    if entry.kind == "pod":
-        return pods_in(namespace)
-    return Watch(kinds.BY_NAME[entry.kind], namespace, field_selector=f"metadata.name={entry.name}")
-
-
-def jobs_in(namespace: str) -> Watch:
-    return Watch(kinds.JOB, namespace)
-
-
-def _for_entry(entry: Entry, namespace: str) -> set[Watch]:
-    if entry.kind == CONTAINER:
-        return set()
-    watches = {pods_in(namespace), target_of(entry, namespace)}
+def _for_entry(entry: Entry, facts: Facts) -> set[Watch]:
+    namespace = namespace_of(entry, facts)
+    watches = {pods_in(namespace), *(target_in(candidate, entry) for candidate in candidates(entry, facts))}
     if entry.kind == "cronjob":
         watches.add(jobs_in(namespace))
     return watches
+
+
+def _refused(watch: Watch, cluster: Snapshot) -> bool:
+    problem = cluster.problems.get(watch)
+    return problem is not None and problem.forbidden
