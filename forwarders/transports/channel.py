@@ -7,7 +7,7 @@ waits again, which is worth a third of the throughput.
 from __future__ import annotations
 
 import ssl
-from typing import cast
+from typing import Protocol, cast
 
 import trio
 
@@ -20,6 +20,19 @@ READ_SIZE = 256 * 1024
 _ciphertext = bytearray(READ_SIZE)
 _plaintext = bytearray(READ_SIZE + 64 * 1024)
 _ciphertext_view, _plaintext_view = memoryview(_ciphertext), memoryview(_plaintext)
+
+
+class Channel(Protocol):
+    """A byte stream to the API server. One receiver and one sender at a time."""
+
+    async def receive(self) -> bytes:
+        """What has come, b"" at the end. Raises OSError (ssl.SSLError is one) and trio.ClosedResourceError."""
+
+    async def send(self, data: bytes) -> None:
+        """Returns once the system has taken all of it. Raises as `receive`."""
+
+    def close(self) -> None:
+        """At once; may be called again."""
 
 
 class PlainChannel:
@@ -113,9 +126,6 @@ class TlsChannel:
         async with self._sending:
             while self._outgoing.pending:
                 await self._socket.send(self._outgoing.read())
-
-
-Channel = PlainChannel | TlsChannel
 
 
 async def secure(sock: RawSocket, context: ssl.SSLContext | None, server_name: str) -> Channel:

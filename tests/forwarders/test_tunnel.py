@@ -1,0 +1,97 @@
+"""Tunnels as streams: trio's own conformance checks on them, over a session to a peer in memory."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from forwarders.session import Session
+from forwarders.tunnel import DialError, Tunnel, TunnelError, classify
+from tests.forwarders.peer import REFUSED, Peer, PeerStream
+
+
+class Maker:
+    """Makes tunnels with the pod's end of each; the clogged ones are full in one direction, as a paused session is."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    async def plain(self) -> tuple[Tunnel, PeerStream]:
+        peer = Peer()
+        session = Session(peer.channel(), b"", lambda: None)
+        self._nursery.start_soon(session.run)
+        return session.open(80), await peer.accept()
+
+    async def upward(self) -> tuple[Tunnel, PeerStream]:
+        tunnel, stream = await self.plain()
+        await clog(tunnel)
+        return tunnel, stream
+
+    async def flipped(self) -> tuple[PeerStream, Tunnel]:
+        tunnel, stream = await self.plain()
+        return stream, tunnel
+
+    async def downward(self) -> tuple[PeerStream, Tunnel]:
+        stream, tunnel = await self.flipped()
+        await clog(stream)
+        return stream, tunnel
+
+
+async def clog(sender: trio.abc.SendStream) -> None:
+    while True:
+        with trio.move_on_after(1) as scope:
+            await sender.send_all(b"x" * 16_000)
+        if scope.cancelled_caught:
+            return
+
+
+async def test_trios_checks_of_a_half_closeable_stream(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A tunnel is a half-closeable stream in every respect that trio can check."""
+    await trio.testing.check_half_closeable_stream(Maker(nursery).plain, None)
+    nursery.cancel_scope.cancel()
+
+
+async def test_trios_checks_of_a_clogged_upload(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    """Sending waits for the application to read, one sender at a time, and wakes when either end closes."""
+    maker = Maker(nursery)
+    await trio.testing.check_one_way_stream(maker.plain, maker.upward)
+    tunnel, _ = await maker.upward()
+    with pytest.RaisesGroup(trio.BusyResourceError):
+        async with trio.open_nursery() as senders:
+            senders.start_soon(tunnel.send_all, b"x")
+            await trio.testing.wait_all_tasks_blocked()
+            await tunnel.send_eof()
+    nursery.cancel_scope.cancel()
+
+
+async def test_trios_checks_of_a_clogged_download(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Receiving makes room for the application to send on, and wakes when either end closes."""
+    maker = Maker(nursery)
+    await trio.testing.check_one_way_stream(maker.flipped, maker.downward)
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("text", "dial", "sandbox_gone"),
+    [
+        (REFUSED, True, False),
+        ("failed to dial 8080: dial tcp 127.0.0.1:8080: connect: connection refused", True, False),
+        ('network namespace for sandbox "abc" is closed', True, True),
+        ('failed to find sandbox "abc" in store: not found', True, True),
+        ("sandbox abc is not running", True, True),
+        ("could not find sandbox abc", True, True),
+        ("error forwarding port 80: read: connection reset by peer", False, False),
+        ("timed out", False, False),
+    ],
+)
+def test_what_the_runtimes_texts_prove(text: str, *, dial: bool, sandbox_gone: bool) -> None:
+    """Only a text that says that no connection came about permits another dial."""
+    error = classify(text)
+    assert isinstance(error, DialError) is dial
+    assert getattr(error, "sandbox_gone", False) is sandbox_gone
+    assert isinstance(error, TunnelError)
