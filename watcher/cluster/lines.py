@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from watcher.cluster.errors import ApiError
-from watcher.cluster.objects import Object
+from watcher.cluster.objects import Bookmark, Object
 
 # etcd refuses objects over 1.5 MiB; JSON on the wire may be somewhat larger.
 MAX_LINE = 4 * 1024 * 1024
@@ -55,6 +55,7 @@ class WatchDecoder:
                 raise ApiError(status.message or "the watch ended with an error", status.code)
             if event.type not in {"ADDED", "MODIFIED", "DELETED", "BOOKMARK"}:
                 raise ApiError("a watch event of an unknown type", 0)
-            return WatchEvent(event.type, msgspec.json.decode(event.object, type=self._kind))  # type: ignore[arg-type] # checked above
+            kind = Bookmark if event.type == "BOOKMARK" else self._kind
+            return WatchEvent(event.type, msgspec.json.decode(event.object, type=kind))  # type: ignore[arg-type] # checked above
         except msgspec.DecodeError as error:
             raise ApiError(f"a line of a watch is no event: {error}", 0) from error

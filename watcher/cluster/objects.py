@@ -33,6 +33,12 @@ class Meta(Object, frozen=True):
     owner_references: tuple[Owner, ...] | None = None
 
 
+class Bookmark(Object, frozen=True):
+    """What a BOOKMARK holds: a version. Its other required fields are null whatever the kind (`spec.containers`)."""
+
+    metadata: Meta
+
+
 class ContainerPort(Object, frozen=True):
     container_port: int
     name: str = ""
