@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,7 +60,10 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
         environ,
         explicit_modes=bool(options.port_forward),
     )
-    return await _both(SkaffoldProcess(arguments.rewritten(asked, port), environ), beside, asked, forwards=bool(wanted))
+    # Standard output is for our objects alone where a program reads them; what Skaffold prints is for people.
+    stdout = sys.stderr.fileno() if options.output == "json" else None
+    process = SkaffoldProcess(arguments.rewritten(asked, port), environ, stdout)
+    return await _both(process, beside, asked, forwards=bool(wanted))
 
 
 def _text_of(path: str) -> str:

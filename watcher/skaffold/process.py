@@ -22,12 +22,18 @@ _LAST_SIGNALS = 0.01
 
 
 class SkaffoldProcess:
-    """One child Skaffold. `ending` is set at once when a signal asks us to end, while Skaffold still cleans up."""
+    """One child Skaffold. `ending` is set at once when a signal asks us to end, while Skaffold still cleans up.
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
+    `stdout`: the descriptor that takes the place of our standard output, which a program may read line by line.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], environ: Mapping[str, str] | None = None, stdout: int | None = None
+    ) -> None:
         self.ending = trio.Event()
         self._argv = list(argv)
         self._environ = environ
+        self._stdout = stdout
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> int:
         """Starts Skaffold (its pid is the started value), passes signals on, returns its exit code at once.
@@ -50,7 +56,7 @@ class SkaffoldProcess:
 
     async def _start(self) -> trio.Process:
         try:
-            return await trio.lowlevel.open_process(self._argv, env=self._environ)
+            return await trio.lowlevel.open_process(self._argv, env=self._environ, stdout=self._stdout)
         except FileNotFoundError:
             remedy = "install Skaffold, or give its path: portside run -- /path/to/skaffold dev"
             raise UsageError(f"{self._argv[0]} was not found; {remedy}") from None
