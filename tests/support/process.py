@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,18 +13,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import trio
 
 Record = dict[str, Any]
 PORTSIDE = str(Path(sys.executable).parent / "portside")
+# Makes standard input the controlling terminal of the session, then becomes the words that follow.
+_ON_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 class Portside:
-    """A running portside. `records` holds every JSON line so far."""
+    """A running portside. `records` holds every JSON line so far, `others` what else stood on stdout."""
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
         self.records: list[Record] = []
+        self.others: list[str] = []
         self.stderr = ""
         self._arrived = trio.Event()
         self._over = False
@@ -55,6 +62,24 @@ class Portside:
         matching = [r for r in self.records if wanted.items() <= r.items()]
         return matching[-1] if matching else None
 
+    @property
+    def forwards(self) -> list[Record]:
+        """The last word on each forward that has not stopped."""
+        last = {r["id"]: r for r in self.records if r["kind"] == "forward"}
+        return [record for record in last.values() if record["state"] != "stopped"]
+
+    async def stopped(self, timeout: float = 10) -> None:
+        """Returns once every forward has said that it stopped, its port free."""
+        await self.wait_for(lambda _: not self.forwards, timeout)
+
+    async def says(self, text: str, timeout: float = 60) -> None:
+        """Returns once `text` stands on stderr."""
+        await self.wait_for(lambda _: text in self.stderr, timeout)
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does: SIGINT to the whole process group. Only with `session`."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
     async def end(self, number: int = signal.SIGINT, timeout: float = 10) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
@@ -69,8 +94,9 @@ class Portside:
         assert self.process.stdout is not None
         async for data in self.process.stdout:
             *lines, kept = (kept + data).split(b"\n")
-            # A child Skaffold writes to the same stdout; our lines are those that are our JSON.
-            self.records += [json.loads(line) for line in lines if line.startswith(b'{"kind":')]
+            ours = [line for line in lines if line.startswith(b'{"kind":')]
+            self.records += [json.loads(line) for line in ours]
+            self.others += [line.decode() for line in lines if line not in ours]
             self._arrived.set()
         self._over = True
         self._arrived.set()
@@ -79,16 +105,59 @@ class Portside:
         assert self.process.stderr is not None
         async for data in self.process.stderr:
             self.stderr += data.decode(errors="replace")
+            self._arrived.set()
+
+
+def in_session(session: int) -> list[int]:
+    """The processes of a session that still run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def kill_session(session: int) -> None:
+    for pid in in_session(session):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def gone(pid: int) -> float:
+    """Waits until a process, not necessarily a child, has ended; trio's time of that moment."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+        return trio.current_time()
+    finally:
+        os.close(descriptor)
 
 
 @asynccontextmanager
 async def portside(
-    *arguments: str, environment: Mapping[str, str] = os.environ, folder: Path | None = None, output: str = "json"
+    *arguments: str,
+    environment: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
+    output: str = "json",
+    session: bool = False,
+    terminal: int | None = None,
 ) -> AsyncIterator[Portside]:
-    """Start `portside ARGUMENTS…`; killed at the end unless it ended before."""
+    """Start `portside ARGUMENTS…`; killed at the end, with its session, unless it ended before.
+
+    `session`: in a session and process group of its own, as a shell's job. `terminal`: that is its controlling one.
+    """
     command: Sequence[str] = (PORTSIDE, arguments[0], f"--output={output}", *arguments[1:])
+    if terminal is not None:
+        command = (sys.executable, "-c", _ON_TERMINAL, *command)
     process = await trio.lowlevel.open_process(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(environment), cwd=folder
+        command,
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(environment),
+        cwd=folder,
+        start_new_session=session or terminal is not None,
     )
     running = Portside(process)
     async with trio.open_nursery() as nursery:
@@ -97,7 +166,9 @@ async def portside(
         try:
             yield running
         finally:
-            if process.returncode is None:
+            if session or terminal is not None:
+                kill_session(process.pid)
+            elif process.returncode is None:
                 process.kill()
             with trio.CancelScope(shield=True), trio.move_on_after(5):
                 await process.wait()

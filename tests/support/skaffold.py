@@ -1,0 +1,119 @@
+"""Owns a copy of the hello project in a namespace of its own, and a real Skaffold that a test starts in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from fixtures.cluster.bed import Bed
+from tests.support.objects import namespace
+from tests.support.process import kill_session
+
+HELLO = Path(__file__).parents[2] / "fixtures" / "projects" / "hello"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the hello project. `environment`: the bed's, with a home of its own."""
+
+    folder: Path
+    namespace: str
+    environment: dict[str, str]
+
+    def save(self, text: str) -> None:
+        """A source file changes: a running `skaffold dev` builds and deploys."""
+        (self.folder / "content.txt").write_text(text + "\n")
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+
+@contextlib.contextmanager
+def hello(bed: Bed, folder: Path) -> Iterator[Project]:
+    """The hello project, copied below `folder`, with a namespace for the length of the block."""
+    home = folder / "home"
+    home.mkdir()
+    environment = bed.environment() | {
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "SKAFFOLD_CACHE_FILE": str(folder / "cache"),
+    }
+    copy = shutil.copytree(HELLO, folder / "hello")
+    with namespace(bed, f"e2e-{secrets.token_hex(4)}") as name:
+        project = Project(copy, name, environment)
+        project.save(f"hello from {name}, version 1")  # an image of its own: nothing that another test has built
+        yield project
+
+
+class Skaffold:
+    """A Skaffold that a test started. `output`: all that it printed."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.output = ""
+        self._arrived = trio.Event()
+
+    async def says(self, text: str, times: int = 1, timeout: float = 60) -> None:
+        """Returns once `text` was printed so many times."""
+        with trio.move_on_after(timeout):
+            while self.output.count(text) < times:
+                assert self.process.returncode is None, self.output
+                self._arrived = trio.Event()
+                await self._arrived.wait()
+            return
+        raise AssertionError(f"Skaffold did not say {text!r} ({times}) within {timeout} s:\n{self.output}")
+
+    async def idle(self, loops: int = 1) -> None:
+        """Returns once so many dev loops have ended."""
+        await self.says("Watching for changes...", loops)
+
+    async def end(self, number: int = signal.SIGINT, timeout: float = 20) -> int:
+        os.killpg(self.process.pid, number)
+        with trio.fail_after(timeout):
+            return await self.process.wait()
+
+    async def read(self) -> None:
+        assert self.process.stdout is not None
+        async for data in self.process.stdout:
+            self.output += data.decode(errors="replace")
+            self._arrived.set()
+
+
+@asynccontextmanager
+async def skaffold(project: Project, *arguments: str) -> AsyncIterator[Skaffold]:
+    """`skaffold ARGUMENTS… -n NAMESPACE` in the project's folder; ended as by Ctrl-C, and killed if that is in vain."""
+    process = await trio.lowlevel.open_process(
+        ["skaffold", *arguments, "-n", project.namespace],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=project.environment,
+        cwd=project.folder,
+        start_new_session=True,
+    )
+    running = Skaffold(process)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(running.read)
+        try:
+            yield running
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.returncode is None:
+                    with contextlib.suppress(trio.TooSlowError, ProcessLookupError):
+                        await running.end()
+                kill_session(process.pid)
+                with trio.move_on_after(5):
+                    await process.wait()
+            nursery.cancel_scope.cancel()

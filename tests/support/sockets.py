@@ -1,0 +1,45 @@
+"""Owns small questions about local ports: free or not, who may have one, one held on purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable, Iterator
+
+
+def is_free(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether nothing listens there: what TIME_WAIT keeps does not count, a listener does."""
+    try:
+        listening(port, address).close()
+    except OSError:
+        return False
+    return True
+
+
+def listening(port: int, address: str = "127.0.0.1") -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
+        sock.listen()
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def free_port() -> int:
+    """A port that nobody held a moment ago."""
+    with listening(0) as sock:
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def held(ports: Iterable[int]) -> Iterator[None]:
+    """Listeners on these ports of 127.0.0.1; what somebody else holds already is held as well."""
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            with contextlib.suppress(OSError):
+                stack.enter_context(listening(port))
+        yield
