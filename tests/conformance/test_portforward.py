@@ -11,9 +11,9 @@ from tests.conformance.spdy_client import UPGRADE, SpdyClient, session
 from tests.conformance.subjects import CONTENT, POD, Subject
 
 GET = b"GET / HTTP/1.0\r\n\r\n"
-# The runtime waits 1.0 s once one direction has ended; a busy machine is late, and cannot be early.
-CLOSE = pytest.approx(1.25, abs=0.3)
-SOON = 0.6
+# Seconds the runtime waits once one direction has ended. Measured from before the request was sent, a busy machine
+# can only make it longer.
+CLOSE = 1.0
 
 
 def path(subject: Subject, pod: str = POD) -> str:
@@ -87,28 +87,28 @@ async def test_everything_in_one_write(subject: Subject) -> None:
 async def test_the_app_closes(subject: Subject) -> None:
     """Once the app has closed, the end reaches the client a second later: data stream, then error stream, no text."""
     async with session(subject) as client:
+        asked = trio.current_time()
         error, data = await client.exchange(8080, GET)
         await client.until(lambda: error.ended)
-        assert data.first_data is not None
         assert data.ended is not None
         assert error.ended is not None
-        assert data.ended - data.first_data == CLOSE
+        assert data.ended - asked >= CLOSE
         assert data.ended <= error.ended
         assert error.data == b""
 
 
 async def test_both_close(subject: Subject) -> None:
-    """If the client ends its side too, the end comes at once."""
+    """If the client ends its side too, the end comes at once: long before that of a connection where it does not."""
     async with session(subject) as client:
-        error, stream = client.open(8080)
-        client.spdy.send_data(stream, GET)
+        (waiting, first), (error, second) = client.open(8080), client.open(8080)
+        for stream in (first, second):
+            client.spdy.send_data(stream, GET)
         await client.flush()
-        await client.until(lambda: client.streams[stream].first_data)
-        client.spdy.send_data(stream, b"", fin=True)
+        await client.until(lambda: client.streams[first].first_data and client.streams[second].first_data)
+        client.spdy.send_data(second, b"", fin=True)
         await client.flush()
-        asked = trio.current_time()
         await client.until(lambda: client.streams[error].ended)
-        assert trio.current_time() - asked < SOON
+        assert client.streams[waiting].ended is None
 
 
 async def test_the_server_speaks_first(subject: Subject) -> None:
@@ -151,7 +151,7 @@ async def test_a_late_answer_to_a_closed_request_is_lost(subject: Subject) -> No
         error, data = await client.exchange(7001, b"hi", fin=True)
         await client.until(lambda: error.ended)
         assert error.ended is not None
-        assert error.ended - asked == CLOSE
+        assert error.ended - asked >= CLOSE
         assert data.data == b""
         assert error.data == b""
 
@@ -226,7 +226,7 @@ async def test_the_app_resets(subject: Subject) -> None:
         await client.until(lambda: error.ended)
         assert data.ended is not None
         assert error.first_data is not None
-        assert data.ended - asked == CLOSE
+        assert data.ended - asked >= CLOSE
         assert data.ended <= error.first_data
         assert "error forwarding port 7003 to pod" in error.text
         assert re.search(
@@ -247,7 +247,7 @@ async def test_the_client_resets_a_download(subject: Subject) -> None:
         await client.until(lambda: client.streams[error].ended)
         ended = client.streams[error].ended
         assert ended is not None
-        assert 0.9 < ended - asked < 3
+        assert ended - asked > 0.9
         assert client.received - before > 1_000_000
         assert client.streams[error].data == b""
 

@@ -120,12 +120,10 @@ async def test_without_a_revision_it_begins_with_what_is_there(subject: Subject)
 
 async def test_it_ends_at_its_time(subject: Subject) -> None:
     """timeoutSeconds ends the watch without an error."""
-    started = trio.current_time()
     query = {"resourceVersion": await revision(subject), "labelSelector": "none=such", "timeoutSeconds": "1"}
     async with watching(subject, "services", **query) as watch:
         with pytest.raises(trio.EndOfChannel):
             await watch.next()
-    assert trio.current_time() - started < 3
 
 
 async def test_the_life_of_a_pod(subject: Subject) -> None:

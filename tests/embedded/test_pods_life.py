@@ -85,7 +85,7 @@ async def test_grace_ends(cluster: EmbeddedCluster) -> None:
 
 async def test_a_port_that_listens_late(cluster: EmbeddedCluster) -> None:
     """A port with a delay refuses until then; a declared port without a handler always does."""
-    pod = await cluster.pod("app", [Port(7000, echo, delay=0.05), Port(9999)])
+    pod = await cluster.pod("app", [Port(7000, echo, delay=1.0), Port(9999)])
     for port in (7000, 9999):
         with pytest.raises(ConnectionRefusedError):
             await pod.sandbox.dial(port)

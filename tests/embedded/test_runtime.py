@@ -21,7 +21,7 @@ from tests.conformance.subjects import POD, EmbeddedSubject, Server
 
 QUICK = Timing(close=0.05, pair=0.05)
 # More than kernel and TLS buffers hold on loopback, so that an application that does not read stops the stream.
-FULL = 8 * 1024 * 1024
+FULL = 40 * 1024 * 1024
 FRAME = 64 * 1024
 
 
@@ -52,7 +52,8 @@ async def test_a_stream_too_many(quick: EmbeddedSubject) -> None:
         client.spdy.open_stream(common, fin=True)
         await client.flush()
         await client.until(lambda: client.streams[first].data)
-        assert client.streams[first].text == "error processing stream for request 1: error stream already assigned"
+        said = "error processing stream for request 1: error stream already assigned"
+        assert client.streams[first].text.startswith(said)
 
 
 async def test_an_app_that_does_not_read_stops_its_worker(quick: EmbeddedSubject) -> None:
