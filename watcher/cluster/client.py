@@ -1,72 +1,77 @@
-"""Owns requests to the API server: get, paged list, watch lines; httpx on HTTP/1.1, msgspec straight from the bytes.
+"""Owns requests to the API server: get, paged list, watch; httpx on HTTP/1.1, msgspec straight from the bytes.
 
-Refuses retries (the reflector's) but one: a 401 renews the credentials once.
+Refuses retries (the reflector's) but two: a 401 renews the credentials once, a list whose continue token expired
+begins again once. Every failure is a ClusterError; no wait but a watch's is longer than its deadline below.
 """
 
 from __future__ import annotations
 
-import ssl
+import socket
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 from urllib.parse import quote
 
 import httpx
-import msgspec
+import trio
+from msgspec import Struct
 
-from forwarders.transports.server import ApiServer
-from watcher.cluster.errors import ApiError, UnreachableError
+from forwarders.transports.server import ApiServer, Headers
+from watcher.cluster import wire
+from watcher.cluster.causes import why
+from watcher.cluster.errors import ApiError, ExpiredError, MalformedError, NotFoundError, UnreachableError
 from watcher.cluster.kinds import Kind
-from watcher.cluster.objects import Object
+from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
 
-T = TypeVar("T")
-
-# client-go's default page. A page of 500 pods is some 5 MB of JSON.
+# Seconds to connect (name, TCP, TLS), and of silence while anything but a watch is being answered.
+CONNECT_TIMEOUT, SILENCE = 10.0, 30.0
+# A server that ends a watch at timeoutSeconds gets these seconds more before the watch counts as dead.
+WATCH_GRACE = 15.0
+# kubectl's and client-go's page. 500 pods are some 5 MB of JSON.
 PAGE = 500
-# Everything but a watch answers within this or counts as not answering.
-TIMEOUT = 15.0
-# Watches are long connections of their own: some per namespace.
+# A page of PAGE objects of half a megabyte, a third of what etcd takes at all. Only a broken server sends more.
+MAX_BODY = 256 * 1024 * 1024
+# Each watch holds a connection: 8 kinds in 60 namespaces. Others wait for one, and say so after CONNECT_TIMEOUT.
 MAX_CONNECTIONS = 512
+# Longer-lived idle connections save little: a list has its watch follow at once.
+MAX_IDLE = 8
+# What ApiServer.authorize is asked.
+KEEP, RENEW = False, True
 
 
-class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
+def _socket_options() -> list[tuple[int, int, int]]:
+    """A network that dies silently is noticed within 15 s, on an idle watch too; the kernel's default is 2 hours."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    if sys.platform == "linux":
+        tcp = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 2, socket.TCP_USER_TIMEOUT: 15_000}
+        options += [(socket.IPPROTO_TCP, option, value) for option, value in tcp.items()]
+    return options
 
 
-class Status(Object, frozen=True):
-    """The API's error body."""
+class Listed(Struct, frozen=True):
+    """A whole list, as it was at `resource_version`."""
 
-    message: str = ""
-    code: int = 0
-
-
-class Page(msgspec.Struct, frozen=True):
-    """One page of a list."""
-
-    items: tuple[Object, ...]
+    objects: tuple[Resource, ...]
     resource_version: str
-    continue_token: str
 
 
 class Client:
-    """Use as an async context manager. Raises ApiError and UnreachableError."""
+    """Use as an async context manager. `transport` replaces the network, for tests."""
 
-    def __init__(self, server: ApiServer) -> None:
+    def __init__(self, server: ApiServer, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._server = server
         scheme = "http" if server.tls is None else "https"
         host = f"[{server.host}]" if ":" in server.host else server.host
-        self.where = f"{server.host}:{server.port}"
+        self.url = f"{scheme}://{host}:{server.port}{server.prefix}"
         self._http = httpx.AsyncClient(
-            base_url=f"{scheme}://{host}:{server.port}{server.prefix}",
-            verify=server.tls or True,
-            http2=False,
+            base_url=self.url,
+            transport=transport or _transport(server),
             trust_env=False,
-            timeout=TIMEOUT,
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=4),
-            headers={"User-Agent": "portside", "Accept": "application/json"},
+            timeout=httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
+            headers={"User-Agent": "portside", "Accept": "application/json", "Accept-Encoding": "gzip"},
         )
 
     async def __aenter__(self) -> Self:
@@ -78,103 +83,162 @@ class Client:
     ) -> None:
         await self._http.__aexit__(kind, value, traceback)
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
-        body = await self._read(f"{_path(kind, namespace)}/{quote(name)}", {})
-        return _decoded(body, kind.decodes_to)
+    async def get(self, kind: Kind, namespace: str, name: str) -> Resource:
+        """One object. Raises NotFoundError and every other ClusterError."""
+        asked = wire.Asked("get", kind.plural, namespace, name)
+        if name in {"", ".", ".."}:  # would be another path, and no object has such a name
+            raise NotFoundError(f"cannot {asked}: no object has that name (404)", 404)
+        body = await self._read(asked, f"{_path(kind, namespace)}/{quote(name, safe='')}", {})
+        return wire.decode(body, kind.decodes_to, asked)
 
-    async def page(self, watch: Watch, continue_token: str = "") -> Page:
-        """One page of the list; an empty token asks for the first."""
-        query = {"limit": str(PAGE)} | _selectors(watch) | ({"continue": continue_token} if continue_token else {})
-        body = await self._read(_path(watch.kind, watch.namespace), query)
-        found = _decoded(body, _List)
-        items = _decoded(bytes(found.items), tuple[watch.kind.decodes_to, ...] | None)  # type: ignore[name-defined, arg-type] # made at run time
-        return Page(items or (), found.metadata.resource_version, found.metadata.continue_)
+    async def list(self, watch: Watch) -> Listed:
+        """All objects of a watch, consistent at one resourceVersion, fetched in pages of PAGE."""
+        try:
+            return await self._list(watch, PAGE)
+        except ExpiredError:
+            # The list took longer than etcd keeps its past: all at once then, as client-go's pager does.
+            return await self._list(watch, None)
+
+    async def _list(self, watch: Watch, limit: int | None) -> Listed:
+        asked = wire.Asked("list", watch.kind.plural, watch.namespace)
+        query = _selectors(watch) | ({"limit": str(limit)} if limit else {})
+        objects: list[Resource] = []
+        while True:
+            body = await self._read(asked, _path(watch.kind, watch.namespace), query)
+            page = wire.decode(body, wire.Page, asked)
+            objects += [wire.decode(item, watch.kind.decodes_to, asked) for item in page.items or ()]
+            if not page.metadata.continue_:
+                return Listed(tuple(objects), page.metadata.resource_version)
+            query["continue"] = page.metadata.continue_
 
     @asynccontextmanager
-    async def watch(self, watch: Watch, resource_version: str, seconds: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The raw body of one watch request, in pieces; the server ends it after `seconds`."""
+    async def watch(self, watch: Watch, resource_version: str, seconds: int) -> AsyncIterator[WatchStream]:
+        """A watch from `resource_version` on, entered once the API server has accepted it; it ends after `seconds`."""
+        asked = wire.Asked("watch", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | {
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
             "timeoutSeconds": str(seconds),
         }
-        # A watch may be silent; the server's own end plus some seconds is the bound on that.
-        timeout = httpx.Timeout(TIMEOUT, read=seconds + TIMEOUT)
-        async with self._request(_path(watch.kind, watch.namespace), query, timeout) as response:
-            yield self._pieces(response)
+        timeout = httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT, read=seconds + WATCH_GRACE)
+        # Compression would hold small events back, and costs the API server more than it saves.
+        request = self._http.build_request(
+            "GET",
+            _path(watch.kind, watch.namespace),
+            params=query,
+            timeout=timeout,
+            headers={"Accept-Encoding": "identity"},
+        )
+        async with self._answer(asked, request) as response, self._pieces(response) as pieces:
+            yield WatchStream(pieces, wire.WatchDecoder(watch.kind))
 
-    async def _pieces(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        try:
-            async for piece in response.aiter_bytes():
-                yield piece
-        except (httpx.HTTPError, httpx.StreamError, ssl.SSLError) as error:
-            raise UnreachableError(f"the watch of {self.where} broke off: {_said(error)}") from error
+    async def server_version(self) -> str:
+        """The API server's version, e.g. "v1.34.4"."""
+        asked = wire.Asked("get", "/version")
+        return wire.decode(await self._read(asked, "/version", {}), wire.Version, asked).git_version
 
-    async def _read(self, path: str, query: Mapping[str, str]) -> bytes:
-        async with self._request(path, query, httpx.Timeout(TIMEOUT)) as response:
-            try:
-                return await response.aread()
-            except (httpx.HTTPError, ssl.SSLError) as error:
-                raise UnreachableError(f"the API server {self.where} broke off: {_said(error)}") from error
+    async def _read(self, asked: wire.Asked, path: str, query: Mapping[str, str]) -> bytes:
+        request = self._http.build_request("GET", path, params=dict(query))
+        async with self._answer(asked, request) as response, self._pieces(response) as pieces:
+            return await _whole(pieces)
 
     @asynccontextmanager
-    async def _request(
-        self, path: str, query: Mapping[str, str], timeout: httpx.Timeout
-    ) -> AsyncIterator[httpx.Response]:
-        response = await self._send(path, query, timeout, renew=False)
-        if response.status_code == 401:
+    async def _answer(self, asked: wire.Asked, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        """A successful answer. Raises ApiError for others; what its body raises is the caller's to name."""
+        headers = await self._server.authorize(KEEP)
+        response = await self._send(request, headers)
+        if response.status_code == httpx.codes.UNAUTHORIZED:
             await response.aclose()
-            response = await self._send(path, query, timeout, renew=True)
+            response = await self._send(request, await self._renewed(headers))
         try:
-            if response.status_code >= 400:
-                raise await self._error(response)
+            if response.status_code != httpx.codes.OK:
+                raise await self._error(asked, response)
             yield response
         finally:
             await response.aclose()
 
-    async def _send(
-        self, path: str, query: Mapping[str, str], timeout: httpx.Timeout, *, renew: bool
-    ) -> httpx.Response:
-        headers = await self._server.authorize(renew)
-        extensions = {"sni_hostname": self._server.server_name}
-        request = self._http.build_request(
-            "GET", path, params=dict(query), headers=headers, timeout=timeout, extensions=extensions
-        )
+    async def _renewed(self, refused: Headers) -> Headers:
+        """Other headers than the refused ones: those that someone renewed meanwhile, else new ones."""
+        now = await self._server.authorize(KEEP)
+        return now if now != refused else await self._server.authorize(RENEW)
+
+    async def _send(self, request: httpx.Request, headers: Headers) -> httpx.Response:
+        request.headers.update(headers)
+        request.extensions["sni_hostname"] = self._server.server_name
         try:
             return await self._http.send(request, stream=True)
-        except (httpx.HTTPError, ssl.SSLError, OSError) as error:
-            raise UnreachableError(f"the API server {self.where} does not answer: {_said(error)}") from error
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
 
-    async def _error(self, response: httpx.Response) -> ApiError:
+    async def _error(self, asked: wire.Asked, response: httpx.Response) -> ApiError:
+        async with self._pieces(response) as pieces:
+            body = await _whole(pieces)
+        return wire.api_error(wire.status(body, response.status_code), asked)
+
+    @asynccontextmanager
+    async def _pieces(self, response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+        """An answer's body. However it is left, no generator of httpx stays behind half-way."""
+        pieces = response.aiter_bytes()
         try:
-            message = _decoded(await response.aread(), Status).message
-        except (httpx.HTTPError, ApiError):
-            message = ""
-        code = response.status_code
-        return ApiError(message or f"the API server {self.where} answered HTTP {code}", code)
+            yield pieces
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"the API server {self.url} broke off its answer: {why(error)}") from error
+        finally:
+            # httpx's generators are nested and end only from the innermost: a cancelled read is what reaches it.
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await _exhausted(pieces)
+
+
+class WatchStream:
+    """What one watch request brings. Iterate to its end; raises ApiError, MalformedError, UnreachableError."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], decoder: wire.WatchDecoder) -> None:
+        self._pieces = pieces
+        self._decoder = decoder
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[wire.WatchEvent]:
+        """The events of one piece: what arrived together is handed on together. May be empty."""
+        return self._decoder.feed(await anext(self._pieces))
+
+
+def _transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
+    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE)
+    verify = True if server.tls is None else server.tls
+    return httpx.AsyncHTTPTransport(verify=verify, limits=limits, socket_options=_socket_options(), trust_env=False)
+
+
+async def _whole(pieces: AsyncIterator[bytes]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
+        if size > MAX_BODY:
+            raise MalformedError(f"the API server's answer is longer than {MAX_BODY >> 20} MiB")
+    return b"".join(parts)
+
+
+async def _exhausted(pieces: AsyncIterator[bytes]) -> None:
+    try:
+        async for _ in pieces:
+            pass
+    except httpx.HTTPError:
+        return  # it is being thrown away; what broke it has been said
 
 
 def _path(kind: Kind, namespace: str) -> str:
-    return f"{kind.path}/namespaces/{quote(namespace)}/{kind.plural}" if namespace else f"{kind.path}/{kind.plural}"
+    return (
+        f"{kind.path}/namespaces/{quote(namespace, safe='')}/{kind.plural}"
+        if namespace
+        else f"{kind.path}/{kind.plural}"
+    )
 
 
 def _selectors(watch: Watch) -> dict[str, str]:
     selectors = {"labelSelector": watch.label_selector, "fieldSelector": watch.field_selector}
     return {name: value for name, value in selectors.items() if value}
-
-
-class _List(msgspec.Struct, frozen=True):
-    metadata: _ListMeta
-    items: msgspec.Raw = msgspec.Raw(b"null")
-
-
-def _decoded(body: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise ApiError(f"the API server's answer is not what it should be: {error}", 0) from error
-
-
-def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -1,233 +1,150 @@
-"""Owns kubeconfig and credentials: from a file and a context to a way to the API server, through `kubernetes`.
+"""Owns the way from a kubeconfig to an ApiServer that always has valid credentials: loaded late, in a thread.
 
-Refuses to log or keep what it reads. `kubernetes` is slow to import and synchronous: it is imported late, in a thread.
+Refuses to log or keep anything secret beyond the header and the TLS context that connections need.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
-import os
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import trio
 
 from forwarders.transports.server import ApiServer, Headers
+from watcher.cluster import login, tls
 from watcher.cluster.errors import KubeconfigError
+from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.login import Login
 
 logger = logging.getLogger("portside.cluster")
 
-DEFAULT_FILE = Path("~/.kube/config")
-# Credentials that an exec plugin or a token file gave are read again after this many seconds: kubelet-issued tokens
-# are replaced on disk at 80 % of an hour at the latest, and asking a plugin costs a process.
-CREDENTIALS_AGE = 60.0
-# An exec plugin may open a browser; it may not take for ever.
-RENEW_TIMEOUT = 60.0
+# Many requests meet a 401 at once, and a dead token keeps them coming: they share what was read within this.
+SHARED_FOR = 1.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """One context, loaded. `namespace`: the context's, "" where it names none. `source`: the file(s), for messages."""
+    """One context, loaded. `namespace`: the context's, "" where it names none. `source`: the file(s), for messages.
+
+    `proxy`: the kubeconfig's proxy-url, not used yet.
+    """
 
     server: ApiServer
     context: str
     namespace: str
     source: str
-    proxy: str | None
+    proxy: str | None = None
 
 
 async def load(kubeconfig: str | None, context: str | None) -> ClusterConfig:
-    """The context asked for (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, in-cluster).
+    """The context asked for (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).
 
-    Raises KubeconfigError.
+    Raises KubeconfigError. An exec plugin may talk to the user for as long as it takes.
     """
-    loaded = await trio.to_thread.run_sync(_load, kubeconfig, context)
+    found = await _in_thread(partial(login.read, kubeconfig, context))
+    return await _in_thread(partial(_config, found, kubeconfig))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+def _config(found: Login, kubeconfig: str | None) -> ClusterConfig:
+    selected = found.selected
+    host, port, prefix, https = _address(selected)
+    context = tls.client_context(selected, found.chain) if https else None
+    again = partial(login.read, kubeconfig, selected.context or None)
+    proxy = selected.cluster.get("proxy-url")
+    if proxy:
+        logger.warning('cluster "%s" has a proxy-url: portside does not use it yet', selected.cluster_name)
     return ClusterConfig(
-        server=_api_server(loaded, _Renewal(kubeconfig, context, loaded).authorize),
-        context=loaded.context,
-        namespace=loaded.namespace,
-        source=loaded.source,
-        proxy=loaded.configuration.proxy,
+        server=ApiServer(
+            host=host,
+            port=port,
+            prefix=prefix,
+            tls=context,
+            server_name=str(selected.cluster.get("tls-server-name") or host),
+            authorize=Authority(found, context, again),
+        ),
+        context=selected.context,
+        namespace=selected.namespace,
+        source=selected.source,
+        proxy=str(proxy) if proxy else None,
     )
 
 
-@dataclass
-class _Loaded:
-    """What `kubernetes` made of the file."""
-
-    configuration: Any
-    context: str
-    namespace: str
-    source: str
-
-    def headers(self) -> Headers:
-        """The Authorization header, if this user has one."""
-        token = self.configuration.get_api_key_with_prefix("authorization")
-        if not token and self.configuration.username:
-            token = self.configuration.get_basic_auth_token()
-        return [("Authorization", token)] if token else []
-
-
-def _load(kubeconfig: str | None, context: str | None) -> _Loaded:
-    # `Any`: the package ships no type information worth the name.
-    config: Any = importlib.import_module("kubernetes.config")
-    client: Any = importlib.import_module("kubernetes.client")
-
-    configuration = client.Configuration()
-    files = _files(kubeconfig)
-    there = [file for file in files if file.expanduser().exists()]
-    source = os.pathsep.join(str(file) for file in files)
-    if not there and not kubeconfig and _in_cluster():
-        config.load_incluster_config(client_configuration=configuration)
-        namespace = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text().strip()
-        return _Loaded(configuration, "", namespace, "the pod's service account")
-    if not there:
-        raise KubeconfigError(f"no kubeconfig at {source}; give --kubeconfig FILE or set KUBECONFIG")
-    chosen = _context(source, context, config)
+def _address(selected: Selected) -> tuple[str, int, str, bool]:
+    """Host, port, prefix and whether by TLS. Without a scheme it is https where TLS is set up, as in client-go."""
+    server = str(selected.cluster.get("server") or "")
+    if not server:
+        selected.refuse("cluster", "server", "is missing")
+    if "://" not in server:
+        secure = any(name.startswith(("certificate-", "insecure-")) for name in selected.cluster)
+        secure = secure or any(name.startswith("client-certificate") for name in selected.user)
+        server = f"{'https' if secure else 'http'}://{server}"
     try:
-        config.load_kube_config(
-            config_file=source,
-            context=chosen.get("name"),
-            client_configuration=configuration,
-            persist_config=False,
-        )
-    except (config.ConfigException, KeyError, TypeError, ValueError, OSError) as error:
-        raise KubeconfigError(f"kubeconfig {source}: context {chosen.get('name')!r}: {_line(error)}") from None
-    namespace = (chosen.get("context") or {}).get("namespace") or ""
-    return _Loaded(configuration, str(chosen["name"]), str(namespace), source)
-
-
-def _files(kubeconfig: str | None) -> list[Path]:
-    if kubeconfig:
-        return [Path(kubeconfig)]
-    named = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    return named or [DEFAULT_FILE.expanduser()]
-
-
-def _in_cluster() -> bool:
-    return (
-        bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
-        and Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists()
-    )
-
-
-def _context(source: str, asked: str | None, config: Any) -> dict[str, Any]:
-    import yaml  # noqa: PLC0415 - imported by `kubernetes` already
-
-    try:
-        contexts, current = config.list_kube_config_contexts(config_file=source)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise KubeconfigError(f"kubeconfig {source}{line}: not YAML: {getattr(error, 'problem', '')}") from None
-    except UnicodeDecodeError:
-        raise KubeconfigError(f"kubeconfig {source}: not a text file") from None
-    except OSError as error:
-        raise KubeconfigError(f"kubeconfig {source} cannot be read: {error.strerror}") from None
-    except (config.ConfigException, AttributeError, KeyError, TypeError, ValueError) as error:
-        if asked is None or not isinstance(error, config.ConfigException):
-            raise KubeconfigError(f"kubeconfig {source}: {_line(error)}") from None
-        contexts, current = _all_contexts(source), None
-    if asked is None:
-        if not current:
-            raise KubeconfigError(f"kubeconfig {source}: current-context is not set; give --kube-context")
-        return dict(current)
-    for context in contexts:
-        if context["name"] == asked:
-            return dict(context)
-    names = ", ".join(sorted(str(context["name"]) for context in contexts)) or "none"
-    raise KubeconfigError(f"kubeconfig {source}: there is no context {asked!r}; there are: {names}")
-
-
-def _all_contexts(source: str) -> list[dict[str, Any]]:
-    """Contexts of files whose current-context is missing or broken, which `kubernetes` refuses to list."""
-    import yaml  # noqa: PLC0415 - imported by `kubernetes` already
-
-    contexts: list[dict[str, Any]] = []
-    for file in source.split(os.pathsep):
-        path = Path(file).expanduser()
-        document = yaml.safe_load(path.read_text()) if path.exists() else None
-        found = document.get("contexts") if isinstance(document, dict) else None
-        contexts += [c for c in found or [] if isinstance(c, dict) and "name" in c]
-    return contexts
-
-
-def _line(error: BaseException) -> str:
-    """One line, without the values that a parser may quote."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _api_server(loaded: _Loaded, authorize: Callable[[bool], Awaitable[Headers]]) -> ApiServer:
-    configuration = loaded.configuration
-    url = urlsplit(configuration.host if "//" in configuration.host else f"https://{configuration.host}")
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise KubeconfigError(f"kubeconfig {loaded.source}: server {configuration.host!r} is not an http(s) URL")
-    try:
+        url = urlsplit(server)
         port = url.port or (443 if url.scheme == "https" else 80)
     except ValueError:
-        raise KubeconfigError(f"kubeconfig {loaded.source}: server {configuration.host!r} has no valid port") from None
-    return ApiServer(
-        host=url.hostname,
-        port=port,
-        prefix=url.path.rstrip("/"),
-        tls=_tls(loaded) if url.scheme == "https" else None,
-        server_name=configuration.tls_server_name or url.hostname,
-        authorize=authorize,
-    )
+        url, port = urlsplit(""), 0
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        selected.refuse("cluster", "server", f'"{_without_password(server)}" is no http or https URL with a valid port')
+    return url.hostname, port, url.path.rstrip("/"), url.scheme == "https"
 
 
-def _tls(loaded: _Loaded) -> ssl.SSLContext:
-    configuration = loaded.configuration
-    try:
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
-        if configuration.cert_file:
-            context.load_cert_chain(configuration.cert_file, configuration.key_file)
-    except (ssl.SSLError, OSError, ValueError) as error:
-        raise KubeconfigError(
-            f"kubeconfig {loaded.source}: a certificate or key of context {loaded.context!r} cannot be used: {error}"
-        ) from None
-    # Clusters' own CAs often lack the extensions that Python 3.13 began to demand; kubectl does not demand them.
-    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
-    context.set_alpn_protocols(["http/1.1"])
-    if not configuration.verify_ssl:
-        logger.warning("the API server's certificate is not verified: %s says insecure-skip-tls-verify", loaded.source)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _without_password(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    return scheme + mark + rest.rpartition("@")[2]
 
 
-class _Renewal:
-    """The current Authorization header: read again when it is old, and at once when the server said 401."""
+class Authority:
+    """ApiServer.authorize: the headers that authenticate a request, read again shortly before they end and after a 401.
 
-    def __init__(self, kubeconfig: str | None, context: str | None, loaded: _Loaded) -> None:
-        self._kubeconfig = kubeconfig
-        self._context = context or loaded.context or None
-        self._headers = loaded.headers()
-        self._read_at = trio.current_time()
-        self._renewing = trio.Lock()
+    Whoever asks while they are being read waits for that one reading; it happens in a thread.
+    """
 
-    async def authorize(self, renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
-        if not self._headers:
-            return []
-        asked_at = trio.current_time()
-        if renew or asked_at - self._read_at > CREDENTIALS_AGE:
-            async with self._renewing:
-                # Whoever waited for the lock while another renewed has what it needs.
-                if self._read_at <= asked_at:
-                    await self._read_again()
-        return self._headers
+    def __init__(self, found: Login, context: ssl.SSLContext | None, again: Callable[[], Login]) -> None:
+        self._login = found
+        self._context = context
+        self._again = again
+        self._lock = trio.Lock()
+        self._read_at: float | None = None
+        self._due: float | None = None
+        self._failure = ""
 
-    async def _read_again(self) -> None:
-        try:
-            with trio.fail_after(RENEW_TIMEOUT):
-                loaded = await trio.to_thread.run_sync(_load, self._kubeconfig, self._context, abandon_on_cancel=True)
-        except (KubeconfigError, trio.TooSlowError) as error:
-            logger.warning("credentials could not be renewed, the old ones stay: %s", str(error) or "the plugin hangs")
-        else:
-            self._headers = loaded.headers()
-        self._read_at = trio.current_time()
+    async def __call__(self, renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
+        """Raises KubeconfigError where the renewal that was asked for failed."""
+        if self._due is None:
+            self._due = _due(self._login)
+        if renew or trio.current_time() >= self._due:
+            await self._renew()
+            if renew and self._failure:
+                raise KubeconfigError(self._failure)
+        return [("Authorization", self._login.header)] if self._login.header else []
+
+    async def _renew(self) -> None:
+        async with self._lock:
+            if self._read_at is not None and trio.current_time() - self._read_at < SHARED_FOR:
+                return
+            try:
+                found = await _in_thread(self._again)
+                if self._context is not None and found.chain is not None and found.chain != self._login.chain:
+                    tls.use_chain(self._context, found.chain, found.selected)
+                self._login, self._failure = found, ""
+            except KubeconfigError as error:
+                # The old ones may still be good: a 401 will tell.
+                self._failure = str(error)
+                logger.warning("credentials could not be renewed: %s", error)
+            self._read_at = trio.current_time()
+            self._due = _due(self._login)
+
+
+def _due(found: Login) -> float:
+    return float("inf") if found.life is None else trio.current_time() + found.life

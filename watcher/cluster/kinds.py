@@ -16,7 +16,7 @@ class Kind(Struct, frozen=True):
     singular: str
     plural: str
     path: str
-    decodes_to: type[objects.Object]
+    decodes_to: type[objects.Resource]
     short: tuple[str, ...] = ()
 
 

@@ -33,8 +33,8 @@ class Meta(Object, frozen=True):
     owner_references: tuple[Owner, ...] | None = None
 
 
-class Bookmark(Object, frozen=True):
-    """What a BOOKMARK holds: a version. Its other required fields are null whatever the kind (`spec.containers`)."""
+class Resource(Object, frozen=True):
+    """Base of what the API lists: whatever else it is, it has a name."""
 
     metadata: Meta
 
@@ -83,8 +83,7 @@ class PodStatus(Object, frozen=True):
     container_statuses: tuple[ContainerStatus, ...] | None = None
 
 
-class Pod(Object, frozen=True):
-    metadata: Meta
+class Pod(Resource, frozen=True):
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
@@ -114,8 +113,7 @@ class ServiceSpec(Object, frozen=True):
     external_name: str | None = None
 
 
-class Service(Object, frozen=True):
-    metadata: Meta
+class Service(Resource, frozen=True):
     spec: ServiceSpec = ServiceSpec()
 
 
@@ -134,10 +132,9 @@ class WorkloadSpec(Object, frozen=True):
     selector: LabelSelector | None = None
 
 
-class Workload(Object, frozen=True):
+class Workload(Resource, frozen=True):
     """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job: what they share is a label selector."""
 
-    metadata: Meta
     spec: WorkloadSpec = WorkloadSpec()
 
 
@@ -145,10 +142,9 @@ class ReplicationControllerSpec(Object, frozen=True):
     selector: dict[str, str] | None = None
 
 
-class ReplicationController(Object, frozen=True):
-    metadata: Meta
+class ReplicationController(Resource, frozen=True):
     spec: ReplicationControllerSpec = ReplicationControllerSpec()
 
 
-class CronJob(Object, frozen=True):
-    metadata: Meta
+class CronJob(Resource, frozen=True):
+    """Its jobs are found by their owner."""

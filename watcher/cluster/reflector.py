@@ -1,125 +1,130 @@
 """Owns one list-and-watch, for ever: list, mark as synced, watch from there, resume, list again where it must.
 
-Refuses policy: it keeps `objects` and `problem` true and says when they changed. After client-go's reflector.go and
-kube-rs' watcher.rs: what vanished while nobody watched is dropped when the next list ends.
+Refuses policy: it keeps a shelf of the store true. The rules are those of client-go's tools/cache/reflector.go and
+kube-rs' watcher.rs: lists are consistent reads (no resourceVersion), a broken watch resumes from the last version it
+got, only an expired version (410, or 504 "Too large resource version") leads to a new list.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from random import Random
+from typing import Never
 
 import trio
 
+from watcher.cluster.backoff import Backoff
 from watcher.cluster.client import Client
-from watcher.cluster.errors import LIST_AGAIN, ApiError, ClusterError
-from watcher.cluster.lines import WatchDecoder, WatchEvent
-from watcher.cluster.objects import Meta, Object
-from watcher.cluster.store import Problem, Watch
+from watcher.cluster.errors import ClusterError, ExpiredError, ForbiddenError, MalformedError, UnreachableError
+from watcher.cluster.store import Problem, Shelf
+from watcher.cluster.wire import Change, WatchEvent
 
 logger = logging.getLogger("portside.cluster")
 
-# The server ends a watch after 5 to 10 minutes (client-go's minWatchTimeout): a lost one is noticed by then at the
-# latest, and not all at once.
-WATCH_SECONDS = 300
+# client-go's timeoutSeconds: between this and twice this, so that not all watches end at once.
+MIN_WATCH_SECONDS = 300
+# A watch that stood this long worked (client-go's VeryShortWatchError): less is a failure, also without an error.
+STEADY = 1.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
-# A role that is missing may be given later.
-FORBIDDEN_PAUSE = 15.0
-
-Key = tuple[str, str]
+# Rights are given by people: a role that is missing may come later.
+FORBIDDEN_PAUSE = 30.0
 
 
 class Reflector:
-    """`objects` is None until the first list has ended. `on_change` is called after each change, synchronously."""
+    """Keeps one shelf. `on_recovery` is called when the API answers after a problem; `now` dates what may be old."""
 
-    def __init__(self, client: Client, watch: Watch, on_change: Callable[[], None], random: Random) -> None:
-        self.watch = watch
-        self.objects: dict[Key, Object] | None = None
-        self.problem: Problem | None = None
+    def __init__(
+        self,
+        client: Client,
+        shelf: Shelf,
+        random: Random,
+        on_recovery: Callable[[], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self.shelf = shelf
         self._client = client
-        self._on_change = on_change
+        self._watch = shelf.watch
         self._random = random
-        self._version = ""
+        self._on_recovery = on_recovery
+        self._now = now
+        self._backoff = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
+        self._version: str | None = None  # None: a list is due
+        self._seen_at: datetime | None = None
+        self._hurry = trio.Event()
 
-    async def run(self) -> None:
-        """Never returns."""
-        backoff = 0.0
+    async def run(self) -> Never:
+        """Lists and watches until cancelled; a ClusterError is a problem on the shelf, and never ends it."""
+        self._version = None
         while True:
             try:
-                if not self._version:
-                    await self._list()
-                await self._follow()
-                backoff = 0.0
+                await self._list_and_watch()
             except ClusterError as error:
-                code = error.code if isinstance(error, ApiError) else 0
-                if code in LIST_AGAIN:
-                    self._version = ""
-                else:
-                    self._trouble(error, forbidden=code == 403)
-                    if isinstance(error, ApiError):
-                        self._version = ""
-                backoff = FORBIDDEN_PAUSE if code == 403 else min(max(2 * backoff, FIRST_BACKOFF), LAST_BACKOFF)
-                await trio.sleep(backoff * self._random.uniform(0.5, 1.0))
-                if code == 403:
-                    backoff = 0.0
+                pause = self._failed(error)
+                with trio.move_on_after(pause):
+                    await self._hurry.wait()
 
-    async def _list(self) -> None:
-        found: dict[Key, Object] = {}
-        token = ""
-        while True:
-            page = await self._client.page(self.watch, token)
-            found.update((_key(item), item) for item in page.items)
-            token = page.continue_token
-            if not token:
-                break
-        self._version = page.resource_version
-        self.problem = None
-        if self.objects is None:
-            self.objects = found
-        else:
-            # In place: others hold a view of this mapping.
-            self.objects.clear()
-            self.objects.update(found)
-        self._on_change()
+    def hurry(self) -> None:
+        """What kept this from working may be over: try again now."""
+        self._hurry.set()
 
-    async def _follow(self) -> None:
-        """Returns when the server ends the watch in good order."""
-        seconds = int(WATCH_SECONDS * self._random.uniform(1, 2))
-        decoder = WatchDecoder(self.watch.kind.decodes_to)
-        async with self._client.watch(self.watch, self._version, seconds) as pieces:
-            if self.problem is not None:
-                self.problem = None
-                self._on_change()
-            async for piece in pieces:
-                events = decoder.feed(piece)
-                changed = [self._apply(event) for event in events]
-                if any(changed):
-                    self._on_change()
+    async def _list_and_watch(self) -> None:
+        if self._version is None:
+            listed = await self._client.list(self._watch)
+            self.shelf.replace(listed.objects)
+            self._version = listed.resource_version
+        await self._follow(self._version)
 
-    def _apply(self, event: WatchEvent) -> bool:
-        meta = _meta(event.object)
-        self._version = meta.resource_version or self._version
-        if self.objects is None or event.type == "BOOKMARK":
-            return False
-        if event.type == "DELETED":
-            return self.objects.pop(_key(event.object), None) is not None
-        self.objects[_key(event.object)] = event.object
-        return True
+    async def _follow(self, version: str) -> None:
+        """One watch request, until the API server ends it in good order."""
+        seconds = int(self._random.uniform(MIN_WATCH_SECONDS, 2 * MIN_WATCH_SECONDS))
+        async with self._client.watch(self._watch, version, seconds) as stream:
+            began = trio.current_time()
+            if self.shelf.well():
+                self._on_recovery()
+            try:
+                async for events in stream:
+                    self._apply(events)
+            finally:
+                self._seen_at = self._now()
+                if trio.current_time() - began >= STEADY:
+                    self._backoff.reset()
+        if trio.current_time() - began < STEADY:
+            raise UnreachableError("the API server ended a watch at once")
 
-    def _trouble(self, error: ClusterError, *, forbidden: bool) -> None:
-        problem = Problem(str(error), forbidden=forbidden)
-        if problem != self.problem:
-            logger.info("%s in %s: %s", self.watch.kind.plural, self.watch.namespace or "all namespaces", error)
-            self.problem = problem
-            self._on_change()
+    def _apply(self, events: list[WatchEvent]) -> None:
+        for event in events:
+            match event.change:
+                case Change.ADDED | Change.MODIFIED:
+                    self.shelf.put(event.object)
+                case Change.DELETED:
+                    self.shelf.drop(event.object)
+                case Change.BOOKMARK:
+                    pass
+            self._version = event.object.metadata.resource_version or self._version
 
+    def _failed(self, error: ClusterError) -> float:
+        """Take note of it; returns the seconds to wait."""
+        self._hurry = trio.Event()
+        if isinstance(error, ExpiredError | MalformedError):
+            self._version = None
+        pause = self._backoff.next()
+        forbidden = isinstance(error, ForbiddenError)
+        # A connection that breaks once and comes back at once is no news to anyone who has the objects.
+        if forbidden or self._backoff.failures > 1 or not self.shelf.synced:
+            self._report(error, forbidden=forbidden)
+        logger.debug("%s: %s; again in %.2f s", self._name, error, pause)
+        return FORBIDDEN_PAUSE if forbidden else pause
 
-def _meta(item: Object) -> Meta:
-    meta = getattr(item, "metadata", None)
-    return meta if isinstance(meta, Meta) else Meta()
+    def _report(self, error: ClusterError, *, forbidden: bool) -> None:
+        text = str(error)
+        if self._seen_at is not None:
+            text += f"; what is known of {self._name} is from {self._seen_at:%H:%M:%S}"
+        if self.shelf.trouble(Problem(text, forbidden=forbidden)):
+            logger.info("%s", text)
 
-
-def _key(item: Object) -> Key:
-    meta = _meta(item)
-    return meta.namespace, meta.name
+    @property
+    def _name(self) -> str:
+        plural, namespace = self._watch.kind.plural, self._watch.namespace
+        return f"{plural} in namespace {namespace}" if namespace else plural

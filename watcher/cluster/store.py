@@ -5,12 +5,15 @@ Refuses IO and policy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from msgspec import Struct
 
 from watcher.cluster.kinds import Kind
-from watcher.cluster.objects import Object
+from watcher.cluster.objects import Object, Resource
+
+Key = tuple[str, str]
 
 
 class Watch(Struct, frozen=True):
@@ -32,8 +35,80 @@ class Problem(Struct, frozen=True):
 class Snapshot(Struct, frozen=True):
     """`objects` has a key for each watch whose first list has ended; its values are keyed (namespace, name)."""
 
-    objects: Mapping[Watch, Mapping[tuple[str, str], Object]] = {}
+    objects: Mapping[Watch, Mapping[Key, Object]] = {}
     problems: Mapping[Watch, Problem] = {}
 
     def synced(self, watch: Watch) -> bool:
         return watch in self.objects
+
+
+class Store:
+    """The one mutable thing behind a live Snapshot. `on_change` is called, synchronously, after whatever changed it."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self.objects: dict[Watch, dict[Key, Resource]] = {}
+        self.problems: dict[Watch, Problem] = {}
+        self.on_change = on_change
+        self.snapshot = Snapshot(MappingProxyType(self.objects), MappingProxyType(self.problems))
+
+    def shelf(self, watch: Watch) -> Shelf:
+        """The place for one watch's objects. One at a time for each watch."""
+        return Shelf(self, watch)
+
+
+class Shelf:
+    """One watch's part of a store. Once closed it is empty and takes nothing more."""
+
+    def __init__(self, store: Store, watch: Watch) -> None:
+        self.watch = watch
+        self._store = store
+        self._closed = False
+
+    @property
+    def synced(self) -> bool:
+        """Whether a list has ended."""
+        return self.watch in self._store.objects
+
+    def replace(self, objects: tuple[Resource, ...]) -> None:
+        """A list has ended: these are all there are. What is not among them is gone."""
+        found = {key(item): item for item in objects}
+        if not self._closed and self._store.objects.get(self.watch) != found:
+            self._store.objects[self.watch] = found
+            self._store.on_change()
+
+    def put(self, item: Resource) -> None:
+        """An object was added or modified."""
+        if not self._closed:
+            self._store.objects[self.watch][key(item)] = item
+            self._store.on_change()
+
+    def drop(self, item: Resource) -> None:
+        """An object was deleted, or no longer matches the selectors."""
+        if not self._closed and self._store.objects[self.watch].pop(key(item), None) is not None:
+            self._store.on_change()
+
+    def trouble(self, problem: Problem) -> bool:
+        """The watch cannot say what there is; what it said before stays. Returns whether that is news."""
+        if self._closed or self._store.problems.get(self.watch) == problem:
+            return False
+        self._store.problems[self.watch] = problem
+        self._store.on_change()
+        return True
+
+    def well(self) -> bool:
+        """The watch sees what there is. Returns whether that is news."""
+        if self._closed or self._store.problems.pop(self.watch, None) is None:
+            return False
+        self._store.on_change()
+        return True
+
+    def close(self) -> None:
+        """Nobody asks any more. No `on_change`: whoever stopped asking knows."""
+        self._closed = True
+        self._store.objects.pop(self.watch, None)
+        self._store.problems.pop(self.watch, None)
+
+
+def key(item: Resource) -> Key:
+    """(namespace, name) of an object."""
+    return item.metadata.namespace, item.metadata.name

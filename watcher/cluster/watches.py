@@ -1,59 +1,86 @@
 """Owns the set of watches that run: the ones wanted, each a reflector in a task of its own.
 
-Refuses to choose them. `snapshot` is a live view: read it without waiting in between.
+Refuses to choose them, and to let one's failure reach another.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from datetime import datetime
 from random import Random
 
 import trio
 
 from watcher.cluster.client import Client
 from watcher.cluster.reflector import Reflector
-from watcher.cluster.store import Snapshot, Watch
+from watcher.cluster.store import Problem, Snapshot, Store, Watch
+
+logger = logging.getLogger("portside.cluster")
+
+# After a mistake of ours in one watch: it begins again, but a mistake that repeats must not fill the log.
+RESTART_PAUSE = 30.0
+
+
+def _local_now() -> datetime:
+    return datetime.now().astimezone()
 
 
 class Watches:
-    """`on_change` is called synchronously after every change of the snapshot."""
+    """`on_change` is called synchronously after each change of `snapshot`, which is live: read it without waiting."""
 
-    def __init__(self, client: Client, on_change: Callable[[], None], random: Random) -> None:
+    def __init__(
+        self,
+        client: Client,
+        on_change: Callable[[], None],
+        random: Random,
+        now: Callable[[], datetime] = _local_now,
+    ) -> None:
         self._client = client
-        self._on_change = on_change
         self._random = random
-        self._reflectors: dict[Watch, tuple[Reflector, trio.CancelScope]] = {}
+        self._now = now
+        self._store = Store(on_change)
+        self._running: dict[Watch, tuple[Reflector, trio.CancelScope]] = {}
         self._nursery: trio.Nursery | None = None
 
     @property
     def snapshot(self) -> Snapshot:
-        reflectors = [reflector for reflector, _ in self._reflectors.values()]
-        return Snapshot(
-            objects={r.watch: r.objects for r in reflectors if r.objects is not None},
-            problems={r.watch: r.problem for r in reflectors if r.problem is not None},
-        )
+        return self._store.snapshot
 
     def want(self, watches: frozenset[Watch]) -> None:
-        """Start what is missing, end what is not wanted and forget its objects."""
-        for watch in self._reflectors.keys() - watches:
-            self._reflectors.pop(watch)[1].cancel()
-        for watch in sorted(watches - self._reflectors.keys(), key=str):
-            reflector = Reflector(self._client, watch, self._on_change, self._random)
+        """Start what is missing; cancel what is not wanted and forget its objects, without `on_change`."""
+        for watch in self._running.keys() - watches:
+            reflector, scope = self._running.pop(watch)
+            reflector.shelf.close()
+            scope.cancel()
+        for watch in sorted(watches - self._running.keys(), key=repr):
+            reflector = Reflector(self._client, self._store.shelf(watch), self._random, self.hurry, self._now)
             scope = trio.CancelScope()
-            self._reflectors[watch] = (reflector, scope)
+            self._running[watch] = reflector, scope
             if self._nursery is not None:
-                self._nursery.start_soon(_reflect, reflector, scope)
+                self._nursery.start_soon(_keep, reflector, scope)
+
+    def hurry(self) -> None:
+        """The API server is there (again): watches that wait before their next attempt make it now."""
+        for reflector, _ in self._running.values():
+            reflector.hurry()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serves until cancelled."""
+        """Runs what is wanted until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for reflector, scope in self._reflectors.values():
-                nursery.start_soon(_reflect, reflector, scope)
+            for reflector, scope in self._running.values():
+                nursery.start_soon(_keep, reflector, scope)
             task_status.started()
             await trio.sleep_forever()
 
 
-async def _reflect(reflector: Reflector, scope: trio.CancelScope) -> None:
+async def _keep(reflector: Reflector, scope: trio.CancelScope) -> None:
     with scope:
-        await reflector.run()
+        while True:
+            try:
+                await reflector.run()
+            except Exception as error:
+                logger.exception("a watch of %s failed by a mistake of portside's", reflector.shelf.watch.kind.plural)
+                reflector.shelf.trouble(Problem(f"a mistake of portside's, see its log: {type(error).__name__}"))
+            await trio.sleep(RESTART_PAUSE)

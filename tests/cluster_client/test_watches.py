@@ -1,0 +1,137 @@
+"""The set of watches: what is wanted runs, what is not is forgotten, and none takes another with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.cluster_client.memory_api import SERVER, MemoryApi, event, longest, pod, refusal, until
+from watcher.cluster.client import Client
+from watcher.cluster.kinds import POD, SERVICE
+from watcher.cluster.store import Watch
+from watcher.cluster.watches import Watches
+
+PODS, SERVICES = Watch(POD, "shop"), Watch(SERVICE, "shop")
+
+
+@asynccontextmanager
+async def running(api: httpx.AsyncBaseTransport, *first: Watch) -> AsyncIterator[Watches]:
+    async with Client(SERVER, api) as client, trio.open_nursery() as nursery:
+        watches = Watches(client, lambda: None, longest())
+        watches.want(frozenset(first))
+        await nursery.start(watches.run)
+        yield watches
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_wanted_before_and_after_the_start_runs(autojump_clock: MockClock) -> None:
+    """want() may come before run(), and adds to what runs."""
+    async with running(MemoryApi("a"), PODS) as watches:
+        await until(lambda: watches.snapshot.synced(PODS))
+        assert not watches.snapshot.synced(SERVICES)
+        watches.want(frozenset({PODS, SERVICES}))
+        await until(lambda: watches.snapshot.synced(SERVICES))
+
+
+async def test_what_is_wanted_still_is_not_begun_again(autojump_clock: MockClock) -> None:
+    """The same wish twice costs nothing."""
+    api = MemoryApi("a")
+    async with running(api, PODS) as watches:
+        await until(lambda: api.feeds)
+        watches.want(frozenset({PODS}))
+        await trio.sleep(5)
+        assert api.verbs == ["list", "watch"]
+
+
+async def test_what_is_not_wanted_is_forgotten_at_once_and_its_watch_closed(autojump_clock: MockClock) -> None:
+    """Objects and problems of a superfluous watch are gone when want() returns; its connection soon after."""
+    api = MemoryApi("a")
+    async with running(api, PODS) as watches:
+        snapshot = watches.snapshot
+        await until(lambda: api.feeds)
+        watches.want(frozenset())
+        assert not snapshot.synced(PODS)
+        await until(lambda: api.feeds[0].closed)
+        watches.want(frozenset({PODS}))
+        await until(lambda: snapshot.synced(PODS))
+
+
+async def test_the_snapshot_is_live(autojump_clock: MockClock) -> None:
+    """A snapshot taken before a change shows it."""
+    api = MemoryApi("a")
+    async with running(api, PODS) as watches:
+        snapshot = watches.snapshot
+        await until(lambda: api.feeds)
+        api.feeds[0].send(event("ADDED", pod("b", 11)))
+        await until(lambda: ("shop", "b") in snapshot.objects[PODS])
+
+
+async def test_one_watchs_trouble_is_its_own(autojump_clock: MockClock) -> None:
+    """Where pods may be listed and services not, pods are there and services have their problem."""
+
+    class NoServices(MemoryApi):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/services"):
+                return refusal(403, "services is forbidden")
+            return await super().handle_async_request(request)
+
+    async with running(NoServices("a"), PODS, SERVICES) as watches:
+        await until(lambda: watches.snapshot.synced(PODS))
+        await until(lambda: SERVICES in watches.snapshot.problems)
+        assert watches.snapshot.problems[SERVICES].forbidden
+        assert PODS not in watches.snapshot.problems
+        assert not watches.snapshot.synced(SERVICES)
+
+
+async def test_a_mistake_in_one_watch_does_not_take_the_others(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception nobody expected is a problem of that watch alone, is logged, and is tried again later."""
+
+    class Broken(MemoryApi):
+        broken = True
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if self.broken and request.url.path.endswith("/services"):
+                raise ZeroDivisionError
+            return await super().handle_async_request(request)
+
+    api = Broken("a")
+    with caplog.at_level(logging.ERROR, "portside.cluster"):
+        async with running(api, PODS, SERVICES) as watches:
+            await until(lambda: SERVICES in watches.snapshot.problems)
+            await until(lambda: watches.snapshot.synced(PODS))
+            api.broken = False
+            await until(lambda: watches.snapshot.synced(SERVICES))
+            await until(lambda: not watches.snapshot.problems)
+    assert "services" in caplog.text
+
+
+async def test_when_the_api_server_is_back_for_one_watch_the_others_do_not_wait(autojump_clock: MockClock) -> None:
+    """The first watch that works again wakes those that pause."""
+
+    class Away(MemoryApi):
+        away = True
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if self.away:
+                raise httpx.ConnectError("away")
+            return await super().handle_async_request(request)
+
+    api = Away("a")
+    wanted = [Watch(POD, f"ns-{number}") for number in range(20)]
+    async with running(api, *wanted[:10]) as watches:
+        await trio.sleep(33)
+        watches.want(frozenset(wanted))
+        await trio.sleep(29)
+        api.away = False
+        await until(lambda: watches.snapshot.objects)
+        back = trio.current_time()
+        await until(lambda: len(watches.snapshot.objects) == len(wanted))
+        assert trio.current_time() - back < 0.1

@@ -1,0 +1,135 @@
+"""Owns kubeconfig files: read, merged and resolved to one context, as client-go's clientcmd/loader.go does.
+
+Refuses to log or quote what a file holds, apart from names and the one value that is wrong. `kubernetes` would do, but
+it takes the last file's current-context (kubectl: the first's) and its messages name neither file nor line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+from msgspec import Struct
+
+from watcher.cluster.errors import KubeconfigError
+
+HOME_FILE = "~/.kube/config"
+# Fields of a user or cluster that name files, relative to the kubeconfig's own folder.
+FILE_FIELDS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+
+Entry = Mapping[str, Any]
+
+
+class _Named(Struct, frozen=True):
+    name: str
+    context: dict[str, Any] | None = None
+    cluster: dict[str, Any] | None = None
+    user: dict[str, Any] | None = None
+
+
+class _File(Struct, frozen=True, rename="kebab"):
+    current_context: str | None = None
+    contexts: tuple[_Named, ...] | None = None
+    clusters: tuple[_Named, ...] | None = None
+    users: tuple[_Named, ...] | None = None
+
+
+class Selected(Struct, frozen=True):
+    """What one context leads to; `cluster` and `user` with the API's own field names, file names made absolute."""
+
+    source: str
+    context: str
+    namespace: str
+    cluster_name: str
+    cluster: dict[str, Any]
+    user_name: str
+    user: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Selected({self.context!r} of {self.source!r})"  # a user's fields are secrets
+
+    def refuse(self, entry: str, field: str, problem: str) -> NoReturn:
+        """Raise the KubeconfigError for a field of "cluster" or "user"."""
+        name = self.cluster_name if entry == "cluster" else self.user_name
+        raise KubeconfigError(f'kubeconfig {self.source}: {field} of {entry} "{name}" {problem}')
+
+
+def files(kubeconfig: str | None) -> tuple[Path, ...]:
+    """Where to look: the file asked for, else those of $KUBECONFIG, else ~/.kube/config."""
+    if kubeconfig:
+        return (Path(kubeconfig),)
+    named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return tuple(Path(part) for part in named) or (Path(HOME_FILE).expanduser(),)
+
+
+def select(paths: Iterable[Path], context: str | None) -> Selected:
+    """The context asked for (None: the current one) of these files, which must all be there. Raises KubeconfigError."""
+    paths = tuple(paths)
+    source = os.pathsep.join(map(str, paths))
+    parts = [_read(path) for path in paths]
+    contexts = _merged(part.contexts for part in parts)
+    asked = context or next((part.current_context for part in parts if part.current_context), None)
+    names = ", ".join(sorted(contexts)) or "none"
+    if asked is None:
+        raise KubeconfigError(f"kubeconfig {source}: no current-context; choose by --kube-context, there are: {names}")
+    if asked not in contexts:
+        raise KubeconfigError(f'kubeconfig {source}: there is no context "{asked}"; there are: {names}')
+    chosen = contexts[asked].context or {}
+    cluster, user = str(chosen.get("cluster") or ""), str(chosen.get("user") or "")
+    clusters, users = (_merged(part.clusters for part in parts), _merged(part.users for part in parts))
+    for kind, name, there in (("cluster", cluster, clusters), ("user", user, users)):
+        if name not in there and (name or kind == "cluster"):
+            raise KubeconfigError(f'kubeconfig {source}: context "{asked}" names {kind} "{name}", which is not there')
+    return Selected(
+        source=source,
+        context=asked,
+        namespace=str(chosen.get("namespace") or ""),
+        cluster_name=cluster,
+        cluster=clusters[cluster].cluster or {},
+        user_name=user,
+        user=(users[user].user or {}) if user else {},
+    )
+
+
+def _merged(lists: Iterable[tuple[_Named, ...] | None]) -> dict[str, _Named]:
+    """By name; the first file that has one wins."""
+    found: dict[str, _Named] = {}
+    for named in lists:
+        for entry in named or ():
+            found.setdefault(entry.name, entry)
+    return found
+
+
+def _read(path: Path) -> _File:
+    import yaml  # noqa: PLC0415 - slow, and only a command that talks to a cluster needs it
+
+    try:
+        document = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        read = msgspec.convert({} if document is None else document, _File)
+    except OSError as error:
+        raise KubeconfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise KubeconfigError(f"kubeconfig {path}{where}: not valid YAML") from None
+    except msgspec.ValidationError as error:
+        raise KubeconfigError(f"kubeconfig {path}: {error}") from None  # names types and the field, no value
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise KubeconfigError(f"kubeconfig {path}: not a YAML text") from None
+    for named in (*(read.clusters or ()), *(read.users or ())):
+        _make_absolute(named, path.absolute().parent)
+    return read
+
+
+def _make_absolute(named: _Named, folder: Path) -> None:
+    for fields in (named.cluster, named.user):
+        for field in FILE_FIELDS:
+            if fields and isinstance(fields.get(field), str) and fields[field]:
+                fields[field] = str(folder / fields[field])
+    plugin = (named.user or {}).get("exec")
+    command = plugin.get("command") if isinstance(plugin, dict) else None
+    if isinstance(plugin, dict) and isinstance(command, str) and os.sep in command:
+        plugin["command"] = str(folder / command)  # as client-go: a bare name is looked up on the PATH

@@ -1,0 +1,99 @@
+"""Owns the TLS side of a kubeconfig: whom to trust, and the certificate that shows who we are. Refuses to connect.
+
+Field names are the kubeconfig's; `-data` wins over a file, as in client-go's rest/config.go.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import ssl
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from msgspec import Struct
+
+from watcher.cluster.kubeconfig import Selected
+
+logger = logging.getLogger("portside.cluster")
+
+
+class Chain(Struct, frozen=True):
+    """A client certificate and its key, as PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "Chain(…)"
+
+
+def client_context(selected: Selected, chain: Chain | None) -> ssl.SSLContext:
+    """The context for connections to the selected cluster. Raises KubeconfigError."""
+    field, authority = _pem(selected, "cluster", "certificate-authority")
+    try:
+        context = ssl.create_default_context(cadata=authority.decode("ascii", "ignore") if authority else None)
+    except (ssl.SSLError, ValueError):
+        selected.refuse("cluster", field, "is not a certificate in PEM")
+    # Python 3.13 demands extensions that clusters' own authorities often lack; kubectl does not.
+    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    context.set_alpn_protocols(["http/1.1"])
+    if selected.cluster.get("insecure-skip-tls-verify"):
+        logger.warning(
+            'cluster "%s" says insecure-skip-tls-verify: whoever answers at its address can read and change everything',
+            selected.cluster_name,
+        )
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if chain is not None:
+        use_chain(context, chain, selected)
+    return context
+
+
+def use_chain(context: ssl.SSLContext, chain: Chain, selected: Selected) -> None:
+    """Connections made from now on show this certificate. Raises KubeconfigError."""
+    # ssl reads a chain only from a file: this one is ours alone (0600) and gone when this returns.
+    with tempfile.NamedTemporaryFile(prefix="portside-") as file:
+        file.write(chain.certificate.rstrip() + b"\n" + chain.key)
+        file.flush()
+        try:
+            context.load_cert_chain(file.name, password=_refuse_password)
+        except (ssl.SSLError, ValueError) as error:
+            reason = (getattr(error, "reason", None) or "not PEM, or with a password").lower().replace("_", " ")
+            selected.refuse("user", "client-certificate, client-key", f"cannot be used: {reason}")
+
+
+def chain_of(selected: Selected) -> Chain | None:
+    """The certificate that the kubeconfig gives this user. Raises KubeconfigError."""
+    _, certificate = _pem(selected, "user", "client-certificate")
+    field, key = _pem(selected, "user", "client-key")
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        selected.refuse(
+            "user", "client-certificate" if certificate is None else field, "is missing, its other half is there"
+        )
+    return Chain(certificate, key)
+
+
+def _pem(selected: Selected, entry: str, field: str) -> tuple[str, bytes | None]:
+    """The field that was used, and its PEM."""
+    fields = selected.cluster if entry == "cluster" else selected.user
+    if data := fields.get(f"{field}-data"):
+        try:
+            return f"{field}-data", base64.b64decode("".join(str(data).split()), validate=True)
+        except (binascii.Error, ValueError):
+            selected.refuse(entry, f"{field}-data", "is not base64")
+    if file := fields.get(field):
+        try:
+            return field, Path(str(file)).read_bytes()
+        except OSError as error:
+            selected.refuse(entry, field, f"({file}) cannot be read: {error.strerror}")
+    return field, None
+
+
+def _refuse_password() -> NoReturn:
+    """Instead of OpenSSL's own question on the terminal; kubectl takes no such key either."""
+    raise ValueError("encrypted")
