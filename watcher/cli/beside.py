@@ -56,6 +56,9 @@ class Beside:
         self._base = replace(facts, entries=configuration.entries, bad_entries=configuration.bad)
         self._attachment = Attachment(url, self._on_skaffold, Random())
         self._seen = SkaffoldFacts()
+        # Outlives a Skaffold that is started again: what the last one deployed counts until the next one has. One more
+        # for each reload of skaffold.yaml, some 40 bytes.
+        self._former_run_ids: frozenset[str] = frozenset()
         self._warned = False
 
     @classmethod
@@ -73,9 +76,7 @@ class Beside:
         """Raises UsageError."""
         facts = replace(base_facts(options), modes=supported(modes, explicit=explicit_modes))
         cluster = await load(options.kubeconfig or None, options.kube_context or None)
-        facts = replace(facts, namespace=options.namespace or cluster.namespace)
-        if project is not None:
-            project = replace(project, address=facts.addresses[0])
+        facts = replace(facts, context_namespace=cluster.namespace)
         configuration = Configuration()
         if project is not None and Mode.USER in facts.modes:
             configuration = await load_project(project, environ)
@@ -108,7 +109,8 @@ class Beside:
             self._base,
             cluster=self.host.snapshot,
             run_id=skaffold.run_id,
-            namespaces=skaffold.namespaces | ({self._base.namespace} - {""}),
+            former_run_ids=self._former_run_ids,
+            namespaces=skaffold.namespaces,
             own_forwards=own,
             deployed=skaffold.deployed,
         )
@@ -119,6 +121,8 @@ class Beside:
 
     def _on_skaffold(self) -> None:
         now, before, self._seen = self._attachment.facts, self._seen, self._attachment.facts
+        if now.run_id != before.run_id:
+            self._former_run_ids |= {before.run_id} - {""}
         if now.own_forwards and not self._warned:
             self._warned = True
             logger.warning("this Skaffold forwards ports itself; start it with --port-forward=off to have them held")

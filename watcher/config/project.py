@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
+from watcher.config.entries import BadEntry, Entry
 
 DEFAULT_FILE = "skaffold.yaml"
 
@@ -21,8 +21,6 @@ class Project(Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...] = ()
     binary: str | None = "skaffold"
     command: str = "dev"
-    # No use is made of it: an entry without an address gets all of Facts.addresses. It goes with its use in cli/beside.
-    address: str = DEFAULT_ADDRESS
 
 
 class Configuration(Struct, frozen=True):
