@@ -46,12 +46,15 @@ def read(filename: str) -> File:
 
 
 def with_required(file: File) -> tuple[File, ...]:
-    """`file` and the local ones it requires, each once. What cannot be read is left out: Skaffold has judged it."""
+    """`file` and the local ones it requires, each once. What cannot be read is left out: Skaffold has judged it.
+
+    Paths in the project's own file start at the working directory, as for Skaffold; in required ones, at that file.
+    """
     found = {_place(file.name): file}
     queue = [file]
     while queue:
         current = queue.pop(0)
-        for name in _required(current):
+        for name in _required(current, Path() if current is file else Path(current.name).parent):
             if _place(name) not in found:
                 try:
                     queue.append(read(name))
@@ -120,14 +123,14 @@ def _identity(item: Mapping) -> Identity:
     return tuple(str(value).lower() for value in named)
 
 
-def _required(file: File) -> Iterator[str]:
+def _required(file: File, base: Path) -> Iterator[str]:
     """Local configurations named by `requires`: a file, or a directory with one. Remote ones have no path here."""
     remote = {"git", "googleCloudStorage", "googleCloudBuildRepoV2"}
     for document in file.documents:
         for required in mappings(document.get("requires")):
             path = required.get("path")
             if isinstance(path, str) and not required.keys() & remote:
-                there = Path(file.name).parent / path
+                there = base / path
                 yield str(there / DEFAULT_FILE if there.is_dir() else there)
 
 

@@ -1,0 +1,66 @@
+"""YAML to values with lines: what Go's YAML takes is taken, and whatever is not YAML is one line."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.config.documents import documents
+from watcher.config.errors import ConfigError
+
+
+def test_every_mapping_knows_its_line() -> None:
+    """Lines count from 1, in every document."""
+    first, second = documents("a:\n- b: 1\n- b: 2\n---\n\nc: 3\n", "f")
+    assert [item.line for item in first["a"]] == [2, 3]
+    assert first["a"][1].lines == {"b": 3}
+    assert (second.line, second["c"]) == (6, 3)
+
+
+def test_anchors_aliases_and_merge_keys_are_resolved() -> None:
+    """`<<` fills in what the mapping itself does not say."""
+    [document] = documents("base: &b {port: 80, name: a}\nother: {<<: *b, name: c}\nagain: *b\n", "f")
+    assert document["other"] == {"port": 80, "name": "c"}
+    assert document["again"] is document["base"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "f line 1: not YAML"),
+        ("a: 1\nb: ]", "f line 2: not YAML"),
+        ("a: *nowhere", "f line 1: not YAML: found undefined alias"),
+        ("a: &x [*x]", "f line 1: not YAML: an alias inside its own anchor"),
+        ("a: !!python/name:os.system", "f line 1: not YAML: could not determine a constructor"),
+        ("a: 2001-99-99", "f: not YAML"),
+        ("a: \x00", "characters that no text has"),
+        ("[" * 3000, "nested too deeply"),
+        ("- a\n", "a document is a list, not a mapping"),
+        ("a: 1\n---\n", "a document is empty"),
+        ("just words", "a document is a str"),
+    ],
+)
+def test_what_is_no_mapping_is_one_line(text: str, said: str) -> None:
+    """The error names the file, and the line where there is one."""
+    with pytest.raises(ConfigError) as raised:
+        documents(text, "f")
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_aliases_cost_no_more_than_what_is_written() -> None:
+    """A few lines of aliases of aliases are not blown up to billions of values."""
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))]
+    [document] = documents("\n".join(lines), "f")
+    assert len(document) == 40
+
+
+@given(st.text(alphabet=st.sampled_from("ab:-&*<>[]{}|!#'\"%@ \n\t\x00é0.~?,"), max_size=60))
+def test_any_text_is_documents_or_a_config_error(text: str) -> None:
+    """Nothing but ConfigError is ever raised."""
+    with suppress(ConfigError):
+        for document in documents(text, "f"):
+            assert document.lines.keys() == document.keys()

@@ -1,0 +1,147 @@
+"""skaffold.yaml without Skaffold: what can be read plainly is, and the rest is refused aloud."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forwarders.spec import Ask
+from watcher.config.errors import ConfigError
+from watcher.config.skaffold_yaml import Configuration, Project, load
+
+HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
+WEB = "portForward:\n- resourceType: service\n  resourceName: web\n  port: 8080\n"
+PROFILE = """\
+profiles:
+- name: other
+  portForward:
+  - {resourceType: deployment, resourceName: api, port: http, localPort: 9001}
+- name: empty
+  portForward: []
+- name: unrelated
+  patches: [{op: add, path: /build/tagPolicy, value: {sha256: {}}}]
+"""
+
+
+async def loaded(path: Path, text: str, *profiles: str, environ: dict[str, str] | None = None) -> Configuration:
+    file = path / "skaffold.yaml"
+    file.write_text(text)
+    return await load(Project(filename=str(file), profiles=profiles, binary=None), environ or {})
+
+
+async def test_entries_know_their_file_and_line(tmp_path: Path) -> None:
+    """The entries of all documents, in order, each with where it stands."""
+    configuration = await loaded(tmp_path, HEAD + WEB + "---\n" + HEAD + WEB.replace("web", "db"))
+    file = str(tmp_path / "skaffold.yaml")
+    assert [(e.name, e.origin) for e in configuration.entries] == [("web", f"{file} line 4"), ("db", f"{file} line 11")]
+    assert configuration.sources == (file,)
+
+
+async def test_no_port_forward_is_no_entry(tmp_path: Path) -> None:
+    """A file that forwards nothing is a good file."""
+    assert (await loaded(tmp_path, HEAD)).entries == ()
+
+
+@pytest.mark.parametrize(
+    ("profiles", "names"),
+    [
+        ((), ["web"]),
+        (("other",), ["api"]),
+        (("empty",), ["web"]),
+        (("unrelated",), ["web"]),
+        (("-other",), ["web"]),
+        (("other", "-other"), ["web"]),
+    ],
+)
+async def test_a_profile_replaces_the_list(tmp_path: Path, profiles: tuple[str, ...], names: list[str]) -> None:
+    """As in Skaffold: the whole list, unless the profile's is empty; -name turns it off."""
+    configuration = await loaded(tmp_path, HEAD + WEB + PROFILE, *profiles)
+    assert [entry.name for entry in configuration.entries] == names
+
+
+async def test_a_bad_template_spoils_one_entry(tmp_path: Path) -> None:
+    """The others are forwarded."""
+    text = HEAD + WEB + "- {resourceType: pod, resourceName: '{{.GONE}}', port: 1}\n"
+    configuration = await loaded(tmp_path, text)
+    assert [entry.name for entry in configuration.entries] == ["web"]
+    assert [bad.name for bad in configuration.bad] == ["{{.GONE}}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "profiles", "said"),
+    [
+        ("", (), "missing apiVersion"),
+        ("kind: Config\n", (), "missing apiVersion"),
+        ("apiVersion: skaffold/v1beta5\n", (), "apiVersion 'skaffold/v1beta5' needs the skaffold binary"),
+        ("apiVersion: skaffold/v5\n", (), "apiVersion 'skaffold/v5' needs the skaffold binary"),
+        (HEAD + "requires:\n- path: ./m\n", (), "line 4: `requires` needs the skaffold binary"),
+        (HEAD + WEB, ("gone",), "there is no profile 'gone'; there are: none"),
+        (HEAD + WEB + PROFILE, ("gone",), "there are: other, empty, unrelated"),
+        (
+            HEAD + "profiles:\n- name: p\n  patches:\n  - {path: /portForward/0/port, value: 1}\n",
+            ("p",),
+            "line 6: patches of portForward need the skaffold binary",
+        ),
+        (
+            HEAD + "profiles:\n- name: p\n  activation: [{env: A=b}]\n  portForward: [{port: 1}]\n",
+            (),
+            "line 4: whether profile p is active is for the skaffold binary to say, which is not on PATH; say -p p or",
+        ),
+        (HEAD + "portForward: {a: b}\n", (), "line 3: portForward is a list"),
+        (HEAD + "portForward: [7]\n", (), "an item of portForward is a mapping, not 7"),
+        (HEAD + WEB + "  localPort: x\n", (), "line 4: localPort 'x' is not a number"),
+        (HEAD + "portForward: [\n", (), "not YAML"),
+    ],
+)
+async def test_what_would_be_a_guess_is_refused(
+    tmp_path: Path, text: str, profiles: tuple[str, ...], said: str
+) -> None:
+    """One line that names the file, and the line where there is one."""
+    with pytest.raises(ConfigError) as raised:
+        await loaded(tmp_path, text, *profiles)
+    assert said in str(raised.value)
+    assert str(tmp_path) in str(raised.value)
+
+
+async def test_modules_need_skaffold(tmp_path: Path) -> None:
+    """-m chooses among configurations as only Skaffold does."""
+    (tmp_path / "skaffold.yaml").write_text(HEAD)
+    with pytest.raises(ConfigError, match="-m needs the skaffold binary"):
+        await load(Project(filename=str(tmp_path / "skaffold.yaml"), modules=("a",), binary=None), {})
+
+
+async def test_a_binary_that_is_not_there_is_none(tmp_path: Path) -> None:
+    """An empty PATH means a plain reading, not an error."""
+    (tmp_path / "skaffold.yaml").write_text(HEAD + WEB)
+    configuration = await load(Project(filename=str(tmp_path / "skaffold.yaml")), {"PATH": str(tmp_path)})
+    assert [entry.wish.ask for entry in configuration.entries] == [Ask.PREFERRED]
+
+
+async def test_the_other_spelling_is_found(tmp_path: Path) -> None:
+    """skaffold.yml is read where there is no skaffold.yaml, as Skaffold does."""
+    (tmp_path / "skaffold.yml").write_text(HEAD + WEB)
+    configuration = await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary=None), {})
+    assert configuration.entries[0].origin == f"{tmp_path / 'skaffold.yml'} line 4"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot be read: No such file or directory"), (b"\xff\xfe", "it is not a UTF-8 text")],
+)
+async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, said: str) -> None:
+    """With what to do about it."""
+    file = tmp_path / "other.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{file} cannot be read: .*give -f FILE") as raised:
+        await load(Project(filename=str(file), binary=None), {})
+    assert said in str(raised.value)
+
+
+async def test_a_directory_and_standard_input_are_refused(tmp_path: Path) -> None:
+    """-f - would take from Skaffold what is meant for it."""
+    with pytest.raises(ConfigError, match="Is a directory"):
+        await load(Project(filename=str(tmp_path), binary=None), {})
+    with pytest.raises(ConfigError, match="standard input belongs to Skaffold"):
+        await load(Project(filename="-", binary=None), {})
