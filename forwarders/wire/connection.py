@@ -152,11 +152,17 @@ class Connection:
     def _receive_payload(self, frame: frames.Data, events: list[Event]) -> None:
         # Data of a stream that is gone was under way when we reset it.
         if not self._receives(frame.stream_id):
+            self._check_known(frame.stream_id)
             return
         if frame.payload:
             events.append(DataReceived(frame.stream_id, frame.payload))
         if frame.fin:
             self._receive_fin(frame.stream_id, events)
+
+    def _check_known(self, stream_id: int) -> None:
+        ours = bool(stream_id % 2) == self._odd
+        if stream_id >= self._next_stream_id if ours else stream_id > self._last_peer_stream_id:
+            raise RemoteProtocolError(f"DATA for stream {stream_id}, which was never opened")
 
     def _receives(self, stream_id: int) -> bool:
         state = self._states.get(stream_id)

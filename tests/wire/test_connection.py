@@ -199,6 +199,13 @@ def test_data_after_their_fin_is_dropped(ends: Ends) -> None:
     assert joined(ends.client.receive_data(data)) == [Payload(1, b"a"), events.StreamEnded(1)]
 
 
+@pytest.mark.parametrize("stream", [1, 2, 99, 0x48545450], ids=["ours", "theirs", "later", "HTTP"])
+def test_data_of_a_stream_that_never_was(ends: Ends, stream: int) -> None:
+    """DATA for an id that nobody has opened yet is no SPDY: some other bytes came, which else would be swallowed."""
+    with pytest.raises(RemoteProtocolError, match="never opened"):
+        ends.client.receive_data(frames.data_head(stream, 2**20, fin=False) + b"x")
+
+
 def test_resets_and_ignored_frames_for_nobody(ends: Ends) -> None:
     """RST_STREAM for an unknown stream and frames without effect make no event."""
     settings = frames.encode(frames.Ping(1)).replace(b"\x00\x06", b"\x00\x04", 1)

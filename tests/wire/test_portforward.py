@@ -401,7 +401,7 @@ def test_random_bytes_are_refused_by_name_only(data: bytes, places: list[int]) -
         return
 
 
-stream_ids = st.integers(1, 8)
+stream_ids = st.sampled_from([1, 3, 5, 7])
 server_frames = st.one_of(
     st.builds(lambda s, p, f: frames.data_head(s, len(p), fin=f) + p, stream_ids, st.binary(max_size=5), st.booleans()),
     st.builds(lambda s: frames.encode(frames.RstStream(s, 5)), stream_ids),
@@ -414,14 +414,16 @@ steps = st.one_of(
 )
 
 
-def take_step(wire: PortForward, call: str, pair: int) -> None:
+def take_step(wire: PortForward, call: str, pair: int, ended: set[int]) -> None:
+    """One call, unless it would be a caller's own mistake: nothing is sent behind a FIN."""
     match call:
         case "open":
             wire.open(80)
-        case "send":
+        case "send" if pair not in ended:
             wire.send(pair, b"x")
-        case "send_eof":
+        case "send_eof" if pair not in ended:
             wire.send_eof(pair)
+            ended.add(pair)
         case "abort":
             wire.abort(pair)
         case "prove" if pair in wire._pairs:
@@ -434,6 +436,9 @@ def take_step(wire: PortForward, call: str, pair: int) -> None:
 def test_any_order_of_well_formed_frames_and_calls(order: list[bytes | tuple[str, int]]) -> None:
     """No order of frames and calls raises, tells of a pair after its end, or leaves a half of one behind."""
     wire = PortForward()
+    wire.open(80)
+    wire.open(80)
+    ended: set[int] = set()
     for step in order:
         alive = set(wire._pairs)
         if isinstance(step, bytes):
@@ -441,6 +446,6 @@ def test_any_order_of_well_formed_frames_and_calls(order: list[bytes | tuple[str
             assert {event.pair for event in told} <= alive
             assert {event.pair for event in told if isinstance(event, PairFinished)} == alive - set(wire._pairs)
         else:
-            take_step(wire, *step)
+            take_step(wire, *step, ended)
     assert len(wire._by_stream) == 2 * wire.open_pairs
     assert wire._connection.open_streams <= 2 * wire.open_pairs

@@ -1,0 +1,384 @@
+"""Sessions against a peer in memory: what a loss means, how fast it is known, and what one slow reader costs."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from forwarders.session import Session
+from forwarders.transports.sockets import Piece
+from forwarders.tunnel import FRAME_SIZE, RECEIVE_LIMIT, DialError, Tunnel, TunnelError
+from forwarders.wire.workers import CREDIT
+from forwarders.writer import WRITE_TIMEOUT, SessionLostError
+from tests.forwarders.peer import Peer, PeerStream
+
+
+class Sides:
+    """A running session with its peer; `lost` is set with the reason when it ends badly, `ended` in any case."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.peer = Peer()
+        self.changes = 0
+        self.session = Session(self.peer.channel(), b"", self._changed)
+        self.ended = trio.Event()
+        self.lost = ""
+        nursery.start_soon(self._run)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def _run(self) -> None:
+        try:
+            await self.session.run()
+        except SessionLostError as error:
+            self.lost = str(error)
+        self.ended.set()
+
+    async def connect(self, port: int = 80) -> tuple[Tunnel, PeerStream]:
+        tunnel = self.session.open(port)
+        return tunnel, await self.peer.accept()
+
+
+@pytest.fixture
+def sides(nursery: trio.Nursery) -> Sides:
+    return Sides(nursery)
+
+
+async def everything(tunnel: Tunnel) -> bytes:
+    """Until the good end."""
+    data = b""
+    while pieces := await tunnel.receive_pieces():
+        data += b"".join(pieces)
+    return data
+
+
+async def test_bytes_there_and_back(sides: Sides, autojump_clock: MockClock) -> None:
+    """What a tunnel sends arrives at the asked port, what the application sends comes back, the end is a good one."""
+    tunnel, stream = await sides.connect(8080)
+    await tunnel.write(b"question")
+    assert (stream.port, await stream.receive_some()) == (8080, b"question")
+    await stream.send_all(b"answer")
+    await stream.aclose()
+    assert await everything(tunnel) == b"answer"
+    assert tunnel.finished
+    assert sides.session.load == 0
+    sides.session.close()
+    await sides.ended.wait()
+    assert sides.lost == ""
+
+
+@pytest.mark.parametrize("how", ["eof", "broken", "garbage", "closed by us"])
+async def test_a_lost_session_is_never_a_clean_end(sides: Sides, autojump_clock: MockClock, how: str) -> None:
+    """Whatever ends a session, every tunnel on it gets its bytes and then an error: short data is never a good end."""
+    tunnel, stream = await sides.connect()
+    other, _ = await sides.connect()
+    await stream.send_all(b"half of")
+    await trio.testing.wait_all_tasks_blocked()
+    match how:
+        case "eof":
+            sides.peer.close()
+        case "broken":
+            sides.peer.fail(ConnectionResetError(104, "reset by peer"))
+        case "garbage":
+            sides.peer.to_client += b"HTTP/1.1 500 Internal Server Error\r\n\r\n"
+            sides.peer.changed.fire()
+        case _:
+            sides.session.close()
+    assert await tunnel.receive_pieces() == [b"half of"]
+    for broken in (tunnel, other):
+        with pytest.raises(TunnelError):
+            await broken.receive_pieces()
+    await sides.ended.wait()
+    assert bool(sides.lost) is (how != "closed by us")
+    assert not sides.session.usable
+    await other.write(b"for nobody")
+    assert await other.confirm() is False
+
+
+async def test_a_session_that_is_lost_while_it_is_cancelled(autojump_clock: MockClock) -> None:
+    """Loss and cancellation at once leave nothing behind but the cancellation: no error escapes in a group."""
+    for ticks in range(4):
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                sides = Sides(nursery)
+                await sides.connect()
+                sides.peer.fail(OSError(5, "gone"))
+                for _ in range(ticks):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+        assert sides.session.load == 0
+
+
+async def test_an_end_waits_for_the_error_stream(sides: Sides, autojump_clock: MockClock) -> None:
+    """Data FIN, then error text: the FIN alone is not told as a good end, the text makes it a bad one."""
+    tunnel, stream = await sides.connect()
+    await stream.send_all(b"half")
+    stream.end_data()
+    await trio.testing.wait_all_tasks_blocked()
+    assert await tunnel.receive_pieces() == [b"half"]
+    with trio.move_on_after(0.5) as scope:
+        await tunnel.receive_pieces()
+    assert scope.cancelled_caught
+    stream.refuse("connection reset by peer")
+    with pytest.raises(TunnelError, match="reset by peer"):
+        await tunnel.receive_pieces()
+
+
+async def test_an_error_stream_that_never_ends(sides: Sides, autojump_clock: MockClock) -> None:
+    """After 2 s and an answer to a PING the end counts as good: what the peer had to say has been read by then."""
+    tunnel, stream = await sides.connect()
+    began = trio.current_time()
+    stream.end_data()
+    assert await everything(tunnel) == b""
+    assert 2.0 <= trio.current_time() - began < 2.5
+    assert sides.session.load == 0
+
+
+async def test_an_error_text_held_up_behind_a_slow_reader(sides: Sides, autojump_clock: MockClock) -> None:
+    """While the session is paused for another tunnel no end is declared good: the text is still to be read."""
+    slow, filling = await sides.connect()
+    tunnel, stream = await sides.connect()
+    await filling.send_all(b"x" * RECEIVE_LIMIT)
+    stream.end_data()
+    await trio.testing.wait_all_tasks_blocked()
+    stream.refuse("connection reset by peer")
+    await trio.sleep(10)
+    assert not tunnel.finished
+    await slow.receive_pieces()
+    with pytest.raises(TunnelError, match="reset by peer"):
+        await everything(tunnel)
+
+
+async def test_a_refusal_is_told_as_such_unless_bytes_came(sides: Sides, autojump_clock: MockClock) -> None:
+    """The runtime's dial error permits another dial; behind bytes of an answer the same text does not."""
+    tunnel, stream = await sides.connect()
+    stream.refuse()
+    with pytest.raises(DialError):
+        await tunnel.receive_pieces()
+    tunnel, stream = await sides.connect()
+    await stream.send_all(b"x")
+    stream.refuse()
+    await tunnel.receive_pieces()
+    with pytest.raises(TunnelError) as caught:
+        await tunnel.receive_pieces()
+    assert not isinstance(caught.value, DialError)
+    assert sides.session.usable
+
+
+async def test_a_slow_reader_pauses_its_session_alone(
+    sides: Sides, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """What is unread is bounded, another session goes on, and the paused one goes on where it stood."""
+    slow, stream = await sides.connect()
+    neighbour = Sides(nursery)
+    quick, other = await neighbour.connect()
+    total = 8 * RECEIVE_LIMIT
+    nursery.start_soon(stream.send_all, bytes(total))
+    await trio.sleep(30)
+    paused = not sides.session.usable
+    assert slow.received < total / 2
+    await other.send_all(b"still here")
+    assert await quick.receive_pieces() == [b"still here"]
+    received = 0
+    while received < total:
+        received += sum(len(piece) for piece in await slow.receive_pieces())
+    assert received == total
+    await trio.testing.wait_all_tasks_blocked()
+    assert (paused, sides.session.usable) == (True, True)
+    assert sides.lost == ""
+
+
+async def test_a_finished_or_closed_tunnel_pauses_nothing(sides: Sides, autojump_clock: MockClock) -> None:
+    """Nobody waits for a reader that has gone, nor for one to whom nothing more will come."""
+    finished, stream = await sides.connect()
+    gone, other = await sides.connect()
+    await stream.send_all(b"x" * RECEIVE_LIMIT)
+    await stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    await other.send_all(b"x" * RECEIVE_LIMIT)
+    await trio.testing.wait_all_tasks_blocked()
+    paused = not sides.session.usable
+    gone.abort()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (paused, sides.session.usable) == (True, True)
+    assert len(await everything(finished)) == RECEIVE_LIMIT
+
+
+async def test_small_pieces_do_not_hold_large_buffers(sides: Sides, autojump_clock: MockClock) -> None:
+    """A few bytes that wait for a slow reader do not keep the 256 KiB alive that they were read with."""
+    slow, small = await sides.connect()
+    quick, large = await sides.connect()
+    sides.peer.wire.send_data(small.data, b"a few")
+    sides.peer.wire.send_data(large.data, bytes(100_000))
+    sides.peer.flush()
+    pieces: list[Piece] = await slow.receive_pieces()
+    assert [type(piece) for piece in pieces] == [bytes]
+    assert sum(len(piece) for piece in await quick.receive_pieces()) == 100_000
+
+
+@pytest.mark.parametrize("busy", [True, False])
+async def test_a_silent_peer_is_known_within_its_time(sides: Sides, autojump_clock: MockClock, *, busy: bool) -> None:
+    """With connections a dead session is known within 5 s, a spare within 23 s."""
+    tunnel = (await sides.connect())[0] if busy else None
+    await trio.testing.wait_all_tasks_blocked()
+    sides.peer.answering = False
+    began = trio.current_time()
+    await sides.ended.wait()
+    assert trio.current_time() - began <= (5.0 if busy else 23.0) + 0.01
+    assert "no sign of life" in sides.lost
+    if tunnel is not None:
+        with pytest.raises(TunnelError, match="no sign of life"):
+            await tunnel.receive_pieces()
+
+
+async def test_a_spare_that_died_is_known_soon_after_its_first_connection(
+    sides: Sides, autojump_clock: MockClock
+) -> None:
+    """The first connection on a quiet session asks at once."""
+    await trio.sleep(15)
+    sides.peer.answering = False
+    began = trio.current_time()
+    sides.session.open(80)
+    await sides.ended.wait()
+    assert trio.current_time() - began <= 5.01
+
+
+async def test_a_living_quiet_session_stays(sides: Sides, autojump_clock: MockClock) -> None:
+    """An idle connection over a whole day is asked and answers; so does a spare."""
+    tunnel, stream = await sides.connect()
+    await trio.sleep(24 * 3600)
+    await stream.send_all(b"good morning")
+    assert await tunnel.receive_pieces() == [b"good morning"]
+    assert sides.peer.pings > 24 * 3600 / 5
+
+
+async def test_a_paused_session_is_not_taken_for_dead(sides: Sides, autojump_clock: MockClock) -> None:
+    """While a slow reader keeps a session from reading, silence proves nothing."""
+    slow, stream = await sides.connect()
+    await stream.send_all(bytes(RECEIVE_LIMIT))
+    await trio.testing.wait_all_tasks_blocked()
+    sides.peer.answering = False
+    await trio.sleep(600)
+    assert not sides.ended.is_set()
+    sides.peer.answering = True
+    sides.peer.work()
+    await slow.receive_pieces()
+    await trio.sleep(60)
+    assert sides.lost == ""
+
+
+async def test_a_process_that_was_stopped_does_not_blame_the_peer(sides: Sides, autojump_clock: MockClock) -> None:
+    """After a SIGSTOP or a suspend the answer's time is over without a chance to hear it: the peer is asked again."""
+    await sides.connect()
+    await trio.testing.wait_all_tasks_blocked()
+    sides.peer.answering = False
+    await trio.sleep(2.5)
+    autojump_clock.jump(90)
+    sides.peer.answering = True
+    sides.peer.work()
+    await trio.sleep(60)
+    assert sides.lost == ""
+
+
+async def test_a_write_that_never_ends(sides: Sides, autojump_clock: MockClock) -> None:
+    """A path that takes no bytes ends the session: every write has a deadline."""
+    tunnel, _ = await sides.connect()
+    await trio.testing.wait_all_tasks_blocked()
+    sides.peer.reading = False
+    began = trio.current_time()
+    await tunnel.write(b"x")
+    await sides.ended.wait()
+    assert trio.current_time() - began <= WRITE_TIMEOUT + 0.01
+    assert "could be sent" in sides.lost
+
+
+async def test_an_upload_waits_for_the_application(
+    sides: Sides, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """An application that does not read stops its sender after the credit, and only that sender."""
+    stuck, stream = await sides.connect()
+    other, reading = await sides.connect()
+    size = 3 * CREDIT
+    nursery.start_soon(stuck.send_all, bytes(size * FRAME_SIZE))
+    await trio.sleep(20)
+    before = sides.peer.sent_by_client
+    assert before < (CREDIT + 1) * FRAME_SIZE
+    assert sides.lost == ""
+    await other.send_all(b"unhindered")
+    assert await reading.receive_some() == b"unhindered"
+    received = 0
+    while received < size * FRAME_SIZE:
+        received += len(await stream.receive_some())
+    assert received == size * FRAME_SIZE
+
+
+async def test_confirm_means_taken(sides: Sides, autojump_clock: MockClock) -> None:
+    """`confirm` waits until the application's end has what was sent; a byte of an answer confirms too."""
+    tunnel, stream = await sides.connect()
+    await tunnel.write(b"first")
+    await tunnel.write(b"second")
+    with trio.move_on_after(1) as scope:
+        await tunnel.confirm()
+    assert scope.cancelled_caught
+    assert await stream.receive_some() == b"first"
+    assert await tunnel.confirm() is True
+    await tunnel.write(b"third")
+    await stream.send_all(b"answer")
+    await tunnel.receive_pieces()
+    assert await tunnel.confirm() is True
+
+
+async def test_confirm_ends_with_the_connection(sides: Sides, autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    """A refusal, an abort or a lost session ends the wait with False."""
+    tunnel, stream = await sides.connect()
+    await tunnel.write(b"first")
+    await tunnel.write(b"second")
+    answers: list[bool] = []
+
+    async def ask() -> None:
+        answers.append(await tunnel.confirm())
+
+    nursery.start_soon(ask)
+    await trio.testing.wait_all_tasks_blocked()
+    stream.refuse()
+    await trio.testing.wait_all_tasks_blocked()
+    assert answers == [False]
+    assert await tunnel.confirm() is False
+
+
+async def test_go_away_takes_no_new_connections_and_keeps_the_old(sides: Sides, autojump_clock: MockClock) -> None:
+    """GOAWAY ends no connection."""
+    tunnel, stream = await sides.connect()
+    sides.peer.wire.go_away()
+    sides.peer.flush()
+    await trio.testing.wait_all_tasks_blocked()
+    assert sides.session.ending
+    assert not sides.session.usable
+    await stream.send_all(b"still")
+    assert await tunnel.receive_pieces() == [b"still"]
+    assert sides.changes > 0
+
+
+async def test_bytes_that_came_with_the_upgrade(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """What stood behind the HTTP answer belongs to the session."""
+    peer = Peer()
+    peer.wire.go_away()
+    session = Session(peer.channel(), peer.wire.take(), lambda: None)
+    nursery.start_soon(session.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert session.ending
+    session.close()
+
+
+async def test_a_session_closed_before_it_runs(autojump_clock: MockClock) -> None:
+    """`close` before `run` has begun still closes the channel and ends at once."""
+    peer = Peer()
+    session = Session(peer.channel(), b"", lambda: None)
+    tunnel = session.open(80)
+    session.close()
+    await session.run()
+    assert peer.closed
+    with pytest.raises(TunnelError):
+        await tunnel.receive_pieces()
