@@ -12,18 +12,18 @@ from pathlib import Path
 
 import trio
 
-# Says its pid and group, then the name of each signal it gets; SIGTERM and SIGHUP end it with code 3.
+# Says its pid and group, then the name of each signal it gets; SIGTERM and SIGHUP end it with code 3. Signals are
+# waited for in place of handled: one that came between a handler and pause() would lie there unseen.
 SKAFFOLD = """
 import os, signal
-def got(number, frame):
+numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+os.write(1, f"skaffold: {os.getpid()} {os.getpgrp()}\\n".encode())
+while True:
+    number = signal.sigwait(numbers)
     os.write(1, f"skaffold: {signal.Signals(number).name}\\n".encode())
     if number != signal.SIGINT:
         os._exit(3)
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, got)
-os.write(1, f"skaffold: {os.getpid()} {os.getpgrp()}\\n".encode())
-while True:
-    signal.pause()
 """
 
 # The child's part of `portside run`; with "crash" it fails as soon as the child runs.

@@ -108,20 +108,20 @@ class Portside:
             self._arrived.set()
 
 
-def in_session(session: int) -> list[int]:
+def in_session(session: int) -> list[psutil.Process]:
     """The processes of a session that still run."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
+                found.append(process)
     return found
 
 
 def kill_session(session: int) -> None:
-    for pid in in_session(session):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    for process in in_session(session):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 async def gone(pid: int) -> float:

@@ -1,0 +1,92 @@
+"""A `portside run -- skaffold dev` in a project, what its tests wait for, and what its end has to be like."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psutil
+import trio
+import trio.testing
+
+from tests.support.probe import get
+from tests.support.process import Portside, Record, gone, in_session, portside
+from tests.support.skaffold import Project
+from tests.support.sockets import is_free
+
+# What is promised of the end: ports free, and portside gone after Skaffold, in seconds.
+AT_ONCE = 0.5
+
+
+@asynccontextmanager
+async def developing(project: Project, terminal: int | None = None) -> AsyncIterator[Portside]:
+    """`skaffold dev` under portside, in a session of its own."""
+    words = ("run", "-v", "--", "skaffold", "dev", "--port-forward=user,services", "-n", project.namespace)
+    async with portside(
+        *words, environment=project.environment, folder=project.folder, session=True, terminal=terminal
+    ) as running:
+        yield running
+
+
+async def all_ready(running: Portside) -> dict[str, Record]:
+    """The three forwards of the hello project by resource name, once each is ready."""
+    return {name: await running.ready(name, 90) for name in ("app", "web", "api")}
+
+
+async def text_at(record: Record) -> str:
+    _, _, body = await get(record["localPort"], "/")
+    return body.decode()
+
+
+async def idle(running: Portside, iteration: int) -> None:
+    """Returns once Skaffold's loop of this number has ended well."""
+    wanted = {"kind": "skaffold", "phase": "idle", "iteration": iteration, "failed": False}
+    await running.wait_for(lambda records: any(wanted.items() <= record.items() for record in records))
+
+
+async def watching(running: Portside) -> None:
+    """Returns once Skaffold looks at the files: one saved a moment earlier is not noticed."""
+    await running.says("Watching for changes...")
+
+
+async def forwarding(running: Portside) -> None:
+    """Returns once all is up and quiet."""
+    await all_ready(running)
+    await watching(running)
+
+
+def skaffold_pid(running: Portside) -> int:
+    children = psutil.Process(running.process.pid).children()
+    return next(child.pid for child in children if child.name() == "skaffold")
+
+
+@asynccontextmanager
+async def ending(running: Portside, code: int, *, orphans: bool = False) -> AsyncIterator[None]:
+    """What the block does ends it: ports free at once, the end on the heels of Skaffold's, nothing left.
+
+    `orphans`: a Skaffold that could not clean up leaves its `kubectl logs`, which are not ours to end.
+    """
+    ports = [record["localPort"] for record in running.forwards]
+    assert len(ports) == 3
+    ended = trio.Event()
+    ended_at = 0.0
+    async with trio.open_nursery() as nursery:
+
+        async def watch_skaffold(pid: int) -> None:
+            nonlocal ended_at
+            ended_at = await gone(pid)
+            ended.set()
+
+        nursery.start_soon(watch_skaffold, skaffold_pid(running))
+        await trio.testing.wait_all_tasks_blocked()
+        yield
+        began = trio.current_time()
+        await running.stopped()
+        assert trio.current_time() - began < AT_ONCE
+        assert all(is_free(port) for port in ports)
+        assert await running.wait(20) == code
+        await ended.wait()
+        assert trio.current_time() - ended_at < AT_ONCE
+    assert "Traceback" not in running.stderr
+    left = {process.name() for process in in_session(running.process.pid)}
+    assert left <= ({"kubectl"} if orphans else set())
