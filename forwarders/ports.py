@@ -42,8 +42,8 @@ class PortBook:
 
     def choices(self, spec: ForwardSpec) -> Iterator[int]:
         """Ports to try for this forward: its group's first, then the usual order without those kept for others."""
-        sibling = self._groups.get(spec.group)
-        if sibling is not None and spec.port.ask is not Ask.DEMANDED:
+        sibling = None if spec.port.ask is Ask.DEMANDED else self._groups.get(spec.group)
+        if sibling is not None:
             yield sibling
         for port in candidates(spec.port):
             if port != sibling and spec.group in self._reserved.get(port, {spec.group}):
