@@ -20,6 +20,10 @@ from tests.conformance.subjects import POD, Server, Subject
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "portforward.k8s.io"}
 # Until the slowest thing that is waited for here: the answer of the late port, 2 s, and the runtime's 1 s.
 PATIENCE = 10.0
+GET = b"GET / HTTP/1.0\r\n\r\n"
+# Seconds the runtime waits once one direction has ended. Measured from before the request was sent, a busy machine
+# can only make it longer.
+CLOSE = 1.0
 
 
 @dataclass

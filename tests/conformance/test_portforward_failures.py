@@ -1,0 +1,119 @@
+"""Port forwarding that fails: what the runtime says, in which order, and what it costs the session."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import trio
+
+from tests.conformance.spdy_client import CLOSE, GET, SpdyClient, session
+from tests.conformance.subjects import Subject
+
+
+async def refused(client: SpdyClient, data: bytes = b"") -> str:
+    """Opens a connection to a port where nothing listens; returns the text."""
+    error, stream = await client.exchange(9999, data)
+    await client.until(lambda: error.ended)
+    assert stream.ended is not None
+    assert error.first_data is not None
+    assert stream.ended <= error.first_data
+    return error.text
+
+
+async def test_nothing_listens(subject: Subject) -> None:
+    """A refused dial ends the data stream, then says why on the error stream; the session serves the next one."""
+    async with session(subject) as client:
+        text = await refused(client)
+        pattern = (
+            r"error forwarding port 9999 to pod ([0-9a-f]{64}), uid : failed to execute portforward in network "
+            r'namespace "[^"]+/cni-[0-9a-f-]{36}": failed to connect to localhost:9999 inside namespace "\1", IPv4: '
+            r"dial tcp4 127\.0\.0\.1:9999: connect: connection refused IPv6 dial tcp6: address localhost: no suitable "
+            r"address found "
+        )
+        assert re.fullmatch(pattern, text)
+        _, data = await client.exchange(7000, b"still here")
+        await client.until(lambda: data.data == b"still here")
+
+
+async def test_data_for_a_refused_connection_stops_a_worker(subject: Subject) -> None:
+    """Nobody reads the stream of a refused dial: data sent with the SYNs stops the worker of that stream for good."""
+    async with session(subject) as client:
+        assert await client.pings(5, 5) == [0, 1, 2, 3, 4]
+        await refused(client, b"x")
+        # The data stream is number 3; of five workers the one with that number answers no more.
+        assert await client.pings(5, 4) == [0, 1, 2, 4]
+        client.spdy.reset(3)
+        assert await client.pings(5, 4) == [0, 1, 2, 4]
+
+
+async def test_data_behind_the_end_stops_a_worker(subject: Subject) -> None:
+    """Once the app's end was passed on, the runtime takes one more frame; the second stops the worker."""
+    async with session(subject) as client:
+        error, stream = client.open(8080)
+        client.spdy.send_data(stream, GET)
+        await client.flush()
+        await client.until(lambda: client.streams[error].ended)
+        client.spdy.send_data(stream, b"one")
+        await client.flush()
+        assert len(await client.pings(5, 5)) == 5
+        client.spdy.send_data(stream, b"two")
+        await client.flush()
+        assert await client.pings(5, 4) == [0, 1, 2, 4]
+
+
+async def test_the_app_resets(subject: Subject) -> None:
+    """A reset by the app: a second later the data stream ends, then the text comes, then the error stream ends."""
+    async with session(subject) as client:
+        asked = trio.current_time()
+        error, data = await client.exchange(7003, b"x")
+        await client.until(lambda: error.ended)
+        assert data.ended is not None
+        assert error.first_data is not None
+        assert data.ended - asked >= CLOSE
+        assert data.ended <= error.first_data
+        assert "error forwarding port 7003 to pod" in error.text
+        assert re.search(
+            r": read tcp4 127\.0\.0\.1:\d+->127\.0\.0\.1:7003: read: connection reset by peer$", error.text
+        )
+
+
+async def test_the_client_resets_a_download(subject: Subject) -> None:
+    """A client's RST_STREAM does not stop the server: it goes on sending for a second; then the error stream ends."""
+    async with session(subject) as client:
+        error, stream = client.open(8080)
+        client.spdy.send_data(stream, b"GET /bytes?n=500000000 HTTP/1.0\r\n\r\n")
+        await client.flush()
+        await client.until(lambda: client.streams[stream].first_data)
+        client.spdy.reset(stream)
+        await client.flush()
+        asked, before = trio.current_time(), client.received
+        await client.until(lambda: client.streams[error].ended)
+        ended = client.streams[error].ended
+        assert ended is not None
+        assert ended - asked > 0.9
+        assert client.received - before > 1_000_000
+        assert client.streams[error].data == b""
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "abc", "-1"])
+async def test_a_port_that_is_none(subject: Subject, port: str) -> None:
+    """Both streams for an impossible port are reset with CANCEL; the session goes on."""
+    async with session(subject) as client:
+        pair = client.open(port)
+        await client.flush()
+        await client.until(lambda: all(client.streams[stream].reset == 5 for stream in pair))
+        assert len(await client.pings(5, 5)) == 5
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [(("requestid", "1"), ("streamtype", "error")), (("requestid", "1"), ("port", "8080"), ("streamtype", "foo"))],
+    ids=["no port", "unknown type"],
+)
+async def test_headers_that_do_not_fit(subject: Subject, headers: tuple[tuple[str, str], ...]) -> None:
+    """A stream without a port, or of an unknown type, is reset with CANCEL."""
+    async with session(subject) as client:
+        stream = client.spdy.open_stream(headers)
+        await client.flush()
+        await client.until(lambda: client.streams[stream].reset == 5)

@@ -1,0 +1,61 @@
+"""Port forwarding until the upgrade: who is refused, with which code and words."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.spdy_client import UPGRADE
+from tests.conformance.subjects import POD, Subject
+
+
+def path(subject: Subject, pod: str = POD) -> str:
+    return f"/api/v1/namespaces/{subject.namespace}/pods/{pod}/portforward"
+
+
+async def test_unknown_pod(subject: Subject) -> None:
+    """A pod that is not there is 404, with a Status."""
+    async with subject.server.client() as client:
+        answer = await client.post(path(subject, "nope"), headers=UPGRADE)
+    assert answer.status_code == 404
+    assert answer.json()["message"] == 'pods "nope" not found'
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_upgrade(subject: Subject, method: str) -> None:
+    """Without an upgrade it is a bad request."""
+    async with subject.server.client() as client:
+        answer = await client.request(method, path(subject))
+    assert (answer.status_code, answer.json()["message"]) == (400, "Upgrade request required")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_protocol_in_common(subject: Subject, method: str) -> None:
+    """A stream protocol that the runtime does not know is 403, and a header says which ones it does."""
+    async with subject.server.client() as client:
+        headers = UPGRADE | {"X-Stream-Protocol-Version": "foo"}
+        answer = await client.request(method, path(subject), headers=headers)
+    assert answer.status_code == 403
+    assert answer.headers["x-accepted-stream-protocol-versions"] == "portforward.k8s.io"
+    negotiation = "unable to negotiate protocol: client supports [foo], server accepts [portforward.k8s.io]"
+    assert answer.text == f"unable to upgrade: {negotiation}\n"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}, {"Connection": "Upgrade", "Upgrade": "foo"}],
+    ids=["no stream protocol", "another upgrade"],
+)
+async def test_an_upgrade_that_the_runtime_does_not_make(subject: Subject, headers: dict[str, str]) -> None:
+    """What the runtime answers without upgrading comes out as 500."""
+    async with subject.server.client() as client:
+        answer = await client.post(path(subject), headers=headers)
+    assert (answer.status_code, answer.text) == (500, "invalid upgrade response: status code 200\n")
+
+
+async def test_a_pod_without_a_node(subject: Subject) -> None:
+    """A pod that is not scheduled is a bad request."""
+    await subject.add_pod("unscheduled", scheduled=False)
+    async with subject.server.client() as client:
+        answer = await client.post(path(subject, "unscheduled"), headers=UPGRADE)
+    message = "pod unscheduled does not have a host assigned"
+    assert (answer.status_code, answer.json()["message"]) == (400, message)
