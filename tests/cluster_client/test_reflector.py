@@ -27,7 +27,7 @@ from tests.cluster_client.memory_api import (
 )
 from watcher.cluster.client import Client
 from watcher.cluster.kinds import POD
-from watcher.cluster.reflector import Reflector
+from watcher.cluster.reflector import FORBIDDEN_PAUSE, Reflector
 from watcher.cluster.store import Problem, Shelf, Store, Watch
 
 WATCH = Watch(POD, "shop")
@@ -270,7 +270,7 @@ async def test_a_watch_that_ends_at_once_again_and_again_is_a_problem(autojump_c
 
 
 async def test_what_is_forbidden_is_said_and_asked_again_slowly(autojump_clock: MockClock) -> None:
-    """403 is a problem marked as such; a role that is given later works within 30 s."""
+    """403 is a problem marked as such; a role that is given later works after one more such pause."""
     api = MemoryApi("a")
     api.answers["list"] += [refusal(403, "pods is forbidden") for _ in range(2)]
     async with reflecting(api) as seen:
@@ -280,7 +280,7 @@ async def test_what_is_forbidden_is_said_and_asked_again_slowly(autojump_clock: 
         await seen.watching()
         assert seen.names() == {"a"}
         await until(lambda: not seen.problem())
-        assert api.asked[-1][2] - api.asked[0][2] == pytest.approx(60, abs=0.1)
+        assert api.asked[-1][2] - api.asked[0][2] == pytest.approx(2 * FORBIDDEN_PAUSE, abs=0.1)
 
 
 async def test_rights_that_are_taken_away_leave_the_objects(autojump_clock: MockClock) -> None:

@@ -5,6 +5,7 @@ Refuses to decide anything by them: they are for people.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ def why(error: BaseException) -> str:
             return f"TLS failed ({(cause.reason or 'no reason').lower().replace('_', ' ')})"
         if isinstance(cause, socket.gaierror):
             return "its name is not known"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno).lower()  # trio's own text repeats the address
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     return str(error) or type(error).__name__

@@ -1,0 +1,301 @@
+"""From a kubeconfig to headers and TLS: tokens, files, plugins, passwords, service accounts; renewed once for many."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import stat
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from fixtures.embedded import EmbeddedCluster
+from tests.cluster_client.test_kubeconfig import document, write
+from watcher.cluster import login
+from watcher.cluster.credentials import Authority, ClusterConfig, load
+from watcher.cluster.errors import KubeconfigError
+from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.login import Login
+
+KEEP, RENEW = False, True
+
+
+async def loaded(tmp_path: Path, user: dict[str, Any], **cluster: Any) -> ClusterConfig:
+    clusters = [{"name": "dev", "cluster": {"server": "http://api.test:8001"} | cluster}]
+    content = document(users=[{"name": "dev", "user": user}], clusters=clusters)
+    return await load(str(write(tmp_path / "config", content)), None)
+
+
+def plugin(tmp_path: Path, code: str) -> dict[str, Any]:
+    """An exec plugin that runs `code` and counts how often it was asked."""
+    script = tmp_path / "plugin.py"
+    script.write_text(f"open({str(tmp_path / 'asked')!r}, 'a').write('x')\nimport json, sys\n{code}")
+    version = "client.authentication.k8s.io/v1"
+    return {"exec": {"apiVersion": version, "command": sys.executable, "args": [str(script)]}}
+
+
+def credential(**status: Any) -> str:
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+    return f"print({json.dumps(answer)!r})"
+
+
+async def test_a_token_is_a_bearer_header(tmp_path: Path) -> None:
+    """The plain case, with what else a context says."""
+    config = await loaded(tmp_path, {"token": "t0"})
+    assert await config.server.authorize(KEEP) == [("Authorization", "Bearer t0")]
+    assert (config.context, config.namespace, config.proxy) == ("dev", "dev-ns", None)
+    assert (config.server.host, config.server.port, config.server.prefix, config.server.tls) == (
+        "api.test",
+        8001,
+        "",
+        None,
+    )
+
+
+async def test_a_password_is_a_basic_header(tmp_path: Path) -> None:
+    """RFC 7617, for those who have not moved on."""
+    config = await loaded(tmp_path, {"username": "ann", "password": "p"})
+    expected = "Basic " + base64.b64encode(b"ann:p").decode()
+    assert (await config.server.authorize(KEEP))[0][1].lower() == expected.lower()
+
+
+async def test_without_credentials_there_is_no_header(tmp_path: Path) -> None:
+    """kubectl proxy needs none."""
+    assert await (await loaded(tmp_path, {})).server.authorize(KEEP) == []
+
+
+async def test_a_token_file_wins_over_a_token_and_its_newline_is_no_part_of_it(tmp_path: Path) -> None:
+    """As in client-go, and a header with a newline would be no header."""
+    (tmp_path / "token").write_text("from-file\n")
+    config = await loaded(tmp_path, {"token": "old", "tokenFile": "token"})
+    assert await config.server.authorize(KEEP) == [("Authorization", "Bearer from-file")]
+
+
+async def test_a_token_file_is_read_again_after_a_minute_and_after_a_401(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """The kubelet replaces such files; the old content is used until then."""
+    (tmp_path / "token").write_text("one")
+    config = await loaded(tmp_path, {"tokenFile": "token"})
+    await config.server.authorize(KEEP)
+    (tmp_path / "token").write_text("two")
+    assert await config.server.authorize(KEEP) == [("Authorization", "Bearer one")]
+    await trio.sleep(61)
+    assert await config.server.authorize(KEEP) == [("Authorization", "Bearer two")]
+    (tmp_path / "token").write_text("three")
+    await trio.sleep(2)
+    assert await config.server.authorize(RENEW) == [("Authorization", "Bearer three")]
+
+
+async def test_a_token_in_the_kubeconfig_is_read_again_after_a_401(tmp_path: Path) -> None:
+    """A login that rewrites the kubeconfig while we run is enough, also if it moves the current context."""
+    config = await loaded(tmp_path, {"token": "one"})
+    content = document(users=[{"name": "dev", "user": {"token": "two"}}], **{"current-context": "elsewhere"})
+    write(tmp_path / "config", content)
+    assert await config.server.authorize(RENEW) == [("Authorization", "Bearer two")]
+
+
+async def test_a_plugin_gives_a_token_and_is_asked_once_for_many(tmp_path: Path) -> None:
+    """Fifty requests that all met a 401 make one process."""
+    config = await loaded(tmp_path, plugin(tmp_path, credential(token="from-plugin")))
+    answers: list[Any] = []
+
+    async def renew() -> None:
+        answers.append(await config.server.authorize(RENEW))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(renew)
+    assert answers == [[("Authorization", "Bearer from-plugin")]] * 50
+    assert (tmp_path / "asked").read_text() == "xx"  # once by load, once by all of them
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("sys.exit('no session: run sso login')", r"exec of user \"dev\" \(.*python.*\) failed: .*no session: run sso"),
+        ("print('no json')", "failed to decode process output"),
+        ("print('{}')", "missing key"),
+        (credential(), "printed neither a token nor a certificate"),
+    ],
+)
+async def test_a_plugin_that_fails_is_one_line(tmp_path: Path, code: str, said: str) -> None:
+    """Its own last words, or what is wrong with its answer."""
+    with pytest.raises(KubeconfigError, match=said) as raised:
+        await loaded(tmp_path, plugin(tmp_path, code))
+    assert "\n" not in str(raised.value)
+
+
+async def test_a_plugin_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    """The usual mistake on a new machine."""
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-login"}}
+    with pytest.raises(KubeconfigError, match=r"\(no-such-login\) cannot be run: No such file"):
+        await loaded(tmp_path, user)
+
+
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        ({"tokenFile": "gone"}, r"tokenFile of user \"dev\" \(.*gone\) cannot be read: No such file"),
+        ({"username": "ann"}, "gives neither a token nor a password"),
+        ({"auth-provider": {"name": "gcp"}}, "its authentication of user"),
+        ({"client-key-data": "eA=="}, 'client-certificate of user "dev" is missing'),
+        ({"client-certificate-data": "eA=="}, 'client-key of user "dev" is missing'),
+        ({"client-certificate-data": "@", "client-key-data": "eA=="}, "client-certificate-data of user .* not base64"),
+        ({"client-certificate": "c", "client-key": "k"}, r"client-certificate of user \"dev\" \(.*c\) cannot be read"),
+    ],
+)
+async def test_what_is_wrong_with_a_user_is_named(tmp_path: Path, user: dict[str, Any], said: str) -> None:
+    """Field, user, file and reason in one line."""
+    with pytest.raises(KubeconfigError, match=said):
+        await loaded(tmp_path, user)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "said"),
+    [
+        ({"server": ""}, 'server of cluster "dev" is missing'),
+        ({"server": "ftp://a"}, "no http or https URL"),
+        ({"server": "https://a:port"}, "no http or https URL"),
+        ({"server": "https://"}, "no http or https URL"),
+        ({"server": "https://a", "certificate-authority-data": "eA=="}, "certificate-authority-data .* in PEM"),
+        ({"server": "https://a", "certificate-authority": "gone"}, "certificate-authority .* cannot be read"),
+    ],
+)
+async def test_what_is_wrong_with_a_cluster_is_named(tmp_path: Path, cluster: dict[str, Any], said: str) -> None:
+    """Likewise for the server's side."""
+    with pytest.raises(KubeconfigError, match=said):
+        await loaded(tmp_path, {}, **cluster)
+
+
+@pytest.mark.parametrize(
+    ("server", "more", "address"),
+    [
+        ("https://a", {}, ("a", 443, "", True)),
+        ("http://a", {}, ("a", 80, "", False)),
+        ("https://a:6443/k8s/clusters/c-1/", {}, ("a", 6443, "/k8s/clusters/c-1", True)),
+        ("https://[::1]:6443", {}, ("::1", 6443, "", True)),
+        ("a:8001", {}, ("a", 8001, "", False)),
+        ("a:6443", {"insecure-skip-tls-verify": True}, ("a", 6443, "", True)),
+    ],
+)
+async def test_a_servers_address_is_taken_apart(
+    tmp_path: Path, server: str, more: dict[str, Any], address: tuple[str, int, str, bool]
+) -> None:
+    """Ports by scheme, prefixes of proxies in front, IPv6, and client-go's guess where there is no scheme."""
+    found = (await loaded(tmp_path, {}, server=server, **more)).server
+    assert (found.host, found.port, found.prefix, found.tls is not None) == address
+
+
+async def test_skipping_verification_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """insecure-skip-tls-verify works, aloud."""
+    found = await loaded(tmp_path, {}, server="https://a", **{"insecure-skip-tls-verify": True})
+    assert found.server.tls is not None
+    assert not found.server.tls.check_hostname
+    assert "insecure-skip-tls-verify" in caplog.text
+
+
+async def test_another_server_name_is_kept_for_tls(tmp_path: Path) -> None:
+    """tls-server-name is what the certificate must name."""
+    found = await loaded(tmp_path, {}, server="https://10.0.0.1", **{"tls-server-name": "kubernetes"})
+    assert (found.server.host, found.server.server_name) == ("10.0.0.1", "kubernetes")
+
+
+async def test_client_certificates_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key from the kubeconfig does not lie around once the connection's settings stand; no header is made of it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with EmbeddedCluster.open() as cluster:
+        config = await load(str(cluster.kubeconfig(tmp_path / "config")), None)
+    assert config.server.tls is not None
+    assert await config.server.authorize(KEEP) == []
+    assert os.listdir(tmp_path) == ["config"]
+
+
+async def test_a_certificate_and_a_key_that_do_not_match_are_refused(tmp_path: Path) -> None:
+    """The pair is checked before anything is bound."""
+    async with EmbeddedCluster.open() as one, EmbeddedCluster.open() as two:
+        content, other = (
+            json.loads(cluster.kubeconfig(tmp_path / name).read_text()) for cluster, name in ((one, "a"), (two, "b"))
+        )
+    content["users"][0]["user"]["client-key-data"] = other["users"][0]["user"]["client-key-data"]
+    with pytest.raises(KubeconfigError, match=r"client-certificate, client-key of user .*mismatch"):
+        await load(str(write(tmp_path / "mixed", content)), None)
+
+
+async def test_a_pods_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any kubeconfig, inside a pod: server, authority, token and namespace are the pod's own."""
+    async with EmbeddedCluster.open() as cluster:
+        content = json.loads(cluster.kubeconfig(tmp_path / "config").read_text())
+    authority = content["clusters"][0]["cluster"]["certificate-authority-data"]
+    account = tmp_path / "serviceaccount"
+    account.mkdir()
+    (account / "token").write_text("mine\n")
+    (account / "namespace").write_text("shop")
+    (account / "ca.crt").write_bytes(base64.b64decode(authority))
+    monkeypatch.setattr(login, "SERVICE_ACCOUNT", account)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "gone"))
+    monkeypatch.setitem(os.environ, "KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setitem(os.environ, "KUBERNETES_SERVICE_PORT", "443")
+    config = await load(None, None)
+    assert (config.server.host, config.server.port, config.namespace) == ("10.96.0.1", 443, "shop")
+    assert (await config.server.authorize(KEEP))[0][1].lower() == "bearer mine"
+
+
+def a_login(header: str, life: float | None = None) -> Login:
+    return Login(Selected("s", "c", "", "k", {}, "u", {}), header, None, life)
+
+
+async def test_a_failed_renewal_is_raised_to_those_who_need_it_and_shared(autojump_clock: MockClock) -> None:
+    """After a 401 the reason is told; a proactive renewal that fails keeps what still works."""
+    reads = 0
+
+    def again() -> Login:
+        nonlocal reads
+        reads += 1
+        raise KubeconfigError("log in again")
+
+    authority = Authority(a_login("Bearer old", life=60), None, again)
+    assert await authority(KEEP) == [("Authorization", "Bearer old")]
+    await trio.sleep(61)
+    assert await authority(KEEP) == [("Authorization", "Bearer old")]
+    for _ in range(3):
+        with pytest.raises(KubeconfigError, match="log in again"):
+            await authority(RENEW)
+    assert reads == 1
+    await trio.sleep(2)
+    with pytest.raises(KubeconfigError, match="log in again"):
+        await authority(RENEW)
+    assert reads == 2
+
+
+@pytest.mark.parametrize(("lasts", "life"), [(3600, 3540), (90, 60), (-5, 60)])
+async def test_a_plugins_token_is_renewed_before_it_ends(tmp_path: Path, lasts: int, life: float) -> None:
+    """A minute before its expirationTimestamp, but no plugin is asked more than once a minute."""
+    end = (datetime.now(UTC) + timedelta(seconds=lasts)).isoformat().replace("+00:00", "Z")
+    user = plugin(tmp_path, credential(token="t", expirationTimestamp=end))
+    path = write(tmp_path / "config", document(users=[{"name": "dev", "user": user}]))
+    found = await trio.to_thread.run_sync(login.read, str(path), None)
+    assert found.life == pytest.approx(life, abs=30)
+
+
+async def test_a_temporary_key_is_the_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While ssl reads the key its file has mode 0600."""
+    modes: list[int] = []
+    real = tempfile.NamedTemporaryFile
+
+    def watched(*args: Any, **more: Any) -> Any:
+        file = real(*args, **more)
+        modes.append(stat.S_IMODE(Path(file.name).stat().st_mode))
+        return file
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", watched)
+    async with EmbeddedCluster.open() as cluster:
+        await load(str(cluster.kubeconfig(tmp_path / "config")), None)
+    assert modes == [0o600]

@@ -1,0 +1,154 @@
+"""kubeconfig files: merged and resolved as kubectl does; every mistake is one line with file, field and value."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.cluster import kubeconfig, login
+from watcher.cluster.credentials import load
+from watcher.cluster.errors import ClusterError, KubeconfigError
+from watcher.errors import UsageError
+
+SECRET = "do-not-say-this"
+
+
+def document(name: str = "dev", **more: Any) -> dict[str, Any]:
+    return {
+        "current-context": name,
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": f"{name}-ns"}}],
+        "clusters": [{"name": name, "cluster": {"server": f"http://{name}.test:8001"}}],
+        "users": [{"name": name, "user": {"token": SECRET}}],
+    } | more
+
+
+def write(path: Path, content: Any) -> Path:
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_the_current_context_is_the_first_files(tmp_path: Path) -> None:
+    """As in kubectl the first file that sets a value wins, current-context and entries alike."""
+    first, second = document("one"), document("two")
+    second["clusters"] += [{"name": "one", "cluster": {"server": "http://other"}}]
+    paths = [write(tmp_path / "1", first), write(tmp_path / "2", second)]
+    found = kubeconfig.select(paths, None)
+    assert (found.context, found.namespace, found.cluster["server"]) == ("one", "one-ns", "http://one.test:8001")
+    assert kubeconfig.select(paths, "two").namespace == "two-ns"
+
+
+def test_a_first_file_without_context_leaves_it_to_the_next(tmp_path: Path) -> None:
+    """An empty file, or one with clusters alone, is no obstacle."""
+    paths = [write(tmp_path / "0", ""), write(tmp_path / "1", {"clusters": []}), write(tmp_path / "2", document("b"))]
+    assert kubeconfig.select(paths, None).context == "b"
+
+
+def test_file_names_are_relative_to_their_own_kubeconfig(tmp_path: Path) -> None:
+    """Certificates, token files and a plugin with a folder in its name are found from any working directory."""
+    (tmp_path / "deep").mkdir()
+    plugin = {"command": "./login", "apiVersion": "client.authentication.k8s.io/v1"}
+    content = document(
+        clusters=[{"name": "dev", "cluster": {"certificate-authority": "ca.crt"}}],
+        users=[{"name": "dev", "user": {"client-key": "/k", "tokenFile": "t", "exec": plugin}}],
+    )
+    found = kubeconfig.select([write(tmp_path / "deep" / "config", content)], None)
+    assert found.cluster["certificate-authority"] == str(tmp_path / "deep" / "ca.crt")
+    assert (found.user["client-key"], found.user["tokenFile"]) == ("/k", str(tmp_path / "deep" / "t"))
+    assert found.user["exec"]["command"] == str(tmp_path / "deep" / "login")
+
+
+def test_a_plugins_bare_name_stays_for_the_path(tmp_path: Path) -> None:
+    """`aws` is looked up on the PATH, not beside the kubeconfig."""
+    content = document(users=[{"name": "dev", "user": {"exec": {"command": "aws"}}}])
+    assert kubeconfig.select([write(tmp_path / "c", content)], None).user["exec"]["command"] == "aws"
+
+
+@pytest.mark.parametrize(
+    ("content", "context", "said"),
+    [
+        (document(), "prod", 'there is no context "prod"; there are: dev'),
+        (document(**{"current-context": ""}), None, "no current-context; choose by --kube-context, there are: dev"),
+        (document(**{"current-context": "old"}), None, 'there is no context "old"; there are: dev'),
+        ({}, None, "no current-context; choose by --kube-context, there are: none"),
+        (document(clusters=[]), None, 'context "dev" names cluster "dev", which is not there'),
+        (document(users=None), None, 'context "dev" names user "dev", which is not there'),
+        (document(contexts=[{"name": "dev"}]), None, 'context "dev" names cluster "", which is not there'),
+        (document(contexts="dev"), None, "$.contexts"),
+        (document(contexts=[{"context": {}}]), None, "`name` - at `$.contexts[0]`"),
+        (document(users=[{"name": "dev", "user": SECRET}]), None, "$.users[0].user"),
+        (["a"], None, "Expected `object`, got `array`"),
+        (f"users:\n- name: {SECRET}\n bad: [", None, "not valid YAML"),
+        ("\x00\x01", None, "not a YAML text"),
+        ("a: !!python/object/new:os.system [ls]", None, "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, content: Any, context: str | None, said: str) -> None:
+    """File, place and value stand in the message, and no secret."""
+    path = write(tmp_path / "config", content)
+    with pytest.raises(KubeconfigError) as raised:
+        kubeconfig.select([path], context)
+    text = str(raised.value)
+    assert str(path) in text
+    assert said in text
+    assert "\n" not in text
+    assert SECRET not in text
+
+
+def test_a_yaml_mistake_names_line_and_column(tmp_path: Path) -> None:
+    """Where to look is said, what stands there is not."""
+    path = write(tmp_path / "config", f"users:\n- name: a\n  token: {SECRET}: x\n")
+    with pytest.raises(KubeconfigError, match="line 3, column") as raised:
+        kubeconfig.select([path], None)
+    assert SECRET not in str(raised.value)
+
+
+def test_a_folder_is_not_a_kubeconfig(tmp_path: Path) -> None:
+    """What cannot be read says the system's reason."""
+    with pytest.raises(KubeconfigError, match="cannot be read: Is a directory"):
+        kubeconfig.select([tmp_path], None)
+
+
+def test_kubeconfig_errors_are_usage_errors() -> None:
+    """They end the program with exit code 2, and a running watch treats them as any cluster error."""
+    assert issubclass(KubeconfigError, UsageError)
+    assert issubclass(KubeconfigError, ClusterError)
+
+
+def test_nothing_shows_secrets_by_accident(tmp_path: Path) -> None:
+    """A repr in a log or a traceback holds no token."""
+    path = write(tmp_path / "config", document())
+    assert SECRET not in repr(kubeconfig.select([path], None))
+    assert SECRET not in repr(login.read(str(path), None))
+
+
+@given(st.binary(max_size=300))
+def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Whatever stands in it, a file gives a selection or a KubeconfigError."""
+    path = tmp_path_factory.getbasetemp() / "fuzzed"
+    path.write_bytes(content)
+    with pytest.raises(KubeconfigError):
+        kubeconfig.select([path], None)
+
+
+async def test_a_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    """--kubeconfig is a demand."""
+    with pytest.raises(KubeconfigError, match="nowhere cannot be read: No such file"):
+        await load(str(tmp_path / "nowhere"), None)
+
+
+async def test_of_the_variables_files_missing_ones_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KUBECONFIG may list files that are not there yet; where none is, all are named."""
+    here, gone = write(tmp_path / "here", document()), tmp_path / "gone"
+    monkeypatch.setenv("KUBECONFIG", f"{gone}{os.pathsep}{here}")
+    assert (await load(None, None)).source == str(here)
+    monkeypatch.setenv("KUBECONFIG", str(gone))
+    with pytest.raises(KubeconfigError, match=r"there is no kubeconfig at .*gone: give --kubeconfig FILE"):
+        await load(None, None)
