@@ -1,0 +1,188 @@
+"""Owns short ways to write Kubernetes objects and facts, and a world: what an API server would answer to `needs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec.structs import replace
+
+from forwarders.spec import PortWish
+from watcher.cluster.kinds import (
+    CRON_JOB,
+    DAEMON_SET,
+    DEPLOYMENT,
+    JOB,
+    POD,
+    REPLICA_SET,
+    REPLICATION_CONTROLLER,
+    SERVICE,
+    STATEFUL_SET,
+    Kind,
+)
+from watcher.cluster.objects import (
+    RUN_ID_LABEL,
+    Condition,
+    Container,
+    ContainerPort,
+    ContainerState,
+    ContainerStatus,
+    CronJob,
+    LabelSelector,
+    Meta,
+    Object,
+    Owner,
+    Pod,
+    PodSpec,
+    PodStatus,
+    ReplicationController,
+    ReplicationControllerSpec,
+    Service,
+    ServicePort,
+    ServiceSpec,
+    Waiting,
+    Workload,
+    WorkloadSpec,
+)
+from watcher.cluster.store import Problem, Snapshot, Watch
+from watcher.config.entries import Entry, wish_for
+from watcher.plan.facts import Facts
+from watcher.plan.needs import needs
+
+RUN = "run-1"
+Item = tuple[Kind, Object]
+
+
+def meta(name: str, namespace: str = "default", *, labels: Mapping[str, str] = {}, age: int = 0, uid: str = "") -> Meta:
+    """`age`: minutes since some noon; the uid is the name unless given."""
+    created = f"2026-11-23T{11 - age // 60:02}:{59 - age % 60:02}:00Z"
+    return Meta(name=name, namespace=namespace, uid=uid or name, labels=dict(labels), creation_timestamp=created)
+
+
+def pod(
+    name: str,
+    app: str = "web",
+    namespace: str = "default",
+    *,
+    ready: bool = True,
+    phase: str = "Running",
+    age: int = 0,
+    deleting: bool = False,
+    ports: tuple[ContainerPort, ...] = (ContainerPort(8080, "http"),),
+    waiting: str = "",
+    sidecar: ContainerPort | None = None,
+) -> Item:
+    metadata = meta(name, namespace, labels={"app": app}, age=age)
+    if deleting:
+        metadata = replace(metadata, deletion_timestamp="2026-11-23T12:00:00Z")
+    init = (Container(name="side", ports=(sidecar,), restart_policy="Always"),) if sidecar else None
+    statuses = (ContainerStatus(state=ContainerState(waiting=Waiting(waiting))),) if waiting else None
+    status = PodStatus(
+        phase=phase, conditions=(Condition("Ready", "True" if ready else "False"),), container_statuses=statuses
+    )
+    return POD, Pod(metadata=metadata, spec=PodSpec((Container(name="main", ports=ports),), init), status=status)
+
+
+def service(
+    name: str = "web",
+    *ports: ServicePort,
+    namespace: str = "default",
+    run: str | None = RUN,
+    selector: Mapping[str, str] | None = None,
+    kind: str = "ClusterIP",
+) -> Item:
+    labels = {RUN_ID_LABEL: run} if run is not None else {}
+    spec = ServiceSpec(
+        ports=ports or (ServicePort(8080, "http"),),
+        selector=dict(selector) if selector is not None else {"app": name},
+        type=kind,
+        external_name="elsewhere.example" if kind == "ExternalName" else None,
+    )
+    return SERVICE, Service(metadata=meta(name, namespace, labels=labels), spec=spec)
+
+
+def workload(
+    kind: Kind,
+    name: str = "web",
+    namespace: str = "default",
+    *,
+    owner: str = "",
+    age: int = 0,
+    selector: LabelSelector | None = None,
+) -> Item:
+    """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job that selects app=NAME."""
+    metadata = meta(name, namespace, age=age)
+    if owner:
+        metadata = replace(metadata, owner_references=(Owner("CronJob", owner, owner),))
+    return kind, Workload(metadata=metadata, spec=WorkloadSpec(selector or LabelSelector({"app": name})))
+
+
+def controller(kind: Kind, name: str = "web", namespace: str = "default") -> tuple[Item, ...]:
+    """An object of this kind and whatever it takes for it to find the pods with app=NAME."""
+    if kind is POD or kind is SERVICE:
+        return (service(name, namespace=namespace, run=None),) if kind is SERVICE else ()
+    if kind is REPLICATION_CONTROLLER:
+        spec = ReplicationControllerSpec({"app": name})
+        return ((kind, ReplicationController(metadata=meta(name, namespace), spec=spec)),)
+    if kind is CRON_JOB:
+        return (CRON_JOB, CronJob(metadata=meta(name, namespace, uid="cj"))), workload(JOB, name, namespace, owner="cj")
+    return (workload(kind, name, namespace),)
+
+
+WORKLOADS = (DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET, JOB)
+
+
+def entry(
+    kind: str = "service",
+    name: str = "web",
+    port: int | str = 8080,
+    *,
+    wish: PortWish | None = None,
+    namespace: str = "",
+    source: str = "user",
+    line: int = 1,
+    addresses: tuple[str, ...] = (),
+) -> Entry:
+    return Entry(
+        source=source,
+        origin=f"skaffold.yaml line {line}",
+        kind=kind,
+        resource_type=kind,
+        name=name,
+        namespace=namespace,
+        port=port,
+        wish=wish or wish_for(port),
+        addresses=addresses,
+    )
+
+
+def world(facts: Facts, items: Iterable[Item], refused: Iterable[Watch] = ()) -> Facts:
+    """`facts` with a cluster that has answered every watch they need, and those that the answers called for."""
+    items, forbidden = list(items), set(refused)
+    while True:
+        watches = needs(facts)
+        snapshot = Snapshot(
+            objects={watch: _listed(watch, items) for watch in watches - forbidden},
+            problems={watch: Problem(f"{watch.kind.plural}: 403", forbidden=True) for watch in watches & forbidden},
+        )
+        if snapshot == facts.cluster:
+            return facts
+        facts = replace(facts, cluster=snapshot)
+
+
+def meta_of(item: Item) -> Meta:
+    found = getattr(item[1], "metadata", None)
+    assert isinstance(found, Meta)
+    return found
+
+
+def _listed(watch: Watch, items: list[Item]) -> dict[tuple[str, str], Object]:
+    """As the API server selects: by kind, namespace, label and name."""
+    found = {}
+    for kind, item in items:
+        metadata = meta_of((kind, item))
+        label, _, value = watch.label_selector.partition("=")
+        labelled = not label or (label in (metadata.labels or {}) and value in {"", (metadata.labels or {})[label]})
+        named = watch.field_selector in {"", f"metadata.name={metadata.name}"}
+        if kind is watch.kind and watch.namespace in {"", metadata.namespace} and labelled and named:
+            found[metadata.namespace, metadata.name] = item
+    return found

@@ -1,0 +1,108 @@
+"""Which watches a plan needs: few, narrow, and none across the cluster but that of labelled services."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.plan.made import RUN, entry, pod, service, workload, world
+from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, SERVICE
+from watcher.cluster.objects import RUN_ID_LABEL
+from watcher.cluster.store import Problem, Snapshot, Watch
+from watcher.plan.facts import Facts
+from watcher.plan.needs import needs, settled
+from watcher.skaffold.modes import Mode
+
+EVERYWHERE = Watch(SERVICE, "", label_selector=RUN_ID_LABEL)
+USER, SERVICES = frozenset({Mode.USER}), frozenset({Mode.SERVICES})
+
+
+def test_nothing_is_watched_for_nothing() -> None:
+    """No mode, no entry: no watch; entries of skaffold.yaml count only in mode user."""
+    assert needs(Facts()) == frozenset()
+    assert needs(Facts(modes=SERVICES, entries=(entry(),))) == {EVERYWHERE}
+    assert needs(Facts(modes=USER, entries=(entry("container"),))) == frozenset()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.singular)
+def test_an_entry_needs_its_object_and_the_pods_beside_it(kind: object) -> None:
+    """The object alone, by name; for a cronjob the jobs too."""
+    assert kind in KINDS
+    [found] = [k for k in KINDS if k is kind]
+    watches = needs(Facts(entries=(entry(found.singular, source="direct", namespace="shop"),)))
+    own = set() if found is POD else {Watch(found, "shop", field_selector="metadata.name=web")}
+    assert watches == {Watch(POD, "shop"), *own, *({Watch(JOB, "shop")} if found is CRON_JOB else set())}
+
+
+def test_services_call_for_the_pods_of_their_namespaces() -> None:
+    """Only the run's: another run's services need nothing."""
+    facts = world(
+        Facts(modes=SERVICES, run_id=RUN),
+        [service("a", namespace="one"), service("b", namespace="two"), service("c", namespace="three", run="other")],
+    )
+    assert needs(facts) == {EVERYWHERE, Watch(POD, "one"), Watch(POD, "two")}
+
+
+def test_a_new_run_id_needs_no_new_watch() -> None:
+    """One watch for all runs: while services are labelled anew, none of them vanishes from it."""
+    facts = Facts(modes=SERVICES, run_id=RUN)
+    assert needs(facts) == needs(replace(facts, run_id="run-2")) == needs(replace(facts, run_id=""))
+
+
+def test_refused_everywhere_means_asking_for_each_namespace() -> None:
+    """The ones that are known; the refused watch stays wanted, for a role may be given later."""
+    facts = Facts(modes=SERVICES, run_id=RUN, namespaces=frozenset({"one", "two"}), context_namespace="mine")
+    asked = needs(world(facts, [], refused=[EVERYWHERE]))
+    assert asked == {
+        EVERYWHERE,
+        *(Watch(SERVICE, name, label_selector=RUN_ID_LABEL) for name in ("mine", "one", "two")),
+    }
+
+
+def test_an_error_that_is_no_refusal_changes_nothing() -> None:
+    """An API server that is away is waited for."""
+    facts = Facts(modes=SERVICES, cluster=Snapshot(problems={EVERYWHERE: Problem("connection refused")}))
+    assert needs(facts) == {EVERYWHERE}
+    assert not settled(facts, needs(facts))
+
+
+def test_settled_means_listed_or_refused() -> None:
+    """A refusal is an answer too."""
+    facts = Facts(modes=SERVICES, run_id=RUN, namespace="one")
+    assert not settled(facts, needs(facts))
+    served = world(facts, [service(namespace="one")])
+    assert settled(served, needs(served))
+    refused = world(facts, [service(namespace="one")], refused=[EVERYWHERE, Watch(POD, "one")])
+    assert settled(refused, needs(refused))
+
+
+def test_an_entry_without_a_namespace_is_looked_for_where_the_run_is() -> None:
+    """Its object in each namespace of the run; pods only where it is found."""
+    facts = Facts(
+        modes=USER, entries=(entry("deployment"),), namespaces=frozenset({"one", "two"}), context_namespace="mine"
+    )
+    watches = needs(world(facts, [workload(DEPLOYMENT, namespace="two"), pod("web-0", namespace="two")]))
+    name = "metadata.name=web"
+    assert watches == {Watch(POD, "two"), *(Watch(DEPLOYMENT, n, field_selector=name) for n in ("mine", "one", "two"))}
+
+
+names = st.sampled_from(["", "one", "two"])
+facts_without_cluster = st.builds(
+    Facts,
+    modes=st.frozensets(st.sampled_from(list(Mode))),
+    entries=st.lists(st.builds(entry, st.sampled_from([k.singular for k in KINDS]), namespace=names)).map(tuple),
+    namespace=names,
+    context_namespace=names,
+    namespaces=st.frozensets(st.sampled_from(["one", "two"])),
+    run_id=st.sampled_from(["", RUN]),
+)
+
+
+@given(facts_without_cluster)
+def test_only_services_are_ever_watched_across_the_cluster(facts: Facts) -> None:
+    """And of an entry's own kind only the one object."""
+    for watch in needs(world(facts, [service(namespace="one"), service("db", namespace="two")])):
+        assert watch.namespace or watch == EVERYWHERE
+        assert watch.kind in {POD, JOB, SERVICE} or watch.field_selector

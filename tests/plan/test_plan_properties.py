@@ -1,0 +1,166 @@
+"""What holds of every plan, whatever the facts: order is nothing, ids are unique, all has its word."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from forwarders.spec import Ask, PortWish
+from tests.plan.made import RUN, Item, entry, meta_of, pod, service, workload, world
+from watcher.cluster.kinds import DEPLOYMENT, POD, SERVICE
+from watcher.cluster.objects import RUN_ID_LABEL, ServicePort
+from watcher.cluster.store import Watch
+from watcher.plan.facts import Facts, OwnForward
+from watcher.plan.plan import Plan, Skip, Wanted, make_plan
+from watcher.skaffold.modes import Mode
+
+names, namespaces = st.sampled_from(["web", "db", "api"]), st.sampled_from(["default", "shop"])
+numbers = st.sampled_from([80, 8080, 9001])
+addresses = st.lists(st.sampled_from(["127.0.0.1", "::1", "10.0.0.1"]), min_size=1, max_size=3).map(tuple)
+service_ports = st.builds(
+    lambda number, protocol, target: ServicePort(number, f"p{number}-{protocol.lower()}", protocol, target),
+    numbers,
+    st.sampled_from(["TCP", "UDP"]),
+    st.sampled_from([None, "http"]),
+)
+items = st.one_of(
+    st.builds(
+        lambda name, ports, namespace, run: service(name, *ports, namespace=namespace, run=run),
+        names,
+        st.lists(service_ports, min_size=1, max_size=3, unique_by=lambda port: (port.port, port.protocol)),
+        namespaces,
+        st.sampled_from([RUN, "older", None]),
+    ),
+    st.builds(pod, names, names, namespaces, ready=st.booleans(), deleting=st.booleans(), age=st.integers(0, 2)),
+    st.builds(workload, st.just(DEPLOYMENT), names, namespaces),
+)
+wishes = st.one_of(
+    st.builds(PortWish, st.sampled_from([Ask.EXPLICIT, Ask.PREFERRED]), numbers), st.just(PortWish(Ask.AUTOMATIC))
+)
+entries = st.builds(
+    entry,
+    st.sampled_from(["service", "deployment", "pod", "container"]),
+    names,
+    st.one_of(numbers, st.sampled_from(["http", "p8080-tcp"])),
+    wish=wishes,
+    namespace=st.one_of(st.just(""), namespaces),
+    source=st.sampled_from(["user", "direct"]),
+    line=st.integers(1, 99),
+    addresses=st.one_of(st.just(()), addresses),
+)
+own_forwards = st.builds(
+    OwnForward,
+    kind=st.sampled_from(["service", "pod"]),
+    name=names,
+    namespace=st.one_of(st.just(""), namespaces),
+    port=numbers,
+    local_port=st.integers(4503, 4505),
+)
+refusals = st.frozensets(
+    st.sampled_from([Watch(SERVICE, "", label_selector=RUN_ID_LABEL), Watch(POD, "default"), Watch(POD, "shop")])
+)
+all_facts = st.builds(
+    Facts,
+    modes=st.frozensets(st.sampled_from([Mode.USER, Mode.SERVICES])),
+    entries=st.lists(entries, max_size=5).map(tuple),
+    addresses=addresses,
+    strict_ports=st.booleans(),
+    namespace=st.sampled_from(["", "default"]),
+    context_namespace=st.sampled_from(["", "default"]),
+    namespaces=st.frozensets(namespaces),
+    run_id=st.sampled_from(["", RUN]),
+    deployed=st.booleans(),
+    own_forwards=st.lists(own_forwards, max_size=2, unique_by=lambda own: own.local_port).map(tuple),
+)
+clusters = st.lists(items, max_size=9, unique_by=lambda item: (item[0], meta_of(item).namespace, meta_of(item).name))
+
+
+def verdicts(plan: Plan) -> list[Wanted | Skip]:
+    return [*plan.forwards, *plan.skips]
+
+
+def ids(plan: Plan) -> list[str]:
+    return [verdict.id for verdict in verdicts(plan)]
+
+
+@given(all_facts, clusters, refusals, st.randoms())
+def test_equal_facts_give_an_equal_plan(
+    facts: Facts, there: list[Item], refused: frozenset[Watch], random: Random
+) -> None:
+    """In whatever order the API server listed the objects."""
+    shuffled = list(there)
+    random.shuffle(shuffled)
+    assert make_plan(world(facts, there, refused)) == make_plan(world(facts, shuffled, refused))
+
+
+@given(all_facts, clusters, refusals)
+def test_ids_are_unique_and_groups_are_of_one_entry(facts: Facts, there: list[Item], refused: frozenset[Watch]) -> None:
+    """Over forwards and skips; a group has no address twice."""
+    plan = make_plan(world(facts, there, refused))
+    assert len(ids(plan)) == len(set(ids(plan)))
+    places = [(wanted.spec.group, wanted.spec.address) for wanted in plan.forwards]
+    assert len(places) == len(set(places))
+    assert all(wanted.id == wanted.spec.id for wanted in plan.forwards)
+
+
+@given(all_facts, clusters, refusals)
+def test_every_verdict_has_its_reason(facts: Facts, there: list[Item], refused: frozenset[Watch]) -> None:
+    """A no says why; a yes too, and where nothing can serve it says what it waits for or what is wrong."""
+    plan = make_plan(world(facts, there, refused))
+    assert all(skip.reason for skip in plan.skips)
+    for wanted in plan.forwards:
+        assert wanted.because
+        assert not (wanted.waiting_for and wanted.broken)
+        ready = any(endpoint.ready for endpoint in wanted.endpoints)
+        assert ready != bool(wanted.waiting_for or wanted.broken)
+        assert not (wanted.broken and wanted.endpoints)
+
+
+@given(all_facts, clusters)
+def test_every_entry_has_a_verdict_for_each_address(facts: Facts, there: list[Item]) -> None:
+    """None vanishes without a word; no more than one each."""
+    plan = make_plan(world(replace(facts, own_forwards=()), there))
+    asked = [e for e in facts.entries if e.source == "direct" or Mode.USER in facts.modes]
+    found = [verdict for verdict in verdicts(plan) if verdict.source in {"user", "direct"}]
+    assert len(found) == sum(len(set(e.addresses or facts.addresses)) for e in asked)
+
+
+@given(all_facts, clusters)
+def test_wishes_are_those_of_their_source(facts: Facts, there: list[Item]) -> None:
+    """Only an entry reserves a port, unless ports are strict; then whoever has a number demands it."""
+    for wanted in make_plan(world(facts, there)).forwards:
+        ask, number = wanted.spec.port.ask, wanted.spec.port.number
+        if facts.strict_ports:
+            assert (ask is Ask.DEMANDED) == bool(number)
+        elif wanted.source == "services":
+            assert ask is (Ask.PREFERRED if number else Ask.AUTOMATIC)
+            assert number in {0, wanted.remote_port}
+
+
+@given(all_facts, clusters)
+def test_no_service_port_is_forwarded_twice(facts: Facts, there: list[Item]) -> None:
+    """Where an entry names it by its number or its name, the automatic one is gone."""
+    plan = make_plan(world(facts, there))
+    asked = {
+        (wanted.namespace, wanted.resource_name, wanted.remote_port)
+        for wanted in plan.forwards
+        if wanted.source != "services" and wanted.resource_type == "service"
+    }
+    for wanted in plan.forwards:
+        if wanted.source == "services":
+            for spelling in (wanted.remote_port, f"p{wanted.remote_port}-tcp"):
+                assert (wanted.namespace, wanted.resource_name, spelling) not in asked
+
+
+@given(all_facts, clusters)
+def test_unknown_clusters_are_waited_for(facts: Facts, there: list[Item]) -> None:
+    """Before any list has ended every entry has its listener already, and no pod."""
+    known, unknown = make_plan(world(facts, there)), make_plan(facts)
+    fixed = {e.name for e in facts.entries if e.namespace or facts.namespace}
+    for wanted in known.forwards:
+        if wanted.source != "services" and fixed == {e.name for e in facts.entries}:
+            assert wanted.id in ids(unknown)
+    assert all(not wanted.endpoints and wanted.waiting_for for wanted in unknown.forwards)
