@@ -90,36 +90,38 @@ class Relay:
         """Both directions until one of them is over. Raises TunnelError, OSError; never a group of them."""
         broken: list[TunnelError | OSError] = []
 
-        async def run(direction: Callable[[Tunnel], Awaitable[None]]) -> None:
+        async def run(direction: Callable[[Tunnel], Awaitable[bool]]) -> None:
             try:
-                await direction(tunnel)
+                over = await direction(tunnel)
             except (TunnelError, OSError) as error:
                 broken.append(error)
+                over = True
+            if over:
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run, self._up)
-            await run(self._down)
-            nursery.cancel_scope.cancel()
+            nursery.start_soon(run, self._down)
         if broken:
             # A pod's error says more than the client's.
             raise min(broken, key=lambda error: not isinstance(error, TunnelError))
 
     # Client to pod
 
-    async def _up(self, tunnel: Tunnel) -> None:
+    async def _up(self, tunnel: Tunnel) -> bool:
+        """Whether the connection is over with this direction; as a rule the other one decides."""
         if self._dial.suspected:
             # Bytes for a port that refuses cost the session one of its workers (wire/workers.py): look first.
             with trio.move_on_after(PROBATION):
                 await tunnel.wait_finished()
-                return
+                return False
             self._dial.succeeded()
         for data in tuple(self._replay):
             await tunnel.write(data)
         while not self._fin:
             if not self._proven and self._replay_size >= REPLAY_LIMIT:
                 if not await tunnel.confirm():
-                    return
+                    return False
                 self._prove()
             # From this read to the append nothing can come between: no byte is lost to a cancellation.
             data = await self._local.receive()
@@ -129,7 +131,7 @@ class Relay:
                 await trio.lowlevel.checkpoint()
             else:
                 self._fin = True
-        await self._hold_fin(tunnel)
+        return await self._hold_fin(tunnel)
 
     def _keep(self, data: bytes) -> None:
         self.sent += len(data)
@@ -142,8 +144,11 @@ class Relay:
         self._replay.clear()
         self._replay_size = 0
 
-    async def _hold_fin(self, tunnel: Tunnel) -> None:
-        """The runtime cuts an answer off 1 s after our FIN: keep it back while somebody waits for the answer."""
+    async def _hold_fin(self, tunnel: Tunnel) -> bool:
+        """The runtime cuts an answer off 1 s after our FIN: keep it back while somebody waits for the answer.
+
+        True once nobody does: the pod's end needs that second too, and holding the tunnel so long serves no one.
+        """
         quiet_since, received = trio.current_time(), tunnel.received
         look = FIRST_LOOK
         while not tunnel.finished:
@@ -153,22 +158,27 @@ class Relay:
             left = quiet_since + linger - trio.current_time()
             if gone or left <= 0:
                 tunnel.end()
-                return
+                if gone and self.sent and not self._proven:
+                    # Nobody waits for an answer, but what was sent is to arrive: a refusal must still be seen.
+                    await tunnel.confirm()
+                return bool(gone)
             with trio.move_on_after(min(look, left)):
                 await tunnel.wait_finished()
             look = min(2 * look, LAST_LOOK)
             if tunnel.received != received:
                 quiet_since, received = trio.current_time(), tunnel.received
+        return False
 
     # Pod to client
 
-    async def _down(self, tunnel: Tunnel) -> None:
+    async def _down(self, tunnel: Tunnel) -> bool:
         while pieces := await tunnel.receive_pieces():
             if not self.received:
                 self._dial.succeeded()
                 self._prove()
             await self._local.send_pieces(pieces)
             self.received = tunnel.received
+        return True
 
     async def _close_gently(self) -> None:
         self._local.shutdown_writing()

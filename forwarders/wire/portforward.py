@@ -139,7 +139,7 @@ class PortForward:
         pair = self._pairs.get(ident)
         if pair is not None and self._connection.is_open(pair.data_id):
             self._connection.send_data(pair.data_id, b"", fin=True)
-            self._credit.sent(pair.data_id)
+            self._credit.sent(pair.data_id, may_block=False)
 
     def abort(self, ident: int) -> None:
         """Reset the pair's streams and forget it; nothing more is said of it."""
@@ -247,8 +247,8 @@ class PortForward:
                 self._connection.send_data(pair.data_id, b"", fin=True)
             else:
                 self._connection.reset(pair.data_id)
-            self._credit.sent(pair.data_id)
+            self._credit.sent(pair.data_id, may_block=False)
         if self._connection.is_open(pair.error_id):
             self._connection.reset(pair.error_id)
-            self._credit.sent(pair.error_id)
+            self._credit.sent(pair.error_id, may_block=False)
         self._probe_if_due(idle=True)

@@ -32,7 +32,7 @@ class WorkerCredit:
     def __init__(self) -> None:
         self._sent = [0] * FRAME_WORKERS
         self._consumed = [0] * FRAME_WORKERS
-        # Per worker: the last frame that belonged to a stream.
+        # Per worker: the last frame that it may be stuck in.
         self._last = [0] * FRAME_WORKERS
         self._ping_worker = 0
         self._pings: dict[int, tuple[int, int]] = {}
@@ -48,14 +48,16 @@ class WorkerCredit:
         return self.unconsumed(worker_of(stream_id)) < CREDIT
 
     def idle(self, stream_id: int) -> bool:
-        """Whether this stream's worker is known to have consumed every frame of every stream."""
+        """Whether this stream's worker is known to be stuck in no frame."""
         worker = worker_of(stream_id)
         return self._consumed[worker] >= self._last[worker]
 
-    def sent(self, stream_id: int, *, syn: bool = False) -> None:
+    def sent(self, stream_id: int, *, syn: bool = False, may_block: bool = True) -> None:
+        """Count one frame. Not `may_block`: an empty FIN or a reset, which nobody has to read."""
         worker = worker_of(stream_id)
         self._sent[worker] += 1
-        self._last[worker] = self._sent[worker]
+        if may_block:
+            self._last[worker] = self._sent[worker]
         if syn:
             self._syns[stream_id] = self._sent[worker]
 
