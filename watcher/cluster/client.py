@@ -6,8 +6,6 @@ begins again once. Every failure is a ClusterError; no wait but a watch's is lon
 
 from __future__ import annotations
 
-import socket
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -19,6 +17,7 @@ import trio
 from msgspec import Struct
 
 from forwarders.transports.server import ApiServer, Headers
+from forwarders.transports.sockets import keep_alive_options
 from watcher.cluster import wire
 from watcher.cluster.causes import why
 from watcher.cluster.errors import ApiError, ExpiredError, MalformedError, NotFoundError, UnreachableError
@@ -28,6 +27,8 @@ from watcher.cluster.store import Watch
 
 # Seconds to connect (name, TCP, TLS), and of silence while anything but a watch is being answered.
 CONNECT_TIMEOUT, SILENCE = 10.0, 30.0
+# Seconds for a whole answer, credentials and renewal not counted: MAX_BODY at some 2 MiB/s.
+WHOLE = 120.0
 # A server that ends a watch at timeoutSeconds gets these seconds more before the watch counts as dead.
 WATCH_GRACE = 15.0
 # kubectl's and client-go's page. 500 pods are some 5 MB of JSON.
@@ -40,15 +41,6 @@ MAX_CONNECTIONS = 512
 MAX_IDLE = 8
 # What ApiServer.authorize is asked.
 KEEP, RENEW = False, True
-
-
-def _socket_options() -> list[tuple[int, int, int]]:
-    """A network that dies silently is noticed within 15 s, on an idle watch too; the kernel's default is 2 hours."""
-    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    if sys.platform == "linux":
-        tcp = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 2, socket.TCP_USER_TIMEOUT: 15_000}
-        options += [(socket.IPPROTO_TCP, option, value) for option, value in tcp.items()]
-    return options
 
 
 class Listed(Struct, frozen=True):
@@ -140,8 +132,8 @@ class Client:
 
     async def _read(self, asked: wire.Asked, path: str, query: Mapping[str, str]) -> bytes:
         request = self._http.build_request("GET", path, params=dict(query))
-        async with self._answer(asked, request) as response, self._pieces(response) as pieces:
-            return await _whole(pieces)
+        async with self._answer(asked, request) as response:
+            return await self._whole(response)
 
     @asynccontextmanager
     async def _answer(self, asked: wire.Asked, request: httpx.Request) -> AsyncIterator[httpx.Response]:
@@ -172,9 +164,16 @@ class Client:
             raise UnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
 
     async def _error(self, asked: wire.Asked, response: httpx.Response) -> ApiError:
-        async with self._pieces(response) as pieces:
-            body = await _whole(pieces)
-        return wire.api_error(wire.status(body, response.status_code), asked)
+        return wire.api_error(wire.status(await self._whole(response), response.status_code), asked)
+
+    async def _whole(self, response: httpx.Response) -> bytes:
+        try:
+            with trio.fail_after(WHOLE):
+                async with self._pieces(response) as pieces:
+                    return await _joined(pieces)
+        except trio.TooSlowError as error:
+            text = f"the API server {self.url} did not end its answer within {WHOLE:.0f} s"
+            raise UnreachableError(text) from error
 
     @asynccontextmanager
     async def _pieces(self, response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -209,10 +208,12 @@ class WatchStream:
 def _transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
     limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE)
     verify = True if server.tls is None else server.tls
-    return httpx.AsyncHTTPTransport(verify=verify, limits=limits, socket_options=_socket_options(), trust_env=False)
+    # A watch is silent for minutes: a network that dies without a word is the kernel's to notice.
+    options = keep_alive_options()
+    return httpx.AsyncHTTPTransport(verify=verify, limits=limits, socket_options=options, trust_env=False)
 
 
-async def _whole(pieces: AsyncIterator[bytes]) -> bytes:
+async def _joined(pieces: AsyncIterator[bytes]) -> bytes:
     parts: list[bytes] = []
     size = 0
     async for piece in pieces:

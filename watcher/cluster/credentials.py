@@ -13,11 +13,12 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 import trio
 
 from forwarders.transports.server import ApiServer, Headers
 from watcher.cluster import login, tls
-from watcher.cluster.errors import KubeconfigError
+from watcher.cluster.errors import KubeconfigError, RenewalError
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.login import Login
 
@@ -52,13 +53,16 @@ async def load(kubeconfig: str | None, context: str | None) -> ClusterConfig:
     return await _in_thread(partial(_config, found, kubeconfig))
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
-    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+async def _in_thread(work: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
 
 
 def _config(found: Login, kubeconfig: str | None) -> ClusterConfig:
     selected = found.selected
     host, port, prefix, https = _address(selected)
+    server_name = str(selected.cluster.get("tls-server-name") or host)
+    if not _is_host(server_name):
+        selected.refuse("cluster", "tls-server-name", f'"{server_name}" is no name of a host')
     context = tls.client_context(selected, found.chain) if https else None
     again = partial(login.read, kubeconfig, selected.context or None)
     proxy = selected.cluster.get("proxy-url")
@@ -70,7 +74,7 @@ def _config(found: Login, kubeconfig: str | None) -> ClusterConfig:
             port=port,
             prefix=prefix,
             tls=context,
-            server_name=str(selected.cluster.get("tls-server-name") or host),
+            server_name=server_name,
             authorize=Authority(found, context, again),
         ),
         context=selected.context,
@@ -94,9 +98,18 @@ def _address(selected: Selected) -> tuple[str, int, str, bool]:
         port = url.port or (443 if url.scheme == "https" else 80)
     except ValueError:
         url, port = urlsplit(""), 0
-    if url.scheme not in {"http", "https"} or not url.hostname:
+    if url.scheme not in {"http", "https"} or not url.hostname or not _is_host(url.hostname):
         selected.refuse("cluster", "server", f'"{_without_password(server)}" is no http or https URL with a valid port')
     return url.hostname, port, url.path.rstrip("/"), url.scheme == "https"
+
+
+def _is_host(name: str) -> bool:
+    """Whether it can be looked up and stand in a request; what comes after would fail in ways of its own."""
+    try:
+        name.encode("idna")
+        return httpx.URL(scheme="https", host=name).host == name.lower()
+    except (UnicodeError, httpx.InvalidURL):
+        return False
 
 
 def _without_password(url: str) -> str:
@@ -115,18 +128,20 @@ class Authority:
         self._context = context
         self._again = again
         self._lock = trio.Lock()
+        # A plugin that hangs keeps its thread and its process, whoever gave up on it: there shall be one such.
+        self._one = trio.CapacityLimiter(1)
         self._read_at: float | None = None
         self._due: float | None = None
         self._failure = ""
 
     async def __call__(self, renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
-        """Raises KubeconfigError where the renewal that was asked for failed."""
+        """Raises RenewalError where the renewal that was asked for failed."""
         if self._due is None:
             self._due = _due(self._login)
         if renew or trio.current_time() >= self._due:
             await self._renew()
             if renew and self._failure:
-                raise KubeconfigError(self._failure)
+                raise RenewalError(self._failure)
         return [("Authorization", self._login.header)] if self._login.header else []
 
     async def _renew(self) -> None:
@@ -134,14 +149,15 @@ class Authority:
             if self._read_at is not None and trio.current_time() - self._read_at < SHARED_FOR:
                 return
             try:
-                found = await _in_thread(self._again)
+                found = await _in_thread(self._again, self._one)
                 if self._context is not None and found.chain is not None and found.chain != self._login.chain:
                     tls.use_chain(self._context, found.chain, found.selected)
                 self._login, self._failure = found, ""
             except KubeconfigError as error:
                 # The old ones may still be good: a 401 will tell.
+                if str(error) != self._failure:
+                    logger.warning("credentials could not be renewed: %s", error)
                 self._failure = str(error)
-                logger.warning("credentials could not be renewed: %s", error)
             self._read_at = trio.current_time()
             self._due = _due(self._login)
 

@@ -5,6 +5,7 @@ Refuses retries (the reflector's) and secrets: a message names files, fields and
 
 from __future__ import annotations
 
+from forwarders.transports import errors as transports
 from watcher.errors import UsageError, WatcherError
 
 
@@ -14,6 +15,10 @@ class ClusterError(WatcherError):
 
 class KubeconfigError(ClusterError, UsageError):
     """The kubeconfig cannot be used: names the file, the field and the value, never a secret. Exit code 2."""
+
+
+class RenewalError(KubeconfigError, transports.UnreachableError):
+    """Refused credentials could not be renewed. Sessions to pods ask for them too, and expect their own root."""
 
 
 class UnreachableError(ClusterError):

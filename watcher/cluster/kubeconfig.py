@@ -60,9 +60,13 @@ class Selected(Struct, frozen=True):
 def files(kubeconfig: str | None) -> tuple[Path, ...]:
     """Where to look: the file asked for, else those of $KUBECONFIG, else ~/.kube/config."""
     if kubeconfig:
-        return (Path(kubeconfig),)
+        return (_expanded(kubeconfig),)
     named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    return tuple(Path(part) for part in named) or (Path(HOME_FILE).expanduser(),)
+    return tuple(_expanded(part) for part in named or [HOME_FILE])
+
+
+def _expanded(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # Path's own fails where there is no home
 
 
 def select(paths: Iterable[Path], context: str | None) -> Selected:

@@ -61,6 +61,8 @@ def read(asked: str | None, context: str | None) -> Login:
 
 def _login(selected: Selected) -> Login:
     user: Mapping[str, Any] = selected.user
+    for field in _IMPERSONATION & user.keys():
+        selected.refuse("user", field, "is not supported: portside would act with other rights than kubectl")
     life = TOKEN_FILE_LIFE if user.get("tokenFile") else None
     chain = tls.chain_of(selected)
     # client-go's order (rest/config.go): a plugin is asked only where no token stands beside it.
@@ -97,12 +99,21 @@ def _header(selected: Selected, user: Mapping[str, Any]) -> str:
         selected.refuse("user", "its authentication", f"does not work: {_one_line(error)}")
     except Exception as error:  # noqa: BLE001 - auth providers raise whatever their libraries do; it may quote a token
         selected.refuse("user", "its authentication", f"does not work: {type(error).__name__}")
-    header = str(configuration.api_key.get("BearerToken") or "").strip()
+    header = _authorization(configuration)
     if not header:
         selected.refuse("user", "its authentication", "gives neither a token nor a password")
+    if not (header.isascii() and header.isprintable()):
+        selected.refuse("user", "its authentication", "has characters that no HTTP header may have")
     return header
 
 
+def _authorization(configuration: Any) -> str:
+    """The header, wherever this version of `kubernetes` keeps it (until 34: authorization)."""
+    keys = configuration.api_key
+    return str(keys.get("BearerToken") or keys.get("authorization") or "").strip()
+
+
+_IMPERSONATION = {"as", "as-groups", "as-uid", "as-user-extra"}
 _CERTIFICATES = {"client-certificate", "client-certificate-data", "client-key", "client-key-data", "exec"}
 
 
@@ -141,7 +152,7 @@ def _service_account(folder: Path) -> Login:
         namespace = (folder / "namespace").read_text().strip()
     cluster = {"server": configuration.host, "certificate-authority": configuration.ssl_ca_cert}
     selected = Selected("the pod's service account", "", namespace, "the pod's", cluster, "the service account", {})
-    return Login(selected, str(configuration.api_key["BearerToken"]).strip(), None, TOKEN_FILE_LIFE)
+    return Login(selected, _authorization(configuration), None, TOKEN_FILE_LIFE)
 
 
 def _life(expiration: object) -> float | None:

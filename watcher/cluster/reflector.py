@@ -25,11 +25,12 @@ logger = logging.getLogger("portside.cluster")
 
 # client-go's timeoutSeconds: between this and twice this, so that not all watches end at once.
 MIN_WATCH_SECONDS = 300
-# A watch that stood this long worked (client-go's VeryShortWatchError): less is a failure, also without an error.
+# A watch that stood this long or brought something worked: all else is a failure, also without an error (client-go's
+# VeryShortWatchError).
 STEADY = 1.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
 # Rights are given by people: a role that is missing may come later.
-FORBIDDEN_PAUSE = 30.0
+FORBIDDEN_PAUSE = 15.0
 
 
 class Reflector:
@@ -80,17 +81,19 @@ class Reflector:
         """One watch request, until the API server ends it in good order."""
         seconds = int(self._random.uniform(MIN_WATCH_SECONDS, 2 * MIN_WATCH_SECONDS))
         async with self._client.watch(self._watch, version, seconds) as stream:
-            began = trio.current_time()
+            began, worked = trio.current_time(), False
             if self.shelf.well():
                 self._on_recovery()
             try:
                 async for events in stream:
                     self._apply(events)
+                    worked = worked or bool(events)
             finally:
                 self._seen_at = self._now()
-                if trio.current_time() - began >= STEADY:
+                worked = worked or trio.current_time() - began >= STEADY
+                if worked:
                     self._backoff.reset()
-        if trio.current_time() - began < STEADY:
+        if not worked:
             raise UnreachableError("the API server ended a watch at once")
 
     def _apply(self, events: list[WatchEvent]) -> None:

@@ -40,7 +40,10 @@ def client_context(selected: Selected, chain: Chain | None) -> ssl.SSLContext:
     # Python 3.13 demands extensions that clusters' own authorities often lack; kubectl does not.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     context.set_alpn_protocols(["http/1.1"])
-    if selected.cluster.get("insecure-skip-tls-verify"):
+    insecure = selected.cluster.get("insecure-skip-tls-verify")
+    if not isinstance(insecure, bool | None):
+        selected.refuse("cluster", "insecure-skip-tls-verify", "is neither true nor false")
+    if insecure:
         logger.warning(
             'cluster "%s" says insecure-skip-tls-verify: whoever answers at its address can read and change everything',
             selected.cluster_name,
