@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ import click
 
 from watcher.cli import logs
 from watcher.cli.options import Options, collect, shared
+
+logger = logging.getLogger("portside")
 
 if TYPE_CHECKING:
     from watcher.cli.beside import Beside
@@ -103,8 +106,12 @@ async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand
     from watcher.cli.host import until_signal
 
     async def forward() -> None:
-        with scope:
-            await beside.run()
+        # Skaffold lives on if we fail: it has the terminal, and its user's work.
+        try:
+            with scope:
+                await beside.run()
+        except Exception:
+            logger.exception("portside failed and forwards nothing any more; Skaffold goes on")
 
     async def let_go() -> None:
         await process.ending.wait()
