@@ -6,6 +6,7 @@ Refuses every import that `--help` does not need.
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 import click
@@ -58,6 +59,10 @@ def portside() -> None:
 
 def main() -> None:
     """The console script. Every expected error is one line on stderr."""
+    # Until a command has something to end in good order (host.until_signal), Ctrl-C ends us as it ends any program:
+    # at once and without a word. Where it is ignored (a script's background job) it stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         code = portside.main(standalone_mode=False)
     except click.exceptions.Abort:

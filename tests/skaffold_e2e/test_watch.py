@@ -1,0 +1,122 @@
+"""`portside watch` beside a real Skaffold: started before it or after it, outliving it, leaving it unharmed."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import trio
+
+from tests.skaffold_e2e.developing import all_ready, text_at
+from tests.support.process import Portside, portside
+from tests.support.skaffold import Project, skaffold
+from tests.support.sockets import free_port, is_free
+
+pytestmark = pytest.mark.skaffold
+
+# A reader that leaves at the wrong moment ends or freezes Skaffold: 20 tries in CI, 200 before a release.
+CYCLES = pytest.mark.parametrize("cycles", [20, pytest.param(200, marks=pytest.mark.long)])
+# Seconds until `watch` has left the stream politely.
+GONE_WITHIN = 3.0
+
+
+def watching(project: Project, port: int):  # type: ignore[no-untyped-def] # an async context manager of Portside
+    words = ("watch", "-v", "--skaffold", f"http://127.0.0.1:{port}", "-n", project.namespace)
+    return portside(*words, environment=project.environment, folder=project.folder)
+
+
+def dev(project: Project, port: int):  # type: ignore[no-untyped-def] # an async context manager of Skaffold
+    return skaffold(project, "dev", "--port-forward=off", f"--rpc-http-port={port}")
+
+
+async def attached(running: Portside, *, yes: bool = True) -> None:
+    """Returns once the last word is that Skaffold's events are read, or are not."""
+
+    def is_so(records: list[dict[str, object]]) -> bool:
+        said = [record["attached"] for record in records if record["kind"] == "skaffold"]
+        return bool(said) and said[-1] is yes
+
+    await running.wait_for(is_so)
+
+
+async def end(running: Portside) -> None:
+    ports = [record["localPort"] for record in running.forwards]
+    began = trio.current_time()
+    assert await running.end() == 0
+    assert trio.current_time() - began < GONE_WITHIN
+    assert all(is_free(port) for port in ports)
+    assert "Traceback" not in running.stderr
+
+
+async def test_started_before_skaffold(project: Project) -> None:
+    """It waits and says so; then it forwards, outlives this Skaffold and follows the next one on the same port."""
+    port = free_port()
+    async with watching(project, port) as running:
+        await running.says(f"no Skaffold answers at http://127.0.0.1:{port}; waiting for one")
+        async with dev(project, port) as first:
+            before = await all_ready(running)
+            assert (await text_at(before["web"])).startswith(f"hello from {project.namespace}, version 1")
+            await first.idle()
+        await attached(running, yes=False)
+        project.save(f"hello from {project.namespace}, version 2")
+        async with dev(project, port):
+            await attached(running)
+            await running.wait_for(lambda _: _moved(running, before["web"]["pod"]))
+            after = await all_ready(running)
+            assert (await text_at(after["web"])).startswith(f"hello from {project.namespace}, version 2")
+            assert after["app"]["localPort"] == before["app"]["localPort"]
+            await end(running)
+    assert running.others == []
+
+
+def _moved(running: Portside, pod: str) -> bool:
+    last = running.last("web") or {}
+    return bool(last.get("state") == "ready" and last.get("pod") != pod)
+
+
+async def test_forwards_stay_without_skaffold(project: Project) -> None:
+    """Started after Skaffold: all is found at once. A Skaffold that is killed takes no forward with it."""
+    port = free_port()
+    async with dev(project, port) as running_skaffold:
+        await running_skaffold.idle()
+        async with watching(project, port) as running:
+            records = await all_ready(running)
+            running_skaffold.process.kill()
+            await attached(running, yes=False)
+            for record in records.values():
+                assert (await text_at(record)).startswith(f"hello from {project.namespace}, version 1")
+            assert len(running.forwards) == 3
+            await end(running)
+
+
+@CYCLES
+async def test_skaffold_outlives_every_leave(project: Project, cycles: int) -> None:
+    """However often portside attaches and leaves, at any moment, Skaffold goes on to build and deploy."""
+    port, random = free_port(), Random(cycles)
+    async with dev(project, port) as beside:
+        await beside.idle()
+        async with trio.open_nursery() as nursery:
+            version = 1
+
+            async def redeploy() -> None:
+                nonlocal version
+                while True:
+                    version += 1
+                    project.save(f"hello from {project.namespace}, version {version}")
+                    await beside.idle(version)
+
+            nursery.start_soon(redeploy)
+            for _ in range(cycles):
+                async with watching(project, port) as running:
+                    await running.wait_for(bool)
+                    # From before the first byte of the stream until long after the replay.
+                    with trio.move_on_after(random.uniform(0, 1.2)):
+                        await running.process.wait()
+                    await end(running)
+            nursery.cancel_scope.cancel()
+        await beside.idle(version)
+        project.save(f"hello from {project.namespace}, the last version")
+        await beside.idle(version + 1)
+        async with watching(project, port) as running:
+            records = await all_ready(running)
+            assert (await text_at(records["web"])).startswith(f"hello from {project.namespace}, the last version")
