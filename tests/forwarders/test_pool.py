@@ -1,0 +1,234 @@
+"""Sessions of a pod on trio's own clock: one ahead of need, bounded sharing, a pace for failures, letting go."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from forwarders import pool as module
+from forwarders.pool import IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, Pool, Pools
+from forwarders.tunnel import Tunnel
+from tests.forwarders.cluster import Pods, pod
+
+POD = pod("web")
+
+
+class Wanting:
+    """Somebody who wants the pod and waits for its changes."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.pods = Pods(nursery)
+        self.pools = Pools(self.pods.open_channel, Random(0))
+        self.changes = 0
+
+    def changed(self) -> None:
+        self.changes += 1
+
+    def want(self) -> Pool:
+        return self.pools.want(POD, self.changed)
+
+
+@pytest.fixture
+async def wanting(nursery: trio.Nursery) -> Wanting:
+    wanting = Wanting(nursery)
+    await nursery.start(wanting.pools.run)
+    return wanting
+
+
+async def settled() -> None:
+    """Sessions that are being opened stand."""
+    await trio.sleep(0.5)
+
+
+async def connect(pool: Pool, count: int) -> list[Tunnel]:
+    """`count` connections one after the other, each with time for the next spare."""
+    tunnels = []
+    for _ in range(count):
+        session = pool.take()
+        assert session is not None
+        tunnels.append(session.open(80))
+        await settled()
+    return tunnels
+
+
+async def test_a_session_stands_before_it_is_needed(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """Wanting a pod opens one session, and only one; the listener hears of it."""
+    pool = wanting.want()
+    before = pool.up
+    await settled()
+    assert (before, pool.up) == (False, True)
+    assert len(wanting.pods.opens) == 1
+    assert wanting.changes > 0
+    await trio.sleep(1000)
+    assert len(wanting.pods.opens) == 1
+
+
+async def test_few_connections_have_sessions_of_their_own(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """Up to OWN_SESSIONS connections share nothing; beyond that they share within the bound, with a room to spare."""
+    pool = wanting.want()
+    await settled()
+    await connect(pool, OWN_SESSIONS)
+    loads = [len(peer.streams) for peer in wanting.pods.standing("web")]
+    assert loads == [1] * OWN_SESSIONS
+    await connect(pool, 40)
+    loads = [len(peer.streams) for peer in wanting.pods.standing("web")]
+    assert sum(loads) == OWN_SESSIONS + 40
+    assert max(loads) <= SHARED
+    assert len(loads) * SHARED - sum(loads) >= SHARED
+
+
+async def test_no_more_than_the_bound(
+    wanting: Wanting, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every session full and none more allowed, a connection has to wait; one that ends makes room."""
+    monkeypatch.setattr(module, "MAX_SESSIONS", 2)
+    pool = wanting.want()
+    await settled()
+    tunnels = await connect(pool, 2 * SHARED)
+    assert pool.take() is None
+    assert len(wanting.pods.opens) == 2
+    before = wanting.changes
+    tunnels[0].abort()
+    await settled()
+    assert wanting.changes > before
+    assert pool.take() is not None
+
+
+async def test_failures_have_a_pace_even_while_connections_wait(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """A server that cannot be reached is tried ever more seldom, however often connections ask; then all is well."""
+    wanting.pods.failure = "connection refused"
+    wanting.pods.latency = 0.0
+    pool = wanting.want()
+    for _ in range(6000):
+        assert pool.take() is None
+        await trio.sleep(0.01)
+    assert 8 < len(wanting.pods.opens) < 30
+    assert pool.problem == "connection refused"
+    wanting.pods.failure = ""
+    await trio.sleep(2 * LAST_BACKOFF)
+    assert (pool.up, pool.problem) == (True, "")
+
+
+async def test_sessions_that_die_young_have_a_pace_too(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """A server that accepts and closes at once is not hammered."""
+    wanting.pods.short_lived = True
+    wanting.want()
+    await trio.sleep(60)
+    assert len(wanting.pods.opens) < 30
+
+
+async def test_losing_many_sessions_at_once_costs_one_pause(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """When the API server restarts all sessions die together; the next one stands within a fraction of a second."""
+    pool = wanting.want()
+    await settled()
+    await connect(pool, 20)
+    for peer in wanting.pods.standing("web"):
+        peer.close()
+    await trio.sleep(0.2)
+    assert pool.up
+    assert pool.take() is not None
+
+
+async def test_idle_sessions_retire_but_one(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """After IDLE_TIMEOUT all idle sessions but one are closed, and no new one is opened for them."""
+    pool = wanting.want()
+    await settled()
+    for tunnel in await connect(pool, 5):
+        tunnel.abort()
+    opened = len(wanting.pods.opens)
+    await trio.sleep(IDLE_TIMEOUT - 5)
+    assert len(wanting.pods.standing("web")) == opened
+    await trio.sleep(10)
+    assert len(wanting.pods.standing("web")) == 1
+    await trio.sleep(1000)
+    assert len(wanting.pods.opens) == opened
+
+
+async def test_a_session_that_is_ending_is_replaced(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """GOAWAY on the spare: another is opened, the ended one closed."""
+    pool = wanting.want()
+    await settled()
+    peer = wanting.pods.standing("web")[0]
+    peer.wire.go_away()
+    peer.flush()
+    await settled()
+    assert peer.closed
+    assert len(wanting.pods.standing("web")) == 1
+    assert pool.up
+
+
+async def test_a_released_pod_lets_its_connections_drain(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """Unwanted, idle sessions close at once, busy ones with their last connection; then the pool is gone."""
+    pool = wanting.want()
+    await settled()
+    (tunnel,) = await connect(pool, 1)
+    busy = next(peer for peer in wanting.pods.standing("web") if peer.streams)
+    wanting.pools.leave(POD, wanting.changed)
+    await trio.sleep(100)
+    assert wanting.pods.standing("web") == [busy]
+    stream = next(iter(busy.streams.values()))
+    await stream.send_all(b"still served")
+    assert await tunnel.receive_pieces() == [b"still served"]
+    tunnel.abort()
+    await settled()
+    assert wanting.pods.standing("web") == []
+    assert wanting.pools.get(POD) is None
+
+
+@pytest.mark.parametrize("ticks", range(12))
+async def test_wanted_again_while_it_ends(wanting: Wanting, autojump_clock: MockClock, ticks: int) -> None:
+    """In whatever moment a released pod is wanted again, it has a session soon: none is left with a dead pool."""
+    wanting.want()
+    await settled()
+    wanting.pools.leave(POD, wanting.changed)
+    for _ in range(ticks):
+        await trio.lowlevel.checkpoint()
+    wanting.want()
+    await settled()
+    pool = wanting.pools.get(POD)
+    assert pool is not None
+    assert pool.up
+
+
+async def test_two_who_want_one_pod(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """Forwards to one pod share its pool; it lives as long as one of them wants it."""
+    first = wanting.want()
+    second = wanting.pools.want(POD, settled_listener)
+    assert first is second
+    await settled()
+    wanting.pools.leave(POD, wanting.changed)
+    await settled()
+    assert second.up
+    wanting.pools.leave(POD, settled_listener)
+    wanting.pools.leave(pod("unknown"), settled_listener)
+    await settled()
+    assert wanting.pools.get(POD) is None
+
+
+def settled_listener() -> None:
+    """Wants a pod and cares for no change."""
+
+
+async def test_wanted_before_anything_runs(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Pods that were wanted before `run` get their sessions with it."""
+    wanting = Wanting(nursery)
+    pool = wanting.want()
+    await nursery.start(wanting.pools.run)
+    await settled()
+    assert pool.up
+
+
+async def test_the_end_of_all(autojump_clock: MockClock) -> None:
+    """Cancelling the pools closes every session, connections or not."""
+    async with trio.open_nursery() as nursery:
+        wanting = Wanting(nursery)
+        await nursery.start(wanting.pools.run)
+        pool = wanting.want()
+        await settled()
+        await connect(pool, 3)
+        nursery.cancel_scope.cancel()
+    assert wanting.pods.standing("web") == []
