@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-import stat
 import sys
-import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -140,95 +138,6 @@ async def test_a_plugin_that_is_not_installed_is_named(tmp_path: Path) -> None:
         await loaded(tmp_path, user)
 
 
-@pytest.mark.parametrize(
-    ("user", "said"),
-    [
-        ({"tokenFile": "gone"}, r"tokenFile of user \"dev\" \(.*gone\) cannot be read: No such file"),
-        ({"username": "ann"}, "gives neither a token nor a password"),
-        ({"auth-provider": {"name": "gcp"}}, "its authentication of user"),
-        ({"client-key-data": "eA=="}, 'client-certificate of user "dev" is missing'),
-        ({"client-certificate-data": "eA=="}, 'client-key of user "dev" is missing'),
-        ({"client-certificate-data": "@", "client-key-data": "eA=="}, "client-certificate-data of user .* not base64"),
-        ({"client-certificate": "c", "client-key": "k"}, r"client-certificate of user \"dev\" \(.*c\) cannot be read"),
-    ],
-)
-async def test_what_is_wrong_with_a_user_is_named(tmp_path: Path, user: dict[str, Any], said: str) -> None:
-    """Field, user, file and reason in one line."""
-    with pytest.raises(KubeconfigError, match=said):
-        await loaded(tmp_path, user)
-
-
-@pytest.mark.parametrize(
-    ("cluster", "said"),
-    [
-        ({"server": ""}, 'server of cluster "dev" is missing'),
-        ({"server": "ftp://a"}, "no http or https URL"),
-        ({"server": "https://a:port"}, "no http or https URL"),
-        ({"server": "https://"}, "no http or https URL"),
-        ({"server": "https://a", "certificate-authority-data": "eA=="}, "certificate-authority-data .* in PEM"),
-        ({"server": "https://a", "certificate-authority": "gone"}, "certificate-authority .* cannot be read"),
-    ],
-)
-async def test_what_is_wrong_with_a_cluster_is_named(tmp_path: Path, cluster: dict[str, Any], said: str) -> None:
-    """Likewise for the server's side."""
-    with pytest.raises(KubeconfigError, match=said):
-        await loaded(tmp_path, {}, **cluster)
-
-
-@pytest.mark.parametrize(
-    ("server", "more", "address"),
-    [
-        ("https://a", {}, ("a", 443, "", True)),
-        ("http://a", {}, ("a", 80, "", False)),
-        ("https://a:6443/k8s/clusters/c-1/", {}, ("a", 6443, "/k8s/clusters/c-1", True)),
-        ("https://[::1]:6443", {}, ("::1", 6443, "", True)),
-        ("a:8001", {}, ("a", 8001, "", False)),
-        ("a:6443", {"insecure-skip-tls-verify": True}, ("a", 6443, "", True)),
-    ],
-)
-async def test_a_servers_address_is_taken_apart(
-    tmp_path: Path, server: str, more: dict[str, Any], address: tuple[str, int, str, bool]
-) -> None:
-    """Ports by scheme, prefixes of proxies in front, IPv6, and client-go's guess where there is no scheme."""
-    found = (await loaded(tmp_path, {}, server=server, **more)).server
-    assert (found.host, found.port, found.prefix, found.tls is not None) == address
-
-
-async def test_skipping_verification_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """insecure-skip-tls-verify works, aloud."""
-    found = await loaded(tmp_path, {}, server="https://a", **{"insecure-skip-tls-verify": True})
-    assert found.server.tls is not None
-    assert not found.server.tls.check_hostname
-    assert "insecure-skip-tls-verify" in caplog.text
-
-
-async def test_another_server_name_is_kept_for_tls(tmp_path: Path) -> None:
-    """tls-server-name is what the certificate must name."""
-    found = await loaded(tmp_path, {}, server="https://10.0.0.1", **{"tls-server-name": "kubernetes"})
-    assert (found.server.host, found.server.server_name) == ("10.0.0.1", "kubernetes")
-
-
-async def test_client_certificates_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key from the kubeconfig does not lie around once the connection's settings stand; no header is made of it."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    async with EmbeddedCluster.open() as cluster:
-        config = await load(str(cluster.kubeconfig(tmp_path / "config")), None)
-    assert config.server.tls is not None
-    assert await config.server.authorize(KEEP) == []
-    assert os.listdir(tmp_path) == ["config"]
-
-
-async def test_a_certificate_and_a_key_that_do_not_match_are_refused(tmp_path: Path) -> None:
-    """The pair is checked before anything is bound."""
-    async with EmbeddedCluster.open() as one, EmbeddedCluster.open() as two:
-        content, other = (
-            json.loads(cluster.kubeconfig(tmp_path / name).read_text()) for cluster, name in ((one, "a"), (two, "b"))
-        )
-    content["users"][0]["user"]["client-key-data"] = other["users"][0]["user"]["client-key-data"]
-    with pytest.raises(KubeconfigError, match=r"client-certificate, client-key of user .*mismatch"):
-        await load(str(write(tmp_path / "mixed", content)), None)
-
-
 async def test_a_pods_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any kubeconfig, inside a pod: server, authority, token and namespace are the pod's own."""
     async with EmbeddedCluster.open() as cluster:
@@ -283,19 +192,3 @@ async def test_a_plugins_token_is_renewed_before_it_ends(tmp_path: Path, lasts: 
     path = write(tmp_path / "config", document(users=[{"name": "dev", "user": user}]))
     found = await trio.to_thread.run_sync(login.read, str(path), None)
     assert found.life == pytest.approx(life, abs=30)
-
-
-async def test_a_temporary_key_is_the_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While ssl reads the key its file has mode 0600."""
-    modes: list[int] = []
-    real = tempfile.NamedTemporaryFile
-
-    def watched(*args: Any, **more: Any) -> Any:
-        file = real(*args, **more)
-        modes.append(stat.S_IMODE(Path(file.name).stat().st_mode))
-        return file
-
-    monkeypatch.setattr(tempfile, "NamedTemporaryFile", watched)
-    async with EmbeddedCluster.open() as cluster:
-        await load(str(cluster.kubeconfig(tmp_path / "config")), None)
-    assert modes == [0o600]

@@ -1,0 +1,62 @@
+"""A reflector that runs against the API in memory, and what it shows. Owns no assertion."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import trio
+
+from tests.cluster_client.memory_api import (
+    SERVER,
+    MemoryApi,
+    longest,
+    until,
+)
+from watcher.cluster.client import Client
+from watcher.cluster.kinds import POD
+from watcher.cluster.reflector import Reflector
+from watcher.cluster.store import Problem, Shelf, Store, Watch
+
+WATCH = Watch(POD, "shop")
+
+
+@dataclass
+class Seen:
+    """A reflector that runs, and what it showed."""
+
+    api: MemoryApi
+    reflector: Reflector
+    store: Store
+    changes: list[object]
+    recoveries: list[float] = field(default_factory=list)
+
+    def names(self) -> set[str] | None:
+        objects = self.store.snapshot.objects.get(WATCH)
+        return None if objects is None else {name for _, name in objects}
+
+    def problem(self) -> Problem | None:
+        return self.store.snapshot.problems.get(WATCH)
+
+    async def watching(self, number: int = 1) -> None:
+        await until(lambda: len(self.api.feeds) >= number)
+
+
+@asynccontextmanager
+async def reflecting(api: MemoryApi) -> AsyncIterator[Seen]:
+    changes: list[object] = []
+    recoveries: list[float] = []
+    store = Store(lambda: changes.append(store.snapshot.problems.get(WATCH)))
+    async with Client(SERVER, api) as client, trio.open_nursery() as nursery:
+        reflector = Reflector(
+            client,
+            Shelf(store, WATCH),
+            longest(),
+            lambda: recoveries.append(trio.current_time()),
+            lambda: datetime(2026, 11, 23, 22, 48, 4, tzinfo=UTC),
+        )
+        nursery.start_soon(reflector.run)
+        yield Seen(api, reflector, store, changes, recoveries)
+        nursery.cancel_scope.cancel()
