@@ -11,7 +11,9 @@ from typing import Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from forwarders.spec import State, Status
+from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.plan import Skip, Wanted
+from watcher.skaffold.own_forwards import OwnForward
 
 
 class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
@@ -93,6 +95,30 @@ def forward_record(wanted: Wanted, status: Status, now: datetime) -> ForwardReco
         pod_port=endpoint.port if endpoint else 0,
         url=url(address, status.local_port) if status.local_port and status.state is not State.STOPPED else "",
         reason=status.reason,
+    )
+
+
+def own_forward_record(own: OwnForward, now: datetime, *, over: bool = False) -> ForwardRecord:
+    """A forward that Skaffold itself holds, as far as its events tell; `over`: it holds it no more."""
+    address = own.address or DEFAULT_ADDRESS
+    kind, name, namespace, port = own.key
+    return ForwardRecord(
+        time=timestamp(now),
+        id=f"skaffold/{namespace}/{kind}/{name}/{port}/{address}",
+        source="skaffold",
+        state=(State.STOPPED if over else State.READY).value,
+        resource_type=kind,
+        resource_name=name,
+        namespace=namespace,
+        container=own.container_name,
+        remote_port=port,
+        local_address=address,
+        local_port=own.local_port,
+        requested_port=0,
+        pod="",
+        pod_port=0,
+        url="" if over else url(address, own.local_port),
+        reason="held by Skaffold itself",
     )
 
 

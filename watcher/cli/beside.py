@@ -15,7 +15,7 @@ from typing import Self
 import trio
 from msgspec.structs import replace
 
-from watcher.board.records import Change, SkaffoldRecord, timestamp
+from watcher.board.records import Change, SkaffoldRecord, own_forward_record, timestamp
 from watcher.cli.asked import base_facts, supported
 from watcher.cli.host import Host
 from watcher.cli.options import Options
@@ -27,9 +27,14 @@ from watcher.plan.needs import needs
 from watcher.plan.plan import settled
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.modes import Mode
+from watcher.skaffold.own_forwards import OwnForward as SkaffoldForward
+from watcher.skaffold.own_forwards import OwnForwards
 from watcher.skaffold.state import SkaffoldFacts
 
 logger = logging.getLogger("portside")
+
+# Seconds in which a Skaffold that is there has told what it forwards itself; before that we bind nothing it may hold.
+FIRST_WORD = 2.0
 
 
 def project_of(options: Options, command: str, binary: str = "skaffold") -> Project | None:
@@ -60,6 +65,7 @@ class Beside:
         # for each reload of skaffold.yaml, some 40 bytes.
         self._former_run_ids: frozenset[str] = frozenset()
         self._warned = False
+        self._heard = trio.Event()
 
     @classmethod
     async def prepare(
@@ -86,6 +92,8 @@ class Beside:
         """Forwards until cancelled: the ports are free at once then, the stream is left politely."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._attachment.run)
+            with trio.move_on_after(FIRST_WORD):
+                await self._heard.wait()
             await self.host.run(self._cluster, self._gather, self._settled)
 
     @property
@@ -121,11 +129,13 @@ class Beside:
 
     def _on_skaffold(self) -> None:
         now, before, self._seen = self._attachment.facts, self._seen, self._attachment.facts
+        self._heard.set()
         if now.run_id != before.run_id:
             self._former_run_ids |= {before.run_id} - {""}
         if now.own_forwards and not self._warned:
             self._warned = True
             logger.warning("this Skaffold forwards ports itself; start it with --port-forward=off to have them held")
+        self._publish_own(before.own_forwards, now.own_forwards)
         for change in _changes(before, now):
             self.host.board.publish(
                 SkaffoldRecord(
@@ -140,6 +150,20 @@ class Beside:
                 )
             )
         self.host.touch()
+
+    def _publish_own(self, before: OwnForwards, now: OwnForwards) -> None:
+        """Skaffold's own forwards are shown as its own; nothing here binds their ports."""
+        time = datetime.now(UTC)
+        for own in before.values():
+            if own.key not in now or _place(now[own.key]) != _place(own):
+                self.host.board.publish(own_forward_record(own, time, over=True))
+        for own in now.values():
+            if own.key not in before or _place(before[own.key]) != _place(own):
+                self.host.board.publish(own_forward_record(own, time))
+
+
+def _place(own: SkaffoldForward) -> tuple[str, int]:
+    return own.address, own.local_port
 
 
 def _changes(before: SkaffoldFacts, now: SkaffoldFacts) -> list[Change]:
