@@ -1,0 +1,179 @@
+"""Which pod a connection goes to: the plan's order, patience with pods that are not Ready, the pace of redials."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from forwarders.backend import MAX_WANTED, REDIAL_INTERVAL, Backend
+from forwarders.pool import Pools
+from tests.forwarders.cluster import Pods, endpoint
+
+
+class Choosing:
+    """A backend over pods in memory, and how often it said that its answer may have changed."""
+
+    def __init__(self, nursery: trio.Nursery, patience: float = 5.0) -> None:
+        self.pods = Pods(nursery)
+        self.pools = Pools(self.pods.open_channel, Random(0))
+        self.changes = 0
+        self.backend = Backend(self.pools, patience, self._changed)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+
+@pytest.fixture
+async def choosing(nursery: trio.Nursery) -> Choosing:
+    choosing = Choosing(nursery)
+    await nursery.start(choosing.pools.run)
+    return choosing
+
+
+async def settled() -> None:
+    await trio.sleep(0.2)
+
+
+async def test_the_first_ready_pod_serves(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """The plan's order among the Ready ones decides; one session is held, to that pod alone."""
+    choosing.backend.set((endpoint("new", ready=False), endpoint("first"), endpoint("second")))
+    before = choosing.backend.serving
+    await settled()
+    assert (before, choosing.backend.serving) == (None, endpoint("first"))
+    assert set(choosing.pods.peers) == {"first"}
+    assert choosing.changes > 0
+
+
+async def test_a_pod_that_has_a_session_serves_while_the_next_ones_opens(
+    choosing: Choosing, autojump_clock: MockClock
+) -> None:
+    """A newer pod takes over when its session is up, not before; then the old one's session closes."""
+    choosing.backend.set((endpoint("old"),))
+    await settled()
+    choosing.pods.latency = 1.0
+    choosing.backend.set((endpoint("new"), endpoint("old")))
+    await trio.sleep(0.5)
+    assert choosing.backend.serving == endpoint("old")
+    await trio.sleep(1)
+    assert choosing.backend.serving == endpoint("new")
+    await settled()
+    assert choosing.pods.standing("old") == []
+
+
+async def test_patience(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """With none Ready for `patience` seconds a Running pod will do; as soon as one is Ready, it alone."""
+    choosing.backend.set((endpoint("a"), endpoint("b", ready=False)))
+    await settled()
+    choosing.backend.set((endpoint("a", ready=False), endpoint("b", ready=False)))
+    await trio.sleep(4.9)
+    choosing.backend.refresh()
+    before = choosing.backend.serving
+    await trio.sleep(0.2)
+    choosing.backend.refresh()
+    await settled()
+    assert (before, choosing.backend.serving) == (None, endpoint("a", ready=False))
+    choosing.backend.set((endpoint("a", ready=False), endpoint("b")))
+    await settled()
+    assert choosing.backend.serving == endpoint("b")
+
+
+async def test_no_patience(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """For pods and debug ports Running is enough at once."""
+    choosing = Choosing(nursery, patience=0)
+    await nursery.start(choosing.pools.run)
+    choosing.backend.set((endpoint("a", ready=False),))
+    await settled()
+    assert choosing.backend.serving == endpoint("a", ready=False)
+
+
+async def test_pods_that_cannot_be_reached(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """Where a pod gives no session the next ones are tried too, up to a bound; the reason is told."""
+    choosing.pods.failure = "no such pod"
+    choosing.backend.set(tuple(endpoint(name) for name in "abcdef"))
+    await trio.sleep(5)
+    choosing.backend.refresh()
+    assert choosing.backend.problem == "no such pod"
+    choosing.pods.failure = ""
+    await trio.sleep(20)
+    assert choosing.backend.serving == endpoint("a")
+    assert len(choosing.pods.peers) <= MAX_WANTED
+
+
+async def test_connections_go_where_a_session_is(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """`take` opens the endpoint's port; where there is no session, or the endpoint is unknown, nothing."""
+    choosing.backend.set((endpoint("a", port=8080),))
+    assert choosing.backend.take(endpoint("a", port=8080)) is None
+    await settled()
+    assert choosing.backend.take(endpoint("other")) is None
+    assert choosing.backend.take(endpoint("a", port=8080)) is not None
+    stream = await choosing.pods.standing("a")[0].accept()
+    assert stream.port == 8080
+
+
+async def test_redials_have_a_pace(choosing: Choosing, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Waiting connections redial a refusing endpoint one after the other, REDIAL_INTERVAL apart."""
+    one = endpoint("a")
+    choosing.backend.set((one,))
+    assert await choosing.backend.turn(one) is False
+    choosing.backend.refused(one)
+    turns: list[float] = []
+
+    async def wait() -> None:
+        assert await choosing.backend.turn(one) is True
+        turns.append(trio.current_time())
+
+    began = trio.current_time()
+    for _ in range(10):
+        nursery.start_soon(wait)
+    await trio.sleep(1)
+    assert turns == pytest.approx([began + REDIAL_INTERVAL * count for count in range(1, 11)])
+
+
+async def test_a_success_releases_all(choosing: Choosing, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """As soon as one redial succeeds nobody waits any more, and later connections are not held up."""
+    one = endpoint("a")
+    choosing.backend.set((one,))
+    choosing.backend.refused(one)
+    done = 0
+
+    async def wait() -> None:
+        nonlocal done
+        await choosing.backend.turn(one)
+        done += 1
+
+    for _ in range(1000):
+        nursery.start_soon(wait)
+    await trio.sleep(0.1)
+    assert done < 10
+    choosing.backend.succeeded(one)
+    await trio.testing.wait_all_tasks_blocked()
+    assert done == 1000
+    assert await choosing.backend.turn(one) is False
+    choosing.backend.succeeded(one)
+
+
+async def test_a_pod_that_refuses_gives_way(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """Of two pods that have sessions the one that did not refuse serves; a refusal by an unknown one says nothing."""
+    choosing.backend.set((endpoint("old"),))
+    await settled()
+    choosing.pods.latency = 0.3
+    choosing.backend.set((endpoint("new"), endpoint("old")))
+    choosing.backend.refused(endpoint("gone"))
+    choosing.backend.refused(endpoint("old"))
+    assert choosing.backend.serving == endpoint("old")
+    await trio.sleep(1)
+    assert choosing.backend.serving == endpoint("new")
+
+
+async def test_closing_lets_go(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """A closed backend wants no pod."""
+    choosing.backend.set((endpoint("a"),))
+    await settled()
+    choosing.backend.close()
+    await settled()
+    assert choosing.pods.standing("a") == []
+    assert choosing.backend.serving is None
