@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from trio.testing import MockClock
 
 from fixtures.cluster.binaries import build_all
 from fixtures.cluster.layout import Layout
@@ -126,6 +127,16 @@ async def test_a_binary_that_cannot_start_is_named(tmp_path: Path) -> None:
     fake.chmod(0o755)
     with pytest.raises(ConfigError, match=r"skaffold cannot be started to read .*: No such file or directory"):
         await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), {})
+
+
+async def test_a_skaffold_that_hangs_is_given_up(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """After a minute (of the test's clock) it is ended, and said."""
+    (tmp_path / "skaffold.yaml").write_text(HEAD)
+    fake = tmp_path / "skaffold"
+    fake.write_text("#!/bin/sh\nexec sleep 600\n")
+    fake.chmod(0o755)
+    with pytest.raises(ConfigError, match="skaffold diagnose` did not read .* within 60 s"):
+        await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), os.environ)
 
 
 # The real one

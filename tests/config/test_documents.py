@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watcher.config.documents import documents
@@ -58,6 +58,7 @@ def test_aliases_cost_no_more_than_what_is_written() -> None:
     assert len(document) == 40
 
 
+@settings(deadline=None)  # two shared cores: time says nothing here
 @given(st.text(alphabet=st.sampled_from("ab:-&*<>[]{}|!#'\"%@ \n\t\x00é0.~?,"), max_size=60))
 def test_any_text_is_documents_or_a_config_error(text: str) -> None:
     """Nothing but ConfigError is ever raised."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarders.spec import Ask, PortWish
@@ -137,6 +137,7 @@ values = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text
 fields = st.sampled_from([*ITEM, "namespace", "localPort", "address", "other"])
 
 
+@settings(deadline=None)  # two shared cores: time says nothing here
 @given(st.one_of(values, st.dictionaries(fields, values).map(lambda changes: ITEM | changes)))
 def test_any_item_is_an_entry_or_a_config_error(item: object) -> None:
     """Nothing but ConfigError is raised, and an entry's ports exist."""

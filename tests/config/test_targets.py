@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarders.spec import Ask
@@ -115,6 +115,7 @@ def test_namespace_and_addresses_are_those_given() -> None:
 words = st.lists(st.one_of(st.text(max_size=12), st.from_regex(r"[a-z]{0,3}/?[a-z]{0,3}:?[0-9]{0,6}", fullmatch=True)))
 
 
+@settings(deadline=None)  # two shared cores: time says nothing here
 @given(words)
 def test_any_words_are_entries_or_one_line(given_words: list[str]) -> None:
     """Whatever is typed, the outcome is entries with ports that exist, or a ConfigError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plan.made import Item, controller, meta, meta_of, pod, service, workload
@@ -201,6 +201,7 @@ pods = st.builds(
 )
 
 
+@settings(deadline=None)  # two shared cores: time says nothing here
 @given(st.lists(pods, unique_by=lambda item: meta_of(item).name), st.randoms(), st.sampled_from([80, "http", "x"]))
 def test_the_order_of_pods_does_not_matter(all_pods: list[Item], random: Random, port: int | str) -> None:
     """Equal pods, in whatever order the API gave them, give equal endpoints and equal reasons."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -100,6 +100,7 @@ facts_without_cluster = st.builds(
 )
 
 
+@settings(deadline=None)  # two shared cores: time says nothing here
 @given(facts_without_cluster)
 def test_only_services_are_ever_watched_across_the_cluster(facts: Facts) -> None:
     """And of an entry's own kind only the one object."""

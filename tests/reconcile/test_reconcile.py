@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -14,7 +14,6 @@ from watcher.plan.plan import Plan, Wanted
 from watcher.reconcile import Change, Start, Stop, Update, diff
 
 POD = Endpoint(PodRef("default", "web-0", "uid"), 8080, ready=True)
-RESERVED = {Ask.DEMANDED, Ask.EXPLICIT}
 
 
 def wanted(ident: str, ask: Ask = Ask.AUTOMATIC, number: int = 0, **fields: object) -> Wanted:
@@ -162,6 +161,19 @@ def test_a_running_reservation_evicts_nobody() -> None:
     assert bound.turn(plan(replace(one, endpoints=(POD,)), two)) == (Update(replace(one, endpoints=(POD,))),)
 
 
+def test_a_port_that_comes_free_goes_to_who_demanded_it() -> None:
+    """Two demanded it, one had it; when that one goes, the other starts again, and only then."""
+    bound = Bound()
+    first, second, other = wanted("a", Ask.DEMANDED, 9001), wanted("b", Ask.DEMANDED, 9001), wanted("c")
+    bound.turn(plan(first, second, other))
+    assert bound.ports == {"a": 9001, "c": 4503}
+    assert bound.turn(plan(first, second)) == (Stop("c"),)
+    moved = replace(first, spec=replace(first.spec, hold=1.0))
+    assert bound.turn(plan(second, moved)) == (Stop("a"), Start(moved))
+    assert set(bound.turn(plan(second))) == {Stop("a"), Stop("b"), Start(second)}
+    assert bound.ports == {"b": 9001}
+
+
 wishes = st.one_of(
     st.builds(PortWish, st.sampled_from([Ask.DEMANDED, Ask.EXPLICIT, Ask.PREFERRED]), st.integers(9000, 9003)),
     st.builds(PortWish, st.sampled_from([Ask.AUTOMATIC, Ask.SYSTEM])),
@@ -176,6 +188,7 @@ forwards = st.builds(
 plans = st.lists(forwards, max_size=6, unique_by=lambda forward: forward.id).map(lambda made: plan(*made))
 
 
+@settings(deadline=None)  # two shared cores: time says nothing here
 @given(st.lists(plans, min_size=1, max_size=5))
 def test_changes_lead_to_the_plan_and_then_end(steps: list[Plan]) -> None:
     """After any history: what runs is what was planned, and the same plan once more is nothing to do."""
@@ -186,6 +199,7 @@ def test_changes_lead_to_the_plan_and_then_end(steps: list[Plan]) -> None:
         assert bound.turn(step) == ()
 
 
+@settings(deadline=None)  # two shared cores: time says nothing here
 @given(st.lists(plans, min_size=1, max_size=5))
 def test_a_port_that_was_asked_for_is_nobody_elses(steps: list[Plan]) -> None:
     """No forward sits on a port that another one reserves, unless it reserves it itself; and one of those has it."""
@@ -200,6 +214,7 @@ def test_a_port_that_was_asked_for_is_nobody_elses(steps: list[Plan]) -> None:
         assert reserved <= set(bound.ports.values())
 
 
+@settings(deadline=None)  # two shared cores: time says nothing here
 @given(plans, plans)
 def test_no_more_is_done_than_must_be(before: Plan, after: Plan) -> None:
     """Unchanged specs are stopped only where they sit on a port that is newly reserved; every id once in each part."""
@@ -213,7 +228,9 @@ def test_no_more_is_done_than_must_be(before: Plan, after: Plan) -> None:
     assert len(touched) == len(set(touched))
     for forward in after.forwards:
         if forward.id in stops and running[forward.id].spec == forward.spec:
-            assert ports[forward.id] in _newly_reserved(running, after)
+            evicted = ports.get(forward.id) in _newly_reserved(running, after)
+            freed = forward.id not in ports and forward.spec.port.number in {ports.get(ident) for ident in stops}
+            assert evicted or freed
         if running.get(forward.id) == forward and forward.id not in stops:
             assert forward.id not in touched
 
@@ -223,6 +240,7 @@ def _newly_reserved(running: Mapping[str, Wanted], after: Plan) -> set[int]:
     return {f.spec.port.number for f in new if f.spec.port.reserved}
 
 
+@settings(deadline=None)  # two shared cores: time says nothing here
 @given(plans, plans)
 def test_equal_questions_get_equal_answers(before: Plan, after: Plan) -> None:
     """A pure function of what runs, the plan and the ports."""
