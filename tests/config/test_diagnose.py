@@ -135,7 +135,7 @@ async def test_a_skaffold_that_hangs_is_given_up(tmp_path: Path, autojump_clock:
     fake = tmp_path / "skaffold"
     fake.write_text("#!/bin/sh\nexec sleep 600\n")
     fake.chmod(0o755)
-    with pytest.raises(ConfigError, match="skaffold diagnose` did not read .* within 60 s"):
+    with pytest.raises(ConfigError, match=r"skaffold diagnose` did not read .* within 60 s"):
         await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), os.environ)
 
 
