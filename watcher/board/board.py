@@ -12,8 +12,9 @@ import trio
 
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
 
-# What a program reads to learn a state it missed: a forward that stopped is gone from the board, not from a reader.
-_GONE = {"stopped"}
+# For a reader that is stuck: how many forwards that have stopped it will still be told of. Others are on the board, so
+# their number is bounded anyway; these would pile up for ever.
+MAX_STOPPED = 1024
 
 
 def key(record: Record) -> str:
@@ -21,11 +22,16 @@ def key(record: Record) -> str:
     return "skaffold" if isinstance(record, SkaffoldRecord) else record.id
 
 
+def _has_stopped(record: Record) -> bool:
+    return isinstance(record, ForwardRecord) and record.state == "stopped"
+
+
 class Subscription:
-    """Changes since it was opened, newest per key. Bounded by the number of things on the board."""
+    """Changes since it was opened, newest per key. Bounded by the number of things on the board and MAX_STOPPED."""
 
     def __init__(self, known: list[Record]) -> None:
         self._pending: dict[str, Record] = {key(record): record for record in known}
+        self._stopped: dict[str, None] = {}
         self._arrived = trio.Event()
         self._closed = False
 
@@ -36,8 +42,15 @@ class Subscription:
 
     def put(self, record: Record) -> None:
         # Re-inserted at the end, so that records leave in the order of their last change.
-        self._pending.pop(key(record), None)
-        self._pending[key(record)] = record
+        ident = key(record)
+        self._pending.pop(ident, None)
+        self._stopped.pop(ident, None)
+        self._pending[ident] = record
+        if _has_stopped(record):
+            self._stopped[ident] = None
+            if len(self._stopped) > MAX_STOPPED:
+                oldest = next(iter(self._stopped))
+                del self._stopped[oldest], self._pending[oldest]
         self._arrived.set()
 
     async def next(self) -> list[Record]:
@@ -49,6 +62,7 @@ class Subscription:
             await self._arrived.wait()
         records = list(self._pending.values())
         self._pending.clear()
+        self._stopped.clear()
         return records
 
 
@@ -71,6 +85,11 @@ class Board:
         return self._skips
 
     @property
+    def readers(self) -> int:
+        """How many look."""
+        return len(self._subscriptions)
+
+    @property
     def not_ready(self) -> list[ForwardRecord]:
         """The wanted forwards that lead nowhere yet."""
         return [record for record in self._forwards.values() if record.state != "ready"]
@@ -83,7 +102,7 @@ class Board:
         match record:
             case ForwardRecord():
                 self._skips.pop(record.id, None)
-                if record.state in _GONE:
+                if _has_stopped(record):
                     self._forwards.pop(record.id, None)
                 else:
                     self._forwards[record.id] = record

@@ -41,7 +41,7 @@ def parse_address(text: str) -> tuple[str, int] | None:
         return None
     host, colon, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdigit() and len(port) <= 5) or int(port) > 65535:
         raise UsageError(f"--status {text}: expected ADDR:PORT (such as 127.0.0.1:0) or off")
     if host != "localhost":
         try:

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import math
 import os
+import select
 from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
 import trio
 
-from watcher.board.board import Board, key
+from watcher.board.board import Board, Subscription, key
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
 
 # What hinders a forward for less than this is nothing to read about.
 WAITING_IS_SAID_AFTER = 1.0
 
-_HARMFUL = dict.fromkeys((*range(32), *range(127, 160)), "�")
+# C0 and C1 controls, and what turns the direction of writing around.
+_CONTROLS = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_HARMFUL = dict.fromkeys(_CONTROLS, "�")
+# JSON escapes the lower ones itself.
+_ESCAPED = {code: f"\\u{code:04x}" for code in _CONTROLS if code >= 127}
+
+Lines = tuple[str, ...]
 
 
 def printable(text: str) -> str:
@@ -44,7 +51,7 @@ class JsonLines:
     """One object a line, each change as it comes."""
 
     def lines(self, record: Record) -> Iterable[str]:
-        return (msgspec.json.encode(record).decode() + "\n",)
+        return (msgspec.json.encode(record).decode().translate(_ESCAPED) + "\n",)
 
     def overdue(self, now: float) -> Iterable[str]:  # noqa: ARG002 - nothing ever waits
         return ()
@@ -57,68 +64,82 @@ class PlainLines:
     """Skaffold's sentence whenever a forward leads somewhere; what hinders it only where that lasts."""
 
     def __init__(self) -> None:
-        self._said: dict[str, str] = {}
-        self._waiting: dict[str, tuple[float, str]] = {}
+        # By id, for what is on the board: what was said of it last, and when a wait is to be said.
+        self._said: dict[str, Lines] = {}
+        self._waiting: dict[str, tuple[float, Lines]] = {}
 
     def lines(self, record: Record) -> Iterable[str]:
-        ident = key(record)
-        line = _sentence(record)
-        if getattr(record, "state", "") in {"waiting", "listening"}:
-            since = self._waiting.get(ident, (trio.current_time(), ""))[0]
-            self._waiting[ident] = (since, line)
-            return ()
+        ident, lines = key(record), _sentences(record)
+        state = record.state if isinstance(record, ForwardRecord) else ""
+        if state in {"waiting", "listening"}:
+            due = self._waiting.get(ident, (trio.current_time() + WAITING_IS_SAID_AFTER, ()))[0]
+            self._waiting[ident] = (due, lines)
+            return
         self._waiting.pop(ident, None)
-        return self._say(ident, line)
+        if state == "stopped" and self._said.pop(ident, None) is None:
+            return  # it never led anywhere, and nobody was told that it would
+        yield from self._say(ident, lines)
+        if state == "stopped":
+            del self._said[ident]
 
     def overdue(self, now: float) -> Iterable[str]:
-        due = [(ident, line) for ident, (since, line) in self._waiting.items() if now - since >= WAITING_IS_SAID_AFTER]
-        for ident, line in due:
-            # Said once a wait, with the reason of that moment; a later reason is in `status`.
-            self._waiting[ident] = (math.inf, line)
-            yield from self._say(ident, line)
+        for ident, (due, lines) in list(self._waiting.items()):
+            if due <= now:
+                # Said once a wait, with the reason of that moment; a later reason is in `status`.
+                self._waiting[ident] = (math.inf, lines)
+                yield from self._say(ident, lines)
 
     def next_due(self) -> float:
-        return min((since for since, _ in self._waiting.values()), default=math.inf) + WAITING_IS_SAID_AFTER
+        return min((due for due, _ in self._waiting.values()), default=math.inf)
 
-    def _say(self, ident: str, line: str) -> Iterable[str]:
-        if not line or self._said.get(ident) == line:
-            return ()
-        self._said[ident] = line
-        return (printable(line) + "\n",)
+    def _say(self, ident: str, lines: Lines) -> Iterable[str]:
+        if lines and self._said.get(ident) != lines:
+            self._said[ident] = lines
+            yield from (printable(line) + "\n" for line in lines)
 
 
-def _sentence(record: Record) -> str:
+def _sentences(record: Record) -> Lines:
     match record:
         case ForwardRecord():
-            return _forward_sentence(record)
+            return _forward_sentences(record)
         case SkipRecord():
-            return f"Not forwarding {_name(record)}: {record.reason}"
+            return (f"Not forwarding {_name(record)}: {record.reason}",)
         case SkaffoldRecord(change="lost"):
-            return f"Skaffold: {record.reason or 'its event stream ended'}; forwards stay, waiting for it"
+            return (f"Skaffold: {record.reason or 'its event stream ended'}; forwards stay, waiting for it",)
         case _:
-            return ""
+            return ()
 
 
-def _name(record: ForwardRecord | SkipRecord) -> str:
+def _name(record: SkipRecord) -> str:
     port = f" port {record.remote_port}" if record.remote_port else ""
     return f"{record.resource_type}/{record.resource_name}{port} in namespace {record.namespace}"
 
 
-def _forward_sentence(record: ForwardRecord) -> str:
+def _forward_sentences(record: ForwardRecord) -> Lines:
     name = f"{record.resource_type}/{record.resource_name} in namespace {record.namespace}"
-    where = f"{name}, remote port {record.remote_port} -> {record.url}"
+    target = f"{name}, remote port {record.remote_port}"
     remark = f" ({record.reason})" if record.reason else ""
     match record.state:
         case "ready":
-            return f"Port forwarding {where}{remark}"
+            # Tools read Skaffold's sentence up to its end: a remark has a line of its own.
+            return (f"Port forwarding {target} -> {record.url}", *([f"  {record.reason}"] if record.reason else []))
         case "listening":
-            return f"Waiting to forward {where}{remark}"
+            return (f"Waiting to forward {target} -> {record.url}{remark}",)
+        case "waiting":
+            return (f"Waiting to forward {target}{remark}",)
         case "failed":
-            return f"Cannot forward {name}, remote port {record.remote_port}: {record.reason}"
-        case "stopped":
-            return f"Stopped forwarding {name}, remote port {record.remote_port}"
+            return (f"Cannot forward {target}: {record.reason}",)
         case _:
-            return ""
+            return (f"Stopped forwarding {target}",)
+
+
+async def next_lines(subscription: Subscription, renderer: Renderer) -> list[str]:
+    """What is to be written next, perhaps nothing. Raises trio.EndOfChannel when the board has closed."""
+    records: list[Record] = []
+    with trio.move_on_at(renderer.next_due()):
+        records = await subscription.next()
+    lines = [line for record in records for line in renderer.lines(record)]
+    return [*lines, *renderer.overdue(trio.current_time())]
 
 
 async def write_lines(board: Board, renderer: Renderer, descriptor: int) -> None:
@@ -126,12 +147,7 @@ async def write_lines(board: Board, renderer: Renderer, descriptor: int) -> None
     subscription = board.subscribe()
     try:
         while True:
-            records: list[Record] = []
-            with trio.move_on_at(renderer.next_due()):
-                records = await subscription.next()
-            lines = [line for record in records for line in renderer.lines(record)]
-            lines += renderer.overdue(trio.current_time())
-            if lines:
+            if lines := await next_lines(subscription, renderer):
                 # In a thread of its own, left behind at the end: a full pipe must hold nothing but its own lines.
                 await trio.to_thread.run_sync(_write, descriptor, "".join(lines).encode(), abandon_on_cancel=True)
     except (OSError, trio.EndOfChannel):
@@ -142,4 +158,8 @@ async def write_lines(board: Board, renderer: Renderer, descriptor: int) -> None
 
 def _write(descriptor: int, data: bytes) -> None:
     while data:
-        data = data[os.write(descriptor, data) :]
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            # Whoever shares our terminal or pipe may have made it non-blocking.
+            select.select([], [descriptor], [])

@@ -5,7 +5,7 @@ Refuses to decide: a record says what plan, forwards and Skaffold said.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
@@ -71,8 +71,8 @@ Record = ForwardRecord | SkipRecord | SkaffoldRecord
 
 
 def timestamp(now: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds; `now` must be aware."""
-    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """RFC 3339 in UTC with milliseconds (cut, not rounded); `now` must be aware."""
+    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def forward_record(wanted: Wanted, status: Status, now: datetime) -> ForwardRecord:

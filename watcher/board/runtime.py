@@ -6,12 +6,17 @@ Refuses secrets: pid, address, command and start, mode 0600 in a directory of mo
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+
+logger = logging.getLogger("portside.board")
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -35,29 +40,51 @@ def directory() -> Path:
 
 @contextlib.contextmanager
 def announced(running: Running) -> Iterator[None]:
-    """The file stands while the block runs."""
-    folder = directory()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{running.pid}.json"
-    draft = path.with_suffix(".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(running))
-    draft.replace(path)
+    """The file stands while the block runs. Where it cannot, that is said, and costs nothing but `portside status`."""
+    path = directory() / f"{running.pid}.json"
+    try:
+        _write(path, msgspec.json.encode(running))
+    except OSError as error:
+        logger.warning("`portside status` will not find this portside: %s: %s", path, error.strerror or error)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def found() -> list[Running]:
-    """Those that run now; files of processes that are gone are removed."""
-    all_running = []
-    for path in sorted(directory().glob("*.json")):
+    """Those that run now, the newest last; files of processes that are gone are removed."""
+    all_running: list[tuple[float, Running]] = []
+    try:
+        _check_ours(directory())
+    except OSError:
+        return []
+    for path in directory().glob("*.json"):
         try:
+            since = path.stat().st_mtime
             running = msgspec.json.decode(path.read_bytes(), type=Running)
             os.kill(running.pid, 0)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, OverflowError, msgspec.DecodeError):
             path.unlink(missing_ok=True)
             continue
-        all_running.append(running)
-    return all_running
+        all_running.append((since, running))
+    return [running for _, running in sorted(all_running, key=lambda pair: pair[0])]
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_ours(path.parent)
+    draft = path.with_suffix(".new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+    draft.replace(path)
+
+
+def _check_ours(folder: Path) -> None:
+    """In a temporary folder that all share, somebody else may have been there first. Raises OSError."""
+    there = folder.lstat()
+    if not stat.S_ISDIR(there.st_mode) or (hasattr(os, "getuid") and there.st_uid != os.getuid()):
+        raise PermissionError(errno.EPERM, "it belongs to another user")
+    if stat.S_IMODE(there.st_mode) != 0o700:
+        folder.chmod(0o700)

@@ -113,8 +113,8 @@ class Host:
     async def _serve_status(self, sock: socket.socket) -> None:
         try:
             await http.serve(sock, self.board)
-        except OSError as error:
-            logger.warning("the status address %s is not served any more: %s", http.url(sock), error.strerror)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost no forward
+            logger.warning("the status address %s is not served any more: %r", http.url(sock), error)
 
     def _announcement(self, url: str) -> runtime.Running:
         return runtime.Running(pid=os.getpid(), url=url, command=self._command, folder=str(Path.cwd()))

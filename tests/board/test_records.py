@@ -1,0 +1,90 @@
+"""The JSON objects, held against the contract's own example."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import msgspec
+import pytest
+
+from forwarders.spec import Ask, Endpoint, ForwardSpec, PodRef, PortWish, State, Status
+from tests.board.made import skaffold, skip
+from watcher.board.records import forward_record, timestamp, url
+from watcher.plan.plan import Wanted
+
+# contract.md, `--output json`, to the letter.
+CONTRACT = """
+{"time":"2026-11-23T22:48:04.616Z","kind":"forward","id":"services/default/service/web/8080/127.0.0.1","source":"services",
+ "state":"ready","resourceType":"service","resourceName":"web","namespace":"default","container":"","remotePort":8080,
+ "localAddress":"127.0.0.1","localPort":8080,"requestedPort":8080,"pod":"web-6c…","url":"http://127.0.0.1:8080","reason":""}
+"""
+ID = "services/default/service/web/8080/127.0.0.1"
+NOW = datetime(2026, 11, 23, 22, 48, 4, 616200, UTC)
+WANTED = Wanted(
+    id=ID,
+    source="services",
+    resource_type="service",
+    resource_name="web",
+    namespace="default",
+    container="",
+    remote_port=8080,
+    spec=ForwardSpec(id=ID, address="127.0.0.1", port=PortWish(Ask.PREFERRED, 8080), group=""),
+    endpoints=(),
+    waiting_for="",
+    broken="",
+    because="",
+)
+
+
+def test_a_ready_forward_is_the_contracts_example() -> None:
+    """Names, values and time format are the contract's; podPort stands beside them, which the contract names."""
+    endpoint = Endpoint(PodRef("default", "web-6c…", "uid"), 8081, ready=True)
+    status = Status(id=ID, state=State.READY, local_port=8080, endpoint=endpoint)
+    shown = json.loads(msgspec.json.encode(forward_record(WANTED, status, NOW)))
+    assert shown.pop("podPort") == 8081
+    assert shown == json.loads(CONTRACT)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_what_is_not_known_is_blank(state: State) -> None:
+    """No pod, no port, no URL: every field stays where it is, with the empty value of its type."""
+    shown = json.loads(msgspec.json.encode(forward_record(WANTED, Status(id=ID, state=state, reason="why"), NOW)))
+    assert shown.keys() == {*json.loads(CONTRACT), "podPort"}
+    assert (shown["state"], shown["pod"], shown["podPort"], shown["localPort"]) == (state.value, "", 0, 0)
+    assert (shown["url"], shown["reason"], shown["requestedPort"]) == ("", "why", 8080)
+
+
+def test_a_stopped_forward_has_no_url() -> None:
+    """Its port is free, or somebody else's by now."""
+    assert forward_record(WANTED, Status(id=ID, state=State.STOPPED, local_port=8080), NOW).url == ""
+
+
+def test_skips_and_skaffolds_changes_are_kinds_of_their_own() -> None:
+    """A reader tells the three apart by `kind`."""
+    assert json.loads(msgspec.json.encode(skip()))["kind"] == "skip"
+    shown = json.loads(msgspec.json.encode(skaffold()))
+    assert (shown["kind"], shown["runId"]) == ("skaffold", "run-1")
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (NOW, "2026-11-23T22:48:04.616Z"),
+        (NOW.replace(microsecond=0), "2026-11-23T22:48:04.000Z"),
+        (NOW.replace(microsecond=999999), "2026-11-23T22:48:04.999Z"),
+    ],
+)
+def test_times_are_utc_with_milliseconds(moment: datetime, text: str) -> None:
+    """Always three digits, always Z: the texts sort as the times do."""
+    assert timestamp(moment) == text
+    assert timestamp(moment.astimezone(timezone(timedelta(hours=2)))) == text
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [("127.0.0.1", "http://127.0.0.1:80"), ("::1", "http://[::1]:80"), ("localhost", "http://localhost:80")],
+)
+def test_urls(address: str, text: str) -> None:
+    """An IPv6 address stands in brackets."""
+    assert url(address, 80) == text
