@@ -61,9 +61,10 @@ class Beside:
         self._base = replace(facts, entries=configuration.entries, bad_entries=configuration.bad)
         self._attachment = Attachment(url, self._on_skaffold, Random())
         self._seen = SkaffoldFacts()
-        # Outlives a Skaffold that is started again: what the last one deployed counts until the next one has. One more
-        # for each reload of skaffold.yaml, some 40 bytes.
+        # Both outlive a Skaffold that is started again: what the last one deployed counts until the next one has. One
+        # more id for each reload of skaffold.yaml, some 40 bytes.
         self._former_run_ids: frozenset[str] = frozenset()
+        self._namespaces: frozenset[str] = frozenset()
         self._warned = False
         self._heard = trio.Event()
 
@@ -118,7 +119,7 @@ class Beside:
             cluster=self.host.snapshot,
             run_id=skaffold.run_id,
             former_run_ids=self._former_run_ids,
-            namespaces=skaffold.namespaces,
+            namespaces=self._namespaces,
             own_forwards=own,
             deployed=skaffold.deployed,
         )
@@ -132,6 +133,7 @@ class Beside:
         self._heard.set()
         if now.run_id != before.run_id:
             self._former_run_ids |= {before.run_id} - {""}
+        self._namespaces |= now.namespaces
         if now.own_forwards and not self._warned:
             self._warned = True
             logger.warning("this Skaffold forwards ports itself; start it with --port-forward=off to have them held")

@@ -59,9 +59,8 @@ def _run_ids(facts: Facts) -> frozenset[str] | None:
     """
     if facts.any_run:
         return None
-    everywhere, *in_place = service_watches(facts) or (EVERYWHERE,)
-    lists = in_place or [everywhere]
-    behind = any(facts.cluster.synced(watch) and watch in facts.cluster.problems for watch in lists)
+    cluster = facts.cluster
+    behind = any(cluster.synced(watch) and watch in cluster.problems for watch in service_watches(facts))
     former = facts.former_run_ids if behind or not facts.deployed else frozenset()
     return former | ({facts.run_id} - {""})
 
