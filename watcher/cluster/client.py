@@ -156,6 +156,7 @@ class Client:
         return now if now != refused else await self._server.authorize(RENEW)
 
     async def _send(self, request: httpx.Request, headers: Headers) -> httpx.Response:
+        request.headers.pop("Authorization", None)  # the refused one, where this is the second try
         request.headers.update(headers)
         request.extensions["sni_hostname"] = self._server.server_name
         try:

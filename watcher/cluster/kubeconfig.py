@@ -54,7 +54,8 @@ class Selected(Struct, frozen=True):
     def refuse(self, entry: str, field: str, problem: str) -> NoReturn:
         """Raise the KubeconfigError for a field of "cluster" or "user"."""
         name = self.cluster_name if entry == "cluster" else self.user_name
-        raise KubeconfigError(f'kubeconfig {self.source}: {field} of {entry} "{name}" {problem}')
+        text = f'kubeconfig {self.source}: {field} of {entry} "{name}" {problem}'
+        raise KubeconfigError(" ".join(text.split()))  # values are YAML's: they may have lines
 
 
 def files(kubeconfig: str | None) -> tuple[Path, ...]:

@@ -92,8 +92,8 @@ def _pem(selected: Selected, entry: str, field: str) -> tuple[str, bytes | None]
     if file := fields.get(field):
         try:
             return field, Path(str(file)).read_bytes()
-        except OSError as error:
-            selected.refuse(entry, field, f"({file}) cannot be read: {error.strerror}")
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            selected.refuse(entry, field, f"({file}) cannot be read: {getattr(error, 'strerror', error)}")
     return field, None
 
 

@@ -1,0 +1,161 @@
+"""Renewals that hang, fail, come late or change their kind; the name that TLS checks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from fixtures.embedded import EmbeddedCluster
+from forwarders.spec import PodRef
+from forwarders.transports.errors import TransportError
+from forwarders.transports.server import Headers
+from forwarders.transports.spdy import open_channel
+from tests.cluster_client.test_client import answering, whole
+from tests.cluster_client.test_credentials import a_login, credential, plugin
+from tests.cluster_client.test_kubeconfig import write
+from watcher.cluster.client import Client
+from watcher.cluster.credentials import Authority, load
+from watcher.cluster.errors import KubeconfigError, UnreachableError
+from watcher.cluster.kinds import POD
+from watcher.cluster.login import Login
+from watcher.cluster.store import Watch
+
+KEEP, RENEW = False, True
+
+
+def with_user(cluster: EmbeddedCluster, tmp_path: Path, user: dict[str, Any], **fields: Any) -> str:
+    """The embedded cluster's kubeconfig with another user and more fields of the cluster."""
+    content = json.loads(cluster.kubeconfig(tmp_path / "config").read_text())
+    content["users"][0]["user"] = user
+    content["clusters"][0]["cluster"] |= fields
+    return str(write(tmp_path / "config", content))
+
+
+async def test_a_session_to_a_pod_fails_alone_where_the_plugin_fails(tmp_path: Path) -> None:
+    """The forwarders know nothing of kubeconfigs: what they meet is an error of theirs, with the plugin's words."""
+    async with EmbeddedCluster.open() as cluster:
+        token = cluster.access.grant("ann")
+        (tmp_path / "token").write_text(token)
+        code = f"import pathlib\ntoken = pathlib.Path({str(tmp_path / 'token')!r}).read_text()\n"
+        code += "if not token: sys.exit('please log in')\n"
+        answer = credential(token="TOKEN").replace("TOKEN", "' + token + '")
+        config = await load(with_user(cluster, tmp_path, plugin(tmp_path, code + answer)), None)
+        cluster.access.revoke(token)
+        (tmp_path / "token").write_text("")
+        with pytest.raises(TransportError, match="please log in"):
+            await open_channel(config.server, PodRef("default", "web", "uid"))
+
+
+async def test_a_plugin_that_hangs_is_not_started_again_by_those_who_give_up(mock_clock: MockClock) -> None:
+    """Callers have deadlines of their own; each that passes must not leave another process behind."""
+    started, release = threading.Semaphore(0), threading.Event()
+    readings: list[int] = []
+
+    def hanging() -> Login:
+        readings.append(1)
+        started.release()
+        release.wait()
+        return a_login("Bearer new")
+
+    authority = Authority(a_login("Bearer old"), None, hanging)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(authority, RENEW)
+        await trio.to_thread.run_sync(started.acquire)
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(authority, RENEW)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(readings) == 1
+        release.set()
+    assert await authority(KEEP) == [("Authorization", "Bearer new")]
+
+
+async def test_a_failure_that_repeats_is_logged_once(mock_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    """Every retry of every watch asks anew; people read it once."""
+
+    def failing() -> Login:
+        raise KubeconfigError("log in again")
+
+    authority = Authority(a_login("Bearer old"), None, failing)
+    with caplog.at_level(logging.WARNING, "portside.cluster"):
+        for _ in range(5):
+            with pytest.raises(KubeconfigError):
+                await authority(RENEW)
+            mock_clock.jump(2)
+    assert [record.getMessage() for record in caplog.records] == ["credentials could not be renewed: log in again"]
+
+
+async def test_a_401_that_comes_after_the_renewal_does_not_renew_again() -> None:
+    """A request that was under way with the old token is sent again with the one that is there by then."""
+    header, renewals = "old", 0
+    late_is_asked, renewed = trio.Event(), trio.Event()
+
+    async def authorize(renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
+        nonlocal header, renewals
+        if renew:
+            renewals += 1
+            header = f"new {renewals}"
+        return [("Authorization", header)]
+
+    async def check(stream: trio.SocketStream, head: str) -> None:
+        if "authorization: new 1\r\n" in head.lower():
+            await stream.send_all(whole(b'{"gitVersion":"v1","metadata":{"name":"late"}}'))
+            renewed.set()
+            return
+        if "/late" in head:
+            late_is_asked.set()
+            await renewed.wait()
+        else:
+            await late_is_asked.wait()
+        await stream.send_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    async with answering(check, authorize=authorize) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.get, POD, "shop", "late")
+        await client.server_version()
+    assert renewals == 1
+
+
+async def test_a_plugin_may_change_from_a_token_to_a_certificate(tmp_path: Path) -> None:
+    """After a 401 new connections show the certificate, and the refused token is not sent again."""
+    async with EmbeddedCluster.open() as cluster:
+        admin = json.loads(cluster.kubeconfig(tmp_path / "admin").read_text())["users"][0]["user"]
+        token = cluster.access.grant("ann")
+        (tmp_path / "answer").write_text(json.dumps({"token": token}))
+        code = f"status = json.load(open({str(tmp_path / 'answer')!r}))\n"
+        code += "print(json.dumps({'apiVersion': 'client.authentication.k8s.io/v1', 'kind': 'ExecCredential', "
+        config = await load(with_user(cluster, tmp_path, plugin(tmp_path, code + "'status': status}))")), None)
+        cluster.access.revoke(token)
+        pem = {
+            "clientCertificateData": _decoded(admin["client-certificate-data"]),
+            "clientKeyData": _decoded(admin["client-key-data"]),
+        }
+        (tmp_path / "answer").write_text(json.dumps(pem))
+        async with Client(config.server) as client:
+            assert (await client.list(Watch(POD, "default"))).objects == ()
+
+
+def _decoded(data: str) -> str:
+    return base64.b64decode(data).decode()
+
+
+@pytest.mark.parametrize(("name", "trusted"), [("localhost", True), ("LOCALHOST", True), ("other.test", False)])
+async def test_the_server_name_is_what_the_certificate_must_name(tmp_path: Path, name: str, *, trusted: bool) -> None:
+    """tls-server-name replaces the address in the check, it does not end it."""
+    async with EmbeddedCluster.open() as cluster:
+        token = cluster.access.grant("ann")
+        config = await load(with_user(cluster, tmp_path, {"token": token}, **{"tls-server-name": name}), None)
+        async with Client(config.server) as client:
+            if trusted:
+                assert await client.server_version()
+                return
+            with pytest.raises(UnreachableError, match=r"certificate is not trusted \(Hostname mismatch") as raised:
+                await client.server_version()
+            assert "\n" not in str(raised.value)
