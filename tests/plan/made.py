@@ -47,6 +47,8 @@ from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.config.entries import Entry, wish_for
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs
+from watcher.plan.plan import Plan, Wanted, make_plan
+from watcher.skaffold.modes import Mode
 
 RUN = "run-1"
 Item = tuple[Kind, Object]
@@ -186,3 +188,20 @@ def _listed(watch: Watch, items: list[Item]) -> dict[tuple[str, str], Object]:
         if kind is watch.kind and watch.namespace in {"", metadata.namespace} and labelled and named:
             found[metadata.namespace, metadata.name] = item
     return found
+
+
+USER, SERVICES, BOTH = frozenset({Mode.USER}), frozenset({Mode.SERVICES}), frozenset({Mode.USER, Mode.SERVICES})
+WEB: list[Item] = [service(), pod("web-0")]
+
+
+def planned(items: list[Item], **facts: object) -> Plan:
+    return make_plan(world(Facts(**{"modes": BOTH, "run_id": RUN, **facts}), items))  # type: ignore[arg-type]  # by name
+
+
+def only(plan: Plan) -> Wanted:
+    [wanted] = plan.forwards
+    return wanted
+
+
+def ids(plan: Plan) -> list[str]:
+    return [wanted.id for wanted in plan.forwards]

@@ -19,7 +19,7 @@ class Waiting(Struct, frozen=True):
 
 
 class OwnForward(Struct, frozen=True):
-    """A forward that Skaffold itself holds: shown as its own, and not competed with."""
+    """A forward that Skaffold itself holds: not competed with."""
 
     kind: str
     name: str
@@ -27,7 +27,6 @@ class OwnForward(Struct, frozen=True):
     port: int | str
     local_port: int
     address: str = DEFAULT_ADDRESS
-    container: str = ""
 
 
 class Facts(Struct, frozen=True, kw_only=True):

@@ -52,7 +52,7 @@ def _entry(entry: Entry, namespace: str, group: str, address: str, facts: Facts)
         return _skip(entry, ident, namespace, reason)
     own = held_by_skaffold(facts, entry.kind, entry.name, namespace, (entry.port,))
     if own is not None:
-        return _skip(entry, ident, namespace, skaffold_has_it(own), source="skaffold")
+        return _skip(entry, ident, namespace, skaffold_has_it(own))
     found = _find(entry, namespace, facts)
     return Wanted(
         id=ident,
@@ -86,10 +86,10 @@ def _find(entry: Entry, namespace: str, facts: Facts) -> Found:
     return endpoints_of(target, entry.kind, entry.port, pods, jobs)
 
 
-def _skip(entry: Entry, ident: str, namespace: str, reason: str, *, source: str = "") -> Skip:
+def _skip(entry: Entry, ident: str, namespace: str, reason: str) -> Skip:
     return Skip(
         id=ident,
-        source=source or entry.source,
+        source=entry.source,
         resource_type=entry.resource_type,
         resource_name=entry.name,
         namespace=namespace,

@@ -46,11 +46,11 @@ def _service(service: Service, port: ServicePort, address: str, facts: Facts, as
     protocol = "" if port.protocol == "TCP" else f"{port.protocol}/"
     group = f"services/{namespace}/service/{name}/{port.port}/{protocol}"
     ident = group + address
-    source, reason = _why_not(service, port, facts, asked)
+    reason = _why_not(service, port, facts, asked)
     if reason:
         return Skip(
             id=ident,
-            source=source,
+            source="services",
             resource_type="service",
             resource_name=name,
             namespace=namespace,
@@ -62,7 +62,7 @@ def _service(service: Service, port: ServicePort, address: str, facts: Facts, as
     wish = PortWish(Ask.PREFERRED, port.port) if port.port >= FIRST_UNPRIVILEGED else PortWish(Ask.AUTOMATIC)
     return Wanted(
         id=ident,
-        source=source,
+        source="services",
         resource_type="service",
         resource_name=name,
         namespace=namespace,
@@ -76,20 +76,20 @@ def _service(service: Service, port: ServicePort, address: str, facts: Facts, as
     )
 
 
-def _why_not(service: Service, port: ServicePort, facts: Facts, asked: Asked) -> tuple[str, str]:
-    """The verdict's source, and the reason for a no."""
+def _why_not(service: Service, port: ServicePort, facts: Facts, asked: Asked) -> str:
+    """The reason for a no, or ""."""
     name, namespace = service.metadata.name, service.metadata.namespace
     if service.spec.type == "ExternalName":
-        return "services", f"it is an ExternalName for {service.spec.external_name}: there is no pod behind it"
+        return f"it is an ExternalName for {service.spec.external_name}: there is no pod behind it"
     if unable := unforwardable(port):
-        return "services", unable
+        return unable
     spellings: tuple[int | str, ...] = (port.port, port.name) if port.name else (port.port,)
     for spelling in spellings:
         entry = asked.get((namespace, name, spelling))
         if entry is not None:
-            return "services", f"{entry.origin} asks for this port already"
+            return f"{entry.origin} asks for this port already"
     own = held_by_skaffold(facts, "service", name, namespace, spellings)
-    return ("services", "") if own is None else ("skaffold", skaffold_has_it(own))
+    return "" if own is None else skaffold_has_it(own)
 
 
 def _find(service: Service, port: ServicePort, facts: Facts) -> Found:

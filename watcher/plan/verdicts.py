@@ -30,7 +30,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 class Skip(Struct, frozen=True, kw_only=True):
-    """Something that is not forwarded, and why. `source` is skaffold where Skaffold itself forwards it."""
+    """Something that is not forwarded, and why."""
 
     id: str
     source: str

@@ -1,4 +1,4 @@
-"""The plan: what is forwarded, what is not, and why, for entries, services, and both together."""
+"""The entries of skaffold.yaml and of the command line: forwarded or not, and why."""
 
 from __future__ import annotations
 
@@ -6,127 +6,28 @@ import pytest
 from msgspec.structs import replace
 
 from forwarders.spec import Ask, PortWish
-from tests.plan.made import RUN, WORKLOADS, Item, controller, entry, pod, service, workload, world
+from tests.plan.made import (
+    RUN,
+    SERVICES,
+    USER,
+    WEB,
+    WORKLOADS,
+    controller,
+    entry,
+    ids,
+    only,
+    planned,
+    pod,
+    service,
+    workload,
+    world,
+)
 from watcher.cluster.kinds import DEPLOYMENT, KINDS, POD, SERVICE, Kind
-from watcher.cluster.objects import RUN_ID_LABEL, ServicePort
+from watcher.cluster.objects import ServicePort
 from watcher.cluster.store import Watch
 from watcher.config.entries import BadEntry
-from watcher.plan.facts import Facts, OwnForward
-from watcher.plan.plan import Plan, Wanted, make_plan
-from watcher.skaffold.modes import Mode
-
-USER, SERVICES, BOTH = frozenset({Mode.USER}), frozenset({Mode.SERVICES}), frozenset({Mode.USER, Mode.SERVICES})
-WEB: list[Item] = [service(), pod("web-0")]
-
-
-def planned(items: list[Item], **facts: object) -> Plan:
-    return make_plan(world(Facts(**{"modes": BOTH, "run_id": RUN, **facts}), items))  # type: ignore[arg-type]  # by name
-
-
-def only(plan: Plan) -> Wanted:
-    [wanted] = plan.forwards
-    return wanted
-
-
-def ids(plan: Plan) -> list[str]:
-    return [wanted.id for wanted in plan.forwards]
-
-
-# Services
-
-
-def test_a_service_of_the_run_is_forwarded() -> None:
-    """With the contract's id, the pods that serve it, and the rule that chose it."""
-    wanted = only(planned(WEB))
-    assert wanted.id == wanted.spec.id == "services/default/service/web/8080/127.0.0.1"
-    assert (wanted.source, wanted.resource_type, wanted.resource_name) == ("services", "service", "web")
-    assert [(endpoint.pod.name, endpoint.port) for endpoint in wanted.endpoints] == [("web-0", 8080)]
-    assert (wanted.waiting_for, wanted.broken) == ("", "")
-    assert wanted.because == "mode services: it is a service of this run"
-
-
-@pytest.mark.parametrize(
-    ("port", "wish"),
-    [(80, PortWish(Ask.AUTOMATIC)), (1023, PortWish(Ask.AUTOMATIC)), (1024, PortWish(Ask.PREFERRED, 1024))],
-)
-def test_privileged_ports_of_services_are_not_asked_for(port: int, wish: PortWish) -> None:
-    """Skaffold's rule: its own port from 1024 on, below that any (s80:80 leads to 4503 there)."""
-    assert only(planned([service("web", ServicePort(port))])).spec.port == wish
-
-
-def test_services_come_by_namespace_name_and_port() -> None:
-    """One forward for each port and address, whatever order the API gave them in."""
-    items = [
-        service("b", ServicePort(9000), ServicePort(8000)),
-        service("a", namespace="later"),
-        service("a"),
-    ]
-    assert ids(planned(items, addresses=("127.0.0.1", "::1"))) == [
-        f"services/{name}/{address}"
-        for name in (
-            "default/service/a/8080",
-            "default/service/b/8000",
-            "default/service/b/9000",
-            "later/service/a/8080",
-        )
-        for address in ("127.0.0.1", "::1")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("item", "reason"),
-    [
-        (service(kind="ExternalName"), "it is an ExternalName for elsewhere.example: there is no pod behind it"),
-        (service("web", ServicePort(53, "dns", "UDP")), "port 53 is UDP, and Kubernetes forwards TCP only"),
-        (service("web", ServicePort(9, "x", "SCTP")), "port 9 is SCTP, and Kubernetes forwards TCP only"),
-    ],
-)
-def test_ports_that_cannot_be_forwarded_are_skipped(item: Item, reason: str) -> None:
-    """Each with its reason; beside a TCP port of the same number too."""
-    [skip] = planned([item]).skips
-    assert skip.reason == reason
-    assert planned([item]).forwards == ()
-
-
-def test_tcp_and_udp_of_one_number_are_two_things() -> None:
-    """One forward, one skip, two ids."""
-    plan = planned([service("dns", ServicePort(53, "a", "UDP"), ServicePort(53, "b"))])
-    assert ids(plan) == ["services/default/service/dns/53/127.0.0.1"]
-    assert [skip.id for skip in plan.skips] == ["services/default/service/dns/53/UDP/127.0.0.1"]
-
-
-def test_only_this_runs_services_count() -> None:
-    """Leftovers of older runs keep their label; the unlabelled are somebody else's."""
-    items = [service("mine"), service("left", run="older"), service("other", run=None), service("odd", run="")]
-    assert [wanted.resource_name for wanted in planned(items).forwards] == ["mine"]
-    assert planned(items, run_id="").forwards == ()
-    assert [w.resource_name for w in planned(items, run_id="", any_run=True).forwards] == ["left", "mine", "odd"]
-
-
-def test_a_reloaded_configuration_keeps_what_runs_until_it_is_deployed() -> None:
-    """The services of the former run id stay until a deploy under the new one has succeeded; then leftovers go."""
-    items = [service("kept", run="run-2"), service("removed", run=RUN), service("foreign", run="run-0")]
-    facts = {"run_id": "run-2", "former_run_ids": frozenset({RUN})}
-    during, after = planned(items, deployed=False, **facts), planned(items, deployed=True, **facts)
-    assert [wanted.resource_name for wanted in during.forwards] == ["kept", "removed"]
-    assert [wanted.resource_name for wanted in after.forwards] == ["kept"]
-
-
-def test_a_headless_service_is_forwarded() -> None:
-    """What decides is its selector."""
-    kind, web = service()
-    headless = replace(web, spec=replace(web.spec, cluster_ip="None"))  # type: ignore[attr-defined]  # a Service has it
-    assert only(planned([(kind, headless), pod("web-0")])).endpoints
-
-
-def test_where_services_cannot_be_listed_everywhere_the_known_namespaces_serve() -> None:
-    """Rights in one namespace are enough for it."""
-    refused = [Watch(SERVICE, "", label_selector=RUN_ID_LABEL)]
-    facts = world(Facts(modes=SERVICES, run_id=RUN, namespace="default"), [*WEB, service(namespace="far")], refused)
-    assert ids(make_plan(facts)) == ["services/default/service/web/8080/127.0.0.1"]
-
-
-# Entries
+from watcher.plan.facts import Facts
+from watcher.plan.plan import make_plan
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.singular)
@@ -288,70 +189,3 @@ def test_the_runs_services_tell_its_namespaces() -> None:
     items = [service("db", namespace="shop"), workload(DEPLOYMENT, namespace="shop")]
     plan = planned(items, entries=(entry("deployment"),), context_namespace="default")
     assert [wanted.namespace for wanted in plan.forwards] == ["shop", "shop"]
-
-
-# Both
-
-
-def test_strict_ports_are_demands() -> None:
-    """For every forward that asks for a number; the others ask for none still."""
-    items = [service("web"), service("low", ServicePort(80))]
-    plan = planned(items, entries=(entry(name="x", wish=PortWish(Ask.EXPLICIT, 9001)),), strict_ports=True)
-    asked = {wanted.resource_name: wanted.spec.port for wanted in plan.forwards}
-    assert asked == {
-        "x": PortWish(Ask.DEMANDED, 9001),
-        "web": PortWish(Ask.DEMANDED, 8080),
-        "low": PortWish(Ask.AUTOMATIC),
-    }
-
-
-OWN = OwnForward(kind="service", name="web", namespace="", port="http", local_port=4503)
-
-
-@pytest.mark.parametrize("port", [8080, "http"])
-def test_what_skaffold_forwards_itself_is_left_to_it(port: int | str) -> None:
-    """Shown as Skaffold's, under its name or number, whether an entry or a mode asks for it."""
-    own = replace(OWN, port=port)
-    for facts in ({"entries": (entry(port=port),)}, {}):
-        plan = planned(WEB, own_forwards=(own,), **facts)
-        assert plan.forwards == ()
-        assert {skip.source for skip in plan.skips} <= {"skaffold", "services"}
-        reason = "Skaffold forwards it itself, to 127.0.0.1:4503; start it with --port-forward=off"
-        assert [skip.reason for skip in plan.skips if skip.source == "skaffold"] == [reason]
-
-
-def test_another_namespaces_forward_is_not_this_one() -> None:
-    """A blank namespace in Skaffold's event is the context's; any other has to be the same."""
-    plan = planned(WEB, own_forwards=(replace(OWN, port=8080, namespace="far", address="::1"),))
-    assert len(plan.forwards) == 1
-    [shown] = plan.skips
-    assert (shown.source, shown.namespace) == ("skaffold", "far")
-    assert "to [::1]:4503;" in shown.reason
-
-
-def test_skaffolds_debug_ports_are_shown_too() -> None:
-    """What no mode of ours knows of has a verdict all the same."""
-    own = OwnForward(kind="pod", name="web-0", namespace="default", port=5005, local_port=5005, container="web")
-    plan = planned([], own_forwards=(own,))
-    assert [(s.source, s.resource_type, s.container, s.remote_port) for s in plan.skips] == [
-        ("skaffold", "pod", "web", 5005)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("modes", "expected"),
-    [
-        (frozenset(), []),
-        (USER, ["user app http 9001"]),
-        (SERVICES, ["services s80 80 0", "services s8080 8080 8080"]),
-        (BOTH, ["user app http 9001", "services s80 80 0", "services s8080 8080 8080"]),
-    ],
-)
-def test_the_recorded_projects_modes(modes: frozenset[Mode], expected: list[str]) -> None:
-    """skaffold-facts section 1, its rows U, S and U S: deployment/app:http to 9001, s80, s8080."""
-    items = [workload(DEPLOYMENT, "app"), service("s80", ServicePort(80)), service("s8080"), pod("app-0", app="app")]
-    app = entry("deployment", "app", "http", wish=PortWish(Ask.EXPLICIT, 9001))
-    plan = planned(items, modes=modes, entries=(app,), namespace="default")
-    shown = [f"{w.source} {w.resource_name} {w.remote_port} {w.spec.port.number}" for w in plan.forwards]
-    assert shown == expected
-    assert plan.skips == ()
