@@ -84,9 +84,11 @@ async def ending(running: Portside, code: int, *, orphans: bool = False) -> Asyn
         await running.stopped()
         assert trio.current_time() - began < AT_ONCE
         assert all(is_free(port) for port in ports)
-        assert await running.wait(20) == code
-        await ended.wait()
+        with trio.fail_after(20):
+            assert await running.process.wait() == code
+            await ended.wait()
         assert trio.current_time() - ended_at < AT_ONCE
+    await running.wait()
     assert "Traceback" not in running.stderr
     left = {process.name() for process in in_session(running.process.pid)}
     assert left <= ({"kubectl"} if orphans else set())

@@ -6,7 +6,7 @@ A failure is a refused, reset, short, wrong or late answer. "Late" is later than
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from hashlib import sha256
 
@@ -15,6 +15,9 @@ import trio
 INTERVAL = 0.02
 LATE = 31.0
 SIZE = 1024
+
+# Status, headers with lower-case names, body.
+Answer = tuple[int, dict[str, str], bytes]
 
 
 class Verdicts:
@@ -43,16 +46,17 @@ class Verdicts:
         return {kind: count for kind, count in self.counts.items() if kind != "ok"}
 
 
-async def get(port: int, path: str = f"/bytes?n={SIZE}", host: str = "127.0.0.1") -> tuple[int, dict[str, str], bytes]:
-    """One GET on a connection of its own. Raises OSError, trio.BrokenResourceError, EOFError for a short answer."""
+async def get(port: int, path: str = f"/bytes?n={SIZE}", host: str = "127.0.0.1", method: str = "GET") -> Answer:
+    """One request on a connection of its own. Raises OSError, trio.BrokenResourceError, EOFError for a short answer."""
     stream = await trio.open_tcp_stream(host, port)
     async with stream:
-        request = f"GET {path} HTTP/1.1\r\nHost: probe\r\nAccept: */*\r\n\r\n"
+        length = "" if method == "GET" else "Content-Length: 0\r\n"
+        request = f"{method} {path} HTTP/1.1\r\nHost: probe\r\nAccept: */*\r\n{length}\r\n"
         await stream.send_all(request.encode())
         return await _response(stream)
 
 
-async def _response(stream: trio.SocketStream) -> tuple[int, dict[str, str], bytes]:
+async def _response(stream: trio.SocketStream) -> Answer:
     data = b""
     while b"\r\n\r\n" not in data:
         data += await _more(stream)
@@ -96,15 +100,23 @@ async def _probe(port: int, verdicts: Verdicts) -> None:
     verdicts.add(verdict, trio.current_time() - started)
 
 
-async def _judge(port: int) -> str:
+async def outcome(request: Awaitable[Answer]) -> Answer | str:
+    """The answer, or what became of the request in place of one: late, short or the error's name."""
     try:
         with trio.fail_after(LATE):
-            status, headers, body = await get(port)
+            return await request
     except trio.TooSlowError:
         return "late"
     except EOFError:
         return "short"
     except (OSError, trio.BrokenResourceError) as error:
         return type(error.__cause__ or error).__name__
+
+
+async def _judge(port: int) -> str:
+    found = await outcome(get(port))
+    if isinstance(found, str):
+        return found
+    status, headers, body = found
     good = status == 200 and len(body) == SIZE and sha256(body).hexdigest() == headers["x-sha256"]
     return "ok" if good else f"wrong answer, status {status}"

@@ -17,6 +17,7 @@ import psutil
 import trio
 
 Record = dict[str, Any]
+LAST_WORDS = 1.0
 PORTSIDE = str(Path(sys.executable).parent / "portside")
 # Makes standard input the controlling terminal of the session, then becomes the words that follow.
 _ON_TERMINAL = (
@@ -33,13 +34,13 @@ class Portside:
         self.others: list[str] = []
         self.stderr = ""
         self._arrived = trio.Event()
-        self._over = False
+        self._stdout_over, self._stderr_over = trio.Event(), trio.Event()
 
     async def wait_for(self, wanted: Callable[[list[Record]], bool], timeout: float = 60) -> None:
         """Returns once `wanted(records)`; fails with what was said where that does not come."""
         with trio.move_on_after(timeout):
             while not wanted(self.records):
-                assert not self._over, f"portside ended\n{self.stderr}\n{self.records}"
+                assert not self._stdout_over.is_set(), f"portside ended\n{self.stderr}\n{self.records}"
                 self._arrived = trio.Event()
                 await self._arrived.wait()
             return
@@ -87,7 +88,12 @@ class Portside:
 
     async def wait(self, timeout: float = 60) -> int:
         with trio.fail_after(timeout):
-            return await self.process.wait()
+            code = await self.process.wait()
+        # All that it said is here then; a child that outlives it may hold the pipes open.
+        with trio.move_on_after(LAST_WORDS):
+            await self._stdout_over.wait()
+            await self._stderr_over.wait()
+        return code
 
     async def read_stdout(self) -> None:
         kept = b""
@@ -98,7 +104,7 @@ class Portside:
             self.records += [json.loads(line) for line in ours]
             self.others += [line.decode() for line in lines if line not in ours]
             self._arrived.set()
-        self._over = True
+        self._stdout_over.set()
         self._arrived.set()
 
     async def read_stderr(self) -> None:
@@ -106,6 +112,7 @@ class Portside:
         async for data in self.process.stderr:
             self.stderr += data.decode(errors="replace")
             self._arrived.set()
+        self._stderr_over.set()
 
 
 def in_session(session: int) -> list[psutil.Process]:

@@ -33,6 +33,7 @@ class Subscription:
         self._pending: dict[str, Record] = {key(record): record for record in known}
         self._stopped: dict[str, None] = {}
         self._arrived = trio.Event()
+        self._taken = trio.Event()
         self._closed = False
 
     def close(self) -> None:
@@ -63,7 +64,14 @@ class Subscription:
         records = list(self._pending.values())
         self._pending.clear()
         self._stopped.clear()
+        self._taken.set()
         return records
+
+    async def taken(self) -> None:
+        """Waits until nothing is pending."""
+        while self._pending:
+            self._taken = trio.Event()
+            await self._taken.wait()
 
 
 class Board:
@@ -123,6 +131,11 @@ class Board:
         subscription = Subscription(known)
         self._subscriptions.add(subscription)
         return subscription
+
+    async def handed_out(self) -> None:
+        """Waits until every reader has taken what there is: what follows then replaces nothing unseen."""
+        for subscription in tuple(self._subscriptions):
+            await subscription.taken()
 
     def close(self) -> None:
         """Nothing more will be published."""

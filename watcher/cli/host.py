@@ -47,6 +47,7 @@ class Host:
         self._status = _status_socket(options)
         self._watches: Watches | None = None
         self._loop: Loop | None = None
+        self.failed = False  # no forward had a port, and that was the end
 
     @property
     def snapshot(self) -> Snapshot:
@@ -57,11 +58,6 @@ class Host:
         """The facts changed."""
         if self._loop is not None:
             self._loop.touch()
-
-    @property
-    def failed(self) -> bool:
-        """Whether no forward has a port."""
-        return self._loop is not None and self._loop.failed
 
     async def run(
         self,
@@ -106,8 +102,11 @@ class Host:
             await self._loop.plan_once(fleet)
             if self._status is not None:
                 nursery.start_soon(self._serve_status, self._status)
-            if not (end_when_failed and self._loop.failed):
+            self.failed = end_when_failed and self._loop.failed
+            if not self.failed:
                 await self._loop.run(fleet)
+            with trio.move_on_after(LAST_LINES):
+                await self.board.handed_out()  # why it failed, before it has stopped
             nursery.cancel_scope.cancel()
 
     async def _serve_status(self, sock: socket.socket) -> None:
