@@ -95,6 +95,8 @@ async def test_the_api_server_goes_and_comes_back(stage: Stage) -> None:
     """What was deployed while the API server was away is reached once it is back; nobody is refused meanwhile."""
     port = await stage.port(8080)
     await stage.cluster.stop_server()
+    # A connection in the moment of the loss may have reached the pod: it is rightly reset, not sent again.
+    await stage.program.wait_for(lambda _: (stage.program.last("web", remotePort=8080) or {})["state"] == "listening")
     await stage.rollout("two")
     async with trio.open_nursery() as nursery:
         answers: list[str] = []
