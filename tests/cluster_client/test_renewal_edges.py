@@ -123,8 +123,27 @@ async def test_a_401_that_comes_after_the_renewal_does_not_renew_again() -> None
     assert renewals == 1
 
 
+async def test_a_refused_token_is_not_sent_again_beside_what_replaces_it() -> None:
+    """Where a renewal gives a certificate, the second request has no Authorization header at all."""
+    heads: list[str] = []
+
+    async def authorize(renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
+        return [] if renew else [("Authorization", "Bearer refused")]
+
+    async def check(stream: trio.SocketStream, head: str) -> None:
+        heads.append(head.lower())
+        if "authorization" in heads[-1]:
+            await stream.send_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            await stream.send_all(whole(b'{"gitVersion":"v1"}'))
+
+    async with answering(check, authorize=authorize) as client:
+        assert await client.server_version() == "v1"
+    assert ["authorization" in head for head in heads] == [True, False]
+
+
 async def test_a_plugin_may_change_from_a_token_to_a_certificate(tmp_path: Path) -> None:
-    """After a 401 new connections show the certificate, and the refused token is not sent again."""
+    """After a 401 new connections show the certificate that the plugin gave."""
     async with EmbeddedCluster.open() as cluster:
         admin = json.loads(cluster.kubeconfig(tmp_path / "admin").read_text())["users"][0]["user"]
         token = cluster.access.grant("ann")
