@@ -9,10 +9,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fixtures.cluster import missing
 from fixtures.cluster.bed import Bed, load
 from fixtures.cluster.errors import MissingError
+
+
+# The machine is shared and slow at times: an example that takes long says nothing about the code.
+settings.register_profile("portside", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("portside")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -262,7 +262,7 @@ async def test_a_port_that_is_taken_fails_that_forward_alone(running: Running) -
     taken = msgspec.structs.replace(SPEC, id="two", group="two", port=PortWish(Ask.DEMANDED, port))
     assert await running.start(endpoint("b"), spec=taken) == 0
     assert running.states("two") == [State.FAILED]
-    assert f"port {port} on 127.0.0.1 is taken" in running.statuses[-1].reason
+    assert f"port {port} on 127.0.0.1 is taken" in [s for s in running.statuses if s.id == "two"][-1].reason
     assert await ask(port) == b"a"
     await running.fleet.stop("two")
     assert running.states("two") == [State.FAILED, State.STOPPED]
