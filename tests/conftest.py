@@ -15,7 +15,6 @@ from fixtures.cluster import missing
 from fixtures.cluster.bed import Bed, load
 from fixtures.cluster.errors import MissingError
 
-
 # The machine is shared and slow at times: an example that takes long says nothing about the code.
 settings.register_profile("portside", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("portside")
@@ -31,7 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
-    items.sort(key=lambda item: _needs_bed(item))
+    items.sort(key=_needs_bed)
 
 
 def _needs_bed(item: pytest.Item) -> bool:
