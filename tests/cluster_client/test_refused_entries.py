@@ -59,6 +59,13 @@ async def test_a_cluster_that_cannot_be_is_refused(tmp_path: Path, cluster: dict
         await loaded(tmp_path, {}, **cluster)
 
 
+async def test_a_variable_that_is_no_file_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the system has against it, it is a kubeconfig that is not there."""
+    monkeypatch.setenv("KUBECONFIG", "x" * 5000)
+    with pytest.raises(KubeconfigError, match="there is no kubeconfig at x"):
+        await load(None, None)
+
+
 async def test_a_kubeconfig_may_be_named_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--kubeconfig=~/config` comes unexpanded from many shells."""
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -78,6 +78,26 @@ async def test_a_plugin_that_hangs_is_not_started_again_by_those_who_give_up(moc
     assert await authority(KEEP) == [("Authorization", "Bearer new")]
 
 
+async def test_a_slow_plugin_holds_up_nobody_whose_token_is_still_good(mock_clock: MockClock) -> None:
+    """A minute before its end a token is renewed by one; the others do not wait for that."""
+    started, release = threading.Semaphore(0), threading.Event()
+
+    def slow() -> Login:
+        started.release()
+        release.wait()
+        return a_login("Bearer new")
+
+    authority = Authority(a_login("Bearer old", life=60), None, slow)
+    await authority(KEEP)
+    mock_clock.jump(61)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(authority, KEEP)
+        await trio.to_thread.run_sync(started.acquire)
+        assert await authority(KEEP) == [("Authorization", "Bearer old")]
+        release.set()
+    assert await authority(KEEP) == [("Authorization", "Bearer new")]
+
+
 async def test_a_failure_that_repeats_is_logged_once(mock_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     """Every retry of every watch asks anew; people read it once."""
 

@@ -120,7 +120,8 @@ def _without_password(url: str) -> str:
 class Authority:
     """ApiServer.authorize: the headers that authenticate a request, read again shortly before they end and after a 401.
 
-    Whoever asks while they are being read waits for that one reading; it happens in a thread.
+    Whoever was refused while they are being read waits for that one reading; others go on with what is still good. It
+    happens in a thread.
     """
 
     def __init__(self, found: Login, context: ssl.SSLContext | None, again: Callable[[], Login]) -> None:
@@ -138,7 +139,8 @@ class Authority:
         """Raises RenewalError where the renewal that was asked for failed."""
         if self._due is None:
             self._due = _due(self._login)
-        if renew or trio.current_time() >= self._due:
+        due = trio.current_time() >= self._due and not self._lock.locked()
+        if renew or due:
             await self._renew()
             if renew and self._failure:
                 raise RenewalError(self._failure)

@@ -7,6 +7,7 @@ import: late, and only for users that need it. Certificates need `ssl` alone.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -50,7 +51,7 @@ def _kubernetes(name: str) -> Any:
 def read(asked: str | None, context: str | None) -> Login:
     """Blocking. The login of a context of a kubeconfig, or of the pod's service account. Raises KubeconfigError."""
     paths = kubeconfig.files(asked)
-    there = [path for path in paths if path.exists()]
+    there = [path for path in paths if os.path.exists(path)]  # Path's own raises where a folder may not be read
     if not asked and not there:
         if (SERVICE_ACCOUNT / "token").exists():
             return _service_account(SERVICE_ACCOUNT)
