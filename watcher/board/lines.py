@@ -112,7 +112,8 @@ def _sentences(record: Record) -> Lines:
 
 def _name(record: SkipRecord) -> str:
     port = f" port {record.remote_port}" if record.remote_port else ""
-    return f"{record.resource_type}/{record.resource_name}{port} in namespace {record.namespace}"
+    where = f" in namespace {record.namespace}" if record.namespace else ""
+    return f"{record.resource_type}/{record.resource_name}{port}{where}"
 
 
 def _forward_sentences(record: ForwardRecord) -> Lines:

@@ -68,7 +68,8 @@ def main() -> None:
     except click.exceptions.Abort:
         code = FAILED
     except click.ClickException as error:
-        error.show()
+        help_of = f"; see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
+        click.echo(f"portside: {' '.join(error.format_message().split())}{help_of}", err=True)
         code = USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (WatcherError, ExceptionGroup) as error:
         code = _explain(error)

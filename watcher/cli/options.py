@@ -5,6 +5,7 @@ Skaffold's own variable where it has one (SKAFFOLD_<FLAG>), else PORTSIDE_<FLAG>
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +13,16 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Seconds(click.FloatRange):
+    """From 0 on; `inf` is for ever, `nan` is nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return seconds
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ _OPTIONS = (
     _option(
         "--hold",
         env="PORTSIDE_HOLD",
-        type=click.FloatRange(min=0),
+        type=_Seconds(min=0),
         default=30.0,
         show_default=True,
         metavar="SECONDS",
@@ -102,7 +113,7 @@ _OPTIONS = (
     _option(
         "--linger",
         env="PORTSIDE_LINGER",
-        type=click.FloatRange(min=0),
+        type=_Seconds(min=0),
         default=10.0,
         show_default=True,
         metavar="SECONDS",

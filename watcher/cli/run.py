@@ -71,7 +71,7 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
 
 def _text_of(path: str) -> str:
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except OSError:
         return ""

@@ -31,6 +31,28 @@ def from_services(facts: Facts) -> Iterator[Wanted | Skip]:
         for port in sorted(service.spec.ports or (), key=lambda p: (p.port, p.protocol, p.name)):
             for address in dict.fromkeys(facts.addresses):
                 yield _service(service, port, address, facts, asked)
+    yield from _unlisted(facts)
+
+
+def _unlisted(facts: Facts) -> Iterator[Skip]:
+    """Lists of services that have never ended: nothing else would say why there is nothing to forward.
+
+    That everywhere is refused says nothing yet, for the known namespaces are asked in its place.
+    """
+    for watch in run.service_watches(facts):
+        problem = facts.cluster.problems.get(watch)
+        if problem is None or facts.cluster.synced(watch) or (problem.forbidden and watch == run.EVERYWHERE):
+            continue
+        yield Skip(
+            id=f"services/{watch.namespace}/service/*",
+            source="services",
+            resource_type="service",
+            resource_name="*",
+            namespace=watch.namespace,
+            container="",
+            remote_port="",
+            reason=problem.text,
+        )
 
 
 def _asked_by_entries(facts: Facts) -> Asked:

@@ -1,0 +1,77 @@
+"""Owns portside as a subprocess in a folder of its own, with nothing of this machine's configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.process import PORTSIDE
+
+# A cold start on a busy machine takes two seconds; the rest is patience.
+PATIENCE = 60
+
+
+@dataclass
+class Place:
+    """Where portside is started. `environment` starts with nothing that Kubernetes or Skaffold would read."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.environment = {
+            "PATH": os.defpath,
+            "HOME": str(self.folder),
+            "XDG_RUNTIME_DIR": str(self.folder / "run"),
+            "LANG": "C.UTF-8",
+        }
+        (self.folder / "run").mkdir(mode=0o700)
+
+    def portside(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs it to its end."""
+        return subprocess.run(
+            [PORTSIDE, *words],
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def write(self, name: str, text: str) -> str:
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    @property
+    def announced(self) -> list[str]:
+        """The runtime files that stand."""
+        return [path.name for path in (self.folder / "run").glob("portside/*")]
+
+
+def kubeconfig(port: int, *, context: str = "here") -> str:
+    """A kubeconfig for a plain-text API server on this machine, without credentials."""
+    config: Mapping[str, object] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": context, "context": {"cluster": "here", "user": "nobody"}}],
+        "current-context": context,
+    }
+    return json.dumps(config)
+
+
+def closed_port() -> int:
+    """A port where nothing listens: bound for a moment, so the system gives it to nobody else soon."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port

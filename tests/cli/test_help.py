@@ -1,0 +1,48 @@
+"""--help: an example for every command, without waiting for what only a running command needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.made import Place
+from watcher.cli.main import COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example(place: Place, command: str) -> None:
+    """And says its options' variables."""
+    done = place.portside(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"portside {command}" in done.stdout.partition("Example")[2]
+
+
+def test_the_commands_and_exit_codes(place: Place) -> None:
+    """The first thing that a new user reads."""
+    for words in (("--help",), ("-h",)):
+        done = place.portside(*words)
+        assert done.returncode == 0
+        assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
+        assert "Exit codes: 0 done" in done.stdout
+    assert place.portside("--version").stdout.startswith("portside, version ")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Time says little on a shared machine; what is imported says it all."""
+    heavy = {"kubernetes", "httpx", "trio", "starlette", "hypercorn", "msgspec", "yaml", "ssl"}
+    for command in COMMANDS:
+        code = (
+            "import sys\nfrom watcher.cli.main import portside\n"
+            f"try: portside.main([{command!r}, '--help'])\nexcept SystemExit: pass\n"
+            "print('\\n', *sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        assert not heavy & set(done.stdout.splitlines()[-1].split()), command
+
+
+def test_status_where_nothing_runs(place: Place) -> None:
+    """One line, exit code 1: nothing is wrong with the question."""
+    done = place.portside("status")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "portside: no portside runs here\n")

@@ -1,0 +1,132 @@
+"""Bad input (issue 3, point 8): one clear line on stderr and exit code 2, before anything is bound."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.cli.made import Place
+
+WATCH = ("watch", "--skaffold", "http://127.0.0.1:1")
+FORWARD = ("forward", "svc/web", "8080")
+HEAD = "apiVersion: skaffold/v4beta11\nkind: Config\nportForward:\n"
+
+
+def refused(place: Place, *words: str, **environment: str) -> str:
+    """The one line."""
+    done = place.portside(*words, **environment)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert re.fullmatch(r"portside: .+\n", done.stderr), done.stderr
+    assert place.announced == []
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("forward",), "Missing argument"),
+        (("forward", "8080"), "'8080' is a port, but no target stands before it"),
+        (("forward", "svc/web"), "svc/web has no port|service/web has no port"),
+        (("forward", "widget/web", "80"), "'widget' is no type that can be forwarded to"),
+        (("forward", "svc/web", "99999"), "99999"),
+        (("forward", "svc/web", "x:80"), "'x'"),
+        (("forward", "svc/web", "1:2:3"), "'1:2:3'"),
+        ((*FORWARD, "--address", "999.1.1.1"), "'999.1.1.1' is neither an IP address nor a host name"),
+        ((*FORWARD, "--address", "a b"), "'a b'"),
+        ((*FORWARD, "--kube-context", "elsewhere"), "elsewhere"),
+        ((*FORWARD, "--status", "8080"), "--status 8080"),
+        ((*FORWARD, "--status", "0.0.0.0:80"), "only loopback"),
+        ((*FORWARD, "--output", "xml"), "xml"),
+        ((*FORWARD, "--hold", "-1"), "-1"),
+        ((*FORWARD, "--hold", "nan"), "nan"),
+        ((*FORWARD, "--linger", "soon"), "soon"),
+        ((*FORWARD, "--held", "many"), "many"),
+        ((*FORWARD, "--no-such-option"), "--no-such-option"),
+        (("no-such-command",), "no-such-command"),
+        (("watch",), "give --skaffold URL or set SKAFFOLD_RPC_HTTP_PORT"),
+        (("watch", "--skaffold", "ftp://x"), "ftp://x"),
+        (("watch", "--skaffold", "http://127.0.0.1:99999"), "99999"),
+        (("watch", "--skaffold", "http://127.0.0.1:1", "--port-forward=bogus"), 'unknown mode "bogus"'),
+        (("watch", "--skaffold", "http://127.0.0.1:1", "--port-forward=off,user"), "cannot be combined"),
+        (("watch", "--skaffold", "http://127.0.0.1:1", "--port-forward=debug"), "mode debug is not there yet"),
+        (("watch", "--skaffold", "http://127.0.0.1:1", "--port-forward=pods,user"), "mode pods is not there yet"),
+        ((*WATCH, "-f", "missing.yaml"), "missing.yaml cannot be read: No such file or directory"),
+        ((*WATCH, "-f", "."), "cannot be read"),
+        ((*WATCH, "-p", "staging"), "no skaffold.yaml|there is no profile"),
+        (("run",), "Missing argument"),
+        (("run", "--", "make", "all"), "make"),
+        (("run", "--", "skaffold", "render"), "render"),
+        (("run", "--", "./no-such-skaffold", "dev"), "no-such-skaffold was not found"),
+        (("run", "--", "skaffold", "dev", "--port-forward=bogus"), 'unknown mode "bogus"'),
+        (("status", "--output", "xml"), "xml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_one_line(place: Place, words: tuple[str, ...], said: str) -> None:
+    """It names the word that is wrong."""
+    if "-p" in words:
+        place.write("skaffold.yaml", HEAD + "  []\n")
+    assert re.search(said, refused(place, *words))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [\n\n", "line [123]"),
+        ("- a list", "not a mapping"),
+        (HEAD + "- {resourceType: widget, resourceName: web, port: 80}\n", "line 4.*'widget'"),
+        (HEAD + "- {resourceType: service, resourceName: web, port: 0}\n", "line 4.*port 0"),
+        (HEAD + "- {resourceType: service, resourceName: web, port: 80, localPort: x}\n", "line 4.*localPort 'x'"),
+        (HEAD + "- {resourceType: service, resourceName: web, port: 80, address: 1.2.3}\n", "line 4.*'1.2.3'"),
+        (HEAD + "- {resourceType: service, port: 80}\n", "line 4.*resourceName"),
+        (HEAD + "- {resourceType: service, resourceName: web, port: 80, localport: 1}\n", "line 4.*'localport'"),
+        ("kind: Config\n", "missing apiVersion"),
+    ],
+)
+def test_a_broken_skaffold_yaml(place: Place, text: str, said: str) -> None:
+    """File, line, field and value."""
+    name = place.write("broken.yaml", text)
+    assert re.search(f"broken.yaml.*{said}", refused(place, *WATCH, "-f", name))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("clusters: [", "kubeconfig"), ("- 1\n", "kubeconfig"), ('{"current-context": "x"}', "x"), ("\0", "kubeconfig")],
+)
+def test_a_broken_kubeconfig(place: Place, text: str, said: str) -> None:
+    """It names the file and what is wrong with it; nothing of what stands in it but names."""
+    place.write("kubeconfig", text)
+    assert said in refused(place, *FORWARD)
+
+
+def test_a_kubeconfig_that_is_not_there(place: Place) -> None:
+    """By option and by variable."""
+    missing = str(place.folder / "missing")
+    assert "missing" in refused(place, *FORWARD, "--kubeconfig", missing)
+    assert "kubeconfig" in refused(place, *FORWARD, KUBECONFIG=missing).lower()
+
+
+def test_a_folder_is_no_kubeconfig(place: Place, tmp_path: Path) -> None:
+    """It cannot be read, which even root is told."""
+    assert str(tmp_path) in refused(place, *FORWARD, "--kubeconfig", str(tmp_path))
+
+
+@pytest.mark.parametrize("words", [FORWARD, WATCH])
+def test_a_taken_status_port(place: Place, words: tuple[str, ...]) -> None:
+    """It is asked for, so it is not silently another."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        assert f"--status 127.0.0.1:{port} cannot be bound" in refused(place, *words, "--status", f"127.0.0.1:{port}")
+
+
+def test_variables_are_judged_like_options(place: Place) -> None:
+    """SKAFFOLD_PORT_FORWARD and its kin have the same words and the same mistakes."""
+    assert "bogus" in refused(place, *WATCH, SKAFFOLD_PORT_FORWARD="bogus")
+    assert "elsewhere" in refused(place, *FORWARD, SKAFFOLD_KUBE_CONTEXT="elsewhere")
+    assert "99999" in refused(place, "watch", SKAFFOLD_RPC_HTTP_PORT="99999")
