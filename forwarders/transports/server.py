@@ -16,6 +16,7 @@ class ApiServer:
     `prefix`: path before /api ("" or e.g. "/k8s/clusters/c-1"), without a trailing slash.
     `tls`: None for plain http (kubectl proxy). `server_name`: what the certificate must name.
     `authorize(renew)`: headers that authenticate a request (empty with client certificates); `renew=True` after a 401.
+    It raises TransportError and nothing else.
     """
 
     host: str
