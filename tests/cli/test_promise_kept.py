@@ -1,0 +1,87 @@
+"""The listener is the promise, seen from outside: through a new run id, and with rights in one namespace only."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+
+from fixtures.embedded import EmbeddedCluster
+from fixtures.embedded.access import ADMIN, ANY, Rule
+from fixtures.embedded.pods import Port
+from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
+from fixtures.embedded.web import web
+from tests.cli.made import Place
+from tests.support.process import Portside, Record, portside
+
+NAMESPACE = "parity"  # the recorded runs'
+
+
+def reloaded() -> tuple[Recording, Recording, str]:
+    """A real stream in which skaffold.yaml was edited: until the second run id is known, what follows, and that id."""
+    recording = Recording.load("dev-configedit")
+    for index, line in enumerate(recording.lines):
+        meta = json.loads(line)["result"].get("metaEvent") or {}
+        run_id = meta.get("metadata", {}).get("runID") or recording.run_id
+        if run_id != recording.run_id:
+            return Recording(recording.lines[:index]), Recording(recording.lines[index:]), run_id
+    raise AssertionError("no second run id")
+
+
+def service(cluster: EmbeddedCluster, name: str, run_id: str) -> None:
+    labels = {"skaffold.dev/run-id": run_id}
+    cluster.service(name, {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE, labels=labels)
+
+
+def states(program: Portside, name: str) -> list[str]:
+    return [r["state"] for r in program.records if r["kind"] == "forward" and r["resourceName"] == name]
+
+
+async def page(record: Record) -> str:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        return (await client.get(record["url"])).text
+
+
+async def test_a_new_run_id(place: Place) -> None:
+    """Whoever is labelled anew keeps its listener; whoever is not goes when the new run's deploy has succeeded."""
+    first, second, run_id = reloaded()
+    async with EmbeddedCluster.open() as cluster, SkaffoldApi.open(first) as skaffold:
+        await cluster.deployment("web", [Port(8080, web("hello"), "http")], namespace=NAMESPACE)
+        for name in ("stays", "goes"):
+            service(cluster, name, first.run_id)
+        config = cluster.kubeconfig(place.folder / "embedded", namespace=NAMESPACE)
+        command = ("watch", "--skaffold", skaffold.url, "--port-forward=services", f"--kubeconfig={config}")
+        async with portside(*command, environment=place.environment, folder=place.folder) as program:
+            before = await program.ready("stays")
+            await program.ready("goes")
+            meta, *rest = second.lines
+            skaffold.play(Recording((meta,)))
+            await program.wait_for(lambda records: any(r.get("runId") == run_id for r in records))
+            assert "hello" in await page(before)
+            service(cluster, "stays", run_id)
+            skaffold.play(Recording(tuple(rest)))
+            await program.wait_for(lambda _: states(program, "goes")[-1] == "stopped")
+            assert "stopped" not in states(program, "stays")
+            assert (await program.ready("stays"))["localPort"] == before["localPort"]
+            assert "hello" in await page(before)
+
+
+async def test_rights_in_one_namespace(place: Place) -> None:
+    """The namespace is listed in place of everything, and an API server that goes and comes back changes nothing."""
+    recording, _ = Recording.load("handle-post").split("DevLoop", "Succeeded")
+    async with EmbeddedCluster.open() as cluster, SkaffoldApi.open(recording) as skaffold:
+        await cluster.deployment("web", [Port(8080, web("hello"), "http")], namespace=NAMESPACE)
+        service(cluster, "web", recording.run_id)
+        cluster.access.restrict(ADMIN, Rule((ANY,), (ANY,), NAMESPACE))
+        config = cluster.kubeconfig(place.folder / "embedded", namespace=NAMESPACE)
+        command = ("watch", "--skaffold", skaffold.url, "--port-forward=services", f"--kubeconfig={config}")
+        async with portside(*command, environment=place.environment, folder=place.folder) as program:
+            before = await program.ready("web")
+            assert "hello" in await page(before)
+            await cluster.stop_server()
+            await program.wait_for(lambda _: states(program, "web")[-1] == "listening")
+            await cluster.start_server()
+            after = await program.ready("web")
+            assert after["localPort"] == before["localPort"]
+            assert "stopped" not in states(program, "web")
+            assert "hello" in await page(after)
