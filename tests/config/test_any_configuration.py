@@ -1,0 +1,78 @@
+"""Whatever stands in a skaffold.yaml, the outcome is entries or one line that says what is wrong."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from watcher.config import files, profiles
+from watcher.config.errors import ConfigError
+from watcher.config.skaffold_yaml import Configuration, Project, load
+
+FIELDS = (
+    *("apiVersion", "kind", "portForward", "profiles", "requires", "name", "activation", "command", "env"),
+    *("kubeContext", "patches", "path", "op", "value", "resourceType", "resourceName", "port", "localPort"),
+    *("namespace", "address", "requiresAllActivations", "unknown"),
+)
+WORDS = ("skaffold/v4beta11", "service", "{{.X}}", "{{.Y}}", "dev", "A=b", "p", "/portForward/0", "(", "!!x", "!")
+ENVIRON = {"X": "web", "A": "b"}
+
+leaves = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 70000), st.floats(), st.text(max_size=6), st.sampled_from(WORDS)
+)
+values = st.recursive(
+    leaves,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5)),
+    max_leaves=20,
+)
+documents = st.dictionaries(st.sampled_from(FIELDS), values, max_size=6).map(
+    lambda some: {"apiVersion": "skaffold/v4beta11"} | some
+)
+texts = st.one_of(st.text(), st.lists(documents, max_size=2).map(yaml.safe_dump_all))
+asked = st.lists(st.sampled_from(["p", "-p", "q"]), max_size=2).map(tuple)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(texts, asked)
+def test_any_file_is_entries_or_one_line(tmp_path: Path, text: str, names: tuple[str, ...]) -> None:
+    """Profiles that are no lists, activations that are texts, ports that are dates: never another exception."""
+    file = tmp_path / "skaffold.yaml"
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    project = Project(filename=str(file), profiles=names, binary=None)
+
+    async def read() -> Configuration:
+        return await load(project, ENVIRON)
+
+    try:
+        found = trio.run(read)
+    except ConfigError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - either outcome is right, and each has its own assertion
+    else:
+        assert all(entry.source == "user" for entry in found.entries)
+    with suppress(ConfigError):
+        # What is read beside Skaffold's own answer, before it has judged anything.
+        read_files = files.with_required(files.read(str(file)))
+        files.written(read_files)
+        assert set(names) <= set(profiles.for_diagnose(read_files, project, ENVIRON))
+
+
+@pytest.mark.parametrize("text", ["", "---\n---\n", "apiVersion: skaffold/v4beta11\nportForward:\n"])
+def test_next_to_nothing_is_no_entry(tmp_path: Path, text: str) -> None:
+    """An empty list is a list; a file without a configuration is a mistake."""
+    file = tmp_path / "skaffold.yaml"
+    file.write_text(text)
+
+    async def read() -> int:
+        return len((await load(Project(filename=str(file), binary=None), {})).entries)
+
+    if "apiVersion" in text:
+        assert trio.run(read) == 0
+    else:
+        with pytest.raises(ConfigError):
+            trio.run(read)
