@@ -46,6 +46,7 @@ async def diagnose(
                 check=False,
                 env=environment,
                 stdin=subprocess.DEVNULL,
+                deliver_cancel=_kill,
             )
     except OSError as error:
         raise ConfigError(f"{binary} cannot be started to read {filename}: {error.strerror}") from None
@@ -55,3 +56,8 @@ async def diagnose(
         said = " ".join(done.stderr.decode(errors="replace").split())[:400]
         raise ConfigError(f"{filename}: Skaffold cannot read it: {said or f'exit code {done.returncode}'}")
     return done.stdout.decode(errors="replace")
+
+
+async def _kill(process: trio.Process) -> None:
+    """At once: it only reads, and nobody waits for what it would still say."""
+    process.kill()
