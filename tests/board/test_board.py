@@ -88,7 +88,7 @@ def test_whenever_a_reader_looks_it_ends_up_with_the_truth(steps: list[tuple[str
         else:
             board.publish(forward(*step))
             truth[key(forward(*step))] = step[1]
-    assert told == truth | {"skaffold": ""}
+    assert told == truth | {key(skaffold()): ""}
     standing = {ident for ident, state in truth.items() if state != "stopped"}
     assert board.forwards.keys() == standing
 

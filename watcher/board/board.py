@@ -19,7 +19,7 @@ MAX_STOPPED = 1024
 
 def key(record: Record) -> str:
     """What a newer record replaces."""
-    return "skaffold" if isinstance(record, SkaffoldRecord) else record.id
+    return f"skaffold/{record.change}" if isinstance(record, SkaffoldRecord) else record.id
 
 
 def _has_stopped(record: Record) -> bool:
@@ -80,7 +80,7 @@ class Board:
     def __init__(self) -> None:
         self._forwards: dict[str, ForwardRecord] = {}
         self._skips: dict[str, SkipRecord] = {}
-        self._skaffold: SkaffoldRecord | None = None
+        self._skaffold: dict[str, SkaffoldRecord] = {}
         self._subscriptions: set[Subscription] = set()
         self.settled = False  # the plan stands on synced lists (and, beside Skaffold, on an ended deploy)
 
@@ -117,7 +117,7 @@ class Board:
             case SkipRecord():
                 self._skips[record.id] = record
             case SkaffoldRecord():
-                self._skaffold = record
+                self._skaffold[record.change] = record
         for subscription in self._subscriptions:
             subscription.put(record)
 
@@ -125,9 +125,7 @@ class Board:
         self._skips.pop(ident, None)
 
     def subscribe(self) -> Subscription:
-        known: list[Record] = [*self._forwards.values(), *self._skips.values()]
-        if self._skaffold is not None:
-            known.insert(0, self._skaffold)
+        known: list[Record] = [*self._skaffold.values(), *self._forwards.values(), *self._skips.values()]
         subscription = Subscription(known)
         self._subscriptions.add(subscription)
         return subscription
