@@ -17,6 +17,7 @@ from forwarders.signals import Signal
 from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
 from forwarders.transports.errors import TransportError
+from forwarders.tunnel import DialError, Tunnel
 from forwarders.wire.workers import FRAME_WORKERS
 from forwarders.writer import SessionLostError
 
@@ -31,6 +32,9 @@ OWN_SESSIONS = 8
 SHARED = FRAME_WORKERS
 # Sessions a pod, whatever happens: each costs the API server two connections and us some 60 KB.
 MAX_SESSIONS = 512
+# While nobody wants the pod any more: how often its silent connections are looked at, and how long the end of a session
+# may take to reach the runtime, which drops what nobody has taken.
+UNDIALLED_LOOK, UNDIALLED_PAUSE = 0.5, 0.5
 # An idle session none of whose workers becomes free again in this time is stuck.
 STUCK_AFTER = 3.0
 # Idle sessions beyond the spare are let go after this many seconds.
@@ -93,13 +97,26 @@ class Pool:
         """Returns once the pod is not wanted and the last connection is gone."""
         async with trio.open_nursery() as nursery:
             while self.wanted or self._sessions or self._opening:
-                if not self._wants_more():
+                if not self.wanted and self._sessions:
+                    self._give_back_undialled(nursery)
+                    await self._wait_for_demand(min(self._retire(), UNDIALLED_LOOK))
+                elif not self._wants_more():
                     await self._wait_for_demand(self._retire())
                 elif trio.current_time() < self._not_before:
                     await self._back_off()
                 else:
                     self._opening += 1
                     nursery.start_soon(self._open_and_serve)
+
+    def _give_back_undialled(self, nursery: trio.Nursery) -> None:
+        for session in self._sessions:
+            tunnel = session.take_undialled()
+            if tunnel is not None:
+                nursery.start_soon(self._refuse, tunnel)
+
+    async def _refuse(self, tunnel: Tunnel) -> None:
+        await trio.sleep(UNDIALLED_PAUSE)
+        tunnel.finish(DialError("the pod went away before the runtime had dialled", sandbox_gone=True))
 
     def _wants_more(self) -> bool:
         if not self.wanted or len(self._sessions) + self._opening >= MAX_SESSIONS:

@@ -6,6 +6,7 @@ a session's end ends its tunnels, each with an error.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -24,6 +25,8 @@ from forwarders.writer import SessionLostError, Writer
 SEND_LIMIT = 512 * 1024
 # After a pair's data ended, its error stream ends in the same moment. If it does not, the end counts as good.
 FINISH_TIMEOUT = 2.0
+# A dial is local to the pod: milliseconds, or never.
+UNDIALLED_AFTER = 1.0
 
 
 class Session:
@@ -43,6 +46,7 @@ class Session:
         self.ending = False
         self.idle_since = trio.current_time()
         self._was_usable = True
+        self._held_up_since = math.inf
 
     # For the pool
 
@@ -70,6 +74,30 @@ class Session:
         """End the session and what is on it."""
         self.ending = True
         self._scope.cancel()
+
+    def take_undialled(self) -> Tunnel | None:
+        """The session's only connection, if the runtime never dialled for it: detached, and the session is closed.
+
+        Seen when an application ends in the moment of the dial: the runtime's connect(2) hangs in a network namespace
+        that is gone. Nothing came back, and for UNDIALLED_AFTER seconds the runtime has not taken what was sent though
+        it goes on otherwise. Asks for that proof where there is none yet, so ask again.
+        """
+        if len(self._tunnels) != 1:
+            return None
+        pair, tunnel = next(iter(self._tunnels.items()))
+        if tunnel.received:
+            return None
+        if not self._wire.held_up(pair):
+            self._held_up_since = math.inf
+            self._wire.prove(pair, self._wire.mark(pair))
+            self._writer.wake()
+            return None
+        self._held_up_since = min(self._held_up_since, trio.current_time())
+        if trio.current_time() - self._held_up_since < UNDIALLED_AFTER:
+            return None
+        del self._tunnels[pair]
+        self.close()
+        return tunnel
 
     async def run(self) -> None:
         """Returns after `close`; raises SessionLostError when the session is over, whatever ended it."""

@@ -170,6 +170,11 @@ class PortForward:
         pair = self._pairs.get(ident)
         return pair is not None and self._credit.passed(pair.data_id, mark)
 
+    def held_up(self, ident: int) -> bool:
+        """Whether the runtime has not taken what was sent, though it goes on otherwise; False while that is unknown."""
+        pair = self._pairs.get(ident)
+        return pair is not None and self._credit.held_up(pair.data_id)
+
     def go_away(self) -> None:
         self._connection.go_away()
 

@@ -39,6 +39,7 @@ class WorkerCredit:
         # Per worker: the frame that the last PING sent to it will prove.
         self._asked = [0] * FRAME_WORKERS
         self._syns: dict[int, int] = {}
+        self._newest_answer = 0
 
     def unconsumed(self, worker: int) -> int:
         return self._sent[worker] - self._consumed[worker]
@@ -51,6 +52,12 @@ class WorkerCredit:
         """Whether this stream's worker is known to be stuck in no frame."""
         worker = worker_of(stream_id)
         return self._consumed[worker] >= self._last[worker]
+
+    def held_up(self, stream_id: int) -> bool:
+        """Whether this stream's worker is stuck while others go on: it owes an answer, and a later PING has its own."""
+        worker = worker_of(stream_id)
+        owed = (ping for ping, (of, mark) in self._pings.items() if of == worker and mark > self._last[worker])
+        return not self.idle(stream_id) and min(owed, default=self._newest_answer) < self._newest_answer
 
     def sent(self, stream_id: int, *, syn: bool = False, may_block: bool = True) -> None:
         """Count one frame. Not `may_block`: an empty FIN or a reset, which nobody has to read."""
@@ -99,6 +106,7 @@ class WorkerCredit:
 
     def answered(self, ping_id: int) -> None:
         worker, mark = self._pings.pop(ping_id, (0, 0))
+        self._newest_answer = max(self._newest_answer, ping_id)
         self._reach(worker, mark)
 
     def forget(self, stream_id: int) -> None:

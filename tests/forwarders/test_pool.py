@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from forwarders import pool as module
 from forwarders.pool import IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, Pool, Pools
-from forwarders.tunnel import Tunnel
+from forwarders.tunnel import DialError, Tunnel
 from tests.forwarders.cluster import Pods, pod
 
 POD = pod("web")
@@ -53,6 +53,43 @@ async def connect(pool: Pool, count: int) -> list[Tunnel]:
         tunnels.append(session.open(80))
         await settled()
     return tunnels
+
+
+async def test_a_dial_that_hangs_in_a_pod_that_is_gone(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """What the runtime never took is given back as a failed dial, after the session's end and within 4 s."""
+    pool = wanting.want()
+    await settled()
+    [tunnel] = await connect(pool, 1)
+    await tunnel.write(b"GET ")
+    await tunnel.write(b"/")  # the peer's stream holds one payload for its reader, its worker the next
+    await trio.sleep(30)
+    wanting.pools.leave(POD, wanting.changed)
+    with trio.fail_after(4), pytest.raises(DialError):
+        await tunnel.receive_pieces()
+    assert pool.take() is None
+
+
+@pytest.mark.parametrize("case", ["the application has it", "others share the session", "the pod is wanted"])
+async def test_what_may_have_been_taken_is_not_given_back(
+    wanting: Wanting, autojump_clock: MockClock, case: str
+) -> None:
+    """A slow answer, a session with other connections on it and a pod that is wanted are left alone."""
+    pool = wanting.want()
+    await settled()
+    [tunnel] = await connect(pool, 1)
+    session = next(s for s in pool._sessions if s.load)
+    await tunnel.write(b"GET /")
+    stream = await wanting.pods.standing("web")[0].accept()
+    if case == "the application has it":
+        assert await stream.receive_some() == b"GET /"
+    if case == "others share the session":
+        session.open(80)
+    if case != "the pod is wanted":
+        wanting.pools.leave(POD, wanting.changed)
+    with trio.move_on_after(60) as waited:
+        await tunnel.receive_pieces()
+    assert waited.cancelled_caught
+    assert session.load
 
 
 async def test_a_session_stands_before_it_is_needed(wanting: Wanting, autojump_clock: MockClock) -> None:
