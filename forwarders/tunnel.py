@@ -22,7 +22,10 @@ RECEIVE_LIMIT = 512 * 1024
 FRAME_SIZE = 128 * 1024
 
 # containerd internal/cri/server/sandbox_portforward_linux.go, CRI-O internal/oci/runtime_oci.go, kubelet
-_REFUSED = re.compile(r"failed to (connect to|dial) .*connection refused|connect: connection refused", re.DOTALL)
+# Whatever connect(2) said (refused, no route once the namespace is being torn down): there is no connection.
+_REFUSED = re.compile(
+    r"failed to connect to localhost:\d+|failed to dial .*connection refused|connect: connection refused", re.DOTALL
+)
 _SANDBOX_GONE = re.compile(
     r"network namespace for sandbox .* is closed"
     r"|failed to find sandbox .* not found"

@@ -81,6 +81,7 @@ async def test_trios_checks_of_a_clogged_download(
     [
         (REFUSED, True, False),
         ("failed to dial 8080: dial tcp 127.0.0.1:8080: connect: connection refused", True, False),
+        ("failed to connect to localhost:80 inside namespace: connect: network is unreachable", True, False),
         ('network namespace for sandbox "abc" is closed', True, True),
         ('failed to find sandbox "abc" in store: not found', True, True),
         ("sandbox abc is not running", True, True),
