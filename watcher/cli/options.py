@@ -74,7 +74,9 @@ _OPTIONS = (
     _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", default="", help="Default: the context's."),
     _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", default="", help="Default: the current one."),
     _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", default="", help="Default: $KUBECONFIG, ~/.kube/config."),
-    _option("--filename", "-f", env="SKAFFOLD_FILENAME", multiple=True, help="Default: skaffold.yaml, where it exists."),
+    _option(
+        "--filename", "-f", env="SKAFFOLD_FILENAME", multiple=True, help="Default: skaffold.yaml, where it exists."
+    ),
     _option("--profile", "-p", env="SKAFFOLD_PROFILE", multiple=True, help="Skaffold profiles."),
     _option("--module", "-m", env="SKAFFOLD_MODULE", multiple=True, help="Skaffold modules."),
     _option(
