@@ -48,7 +48,6 @@ class Forward:
         self._backend = Backend(pools, spec.patience, self._refresh_status)
         self._patience_moved = trio.Event()
         self._held = 0
-        self.connections = 0
 
     # From the plan
 
@@ -115,7 +114,6 @@ class Forward:
             await trio.lowlevel.checkpoint()
 
     async def _serve(self, local: RawSocket) -> None:
-        self.connections += 1
         relay = Relay(local, _Dial(self), self.spec.linger)
         try:
             with contextlib.suppress(OSError):  # a connection that was reset meanwhile; reading will tell
@@ -127,8 +125,6 @@ class Forward:
             logger.warning("%s: %s", self.spec.id, error)
         except Exception:  # whatever fails, fails alone: a bug costs one connection
             logger.exception("%s: a connection ended in a bug of ours", self.spec.id)
-        finally:
-            self.connections -= 1
 
     # Connections
 

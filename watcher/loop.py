@@ -18,7 +18,7 @@ from watcher.board.board import Board
 from watcher.board.records import forward_record, skip_record
 from watcher.cluster.watches import Watches
 from watcher.plan.facts import Facts
-from watcher.plan.needs import needs
+from watcher.plan.needs import needs, settled
 from watcher.plan.plan import Plan, Skip, Wanted, make_plan
 from watcher.reconcile import Change, Start, Stop, Update, diff
 
@@ -26,17 +26,15 @@ logger = logging.getLogger("portside.loop")
 
 
 class Loop:
-    """`gather` gives the facts as they are now; `settled` says whether a plan made of them can be called complete."""
+    """`gather` gives the facts as they are now."""
 
     def __init__(
         self,
         gather: Callable[[], Facts],
-        settled: Callable[[Facts], bool],
         watches: Watches,
         board: Board,
     ) -> None:
         self._gather = gather
-        self._settled = settled
         self._watches = watches
         self._board = board
         self._wanted: dict[str, Wanted] = {}
@@ -73,11 +71,13 @@ class Loop:
         """One turn: returns when what the plan changes has been changed."""
         self._dirty = trio.Event()
         facts = self._gather()
-        self._watches.want(needs(facts))
+        needed = needs(facts)
+        self._watches.want(needed)
         plan = make_plan(facts)
+        complete = facts.deployed and settled(facts, needed)
         await self._apply(plan, fleet)
         self._publish_skips(plan)
-        self._board.settled = self._settled(facts)
+        self._board.settled = complete
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
         changes = diff(self._wanted, plan, fleet.ports)

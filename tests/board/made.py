@@ -57,5 +57,6 @@ def skaffold(**fields: Any) -> SkaffoldRecord:
         "iteration": 1,
         "run_id": "run-1",
         "reason": "",
+        "failed": False,
     }
     return SkaffoldRecord(**given | fields)

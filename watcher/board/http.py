@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import trio
 
+from watcher.board import records
 from watcher.board.board import Board
-from watcher.errors import UsageError, WatcherError
+from watcher.errors import UsageError
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 # Status connections the kernel queues; people and scripts, not load.
 BACKLOG = 64
-
-
-class StatusError(WatcherError):
-    """The status address cannot be served."""
 
 
 def parse_address(text: str) -> tuple[str, int] | None:
@@ -72,7 +69,7 @@ def listen(address: tuple[str, int]) -> socket.socket:
 
 def url(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return records.url(host, port)
 
 
 async def serve(sock: socket.socket, board: Board) -> None:

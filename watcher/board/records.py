@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from forwarders.spec import State, Status
 from watcher.config.entries import DEFAULT_ADDRESS
@@ -64,7 +64,7 @@ class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
     iteration: int
     run_id: str
     reason: str
-    failed: bool | UnsetType = UNSET
+    failed: bool
 
 
 Record = ForwardRecord | SkipRecord | SkaffoldRecord

@@ -23,8 +23,6 @@ from watcher.cluster.credentials import ClusterConfig, load
 from watcher.config.skaffold_yaml import DEFAULT_FILE, Configuration, Project
 from watcher.config.skaffold_yaml import load as load_project
 from watcher.plan.facts import Facts, OwnForward
-from watcher.plan.needs import needs
-from watcher.plan.plan import settled
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.modes import Mode
 from watcher.skaffold.own_forwards import OwnForward as SkaffoldForward
@@ -95,7 +93,7 @@ class Beside:
             nursery.start_soon(self._attachment.run)
             with trio.move_on_after(FIRST_WORD):
                 await self._heard.wait()
-            await self.host.run(self._cluster, self._gather, self._settled)
+            await self.host.run(self._cluster, self._gather)
 
     @property
     def skaffold(self) -> SkaffoldFacts:
@@ -123,10 +121,6 @@ class Beside:
             own_forwards=own,
             deployed=skaffold.deployed,
         )
-
-    def _settled(self, facts: Facts) -> bool:
-        """Beside Skaffold a plan is complete only once a deploy of this run has ended well."""
-        return self._attachment.facts.deployed and settled(facts, needs(facts))
 
     def _on_skaffold(self) -> None:
         now, before, self._seen = self._attachment.facts, self._seen, self._attachment.facts

@@ -46,8 +46,6 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
     from watcher.cluster.credentials import load
     from watcher.config.targets import parse_targets
     from watcher.plan.facts import Facts
-    from watcher.plan.needs import needs
-    from watcher.plan.plan import settled
 
     facts = base_facts(options)
     parse_targets(targets, namespace="default", addresses=facts.addresses)  # words first: they cost nothing
@@ -62,7 +60,7 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
 
     async def serve() -> None:
         await _check_targets(cluster, entries)
-        await host.run(cluster, gather, lambda now: settled(now, needs(now)), end_when_failed=True)
+        await host.run(cluster, gather, end_when_failed=True)
 
     await until_signal(serve)
     return 1 if host.failed else 0

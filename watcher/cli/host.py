@@ -63,7 +63,6 @@ class Host:
         self,
         cluster: ClusterConfig,
         gather: Callable[[], Facts],
-        settled: Callable[[Facts], bool],
         *,
         end_when_failed: bool = False,
     ) -> None:
@@ -80,7 +79,7 @@ class Host:
                 lines = trio.CancelScope(shield=True)
                 nursery.start_soon(_write_lines, lines, self.board, _renderer(self._options))
                 try:
-                    await self._forward(cluster, gather, settled, end_when_failed=end_when_failed)
+                    await self._forward(cluster, gather, end_when_failed=end_when_failed)
                 finally:
                     self.board.close()
                     lines.deadline = trio.current_time() + LAST_LINES
@@ -89,13 +88,12 @@ class Host:
         self,
         cluster: ClusterConfig,
         gather: Callable[[], Facts],
-        settled: Callable[[Facts], bool],
         *,
         end_when_failed: bool,
     ) -> None:
         async with Client(cluster.server) as client, trio.open_nursery() as nursery:
             self._watches = Watches(client, self.touch, Random())
-            self._loop = Loop(gather, settled, self._watches, self.board)
+            self._loop = Loop(gather, self._watches, self.board)
             fleet = Fleet(partial(open_channel, cluster.server), Random(), self._loop.report)
             await nursery.start(fleet.run)
             await nursery.start(self._watches.run)

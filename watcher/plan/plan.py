@@ -11,10 +11,9 @@ from msgspec import Struct
 from watcher.plan.facts import Facts
 from watcher.plan.from_entries import from_entries
 from watcher.plan.from_services import from_services
-from watcher.plan.needs import settled
 from watcher.plan.verdicts import Skip, Wanted
 
-__all__ = ["Plan", "Skip", "Wanted", "make_plan", "settled"]
+__all__ = ["Plan", "Skip", "Wanted", "make_plan"]
 
 
 class Plan(Struct, frozen=True):
