@@ -54,9 +54,11 @@ _OPTIONS = (
     _option(
         "--port-forward",
         env="SKAFFOLD_PORT_FORWARD",
-        metavar="MODES",
+        is_flag=False,
+        flag_value="true",  # Skaffold's bare flag
+        metavar="[MODES]",
         default="",
-        help="user, services, debug, pods (comma-separated), or off, true, false.",
+        help="user, services, debug, pods (comma-separated), or off, true, false; bare: true.",
     ),
     _option(
         "--address",
