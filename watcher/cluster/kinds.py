@@ -30,6 +30,8 @@ REPLICA_SET = Kind("replicaset", "replicasets", "/apis/apps/v1", objects.Workloa
 STATEFUL_SET = Kind("statefulset", "statefulsets", "/apis/apps/v1", objects.Workload, ("sts",))
 DAEMON_SET = Kind("daemonset", "daemonsets", "/apis/apps/v1", objects.Workload, ("ds",))
 JOB = Kind("job", "jobs", "/apis/batch/v1", objects.Workload)
+# Watched on behalf of services; nobody forwards to one.
+ENDPOINT_SLICE = Kind("endpointslice", "endpointslices", "/apis/discovery.k8s.io/v1", objects.EndpointSlice)
 CRON_JOB = Kind("cronjob", "cronjobs", "/apis/batch/v1", objects.CronJob, ("cj",))
 
 KINDS = (

@@ -78,6 +78,7 @@ class ContainerStatus(Object, frozen=True):
 
 class PodStatus(Object, frozen=True):
     phase: str = ""
+    pod_ip: str | None = field(default=None, name="podIP")
     reason: str | None = None
     conditions: tuple[Condition, ...] | None = None
     container_statuses: tuple[ContainerStatus, ...] | None = None
@@ -128,18 +129,31 @@ class LabelSelector(Object, frozen=True):
     match_expressions: tuple[Requirement, ...] | None = None
 
 
+class TemplateMeta(Object, frozen=True):
+    annotations: dict[str, str] | None = None
+
+
+class PodTemplate(Object, frozen=True):
+    """What a workload makes its pods of."""
+
+    metadata: TemplateMeta = TemplateMeta()
+    spec: PodSpec = PodSpec()
+
+
 class WorkloadSpec(Object, frozen=True):
     selector: LabelSelector | None = None
+    template: PodTemplate = PodTemplate()
 
 
 class Workload(Resource, frozen=True):
-    """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job: what they share is a label selector."""
+    """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job: what they share is a label selector and a template."""
 
     spec: WorkloadSpec = WorkloadSpec()
 
 
 class ReplicationControllerSpec(Object, frozen=True):
     selector: dict[str, str] | None = None
+    template: PodTemplate = PodTemplate()
 
 
 class ReplicationController(Resource, frozen=True):
@@ -148,3 +162,34 @@ class ReplicationController(Resource, frozen=True):
 
 class CronJob(Resource, frozen=True):
     """Its jobs are found by their owner."""
+
+
+class ObjectReference(Object, frozen=True):
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class EndpointConditions(Object, frozen=True):
+    ready: bool | None = None
+
+
+class SliceEndpoint(Object, frozen=True):
+    """One address of a service. A condition that is not there counts as true (discovery/v1 types.go)."""
+
+    addresses: tuple[str, ...] = ()
+    conditions: EndpointConditions = EndpointConditions()
+    target_ref: ObjectReference | None = None
+
+
+class EndpointPort(Object, frozen=True):
+    port: int | None = None
+    name: str | None = None
+    protocol: str | None = None
+
+
+class EndpointSlice(Resource, frozen=True):
+    """Where a service leads, whoever keeps it: a controller, or a person for a service without selector."""
+
+    endpoints: tuple[SliceEndpoint, ...] | None = None
+    ports: tuple[EndpointPort, ...] | None = None

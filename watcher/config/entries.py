@@ -29,7 +29,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     """One thing to forward. `source`: user or direct; `origin` says where it stands, for messages.
 
     `kind` is the kind's singular in lower case; `resource_type` is it as written. `namespace` "": to be found out.
-    `addresses` (): the ones that hold for all.
+    `addresses` (): the ones that hold for all. `selector`: labels, as the API takes them, in place of a `name` ("").
     """
 
     source: str
@@ -41,6 +41,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     port: int | str
     wish: PortWish
     addresses: tuple[str, ...] = ()
+    selector: str = ""
 
 
 class BadEntry(Struct, frozen=True):

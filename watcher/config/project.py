@@ -26,9 +26,12 @@ class Project(Struct, frozen=True, kw_only=True):
 class Configuration(Struct, frozen=True):
     """The entries of a project; `bad` are those that cannot be forwarded while the others can.
 
+    `artifacts`: the names of the images it builds. `docker`: it deploys with Docker alone, nothing to Kubernetes.
     `sources`: the files that were read, the project's own first.
     """
 
     entries: tuple[Entry, ...] = ()
     bad: tuple[BadEntry, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    docker: bool = False
     sources: tuple[str, ...] = ()
