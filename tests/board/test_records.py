@@ -11,7 +11,7 @@ import pytest
 from forwarders.spec import Ask, Endpoint, ForwardSpec, PodRef, PortWish, State, Status
 from tests.board.made import skaffold, skip
 from watcher.board.records import forward_record, timestamp, url
-from watcher.plan.plan import Wanted
+from watcher.plan.plan import Subject, Wanted
 
 # contract.md, `--output json`, to the letter.
 CONTRACT = """
@@ -23,12 +23,9 @@ ID = "services/default/service/web/8080/127.0.0.1"
 NOW = datetime(2026, 11, 23, 22, 48, 4, 616200, UTC)
 WANTED = Wanted(
     id=ID,
-    source="services",
-    resource_type="service",
-    resource_name="web",
-    namespace="default",
-    container="",
-    remote_port=8080,
+    subject=Subject(
+        source="services", resource_type="service", resource_name="web", namespace="default", remote_port=8080
+    ),
     spec=ForwardSpec(id=ID, address="127.0.0.1", port=PortWish(Ask.PREFERRED, 8080), group=""),
     endpoints=(),
     waiting_for="",

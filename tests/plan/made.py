@@ -51,6 +51,7 @@ from watcher.plan.plan import Plan, Wanted, make_plan
 from watcher.skaffold.modes import Mode
 
 RUN = "run-1"
+EVERYWHERE = Watch(SERVICE, "", label_selector=RUN_ID_LABEL)
 Item = tuple[Kind, Object]
 
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from tests.plan.made import Item, controller, meta, meta_of, pod, service, workload
 from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, Kind
 from watcher.cluster.objects import ContainerPort, LabelSelector, Object, Pod, Requirement, ServicePort, Workload
-from watcher.plan.endpoints import Found, endpoints_of
+from watcher.plan.endpoints import Found, Neighbours, endpoints_of
 
 
 def find(target: Item, port: int | str, *others: Item) -> Found:
     kind, item = target
     pods = [other for _, other in others if isinstance(other, Pod)]
     jobs = [other for other_kind, other in others if other_kind is JOB and isinstance(other, Workload)]
-    return endpoints_of(item, kind.singular, port, pods, jobs)
+    return endpoints_of(item, kind.singular, port, Neighbours(pods, jobs))
 
 
 def served(found: Found) -> list[tuple[str, int, bool]]:
@@ -82,7 +82,6 @@ def test_the_tcp_port_is_meant_where_udp_has_the_same_number() -> None:
     ("target", "port", "pods", "broken"),
     [
         (service("web", kind="ExternalName"), 8080, (), "is an ExternalName for elsewhere.example"),
-        (service("web", selector={}), 8080, (), "service web has no selector"),
         (
             service("web", ServicePort(80, "web"), ServicePort(9090, "metrics"), ServicePort(7, "")),
             "http",

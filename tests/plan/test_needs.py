@@ -1,4 +1,4 @@
-"""Which watches a plan needs: few, narrow, and none across the cluster but that of labelled services."""
+"""Which watches a plan needs: few, narrow, and none across the cluster but those of labelled objects."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def test_an_entry_without_a_namespace_is_looked_for_where_the_run_is() -> None:
     )
     watches = needs(world(facts, [workload(DEPLOYMENT, namespace="two"), pod("web-0", namespace="two")]))
     name = "metadata.name=web"
-    assert watches == {Watch(POD, "two"), *(Watch(DEPLOYMENT, n, field_selector=name) for n in ("mine", "one", "two"))}
+    labelled = Watch(DEPLOYMENT, "", label_selector=RUN_ID_LABEL)  # tells of further namespaces of the run
+    by_name = (Watch(DEPLOYMENT, n, field_selector=name) for n in ("mine", "one", "two"))
+    assert watches == {Watch(POD, "two"), labelled, *by_name}
 
 
 names = st.sampled_from(["", "one", "two"])
@@ -102,8 +104,8 @@ facts_without_cluster = st.builds(
 
 @settings(deadline=None)  # two shared cores: time says nothing here
 @given(facts_without_cluster)
-def test_only_services_are_ever_watched_across_the_cluster(facts: Facts) -> None:
-    """And of an entry's own kind only the one object."""
+def test_only_labelled_objects_are_ever_watched_across_the_cluster(facts: Facts) -> None:
+    """And in a namespace, of an entry's own kind, only the one object."""
     for watch in needs(world(facts, [service(namespace="one"), service("db", namespace="two")])):
-        assert watch.namespace or watch == EVERYWHERE
-        assert watch.kind in {POD, JOB, SERVICE} or watch.field_selector
+        assert watch.namespace or watch.label_selector == RUN_ID_LABEL
+        assert watch.kind in {POD, JOB, SERVICE} or watch.field_selector or not watch.namespace

@@ -27,7 +27,7 @@ def test_strict_ports_are_demands() -> None:
     """For every forward that asks for a number; the others ask for none still."""
     items = [service("web"), service("low", ServicePort(80))]
     plan = planned(items, entries=(entry(name="x", wish=PortWish(Ask.EXPLICIT, 9001)),), strict_ports=True)
-    asked = {wanted.resource_name: wanted.spec.port for wanted in plan.forwards}
+    asked = {wanted.subject.resource_name: wanted.spec.port for wanted in plan.forwards}
     assert asked == {
         "x": PortWish(Ask.DEMANDED, 9001),
         "web": PortWish(Ask.DEMANDED, 8080),
@@ -46,7 +46,7 @@ def test_what_skaffold_forwards_itself_is_left_to_it(port: int | str) -> None:
     for source, facts in (("user", {"entries": (entry(port=port),)}), ("services", {})):
         plan = planned(WEB, own_forwards=(own,), **facts)
         assert plan.forwards == ()
-        assert (source, reason) in [(skip.source, skip.reason) for skip in plan.skips]
+        assert (source, reason) in [(skip.subject.source, skip.reason) for skip in plan.skips]
 
 
 def test_another_namespaces_forward_is_not_this_one() -> None:
@@ -71,6 +71,9 @@ def test_the_recorded_projects_modes(modes: frozenset[Mode], expected: list[str]
     items = [workload(DEPLOYMENT, "app"), service("s80", ServicePort(80)), service("s8080"), pod("app-0", app="app")]
     app = entry("deployment", "app", "http", wish=PortWish(Ask.EXPLICIT, 9001))
     plan = planned(items, modes=modes, entries=(app,), namespace="default")
-    shown = [f"{w.source} {w.resource_name} {w.remote_port} {w.spec.port.number}" for w in plan.forwards]
+    shown = [
+        f"{w.subject.source} {w.subject.resource_name} {w.subject.remote_port} {w.spec.port.number}"
+        for w in plan.forwards
+    ]
     assert shown == expected
     assert plan.skips == ()

@@ -47,7 +47,7 @@ def test_the_spelling_stays_and_the_key_does_not_depend_on_it() -> None:
     items = [workload(WORKLOADS[4])]
     spelt = replace(entry("job"), resource_type="Job")
     plan = planned(items, entries=(spelt, entry("job", line=9)), modes=USER)
-    assert only(plan).resource_type == "Job"
+    assert only(plan).subject.resource_type == "Job"
     assert [skip.reason for skip in plan.skips] == [
         "skaffold.yaml line 9 asks for what skaffold.yaml line 1 asks for already"
     ]
@@ -93,7 +93,10 @@ def test_a_service_named_by_an_entry_is_that_entrys() -> None:
     items = [service("web", ServicePort(8080, "http"), ServicePort(9090, "metrics")), pod("web-0")]
     for port in (8080, "http"):
         plan = planned(items, entries=(entry(port=port, line=7),))
-        assert [(wanted.source, wanted.remote_port) for wanted in plan.forwards] == [("user", port), ("services", 9090)]
+        assert [(wanted.subject.source, wanted.subject.remote_port) for wanted in plan.forwards] == [
+            ("user", port),
+            ("services", 9090),
+        ]
         assert [skip.reason for skip in plan.skips] == ["skaffold.yaml line 7 asks for this port already"]
 
 
@@ -101,7 +104,7 @@ def test_user_entries_need_their_mode() -> None:
     """In mode services alone the service is automatic, and a bad entry is nobody's business."""
     bad = BadEntry("skaffold.yaml line 3", "service", "{{.X}}", "", 1, "X is not in the environment")
     plan = planned(WEB, entries=(entry(),), bad_entries=(bad,), modes=SERVICES)
-    assert [wanted.source for wanted in plan.forwards] == ["services"]
+    assert [wanted.subject.source for wanted in plan.forwards] == ["services"]
     assert plan.skips == ()
 
 
@@ -111,7 +114,7 @@ def test_a_bad_entry_is_skipped_with_its_reason() -> None:
     plan = planned(WEB, entries=(entry(),), bad_entries=(bad, bad), modes=USER)
     assert [skip.reason for skip in plan.skips] == ["skaffold.yaml line 3: X is not in the environment"] * 2
     assert len({skip.id for skip in plan.skips}) == 2
-    assert only(plan).source == "user"
+    assert only(plan).subject.source == "user"
 
 
 def test_containers_are_the_docker_deployers() -> None:
@@ -165,7 +168,7 @@ def test_a_service_whose_pods_may_not_be_listed_is_broken() -> None:
         ("own", "flag", "ctx", {"a"}, {"a"}, "own"),
         ("", "flag", "ctx", {"a"}, {"a"}, "flag"),
         ("", "", "ctx", {"a", "b"}, {"b"}, "b"),
-        ("", "", "ctx", {"a", "b"}, {"a", "b"}, "a"),
+        ("", "", "b", {"a", "b"}, {"a", "b"}, "b"),
         ("", "", "ctx", {"a", "b"}, {"ctx"}, "ctx"),
         ("", "", "ctx", {"a", "b"}, set(), "ctx"),
         ("", "", "ctx", {"a"}, set(), "a"),
@@ -181,11 +184,11 @@ def test_a_blank_namespace_is_filled_in(  # one row for each rung of the ladder
     items = [workload(DEPLOYMENT, namespace=name) for name in holding]
     facts = {"namespace": flag, "context_namespace": context, "namespaces": frozenset(run)}
     wanted = only(planned(items, entries=(entry("deployment", namespace=own),), modes=USER, **facts))
-    assert wanted.namespace == expected
+    assert wanted.subject.namespace == expected
 
 
 def test_the_runs_services_tell_its_namespaces() -> None:
     """Where no status check named any, an entry is looked for where the run's services are."""
     items = [service("db", namespace="shop"), workload(DEPLOYMENT, namespace="shop")]
     plan = planned(items, entries=(entry("deployment"),), context_namespace="default")
-    assert [wanted.namespace for wanted in plan.forwards] == ["shop", "shop"]
+    assert [wanted.subject.namespace for wanted in plan.forwards] == ["shop", "shop"]

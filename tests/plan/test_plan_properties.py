@@ -128,7 +128,7 @@ def test_every_entry_has_a_verdict_for_each_address(facts: Facts, there: list[It
     """None vanishes without a word; no more than one each."""
     plan = make_plan(world(replace(facts, own_forwards=()), there))
     asked = [e for e in facts.entries if e.source == "direct" or Mode.USER in facts.modes]
-    found = [verdict for verdict in verdicts(plan) if verdict.source in {"user", "direct"}]
+    found = [verdict for verdict in verdicts(plan) if verdict.subject.source in {"user", "direct"}]
     assert len(found) == sum(len(set(e.addresses or facts.addresses)) for e in asked)
 
 
@@ -140,9 +140,9 @@ def test_wishes_are_those_of_their_source(facts: Facts, there: list[Item]) -> No
         ask, number = wanted.spec.port.ask, wanted.spec.port.number
         if facts.strict_ports:
             assert (ask is Ask.DEMANDED) == bool(number)
-        elif wanted.source == "services":
+        elif wanted.subject.source == "services":
             assert ask is (Ask.PREFERRED if number else Ask.AUTOMATIC)
-            assert number in {0, wanted.remote_port}
+            assert number in {0, wanted.subject.remote_port}
 
 
 @settings(deadline=None)  # two shared cores: time says nothing here
@@ -151,14 +151,14 @@ def test_no_service_port_is_forwarded_twice(facts: Facts, there: list[Item]) -> 
     """Where an entry names it by its number or its name, the automatic one is gone."""
     plan = make_plan(world(facts, there))
     asked = {
-        (wanted.namespace, wanted.resource_name, wanted.remote_port)
+        (wanted.subject.namespace, wanted.subject.resource_name, wanted.subject.remote_port)
         for wanted in plan.forwards
-        if wanted.source != "services" and wanted.resource_type == "service"
+        if wanted.subject.source != "services" and wanted.subject.resource_type == "service"
     }
     for wanted in plan.forwards:
-        if wanted.source == "services":
-            for spelling in (wanted.remote_port, f"p{wanted.remote_port}-tcp"):
-                assert (wanted.namespace, wanted.resource_name, spelling) not in asked
+        if wanted.subject.source == "services":
+            for spelling in (wanted.subject.remote_port, f"p{wanted.subject.remote_port}-tcp"):
+                assert (wanted.subject.namespace, wanted.subject.resource_name, spelling) not in asked
 
 
 @settings(deadline=None)  # two shared cores: time says nothing here
@@ -167,6 +167,6 @@ def test_unknown_clusters_are_waited_for(facts: Facts, there: list[Item]) -> Non
     """Before any list has ended every entry has its listener already, and no pod."""
     known, unknown = make_plan(world(facts, there)), make_plan(facts)
     if all(e.namespace or facts.namespace for e in facts.entries):  # else an id moves with the namespace found
-        asked = [wanted.id for wanted in known.forwards if wanted.source != "services"]
+        asked = [wanted.id for wanted in known.forwards if wanted.subject.source != "services"]
         assert asked == [wanted.id for wanted in unknown.forwards]
     assert all(not wanted.endpoints and wanted.waiting_for for wanted in unknown.forwards)

@@ -29,7 +29,11 @@ def test_a_service_of_the_run_is_forwarded() -> None:
     """With the contract's id, the pods that serve it, and the rule that chose it."""
     wanted = only(planned(WEB))
     assert wanted.id == wanted.spec.id == "services/default/service/web/8080/127.0.0.1"
-    assert (wanted.source, wanted.resource_type, wanted.resource_name) == ("services", "service", "web")
+    assert (wanted.subject.source, wanted.subject.resource_type, wanted.subject.resource_name) == (
+        "services",
+        "service",
+        "web",
+    )
     assert [(endpoint.pod.name, endpoint.port) for endpoint in wanted.endpoints] == [("web-0", 8080)]
     assert (wanted.waiting_for, wanted.broken) == ("", "")
     assert wanted.because == "mode services: it is a service of this run"
@@ -88,9 +92,13 @@ def test_tcp_and_udp_of_one_number_are_two_things() -> None:
 def test_only_this_runs_services_count() -> None:
     """Leftovers of older runs keep their label; the unlabelled are somebody else's."""
     items = [service("mine"), service("left", run="older"), service("other", run=None), service("odd", run="")]
-    assert [wanted.resource_name for wanted in planned(items).forwards] == ["mine"]
+    assert [wanted.subject.resource_name for wanted in planned(items).forwards] == ["mine"]
     assert planned(items, run_id="").forwards == ()
-    assert [w.resource_name for w in planned(items, run_id="", any_run=True).forwards] == ["left", "mine", "odd"]
+    assert [w.subject.resource_name for w in planned(items, run_id="", any_run=True).forwards] == [
+        "left",
+        "mine",
+        "odd",
+    ]
 
 
 def test_a_reloaded_configuration_keeps_what_runs_until_it_is_deployed() -> None:
@@ -98,8 +106,8 @@ def test_a_reloaded_configuration_keeps_what_runs_until_it_is_deployed() -> None
     items = [service("kept", run="run-2"), service("removed", run=RUN), service("foreign", run="run-0")]
     facts = {"run_id": "run-2", "former_run_ids": frozenset({RUN})}
     during, after = planned(items, deployed=False, **facts), planned(items, deployed=True, **facts)
-    assert [wanted.resource_name for wanted in during.forwards] == ["kept", "removed"]
-    assert [wanted.resource_name for wanted in after.forwards] == ["kept"]
+    assert [wanted.subject.resource_name for wanted in during.forwards] == ["kept", "removed"]
+    assert [wanted.subject.resource_name for wanted in after.forwards] == ["kept"]
 
 
 def test_a_headless_service_is_forwarded() -> None:

@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.plan.made import RUN, Item, service, world
+from tests.plan.made import EVERYWHERE, RUN, Item, service, world
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.objects import RUN_ID_LABEL, Object
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs
 from watcher.plan.plan import make_plan
-from watcher.plan.run import EVERYWHERE
 from watcher.skaffold.modes import Mode
 
 REFUSED, AWAY = Problem("403", forbidden=True), Problem("connection refused")
@@ -26,7 +25,7 @@ FAR = {("far", "db"): service("db", namespace="far")[1]}
 
 
 def forwarded(facts: Facts) -> set[str]:
-    return {wanted.resource_name for wanted in make_plan(facts).forwards}
+    return {wanted.subject.resource_name for wanted in make_plan(facts).forwards}
 
 
 @pytest.mark.parametrize(

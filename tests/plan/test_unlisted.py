@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.plan.made import RUN
+from tests.plan.made import EVERYWHERE, RUN
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan
-from watcher.plan.run import EVERYWHERE
 from watcher.skaffold.modes import Mode
 
 AWAY, REFUSED = Problem("connection refused"), Problem("403", forbidden=True)
@@ -33,4 +32,4 @@ FACTS = Facts(modes=frozenset({Mode.SERVICES}), run_id=RUN, namespace="here")
 def test_what_keeps_services_from_being_found(snapshot: Snapshot, said: list[tuple[str, str]]) -> None:
     """An API server that is away, or rights that are missing; a refusal to list everywhere alone is no trouble yet."""
     plan = make_plan(replace(FACTS, cluster=snapshot))
-    assert [(skip.namespace, skip.reason) for skip in plan.skips] == said
+    assert [(skip.subject.namespace, skip.reason) for skip in plan.skips] == said

@@ -77,17 +77,17 @@ def timestamp(now: datetime) -> str:
 
 def forward_record(wanted: Wanted, status: Status, now: datetime) -> ForwardRecord:
     endpoint = status.endpoint
-    address = wanted.spec.address
+    address, subject = wanted.spec.address, wanted.subject
     return ForwardRecord(
         time=timestamp(now),
         id=wanted.id,
-        source=wanted.source,
+        source=subject.source,
         state=status.state.value,
-        resource_type=wanted.resource_type,
-        resource_name=wanted.resource_name,
-        namespace=wanted.namespace,
-        container=wanted.container,
-        remote_port=wanted.remote_port,
+        resource_type=subject.resource_type,
+        resource_name=subject.resource_name,
+        namespace=subject.namespace,
+        container=subject.container,
+        remote_port=subject.remote_port,
         local_address=address,
         local_port=status.local_port,
         requested_port=wanted.spec.port.number,
@@ -123,15 +123,16 @@ def own_forward_record(own: OwnForward, now: datetime, *, over: bool = False) ->
 
 
 def skip_record(skip: Skip, now: datetime) -> SkipRecord:
+    subject = skip.subject
     return SkipRecord(
         time=timestamp(now),
         id=skip.id,
-        source=skip.source,
-        resource_type=skip.resource_type,
-        resource_name=skip.resource_name,
-        namespace=skip.namespace,
-        container=skip.container,
-        remote_port=skip.remote_port,
+        source=subject.source,
+        resource_type=subject.resource_type,
+        resource_name=subject.resource_name,
+        namespace=subject.namespace,
+        container=subject.container,
+        remote_port=subject.remote_port,
         reason=skip.reason,
     )
 

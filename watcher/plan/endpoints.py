@@ -6,21 +6,25 @@ but for every pod: those being deleted are out, Ready ones come first, the newes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from msgspec import Struct
 
 from forwarders.spec import Endpoint, PodRef
 from watcher.cluster.objects import (
+    Container,
     ContainerPort,
     CronJob,
+    EndpointSlice,
     LabelSelector,
     Object,
     Pod,
+    PodSpec,
     ReplicationController,
     Service,
     ServicePort,
+    SliceEndpoint,
     Workload,
 )
 from watcher.plan import selectors
@@ -37,17 +41,24 @@ class Found(Struct, frozen=True):
     broken: str = ""
 
 
-def endpoints_of(
-    target: Object, kind: str, port: int | str, pods: Iterable[Pod], jobs: Iterable[Workload] = ()
-) -> Found:
-    """Where connections to `port` of `target` may go. `kind` is its singular; `pods` and `jobs` its namespace's."""
+class Neighbours(Struct, frozen=True):
+    """What else there is in the target's namespace. `slices`: the EndpointSlices of a service without selector."""
+
+    pods: Iterable[Pod] = ()
+    jobs: Iterable[Workload] = ()
+    slices: Iterable[EndpointSlice] = ()
+
+
+def endpoints_of(target: Object, kind: str, port: int | str, beside: Neighbours) -> Found:
+    """Where connections to `port` of `target` may go. `kind` is its singular."""
+    pods = beside.pods
     match target:
         case Pod():
-            return _serving([target], port, f"pod {target.metadata.name}")
+            return serving([target], port, f"pod {target.metadata.name}")
         case Service():
-            return _of_service(target, port, pods)
+            return _of_service(target, port, beside)
         case CronJob():
-            return _of_cron_job(target, port, pods, jobs)
+            return _of_cron_job(target, port, beside)
         case ReplicationController():
             selector = selectors.selector_of(target.spec.selector)
             return _selected(selector, port, pods, f"{kind} {target.metadata.name}")
@@ -71,7 +82,7 @@ def unforwardable(port: ServicePort | ContainerPort | None) -> str:
     return f"port {number} is {port.protocol}, and Kubernetes forwards TCP only"
 
 
-def _of_service(service: Service, port: int | str, pods: Iterable[Pod]) -> Found:
+def _of_service(service: Service, port: int | str, beside: Neighbours) -> Found:
     name = f"service {service.metadata.name}"
     if service.spec.type == "ExternalName":
         return Found(broken=f"{name} is an ExternalName for {service.spec.external_name}: there is no pod behind it")
@@ -82,29 +93,63 @@ def _of_service(service: Service, port: int | str, pods: Iterable[Pod]) -> Found
     if unable := unforwardable(wanted):
         return Found(broken=unable)
     if not service.spec.selector:
-        return Found(broken=f"{name} has no selector: name one of its pods, or what made them")
-    return _selected(selectors.selector_of(service.spec.selector), wanted.target_port or wanted.port, pods, name)
+        return _of_slices(name, wanted, beside)
+    selector = selectors.selector_of(service.spec.selector)
+    return _selected(selector, wanted.target_port or wanted.port, beside.pods, name)
 
 
-def _of_cron_job(cron_job: CronJob, port: int | str, pods: Iterable[Pod], jobs: Iterable[Workload]) -> Found:
+def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> Found:
+    """The pods behind a service that somebody else keeps the EndpointSlices of. Their ports are numbers already."""
+    by_uid = {pod.metadata.uid: pod for pod in beside.pods}
+    by_ip = {pod.status.pod_ip: pod for pod in by_uid.values() if pod.status.pod_ip}
+    endpoints: dict[PodRef, Endpoint] = {}
+    strangers: list[str] = []
+    for one in beside.slices:
+        port = next((p.port for p in one.ports or () if (p.name or "") == wanted.name and p.port), None)
+        for there in one.endpoints or () if port else ():
+            pod = _pod_of(there, by_uid, by_ip)
+            if pod is None:
+                strangers += there.addresses
+            elif pod.status.phase == "Running" and not pod.deleting and port:
+                ref = PodRef(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+                endpoints[ref] = Endpoint(ref, port, pod.ready and there.conditions.ready is not False)
+    if endpoints:
+        ranked = sorted(endpoints.values(), key=lambda endpoint: (not endpoint.ready, endpoint.pod.name))
+        return Found(tuple(ranked), waiting_for="" if ranked[0].ready else f"no pod of {name} is ready")
+    if strangers:
+        shown = ", ".join(strangers[:NAMED_PODS])
+        return Found(
+            broken=f"{name} has no selector and leads to {shown}: that is no pod, and only pods can be reached"
+        )
+    return Found(waiting_for=f"{name} has no selector, and no EndpointSlice of it has an address for this port yet")
+
+
+def _pod_of(there: SliceEndpoint, by_uid: Mapping[str, Pod], by_ip: Mapping[str, Pod]) -> Pod | None:
+    if there.target_ref is not None and there.target_ref.kind == "Pod":
+        return by_uid.get(there.target_ref.uid)
+    return next((by_ip[address] for address in there.addresses if address in by_ip), None)
+
+
+def _of_cron_job(cron_job: CronJob, port: int | str, beside: Neighbours) -> Found:
     """The pods of the newest job: what kubectl cannot do."""
     uid, name = cron_job.metadata.uid, f"cronjob {cron_job.metadata.name}"
-    own = [job for job in jobs if any(owner.uid == uid for owner in job.metadata.owner_references or ())]
+    own = [job for job in beside.jobs if any(owner.uid == uid for owner in job.metadata.owner_references or ())]
     if not own:
         return Found(waiting_for=f"{name} has not started a job yet")
     newest = max(own, key=lambda job: (job.metadata.creation_timestamp or "", job.metadata.name))
-    return _selected(newest.spec.selector, port, pods, name)
+    return _selected(newest.spec.selector, port, beside.pods, name)
 
 
 def _selected(selector: LabelSelector | None, port: int | str, pods: Iterable[Pod], name: str) -> Found:
     own = [pod for pod in pods if selectors.matches(selector, pod.metadata.labels or {})]
     if not own:
         return Found(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
-    return _serving(own, port, name)
+    return serving(own, port, name)
 
 
-def _serving(pods: list[Pod], port: int | str, name: str) -> Found:
-    ranked = sorted(sorted(pods, key=_name), key=_rank, reverse=True)
+def serving(pods: list[Pod], port: int | str, name: str) -> Found:
+    """Those of `pods` that run, the best first. `name`: whose they are, for reasons."""
+    ranked = ranking(pods)
     running = [pod for pod in ranked if pod.status.phase == "Running" and not pod.deleting]
     endpoints = tuple(
         Endpoint(PodRef(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid), number, pod.ready)
@@ -117,6 +162,11 @@ def _serving(pods: list[Pod], port: int | str, name: str) -> Found:
         return Found(endpoints)
     states = ", ".join(_state(pod) for pod in ranked[:NAMED_PODS])
     return Found(endpoints, waiting_for=f"no pod of {name} is ready: {states}")
+
+
+def ranking(pods: Iterable[Pod]) -> list[Pod]:
+    """Ready ones first, the newest first."""
+    return sorted(sorted(pods, key=_name), key=_rank, reverse=True)
 
 
 def _name(pod: Pod) -> str:
@@ -140,10 +190,13 @@ def _declared(pod: Pod, name: str) -> ContainerPort | None:
     return next((port for port in _ports(pod) if port.name == name), None)
 
 
+def staying(spec: PodSpec) -> tuple[Container, ...]:
+    """The containers that stay: an init container that restarts is a sidecar."""
+    return (*spec.containers, *(c for c in spec.init_containers or () if c.restart_policy == "Always"))
+
+
 def _ports(pod: Pod) -> Iterable[ContainerPort]:
-    """Of all containers that stay: an init container that restarts is a sidecar."""
-    sidecars = (c for c in pod.spec.init_containers or () if c.restart_policy == "Always")
-    return chain.from_iterable(container.ports or () for container in (*pod.spec.containers, *sidecars))
+    return chain.from_iterable(container.ports or () for container in staying(pod.spec))
 
 
 def _undeclared(pod: Pod, port: int | str, name: str) -> str:

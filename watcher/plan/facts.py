@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from watcher.cluster.store import Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
+from watcher.config.rules import Rules
 from watcher.skaffold.modes import Mode
 
 
@@ -36,7 +37,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     or "". `namespaces`: those that the run is known to use.
     `run_id`: the label of this run's objects, "" while unknown; `former_run_ids`: those the same Skaffold had before
     its configuration was loaded again: what still has them counts until a deploy under the new one has succeeded.
-    `any_run`: every object that a Skaffold labelled counts.
+    `any_run`: every object that a Skaffold labelled counts. `selector`: what it selects counts, labelled or not.
+    `artifacts`: names of the images that this run builds, () while unknown. `rules`: portside.yaml's.
     `deployed`: nothing more is on its way by itself: an object that is missing is missing.
     """
 
@@ -52,6 +54,14 @@ class Facts(Struct, frozen=True, kw_only=True):
     run_id: str = ""
     former_run_ids: frozenset[str] = frozenset()
     any_run: bool = False
+    selector: str = ""
+    artifacts: tuple[str, ...] = ()
+    rules: Rules = Rules()
     deployed: bool = True
     own_forwards: tuple[OwnForward, ...] = ()
     waiting: Waiting = Waiting()
+
+    @property
+    def active_entries(self) -> tuple[Entry, ...]:
+        """The entries that are asked for: those of the command line always, skaffold.yaml's in mode user."""
+        return tuple(entry for entry in self.entries if entry.source != "user" or Mode.USER in self.modes)

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from itertools import count
 
 from forwarders.spec import Ask
-from watcher.cluster.objects import Pod, Workload
+from watcher.cluster.objects import Object, Pod, Resource
 from watcher.config.entries import CONTAINER, BadEntry, Entry
-from watcher.plan.endpoints import Found, endpoints_of
+from watcher.config.rules import Thing
+from watcher.plan.endpoints import Found, endpoints_of, serving
 from watcher.plan.facts import Facts
-from watcher.plan.namespaces import jobs_in, namespace_of, pods_in, target_in
-from watcher.plan.needs import active_entries
-from watcher.plan.verdicts import Skip, Wanted, held_by_skaffold, skaffold_has_it, spec, unlisted
+from watcher.plan.namespaces import contested, namespace_of, target_in
+from watcher.plan.neighbours import lists, neighbours
+from watcher.plan.verdicts import Skip, Subject, Wanted, held_by_skaffold, skaffold_has_it, spec, unlisted
 from watcher.skaffold.modes import Mode
 
 
@@ -21,7 +22,7 @@ def from_entries(facts: Facts) -> Iterator[Wanted | Skip]:
     if Mode.USER in facts.modes:
         yield from (_bad(entry, index) for index, entry in enumerate(facts.bad_entries))
     seen: dict[str, Entry] = {}
-    for entry in active_entries(facts):
+    for entry in facts.active_entries:
         namespace = namespace_of(entry, facts)
         for address in dict.fromkeys(entry.addresses or facts.addresses):
             group = _group(entry, namespace)
@@ -36,32 +37,34 @@ def from_entries(facts: Facts) -> Iterator[Wanted | Skip]:
             else:
                 ident = next(name for n in count(2) if (name := f"{group}{address}/{n}") not in seen)
                 seen[ident] = entry
-                yield _skip(entry, ident, namespace, f"{entry.origin} asks for what {earlier.origin} asks for already")
+                reason = f"{entry.origin} asks for what {earlier.origin} asks for already"
+                yield Skip(id=ident, subject=_subject(entry, namespace), reason=reason)
 
 
 def _group(entry: Entry, namespace: str) -> str:
     """What the entry's forwards share. Skaffold's key, but direct entries differ by the local port they ask for too."""
     asked = f"{entry.wish.ask.value}-{entry.wish.number}/" if entry.source == "direct" else ""
-    return f"{entry.source}/{namespace}/{entry.kind}/{entry.name}/{entry.port}/{asked}"
+    return f"{entry.source}/{namespace}/{entry.kind}/{entry.name or entry.selector}/{entry.port}/{asked}"
+
+
+def _subject(entry: Entry, namespace: str) -> Subject:
+    return Subject(
+        source=entry.source,
+        resource_type=entry.resource_type,
+        resource_name=entry.name or entry.selector,
+        namespace=namespace,
+        remote_port=entry.port,
+    )
 
 
 def _entry(entry: Entry, namespace: str, group: str, address: str, facts: Facts) -> Wanted | Skip:
-    ident = group + address
-    if entry.kind == CONTAINER:
-        reason = "containers belong to the Docker deployer, which publishes their ports itself"
-        return _skip(entry, ident, namespace, reason)
-    own = held_by_skaffold(facts, entry.kind, entry.name, namespace, (entry.port,))
-    if own is not None:
-        return _skip(entry, ident, namespace, skaffold_has_it(own))
+    ident, subject = group + address, _subject(entry, namespace)
+    if reason := _why_not(entry, namespace, facts):
+        return Skip(id=ident, subject=subject, reason=reason)
     found = _find(entry, namespace, facts)
     return Wanted(
         id=ident,
-        source=entry.source,
-        resource_type=entry.resource_type,
-        resource_name=entry.name,
-        namespace=namespace,
-        container="",
-        remote_port=entry.port,
+        subject=subject,
         spec=spec(ident, group, address, entry.wish, facts, eager=entry.kind == "pod"),
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
@@ -70,43 +73,55 @@ def _entry(entry: Entry, namespace: str, group: str, address: str, facts: Facts)
     )
 
 
+def _why_not(entry: Entry, namespace: str, facts: Facts) -> str:
+    """The reason for a no, or ""."""
+    if entry.kind == CONTAINER:
+        return "containers belong to the Docker deployer, which publishes their ports itself"
+    if several := contested(entry, facts):
+        return f"{entry.kind} {entry.name or entry.selector} is in namespaces {', '.join(several)}: say which one"
+    target = _target(entry, namespace, facts)
+    labels = target.metadata.labels or {} if isinstance(target, Resource) else {}
+    if entry.source == "user":
+        thing = Thing(entry.kind, entry.name, namespace, labels, (entry.port,))
+        if excluded := facts.rules.excluded(thing):
+            return excluded
+    own = held_by_skaffold(facts, entry.kind, entry.name, namespace, (entry.port,))
+    return "" if own is None else skaffold_has_it(own)
+
+
 def _find(entry: Entry, namespace: str, facts: Facts) -> Found:
     watch, cluster = target_in(namespace, entry), facts.cluster
-    lists = [watch, pods_in(namespace), *([jobs_in(namespace)] if entry.kind == "cronjob" else [])]
-    for needed in lists:
+    target = _target(entry, namespace, facts)
+    for needed in (watch, *lists(entry.kind, namespace, target)):
         if not cluster.synced(needed):
             why, refused = unlisted(needed, facts)
             return Found(broken=why) if refused else Found(waiting_for=why)
-    target = cluster.objects[watch].get((namespace, entry.name))
     if target is None:
-        missing = f"{entry.kind} {entry.name} does not exist in namespace {namespace}"
+        what = f"{entry.kind} {entry.name}" if entry.name else f"a {entry.kind} with labels {entry.selector}"
+        missing = f"{what} does not exist in namespace {namespace}"
         return Found(broken=missing) if facts.deployed else Found(waiting_for=f"{missing} yet")
-    pods = [pod for pod in cluster.objects[pods_in(namespace)].values() if isinstance(pod, Pod)]
-    jobs = [job for job in cluster.objects.get(jobs_in(namespace), {}).values() if isinstance(job, Workload)]
-    return endpoints_of(target, entry.kind, entry.port, pods, jobs)
+    if entry.selector and isinstance(target, Pod):
+        pods = [pod for pod in cluster.objects[watch].values() if isinstance(pod, Pod)]
+        return serving(pods, entry.port, f"{entry.kind} {entry.selector}")
+    return endpoints_of(target, entry.kind, entry.port, neighbours(entry.kind, namespace, target, facts))
 
 
-def _skip(entry: Entry, ident: str, namespace: str, reason: str) -> Skip:
-    return Skip(
-        id=ident,
-        source=entry.source,
-        resource_type=entry.resource_type,
-        resource_name=entry.name,
-        namespace=namespace,
-        container="",
-        remote_port=entry.port,
-        reason=reason,
-    )
+def _target(entry: Entry, namespace: str, facts: Facts) -> Object | None:
+    """The entry's object; of those that a selector finds the newest."""
+    there = facts.cluster.objects.get(target_in(namespace, entry), {})
+    if entry.selector:
+        found = (item for item in there.values() if isinstance(item, Resource))
+        return max(found, key=lambda item: (item.metadata.creation_timestamp or "", item.metadata.name), default=None)
+    return there.get((namespace, entry.name))
 
 
 def _bad(entry: BadEntry, index: int) -> Skip:
-    return Skip(
-        id=f"user/bad-{index}/{entry.resource_type.lower()}/{entry.name}/{entry.port}",
+    subject = Subject(
         source="user",
         resource_type=entry.resource_type,
         resource_name=entry.name,
         namespace=entry.namespace,
-        container="",
         remote_port=entry.port,
-        reason=f"{entry.origin}: {entry.reason}",
     )
+    ident = f"user/bad-{index}/{entry.resource_type.lower()}/{entry.name}/{entry.port}"
+    return Skip(id=ident, subject=subject, reason=f"{entry.origin}: {entry.reason}")

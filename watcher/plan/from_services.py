@@ -8,14 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from forwarders.spec import Ask, PortWish
-from watcher.cluster.objects import Pod, Service, ServicePort
+from watcher.cluster import kinds
+from watcher.cluster.objects import Service, ServicePort
 from watcher.config.entries import Entry
+from watcher.config.rules import Thing
 from watcher.plan import run
 from watcher.plan.endpoints import Found, endpoints_of, unforwardable
 from watcher.plan.facts import Facts
-from watcher.plan.namespaces import namespace_of, pods_in
-from watcher.plan.needs import active_entries
-from watcher.plan.verdicts import Skip, Wanted, held_by_skaffold, skaffold_has_it, spec, unlisted
+from watcher.plan.namespaces import contested, namespace_of
+from watcher.plan.neighbours import lists, neighbours
+from watcher.plan.verdicts import (
+    Passed,
+    Skip,
+    Subject,
+    Verdict,
+    Wanted,
+    held_by_skaffold,
+    skaffold_has_it,
+    spec,
+    unlisted,
+    unlisted_kind,
+)
+from watcher.skaffold.modes import Mode
 
 # Skaffold asks for a service's own port only from here on.
 FIRST_UNPRIVILEGED = 1024
@@ -24,41 +38,34 @@ FIRST_UNPRIVILEGED = 1024
 Asked = Mapping[tuple[str, str, int | str], Entry]
 
 
-def from_services(facts: Facts) -> Iterator[Wanted | Skip]:
-    """One verdict for each port and address."""
+def from_services(facts: Facts) -> Iterator[Verdict]:
+    """One verdict for each port and address, and one for a service without ports."""
+    if Mode.SERVICES not in facts.modes:
+        return
     asked = _asked_by_entries(facts)
     for service in run.services(facts):
+        if not service.spec.ports:
+            yield _portless(service)
         for port in sorted(service.spec.ports or (), key=lambda p: (p.port, p.protocol, p.name)):
             for address in dict.fromkeys(facts.addresses):
                 yield _service(service, port, address, facts, asked)
-    yield from _unlisted(facts)
+    yield from unlisted_kind(kinds.SERVICE, "services", facts)
 
 
-def _unlisted(facts: Facts) -> Iterator[Skip]:
-    """Lists of services that have never ended: nothing else would say why there is nothing to forward.
-
-    That everywhere is refused says nothing yet, for the known namespaces are asked in its place.
-    """
-    for watch in run.service_watches(facts):
-        problem = facts.cluster.problems.get(watch)
-        if problem is None or facts.cluster.synced(watch) or (problem.forbidden and watch == run.EVERYWHERE):
-            continue
-        yield Skip(
-            id=f"services/{watch.namespace}/service/*",
-            source="services",
-            resource_type="service",
-            resource_name="*",
-            namespace=watch.namespace,
-            container="",
-            remote_port="",
-            reason=problem.text,
-        )
+def _portless(service: Service) -> Passed:
+    name, namespace = service.metadata.name, service.metadata.namespace
+    external = f": it is an ExternalName for {service.spec.external_name}" if service.spec.external_name else ""
+    return Passed(
+        id=f"services/{namespace}/service/{name}/",
+        subject=Subject(source="services", resource_type="service", resource_name=name, namespace=namespace),
+        reason=f"it has no port{external}",
+    )
 
 
 def _asked_by_entries(facts: Facts) -> Asked:
     asked: dict[tuple[str, str, int | str], Entry] = {}
-    for entry in active_entries(facts):
-        if entry.kind == "service":
+    for entry in facts.active_entries:
+        if entry.kind == "service" and not contested(entry, facts):
             asked.setdefault((namespace_of(entry, facts), entry.name, entry.port), entry)
     return asked
 
@@ -68,28 +75,16 @@ def _service(service: Service, port: ServicePort, address: str, facts: Facts, as
     protocol = "" if port.protocol == "TCP" else f"{port.protocol}/"
     group = f"services/{namespace}/service/{name}/{port.port}/{protocol}"
     ident = group + address
-    reason = _why_not(service, port, facts, asked)
-    if reason:
-        return Skip(
-            id=ident,
-            source="services",
-            resource_type="service",
-            resource_name=name,
-            namespace=namespace,
-            container="",
-            remote_port=port.port,
-            reason=reason,
-        )
+    subject = Subject(
+        source="services", resource_type="service", resource_name=name, namespace=namespace, remote_port=port.port
+    )
+    if reason := _why_not(service, port, facts, asked):
+        return Skip(id=ident, subject=subject, reason=reason)
     found = _find(service, port, facts)
     wish = PortWish(Ask.PREFERRED, port.port) if port.port >= FIRST_UNPRIVILEGED else PortWish(Ask.AUTOMATIC)
     return Wanted(
         id=ident,
-        source="services",
-        resource_type="service",
-        resource_name=name,
-        namespace=namespace,
-        container="",
-        remote_port=port.port,
+        subject=subject,
         spec=spec(ident, group, address, wish, facts),
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
@@ -110,14 +105,16 @@ def _why_not(service: Service, port: ServicePort, facts: Facts, asked: Asked) ->
         entry = asked.get((namespace, name, spelling))
         if entry is not None:
             return f"{entry.origin} asks for this port already"
+    if refused := facts.rules.refused(Thing("service", name, namespace, service.metadata.labels or {}, spellings)):
+        return refused
     own = held_by_skaffold(facts, "service", name, namespace, spellings)
     return "" if own is None else skaffold_has_it(own)
 
 
 def _find(service: Service, port: ServicePort, facts: Facts) -> Found:
-    watch = pods_in(service.metadata.namespace)
-    if not facts.cluster.synced(watch):
-        why, refused = unlisted(watch, facts)
-        return Found(broken=why) if refused else Found(waiting_for=why)
-    pods = [pod for pod in facts.cluster.objects[watch].values() if isinstance(pod, Pod)]
-    return endpoints_of(service, "service", port.port, pods)
+    namespace = service.metadata.namespace
+    for watch in lists("service", namespace, service):
+        if not facts.cluster.synced(watch):
+            why, refused = unlisted(watch, facts)
+            return Found(broken=why) if refused else Found(waiting_for=why)
+    return endpoints_of(service, "service", port.port, neighbours("service", namespace, service, facts))

@@ -12,15 +12,26 @@ from watcher.plan.facts import Facts
 def namespace_of(entry: Entry, facts: Facts) -> str:
     """Its own, else -n, else the one of the run's that holds the object, else the run's one, else the context's.
 
-    Skaffold skips an entry where there are several (kubernetes/portforward/resource_forwarder.go).
+    Of several that hold it the context's, where that is among them (Skaffold skips an entry where there are several,
+    kubernetes/portforward/resource_forwarder.go).
     """
     if entry.namespace or facts.namespace:
         return entry.namespace or facts.namespace
-    holding = [namespace for namespace in candidates(entry, facts) if _holds(namespace, entry, facts)]
+    run_namespaces, here = run.namespaces(facts), facts.context_namespace or "default"
+    holding = _holding(run_namespaces, entry, facts)
     if holding:
-        return holding[0]
-    run_namespaces = run.namespaces(facts)
-    return next(iter(run_namespaces)) if len(run_namespaces) == 1 else facts.context_namespace or "default"
+        return here if here in holding else holding[0]
+    if len(run_namespaces) == 1 and not _holding(frozenset({here}), entry, facts):
+        return next(iter(run_namespaces))
+    return here
+
+
+def contested(entry: Entry, facts: Facts) -> tuple[str, ...]:
+    """The run's namespaces that hold the object, where it has to be said which one is meant; () where it is clear."""
+    if entry.namespace or facts.namespace:
+        return ()
+    holding = _holding(run.namespaces(facts), entry, facts)
+    return holding if len(holding) > 1 and (facts.context_namespace or "default") not in holding else ()
 
 
 def candidates(entry: Entry, facts: Facts) -> tuple[str, ...]:
@@ -38,14 +49,25 @@ def jobs_in(namespace: str) -> Watch:
     return Watch(kinds.JOB, namespace)
 
 
+def slices_of(namespace: str, service: str) -> Watch:
+    return Watch(kinds.ENDPOINT_SLICE, namespace, label_selector=f"kubernetes.io/service-name={service}")
+
+
 def target_in(namespace: str, entry: Entry) -> Watch:
     """The watch that would hold the entry's own object."""
+    if entry.selector:
+        return Watch(kinds.BY_NAME[entry.kind], namespace, label_selector=entry.selector)
     if entry.kind == "pod":
         return pods_in(namespace)
     return Watch(kinds.BY_NAME[entry.kind], namespace, field_selector=f"metadata.name={entry.name}")
 
 
+def _holding(namespaces: frozenset[str], entry: Entry, facts: Facts) -> tuple[str, ...]:
+    return tuple(namespace for namespace in sorted(namespaces) if _holds(namespace, entry, facts))
+
+
 def _holds(namespace: str, entry: Entry, facts: Facts) -> bool:
     if entry.kind == CONTAINER:
         return False
-    return (namespace, entry.name) in facts.cluster.objects.get(target_in(namespace, entry), {})
+    there = facts.cluster.objects.get(target_in(namespace, entry), {})
+    return bool(there) if entry.selector else (namespace, entry.name) in there

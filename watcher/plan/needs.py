@@ -1,7 +1,7 @@
 """Owns the answer to: which objects must be watched for a plan of these facts? Pure.
 
-Cluster-wide rights are not needed: services are looked for everywhere only until that is refused, pods only where
-something is forwarded.
+Cluster-wide rights are not needed: labelled objects are looked for everywhere only until that is refused, pods only
+where something is forwarded.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from watcher.cluster.store import Snapshot, Watch
 from watcher.config.entries import CONTAINER, Entry
 from watcher.plan import run
 from watcher.plan.facts import Facts
-from watcher.plan.namespaces import candidates, jobs_in, namespace_of, pods_in, target_in
-from watcher.skaffold.modes import Mode
+from watcher.plan.namespaces import candidates, namespace_of, target_in
+from watcher.plan.neighbours import lists
 
 
 def needs(facts: Facts) -> frozenset[Watch]:
     """The watches for these facts. What is found by one (a service's namespace) may call for another (its pods)."""
-    watches = set(run.service_watches(facts))
-    watches |= {pods_in(service.metadata.namespace) for service in run.services(facts)}
-    for entry in active_entries(facts):
+    watches = set(run.watches(facts))
+    for service in run.services(facts):
+        watches |= set(lists("service", service.metadata.namespace, service))
+    for entry in facts.active_entries:
         if entry.kind != CONTAINER:
             watches |= _for_entry(entry, facts)
     return frozenset(watches)
@@ -29,17 +30,11 @@ def settled(facts: Facts, watches: frozenset[Watch]) -> bool:
     return all(facts.cluster.synced(watch) or _refused(watch, facts.cluster) for watch in watches)
 
 
-def active_entries(facts: Facts) -> tuple[Entry, ...]:
-    """The entries that are asked for: those of the command line always, skaffold.yaml's in mode user."""
-    return tuple(e for e in facts.entries if e.source != "user" or Mode.USER in facts.modes)
-
-
 def _for_entry(entry: Entry, facts: Facts) -> set[Watch]:
     namespace = namespace_of(entry, facts)
-    watches = {pods_in(namespace), *(target_in(candidate, entry) for candidate in candidates(entry, facts))}
-    if entry.kind == "cronjob":
-        watches.add(jobs_in(namespace))
-    return watches
+    targets = facts.cluster.objects.get(target_in(namespace, entry), {}).values()
+    beside = {watch for target in (None, *targets) for watch in lists(entry.kind, namespace, target)}
+    return beside | {target_in(candidate, entry) for candidate in candidates(entry, facts)}
 
 
 def _refused(watch: Watch, cluster: Snapshot) -> bool:

@@ -1,7 +1,7 @@
 """Owns the decision: from facts to what is forwarded, what is not, and why. A pure function.
 
-Order is that of Skaffold: user entries, then services; within each the file's order, or namespace, name and port. Equal
-facts give an equal plan, in whatever order the cluster's objects came.
+Order is that of Skaffold: user entries, then services, then pods; within each the file's order, or namespace, name and
+port. Equal facts give an equal plan, in whatever order the cluster's objects came.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from msgspec import Struct
 
 from watcher.plan.facts import Facts
 from watcher.plan.from_entries import from_entries
+from watcher.plan.from_pods import from_pods
 from watcher.plan.from_services import from_services
-from watcher.plan.verdicts import Skip, Wanted
+from watcher.plan.verdicts import Passed, Skip, Subject, Verdict, Wanted
 
-__all__ = ["Plan", "Skip", "Wanted", "make_plan"]
+__all__ = ["Passed", "Plan", "Skip", "Subject", "Verdict", "Wanted", "make_plan"]
 
 
 class Plan(Struct, frozen=True):
-    """What is wanted and what is not; ids are unique over both."""
+    """What is wanted, what is not, and what was seen and not asked for; ids are unique over all three."""
 
-    forwards: tuple[Wanted, ...]
-    skips: tuple[Skip, ...]
+    forwards: tuple[Wanted, ...] = ()
+    skips: tuple[Skip, ...] = ()
+    passed: tuple[Passed, ...] = ()
 
 
 def make_plan(facts: Facts) -> Plan:
     """The plan for these facts."""
-    verdicts = [*from_entries(facts), *from_services(facts)]
+    verdicts: list[Verdict] = [*from_entries(facts), *from_services(facts), *from_pods(facts)]
     return Plan(
         forwards=tuple(verdict for verdict in verdicts if isinstance(verdict, Wanted)),
         skips=tuple(verdict for verdict in verdicts if isinstance(verdict, Skip)),
+        passed=tuple(verdict for verdict in verdicts if isinstance(verdict, Passed)),
     )

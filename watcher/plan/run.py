@@ -1,70 +1,91 @@
-"""Owns what of the cluster belongs to the run: its services, and the namespaces it uses. Pure.
+"""Owns what of the cluster belongs to the run: its services, pods and workloads, and the namespaces it uses. Pure.
 
-Services of every run are watched, and told apart here: a run that changes its id relabels its services one by one, and
-a watch for one id alone would see them vanish and come again.
+Objects of every run are watched, and told apart here: a run that changes its id relabels its objects one by one, and a
+watch for one id alone would see them vanish and come again.
 """
 
 from __future__ import annotations
 
 from watcher.cluster import kinds
-from watcher.cluster.objects import RUN_ID_LABEL, Object, Service
+from watcher.cluster.kinds import Kind
+from watcher.cluster.objects import RUN_ID_LABEL, Pod, Resource, Service
 from watcher.cluster.store import Watch
+from watcher.plan import spread
 from watcher.plan.facts import Facts
 from watcher.skaffold.modes import Mode
 
-EVERYWHERE = Watch(kinds.SERVICE, "", label_selector=RUN_ID_LABEL)
+# What makes pods that Skaffold labels; their templates say which ports there will be while there is no pod.
+WORKLOADS = (
+    kinds.DEPLOYMENT,
+    kinds.STATEFUL_SET,
+    kinds.DAEMON_SET,
+    kinds.REPLICA_SET,
+    kinds.REPLICATION_CONTROLLER,
+    kinds.JOB,
+)
 
 
-def service_watches(facts: Facts) -> tuple[Watch, ...]:
-    """Where the run's services are looked for: everywhere, and in each known namespace once that was refused.
+def everywhere(kind: Kind, facts: Facts) -> Watch:
+    return Watch(kind, "", label_selector=facts.selector or RUN_ID_LABEL)
 
-    The refused watch stays wanted (it is tried again slowly), and those in its place stay until it has objects: an API
-    server that is away says nothing about rights.
-    """
-    if Mode.SERVICES not in facts.modes:
-        return ()
-    known = sorted(facts.namespaces | {facts.namespace or facts.context_namespace or "default"})
-    in_place = tuple(Watch(kinds.SERVICE, namespace, label_selector=RUN_ID_LABEL) for namespace in known)
-    cluster = facts.cluster
-    problem = cluster.problems.get(EVERYWHERE)
-    replaced = any(watch in cluster.objects or watch in cluster.problems for watch in in_place)
-    refused = problem is not None and (problem.forbidden or replaced)
-    return (EVERYWHERE, *in_place) if refused else (EVERYWHERE,)
+
+def kinds_looked_at(facts: Facts) -> frozenset[Kind]:
+    """The kinds whose objects are looked for: what the modes select, and what entries name that have no namespace."""
+    found: set[Kind] = set()
+    if Mode.SERVICES in facts.modes:
+        found.add(kinds.SERVICE)
+    if facts.modes & {Mode.DEBUG, Mode.PODS}:
+        found |= {kinds.POD, *WORKLOADS}
+    if not facts.namespace:
+        blank = (entry for entry in facts.active_entries if not entry.namespace and entry.kind in kinds.BY_NAME)
+        found |= {kinds.BY_NAME[entry.kind] for entry in blank}
+    return frozenset(found)
+
+
+def watches(facts: Facts) -> frozenset[Watch]:
+    """Where all these are looked for."""
+    return frozenset(
+        watch for kind in kinds_looked_at(facts) for watch in spread.watches(everywhere(kind, facts), facts)
+    )
+
+
+def objects(kind: Kind, facts: Facts) -> list[Resource]:
+    """The run's objects of this kind, by namespace and name; none where nothing asks for them."""
+    if kind not in kinds_looked_at(facts):
+        return []
+    ids = _run_ids(everywhere(kind, facts), facts)
+    found = sorted(spread.found(everywhere(kind, facts), facts).items())
+    return [item for _, item in found if isinstance(item, Resource) and _is_own(item, ids)]
 
 
 def services(facts: Facts) -> list[Service]:
-    """The run's services, by namespace and name.
+    """In mode services."""
+    if Mode.SERVICES not in facts.modes:
+        return []
+    return [item for item in objects(kinds.SERVICE, facts) if isinstance(item, Service)]
 
-    Where the list of everywhere has become old because it is refused now, it counts only for namespaces that have no
-    list of their own: what is not known to be gone is kept.
-    """
-    found: dict[tuple[str, str], Object] = {}
-    for watch in service_watches(facts):
-        if facts.cluster.synced(watch):
-            found = {key: item for key, item in found.items() if key[0] != watch.namespace}
-            found |= facts.cluster.objects[watch]
-    ids = _run_ids(facts)
-    return [item for _, item in sorted(found.items()) if isinstance(item, Service) and _is_own(item, ids)]
+
+def pods(facts: Facts) -> list[Pod]:
+    return [item for item in objects(kinds.POD, facts) if isinstance(item, Pod)]
 
 
 def namespaces(facts: Facts) -> frozenset[str]:
     """Those the run is known to use."""
-    return facts.namespaces | {service.metadata.namespace for service in services(facts)}
+    found = {item.metadata.namespace for kind in kinds_looked_at(facts) for item in objects(kind, facts)}
+    return facts.namespaces | found
 
 
-def _run_ids(facts: Facts) -> frozenset[str] | None:
-    """The labels that make a service the run's; None: any.
+def _run_ids(watch: Watch, facts: Facts) -> frozenset[str] | None:
+    """The labels that make an object the run's; None: any.
 
     Former ids count until a deploy under the new one has succeeded, and longer where the list may be behind.
     """
-    if facts.any_run:
+    if facts.any_run or facts.selector:
         return None
-    cluster = facts.cluster
-    behind = any(cluster.synced(watch) and watch in cluster.problems for watch in service_watches(facts))
-    former = facts.former_run_ids if behind or not facts.deployed else frozenset()
+    former = facts.former_run_ids if spread.is_behind(watch, facts) or not facts.deployed else frozenset()
     return former | ({facts.run_id} - {""})
 
 
-def _is_own(service: Service, ids: frozenset[str] | None) -> bool:
-    run_id = (service.metadata.labels or {}).get(RUN_ID_LABEL)
-    return run_id is not None if ids is None else run_id in ids
+def _is_own(item: Resource, ids: frozenset[str] | None) -> bool:
+    """Where any will do, the watch's own selector has chosen."""
+    return ids is None or (item.metadata.labels or {}).get(RUN_ID_LABEL) in ids

@@ -1,27 +1,37 @@
-"""Owns what a plan says of one thing: Wanted or Skip, each with its reason, and what both kinds of source share.
+"""Owns what a plan says of one thing: Wanted, Skip or Passed, each with its reason, and what all sources share.
 
 Refuses to choose between them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 
 from forwarders.spec import Ask, Endpoint, ForwardSpec, PortWish
+from watcher.cluster.kinds import Kind
 from watcher.cluster.store import Watch
+from watcher.plan import run, spread
 from watcher.plan.facts import Facts, OwnForward
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """What a verdict is about, in the contract's words. `remote_port` as asked; "" for a thing as a whole."""
+
+    source: str
+    resource_type: str
+    resource_name: str
+    namespace: str
+    container: str = ""
+    remote_port: int | str = ""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
     """One forward that shall be. `waiting_for`, `broken`: see endpoints.Found. `because`: the rule that chose it."""
 
     id: str
-    source: str
-    resource_type: str
-    resource_name: str
-    namespace: str
-    container: str
-    remote_port: int | str
+    subject: Subject
     spec: ForwardSpec
     endpoints: tuple[Endpoint, ...]
     waiting_for: str
@@ -33,13 +43,19 @@ class Skip(Struct, frozen=True, kw_only=True):
     """Something that is not forwarded, and why."""
 
     id: str
-    source: str
-    resource_type: str
-    resource_name: str
-    namespace: str
-    container: str
-    remote_port: int | str
+    subject: Subject
     reason: str
+
+
+class Passed(Struct, frozen=True, kw_only=True):
+    """Something seen that nobody asked for: no news, but an answer for who asks why."""
+
+    id: str
+    subject: Subject
+    reason: str
+
+
+Verdict = Wanted | Skip | Passed
 
 
 def spec(ident: str, group: str, address: str, wish: PortWish, facts: Facts, *, eager: bool = False) -> ForwardSpec:
@@ -77,5 +93,16 @@ def unlisted(watch: Watch, facts: Facts) -> tuple[str, bool]:
     """Why a watch that has no objects yet has none, and whether that is a refusal: nothing comes of waiting for it."""
     problem = facts.cluster.problems.get(watch)
     if problem is None:
-        return f"listing {watch.kind.plural} in namespace {watch.namespace}", False
+        where = f"namespace {watch.namespace}" if watch.namespace else "all namespaces"
+        return f"listing {watch.kind.plural} in {where}", False
     return problem.text, problem.forbidden
+
+
+def unlisted_kind(kind: Kind, source: str, facts: Facts) -> Iterator[Skip]:
+    """Lists of the run's objects that have never ended: nothing else would say why there is nothing to forward."""
+    for watch in spread.unlisted(run.everywhere(kind, facts), facts):
+        yield Skip(
+            id=f"{source}/{watch.namespace}/{kind.singular}/*",
+            subject=Subject(source=source, resource_type=kind.singular, resource_name="*", namespace=watch.namespace),
+            reason=facts.cluster.problems[watch].text,
+        )

@@ -1,0 +1,193 @@
+"""Modes pods and debug: which pods count, which of their ports, and names that outlive them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from msgspec.structs import replace
+
+from forwarders.spec import Ask, PortWish
+from tests.plan.made import Item, ids, meta, only, planned
+from watcher.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET
+from watcher.cluster.objects import (
+    RUN_ID_LABEL,
+    Condition,
+    Container,
+    ContainerPort,
+    LabelSelector,
+    Owner,
+    Pod,
+    PodSpec,
+    PodStatus,
+    PodTemplate,
+    TemplateMeta,
+    Workload,
+    WorkloadSpec,
+)
+from watcher.config.rules import Rule, Rules
+from watcher.plan.debug import ANNOTATION
+from watcher.skaffold.modes import Mode
+
+RUN = {RUN_ID_LABEL: "run-1"}
+PODS, DEBUG = frozenset({Mode.PODS}), frozenset({Mode.DEBUG})
+HTTP, JDWP = ContainerPort(8080, "http"), ContainerPort(5005, "jdwp")
+APP = Container(name="app", image="localhost:5000/app:v1@sha256:12", ports=(HTTP, JDWP))
+OF_APP = PodSpec((APP,))
+SIDE = Container(name="side", image="envoy:1", ports=(ContainerPort(81, "side"),))
+LISTED = {ANNOTATION: '{"app":{"runtime":"jvm","ports":{"jdwp":5005}}}'}
+
+
+def made_by(kind: str, name: str, pod: str, *, annotations: Mapping[str, str] = {}, **fields: object) -> Item:
+    """A labelled pod of this owner; a Deployment's has a ReplicaSet between."""
+    labels = dict(RUN)
+    owner = Owner(kind, name, "uid", controller=True)
+    if kind == "Deployment":
+        labels["pod-template-hash"] = "6c"
+        owner = Owner("ReplicaSet", f"{name}-6c", "uid", controller=True)
+    metadata = replace(
+        meta(pod, labels=labels), annotations=dict(annotations), owner_references=(owner,) if kind else None
+    )
+    status = PodStatus(phase="Running", conditions=(Condition("Ready", "True"),))
+    made = Pod(metadata=metadata, spec=PodSpec((APP,)), status=status)
+    return POD, replace(made, **fields)
+
+
+def deployment(name: str = "app", spec: PodSpec = OF_APP) -> Item:
+    template = PodTemplate(TemplateMeta(), spec)
+    return DEPLOYMENT, Workload(
+        metadata=meta(name, labels=RUN), spec=WorkloadSpec(LabelSelector({"app": name}), template)
+    )
+
+
+def test_every_port_is_forwarded_and_asked_for() -> None:
+    """Sidecars' and those below 1024 too, once one image of the pod was built by the run."""
+    plan = planned(
+        [made_by("Deployment", "app", "app-6c-x", spec=PodSpec((APP, SIDE)))], modes=PODS, artifacts=("app",)
+    )
+    assert {wanted.id: wanted.spec.port for wanted in plan.forwards} == {
+        "pods/default/deployment/app/app/jdwp/5005/127.0.0.1": PortWish(Ask.PREFERRED, 5005),
+        "pods/default/deployment/app/app/http/8080/127.0.0.1": PortWish(Ask.PREFERRED, 8080),
+        "pods/default/deployment/app/side/side/81/127.0.0.1": PortWish(Ask.PREFERRED, 81),
+    }
+    assert {wanted.spec.patience for wanted in plan.forwards} == {0.0}
+    subject = plan.forwards[0].subject
+    assert (subject.source, subject.resource_type, subject.container) == ("pods", "deployment", "app")
+
+
+@pytest.mark.parametrize(
+    ("artifact", "counts"), [("app", True), ("localhost:5000/app", True), ("other", False), ("pp", False)]
+)
+def test_pods_count_by_the_image_that_the_run_built(artifact: str, counts: bool) -> None:  # noqa: FBT001 - a row
+    """Whatever default-repo, tag and digest; what does not count is an answer, not news."""
+    plan = planned([made_by("Deployment", "app", "app-6c-x")], modes=PODS, artifacts=(artifact,))
+    assert bool(plan.forwards) == counts
+    assert [passed.reason for passed in plan.passed] == (
+        [] if counts else ["this run built none of its images (localhost:5000/app:v1@sha256:12)"]
+    )
+    assert plan.skips == ()
+
+
+def test_an_older_runs_pods_do_not_count() -> None:
+    """Its label tells."""
+    kind, item = made_by("Deployment", "app", "app-6c-x")
+    assert isinstance(item, Pod)
+    old = kind, replace(item, metadata=replace(item.metadata, labels={RUN_ID_LABEL: "older"}))
+    assert planned([old], modes=PODS).forwards == ()
+
+
+def test_debug_forwards_what_the_annotation_lists() -> None:
+    """By container and number; the other ports are passed over without a word."""
+    plan = planned([made_by("Deployment", "app", "app-6c-x", annotations=LISTED)], modes=DEBUG)
+    assert ids(plan) == ["debug/default/deployment/app/app/jdwp/5005/127.0.0.1"]
+    assert [passed.subject.remote_port for passed in plan.passed] == [8080]
+    assert plan.skips == ()
+
+
+def test_a_broken_annotation_skips_its_pods_alone() -> None:
+    """One line that names it."""
+    items = [
+        made_by("Deployment", "bad", "bad-6c-x", annotations={ANNOTATION: "{"}),
+        made_by("Deployment", "good", "good-6c-x", annotations=LISTED),
+    ]
+    plan = planned(items, modes=DEBUG)
+    assert ids(plan) == ["debug/default/deployment/good/app/jdwp/5005/127.0.0.1"]
+    [skip] = plan.skips
+    assert skip.subject.resource_name == "bad"
+    assert ANNOTATION in skip.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("Deployment", "deployment/app"), ("StatefulSet", "statefulset/app"), ("Rollout", "rollout/app"), ("", "pod/x")],
+)
+def test_forwards_are_named_after_what_outlives_the_pod(kind: str, key: str) -> None:
+    """A Deployment, not its ReplicaSet; kinds that nobody here knows, too; the pod only where nothing made it."""
+    pods = PodSpec((replace(APP, ports=(HTTP,)),))
+    assert ids(planned([made_by(kind, "app", "x", spec=pods)], modes=PODS)) == [
+        f"pods/default/{key}/app/http/8080/127.0.0.1"
+    ]
+
+
+def test_a_forward_is_there_before_and_after_its_pods() -> None:
+    """Its ports stand in the template: without a pod connections wait."""
+    without = planned([deployment()], modes=PODS)
+    pods = [made_by("Deployment", "app", name) for name in ("app-6c-x", "app-6c-y")]
+    with_pods = planned([deployment(), *pods], modes=PODS)
+    assert ids(without) == ids(with_pods)
+    assert all(not wanted.endpoints and wanted.waiting_for for wanted in without.forwards)
+    assert all([endpoint.pod.name for endpoint in wanted.endpoints] for wanted in with_pods.forwards)
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running", "Failed"])
+@pytest.mark.parametrize("ready", [True, False])
+@pytest.mark.parametrize("deleting", [True, False])
+def test_status_changes_do_not_flap(phase: str, ready: bool, deleting: bool) -> None:  # noqa: FBT001 - rows
+    """While there is a pod there is its forward; only where it leads changes."""
+    kind, item = made_by("StatefulSet", "db", "db-0")
+    assert isinstance(item, Pod)
+    if deleting:
+        item = replace(item, metadata=replace(item.metadata, deletion_timestamp="2026-11-23T12:00:00Z"))
+    condition = Condition("Ready", "True" if ready else "False")
+    plan = planned([(kind, replace(item, status=PodStatus(phase=phase, conditions=(condition,))))], modes=PODS)
+    assert len(plan.forwards) == 2
+    assert all(bool(wanted.endpoints) == (phase == "Running" and not deleting) for wanted in plan.forwards)
+
+
+def test_a_pod_without_the_port_does_not_serve_it() -> None:
+    """While two templates are out, each port leads to the pods that have it."""
+    old = made_by("Deployment", "app", "app-6c-old", spec=PodSpec((replace(APP, ports=(HTTP,)),)))
+    new = made_by("Deployment", "app", "app-6c-new", spec=PodSpec((replace(APP, ports=(JDWP,)),)))
+    leads = {w.subject.remote_port: [e.pod.name for e in w.endpoints] for w in planned([old, new], modes=PODS).forwards}
+    assert leads == {8080: ["app-6c-old"], 5005: ["app-6c-new"]}
+
+
+def test_udp_is_skipped_with_a_word() -> None:
+    """Once a port."""
+    spec = PodSpec((replace(APP, ports=(ContainerPort(53, "dns", "UDP"),)),))
+    plan = planned([deployment(spec=spec), made_by("Deployment", "app", "app-6c-x", spec=spec)], modes=PODS)
+    assert [skip.reason for skip in plan.skips] == ["port 53 is UDP, and Kubernetes forwards TCP only"]
+
+
+def test_rules_judge_pods_too() -> None:
+    """By owner, labels and port."""
+    exclude = Rules(exclude=(Rule(origin="portside.yaml line 3", name="a*", port="jdwp"),))
+    plan = planned([deployment()], modes=PODS, rules=exclude)
+    assert ids(plan) == ["pods/default/deployment/app/app/http/8080/127.0.0.1"]
+    assert [skip.reason for skip in plan.skips] == ["portside.yaml line 3 excludes it"]
+    include = Rules(include=(Rule(origin="portside.yaml line 3", kind="statefulset"),))
+    assert planned([deployment()], modes=PODS, rules=include).forwards == ()
+
+
+def test_a_selector_stands_in_for_the_label() -> None:
+    """`watch --cluster --selector`: labelled by Skaffold or not."""
+    kind, item = (
+        STATEFUL_SET,
+        Workload(
+            metadata=meta("db", labels={"tier": "data"}),
+            spec=WorkloadSpec(template=PodTemplate(spec=PodSpec((replace(APP, ports=(HTTP,)),)))),
+        ),
+    )
+    assert only(planned([(kind, item), deployment()], modes=PODS, run_id="", selector="tier=data")).id == (
+        "pods/default/statefulset/db/app/http/8080/127.0.0.1"
+    )

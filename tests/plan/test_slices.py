@@ -1,0 +1,69 @@
+"""A service without a selector: its EndpointSlices, kept by somebody else, say where it leads."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from tests.plan.made import Item, entry, meta, only, planned, pod, service
+from watcher.cluster.kinds import ENDPOINT_SLICE
+from watcher.cluster.objects import (
+    EndpointConditions,
+    EndpointPort,
+    EndpointSlice,
+    ObjectReference,
+    Pod,
+    ServicePort,
+    SliceEndpoint,
+)
+from watcher.skaffold.modes import Mode
+
+SERVICE = service("web", ServicePort(80, "http"), selector={})
+PORTS = (EndpointPort(8080, "http", "TCP"),)
+
+
+def slice_of(*endpoints: SliceEndpoint, ports: tuple[EndpointPort, ...] = PORTS) -> Item:
+    labels = {"kubernetes.io/service-name": "web"}
+    return ENDPOINT_SLICE, EndpointSlice(metadata=meta("web-1", labels=labels), endpoints=endpoints, ports=ports)
+
+
+def at(name: str, ip: str) -> Item:
+    kind, item = pod(name)
+    assert isinstance(item, Pod)
+    return kind, replace(item, status=replace(item.status, pod_ip=ip))
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        SliceEndpoint(("10.1.1.1",), target_ref=ObjectReference("Pod", "one", "one")),
+        SliceEndpoint(("10.1.1.1",)),
+    ],
+    ids=["by reference", "by address"],
+)
+def test_a_slice_leads_to_its_pods(endpoint: SliceEndpoint) -> None:
+    """By the pod it names, else by the pod that has the address; the port is the slice's of the same name."""
+    for facts in ({}, {"modes": frozenset({Mode.USER}), "entries": (entry(port=80, namespace="default"),)}):
+        wanted = only(planned([SERVICE, slice_of(endpoint), at("one", "10.1.1.1"), at("two", "10.1.1.2")], **facts))
+        assert [(e.pod.name, e.port, e.ready) for e in wanted.endpoints] == [("one", 8080, True)]
+
+
+def test_an_endpoint_that_is_not_ready_serves_last() -> None:
+    """The slice's own condition counts beside the pod's."""
+    unready = SliceEndpoint(("10.1.1.1",), EndpointConditions(ready=False))
+    wanted = only(
+        planned([SERVICE, slice_of(unready, SliceEndpoint(("10.1.1.2",))), at("a", "10.1.1.1"), at("b", "10.1.1.2")])
+    )
+    assert [(e.pod.name, e.ready) for e in wanted.endpoints] == [("b", True), ("a", False)]
+
+
+def test_an_address_that_is_no_pod_is_said() -> None:
+    """Only pods can be reached through the API server."""
+    wanted = only(planned([SERVICE, slice_of(SliceEndpoint(("192.0.2.7",))), at("one", "10.1.1.1")]))
+    assert "leads to 192.0.2.7: that is no pod" in wanted.broken
+
+
+def test_without_a_slice_it_waits() -> None:
+    """Somebody may make one."""
+    wanted = only(planned([SERVICE, at("one", "10.1.1.1")]))
+    assert "no EndpointSlice of it has an address" in wanted.waiting_for

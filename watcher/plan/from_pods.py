@@ -1,0 +1,186 @@
+"""Owns the verdict on each container port of the run's pods: modes pods and debug. Pure.
+
+After Skaffold's kubernetes/portforward/pod_forwarder.go: a pod counts once one of its images was built by this run,
+and then all its containers do; the container's port is asked for, also below 1024. A forward is named after the pods'
+owner, so that it outlives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from msgspec import Struct
+
+from forwarders.spec import Ask, PortWish
+from watcher.cluster import kinds
+from watcher.cluster.objects import ContainerPort, Pod
+from watcher.config.rules import Thing
+from watcher.plan import images
+from watcher.plan.debug import debug_ports
+from watcher.plan.endpoints import Found, serving, staying, unforwardable
+from watcher.plan.facts import Facts
+from watcher.plan.owners import Owned, owned
+from watcher.plan.verdicts import (
+    Passed,
+    Skip,
+    Subject,
+    Verdict,
+    Wanted,
+    held_by_skaffold,
+    skaffold_has_it,
+    spec,
+    unlisted_kind,
+)
+from watcher.skaffold.modes import Mode
+
+
+class _Port(Struct, frozen=True, order=True):
+    """What a forward of pods is known by, beside the owner."""
+
+    container: str
+    number: int
+    name: str
+    protocol: str
+
+    @classmethod
+    def of(cls, container: str, port: ContainerPort) -> _Port:
+        return cls(container, port.container_port, port.name, port.protocol)
+
+
+def from_pods(facts: Facts) -> Iterator[Verdict]:
+    """One verdict for each port and address; one for a container without ports, and for pods that do not count."""
+    mode = next((mode for mode in (Mode.PODS, Mode.DEBUG) if mode in facts.modes), None)
+    if mode is None:
+        return
+    for one in owned(facts):
+        yield from _owned(one, mode, facts)
+    yield from unlisted_kind(kinds.POD, mode.value, facts)
+
+
+def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
+    if facts.artifacts and not any(images.is_artifact(image, facts.artifacts) for image in _images(one)):
+        reason = f"this run built none of its images ({', '.join(sorted(set(_images(one)))) or 'it has none'})"
+        yield Passed(id=_group(mode, one), subject=_subject(mode, one), reason=reason)
+        return
+    ports = _ports(one)
+    debug: frozenset[tuple[str, int]] = frozenset()
+    if mode is Mode.DEBUG:
+        try:
+            debug = _debug_ports(one)
+        except ValueError as error:
+            yield Skip(id=_group(mode, one), subject=_subject(mode, one), reason=str(error))
+            return
+    for container in dict.fromkeys(c.name for source in one.sources for c in staying(source.spec)):
+        if all(port.container != container for port in ports):
+            yield Passed(
+                id=f"{_group(mode, one)}{container}/",
+                subject=_subject(mode, one, container),
+                reason="it declares no port",
+            )
+    for port in sorted(ports):
+        for address in dict.fromkeys(facts.addresses):
+            if mode is Mode.DEBUG and (port.container, port.number) not in debug:
+                yield Passed(
+                    id=_port_group(mode, one, port) + address,
+                    subject=_subject(mode, one, port.container, port.number),
+                    reason="mode debug: Skaffold's annotation does not list it as a debug port",
+                )
+            else:
+                yield _port(one, port, address, mode, facts)
+
+
+def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Wanted | Skip:
+    group = _port_group(mode, one, port)
+    ident, subject = group + address, _subject(mode, one, port.container, port.number)
+    if reason := _why_not(one, port, facts):
+        return Skip(id=ident, subject=subject, reason=reason)
+    found = _find(one, port)
+    return Wanted(
+        id=ident,
+        subject=subject,
+        # A debugger is there before the pod is Ready, and whoever asks for pods means the pods as they are.
+        spec=spec(ident, group, address, PortWish(Ask.PREFERRED, port.number), facts, eager=True),
+        endpoints=found.endpoints,
+        waiting_for=found.waiting_for,
+        broken=found.broken,
+        because=_because(mode, facts),
+    )
+
+
+def _because(mode: Mode, facts: Facts) -> str:
+    whose = "its pod has an image that this run built" if facts.artifacts else "its pod is of this run"
+    return f"mode pods: {whose}" if mode is Mode.PODS else f"mode debug: {whose}, and Skaffold lists the port"
+
+
+def _why_not(one: Owned, port: _Port, facts: Facts) -> str:
+    """The reason for a no, or ""."""
+    owner = one.owner
+    if unable := unforwardable(ContainerPort(port.number, port.name, port.protocol)):
+        return unable
+    spellings = (port.number, port.name) if port.name else (port.number,)
+    if refused := facts.rules.refused(Thing(owner.kind, owner.name, owner.namespace, one.labels, spellings)):
+        return refused
+    for pod in one.pods:
+        own = held_by_skaffold(facts, "pod", pod.metadata.name, owner.namespace, spellings)
+        if own is not None:
+            return skaffold_has_it(own)
+    return ""
+
+
+def _find(one: Owned, port: _Port) -> Found:
+    """Only pods that have this very port: those of an earlier template may not."""
+    name = f"{one.owner.kind} {one.owner.name}"
+    pods = [pod for pod in one.pods if port in _ports_of(pod)]
+    return serving(pods, port.number, name) if pods else Found(waiting_for=f"{name} has no pod with this port yet")
+
+
+def _ports(one: Owned) -> set[_Port]:
+    return {
+        _Port.of(container.name, port)
+        for source in one.sources
+        for container in staying(source.spec)
+        for port in container.ports or ()
+    }
+
+
+def _ports_of(pod: Pod) -> set[_Port]:
+    return {_Port.of(container.name, port) for container in staying(pod.spec) for port in container.ports or ()}
+
+
+def _debug_ports(one: Owned) -> frozenset[tuple[str, int]]:
+    """Raises ValueError."""
+    return frozenset(
+        (container, number)
+        for source in one.sources
+        for container, numbers in debug_ports(source.annotations).items()
+        for number in numbers
+    )
+
+
+def _images(one: Owned) -> list[str]:
+    return [
+        container.image
+        for source in one.sources
+        for container in chain(source.spec.containers, source.spec.init_containers or ())
+    ]
+
+
+def _group(mode: Mode, one: Owned) -> str:
+    return f"{mode.value}/{one.owner.namespace}/{one.owner.kind}/{one.owner.name}/"
+
+
+def _port_group(mode: Mode, one: Owned, port: _Port) -> str:
+    protocol = "" if port.protocol == "TCP" else f"{port.protocol}/"
+    return f"{_group(mode, one)}{port.container}/{port.name}/{port.number}/{protocol}"
+
+
+def _subject(mode: Mode, one: Owned, container: str = "", port: int | str = "") -> Subject:
+    return Subject(
+        source=mode.value,
+        resource_type=one.owner.kind,
+        resource_name=one.owner.name,
+        namespace=one.owner.namespace,
+        container=container,
+        remote_port=port,
+    )

@@ -1,0 +1,93 @@
+"""Owns what a pod's forwards are named after: the thing that outlives the pod. Pure.
+
+As Skaffold's topLevelOwnerKey (kubernetes/portforward/pod_forwarder.go), but told from the pod alone: a Deployment's
+ReplicaSets come and go with each redeploy, and their names are the Deployment's with the pods' hash behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from watcher.cluster import kinds
+from watcher.cluster.kinds import Kind
+from watcher.cluster.objects import Pod, PodSpec, ReplicationController, Resource, Workload
+from watcher.plan import run
+from watcher.plan.endpoints import ranking
+from watcher.plan.facts import Facts
+
+_HASH_LABEL = "pod-template-hash"
+
+
+class Owner(Struct, frozen=True, order=True):
+    """`kind` in lower case: deployment, statefulset …; pod for one that nothing made."""
+
+    namespace: str
+    kind: str
+    name: str
+
+
+class Source(Struct, frozen=True):
+    """Something that says which containers there are: a template, or a pod."""
+
+    annotations: Mapping[str, str] | None
+    spec: PodSpec
+
+
+class Owned(Struct, frozen=True):
+    """An owner's pods, the best first, and all that tells of their ports: the template, then the pods."""
+
+    owner: Owner
+    labels: Mapping[str, str]
+    pods: tuple[Pod, ...]
+    sources: tuple[Source, ...]
+
+
+def owned(facts: Facts) -> list[Owned]:
+    """Everything of the run that has or makes pods, by namespace, kind and name.
+
+    A workload is there without pods too: a forward outlives the moments (a Recreate, a scale to 0) without any.
+    """
+    made: dict[Owner, list[Pod]] = {}
+    for pod in run.pods(facts):
+        made.setdefault(owner_of(pod), []).append(pod)
+    templates = dict(_templates(facts))
+    return [
+        _owned(owner, templates.get(owner), made.get(owner, ())) for owner in sorted(made.keys() | templates.keys())
+    ]
+
+
+def owner_of(pod: Pod) -> Owner:
+    namespace, labels = pod.metadata.namespace, pod.metadata.labels or {}
+    for owner in pod.metadata.owner_references or ():
+        if not owner.controller:
+            continue
+        hashed = f"-{labels.get(_HASH_LABEL, '')}"
+        if owner.kind == "ReplicaSet" and len(hashed) > 1 and owner.name.endswith(hashed):
+            return Owner(namespace, kinds.DEPLOYMENT.singular, owner.name.removesuffix(hashed))
+        return Owner(namespace, owner.kind.lower(), owner.name)
+    return Owner(namespace, kinds.POD.singular, pod.metadata.name)
+
+
+def _templates(facts: Facts) -> Iterable[tuple[Owner, Resource]]:
+    """Workloads that nothing else made: a Deployment's ReplicaSets are the Deployment's business."""
+    for kind in run.WORKLOADS:
+        for item in run.objects(kind, facts):
+            if not any(owner.controller for owner in item.metadata.owner_references or ()):
+                yield _owner(kind, item), item
+
+
+def _owner(kind: Kind, item: Resource) -> Owner:
+    return Owner(item.metadata.namespace, kind.singular, item.metadata.name)
+
+
+def _owned(owner: Owner, template: Resource | None, pods: Iterable[Pod]) -> Owned:
+    ranked = tuple(ranking(pods))
+    sources = [Source(pod.metadata.annotations, pod.spec) for pod in ranked]
+    if isinstance(template, Workload | ReplicationController):
+        made_of = template.spec.template
+        sources.insert(0, Source(made_of.metadata.annotations, made_of.spec))
+    labelled: Resource | None = template or next(iter(ranked), None)
+    labels = labelled.metadata.labels or {} if labelled is not None else {}
+    return Owned(owner, labels, ranked, tuple(sources))
