@@ -18,7 +18,7 @@ from watcher.config.errors import ConfigError
 from watcher.config.project import DEFAULT_FILE
 
 # Skaffold looks for this where the default file is missing (pkg/skaffold/util/config.go).
-_OTHER_DEFAULT = "skaffold.yml"
+OTHER_DEFAULT = "skaffold.yml"
 
 
 class File(Struct, frozen=True):
@@ -33,8 +33,8 @@ def read(filename: str) -> File:
     if filename == "-":
         raise ConfigError("-f -: standard input belongs to Skaffold; give portside a file")
     path = Path(filename)
-    if path.name == DEFAULT_FILE and not path.exists() and path.with_name(_OTHER_DEFAULT).exists():
-        path = path.with_name(_OTHER_DEFAULT)
+    if path.name == DEFAULT_FILE and not path.exists() and path.with_name(OTHER_DEFAULT).exists():
+        path = path.with_name(OTHER_DEFAULT)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

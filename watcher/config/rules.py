@@ -1,4 +1,7 @@
-"""Owns the include and exclude rules of portside.yaml: what each matches. Pure; refuses to know where things come from."""
+"""Owns the include and exclude rules of portside.yaml: what each matches. Pure.
+
+Refuses to know where the things come from.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from watcher.config import documents, files, profiles
 from watcher.config.diagnose import diagnose
@@ -18,10 +19,17 @@ from watcher.config.port_forward import entry
 from watcher.config.project import DEFAULT_FILE, Configuration, Project
 from watcher.config.templates import is_plain
 
-__all__ = ["DEFAULT_FILE", "Configuration", "Project", "load"]
+__all__ = ["DEFAULT_FILE", "Configuration", "Project", "default_file", "load"]
 
 # Since v1 `portForward` has had today's fields; before, some had other names and types.
 _READABLE = re.compile(r"skaffold/v(1|[2-4]((alpha|beta)\d+)?)")
+
+_DEPLOYERS = {"docker", "kubectl", "helm", "kpt", "cloudrun"}
+
+
+def default_file() -> str | None:
+    """The project's file in the working directory, as Skaffold looks for it; None where there is none."""
+    return next((name for name in (DEFAULT_FILE, files.OTHER_DEFAULT) if Path(name).exists()), None)
 
 
 async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
@@ -30,32 +38,55 @@ async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
     binary = shutil.which(project.binary, path=environ.get("PATH")) if project.binary else None
     if binary is None:
         items = [(item, files.origin(item, file.name)) for item in _plain(file, project)]
-        return _configuration(items, environ, (file,))
+        return _configuration(items, file.documents, environ, (file,))
     read = files.with_required(file)
     words = profiles.for_diagnose((file,), project, environ)
-    effective = _items(await diagnose(binary, project.filename, words, project.modules, environ), project)
-    rendered = effective
-    if not all(is_plain(text) for item in effective for text in _templated(item).values()):
-        rendered = await _rendered(binary, project, words, environ) or effective
+    effective = await _effective(binary, project, words, environ)
+    items_of = [item for document in effective for item in documents.mappings(document.get("portForward"))]
+    rendered = items_of
+    if not all(is_plain(text) for item in items_of for text in _templated(item).values()):
+        rendered = await _rendered(binary, project, words, environ) or items_of
     written = files.written(read)
-    restored = [files.restored(item, written, file.name) for item in effective]
+    restored = [files.restored(item, written, file.name) for item in items_of]
     # A line is found by the name as written; the name itself is the rendered one.
     items = [
         ({**item, **_templated(by_skaffold)}, origin)
         for (item, origin), by_skaffold in zip(restored, rendered, strict=True)
     ]
-    return _configuration(items, environ, read)
+    return _configuration(items, effective, environ, read)
 
 
 def _configuration(
-    items: Iterable[tuple[object, str]], environ: Mapping[str, str], read: tuple[File, ...]
+    items: Iterable[tuple[object, str]],
+    effective: Iterable[documents.Mapping],
+    environ: Mapping[str, str],
+    read: tuple[File, ...],
 ) -> Configuration:
     found = [entry(item, origin, environ) for item, origin in items]
     return Configuration(
         entries=tuple(e for e in found if isinstance(e, Entry)),
         bad=tuple(e for e in found if isinstance(e, BadEntry)),
+        artifacts=tuple(dict.fromkeys(name for document in effective for name in _artifacts(document))),
+        docker=bool(effective) and all(map(_is_docker, effective)),
         sources=tuple(file.name for file in read),
     )
+
+
+def _artifacts(document: documents.Mapping) -> list[str]:
+    build = document.get("build")
+    items = documents.mappings(build.get("artifacts")) if isinstance(build, documents.Mapping) else []
+    return [str(item["image"]) for item in items if item.get("image")]
+
+
+def _is_docker(document: documents.Mapping) -> bool:
+    """Whether it deploys with Docker and with nothing else (schema/latest, DeployType)."""
+    deploy = document.get("deploy")
+    kinds = (
+        deploy.keys() & {"docker", "kubectl", "helm", "kpt", "cloudrun"}
+        if isinstance(deploy, documents.Mapping)
+        else set()
+    )
+    return kinds == {"docker"}
 
 
 async def _rendered(
@@ -63,18 +94,17 @@ async def _rendered(
 ) -> list[documents.Mapping]:
     """Skaffold's items with its templates rendered; none where one template fails, which fails them all."""
     try:
-        return _items(await diagnose(binary, project.filename, words, project.modules, environ, render=True), project)
+        effective = await _effective(binary, project, words, environ, render=True)
     except ConfigError:
         return []
+    return [item for document in effective for item in documents.mappings(document.get("portForward"))]
 
 
-def _items(text: str, project: Project) -> list[documents.Mapping]:
-    source = f"skaffold diagnose of {project.filename}"
-    return [
-        item
-        for document in documents.documents(text, source)
-        for item in documents.mappings(document.get("portForward"))
-    ]
+async def _effective(
+    binary: str, project: Project, words: tuple[str, ...], environ: Mapping[str, str], *, render: bool = False
+) -> tuple[documents.Mapping, ...]:
+    text = await diagnose(binary, project.filename, words, project.modules, environ, render=render)
+    return documents.documents(text, f"skaffold diagnose of {project.filename}")
 
 
 def _templated(item: documents.Mapping) -> dict[str, str]:

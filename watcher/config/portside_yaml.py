@@ -1,0 +1,172 @@
+"""Owns portside.yaml to Settings. Each mistake is one line with file, line and field.
+
+Refuses to know what the modes mean: their text goes where the option's would.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from forwarders.spec import Ask, PortWish
+from watcher.config import documents
+from watcher.config.entries import Entry, checked_address, kind_of, known_kinds, name_problem, port_number, wish_for
+from watcher.config.errors import ConfigError
+from watcher.config.rules import Rule, Rules
+from watcher.config.selector import checked_selector
+from watcher.config.settings import FILE, ForwardItem, PortsideFile, RuleItem
+
+# msgspec ends its messages with the place: "… - at `$.forwards[2].port`".
+_AT = re.compile(r"(?P<said>.*) - at `\$(?P<path>.*)`", re.DOTALL)
+_STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+)\]")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What portside.yaml says. `modes` as for --port-forward, "" where it says nothing; `hold` likewise None."""
+
+    modes: str = ""
+    addresses: tuple[str, ...] = ()
+    hold: float | None = None
+    rules: Rules = Rules()
+    entries: tuple[Entry, ...] = ()
+
+
+def read(folder: Path) -> Settings:
+    """The Settings of `folder`'s portside.yaml; those of an empty one where there is none. Raises ConfigError."""
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Settings()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: it is not a UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Settings:
+    """Raises ConfigError naming `source`, line and field."""
+    found = documents.documents(text, source)
+    if len(found) != 1:
+        raise ConfigError(f"{source}: it has to be one document, not {len(found)}")
+    [document] = found
+    try:
+        file = msgspec.convert(document, PortsideFile)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explained(str(error), document, source)) from None
+    return _settings(file, document, source)
+
+
+def _settings(file: PortsideFile, document: documents.Mapping, source: str) -> Settings:
+    def origins(field: str) -> list[str]:
+        items = document.get(field) or ()
+        return [f"{source} line {item.line}" if isinstance(item, documents.Mapping) else source for item in items]
+
+    top = f"{source} line {document.line}"
+    modes = file.port_forward or ""
+    addresses = (checked_address(address, f"{top}: addresses") for address in file.addresses or ())
+    if file.hold is not None and not math.isfinite(file.hold):
+        raise ConfigError(f"{top}: hold {file.hold} is no number of seconds")
+    entries = zip(file.forwards or (), origins("forwards"), strict=True)
+    return Settings(
+        modes=modes if isinstance(modes, str) else ",".join(modes),
+        addresses=tuple(dict.fromkeys(addresses)),
+        hold=file.hold,
+        rules=Rules(
+            include=tuple(map(_rule, file.include or (), origins("include"))),
+            exclude=tuple(map(_rule, file.exclude or (), origins("exclude"))),
+        ),
+        entries=tuple(entry for item, origin in entries for entry in _entries(item, origin)),
+    )
+
+
+def _rule(item: RuleItem, origin: str) -> Rule:
+    if item == RuleItem():
+        raise ConfigError(f"{origin}: a rule names at least one of kind, name, namespace, labels, port")
+    return Rule(
+        origin=origin,
+        kind=_kind(item.kind, f"{origin}: kind") if item.kind else "",
+        name=item.name or "",
+        namespace=item.namespace or "",
+        labels=item.labels or {},
+        port=_port(item.port, f"{origin}: port") if item.port else None,
+    )
+
+
+def _entries(item: ForwardItem, origin: str) -> list[Entry]:
+    """One for each local port."""
+    kind = _kind(item.resource_type, f"{origin}: resourceType")
+    if (item.resource_name is None) == (item.selector is None):
+        raise ConfigError(f"{origin}: a forward has either resourceName or selector")
+    name, namespace = item.resource_name or "", item.namespace or ""
+    if problem := name_problem(name or "any", namespace):
+        raise ConfigError(f"{origin}: {problem}")
+    port = _port(item.port, f"{origin}: port")
+    local = (item.local_port,) if isinstance(item.local_port, int) else item.local_port or ()
+    addresses = (item.address,) if isinstance(item.address, str) else item.address or ()
+    return [
+        Entry(
+            source="direct",
+            origin=origin,
+            kind=kind,
+            resource_type=item.resource_type,
+            name=name,
+            namespace=namespace,
+            port=port,
+            wish=wish,
+            addresses=tuple(dict.fromkeys(checked_address(address, f"{origin}: address") for address in addresses)),
+            selector=_selector(item.selector, f"{origin}: selector"),
+        )
+        for wish in [PortWish(Ask.EXPLICIT, number) for number in dict.fromkeys(local)] or [wish_for(port)]
+    ]
+
+
+def _kind(text: str, where: str) -> str:
+    kind = kind_of(text)
+    if kind is None:
+        raise ConfigError(f"{where}: {text!r} is not one of {known_kinds()}")
+    return kind
+
+
+def _port(port: int | str, where: str) -> int | str:
+    """A number, a quoted number or a name."""
+    if isinstance(port, int) or not port.isdigit():
+        return port
+    number = port_number(port)
+    if number is None:
+        raise ConfigError(f"{where}: {port!r} is neither a number from 1 to 65535 nor a port's name")
+    return number
+
+
+def _selector(given: dict[str, str] | str | None, where: str) -> str:
+    if not given:
+        if given is not None:
+            raise ConfigError(f"{where}: it is empty, which selects nothing")
+        return ""
+    text = given if isinstance(given, str) else ",".join(f"{key}={value}" for key, value in given.items())
+    return checked_selector(text, where)
+
+
+def _explained(said: str, document: documents.Mapping, source: str) -> str:
+    """msgspec's sentence with the line of the deepest thing on its path that has one."""
+    match = _AT.fullmatch(said)
+    path = match["path"] if match else ""
+    what = match["said"] if match else said
+    at: Any = document
+    line = document.line
+    for step in _STEP.finditer(path):
+        field, index = step["field"], step["index"]
+        if field is not None and isinstance(at, documents.Mapping):
+            line = at.lines.get(field, at.line)
+            at = at.get(field)
+        elif index is not None and isinstance(at, list) and int(index) < len(at):
+            at = at[int(index)]
+            line = at.line if isinstance(at, documents.Mapping) else line
+    where = f": {path.removeprefix('.')}" if path else ""
+    return f"{source} line {line}{where}: {what[:1].lower()}{what[1:]}"

@@ -1,0 +1,70 @@
+"""Owns the answer to: has one of these files changed? By the system's own notifications (inotify and its like).
+
+Refuses to read the files. Their folders are watched, since editors replace a file in place of writing to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import trio
+from msgspec import Struct
+
+# `watchfiles.watch` does not tell from when on it looks, and what is saved before that would be lost.
+from watchfiles._rust_notify import RustNotify
+
+logger = logging.getLogger("portside.config")
+
+# Milliseconds. Changes that come together are one: an editor's save is over in a few. `step` is how long the end of a
+# burst is waited for, and how long the watching thread may take to notice that nobody waits for it any more.
+_DEBOUNCE, _STEP = 400, 50
+
+
+class Stamp(Struct, frozen=True):
+    """A file as the system shows it: another one after a save, however the editor saves."""
+
+    inode: int
+    changed: int
+    size: int
+
+
+Stamps = Mapping[Path, Stamp | None]
+
+
+def stamps(files: Iterable[Path]) -> Stamps:
+    """The files as they are now, None for one that is not there. Take them before reading."""
+    return {path: _stamp(path) for path in (file.parent.resolve() / file.name for file in files)}
+
+
+async def change_since(before: Stamps) -> None:
+    """Returns once any of the files is not what it was, also one that was not there.
+
+    Where the system cannot watch (its limit is reached) that is said, and it never returns.
+    """
+    stop = threading.Event()
+    try:
+        await trio.to_thread.run_sync(_wait, before, stop, abandon_on_cancel=True)
+    except OSError as error:
+        names = ", ".join(sorted(path.name for path in before))
+        logger.warning("edits of %s are not noticed: %s; start portside again after them", names, error)
+        await trio.sleep_forever()
+    finally:
+        stop.set()
+
+
+def _wait(before: Stamps, stop: threading.Event) -> None:
+    folders = sorted({str(path.parent) for path in before if path.parent.is_dir()})
+    with RustNotify(folders, False, False, 0, False, True) as watcher:  # noqa: FBT003 - it takes them by place
+        while stamps(before) == before and not stop.is_set():
+            watcher.watch(_DEBOUNCE, _STEP, 0, stop)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return Stamp(found.st_ino, found.st_mtime_ns, found.st_size)
