@@ -15,8 +15,9 @@ import trio
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
 from watcher.board.board import Board
-from watcher.board.records import forward_record, skip_record
+from watcher.board.records import ExplainRecord, explain_record, forward_record, skip_record
 from watcher.cluster.watches import Watches
+from watcher.plan.explain import explain
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled
 from watcher.plan.plan import Plan, Skip, Wanted, make_plan
@@ -41,6 +42,9 @@ class Loop:
         self._skips: dict[str, Skip] = {}
         self._statuses: dict[str, Status] = {}
         self._dirty = trio.Event()
+        self._stands_on = Facts()
+        self._plan = Plan()
+        board.explain = self.explain
 
     def touch(self) -> None:
         """Something changed: plan once more. Any number of changes until then cost one plan."""
@@ -53,6 +57,10 @@ class Loop:
             return
         self._statuses[status.id] = status
         self._board.publish(forward_record(wanted, status, datetime.now(UTC)))
+
+    def explain(self) -> list[ExplainRecord]:
+        """Every verdict of the plan that stands now."""
+        return [explain_record(explanation) for explanation in explain(self._plan, self._stands_on)]
 
     @property
     def failed(self) -> bool:
@@ -74,6 +82,7 @@ class Loop:
         needed = needs(facts)
         self._watches.want(needed)
         plan = make_plan(facts)
+        self._plan, self._stands_on = plan, facts
         complete = facts.deployed and settled(facts, needed)
         await self._apply(plan, fleet)
         self._publish_skips(plan)

@@ -52,8 +52,9 @@ def refused(place: Place, *words: str, **environment: str) -> str:
         (("watch", "--skaffold", "http://127.0.0.1:99999"), "99999"),
         (("watch", "--skaffold", "http://127.0.0.1:1", "--port-forward=bogus"), 'unknown mode "bogus"'),
         (("watch", "--skaffold", "http://127.0.0.1:1", "--port-forward=off,user"), "cannot be combined"),
-        (("watch", "--skaffold", "http://127.0.0.1:1", "--port-forward=debug"), "mode debug is not there yet"),
-        (("watch", "--skaffold", "http://127.0.0.1:1", "--port-forward=pods,user"), "mode pods is not there yet"),
+        (("watch", "--run-id", "x", "--skaffold", "http://127.0.0.1:1"), "--run-id and --selector go with --cluster"),
+        (("watch", "--cluster", "-l", "a=b=c"), "--selector: 'a=b=c' is no label selector"),
+        (("watch", "--cluster", "-l", "a", "--run-id", "x"), "--run-id and --selector exclude each other"),
         ((*WATCH, "-f", "missing.yaml"), "missing.yaml cannot be read: No such file or directory"),
         ((*WATCH, "-f", "."), "cannot be read"),
         ((*WATCH, "-p", "staging"), "no skaffold.yaml|there is no profile"),
@@ -108,6 +109,20 @@ def test_a_kubeconfig_that_is_not_there(place: Place) -> None:
     missing = str(place.folder / "missing")
     assert "missing" in refused(place, *FORWARD, "--kubeconfig", missing)
     assert "kubeconfig" in refused(place, *FORWARD, KUBECONFIG=missing).lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("portForward: [user]\n", "portside.yaml line 1: object missing required field `apiVersion`"),
+        ("apiVersion: portside/v1\nportForward: bogus\n", 'portside.yaml: portForward=bogus: unknown mode "bogus"'),
+        ("apiVersion: portside/v1\nforwards: 1\n", "portside.yaml line 2: forwards: "),
+    ],
+)
+def test_a_broken_portside_yaml(place: Place, text: str, said: str) -> None:
+    """Found before anything is bound, as a mistake in skaffold.yaml is."""
+    place.write("portside.yaml", text)
+    assert said in refused(place, *WATCH)
 
 
 def test_a_folder_is_no_kubeconfig(place: Place, tmp_path: Path) -> None:

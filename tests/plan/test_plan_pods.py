@@ -139,6 +139,18 @@ def test_a_forward_is_there_before_and_after_its_pods() -> None:
     assert all([endpoint.pod.name for endpoint in wanted.endpoints] for wanted in with_pods.forwards)
 
 
+@pytest.mark.parametrize(
+    ("facts", "there"),
+    [({"deployed": False}, False), ({}, True), ({"deployed": False, "former_run_ids": frozenset({"older"})}, True)],
+)
+def test_in_the_first_deploy_forwards_begin_with_the_pods(facts: dict[str, object], there: bool) -> None:  # noqa: FBT001 - a row
+    """So that services have their ports by then; afterwards a template is enough."""
+    without = planned([deployment()], modes=PODS, **facts)
+    assert bool(without.forwards) == there
+    assert without.skips == ()
+    assert len(planned([deployment(), made_by("Deployment", "app", "x")], modes=PODS, **facts).forwards) == 2
+
+
 @pytest.mark.parametrize("phase", ["Pending", "Running", "Failed"])
 @pytest.mark.parametrize("ready", [True, False])
 @pytest.mark.parametrize("deleting", [True, False])

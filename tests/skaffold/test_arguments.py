@@ -78,7 +78,9 @@ def test_filename_may_be_standard_input() -> None:
         ("--port-forward=services", "services"),
         ("--port-forward=user --port-forward=off", "off"),
         ("--port-forward=off --port-forward", "true"),
-        ("--port-forward user", "true"),
+        ("--port-forward user", "user"),
+        ("--port-forward user,debug", "user,debug"),
+        ("--port-forward usr", "true"),
         ("--port-forward=", ""),
         ("-- --port-forward=pods", None),
     ],
@@ -166,6 +168,10 @@ def test_nothing_to_run() -> None:
         (
             "skaffold dev -p a --port-forward=user --port-forward",
             "skaffold dev --port-forward=off --rpc-http-port=50055 -p a",
+        ),
+        (
+            "skaffold dev --port-forward user -n x",
+            "skaffold dev --port-forward=off --rpc-http-port=50055 -n x",
         ),
         ("skaffold --port-forward dev", "skaffold dev --port-forward=off --rpc-http-port=50055"),
         ("skaffold debug --rpc-http-port 1234", "skaffold debug --port-forward=off --rpc-http-port 1234"),

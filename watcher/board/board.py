@@ -6,11 +6,11 @@ in between.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import trio
 
-from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
+from watcher.board.records import ExplainRecord, ForwardRecord, Record, SkaffoldRecord, SkipRecord
 
 # For a reader that is stuck: how many forwards that have stopped it will still be told of. Others are on the board, so
 # their number is bounded anyway; these would pile up for ever.
@@ -82,6 +82,8 @@ class Board:
         self._skips: dict[str, SkipRecord] = {}
         self._skaffold: dict[str, SkaffoldRecord] = {}
         self._subscriptions: set[Subscription] = set()
+        # Answers the one question that is dear to answer and seldom asked: every verdict, and its rule.
+        self.explain: Callable[[], list[ExplainRecord]] = list
         self.settled = False  # the plan stands on synced lists (and, beside Skaffold, on an ended deploy)
 
     @property

@@ -126,6 +126,9 @@ def application(board: Board) -> Starlette:
     async def forwards(_: Request) -> Response:
         return _json(list(board.forwards.values()))
 
+    async def explain(_: Request) -> Response:
+        return _json(board.explain())
+
     async def events(_: Request) -> Response:
         return StreamingResponse(_events(board), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
@@ -134,6 +137,7 @@ def application(board: Board) -> Starlette:
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route("/v1/forwards", forwards, methods=["GET"]),
+            Route("/v1/explain", explain, methods=["GET"]),
             Route("/v1/events", events, methods=["GET"]),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])],

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from forwarders.spec import State, Status
 from watcher.config.entries import DEFAULT_ADDRESS
+from watcher.plan.explain import Explanation
 from watcher.plan.plan import Skip, Wanted
 from watcher.skaffold.own_forwards import OwnForward
 
@@ -49,6 +50,20 @@ class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="k
     container: str
     remote_port: int | str
     reason: str
+
+
+class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="explain"):
+    """The verdict on one thing. `rule` decided; `forwards`: the ids of what came of it."""
+
+    source: str
+    resource_type: str
+    resource_name: str
+    namespace: str
+    container: str
+    remote_port: int | str
+    forwarded: bool
+    rule: str
+    forwards: tuple[str, ...]
 
 
 Change = Literal["attached", "lost", "phase", "run"]
@@ -134,6 +149,21 @@ def skip_record(skip: Skip, now: datetime) -> SkipRecord:
         container=subject.container,
         remote_port=subject.remote_port,
         reason=skip.reason,
+    )
+
+
+def explain_record(explanation: Explanation) -> ExplainRecord:
+    subject = explanation.subject
+    return ExplainRecord(
+        source=subject.source,
+        resource_type=subject.resource_type,
+        resource_name=subject.resource_name,
+        namespace=subject.namespace,
+        container=subject.container,
+        remote_port=subject.remote_port,
+        forwarded=explanation.forwarded,
+        rule=explanation.rule,
+        forwards=explanation.forwards,
     )
 
 

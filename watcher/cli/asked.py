@@ -1,37 +1,40 @@
-"""Owns the step from what the user asked for to facts that no event changes. Raises UsageError."""
+"""Owns the step from what the user asked for, on the command line and in portside.yaml, to facts that no event changes.
+
+An option (or its variable) wins over portside.yaml, that over the command's default. Raises UsageError.
+"""
 
 from __future__ import annotations
 
 from watcher.cli.options import Options
 from watcher.config.entries import DEFAULT_ADDRESS, checked_address
-from watcher.errors import UsageError
+from watcher.config.portside_yaml import Settings
+from watcher.config.settings import FILE
 from watcher.plan.facts import Facts, Waiting
+from watcher.skaffold import modes
 from watcher.skaffold.modes import Mode
 
-# Modes that the plan does not know yet.
-MISSING = frozenset({Mode.DEBUG, Mode.PODS})
+NOTHING = Settings()
 
 
-def addresses(options: Options) -> tuple[str, ...]:
-    """Where to listen, each once."""
-    checked = (checked_address(address, "--address") for address in options.address)
-    return tuple(dict.fromkeys(checked)) or (DEFAULT_ADDRESS,)
-
-
-def base_facts(options: Options) -> Facts:
-    """Facts with everything that comes from options alone."""
+def base_facts(options: Options, settings: Settings = NOTHING) -> Facts:
+    """Facts with everything that comes from options and portside.yaml alone, but for modes and entries."""
+    hold = next((given for given in (options.hold, settings.hold) if given is not None), Waiting().hold)
     return Facts(
-        addresses=addresses(options),
+        addresses=_addresses(options) or settings.addresses or (DEFAULT_ADDRESS,),
         strict_ports=options.strict_ports,
         namespace=options.namespace,
-        waiting=Waiting(hold=options.hold, held=options.held, linger=options.linger),
+        waiting=Waiting(hold=hold, held=options.held, linger=options.linger),
+        rules=settings.rules,
     )
 
 
-def supported(modes: frozenset[Mode], *, explicit: bool) -> frozenset[Mode]:
-    """The modes that can be served. Raises UsageError where the user named one that cannot."""
-    missing = modes & MISSING
-    if missing and explicit:
-        names = ", ".join(sorted(mode.value for mode in missing))
-        raise UsageError(f"--port-forward: mode {names} is not there yet; use user, services or off")
-    return modes - MISSING
+def modes_for(options: Options, settings: Settings, command: str) -> frozenset[Mode]:
+    """`command` is Skaffold's, or portside's `watch`."""
+    asked = options.port_forward or settings.modes
+    origin = "--port-forward" if options.port_forward else f"{FILE}: portForward"
+    return modes.parse(asked, command, origin) if asked else modes.default(command)
+
+
+def _addresses(options: Options) -> tuple[str, ...]:
+    """Where to listen, each once."""
+    return tuple(dict.fromkeys(checked_address(address, "--address") for address in options.address))

@@ -6,9 +6,7 @@ Refuses to start Skaffold, and to outlive its own cancellation by more than the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 from typing import Self
 
@@ -16,17 +14,15 @@ import trio
 from msgspec.structs import replace
 
 from watcher.board.records import Change, SkaffoldRecord, own_forward_record, timestamp
-from watcher.cli.asked import base_facts, supported
+from watcher.cli.configured import Configured
 from watcher.cli.host import Host
 from watcher.cli.options import Options
 from watcher.cluster.credentials import ClusterConfig, load
-from watcher.config.skaffold_yaml import DEFAULT_FILE, Configuration, Project
-from watcher.config.skaffold_yaml import load as load_project
 from watcher.plan.facts import Facts, OwnForward
 from watcher.skaffold.attachment import Attachment
-from watcher.skaffold.modes import Mode
 from watcher.skaffold.own_forwards import OwnForward as SkaffoldForward
 from watcher.skaffold.own_forwards import OwnForwards
+from watcher.skaffold.publisher import Forwarded, Publisher
 from watcher.skaffold.state import SkaffoldFacts
 
 logger = logging.getLogger("portside")
@@ -35,29 +31,15 @@ logger = logging.getLogger("portside")
 FIRST_WORD = 2.0
 
 
-def project_of(options: Options, command: str, binary: str = "skaffold") -> Project | None:
-    """The project that the options mean; None where there is no skaffold.yaml and none was named."""
-    if not options.filename and not Path(DEFAULT_FILE).exists():
-        return None
-    return Project(
-        filename=options.filename[-1] if options.filename else DEFAULT_FILE,
-        profiles=options.profile,
-        modules=options.module,
-        binary=binary,
-        command=command,
-    )
-
-
 class Beside:
     """One portside beside one Skaffold. `prepare` finds every mistake before anything is bound."""
 
-    def __init__(
-        self, host: Host, cluster: ClusterConfig, facts: Facts, configuration: Configuration, url: str
-    ) -> None:
+    def __init__(self, host: Host, cluster: ClusterConfig, configured: Configured, url: str, *, publish: bool) -> None:
         self.host = host
         self._cluster = cluster
-        self._base = replace(facts, entries=configuration.entries, bad_entries=configuration.bad)
+        self._configured = configured
         self._attachment = Attachment(url, self._on_skaffold, Random())
+        self._publisher = Publisher(url, lambda: self._attachment.facts, self._forwarded) if publish else None
         self._seen = SkaffoldFacts()
         # Both outlive a Skaffold that is started again: what the last one deployed counts until the next one has. One
         # more id for each reload of skaffold.yaml, some 40 bytes.
@@ -67,37 +49,26 @@ class Beside:
         self._heard = trio.Event()
 
     @classmethod
-    async def prepare(
-        cls,
-        command: str,
-        options: Options,
-        url: str,
-        modes: frozenset[Mode],
-        project: Project | None,
-        environ: Mapping[str, str],
-        *,
-        explicit_modes: bool,
-    ) -> Self:
-        """Raises UsageError."""
-        facts = replace(base_facts(options), modes=supported(modes, explicit=explicit_modes))
+    async def prepare(cls, command: str, options: Options, url: str, configured: Configured) -> Self:
+        """`command` is portside's. Raises UsageError."""
         cluster = await load(options.kubeconfig or None, options.kube_context or None)
-        facts = replace(facts, context_namespace=cluster.namespace)
-        configuration = Configuration()
-        if project is not None and Mode.USER in facts.modes:
-            configuration = await load_project(project, environ)
-        return cls(Host(command, options), cluster, facts, configuration, url)
+        return cls(Host(command, options), cluster, configured, url, publish=options.publish)
 
     async def run(self) -> None:
         """Forwards until cancelled: the ports are free at once then, the stream is left politely."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._attachment.run)
+            nursery.start_soon(self._configured.run, self.host.touch)
+            if self._publisher is not None:
+                nursery.start_soon(self._publish, self._publisher)
             with trio.move_on_after(FIRST_WORD):
                 await self._heard.wait()
             await self.host.run(self._cluster, self._gather)
 
     @property
-    def skaffold(self) -> SkaffoldFacts:
-        return self._attachment.facts
+    def forwards(self) -> bool:
+        """Whether any mode is on: what was deployed is worth staying for."""
+        return bool(self._configured.facts.modes)
 
     def _gather(self) -> Facts:
         skaffold = self._attachment.facts
@@ -112,8 +83,11 @@ class Beside:
             )
             for (kind, name, namespace, port), forward in skaffold.own_forwards.items()
         )
+        facts = self._configured.facts
         return replace(
-            self._base,
+            facts,
+            artifacts=skaffold.artifacts or facts.artifacts,
+            context_namespace=self._cluster.namespace,
             cluster=self.host.snapshot,
             run_id=skaffold.run_id,
             former_run_ids=self._former_run_ids,
@@ -121,6 +95,33 @@ class Beside:
             own_forwards=own,
             deployed=skaffold.deployed,
         )
+
+    async def _publish(self, publisher: Publisher) -> None:
+        """Whenever the board changes, which it does with Skaffold's every word too."""
+        changes = self.host.board.subscribe()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publisher.run)
+            while True:
+                try:
+                    await changes.next()
+                except trio.EndOfChannel:
+                    return
+                publisher.touch()
+
+    def _forwarded(self) -> list[Forwarded]:
+        return [
+            Forwarded(
+                resource_type=record.resource_type,
+                resource_name=record.resource_name,
+                namespace=record.namespace,
+                container=record.container,
+                target_port=record.remote_port,
+                address=record.local_address,
+                local_port=record.local_port,
+            )
+            for record in self.host.board.forwards.values()
+            if record.state == "ready" and record.source != "skaffold"
+        ]
 
     def _on_skaffold(self) -> None:
         now, before, self._seen = self._attachment.facts, self._seen, self._attachment.facts

@@ -18,6 +18,8 @@ COMMANDS = {
     "run": ("watcher.cli.run", "Start Skaffold and forward what it deploys."),
     "watch": ("watcher.cli.watch", "Forward what a Skaffold that runs (or will) deploys."),
     "forward": ("watcher.cli.forward", "Forward now, like kubectl port-forward, for good."),
+    "explain": ("watcher.cli.explain", "Say of everything seen whether it is forwarded, and which rule decided."),
+    "schema": ("watcher.cli.schema", "Print the JSON Schema of portside.yaml."),
     "status": ("watcher.cli.status", "Show the forwards of the portsides that run here."),
 }
 

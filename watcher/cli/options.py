@@ -40,10 +40,11 @@ class Options:
     module: tuple[str, ...]
     output: str
     status: str
-    hold: float
+    hold: float | None
     held: int
     linger: float
     verbose: int
+    publish: bool = True
 
 
 def _option(*names: str, env: str, **attributes: Any) -> Callable[[F], F]:
@@ -101,10 +102,9 @@ _OPTIONS = (
         "--hold",
         env="PORTSIDE_HOLD",
         type=_Seconds(min=0),
-        default=30.0,
-        show_default=True,
+        default=None,
         metavar="SECONDS",
-        help="How long a connection waits while no pod can serve it.",
+        help="How long a connection waits while no pod can serve it. Default: 30.",
     ),
     _option(
         "--held",
@@ -132,6 +132,14 @@ def shared(function: F) -> F:
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
+
+
+beside_skaffold = _option(
+    "--publish/--no-publish",
+    env="PORTSIDE_PUBLISH",
+    default=True,
+    help="Tell Skaffold of the forwards (portEvents), so that IDEs that listen there see them.",
+)
 
 
 def collect(given: dict[str, Any]) -> Options:

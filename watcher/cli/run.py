@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import logs
-from watcher.cli.options import Options, collect, shared
+from watcher.cli.options import Options, beside_skaffold, collect, shared
 
 logger = logging.getLogger("portside")
 
@@ -32,6 +32,7 @@ What the words behind -- ask of Skaffold (-f, -p, -m, -n, --kube-context,
 
 @click.command(name="run", epilog=EPILOG, context_settings={"ignore_unknown_options": False})
 @click.argument("skaffold", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- skaffold dev ...")
+@beside_skaffold
 @shared
 def command(skaffold: tuple[str, ...], **given: Any) -> int:
     """Start Skaffold (dev, debug, run, deploy) and forward what it deploys."""
@@ -43,8 +44,9 @@ def command(skaffold: tuple[str, ...], **given: Any) -> int:
 
 
 async def _run(words: tuple[str, ...], options: Options) -> int:
-    from watcher.cli.beside import Beside, project_of
-    from watcher.skaffold import arguments, modes
+    from watcher.cli.beside import Beside
+    from watcher.cli.configured import Configured, project_of
+    from watcher.skaffold import arguments
     from watcher.skaffold.address import ApiAddress, free_port
     from watcher.skaffold.environment import ENV_FILE, effective_environment
     from watcher.skaffold.process import SkaffoldProcess
@@ -52,21 +54,14 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     environ = effective_environment(os.environ, _text_of(ENV_FILE))
     asked = arguments.read(words, environ)
     options = _as_asked(options, asked)
-    wanted = modes.parse(options.port_forward, asked.command) if options.port_forward else modes.default(asked.command)
+    project = project_of(options, asked.command, asked.binary)
+    configured = await Configured.load(options, asked.command, project, environ)
     port = asked.rpc_http_port or free_port()
-    beside = await Beside.prepare(
-        "run",
-        options,
-        ApiAddress("127.0.0.1", port).url,
-        wanted,
-        project_of(options, asked.command, asked.binary),
-        environ,
-        explicit_modes=bool(options.port_forward),
-    )
+    beside = await Beside.prepare("run", options, ApiAddress("127.0.0.1", port).url, configured)
     # Standard output is for our objects alone where a program reads them; what Skaffold prints is for people.
     stdout = sys.stderr.fileno() if options.output == "json" else None
     process = SkaffoldProcess(arguments.rewritten(asked, port), environ, stdout)
-    return await _both(process, beside, asked, forwards=bool(wanted))
+    return await _both(process, beside, asked)
 
 
 def _text_of(path: str) -> str:
@@ -99,7 +94,7 @@ def _named(asked: SkaffoldCommand) -> bool:
     return asked.filename != DEFAULT_FILE
 
 
-async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand, *, forwards: bool) -> int:
+async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand) -> int:
     """Skaffold's exit code. Ports are free as soon as it is told to end; its `run` and `deploy` are outlived."""
     import trio
 
@@ -123,7 +118,7 @@ async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand
         nursery.start_soon(let_go)
         nursery.start_soon(forward)
         code = await process.run()
-        if asked.command in {"run", "deploy"} and not code and forwards and not process.ending.is_set():
+        if asked.command in {"run", "deploy"} and not code and beside.forwards and not process.ending.is_set():
             await until_signal(trio.sleep_forever)
         nursery.cancel_scope.cancel()
     return code

@@ -16,7 +16,7 @@ def command() -> int:
     """Print the JSON Schema of portside.yaml."""
     import json
 
-    from watcher.config.schema import schema
+    from watcher.config.settings import schema
 
     click.echo(json.dumps(schema(), indent=2))
     return 0

@@ -1,4 +1,4 @@
-"""Owns `portside watch`: beside a Skaffold that somebody else starts, before or after us."""
+"""Owns `portside watch`: beside a Skaffold that somebody else starts, before or after us; or without any."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 from watcher.cli import logs
-from watcher.cli.options import Options, collect, shared
+from watcher.cli.options import Options, beside_skaffold, collect, shared
 
 EPILOG = """\b
 Examples:
   skaffold dev --port-forward=off --rpc-http-port 50052
   portside watch --skaffold http://127.0.0.1:50052
+  portside watch --cluster
+  portside watch --cluster --selector app.kubernetes.io/part-of=shop
 
 Without --port-forward, user and services are forwarded.
 """
@@ -29,30 +31,53 @@ Without --port-forward, user and services are forwarded.
     default="",
     help="Skaffold's event API: http://127.0.0.1:PORT, or just the port.",
 )
+@click.option("--cluster", is_flag=True, help="No Skaffold: forward what is labelled in the cluster.")
+@click.option("--run-id", default="", help="With --cluster: what this run of Skaffold labelled. Default: any run.")
+@click.option("--selector", "-l", default="", help="With --cluster: what has these labels, in kubectl's syntax.")
+@beside_skaffold
 @shared
-def command(url: str, **given: Any) -> int:
+def command(url: str, *, cluster: bool, run_id: str, selector: str, **given: Any) -> int:
     """Attach to a Skaffold that already runs, or will."""
     import trio
 
+    from watcher.errors import UsageError
+
     options = collect(given)
     logs.set_up(options.verbose)
-    return trio.run(_run, url, options)
+    if cluster:
+        return trio.run(_alone, run_id, selector, options)
+    if run_id or selector:
+        raise UsageError("--run-id and --selector go with --cluster: beside a Skaffold its own run is what counts")
+    return trio.run(_beside, url, options)
 
 
-async def _run(url: str, options: Options) -> int:
-    from watcher.cli.beside import Beside, project_of
+async def _beside(url: str, options: Options) -> int:
+    from watcher.cli.beside import Beside
+    from watcher.cli.configured import Configured, project_of
     from watcher.cli.host import until_signal
     from watcher.errors import UsageError
-    from watcher.skaffold import modes
 
     if not url:
         raise UsageError(
-            "which Skaffold? give --skaffold URL or set SKAFFOLD_RPC_HTTP_PORT (skaffold dev --rpc-http-port)"
+            "which Skaffold? give --skaffold URL or set SKAFFOLD_RPC_HTTP_PORT (skaffold dev --rpc-http-port); "
+            "without any: --cluster"
         )
-    asked = options.port_forward
-    wanted = modes.parse(asked, "watch") if asked else modes.default("watch")
-    beside = await Beside.prepare(
-        "watch", options, url, wanted, project_of(options, "dev"), os.environ, explicit_modes=bool(asked)
-    )
+    configured = await Configured.load(options, "watch", project_of(options, "dev"), os.environ)
+    beside = await Beside.prepare("watch", options, url, configured)
     await until_signal(beside.run)
+    return 0
+
+
+async def _alone(run_id: str, selector: str, options: Options) -> int:
+    from watcher.cli.alone import Alone
+    from watcher.cli.configured import Configured, project_of
+    from watcher.cli.host import until_signal
+    from watcher.config.selector import checked_selector
+
+    if run_id and selector:
+        raise click.UsageError("--run-id and --selector exclude each other")
+    selector = selector and checked_selector(selector, "--selector")
+    configured = await Configured.load(options, "watch", project_of(options, "dev"), os.environ)
+    alone = await Alone.prepare(options, configured, run_id=run_id, selector=selector)
+    await until_signal(alone.run)
     return 0

@@ -54,6 +54,12 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
     return tuple(entries.values())
 
 
+def parse_target(word: str) -> tuple[str, str]:
+    """The kind and name of `TYPE/NAME`, or of a bare pod's name. Raises ConfigError."""
+    target = _target(word)
+    return target.kind, target.name
+
+
 def _looks_like_port(word: str) -> bool:
     return ":" in word or word.isdigit()
 

@@ -63,6 +63,9 @@ def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
         reason = f"this run built none of its images ({', '.join(sorted(set(_images(one)))) or 'it has none'})"
         yield Passed(id=_group(mode, one), subject=_subject(mode, one), reason=reason)
         return
+    if not _has_begun(one, facts):
+        yield Passed(id=_group(mode, one), subject=_subject(mode, one), reason="none of its pods has run yet")
+        return
     ports = _ports(one)
     debug: frozenset[tuple[str, int]] = frozenset()
     if mode is Mode.DEBUG:
@@ -88,6 +91,15 @@ def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
                 )
             else:
                 yield _port(one, port, address, mode, facts)
+
+
+def _has_begun(one: Owned, facts: Facts) -> bool:
+    """In the first deploy of all, pods' forwards begin with the pods: the run's services come first to their ports.
+
+    Later there is a forward as long as there is anything that makes pods.
+    """
+    settled = facts.deployed or facts.former_run_ids
+    return bool(settled) or any(pod.status.phase == "Running" for pod in one.pods)
 
 
 def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Wanted | Skip:

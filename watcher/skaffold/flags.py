@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from watcher.errors import UsageError
+from watcher.skaffold import modes
 
 SHORT = {"f": "filename", "m": "module", "p": "profile", "n": "namespace"}
 # Always take a value: the next word even where it begins with a dash (`-p -name` turns a profile off).
@@ -93,5 +94,10 @@ def _with_next(name: str, words: Sequence[str], at: int) -> Flag:
     following = words[at + 1] if at + 1 < len(words) else None
     if name in _VALUED and following is None:
         raise UsageError(f"{words[0]}: the flag {words[at]} needs a value")
-    takes_next = name in _VALUED or (name not in _BARE and following is not None and not following.startswith("-"))
+    takes_next = (
+        name in _VALUED
+        or (name not in _BARE and following is not None and not following.startswith("-"))
+        # Skaffold itself takes the flag for a bare one, and the modes for a command that it does not know.
+        or (name == "port-forward" and following is not None and modes.are_modes(following))
+    )
     return Flag(name, following, range(at, at + 2)) if takes_next else Flag(name, None, range(at, at + 1))

@@ -35,8 +35,8 @@ def default(command: str) -> frozenset[Mode]:
     return _DEFAULTS.get(command, OFF)
 
 
-def parse(text: str, command: str) -> frozenset[Mode]:
-    """The modes that `--port-forward=text` means under `command`.
+def parse(text: str, command: str, origin: str = "--port-forward") -> frozenset[Mode]:
+    """The modes that `--port-forward=text` means under `command`. `origin`: where the text stands, for messages.
 
     A bare flag is the text "true". `pods` covers `debug` and replaces it, as in Skaffold's forwarder_manager.go.
     Raises UsageError: unknown mode, or off or a boolean beside anything else.
@@ -44,21 +44,26 @@ def parse(text: str, command: str) -> frozenset[Mode]:
     words = text.split(",")
     for word in words:
         if word in _ALONE | _TRUE | _FALSE and len(words) > 1:
-            raise UsageError(f'--port-forward={text}: "{word}" cannot be combined with other modes; give it alone')
+            raise UsageError(f'{origin}={text}: "{word}" cannot be combined with other modes; give it alone')
     if len(words) == 1 and words[0] in _ALONE | _FALSE:
         return OFF
     if len(words) == 1 and words[0] in _TRUE:
         debug = {Mode.DEBUG} if command == "debug" else set()
         return frozenset({Mode.USER, Mode.SERVICES} | debug)
-    modes = frozenset(_mode(word, text) for word in words)
+    modes = frozenset(_mode(word, f"{origin}={text}") for word in words)
     return modes - {Mode.DEBUG} if Mode.PODS in modes else modes
 
 
-def _mode(word: str, text: str) -> Mode:
+def are_modes(text: str) -> bool:
+    """Whether `text` is what --port-forward takes."""
+    return all(word in _ALONE | _TRUE | _FALSE or word in {mode.value for mode in Mode} for word in text.split(","))
+
+
+def _mode(word: str, where: str) -> Mode:
     try:
         return Mode(word)
     except ValueError:
         accepted = ", ".join(mode.value for mode in Mode)
         raise UsageError(
-            f'--port-forward={text}: unknown mode "{word}"; accepted are {accepted} (comma-separated), off, true, false'
+            f'{where}: unknown mode "{word}"; accepted are {accepted} (comma-separated), off, true, false'
         ) from None

@@ -1,0 +1,124 @@
+"""Telling Skaffold of our forwards: each once an occasion, none while it is away, and nothing that harms."""
+
+from __future__ import annotations
+
+import json
+
+import h11
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from watcher.skaffold.decoder import EventDecoder
+from watcher.skaffold.events import PortEvent
+from watcher.skaffold.own_forwards import is_skaffolds
+from watcher.skaffold.publisher import Forwarded, Publisher, Told, body, due
+from watcher.skaffold.state import SkaffoldFacts
+
+WEB = Forwarded(
+    resource_type="service",
+    resource_name="web",
+    namespace="default",
+    container="",
+    target_port=8080,
+    address="127.0.0.1",
+    local_port=8080,
+)
+THERE = SkaffoldFacts(attached=True, connections=1)
+
+
+def test_each_forward_is_told_once_an_occasion() -> None:
+    """Again after a deploy and on a new stream: Skaffold forgets then."""
+    told, new = due(Told(), THERE, [WEB])
+    assert new == (WEB,)
+    assert due(told, THERE, [WEB])[1] == ()
+    for later in (replace(THERE, deploys=1), replace(THERE, connections=2)):
+        assert due(told, later, [WEB])[1] == (WEB,)
+    moved = replace(WEB, local_port=8081)
+    assert due(told, THERE, [WEB, moved])[1] == (moved,)
+
+
+forwards = st.lists(st.builds(lambda n: replace(WEB, local_port=n), st.integers(1, 5)), max_size=6)
+facts = st.builds(
+    SkaffoldFacts, attached=st.booleans(), connections=st.integers(1, 2), deploys=st.integers(0, 2)
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(facts, forwards), max_size=8))
+def test_skaffold_knows_what_it_was_told_and_nothing_twice(steps: list[tuple[SkaffoldFacts, list[Forwarded]]]) -> None:
+    """Whatever the history: an attached Skaffold knows all forwards of now; what it knows is not told."""
+    told = Told()
+    for now, there in steps:
+        before = told
+        told, new = due(told, now, there)
+        if not now.attached:
+            assert (told, new) == (before, ())
+            continue
+        assert set(there) <= told.forwards
+        assert len(new) == len(set(new))
+        if before.occasion == told.occasion:
+            assert not before.forwards & set(new)
+
+
+@pytest.mark.parametrize("port", [8080, "http"])
+def test_our_own_echo_is_not_skaffolds(port: int | str) -> None:
+    """It comes back on the stream with the id that it was posted with."""
+    posted = json.loads(body(replace(WEB, target_port=port)))
+    line = json.dumps({"result": {"timestamp": "2026-11-23T23:11:28.4Z", **posted}}).encode() + b"\n"
+    [event] = EventDecoder().feed(line)
+    assert isinstance(event.body, PortEvent)
+    assert event.body.target_port is not None
+    assert event.body.target_port.value == port
+    assert not is_skaffolds(event.body)
+
+
+class Api:
+    """A Skaffold that takes events, or refuses them with a status of 500."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.status = 200
+        self.arrived = trio.Event()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        http = h11.Connection(h11.SERVER)
+        async with stream:
+            while True:
+                event = http.next_event()
+                if event is h11.NEED_DATA:
+                    http.receive_data(await stream.receive_some())
+                elif isinstance(event, h11.Data):
+                    self.bodies.append(bytes(event.data))
+                elif isinstance(event, h11.EndOfMessage):
+                    head = http.send(h11.Response(status_code=self.status, headers=[("Content-Length", "2")]))
+                    await stream.send_all((head or b"") + b"{}")
+                    self.arrived.set()
+                    self.arrived = trio.Event()
+                    return
+                elif isinstance(event, h11.ConnectionClosed):
+                    return
+
+
+async def test_what_was_refused_is_told_again(nursery: trio.Nursery) -> None:
+    """At the next change; nothing is lost and nothing is told twice."""
+    api = Api()
+    api.status = 500
+    listeners = await nursery.start(trio.serve_tcp, api.serve, 0)
+    port = listeners[0].socket.getsockname()[1]
+    publisher = Publisher(f"http://127.0.0.1:{port}", lambda: THERE, lambda: [WEB])
+    nursery.start_soon(publisher.run)
+    with trio.fail_after(20):
+        for expected in (1, 2):
+            arrived = api.arrived
+            publisher.touch()
+            await arrived.wait()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert api.bodies == [body(WEB)] * expected
+            api.status = 200
+        publisher.touch()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+    assert api.bodies == [body(WEB)] * 2
+    nursery.cancel_scope.cancel()

@@ -1,0 +1,50 @@
+"""Owns `watch --cluster`: forwarding without any Skaffold, by what is labelled in the cluster and by the files.
+
+Refuses to wait for anything to be deployed: what is missing is missing, until it is there.
+"""
+
+from __future__ import annotations
+
+import trio
+from msgspec.structs import replace
+
+from watcher.cli.configured import Configured
+from watcher.cli.host import Host
+from watcher.cli.options import Options
+from watcher.cluster.credentials import ClusterConfig, load
+from watcher.plan.facts import Facts
+
+
+class Alone:
+    """`run_id`, `selector`: which objects count; without either those that any Skaffold labelled."""
+
+    def __init__(
+        self, host: Host, cluster: ClusterConfig, configured: Configured, *, run_id: str, selector: str
+    ) -> None:
+        self.host = host
+        self._cluster = cluster
+        self._configured = configured
+        self._run_id = run_id
+        self._selector = selector
+
+    @classmethod
+    async def prepare(cls, options: Options, configured: Configured, *, run_id: str, selector: str) -> Alone:
+        """Raises UsageError."""
+        cluster = await load(options.kubeconfig or None, options.kube_context or None)
+        return cls(Host("watch", options), cluster, configured, run_id=run_id, selector=selector)
+
+    async def run(self) -> None:
+        """Forwards until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._configured.run, self.host.touch)
+            await self.host.run(self._cluster, self._gather)
+
+    def _gather(self) -> Facts:
+        return replace(
+            self._configured.facts,
+            context_namespace=self._cluster.namespace,
+            cluster=self.host.snapshot,
+            run_id=self._run_id,
+            selector=self._selector,
+            any_run=not self._run_id,
+        )

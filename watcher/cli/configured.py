@@ -1,0 +1,92 @@
+"""Owns the project's configuration while it lives: skaffold.yaml's and portside.yaml's, as last read well.
+
+Refuses to lose what is forwarded to a slip of the pen: a file that cannot be read is one warning, and what it said
+before stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+from msgspec.structs import replace
+
+from watcher.cli.asked import base_facts, modes_for
+from watcher.cli.options import Options
+from watcher.config.load import Loaded, load_all
+from watcher.config.project import Configuration, Project
+from watcher.config.skaffold_yaml import default_file
+from watcher.config.watching import Stamps, change_since, stamps
+from watcher.errors import UsageError
+from watcher.plan.facts import Facts
+from watcher.skaffold.modes import OFF, Mode
+
+logger = logging.getLogger("portside.config")
+
+
+def project_of(options: Options, command: str, binary: str = "skaffold") -> Project | None:
+    """The project that the options mean; None where there is no skaffold.yaml and none was named."""
+    filename = options.filename[-1] if options.filename else default_file()
+    if filename is None:
+        return None
+    return Project(filename=filename, profiles=options.profile, modules=options.module, binary=binary, command=command)
+
+
+class Configured:
+    """`facts` is everything that options and files say; `run` keeps it true. Made by `load`."""
+
+    def __init__(
+        self, options: Options, command: str, project: Project | None, environ: Mapping[str, str], loaded: Loaded
+    ) -> None:
+        self._options = options
+        self._command = command
+        self._project = project
+        self._environ = environ
+        self._loaded = loaded
+        self._seen: Stamps = stamps(loaded.sources)
+        self.facts = _facts(options, command, loaded)
+
+    @classmethod
+    async def load(cls, options: Options, command: str, project: Project | None, environ: Mapping[str, str]) -> Self:
+        """Raises UsageError naming file, line and field."""
+        return cls(options, command, project, environ, await load_all(project, Path(), environ))
+
+    @property
+    def docker(self) -> bool:
+        """Whether the project deploys with Docker alone."""
+        return self._loaded.configuration.docker
+
+    async def run(self, on_change: Callable[[], None]) -> None:
+        """Follows the files until cancelled; `on_change` is called, synchronously, when `facts` are others."""
+        while True:
+            await change_since(self._seen)
+            if await self._reload():
+                on_change()
+
+    async def _reload(self) -> bool:
+        """Whether `facts` are others."""
+        before = self._seen = stamps(self._loaded.sources)  # taken before reading: what is saved meanwhile is news
+        try:
+            loaded = await load_all(self._project, Path(), self._environ)
+            facts = _facts(self._options, self._command, loaded)
+        except UsageError as error:
+            logger.warning("%s; what was read before stays", error)
+            return False
+        self._loaded, self._seen = loaded, {**stamps(loaded.sources), **before}
+        changed, self.facts = facts != self.facts, facts
+        return changed
+
+
+def _facts(options: Options, command: str, loaded: Loaded) -> Facts:
+    configuration: Configuration = loaded.configuration
+    modes = modes_for(options, loaded.settings, command)
+    extra = loaded.settings.entries if modes != OFF else ()
+    return replace(
+        base_facts(options, loaded.settings),
+        modes=modes,
+        entries=(*configuration.entries, *extra),
+        bad_entries=configuration.bad if Mode.USER in modes else (),
+        artifacts=configuration.artifacts,
+    )
