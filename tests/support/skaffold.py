@@ -1,4 +1,4 @@
-"""Owns a copy of the hello project in a namespace of its own, and a real Skaffold that a test starts in it."""
+"""Owns a copy of a fixtures' project in a namespace of its own, and a real Skaffold that a test starts in it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from fixtures.cluster.bed import Bed
 from tests.support.objects import namespace
 from tests.support.process import kill_session
 
-HELLO = Path(__file__).parents[2] / "fixtures" / "projects" / "hello"
+PROJECTS = Path(__file__).parents[2] / "fixtures" / "projects"
 
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the hello project. `environment`: the bed's, with a home of its own."""
+    """A copy of a project. `environment`: the bed's, with a home of its own."""
 
     folder: Path
     namespace: str
@@ -42,8 +42,8 @@ class Project:
 
 
 @contextlib.contextmanager
-def hello(bed: Bed, folder: Path) -> Iterator[Project]:
-    """The hello project, copied below `folder`, with a namespace for the length of the block."""
+def copied(bed: Bed, folder: Path, name: str) -> Iterator[Project]:
+    """The project of that name, copied below `folder`, with a namespace for the length of the block."""
     home = folder / "home"
     home.mkdir()
     environment = bed.environment() | {
@@ -51,10 +51,16 @@ def hello(bed: Bed, folder: Path) -> Iterator[Project]:
         "XDG_RUNTIME_DIR": str(home),
         "SKAFFOLD_CACHE_FILE": str(folder / "cache"),
     }
-    copy = shutil.copytree(HELLO, folder / "hello")
-    with namespace(bed, f"e2e-{secrets.token_hex(4)}") as name:
-        project = Project(copy, name, environment)
-        project.save(f"hello from {name}, version 1")  # an image of its own: nothing that another test has built
+    copy = shutil.copytree(PROJECTS / name, folder / name)
+    with namespace(bed, f"e2e-{secrets.token_hex(4)}") as own:
+        yield Project(copy, own, environment)
+
+
+@contextlib.contextmanager
+def hello(bed: Bed, folder: Path) -> Iterator[Project]:
+    """The hello project, with an image of its own: nothing that another test has built."""
+    with copied(bed, folder, "hello") as project:
+        project.save(f"hello from {project.namespace}, version 1")
         yield project
 
 
