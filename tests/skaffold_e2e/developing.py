@@ -19,9 +19,10 @@ AT_ONCE = 0.5
 
 
 @asynccontextmanager
-async def developing(project: Project, terminal: int | None = None) -> AsyncIterator[Portside]:
+async def developing(project: Project, terminal: int | None = None, rpc_http_port: int = 0) -> AsyncIterator[Portside]:
     """`skaffold dev` under portside, in a session of its own."""
-    words = ("run", "-v", "--", "skaffold", "dev", "--port-forward=user,services", "-n", project.namespace)
+    api = [f"--rpc-http-port={rpc_http_port}"] if rpc_http_port else []
+    words = ("run", "-v", "--", "skaffold", "dev", "--port-forward=user,services", "-n", project.namespace, *api)
     async with portside(
         *words, environment=project.environment, folder=project.folder, session=True, terminal=terminal
     ) as running:
