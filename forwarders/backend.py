@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from forwarders.direct import Container
 from forwarders.pool import Pool, Pools
 from forwarders.signals import Signal
 from forwarders.spec import Endpoint
-from forwarders.tunnel import Tunnel
+from forwarders.tunnel import Carrier
 
 # Pods whose sessions one forward keeps up while none of them serves yet.
 MAX_WANTED = 3
@@ -46,7 +47,7 @@ class Backend:
         self._patience = patience
         self._on_change = on_change
         self._endpoints: tuple[Endpoint, ...] = ()
-        self._wanted: dict[Endpoint, Pool] = {}
+        self._wanted: dict[Endpoint, Pool | Container] = {}
         self._gates: dict[Endpoint, _Gate] = {}
         self._unready_since = trio.current_time()
         self.changed = Signal()
@@ -76,9 +77,9 @@ class Backend:
             self._pools.leave(endpoint.pod, self.refresh)
         self._wanted = {}
 
-    def _choose_wanted(self) -> dict[Endpoint, Pool]:
+    def _choose_wanted(self) -> dict[Endpoint, Pool | Container]:
         """Sessions to keep: up to the first pod that has one; a pod that has one serves while the next one's opens."""
-        wanted: dict[Endpoint, Pool] = {}
+        wanted: dict[Endpoint, Pool | Container] = {}
         opening = False
         for endpoint in self.eligible():
             standing = self._pools.get(endpoint.pod)
@@ -116,7 +117,7 @@ class Backend:
 
     # For connections
 
-    def take(self, endpoint: Endpoint) -> Tunnel | None:
+    def take(self, endpoint: Endpoint) -> Carrier | None:
         """A tunnel to this pod, or None where every session is at its bound: wait for a change."""
         pool = self._wanted.get(endpoint)
         session = None if pool is None else pool.take()

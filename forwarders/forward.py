@@ -20,7 +20,7 @@ from forwarders.ports import PortBook
 from forwarders.relay import Relay
 from forwarders.spec import Endpoint, ForwardSpec, State, Status
 from forwarders.transports.sockets import RawSocket, keep_alive
-from forwarders.tunnel import Tunnel
+from forwarders.tunnel import Carrier
 
 logger = logging.getLogger("portside.forwards")
 
@@ -128,7 +128,7 @@ class Forward:
 
     # Connections
 
-    async def hold(self, deadline: float) -> tuple[Endpoint, Tunnel, bool]:
+    async def hold(self, deadline: float) -> tuple[Endpoint, Carrier, bool]:
         """A tunnel to the pod that serves now, waiting for one until `deadline`; whether that pod refused before."""
         if self._held >= self.spec.held:
             raise HoldExpiredError(f"{self._held} connections wait already, which is the limit: one was refused")
@@ -142,7 +142,7 @@ class Forward:
         finally:
             self._held -= 1
 
-    async def _find(self) -> tuple[Endpoint, Tunnel, bool]:
+    async def _find(self) -> tuple[Endpoint, Carrier, bool]:
         while True:
             endpoint = self._backend.serving
             if endpoint is not None:
@@ -191,7 +191,7 @@ class _Dial:
         self._endpoint: Endpoint | None = None
         self.suspected = False
 
-    async def next(self) -> Tunnel:
+    async def next(self) -> Carrier:
         self._endpoint, tunnel, self.suspected = await self._forward.hold(self._deadline)
         return tunnel
 

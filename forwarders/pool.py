@@ -12,6 +12,7 @@ from random import Random
 
 import trio
 
+from forwarders.direct import Container
 from forwarders.session import Session
 from forwarders.signals import Signal
 from forwarders.spec import PodRef
@@ -216,11 +217,13 @@ class Pools:
         self._pools: dict[PodRef, Pool] = {}
         self._nursery: trio.Nursery | None = None
 
-    def get(self, pod: PodRef) -> Pool | None:
-        return self._pools.get(pod)
+    def get(self, pod: PodRef) -> Pool | Container | None:
+        return Container(pod.address) if pod.address else self._pools.get(pod)
 
-    def want(self, pod: PodRef, listener: Callable[[], None]) -> Pool:
-        """The pod's pool; its first session is opened as soon as `run` runs."""
+    def want(self, pod: PodRef, listener: Callable[[], None]) -> Pool | Container:
+        """The pod's pool; its first session is opened as soon as `run` runs. A container has nothing to open."""
+        if pod.address:
+            return Container(pod.address)
         pool = self._pools.get(pod)
         if pool is None:
             pool = self._pools[pod] = Pool(pod, self._open_channel, self._random)

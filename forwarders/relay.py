@@ -13,7 +13,7 @@ import trio
 
 from forwarders.peers import reader_is_gone
 from forwarders.transports.sockets import READ_SIZE, RawSocket
-from forwarders.tunnel import DialError, Tunnel, TunnelError
+from forwarders.tunnel import Carrier, DialError, TunnelError
 
 # Bytes kept for another dial until the pod's end is known to have taken them: one read. More waits for that knowledge.
 REPLAY_LIMIT = READ_SIZE
@@ -31,7 +31,7 @@ FIRST_LOOK, LAST_LOOK = 0.005, 1.0
 class Dial(Protocol):
     """Where one connection's tunnels come from."""
 
-    async def next(self) -> Tunnel:
+    async def next(self) -> Carrier:
         """A tunnel, not yet known to work. Raises HoldExpiredError."""
 
     @property
@@ -86,11 +86,11 @@ class Relay:
             self._local.reset()
             raise
 
-    async def _through(self, tunnel: Tunnel) -> None:
+    async def _through(self, tunnel: Carrier) -> None:
         """Both directions until one of them is over. Raises TunnelError, OSError; never a group of them."""
         broken: list[TunnelError | OSError] = []
 
-        async def run(direction: Callable[[Tunnel], Awaitable[bool]]) -> None:
+        async def run(direction: Callable[[Carrier], Awaitable[bool]]) -> None:
             try:
                 over = await direction(tunnel)
             except (TunnelError, OSError) as error:
@@ -108,7 +108,7 @@ class Relay:
 
     # Client to pod
 
-    async def _up(self, tunnel: Tunnel) -> bool:
+    async def _up(self, tunnel: Carrier) -> bool:
         """Whether the connection is over with this direction; as a rule the other one decides."""
         if self._dial.suspected:
             # Bytes for a port that refuses cost the session one of its workers (wire/workers.py): look first.
@@ -144,7 +144,7 @@ class Relay:
         self._replay.clear()
         self._replay_size = 0
 
-    async def _hold_fin(self, tunnel: Tunnel) -> bool:
+    async def _hold_fin(self, tunnel: Carrier) -> bool:
         """The runtime cuts an answer off 1 s after our FIN: keep it back while somebody waits for the answer.
 
         True once nobody does: the pod's end needs that second too, and holding the tunnel so long serves no one.
@@ -171,7 +171,7 @@ class Relay:
 
     # Pod to client
 
-    async def _down(self, tunnel: Tunnel) -> bool:
+    async def _down(self, tunnel: Carrier) -> bool:
         while pieces := await tunnel.receive_pieces():
             if not self.received:
                 self._dial.succeeded()

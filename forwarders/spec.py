@@ -33,11 +33,15 @@ class PortWish(Struct, frozen=True):
 
 
 class PodRef(Struct, frozen=True):
-    """One pod in the life of one UID: a pod made again under the same name (a StatefulSet's) is another."""
+    """One pod in the life of one UID: a pod made again under the same name (a StatefulSet's) is another.
+
+    `address`: of a container that is reached by TCP, without an API server; "" for a pod.
+    """
 
     namespace: str
     name: str
     uid: str
+    address: str = ""
 
 
 class Endpoint(Struct, frozen=True):

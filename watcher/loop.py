@@ -15,31 +15,32 @@ import trio
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
 from watcher.board.board import Board
-from watcher.board.records import ExplainRecord, explain_record, forward_record, skip_record
-from watcher.cluster.watches import Watches
+from watcher.board.records import ExplainRecord, explain_record, forward_record, published_record, skip_record
+from watcher.cluster.store import Watch
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled
-from watcher.plan.plan import Plan, Skip, Wanted, make_plan
+from watcher.plan.plan import Plan, Published, Skip, Wanted, make_plan
 from watcher.reconcile import Change, Start, Stop, Update, diff
 
 logger = logging.getLogger("portside.loop")
 
 
 class Loop:
-    """`gather` gives the facts as they are now."""
+    """`gather` gives the facts as they are now; `want` is told which watches they need."""
 
     def __init__(
         self,
         gather: Callable[[], Facts],
-        watches: Watches,
+        want: Callable[[frozenset[Watch]], None],
         board: Board,
     ) -> None:
         self._gather = gather
-        self._watches = watches
+        self._want = want
         self._board = board
         self._wanted: dict[str, Wanted] = {}
         self._skips: dict[str, Skip] = {}
+        self._published: dict[str, Published] = {}
         self._statuses: dict[str, Status] = {}
         self._dirty = trio.Event()
         self._stands_on = Facts()
@@ -80,11 +81,12 @@ class Loop:
         self._dirty = trio.Event()
         facts = self._gather()
         needed = needs(facts)
-        self._watches.want(needed)
+        self._want(needed)
         plan = make_plan(facts)
         self._plan, self._stands_on = plan, facts
         complete = facts.deployed and settled(facts, needed)
         await self._apply(plan, fleet)
+        self._publish_published(plan)
         self._publish_skips(plan)
         self._board.settled = complete
 
@@ -107,6 +109,15 @@ class Loop:
             case Update(wanted):
                 self._wanted[wanted.id] = wanted
                 fleet.update(wanted.id, wanted.endpoints, wanted.waiting_for, wanted.broken)
+
+    def _publish_published(self, plan: Plan) -> None:
+        published, now = {one.id: one for one in plan.published}, datetime.now(UTC)
+        for ident in self._published.keys() - published.keys() - self._wanted.keys():
+            self._board.publish(published_record(self._published[ident], now, over=True))
+        for ident, one in published.items():
+            if self._published.get(ident) != one:
+                self._board.publish(published_record(one, now))
+        self._published = published
 
     def _publish_skips(self, plan: Plan) -> None:
         skips = {skip.id: skip for skip in plan.skips}

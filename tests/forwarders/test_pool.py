@@ -29,7 +29,9 @@ class Wanting:
         self.changes += 1
 
     def want(self) -> Pool:
-        return self.pools.want(POD, self.changed)
+        pool = self.pools.want(POD, self.changed)
+        assert isinstance(pool, Pool)
+        return pool
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_containers_are_the_docker_deployers() -> None:
     """Said, not tried."""
     plan = planned([], entries=(entry("container", "registry.example/app"),))
     assert [skip.reason for skip in plan.skips] == [
-        "containers belong to the Docker deployer, which publishes their ports itself"
+        "the project deploys to Kubernetes; containers belong to Skaffold's Docker deployer"
     ]
 
 

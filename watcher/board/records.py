@@ -13,7 +13,7 @@ from msgspec import Struct
 from forwarders.spec import State, Status
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.explain import Explanation
-from watcher.plan.plan import Skip, Wanted
+from watcher.plan.plan import Published, Skip, Wanted
 from watcher.skaffold.own_forwards import OwnForward
 
 
@@ -134,6 +134,29 @@ def own_forward_record(own: OwnForward, now: datetime, *, over: bool = False) ->
         pod_port=0,
         url="" if over else url(address, own.local_port),
         reason="held by Skaffold itself",
+    )
+
+
+def published_record(published: Published, now: datetime, *, over: bool = False) -> ForwardRecord:
+    """A port that Docker listens on; `over`: it does so no more."""
+    subject = published.subject
+    return ForwardRecord(
+        time=timestamp(now),
+        id=published.id,
+        source=subject.source,
+        state=(State.STOPPED if over else State.READY).value,
+        resource_type=subject.resource_type,
+        resource_name=subject.resource_name,
+        namespace=subject.namespace,
+        container=subject.container,
+        remote_port=subject.remote_port,
+        local_address=published.address,
+        local_port=published.local_port,
+        requested_port=0,
+        pod="",
+        pod_port=0,
+        url="" if over else url(published.address, published.local_port),
+        reason="published by Docker itself",
     )
 
 

@@ -6,7 +6,9 @@ Refuses to start Skaffold, and to outlive its own cancellation by more than the 
 from __future__ import annotations
 
 import logging
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import Self
 
@@ -18,6 +20,8 @@ from watcher.cli.configured import Configured
 from watcher.cli.host import Host
 from watcher.cli.options import Options
 from watcher.cluster.credentials import ClusterConfig, load
+from watcher.docker.daemon import Daemon, daemon_of
+from watcher.docker.watch import ContainerWatch
 from watcher.plan.facts import Facts, OwnForward
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.own_forwards import OwnForward as SkaffoldForward
@@ -34,9 +38,12 @@ FIRST_WORD = 2.0
 class Beside:
     """One portside beside one Skaffold. `prepare` finds every mistake before anything is bound."""
 
-    def __init__(self, host: Host, cluster: ClusterConfig, configured: Configured, url: str, *, publish: bool) -> None:
+    def __init__(
+        self, host: Host, place: ClusterConfig | Daemon, configured: Configured, url: str, *, publish: bool
+    ) -> None:
         self.host = host
-        self._cluster = cluster
+        self._cluster = place if isinstance(place, ClusterConfig) else None
+        self._docker = ContainerWatch(place, host.touch, Random()) if isinstance(place, Daemon) else None
         self._configured = configured
         self._attachment = Attachment(url, self._on_skaffold, Random())
         self._publisher = Publisher(url, lambda: self._attachment.facts, self._forwarded) if publish else None
@@ -51,14 +58,22 @@ class Beside:
     @classmethod
     async def prepare(cls, command: str, options: Options, url: str, configured: Configured) -> Self:
         """`command` is portside's. Raises UsageError."""
-        cluster = await load(options.kubeconfig or None, options.kube_context or None)
-        return cls(Host(command, options), cluster, configured, url, publish=options.publish)
+        place: ClusterConfig | Daemon
+        if configured.docker:
+            place = daemon_of(os.environ, Path.home())
+        else:
+            place = await load(options.kubeconfig or None, options.kube_context or None)
+        # Of what Docker publishes Skaffold tells itself.
+        publish = options.publish and not configured.docker
+        return cls(Host(command, options), place, configured, url, publish=publish)
 
     async def run(self) -> None:
         """Forwards until cancelled: the ports are free at once then, the stream is left politely."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._attachment.run)
             nursery.start_soon(self._configured.run, self.host.touch)
+            if self._docker is not None:
+                nursery.start_soon(self._docker.run)
             if self._publisher is not None:
                 nursery.start_soon(self._publish, self._publisher)
             with trio.move_on_after(FIRST_WORD):
@@ -72,6 +87,8 @@ class Beside:
 
     def _gather(self) -> Facts:
         skaffold = self._attachment.facts
+        # Of containers Docker knows better: Skaffold announces ports that nobody publishes.
+        own_forwards = {} if self._docker else skaffold.own_forwards
         own = tuple(
             OwnForward(
                 kind=kind,
@@ -81,13 +98,14 @@ class Beside:
                 local_port=forward.local_port,
                 address=forward.address,
             )
-            for (kind, name, namespace, port), forward in skaffold.own_forwards.items()
+            for (kind, name, namespace, port), forward in own_forwards.items()
         )
         facts = self._configured.facts
         return replace(
             facts,
             artifacts=skaffold.artifacts or facts.artifacts,
-            context_namespace=self._cluster.namespace,
+            context_namespace=self._cluster.namespace if self._cluster else "",
+            containers=self._docker.snapshot if self._docker else None,
             cluster=self.host.snapshot,
             run_id=skaffold.run_id,
             former_run_ids=self._former_run_ids,
@@ -129,10 +147,8 @@ class Beside:
         if now.run_id != before.run_id:
             self._former_run_ids |= {before.run_id} - {""}
         self._namespaces |= now.namespaces
-        if now.own_forwards and not self._warned:
-            self._warned = True
-            logger.warning("this Skaffold forwards ports itself; start it with --port-forward=off to have them held")
-        self._publish_own(before.own_forwards, now.own_forwards)
+        if self._docker is None:
+            self._publish_own(before.own_forwards, now.own_forwards)
         for change in _changes(before, now):
             self.host.board.publish(
                 SkaffoldRecord(
@@ -150,6 +166,9 @@ class Beside:
 
     def _publish_own(self, before: OwnForwards, now: OwnForwards) -> None:
         """Skaffold's own forwards are shown as its own; nothing here binds their ports."""
+        if now and not self._warned:
+            self._warned = True
+            logger.warning("this Skaffold forwards ports itself; start it with --port-forward=off to have them held")
         time = datetime.now(UTC)
         for own in before.values():
             if own.key not in now or _place(now[own.key]) != _place(own):

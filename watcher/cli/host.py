@@ -15,10 +15,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
 import trio
 
 from forwarders.fleet import Fleet
+from forwarders.pool import Open
+from forwarders.spec import PodRef
+from forwarders.transports.errors import TransportError
 from forwarders.transports.spdy import open_channel
 from watcher.board import http, runtime
 from watcher.board.board import Board
@@ -26,7 +30,7 @@ from watcher.board.lines import JsonLines, PlainLines, Renderer, write_lines
 from watcher.cli.options import Options
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig
-from watcher.cluster.store import Snapshot
+from watcher.cluster.store import Snapshot, Watch
 from watcher.cluster.watches import Watches
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
@@ -61,12 +65,12 @@ class Host:
 
     async def run(
         self,
-        cluster: ClusterConfig,
+        cluster: ClusterConfig | None,
         gather: Callable[[], Facts],
         *,
         end_when_failed: bool = False,
     ) -> None:
-        """Forwards what the plan of `gather()` says. The status socket is closed at the end.
+        """Forwards what the plan of `gather()` says, in a cluster or without. The status socket is closed at the end.
 
         `end_when_failed`: return once the first plan stands and none of its forwards has a port.
         """
@@ -86,17 +90,22 @@ class Host:
 
     async def _forward(
         self,
-        cluster: ClusterConfig,
+        cluster: ClusterConfig | None,
         gather: Callable[[], Facts],
         *,
         end_when_failed: bool,
     ) -> None:
-        async with Client(cluster.server) as client, trio.open_nursery() as nursery:
-            self._watches = Watches(client, self.touch, Random())
-            self._loop = Loop(gather, self._watches, self.board)
-            fleet = Fleet(partial(open_channel, cluster.server), Random(), self._loop.report)
+        async with contextlib.AsyncExitStack() as stack, trio.open_nursery() as nursery:
+            want: Callable[[frozenset[Watch]], None] = _nothing
+            open_session: Open = _no_session
+            if cluster is not None:
+                client = await stack.enter_async_context(Client(cluster.server))
+                self._watches = Watches(client, self.touch, Random())
+                want, open_session = self._watches.want, partial(open_channel, cluster.server)
+                nursery.start_soon(self._watches.run)
+            self._loop = Loop(gather, want, self.board)
+            fleet = Fleet(open_session, Random(), self._loop.report)
             await nursery.start(fleet.run)
-            await nursery.start(self._watches.run)
             await self._loop.plan_once(fleet)
             if self._status is not None:
                 nursery.start_soon(self._serve_status, self._status)
@@ -115,6 +124,14 @@ class Host:
 
     def _announcement(self, url: str) -> runtime.Running:
         return runtime.Running(pid=os.getpid(), url=url, command=self._command, folder=str(Path.cwd()))
+
+
+def _nothing(_: frozenset[Watch]) -> None:
+    """Without a cluster nothing is watched in one."""
+
+
+async def _no_session(pod: PodRef) -> NoReturn:
+    raise TransportError(f"there is no cluster to reach pod {pod.name} in")
 
 
 def _status_socket(options: Options) -> socket.socket | None:

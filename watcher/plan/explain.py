@@ -13,7 +13,7 @@ from watcher.plan import run
 from watcher.plan.facts import Facts
 from watcher.plan.owners import owner_of
 from watcher.plan.plan import Plan
-from watcher.plan.verdicts import Subject, Verdict, Wanted
+from watcher.plan.verdicts import Published, Subject, Verdict, Wanted
 from watcher.skaffold.modes import Mode
 
 
@@ -29,20 +29,24 @@ class Explanation(Struct, frozen=True, kw_only=True):
 def explain(plan: Plan, facts: Facts) -> tuple[Explanation, ...]:
     """In the plan's order: what is forwarded, what is not, what nobody asked for; then the pods seen."""
     found: dict[tuple[Subject, str], Explanation] = {}
-    verdicts: tuple[Verdict, ...] = (*plan.forwards, *plan.skips, *plan.passed)
+    verdicts: tuple[Verdict, ...] = (*plan.forwards, *plan.published, *plan.skips, *plan.passed)
     for verdict in verdicts:
         rule = _rule(verdict)
         known = found.get((verdict.subject, rule))
         before = known.forwards if known else ()
-        own = (verdict.id,) if isinstance(verdict, Wanted) else ()
+        forwarded = isinstance(verdict, Wanted | Published)
+        own = (verdict.id,) if forwarded else ()
         found[verdict.subject, rule] = Explanation(
-            subject=verdict.subject, forwarded=isinstance(verdict, Wanted), rule=rule, forwards=(*before, *own)
+            subject=verdict.subject,
+            forwarded=forwarded,
+            rule=rule,
+            forwards=(*before, *own),
         )
     return (*found.values(), *_pods(plan, facts))
 
 
 def _rule(verdict: Verdict) -> str:
-    return verdict.because if isinstance(verdict, Wanted) else verdict.reason
+    return verdict.because if isinstance(verdict, Wanted | Published) else verdict.reason
 
 
 def _pods(plan: Plan, facts: Facts) -> Iterator[Explanation]:

@@ -7,6 +7,7 @@ from msgspec import Struct
 from watcher.cluster.store import Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
 from watcher.config.rules import Rules
+from watcher.docker.objects import Containers
 from watcher.skaffold.modes import Mode
 
 
@@ -38,6 +39,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     `run_id`: the label of this run's objects, "" while unknown; `former_run_ids`: those the same Skaffold had before
     its configuration was loaded again: what still has them counts until a deploy under the new one has succeeded.
     `any_run`: every object that a Skaffold labelled counts. `selector`: what it selects counts, labelled or not.
+    `containers`: Docker's, where the project deploys with Docker alone; None: it deploys to Kubernetes.
     `artifacts`: names of the images that this run builds, () while unknown. `rules`: portside.yaml's.
     `deployed`: nothing more is on its way by itself: an object that is missing is missing.
     """
@@ -55,6 +57,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     former_run_ids: frozenset[str] = frozenset()
     any_run: bool = False
     selector: str = ""
+    containers: Containers | None = None
     artifacts: tuple[str, ...] = ()
     rules: Rules = Rules()
     deployed: bool = True

@@ -11,18 +11,20 @@ from watcher.config.entries import CONTAINER, BadEntry, Entry
 from watcher.config.rules import Thing
 from watcher.plan.endpoints import Found, endpoints_of, serving
 from watcher.plan.facts import Facts
+from watcher.plan.from_containers import container_verdict
 from watcher.plan.namespaces import contested, namespace_of, target_in
 from watcher.plan.neighbours import lists, neighbours
-from watcher.plan.verdicts import Skip, Subject, Wanted, held_by_skaffold, skaffold_has_it, spec, unlisted
+from watcher.plan.verdicts import Skip, Subject, Verdict, Wanted, held_by_skaffold, skaffold_has_it, spec, unlisted
 from watcher.skaffold.modes import Mode
 
 
-def from_entries(facts: Facts) -> Iterator[Wanted | Skip]:
-    """One verdict for each entry and address."""
+def from_entries(facts: Facts) -> Iterator[Verdict]:
+    """One verdict for each entry and address; one for all entries that the Docker deployer has nothing for."""
     if Mode.USER in facts.modes:
         yield from (_bad(entry, index) for index, entry in enumerate(facts.bad_entries))
+    yield from _foreign(facts)
     seen: dict[str, Entry] = {}
-    for entry in facts.active_entries:
+    for entry in _served(facts):
         namespace = namespace_of(entry, facts)
         for address in dict.fromkeys(entry.addresses or facts.addresses):
             group = _group(entry, namespace)
@@ -41,6 +43,20 @@ def from_entries(facts: Facts) -> Iterator[Wanted | Skip]:
                 yield Skip(id=ident, subject=_subject(entry, namespace), reason=reason)
 
 
+def _served(facts: Facts) -> list[Entry]:
+    """The entries that the project's deployer can serve."""
+    docker = facts.containers is not None
+    return [entry for entry in facts.active_entries if not docker or entry.kind == CONTAINER]
+
+
+def _foreign(facts: Facts) -> Iterator[Skip]:
+    foreign = [] if facts.containers is None else [e for e in facts.active_entries if e.kind != CONTAINER]
+    if foreign:
+        first, names = foreign[0], ", ".join(f"{entry.kind}/{entry.name or entry.selector}" for entry in foreign)
+        reason = f"the Docker deployer has containers only: passed over are {names}"
+        yield Skip(id=f"{first.source}/kubernetes", subject=_subject(first, first.namespace), reason=reason)
+
+
 def _group(entry: Entry, namespace: str) -> str:
     """What the entry's forwards share. Skaffold's key, but direct entries differ by the local port they ask for too."""
     asked = f"{entry.wish.ask.value}-{entry.wish.number}/" if entry.source == "direct" else ""
@@ -57,8 +73,10 @@ def _subject(entry: Entry, namespace: str) -> Subject:
     )
 
 
-def _entry(entry: Entry, namespace: str, group: str, address: str, facts: Facts) -> Wanted | Skip:
+def _entry(entry: Entry, namespace: str, group: str, address: str, facts: Facts) -> Verdict:
     ident, subject = group + address, _subject(entry, namespace)
+    if entry.kind == CONTAINER:
+        return container_verdict(entry, subject, group, address, facts)
     if reason := _why_not(entry, namespace, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(entry, namespace, facts)
@@ -75,8 +93,6 @@ def _entry(entry: Entry, namespace: str, group: str, address: str, facts: Facts)
 
 def _why_not(entry: Entry, namespace: str, facts: Facts) -> str:
     """The reason for a no, or ""."""
-    if entry.kind == CONTAINER:
-        return "containers belong to the Docker deployer, which publishes their ports itself"
     if several := contested(entry, facts):
         return f"{entry.kind} {entry.name or entry.selector} is in namespaces {', '.join(several)}: say which one"
     target = _target(entry, namespace, facts)

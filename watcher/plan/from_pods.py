@@ -51,7 +51,7 @@ class _Port(Struct, frozen=True, order=True):
 def from_pods(facts: Facts) -> Iterator[Verdict]:
     """One verdict for each port and address; one for a container without ports, and for pods that do not count."""
     mode = next((mode for mode in (Mode.PODS, Mode.DEBUG) if mode in facts.modes), None)
-    if mode is None:
+    if mode is None or facts.containers is not None:
         return
     for one in owned(facts):
         yield from _owned(one, mode, facts)

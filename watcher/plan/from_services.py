@@ -40,7 +40,7 @@ Asked = Mapping[tuple[str, str, int | str], Entry]
 
 def from_services(facts: Facts) -> Iterator[Verdict]:
     """One verdict for each port and address, and one for a service without ports."""
-    if Mode.SERVICES not in facts.modes:
+    if Mode.SERVICES not in facts.modes or facts.containers is not None:
         return
     asked = _asked_by_entries(facts)
     for service in run.services(facts):

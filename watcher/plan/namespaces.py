@@ -15,6 +15,8 @@ def namespace_of(entry: Entry, facts: Facts) -> str:
     Of several that hold it the context's, where that is among them (Skaffold skips an entry where there are several,
     kubernetes/portforward/resource_forwarder.go).
     """
+    if entry.kind == CONTAINER:
+        return ""
     if entry.namespace or facts.namespace:
         return entry.namespace or facts.namespace
     run_namespaces, here = run.namespaces(facts), facts.context_namespace or "default"

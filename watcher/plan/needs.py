@@ -16,6 +16,8 @@ from watcher.plan.neighbours import lists
 
 def needs(facts: Facts) -> frozenset[Watch]:
     """The watches for these facts. What is found by one (a service's namespace) may call for another (its pods)."""
+    if facts.containers is not None:
+        return frozenset()
     watches = set(run.watches(facts))
     for service in run.services(facts):
         watches |= set(lists("service", service.metadata.namespace, service))
@@ -27,7 +29,8 @@ def needs(facts: Facts) -> frozenset[Watch]:
 
 def settled(facts: Facts, watches: frozenset[Watch]) -> bool:
     """Whether a plan stands on lists that have all ended, or were refused for good reason."""
-    return all(facts.cluster.synced(watch) or _refused(watch, facts.cluster) for watch in watches)
+    listed = facts.containers is None or facts.containers.synced
+    return listed and all(facts.cluster.synced(watch) or _refused(watch, facts.cluster) for watch in watches)
 
 
 def _for_entry(entry: Entry, facts: Facts) -> set[Watch]:

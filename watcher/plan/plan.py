@@ -9,27 +9,30 @@ from __future__ import annotations
 from msgspec import Struct
 
 from watcher.plan.facts import Facts
+from watcher.plan.from_containers import published_beside
 from watcher.plan.from_entries import from_entries
 from watcher.plan.from_pods import from_pods
 from watcher.plan.from_services import from_services
-from watcher.plan.verdicts import Passed, Skip, Subject, Verdict, Wanted
+from watcher.plan.verdicts import Passed, Published, Skip, Subject, Verdict, Wanted
 
-__all__ = ["Passed", "Plan", "Skip", "Subject", "Verdict", "Wanted", "make_plan"]
+__all__ = ["Passed", "Plan", "Published", "Skip", "Subject", "Verdict", "Wanted", "make_plan"]
 
 
 class Plan(Struct, frozen=True):
-    """What is wanted, what is not, and what was seen and not asked for; ids are unique over all three."""
+    """What is wanted, what is not, what was seen and not asked for, what others forward; ids are unique over all."""
 
     forwards: tuple[Wanted, ...] = ()
     skips: tuple[Skip, ...] = ()
     passed: tuple[Passed, ...] = ()
+    published: tuple[Published, ...] = ()
 
 
 def make_plan(facts: Facts) -> Plan:
     """The plan for these facts."""
-    verdicts: list[Verdict] = [*from_entries(facts), *from_services(facts), *from_pods(facts)]
+    verdicts: list[Verdict] = [*from_entries(facts), *from_services(facts), *from_pods(facts), *published_beside(facts)]
     return Plan(
         forwards=tuple(verdict for verdict in verdicts if isinstance(verdict, Wanted)),
         skips=tuple(verdict for verdict in verdicts if isinstance(verdict, Skip)),
         passed=tuple(verdict for verdict in verdicts if isinstance(verdict, Passed)),
+        published=tuple(verdict for verdict in verdicts if isinstance(verdict, Published)),
     )

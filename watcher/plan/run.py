@@ -32,6 +32,8 @@ def everywhere(kind: Kind, facts: Facts) -> Watch:
 def kinds_looked_at(facts: Facts) -> frozenset[Kind]:
     """The kinds whose objects are looked for: what the modes select, and what entries name that have no namespace."""
     found: set[Kind] = set()
+    if facts.containers is not None:
+        return frozenset()
     if Mode.SERVICES in facts.modes:
         found.add(kinds.SERVICE)
     if facts.modes & {Mode.DEBUG, Mode.PODS}:

@@ -39,6 +39,16 @@ class Wanted(Struct, frozen=True, kw_only=True):
     because: str
 
 
+class Published(Struct, frozen=True, kw_only=True):
+    """A port that somebody else listens on for good, Docker's: shown, and never bound here."""
+
+    id: str
+    subject: Subject
+    address: str
+    local_port: int
+    because: str
+
+
 class Skip(Struct, frozen=True, kw_only=True):
     """Something that is not forwarded, and why."""
 
@@ -55,11 +65,20 @@ class Passed(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Verdict = Wanted | Skip | Passed
+Verdict = Wanted | Published | Skip | Passed
 
 
-def spec(ident: str, group: str, address: str, wish: PortWish, facts: Facts, *, eager: bool = False) -> ForwardSpec:
-    """`eager`: a pod that is Running will do at once."""
+def spec(
+    ident: str,
+    group: str,
+    address: str,
+    wish: PortWish,
+    facts: Facts,
+    *,
+    eager: bool = False,
+    linger: float | None = None,
+) -> ForwardSpec:
+    """`eager`: a pod that is Running will do at once. `linger`: in place of the user's."""
     waiting = facts.waiting
     strict = facts.strict_ports and wish.number
     return ForwardSpec(
@@ -69,7 +88,7 @@ def spec(ident: str, group: str, address: str, wish: PortWish, facts: Facts, *, 
         group=group,
         hold=waiting.hold,
         held=waiting.held,
-        linger=waiting.linger,
+        linger=waiting.linger if linger is None else linger,
         patience=0.0 if eager else waiting.patience,
     )
 

@@ -1,0 +1,119 @@
+"""Owns the way to a container's own address: a TCP connection for each connection, nothing shared and nothing kept.
+
+Refuses to know containers. To the rest of this package it is a pod whose session stands already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import trio
+
+from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect
+from forwarders.tunnel import DialError, TunnelError
+
+# Containers are on this machine: a SYN that is not answered at once is lost.
+CONNECT_TIMEOUT = 3.0
+
+
+class Container:
+    """In the place of a pool and of a session."""
+
+    up = True
+    problem = ""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def take(self) -> Container:
+        return self
+
+    def open(self, port: int) -> DirectTunnel:
+        return DirectTunnel(self._address, port)
+
+
+class DirectTunnel:
+    """One TCP connection, made by the first who needs it. Raises DialError where it cannot be, TunnelError later."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._address = address
+        self._port = port
+        self._socket: RawSocket | None = None
+        self._refused: DialError | None = None
+        self._dialling = trio.Lock()
+        self._over = trio.Event()
+        self._ended = False
+        self.received = 0
+
+    @property
+    def finished(self) -> bool:
+        return self._over.is_set()
+
+    async def wait_finished(self) -> None:
+        await self._over.wait()
+
+    async def receive_pieces(self) -> list[Piece]:
+        """One piece; [] at the good end."""
+        local = await self._connected()
+        try:
+            data = await local.receive()
+        except OSError as error:
+            self._over.set()
+            raise TunnelError(self._said(error)) from None
+        if not data:
+            self._over.set()
+            return []
+        self.received += len(data)
+        return [data]
+
+    async def write(self, data: Piece) -> None:
+        """Bytes for an end that reads no more are dropped: what it has written is still to be read."""
+        local = await self._connected()
+        view = memoryview(data)
+        while view and not self.finished:
+            try:
+                await local.send(view[:READ_SIZE])
+            except OSError:
+                return
+            view = view[READ_SIZE:]
+
+    async def confirm(self) -> bool:
+        """A connection that stands is proof enough: it is never dialled again."""
+        await self._connected()
+        return True
+
+    def end(self) -> None:
+        """Our FIN, which TCP carries as it is."""
+        self._ended = True
+        if self._socket is not None:
+            self._socket.shutdown_writing()
+
+    def abort(self) -> None:
+        if self._socket is None:
+            return
+        with contextlib.suppress(OSError):
+            ended = self.finished
+            self._socket.close() if ended else self._socket.reset()
+
+    async def _connected(self) -> RawSocket:
+        async with self._dialling:
+            if self._refused is not None:
+                raise self._refused
+            if self._socket is None:
+                try:
+                    with trio.fail_after(CONNECT_TIMEOUT):
+                        self._socket = await connect(self._address, self._port)
+                except OSError as error:
+                    self._refused = DialError(self._said(error))
+                except trio.TooSlowError:
+                    self._refused = DialError(f"{self._address}:{self._port} does not answer")
+                if self._socket is None:
+                    self._over.set()
+                    raise self._refused or DialError(f"{self._address}:{self._port} does not answer")
+                if self._ended:
+                    self._socket.shutdown_writing()
+            return self._socket
+
+    def _said(self, error: OSError) -> str:
+        return f"connection to {self._address}:{self._port}: {error.strerror or socket.gaierror.__name__}"

@@ -1,0 +1,80 @@
+"""Owns where the Docker engine is, as the docker command decides it: DOCKER_HOST, else the context, else the socket.
+
+Refuses TLS and ssh: neither is a socket on this machine, and the ports that they would lead to are not here either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct, field
+
+from watcher.docker.errors import DaemonAddressError
+
+_Read = TypeVar("_Read", bound=Struct)
+
+DEFAULT_SOCKET = "/var/run/docker.sock"
+
+
+class Daemon(Struct, frozen=True):
+    """One engine: the path of its socket, or a URL of plain HTTP where that is blank."""
+
+    socket: str = ""
+    url: str = "http://docker"
+
+
+class _Config(Struct, frozen=True):
+    current_context: str = field(default="", name="currentContext")
+
+
+class _Endpoint(Struct, frozen=True):
+    host: str = field(default="", name="Host")
+
+
+class _Meta(Struct, frozen=True):
+    """contexts/meta/SHA256/meta.json of the docker command line (cli/context/store)."""
+
+    endpoints: dict[str, _Endpoint] = field(default_factory=dict, name="Endpoints")
+
+
+def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
+    """Raises DaemonAddressError naming the variable or the context."""
+    if host := environ.get("DOCKER_HOST"):
+        return parse_host(host, "DOCKER_HOST")
+    folder = Path(environ.get("DOCKER_CONFIG") or home / ".docker")
+    context = environ.get("DOCKER_CONTEXT") or _read(folder / "config.json", _Config()).current_context
+    if context in {"", "default"}:
+        return Daemon(DEFAULT_SOCKET)
+    digest = hashlib.sha256(context.encode()).hexdigest()
+    endpoint = _read(folder / "contexts" / "meta" / digest / "meta.json", _Meta()).endpoints.get("docker", _Endpoint())
+    if not endpoint.host:
+        raise DaemonAddressError(f"Docker context {context!r}: it names no engine; see `docker context ls`")
+    return parse_host(endpoint.host, f"Docker context {context!r}")
+
+
+def parse_host(host: str, where: str) -> Daemon:
+    """`unix://PATH` or `tcp://HOST:PORT`. Raises DaemonAddressError."""
+    scheme, separator, rest = host.partition("://")
+    if scheme == "unix" and rest.startswith("/"):
+        return Daemon(rest)
+    try:
+        parts = urlsplit(host)
+        if separator and scheme in {"tcp", "http"} and parts.hostname and parts.port:
+            name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+            return Daemon(url=f"http://{name}:{parts.port}")
+    except ValueError:
+        pass
+    raise DaemonAddressError(f"{where}: {host!r}: only unix:///PATH and tcp://HOST:PORT can be reached from here")
+
+
+def _read(path: Path, default: _Read) -> _Read:
+    """What stands there; `default` where there is nothing that can be read: the docker command would say so."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type(default))
+    except (OSError, msgspec.DecodeError):
+        return default

@@ -1,0 +1,101 @@
+"""Owns what is known of a Docker engine's containers, kept true by its event stream: listed anew after events.
+
+Refuses to poll, and to give up: an engine that is away is tried again, and what was known stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from random import Random
+
+import httpx
+import msgspec
+import trio
+from msgspec.structs import replace
+
+from watcher.cluster.backoff import Backoff
+from watcher.docker.daemon import Daemon
+from watcher.docker.errors import DockerError
+from watcher.docker.objects import Containers, decode_containers, decode_version
+
+logger = logging.getLogger("portside.docker")
+
+# A local engine answers at once, unless the machine is busy with builds.
+TIMEOUT = 10.0
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
+# Whatever changes a container's state, name, address or ports (moby api/types/events).
+_EVENTS = {"filters": msgspec.json.encode({"type": ["container", "network"]}).decode()}
+
+
+class ContainerWatch:
+    """`on_change` is called synchronously after each change of `snapshot`."""
+
+    def __init__(self, daemon: Daemon, on_change: Callable[[], None], random: Random) -> None:
+        self.snapshot = Containers()
+        self._daemon = daemon
+        self._on_change = on_change
+        self._backoff = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
+
+    async def run(self) -> None:
+        """Lists and watches until cancelled."""
+        transport = httpx.AsyncHTTPTransport(uds=self._daemon.socket or None)
+        limits = httpx.Timeout(TIMEOUT, read=None)
+        async with httpx.AsyncClient(transport=transport, base_url=self._daemon.url, timeout=limits) as client:
+            while True:
+                try:
+                    await self._list_and_watch(client)
+                except (DockerError, httpx.HTTPError, msgspec.DecodeError) as error:
+                    self._trouble(error)
+                await trio.sleep(self._backoff.next())
+
+    async def _list_and_watch(self, client: httpx.AsyncClient) -> None:
+        """Listens first, then lists: nothing that happens in between is lost."""
+        reachable = await self._is_reachable(client)
+        async with client.stream("GET", "/events", params=_EVENTS) as events:
+            if events.status_code != 200:
+                raise DockerError(f"GET /events was answered with HTTP status {events.status_code}")
+            await self._list(client, reachable=reachable)
+            async for _ in _bursts(events.aiter_raw()):
+                await self._list(client, reachable=reachable)
+        raise DockerError("its event stream has ended")
+
+    async def _list(self, client: httpx.AsyncClient, *, reachable: bool) -> None:
+        found = decode_containers(await _get(client, "/containers/json?all=true"))
+        self._backoff.reset()
+        self._set(Containers(synced=True, reachable=reachable, containers=found))
+
+    async def _is_reachable(self, client: httpx.AsyncClient) -> bool:
+        """A desktop's engine, or one elsewhere, has its containers in a network of its own."""
+        if not self._daemon.socket or sys.platform != "linux":
+            return False
+        return "Docker Desktop" not in decode_version(await _get(client, "/version")).platform.name
+
+    def _trouble(self, error: Exception) -> None:
+        where = self._daemon.socket or self._daemon.url
+        problem = f"the Docker engine at {where} does not answer: {str(error) or type(error).__name__}"
+        if problem != self.snapshot.problem:
+            logger.warning("%s", problem)
+        self._set(replace(self.snapshot, problem=problem))
+
+    def _set(self, snapshot: Containers) -> None:
+        if snapshot != self.snapshot:
+            self.snapshot = snapshot
+            self._on_change()
+
+
+async def _get(client: httpx.AsyncClient, path: str) -> bytes:
+    with trio.move_on_after(TIMEOUT):
+        answer = await client.get(path)
+        if answer.status_code == 200:
+            return answer.content
+        raise DockerError(f"GET {path} was answered with HTTP status {answer.status_code}")
+    raise DockerError(f"GET {path} was not answered within {TIMEOUT:.0f} s")
+
+
+async def _bursts(chunks: AsyncIterator[bytes]) -> AsyncIterator[None]:
+    """Once for each piece of the stream: what it says is not read, the list says it better."""
+    async for chunk in chunks:
+        if chunk:
+            yield
