@@ -6,7 +6,6 @@ Refuses to know containers. To the rest of this package it is a pod whose sessio
 from __future__ import annotations
 
 import contextlib
-import socket
 
 import trio
 
@@ -116,4 +115,5 @@ class DirectTunnel:
             return self._socket
 
     def _said(self, error: OSError) -> str:
-        return f"connection to {self._address}:{self._port}: {error.strerror or socket.gaierror.__name__}"
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # trio has one for all attempts
+        return f"connection to {self._address}:{self._port}: {cause.strerror or cause}"

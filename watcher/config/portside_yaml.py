@@ -15,7 +15,16 @@ from msgspec import Struct
 
 from forwarders.spec import Ask, PortWish
 from watcher.config import documents
-from watcher.config.entries import Entry, checked_address, kind_of, known_kinds, name_problem, port_number, wish_for
+from watcher.config.entries import (
+    CONTAINER,
+    Entry,
+    checked_address,
+    kind_of,
+    known_kinds,
+    name_problem,
+    port_number,
+    wish_for,
+)
 from watcher.config.errors import ConfigError
 from watcher.config.rules import Rule, Rules
 from watcher.config.selector import checked_selector
@@ -101,11 +110,14 @@ def _rule(item: RuleItem, origin: str) -> Rule:
 
 def _entries(item: ForwardItem, origin: str) -> list[Entry]:
     """One for each local port."""
-    kind = _kind(item.resource_type, f"{origin}: resourceType")
+    container = item.resource_type.lower() == CONTAINER
+    kind = CONTAINER if container else _kind(item.resource_type, f"{origin}: resourceType")
     if (item.resource_name is None) == (item.selector is None):
         raise ConfigError(f"{origin}: a forward has either resourceName or selector")
+    if container and item.selector is not None:
+        raise ConfigError(f"{origin}: selector: a container is asked for by resourceName")
     name, namespace = item.resource_name or "", item.namespace or ""
-    if problem := name_problem(name or "any", namespace):
+    if not container and (problem := name_problem(name or "any", namespace)):
         raise ConfigError(f"{origin}: {problem}")
     port = _port(item.port, f"{origin}: port")
     local = (item.local_port,) if isinstance(item.local_port, int) else item.local_port or ()

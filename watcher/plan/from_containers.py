@@ -36,7 +36,7 @@ def container_verdict(
     container = _container(entry, there, facts.run_id)
     published = next(iter(_published(container, entry.port)), None) if container else None
     because = f"it is asked for by {entry.origin}"
-    if published is not None:
+    if published is not None and not _asks_for_another(entry, published):
         return Published(
             id=ident, subject=subject, address=_address(published), local_port=published.public_port, because=because
         )
@@ -104,6 +104,12 @@ def _is_meant(name: str, container: Container) -> bool:
         or bool(re.fullmatch(rf"{re.escape(name)}-\d+", called))
         or images.is_artifact(container.image.lower(), (name,))
     )
+
+
+def _asks_for_another(entry: Entry, published: Port) -> bool:
+    """What Skaffold's own entries ask for is Docker's; whoever asks portside for a local port shall have it."""
+    own = entry.source != "user" and entry.wish.reserved
+    return own and entry.wish.number != published.public_port
 
 
 def _published(container: Container, port: int) -> list[Port]:

@@ -1,0 +1,92 @@
+"""Connections to a container's own address: bytes both ways, a refusal that may be tried again, both kinds of end."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import trio
+
+from forwarders.direct import Container, DirectTunnel
+from forwarders.tunnel import DialError, TunnelError
+
+HERE = "127.0.0.1"
+
+
+async def serving(nursery: trio.Nursery, stream_of: trio.MemorySendChannel[trio.SocketStream]) -> int:
+    """A port whose accepted connections come out of the channel."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await stream_of.send(stream)
+        await trio.sleep_forever()
+
+    listeners = await nursery.start(trio.serve_tcp, handle, 0)
+    port: int = listeners[0].socket.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+async def pair(nursery: trio.Nursery) -> tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]:
+    send, receive = trio.open_memory_channel[trio.SocketStream](1)
+    return Container(HERE).open(await serving(nursery, send)), receive
+
+
+Pair = tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]
+
+
+async def test_bytes_go_both_ways_and_ends_are_passed_on(pair: Pair) -> None:
+    """Our FIN reaches the container while its answer is still to come."""
+    tunnel, accepted = pair
+    with trio.fail_after(20):
+        await tunnel.write(b"question")
+        far = await accepted.receive()
+        tunnel.end()
+        assert await far.receive_some() == b"question"
+        assert await far.receive_some() == b""
+        await far.send_all(b"answer")
+        assert b"".join(await tunnel.receive_pieces()) == b"answer"
+        assert await tunnel.confirm()
+        await far.aclose()
+        assert await tunnel.receive_pieces() == []
+        await tunnel.wait_finished()
+    assert (tunnel.finished, tunnel.received) == (True, 6)
+    tunnel.abort()
+
+
+async def test_an_end_before_the_connection_is_not_lost(pair: Pair) -> None:
+    """A client that connects and closes."""
+    tunnel, accepted = pair
+    with trio.fail_after(20):
+        tunnel.end()
+        assert await tunnel.confirm()
+        assert await (await accepted.receive()).receive_some() == b""
+    tunnel.abort()
+
+
+async def test_a_refusal_is_a_failed_dial() -> None:
+    """For whoever comes first and for all who come later; no byte has gone anywhere."""
+    with socket.socket() as sock:
+        sock.bind((HERE, 0))
+        port = sock.getsockname()[1]
+        tunnel = Container(HERE).open(port)
+        for _ in range(2):
+            with pytest.raises(DialError, match=f"connection to {HERE}:{port}: "):
+                await tunnel.receive_pieces()
+        with pytest.raises(DialError):
+            await tunnel.write(b"x")
+    assert tunnel.finished
+    tunnel.abort()
+
+
+async def test_a_reset_is_no_good_end(pair: Pair) -> None:
+    """What was received may be short."""
+    tunnel, accepted = pair
+    with trio.fail_after(20):
+        await tunnel.write(b"x")
+        far = await accepted.receive()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        far.socket.close()
+        with pytest.raises(TunnelError):
+            await tunnel.receive_pieces()
+        await tunnel.write(b"dropped")  # nobody takes it, and nobody minds
+    tunnel.abort()

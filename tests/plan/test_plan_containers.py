@@ -1,0 +1,131 @@
+"""Entries for containers of the Docker deployer: which container, whose port, and one word for all the rest."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from forwarders.spec import Ask, PortWish
+from tests.plan.made import entry, only
+from watcher.cluster.objects import RUN_ID_LABEL
+from watcher.docker.objects import Container, Containers, Network, NetworkSettings, Port
+from watcher.plan.facts import Facts
+from watcher.plan.needs import needs, settled
+from watcher.plan.plan import make_plan
+from watcher.skaffold.modes import Mode
+
+APP = Container(
+    id="1",
+    names=("/myapp",),
+    image="myapp:v1",
+    state="running",
+    created=1,
+    labels={RUN_ID_LABEL: "run-1"},
+    ports=(Port(8080),),
+    network_settings=NetworkSettings({"net": Network("172.18.0.2")}),
+)
+PUBLISHED = replace(APP, ports=(Port(8080, 9701, "::"), Port(8080, 9701, "0.0.0.0"), Port(5005, 5005, "127.0.0.1")))
+
+
+def facts(*containers: Container, **more: object) -> Facts:
+    given = {
+        "modes": frozenset({Mode.USER}),
+        "run_id": "run-1",
+        "entries": (entry("container", "myapp"),),
+        "containers": Containers(synced=True, containers=containers),
+        **more,
+    }
+    return Facts(**given)  # type: ignore[arg-type]  # by name
+
+
+@pytest.mark.parametrize("names", ["myapp", "MyApp"])
+def test_what_docker_publishes_is_shown(names: str) -> None:
+    """Where Docker listens; nothing is bound for it."""
+    plan = make_plan(facts(PUBLISHED, entries=(entry("container", names),)))
+    [published] = plan.published
+    assert (published.address, published.local_port, plan.forwards) == ("127.0.0.1", 9701, ())
+
+
+def test_what_it_does_not_is_forwarded_to_the_container() -> None:
+    """To its own address; a client's end of sending is passed on at once."""
+    wanted = only(make_plan(facts(APP)))
+    [endpoint] = wanted.endpoints
+    assert (endpoint.pod.address, endpoint.pod.name, endpoint.port) == ("172.18.0.2", "myapp", 8080)
+    assert wanted.spec.linger == 0
+
+
+def test_a_local_port_that_portside_was_asked_for_is_its_own() -> None:
+    """A forward of portside.yaml beside the port that Docker publishes."""
+    own = entry("container", "myapp", source="direct", wish=PortWish(Ask.EXPLICIT, 9751))
+    assert only(make_plan(facts(PUBLISHED, entries=(own,)))).spec.port.number == 9751
+    same = entry("container", "myapp", source="direct", wish=PortWish(Ask.EXPLICIT, 9701))
+    assert len(make_plan(facts(PUBLISHED, entries=(same,))).published) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(APP, id="0", names=("/myapp",), created=9, labels={}),
+        replace(APP, id="0", created=9, labels={RUN_ID_LABEL: "older"}),
+        replace(APP, id="0", created=9, state="exited"),
+        replace(APP, id="0", created=0),
+        replace(APP, id="0", created=9, names=("/myapp-x",), image="other:1"),
+    ],
+)
+def test_the_runs_newest_running_container_is_meant(other: Container) -> None:
+    """Neither a leftover, nor one that has ended, nor a stranger."""
+    for order in ((APP, other), (other, APP)):
+        [endpoint] = only(make_plan(facts(*order))).endpoints
+        assert endpoint.pod.uid == "1"
+
+
+def test_a_renamed_container_is_found_by_name() -> None:
+    """Where its image has another name by now."""
+    renamed = replace(APP, names=("/myapp-2",), image="sha256:12")
+    assert only(make_plan(facts(renamed))).endpoints
+
+
+@pytest.mark.parametrize(
+    ("given", "waiting", "broken"),
+    [
+        (facts(), "", "there is no container myapp"),
+        (facts(deployed=False), "there is no container myapp yet", ""),
+        (facts(containers=Containers(problem="no engine")), "no engine", ""),
+        (facts(replace(APP, state="exited")), "container myapp is exited", ""),
+        (facts(replace(APP, network_settings=None)), "", "has no network of its own"),
+        (
+            facts(containers=Containers(synced=True, reachable=False, containers=(APP,))),
+            "",
+            "cannot be reached from here: have its port 8080 published",
+        ),
+    ],
+)
+def test_why_nothing_serves(given: Facts, waiting: str, broken: str) -> None:
+    """What it waits for, or what has to change."""
+    wanted = only(make_plan(given))
+    assert (wanted.waiting_for, wanted.endpoints) == (waiting, ())
+    assert broken in wanted.broken
+
+
+def test_everything_of_kubernetes_is_one_word() -> None:
+    """However many entries there are; and nothing is looked for in a cluster."""
+    given = facts(APP, entries=(entry("service"), entry("pod", "db"), entry("container", "myapp", "http")))
+    plan = make_plan(given)
+    assert [skip.reason for skip in plan.skips] == [
+        "the Docker deployer has containers only: passed over are service/web, pod/db",
+        "a container's ports have no names: give the number",
+    ]
+    assert needs(given) == frozenset()
+    assert settled(given, needs(given))
+    assert not settled(replace(given, containers=Containers()), frozenset())
+
+
+def test_debug_ports_that_docker_publishes_are_shown() -> None:
+    """Beside the entries' own, in modes debug and pods; of this run's containers alone."""
+    older = replace(PUBLISHED, id="2", names=("/old",), image="old:1", labels={RUN_ID_LABEL: "older"})
+    modes = frozenset({Mode.USER, Mode.DEBUG})
+    plan = make_plan(facts(PUBLISHED, older, modes=modes))
+    assert [(one.subject.source, one.subject.remote_port, one.local_port) for one in plan.published] == [
+        ("user", 8080, 9701),
+        ("debug", 5005, 5005),
+    ]
