@@ -34,6 +34,7 @@ from watcher.cluster.objects import (
     Pod,
     PodSpec,
     PodStatus,
+    PodTemplate,
     ReplicationController,
     ReplicationControllerSpec,
     Service,
@@ -83,6 +84,41 @@ def pod(
         phase=phase, conditions=(Condition("Ready", "True" if ready else "False"),), container_statuses=statuses
     )
     return POD, Pod(metadata=metadata, spec=PodSpec((Container(name="main", ports=ports),), init), status=status)
+
+
+def pod_of_run(
+    name: str,
+    owner: str,
+    namespace: str = "default",
+    *,
+    run: str = RUN,
+    image: str = "app:1",
+    ready: bool = True,
+    deleting: bool = False,
+    debug: str | None = None,
+) -> Item:
+    """A labelled pod that a Deployment's ReplicaSet made, with an http and a debug port."""
+    kind, item = pod(f"{owner}-6c-{name}", owner, namespace, ready=ready, deleting=deleting)
+    assert isinstance(item, Pod)
+    metadata = replace(
+        item.metadata,
+        labels={RUN_ID_LABEL: run, "app": owner, "pod-template-hash": "6c"},
+        annotations={} if debug is None else {"debug.cloud.google.com/config": debug},
+        owner_references=(Owner("ReplicaSet", f"{owner}-6c", "rs", controller=True),),
+    )
+    return kind, replace(item, metadata=metadata, spec=_spec(image))
+
+
+def deployment_of_run(name: str, namespace: str = "default", *, run: str = RUN) -> Item:
+    """A labelled Deployment of such pods."""
+    metadata = meta(name, namespace, labels={RUN_ID_LABEL: run})
+    template = PodTemplate(spec=_spec("app:1"))
+    return DEPLOYMENT, Workload(metadata=metadata, spec=WorkloadSpec(LabelSelector({"app": name}), template))
+
+
+def _spec(image: str) -> PodSpec:
+    ports = (ContainerPort(8080, "http"), ContainerPort(5005, "jdwp"))
+    return PodSpec((Container(name="main", image=image, ports=ports),))
 
 
 def service(

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from forwarders.spec import Ask, PortWish
-from tests.plan.made import RUN, Item, entry, meta_of, pod, service, workload, world
+from tests.plan.made import RUN, Item, deployment_of_run, entry, meta_of, pod, pod_of_run, service, workload, world
 from watcher.cluster.kinds import DEPLOYMENT, POD, SERVICE
-from watcher.cluster.objects import RUN_ID_LABEL, ServicePort
+from watcher.cluster.objects import RUN_ID_LABEL, Pod, ServicePort
 from watcher.cluster.store import Watch
+from watcher.config.rules import Rule, Rules
+from watcher.plan.explain import explain
 from watcher.plan.facts import Facts, OwnForward
 from watcher.plan.plan import Plan, Skip, Wanted, make_plan
 from watcher.skaffold.modes import Mode
@@ -36,7 +38,27 @@ items = st.one_of(
     ),
     st.builds(pod, names, names, namespaces, ready=st.booleans(), deleting=st.booleans(), age=st.integers(0, 2)),
     st.builds(workload, st.just(DEPLOYMENT), names, namespaces),
+    st.builds(
+        pod_of_run,
+        names,
+        names,
+        namespaces,
+        run=st.sampled_from([RUN, "older"]),
+        image=st.sampled_from(["app:1", "localhost:5000/app:v2", "other"]),
+        ready=st.booleans(),
+        deleting=st.booleans(),
+        debug=st.sampled_from([None, "{", '{"main":{"ports":{"jdwp":5005}}}']),
+    ),
+    st.builds(deployment_of_run, names, namespaces, run=st.sampled_from([RUN, "older"])),
 )
+rules = st.builds(
+    Rule,
+    origin=st.just("portside.yaml line 1"),
+    kind=st.sampled_from(["", "service", "deployment"]),
+    name=st.sampled_from(["", "w*", "db"]),
+    port=st.sampled_from([None, 8080, "http"]),
+)
+some_rules = st.lists(rules, max_size=1).map(tuple)
 wishes = st.one_of(
     st.builds(PortWish, st.sampled_from([Ask.EXPLICIT, Ask.PREFERRED]), numbers), st.just(PortWish(Ask.AUTOMATIC))
 )
@@ -64,7 +86,9 @@ refusals = st.frozensets(
 )
 all_facts = st.builds(
     Facts,
-    modes=st.frozensets(st.sampled_from([Mode.USER, Mode.SERVICES])),
+    modes=st.frozensets(st.sampled_from(list(Mode))),
+    rules=st.builds(Rules, some_rules, some_rules),
+    artifacts=st.sampled_from([(), ("app",), ("app", "other")]),
     entries=st.lists(entries, max_size=5).map(tuple),
     addresses=addresses,
     strict_ports=st.booleans(),
@@ -83,7 +107,7 @@ def verdicts(plan: Plan) -> list[Wanted | Skip]:
 
 
 def ids(plan: Plan) -> list[str]:
-    return [verdict.id for verdict in verdicts(plan)]
+    return [verdict.id for verdict in (*verdicts(plan), *plan.passed)]
 
 
 @settings(deadline=None)  # two shared cores: time says nothing here
@@ -140,6 +164,8 @@ def test_wishes_are_those_of_their_source(facts: Facts, there: list[Item]) -> No
         ask, number = wanted.spec.port.ask, wanted.spec.port.number
         if facts.strict_ports:
             assert (ask is Ask.DEMANDED) == bool(number)
+        elif wanted.subject.source in {"pods", "debug"}:
+            assert wanted.spec.port == PortWish(Ask.PREFERRED, int(wanted.subject.remote_port))
         elif wanted.subject.source == "services":
             assert ask is (Ask.PREFERRED if number else Ask.AUTOMATIC)
             assert number in {0, wanted.subject.remote_port}
@@ -153,7 +179,7 @@ def test_no_service_port_is_forwarded_twice(facts: Facts, there: list[Item]) -> 
     asked = {
         (wanted.subject.namespace, wanted.subject.resource_name, wanted.subject.remote_port)
         for wanted in plan.forwards
-        if wanted.subject.source != "services" and wanted.subject.resource_type == "service"
+        if wanted.subject.source in {"user", "direct"} and wanted.subject.resource_type == "service"
     }
     for wanted in plan.forwards:
         if wanted.subject.source == "services":
@@ -167,6 +193,40 @@ def test_unknown_clusters_are_waited_for(facts: Facts, there: list[Item]) -> Non
     """Before any list has ended every entry has its listener already, and no pod."""
     known, unknown = make_plan(world(facts, there)), make_plan(facts)
     if all(e.namespace or facts.namespace for e in facts.entries):  # else an id moves with the namespace found
-        asked = [wanted.id for wanted in known.forwards if wanted.subject.source != "services"]
-        assert asked == [wanted.id for wanted in unknown.forwards]
+        asked = {wanted.id for wanted in known.forwards if wanted.subject.source in {"user", "direct"}}
+        assert asked <= {wanted.id for wanted in unknown.forwards}
     assert all(not wanted.endpoints and wanted.waiting_for for wanted in unknown.forwards)
+
+
+@settings(deadline=None)  # two shared cores: time says nothing here
+@given(all_facts, clusters, refusals)
+def test_explain_has_one_verdict_for_each_thing_and_it_is_the_plans(
+    facts: Facts, there: list[Item], refused: frozenset[Watch]
+) -> None:
+    """What it says is forwarded is what is; nothing is said twice, nothing is left out."""
+    seen = world(facts, there, refused)
+    plan = make_plan(seen)
+    explanations = explain(plan, seen)
+    things = [(explanation.subject, explanation.rule) for explanation in explanations]
+    assert len(things) == len(set(things))
+    of_plan = [explanation for explanation in explanations if not explanation.rule.startswith("it goes with")]
+    assert sorted(ident for one in of_plan for ident in one.forwards) == sorted(wanted.id for wanted in plan.forwards)
+    assert {one.subject for one in of_plan} == {v.subject for v in (*verdicts(plan), *plan.passed)}
+    assert all(bool(one.forwards) == one.forwarded for one in explanations)
+    assert all(one.rule for one in explanations)
+
+
+@settings(deadline=None)  # two shared cores: time says nothing here
+@given(all_facts, clusters, st.data())
+def test_forwards_of_pods_survive_new_pods(facts: Facts, there: list[Item], data: st.DataObject) -> None:
+    """Any pod made anew, or in another state, leaves every id where its owner has a pod or a template."""
+    modes = facts.modes & {Mode.PODS, Mode.DEBUG}
+    before = world(replace(facts, modes=modes, entries=()), there)
+    renamed = []
+    for kind, item in there:
+        if isinstance(item, Pod) and item.metadata.owner_references:
+            metadata = replace(item.metadata, name=item.metadata.name + data.draw(st.sampled_from(["", "-new"])))
+            item = replace(item, metadata=metadata, status=replace(item.status, phase="Running"))  # noqa: PLW2901 - another
+        renamed.append((kind, item))
+    after = world(replace(facts, modes=modes, entries=()), renamed)
+    assert {w.id for w in make_plan(before).forwards} == {w.id for w in make_plan(after).forwards}
