@@ -10,7 +10,7 @@ import trio
 
 from tests.skaffold_e2e.developing import all_ready, developing, idle, text_at, watching
 from tests.support.probe import get, probing
-from tests.support.process import PORTSIDE, Portside
+from tests.support.process import PORTSIDE, Portside, Record
 from tests.support.skaffold import Project
 from tests.support.sockets import free_port
 
@@ -27,10 +27,16 @@ forwards:
 """
 
 
+def places(records: list[Record]) -> dict[str, tuple[str, int]]:
+    """Of the forwards that are bound, by id: the resource's name and the local port."""
+    last = {record["id"]: record for record in records if record["kind"] == "forward"}
+    return {key: (r["resourceName"], r["localPort"]) for key, r in last.items() if r["state"] != "stopped"}
+
+
 def changed(running: Portside, since: int) -> set[str]:
-    """The names of the forwards that were started or stopped since that many records."""
-    news = [record for record in running.records[since:] if record["kind"] == "forward"]
-    return {record["resourceName"] for record in news if record["state"] in {"waiting", "stopped"}}
+    """The names of the forwards that came, went or moved since that many records."""
+    before, after = places(running.records[:since]), places(running.records)
+    return {name for _, (name, _) in before.items() ^ after.items()}
 
 
 async def test_edits_touch_just_the_forwards_concerned(project: Project) -> None:
