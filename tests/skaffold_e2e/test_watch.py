@@ -89,10 +89,21 @@ async def test_forwards_stay_without_skaffold(project: Project) -> None:
             await end(running)
 
 
+def make_it_chatty(project: Project) -> None:
+    """Its pods log 100 lines a second, each an event of Skaffold's."""
+    shell = "(while :; do echo a line of a log; sleep 0.01; done) & exec /app"
+    project.edit("skaffold.yaml", " app content.txt", " java content.txt")  # an image with a shell
+    project.edit("k8s.yaml", "image: hello\n", f"image: hello\n          command: [/bin/sh, -c, '{shell}']\n")
+
+
 @CYCLES
 async def test_skaffold_outlives_every_leave(project: Project, cycles: int) -> None:
-    """However often portside attaches and leaves, at any moment, Skaffold goes on to build and deploy."""
+    """However often portside attaches and leaves, at any moment, Skaffold goes on to build and deploy.
+
+    Its stream is never silent: the pods log all the while.
+    """
     port, random = free_port(), Random(cycles)
+    make_it_chatty(project)
     async with dev(project, port) as beside:
         await beside.idle()
         async with trio.open_nursery() as nursery:
@@ -120,3 +131,18 @@ async def test_skaffold_outlives_every_leave(project: Project, cycles: int) -> N
         async with watching(project, port) as running:
             records = await all_ready(running)
             assert (await text_at(records["web"])).startswith(f"hello from {project.namespace}, the last version")
+
+
+@pytest.mark.parametrize("cycles", [5, pytest.param(50, marks=pytest.mark.long)])
+async def test_skaffold_outlives_a_killed_portside(project: Project, cycles: int) -> None:
+    """SIGKILL leaves no time for politeness; with everything read, Skaffold does not mind."""
+    port = free_port()
+    async with dev(project, port) as beside:
+        await beside.idle()
+        for cycle in range(2, cycles + 2):
+            async with watching(project, port) as running:
+                await all_ready(running)
+                running.process.kill()
+                await running.process.wait()
+            project.save(f"hello from {project.namespace}, version {cycle}")
+            await beside.idle(cycle)
