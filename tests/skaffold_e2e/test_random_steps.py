@@ -33,6 +33,7 @@ class World:
         self.project = project
         self.running = running
         self.api = api
+        self.manifest = (project.folder / "k8s.yaml").read_text()
         self.version = 1
         self.edits = 0
         self.local_port = 9001
@@ -41,7 +42,7 @@ class World:
     def text(self) -> str:
         return f"hello from {self.project.namespace}, version {self.version}"
 
-    async def looped(self, change: Callable[[], None]) -> None:
+    async def looped(self, change: Callable[[], object]) -> None:
         """Make a change and wait until Skaffold has gone through a loop because of it."""
         loops = self.running.stderr.count(LOOP)
         change()
@@ -66,14 +67,12 @@ class World:
         await self.looped(lambda: self.project.save(self.text))
 
     async def edit_manifest(self) -> None:
+        """Every object: Skaffold applies only those that have changed since it did so last."""
         self.edits += 1
-        before = f'edit: "{self.edits - 1}"'
-        text = (self.project.folder / "k8s.yaml").read_text()
-        now = f'edit: "{self.edits}"'
-        if before not in text:
-            before = "      labels:\n        app: hello"
-            now = f"      annotations:\n        {now}\n{before}"
-        await self.looped(lambda: self.project.edit("k8s.yaml", before, now))
+        stamp = f'annotations: {{edit: "{self.edits}"}}'
+        text = self.manifest.replace("metadata:\n  name:", f"metadata:\n  {stamp}\n  name:")
+        text = text.replace("      labels:\n", f"      {stamp}\n      labels:\n")
+        await self.looped(lambda: (self.project.folder / "k8s.yaml").write_text(text))
 
     async def edit_configuration(self) -> None:
         before, self.local_port = self.local_port, free_port()
@@ -81,8 +80,7 @@ class World:
         await self.looped(lambda: self.project.edit(*change))
 
     async def fail_a_build(self) -> None:
-        content = self.project.folder / "content.txt"
-        await self.looped(content.unlink)
+        await self.looped(lambda: self.project.save(f"FAIL after version {self.version}"))
         await self.settled()  # what runs stays
         await self.redeploy()
 
@@ -96,7 +94,7 @@ class World:
     async def remake_namespace(self) -> None:
         self.bed.kubectl("delete", "namespace", self.project.namespace, timeout=120)
         self.bed.kubectl("create", "namespace", self.project.namespace)
-        await self.redeploy()
+        await self.edit_manifest()
 
 
 def shown(records: list[Record]) -> set[tuple[object, ...]]:
@@ -128,6 +126,7 @@ async def test_after_any_steps_all_is_as_after_a_fresh_start(bed: Bed, project: 
     seed = int(os.environ.get("PORTSIDE_SEED") or Random().randrange(1_000_000))
     random, api = Random(seed), free_port()
     done = [f"seed {seed}"]
+    project.edit("skaffold.yaml", "buildCommand: ", "buildCommand: grep -qv FAIL content.txt && ")
     async with developing(project, rpc_http_port=api) as running:
         world = World(bed, project, running, api)
         ports = {name: record["localPort"] for name, record in (await world.settled()).items()}
