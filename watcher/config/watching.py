@@ -47,7 +47,7 @@ async def change_since(before: Stamps) -> None:
     stop = threading.Event()
     try:
         await trio.to_thread.run_sync(_wait, before, stop, abandon_on_cancel=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' own for what it does not know
         names = ", ".join(sorted(path.name for path in before))
         logger.warning("edits of %s are not noticed: %s; start portside again after them", names, error)
         await trio.sleep_forever()
