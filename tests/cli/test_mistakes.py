@@ -63,6 +63,7 @@ def refused(place: Place, *words: str, **environment: str) -> str:
         (("run", "--", "skaffold", "render"), "render"),
         (("run", "--", "./no-such-skaffold", "dev"), "no-such-skaffold was not found"),
         (("run", "--", "skaffold", "dev", "--port-forward=bogus"), 'unknown mode "bogus"'),
+        (("run", "--", "skaffold", "dev", "--port-forward="), 'unknown mode ""'),
         (("status", "--output", "xml"), "xml"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -115,8 +116,13 @@ def test_a_kubeconfig_that_is_not_there(place: Place) -> None:
     ("text", "said"),
     [
         ("portForward: [user]\n", "portside.yaml line 1: object missing required field `apiVersion`"),
-        ("apiVersion: portside/v1\nportForward: bogus\n", 'portside.yaml: portForward=bogus: unknown mode "bogus"'),
+        (
+            "apiVersion: portside/v1\nportForward: bogus\n",
+            'portside.yaml line 2: portForward=bogus: unknown mode "bogus"',
+        ),
         ("apiVersion: portside/v1\nforwards: 1\n", "portside.yaml line 2: forwards: "),
+        ("apiVersion: portside/v1\nhold: 1\naddresses: [a b]\n", "portside.yaml line 3: addresses: 'a b'"),
+        ("apiVersion: portside/v1\n\nhold: .inf\n", "portside.yaml line 3: hold inf"),
     ],
 )
 def test_a_broken_portside_yaml(place: Place, text: str, said: str) -> None:

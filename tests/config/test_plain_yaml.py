@@ -20,7 +20,7 @@ profiles:
 - name: empty
   portForward: []
 - name: unrelated
-  patches: [{op: add, path: /build/tagPolicy, value: {sha256: {}}}]
+  patches: [{op: add, path: /test/0, value: {image: x}}]
 """
 
 
@@ -60,6 +60,36 @@ async def test_a_profile_replaces_the_list(tmp_path: Path, profiles: tuple[str, 
     assert [entry.name for entry in configuration.entries] == names
 
 
+BUILT = "build: {artifacts: [{image: base}], local: {push: false}}\n"
+OTHERWISE = """\
+profiles:
+- name: docker
+  deploy: {docker: {images: [app]}}
+- name: both
+  build: {artifacts: [{image: app}]}
+  deploy: {docker: {images: [app]}, kubectl: {}}
+- name: tags
+  build: {tagPolicy: {sha256: {}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("profiles", "artifacts", "docker"),
+    [
+        ((), ("base",), False),
+        (("docker",), ("base",), True),
+        (("both",), ("app",), False),
+        (("tags",), ("base",), False),
+    ],
+)
+async def test_a_profile_changes_what_is_built_and_deployed(
+    tmp_path: Path, profiles: tuple[str, ...], artifacts: tuple[str, ...], docker: bool
+) -> None:
+    """Artifacts are replaced as a list is; a profile's deployer is one more."""
+    configuration = await loaded(tmp_path, HEAD + BUILT + OTHERWISE, *profiles)
+    assert (configuration.artifacts, configuration.docker) == (artifacts, docker)
+
+
 async def test_a_bad_template_spoils_one_entry(tmp_path: Path) -> None:
     """The others are forwarded."""
     text = HEAD + WEB + "- {resourceType: pod, resourceName: '{{.GONE}}', port: 1}\n"
@@ -87,6 +117,16 @@ async def test_a_bad_template_spoils_one_entry(tmp_path: Path) -> None:
             HEAD + "profiles:\n- name: p\n  activation: [{env: A=b}]\n  portForward: [{port: 1}]\n",
             (),
             "line 4: whether profile p is active is for the skaffold binary to say, which is not on PATH; say -p p or",
+        ),
+        (
+            HEAD + "profiles:\n- name: p\n  patches:\n  - {path: /deploy/docker, value: {}}\n",
+            ("p",),
+            "line 6: patches of deploy need the skaffold binary",
+        ),
+        (
+            HEAD + "profiles:\n- name: p\n  activation: [{command: dev}]\n  deploy: {docker: {}}\n",
+            (),
+            "line 4: whether profile p is active",
         ),
         (HEAD + "portForward: {a: b}\n", (), "line 3: portForward is a list"),
         (HEAD + "portForward: [7]\n", (), "an item of portForward is a mapping, not 7"),

@@ -101,6 +101,13 @@ def test_what_the_schema_refuses_names_line_field_and_value(fields: dict[str, An
     assert said in str(raised.value)
 
 
+def test_several_addresses_may_stand_in_one() -> None:
+    """As --address takes them; Skaffold itself would try to bind the whole text, for ever."""
+    result = made(address="127.0.0.1, ::1,127.0.0.1")
+    assert isinstance(result, Entry)
+    assert result.addresses == ("127.0.0.1", "::1")
+
+
 def test_names_are_rendered_from_the_environment() -> None:
     """`{{.NAME}}` in resourceName and namespace, with or without blanks."""
     result = made({"APP": "shop", "NS": "team"}, resourceName="{{ .APP }}-web", namespace="{{.NS}}")

@@ -44,6 +44,22 @@ def test_the_documented_example_is_what_it_says() -> None:
     assert {entry.source for entry in settings.entries} == {"direct"}
 
 
+@pytest.mark.parametrize(
+    ("written", "modes"),
+    [("off", "false"), ("true", "true"), ("false", "false"), ("[user, debug]", "user,debug"), ("'off'", "off")],
+)
+def test_modes_as_yaml_has_them(written: str, modes: str) -> None:
+    """A bare off is a boolean to YAML, and Skaffold's syntax takes booleans."""
+    settings = parse(f"{HEAD}portForward: {written}\n", "f")
+    assert (settings.modes, settings.modes_origin) == (modes, "f line 2: portForward")
+
+
+def test_a_type_is_known_by_its_singular() -> None:
+    """However it was written: what is shown, explained and told to Skaffold has one name."""
+    [entry] = parse(f"{HEAD}forwards: [{{resourceType: SVC, resourceName: web, port: 80}}]\n", "f").entries
+    assert (entry.kind, entry.resource_type) == ("service", "service")
+
+
 def test_no_file_says_nothing(tmp_path: Path) -> None:
     """And a folder in its place is a mistake."""
     assert read(tmp_path) == Settings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,15 @@ from watcher.config.project import Project
 
 
 def words(
-    activation: str, command: str = "dev", profiles: tuple[str, ...] = (), environ: dict[str, str] | None = None
+    activation: str,
+    command: str = "dev",
+    profiles: tuple[str, ...] = (),
+    environ: dict[str, str] | None = None,
+    **project: Any,
 ) -> tuple[str, ...]:
     text = f"profiles:\n- name: p\n  activation: {activation}\n"
     file = File("f", documents(text, "f"))
-    return for_diagnose((file,), Project(command=command, profiles=profiles), environ or {})
+    return for_diagnose((file,), Project(command=command, profiles=profiles, **project), environ or {})
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,18 @@ def test_what_the_user_says_of_a_profile_holds() -> None:
 
 
 def test_automatic_activation_can_be_off() -> None:
-    """Skaffold's own variable for it."""
-    assert words("[{command: dev}]", environ={"SKAFFOLD_PROFILE_AUTO_ACTIVATION": "false"}) == ()
+    """By Skaffold's own flag, or else its variable."""
+    off, on = "--profile-auto-activation=false", "--profile-auto-activation=true"
+    variable = {"SKAFFOLD_PROFILE_AUTO_ACTIVATION": "false"}
+    assert words("[{command: dev}]", environ=variable) == ()
+    assert words("[{command: dev}]", profile_flags=(off,)) == ()
+    assert words("[{command: dev}]", environ=variable, profile_flags=(on,)) == ("p",)
+
+
+@pytest.mark.parametrize(("context", "expected"), [("prod-1", ("p",)), ("stage", ())])
+def test_a_kube_context_that_was_named_counts(context: str, expected: tuple[str, ...]) -> None:
+    """With --kube-context both conditions can be judged here."""
+    assert words("[{command: dev, kubeContext: prod}]", kube_context=context) == expected
 
 
 def test_a_kube_context_beside_a_command_is_said_aloud(caplog: pytest.LogCaptureFixture) -> None:

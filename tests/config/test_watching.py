@@ -44,6 +44,26 @@ async def test_every_way_of_saving_is_noticed(tmp_path: Path, edit: Callable[[Pa
             edit(path)
 
 
+async def test_what_a_link_leads_to_is_noticed(tmp_path: Path) -> None:
+    """An edit where the file really is, and another file behind the link."""
+    (tmp_path / "there").mkdir()
+    real, other, link = tmp_path / "there" / "real.yaml", tmp_path / "there" / "other.yaml", tmp_path / "skaffold.yaml"
+    real.write_text("old")
+    other.write_text("another one")
+    link.symlink_to(real)
+
+    def relink(path: Path) -> None:
+        path.unlink()
+        path.symlink_to(other)
+
+    for edit, path in ((_write, real), (relink, link)):
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(change_since, stamps([link]))
+                await trio.lowlevel.checkpoint()
+                edit(path)
+
+
 async def test_a_file_that_comes_later_is_noticed(tmp_path: Path) -> None:
     """portside.yaml may be written while portside runs; its neighbours are nothing to us."""
     noticed = trio.Event()

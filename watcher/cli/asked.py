@@ -8,7 +8,6 @@ from __future__ import annotations
 from watcher.cli.options import Options
 from watcher.config.entries import DEFAULT_ADDRESS, checked_address
 from watcher.config.portside_yaml import Settings
-from watcher.config.settings import FILE
 from watcher.plan.facts import Facts, Waiting
 from watcher.skaffold import modes
 from watcher.skaffold.modes import Mode
@@ -30,9 +29,9 @@ def base_facts(options: Options, settings: Settings = NOTHING) -> Facts:
 
 def modes_for(options: Options, settings: Settings, command: str) -> frozenset[Mode]:
     """`command` is Skaffold's, or portside's `watch`."""
-    asked = options.port_forward or settings.modes
-    origin = "--port-forward" if options.port_forward else f"{FILE}: portForward"
-    return modes.parse(asked, command, origin) if asked else modes.default(command)
+    if options.port_forward is not None:
+        return modes.parse(options.port_forward, command)
+    return modes.parse(settings.modes, command, settings.modes_origin) if settings.modes else modes.default(command)
 
 
 def _addresses(options: Options) -> tuple[str, ...]:

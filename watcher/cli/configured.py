@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Self
 
 from msgspec.structs import replace
@@ -26,12 +25,23 @@ from watcher.skaffold.modes import OFF, Mode
 logger = logging.getLogger("portside.config")
 
 
-def project_of(options: Options, command: str, binary: str = "skaffold") -> Project | None:
+def project_of(
+    options: Options, command: str, binary: str = "skaffold", profile_flags: tuple[str, ...] = ()
+) -> Project | None:
     """The project that the options mean; None where there is no skaffold.yaml and none was named."""
     filename = options.filename[-1] if options.filename else default_file()
     if filename is None:
         return None
-    return Project(filename=filename, profiles=options.profile, modules=options.module, binary=binary, command=command)
+    return Project(
+        filename=filename,
+        profiles=options.profile,
+        modules=options.module,
+        binary=binary,
+        command=command,
+        kube_context=options.kube_context,
+        kubeconfig=options.kubeconfig,
+        profile_flags=profile_flags,
+    )
 
 
 class Configured:
@@ -51,7 +61,7 @@ class Configured:
     @classmethod
     async def load(cls, options: Options, command: str, project: Project | None, environ: Mapping[str, str]) -> Self:
         """Raises UsageError naming file, line and field."""
-        return cls(options, command, project, environ, await load_all(project, Path(), environ))
+        return cls(options, command, project, environ, await load_all(project, environ))
 
     @property
     def docker(self) -> bool:
@@ -69,7 +79,7 @@ class Configured:
         """Whether `facts` are others."""
         before = self._seen = stamps(self._loaded.sources)  # taken before reading: what is saved meanwhile is news
         try:
-            loaded = await load_all(self._project, Path(), self._environ)
+            loaded = await load_all(self._project, self._environ)
             facts = _facts(self._options, self._command, loaded)
         except UsageError as error:
             logger.warning("%s; what was read before stays", error)

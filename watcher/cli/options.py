@@ -6,13 +6,21 @@ Skaffold's own variable where it has one (SKAFFOLD_<FLAG>), else PORTSIDE_<FLAG>
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
+
+from watcher.skaffold.environment import effective_environment, env_file_text
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+SKAFFOLD = "SKAFFOLD_"
 
 
 class _Seconds(click.FloatRange):
@@ -27,9 +35,9 @@ class _Seconds(click.FloatRange):
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for, as written; "" or () where nothing was asked."""
+    """What the user asked for, as written; "", () or None where nothing was asked."""
 
-    port_forward: str
+    port_forward: str | None
     address: tuple[str, ...]
     strict_ports: bool
     namespace: str
@@ -47,8 +55,25 @@ class Options:
     publish: bool = True
 
 
+@cache
+def environment() -> Mapping[str, str]:
+    """The environment with what skaffold.env adds to it, as the Skaffold beside us sees it."""
+    return effective_environment(os.environ, env_file_text())
+
+
 def _option(*names: str, env: str, **attributes: Any) -> Callable[[F], F]:
+    if env.startswith(SKAFFOLD):
+        # click itself looks at the process's variables only.
+        attributes["default"] = _of_env_file(env, several=attributes.get("multiple", False))
     return click.option(*names, envvar=env, show_envvar=True, **attributes)
+
+
+def _of_env_file(variable: str, *, several: bool) -> Callable[[], Any]:
+    def default() -> Any:
+        text = environment().get(variable)
+        return ((text,) if text else ()) if several else text
+
+    return default
 
 
 _OPTIONS = (
@@ -58,7 +83,6 @@ _OPTIONS = (
         is_flag=False,
         flag_value="true",  # Skaffold's bare flag
         metavar="[MODES]",
-        default="",
         help="user, services, debug, pods (comma-separated), or off, true, false; bare: true.",
     ),
     _option(
@@ -74,9 +98,9 @@ _OPTIONS = (
         default=False,
         help="Fail a forward whose port is taken, in place of taking the next one.",
     ),
-    _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", default="", help="Default: the context's."),
-    _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", default="", help="Default: the current one."),
-    _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", default="", help="Default: $KUBECONFIG, ~/.kube/config."),
+    _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", help="Default: the context's."),
+    _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", help="Default: the current one."),
+    _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", help="Default: $KUBECONFIG, ~/.kube/config."),
     _option(
         "--filename", "-f", env="SKAFFOLD_FILENAME", multiple=True, help="Default: skaffold.yaml, where it exists."
     ),
@@ -144,6 +168,19 @@ beside_skaffold = _option(
 
 def collect(given: dict[str, Any]) -> Options:
     """One value of what click parsed; comma lists are split where Skaffold splits them."""
+    for name in ("namespace", "kube_context", "kubeconfig"):
+        given[name] = given[name] or ""
     for name in ("address", "profile", "module", "filename"):
         given[name] = tuple(part.strip() for text in given[name] for part in text.split(",") if part.strip())
     return Options(**given)
+
+
+def collect_own(given: dict[str, Any]) -> Options:
+    """The same without what Skaffold's variables say: `run` reads those with Skaffold's own flags, which win."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name, variable = parameter.name or "", parameter.envvar
+        if isinstance(variable, str) and variable.startswith(SKAFFOLD):
+            own = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            given[name] = given[name] if own else () if parameter.multiple else None
+    return collect(given)

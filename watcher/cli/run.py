@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from watcher.cli import logs
-from watcher.cli.options import Options, beside_skaffold, collect, shared
+from watcher.cli.options import Options, beside_skaffold, collect_own, environment, shared
 
 logger = logging.getLogger("portside")
 
@@ -38,7 +37,7 @@ def command(skaffold: tuple[str, ...], **given: Any) -> int:
     """Start Skaffold (dev, debug, run, deploy) and forward what it deploys."""
     import trio
 
-    options = collect(given)
+    options = collect_own(given)
     logs.set_up(options.verbose)
     return trio.run(_run, skaffold, options)
 
@@ -48,13 +47,12 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     from watcher.cli.configured import Configured, project_of
     from watcher.skaffold import arguments
     from watcher.skaffold.address import ApiAddress, free_port
-    from watcher.skaffold.environment import ENV_FILE, effective_environment
     from watcher.skaffold.process import SkaffoldProcess
 
-    environ = effective_environment(os.environ, _text_of(ENV_FILE))
+    environ = environment()
     asked = arguments.read(words, environ)
-    options = _as_asked(options, asked)
-    project = project_of(options, asked.command, asked.binary)
+    options = as_asked(options, asked)
+    project = project_of(options, asked.command, asked.binary, asked.profile_flags)
     configured = await Configured.load(options, asked.command, project, environ)
     port = asked.rpc_http_port or free_port()
     beside = await Beside.prepare("run", options, ApiAddress("127.0.0.1", port).url, configured)
@@ -64,21 +62,13 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     return await _both(process, beside, asked)
 
 
-def _text_of(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def _as_asked(options: Options, asked: SkaffoldCommand) -> Options:
-    """Skaffold's own words hold where portside was given none: both mean the same project and cluster."""
+def as_asked(options: Options, asked: SkaffoldCommand) -> Options:
+    """Skaffold's own words, and its variables, hold where portside was given none: both mean the same project."""
     from dataclasses import replace
 
     return replace(
         options,
-        port_forward=options.port_forward or asked.port_forward or "",
+        port_forward=asked.port_forward if options.port_forward is None else options.port_forward,
         namespace=options.namespace or asked.namespace,
         kube_context=options.kube_context or asked.kube_context,
         kubeconfig=options.kubeconfig or asked.kubeconfig,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from watcher.cli import logs
-from watcher.cli.options import Options, beside_skaffold, collect, shared
+from watcher.cli.options import Options, beside_skaffold, collect, environment, shared
 
 EPILOG = """\b
 Examples:
@@ -62,7 +61,7 @@ async def _beside(url: str, options: Options) -> int:
             "which Skaffold? give --skaffold URL or set SKAFFOLD_RPC_HTTP_PORT (skaffold dev --rpc-http-port); "
             "without any: --cluster"
         )
-    configured = await Configured.load(options, "watch", project_of(options, "dev"), os.environ)
+    configured = await Configured.load(options, "watch", project_of(options, "dev"), environment())
     beside = await Beside.prepare("watch", options, url, configured)
     await until_signal(beside.run)
     return 0
@@ -77,7 +76,7 @@ async def _alone(run_id: str, selector: str, options: Options) -> int:
     if run_id and selector:
         raise click.UsageError("--run-id and --selector exclude each other")
     selector = selector and checked_selector(selector, "--selector")
-    configured = await Configured.load(options, "watch", project_of(options, "dev"), os.environ)
+    configured = await Configured.load(options, "watch", project_of(options, "dev"), environment())
     alone = await Alone.prepare(options, configured, run_id=run_id, selector=selector)
     await until_signal(alone.run)
     return 0

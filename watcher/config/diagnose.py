@@ -5,13 +5,17 @@ Refuses to interpret it. Needs no cluster; modules, profiles and patches are app
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import trio
 
 from watcher.config.errors import ConfigError
+from watcher.config.project import Project
 
 logger = logging.getLogger("portside.config")
 
@@ -20,23 +24,39 @@ TIMEOUT = 60.0
 
 
 async def diagnose(
-    binary: str,
-    filename: str,
-    profiles: Sequence[str],
-    modules: Sequence[str],
-    environ: Mapping[str, str],
-    *,
-    render: bool = False,
+    binary: str, project: Project, profiles: Sequence[str], environ: Mapping[str, str], *, render: bool = False
 ) -> str:
     """The YAML documents, one per configuration. `render`: with templates filled in, where their keys are set.
 
     Raises ConfigError with Skaffold's own words.
     """
-    command = [binary, "diagnose", "--yaml-only", "--filename", filename]
+    filename = project.filename
+    command = [binary, "diagnose", "--yaml-only", "--filename", filename, *project.profile_flags]
     command += [word for profile in profiles for word in ("--profile", profile)]
-    command += [word for module in modules for word in ("--module", module)]
+    command += [word for module in project.modules for word in ("--module", module)]
     command += ["--enable-templating"] if render else []
     environment = {**environ, "SKAFFOLD_UPDATE_CHECK": "false", "SKAFFOLD_INTERACTIVE": "false"}
+    with _kubeconfig(project) as kubeconfig:
+        environment |= {"KUBECONFIG": kubeconfig} if kubeconfig else {}
+        return await _said(command, environment, filename)
+
+
+@contextmanager
+def _kubeconfig(project: Project) -> Iterator[str]:
+    """`diagnose` has no --kube-context, and looks at nothing of a kubeconfig but the current context's name."""
+    if not project.kube_context:
+        yield project.kubeconfig
+        return
+    context = {"name": project.kube_context, "context": {"cluster": "", "user": ""}}
+    named = {"apiVersion": "v1", "kind": "Config", "current-context": project.kube_context, "contexts": [context]}
+    with tempfile.NamedTemporaryFile("w", prefix="portside-", suffix=".yaml") as file:
+        json.dump(named, file)
+        file.flush()
+        yield file.name
+
+
+async def _said(command: Sequence[str], environment: Mapping[str, str], filename: str) -> str:
+    binary = command[0]
     try:
         with trio.fail_after(TIMEOUT):
             done = await trio.run_process(

@@ -21,8 +21,9 @@ class Loaded(Struct, frozen=True):
     sources: tuple[Path, ...] = ()
 
 
-async def load_all(project: Project | None, folder: Path, environ: Mapping[str, str]) -> Loaded:
-    """`folder` is where portside.yaml may be. Raises ConfigError naming file, line and field."""
+async def load_all(project: Project | None, environ: Mapping[str, str]) -> Loaded:
+    """portside.yaml is looked for beside the project's file. Raises ConfigError naming file, line and field."""
+    folder = Path() if project is None else Path(project.filename).parent
     settings = portside_yaml.read(folder)
     configuration = Configuration() if project is None else await skaffold_yaml.load(project, environ)
     return Loaded(configuration, settings, (*map(Path, configuration.sources), folder / FILE))

@@ -43,7 +43,9 @@ def entry(item: object, origin: str, environ: Mapping[str, str]) -> Entry | BadE
     port = _port(item, origin)
     wish = _wish(item, port, origin)
     address = _text(item, "address", origin, default="")
-    addresses = (checked_address(address, f"{origin}: address"),) if address else ()
+    # A list is Skaffold's undoing: it takes the commas for a part of the address and tries for ever.
+    parts = (part.strip() for part in address.split(",") if part.strip())
+    addresses = tuple(dict.fromkeys(checked_address(part, f"{origin}: address") for part in parts))
     try:
         name, namespace = render(name, environ), render(namespace, environ)
     except TemplateError as error:

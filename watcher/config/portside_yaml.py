@@ -36,9 +36,13 @@ _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+)\]")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What portside.yaml says. `modes` as for --port-forward, "" where it says nothing; `hold` likewise None."""
+    """What portside.yaml says. `modes` as for --port-forward, "" where it says nothing; `hold` likewise None.
+
+    `modes_origin`: file, line and field, for messages.
+    """
 
     modes: str = ""
+    modes_origin: str = ""
     addresses: tuple[str, ...] = ()
     hold: float | None = None
     rules: Rules = Rules()
@@ -77,14 +81,16 @@ def _settings(file: PortsideFile, document: documents.Mapping, source: str) -> S
         items = document.get(field) or ()
         return [f"{source} line {item.line}" if isinstance(item, documents.Mapping) else source for item in items]
 
-    top = f"{source} line {document.line}"
-    modes = file.port_forward or ""
-    addresses = (checked_address(address, f"{top}: addresses") for address in file.addresses or ())
+    def at(field: str) -> str:
+        return f"{source} line {document.lines.get(field, document.line)}: {field}"
+
+    addresses = (checked_address(address, at("addresses")) for address in file.addresses or ())
     if file.hold is not None and not math.isfinite(file.hold):
-        raise ConfigError(f"{top}: hold {file.hold} is no number of seconds")
+        raise ConfigError(f"{at('hold')} {file.hold} is no number of seconds")
     entries = zip(file.forwards or (), origins("forwards"), strict=True)
     return Settings(
-        modes=modes if isinstance(modes, str) else ",".join(modes),
+        modes=_modes(file.port_forward),
+        modes_origin=at("portForward"),
         addresses=tuple(dict.fromkeys(addresses)),
         hold=file.hold,
         rules=Rules(
@@ -93,6 +99,13 @@ def _settings(file: PortsideFile, document: documents.Mapping, source: str) -> S
         ),
         entries=tuple(entry for item, origin in entries for entry in _entries(item, origin)),
     )
+
+
+def _modes(given: bool | str | tuple[str, ...] | None) -> str:  # noqa: FBT001 - it is what the file says
+    """As the option would have them. YAML takes `off` and `on` for booleans."""
+    if isinstance(given, bool):
+        return str(given).lower()
+    return given if isinstance(given, str) else ",".join(given or ())
 
 
 def _rule(item: RuleItem, origin: str) -> Rule:
@@ -127,7 +140,7 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
             source="direct",
             origin=origin,
             kind=kind,
-            resource_type=item.resource_type,
+            resource_type=kind,
             name=name,
             namespace=namespace,
             port=port,

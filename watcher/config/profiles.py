@@ -1,7 +1,7 @@
 """Owns Skaffold's profiles (pkg/skaffold/schema/profiles.go) as far as portside must know them.
 
 Beside Skaffold's answer: those that `command:` activates, for `diagnose` is itself a command. Without it: plain
-replacement of `portForward`. Refuses to guess: what would take more is an error that says so.
+replacement of what portside reads. Refuses to guess: what would take more is an error that says so.
 """
 
 from __future__ import annotations
@@ -19,26 +19,29 @@ from watcher.config.project import Project
 logger = logging.getLogger("portside.config")
 
 _FALSE = {"0", "f", "false"}
+_AUTO_ACTIVATION = "--profile-auto-activation="
+# What of a configuration decides about forwards.
+_READ = ("portForward", "build", "deploy")
 
 
 def for_diagnose(files: Iterable[File], project: Project, environ: Mapping[str, str]) -> tuple[str, ...]:
     """The -p words with which `diagnose` sees the profiles that `project.command` would: the activated ones first."""
-    if environ.get("SKAFFOLD_PROFILE_AUTO_ACTIVATION", "").lower() in _FALSE:
+    said = next((flag for flag in project.profile_flags if flag.startswith(_AUTO_ACTIVATION)), "").lower()
+    if (said.removeprefix(_AUTO_ACTIVATION) or environ.get("SKAFFOLD_PROFILE_AUTO_ACTIVATION", "").lower()) in _FALSE:
         return project.profiles
     corrected: dict[str, None] = {}
     for file in files:
         for document in file.documents:
             for profile in _undecided(document, project):
-                meant = _active(profile, project.command, environ)
-                if meant != _active(profile, "diagnose", environ):
+                meant = _active(profile, project.command, project.kube_context, environ)
+                if meant != _active(profile, "diagnose", project.kube_context, environ):
                     corrected[str(profile["name"]) if meant else f"-{profile['name']}"] = None
     return (*corrected, *project.profiles)
 
 
-def plain(file: File, project: Project) -> list[object]:
-    """The `portForward` items of a file with `project.profiles`, read without Skaffold. Raises ConfigError."""
+def plain(file: File, project: Project) -> tuple[documents.Mapping, ...]:
+    """A file's documents with `project.profiles` applied, as far as portside reads them. Raises ConfigError."""
     _check_known(file, project)
-    items: list[object] = []
     for document in file.documents:
         for profile in _undecided(document, project):
             if profile.get("activation") and _matters(profile):
@@ -47,22 +50,40 @@ def plain(file: File, project: Project) -> list[object]:
                     f"{file.name} line {profile.line}: whether profile {name} is active is for the skaffold binary "
                     f"to say, which is not on PATH; say -p {name} or -p -{name}"
                 )
-        items += _with_profiles(document, file, project)
-    return items
+    return tuple(_with_profiles(document, file, project) for document in file.documents)
 
 
-def _with_profiles(document: documents.Mapping, file: File, project: Project) -> list[object]:
-    items = port_forward(document, file.name)
+def _with_profiles(document: documents.Mapping, file: File, project: Project) -> documents.Mapping:
     by_name = {str(profile.get("name")): profile for profile in mappings(document.get("profiles"))}
     for name in project.profiles:
         profile = by_name.get(name)
         if profile is None or f"-{name}" in project.profiles:
             continue
-        if _is_patched(profile):
+        if patched := _patched(profile):
             line = profile.lines["patches"]
-            raise ConfigError(f"{file.name} line {line}: patches of portForward need the skaffold binary on PATH")
-        items = port_forward(profile, file.name) or items
-    return items
+            raise ConfigError(f"{file.name} line {line}: patches of {patched} need the skaffold binary on PATH")
+        document = _overlaid(document, profile, file)
+    return document
+
+
+def _overlaid(document: documents.Mapping, profile: documents.Mapping, file: File) -> documents.Mapping:
+    """A profile's list replaces the document's unless it is empty; what it deploys with is added."""
+    found = documents.Mapping(document)
+    found.line, found.lines = document.line, dict(document.lines)
+    if items := port_forward(profile, file.name):
+        found["portForward"] = items
+        found.lines["portForward"] = profile.lines["portForward"]
+    build, deploy = _part(profile, "build"), _part(profile, "deploy")
+    if build.get("artifacts"):
+        found["build"] = documents.Mapping({**_part(document, "build"), "artifacts": build["artifacts"]})
+    if deploy:
+        found["deploy"] = documents.Mapping({**_part(document, "deploy"), **deploy})
+    return found
+
+
+def _part(mapping: documents.Mapping, field: str) -> documents.Mapping:
+    part = mapping.get(field)
+    return part if isinstance(part, documents.Mapping) else documents.Mapping()
 
 
 def _check_known(file: File, project: Project) -> None:
@@ -81,27 +102,30 @@ def _undecided(document: documents.Mapping, project: Project) -> list[documents.
 
 
 def _matters(profile: documents.Mapping) -> bool:
-    return bool(profile.get("portForward")) or _is_patched(profile)
+    changed = profile.get("portForward") or _part(profile, "build").get("artifacts") or _part(profile, "deploy")
+    return bool(changed or _patched(profile))
 
 
-def _is_patched(profile: documents.Mapping) -> bool:
-    paths = (str(patch.get("path")) for patch in mappings(profile.get("patches")))
-    return any(path.startswith("/portForward") for path in paths)
+def _patched(profile: documents.Mapping) -> str:
+    """Which of the parts that portside reads the profile patches; "" for none."""
+    paths = [str(patch.get("path")) for patch in mappings(profile.get("patches"))]
+    return next((part for part in _READ if any(path.startswith(f"/{part}") for path in paths)), "")
 
 
-def _active(profile: documents.Mapping, command: str, environ: Mapping[str, str]) -> bool:
+def _active(profile: documents.Mapping, command: str, context: str, environ: Mapping[str, str]) -> bool:
     """Whether the profile's activation holds under `command`."""
     conditions = mappings(profile.get("activation"))
     if not conditions:
         return False
-    met = [_met(condition, str(profile["name"]), command, environ) for condition in conditions]
+    met = [_met(condition, str(profile["name"]), command, context, environ) for condition in conditions]
     return all(met) if profile.get("requiresAllActivations") else any(met)
 
 
-def _met(condition: documents.Mapping, name: str, command: str, environ: Mapping[str, str]) -> bool:
-    """A condition on kube-context alone is the same for every command, so it may count as not met."""
+def _met(condition: documents.Mapping, name: str, command: str, context: str, environ: Mapping[str, str]) -> bool:
+    """`context` "": not known here. A condition on it alone is the same for every command, so it may count as unmet."""
     asked, env = str(condition.get("command") or ""), str(condition.get("env") or "")
-    if condition.get("kubeContext"):
+    asked_context = str(condition.get("kubeContext") or "")
+    if asked_context and not context:
         if asked and command != "diagnose":
             logger.warning(
                 "profile %s is activated by command and kubeContext together: say -p %s or -p -%s", name, name, name
@@ -110,7 +134,8 @@ def _met(condition: documents.Mapping, name: str, command: str, environ: Mapping
     variable, _, value = env.partition("=")
     is_set = environ.get(variable, "")
     env_met = not env or (_regex_equal(value, is_set) if value else not is_set)
-    return env_met and (not asked or _regex_equal(asked, command))
+    context_met = not asked_context or _regex_equal(asked_context, context)
+    return env_met and context_met and (not asked or _regex_equal(asked, command))
 
 
 def _regex_equal(expected: str, actual: str) -> bool:

@@ -13,7 +13,8 @@ class Project(Struct, frozen=True, kw_only=True):
     """Which configuration is meant. `profiles` as for Skaffold's -p: `-name` turns one off.
 
     `binary`: Skaffold's name or path, None to do without. `command`: Skaffold's (dev, run …), for profiles that it
-    activates.
+    activates; `kube_context`, `kubeconfig`: likewise, "" where none was named. `profile_flags`: Skaffold's own words
+    --profile-auto-activation=… and --propagate-profiles=….
     """
 
     filename: str = DEFAULT_FILE
@@ -21,6 +22,9 @@ class Project(Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...] = ()
     binary: str | None = "skaffold"
     command: str = "dev"
+    kube_context: str = ""
+    kubeconfig: str = ""
+    profile_flags: tuple[str, ...] = ()
 
 
 class Configuration(Struct, frozen=True):

@@ -42,7 +42,7 @@ class PortsideFile(Struct, frozen=True, forbid_unknown_fields=True, rename="came
     """portside.yaml. `portForward`: default modes. `addresses`: where to listen. `hold`: seconds a connection waits."""
 
     api_version: Literal["portside/v1"]
-    port_forward: Text | tuple[Text, ...] | None = None
+    port_forward: bool | Text | tuple[Text, ...] | None = None
     addresses: tuple[Text, ...] | None = None
     hold: Annotated[float, Meta(ge=0)] | None = None
     include: tuple[RuleItem, ...] | None = None

@@ -37,8 +37,9 @@ async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
     file = files.read(project.filename)
     binary = shutil.which(project.binary, path=environ.get("PATH")) if project.binary else None
     if binary is None:
-        items = [(item, files.origin(item, file.name)) for item in _plain(file, project)]
-        return _configuration(items, file.documents, environ, (file,))
+        plain = _plain(file, project)
+        found = [item for document in plain for item in files.port_forward(document, file.name)]
+        return _configuration([(item, files.origin(item, file.name)) for item in found], plain, environ, (file,))
     read = files.with_required(file)
     words = profiles.for_diagnose((file,), project, environ)
     effective = await _effective(binary, project, words, environ)
@@ -81,11 +82,7 @@ def _artifacts(document: documents.Mapping) -> list[str]:
 def _is_docker(document: documents.Mapping) -> bool:
     """Whether it deploys with Docker and with nothing else (schema/latest, DeployType)."""
     deploy = document.get("deploy")
-    kinds = (
-        deploy.keys() & {"docker", "kubectl", "helm", "kpt", "cloudrun"}
-        if isinstance(deploy, documents.Mapping)
-        else set()
-    )
+    kinds = deploy.keys() & _DEPLOYERS if isinstance(deploy, documents.Mapping) else set()
     return kinds == {"docker"}
 
 
@@ -103,7 +100,7 @@ async def _rendered(
 async def _effective(
     binary: str, project: Project, words: tuple[str, ...], environ: Mapping[str, str], *, render: bool = False
 ) -> tuple[documents.Mapping, ...]:
-    text = await diagnose(binary, project.filename, words, project.modules, environ, render=render)
+    text = await diagnose(binary, project, words, environ, render=render)
     return documents.documents(text, f"skaffold diagnose of {project.filename}")
 
 
@@ -111,7 +108,7 @@ def _templated(item: documents.Mapping) -> dict[str, str]:
     return {field: str(item[field]) for field in ("resourceName", "namespace") if item.get(field)}
 
 
-def _plain(file: File, project: Project) -> list[object]:
+def _plain(file: File, project: Project) -> tuple[documents.Mapping, ...]:
     if project.modules:
         raise ConfigError("-m needs the skaffold binary on PATH, which was not found")
     for document in file.documents or (documents.Mapping(),):

@@ -56,7 +56,8 @@ async def change_since(before: Stamps) -> None:
 
 
 def _wait(before: Stamps, stop: threading.Event) -> None:
-    folders = sorted({str(path.parent) for path in before if path.parent.is_dir()})
+    # A link is changed where it stands, or where it leads.
+    folders = sorted({str(at.parent) for path in before for at in (path, path.resolve()) if at.parent.is_dir()})
     with RustNotify(folders, False, False, 0, False, True) as watcher:  # noqa: FBT003 - it takes them by place
         while stamps(before) == before and not stop.is_set():
             watcher.watch(_DEBOUNCE, _STEP, 0, stop)

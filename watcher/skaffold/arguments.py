@@ -17,6 +17,7 @@ from watcher.skaffold.flags import CommandLine, parse_words
 _SERVING = {"dev", "build", "run", "debug", "deploy", "test", "verify", "apply", "exec"}
 _FORWARDING = {"dev", "run", "deploy", "debug", "verify", "exec"}
 _DEFAULT_FILE = "skaffold.yaml"
+_PROFILES = ("profile-auto-activation", "propagate-profiles")
 
 
 class SkaffoldCommand(Struct, frozen=True, kw_only=True):
@@ -24,6 +25,7 @@ class SkaffoldCommand(Struct, frozen=True, kw_only=True):
 
     `kubeconfig`: one file, from the flag or SKAFFOLD_KUBECONFIG; KUBECONFIG, a list, is left to the kubeconfig loader.
     `port_forward`: in Skaffold's syntax, as modes.parse takes it; "true" for the bare flag.
+    `profile_flags`: the words that choose profiles otherwise than by name.
     """
 
     line: CommandLine
@@ -35,6 +37,7 @@ class SkaffoldCommand(Struct, frozen=True, kw_only=True):
     kubeconfig: str
     rpc_http_port: int | None
     port_forward: str | None
+    profile_flags: tuple[str, ...] = ()
 
     @property
     def binary(self) -> str:
@@ -63,6 +66,7 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> SkaffoldCommand:
         kubeconfig=_one(line, environ, "kubeconfig"),
         rpc_http_port=_port(line, environ),
         port_forward=_port_forward(line, environ),
+        profile_flags=tuple(f"--{name}={_one(line, environ, name)}" for name in _PROFILES if _one(line, environ, name)),
     )
 
 

@@ -1,12 +1,13 @@
 """Owns the environment that Skaffold really sees: the process's, then what a skaffold.env file adds to it.
 
-Refuses to read the file and to change any process's environment: text and mappings in, a mapping out.
+Refuses to change any process's environment: text and mappings in, a mapping out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 # Read by Skaffold from its working directory, whatever -f says (cmd/skaffold/app/cmd/cmd.go, setEnvVariablesFromFile).
 ENV_FILE = "skaffold.env"
@@ -25,6 +26,14 @@ _ESCAPES = {"n": "\n", "r": "\r"}
 def effective_environment(environ: Mapping[str, str], env_file: str = "") -> dict[str, str]:
     """`environ`, and what the text of skaffold.env adds; a variable that is set already is never replaced."""
     return parse_env_file(env_file) | dict(environ)
+
+
+def env_file_text() -> str:
+    """What the working directory's skaffold.env holds; "" where there is none, or none that can be read."""
+    try:
+        return Path(ENV_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def parse_env_file(text: str) -> dict[str, str]:

@@ -25,6 +25,8 @@ _BARE = {
     "timestamps",
     "update-check",
     "assume-yes",
+    "profile-auto-activation",
+    "propagate-profiles",
     "help",
     "h",
     "q",

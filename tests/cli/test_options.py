@@ -1,0 +1,106 @@
+"""What the command line, the variables and skaffold.env ask for together, before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from watcher.cli import options
+from watcher.cli.options import Options
+from watcher.cli.run import as_asked
+from watcher.skaffold import arguments
+
+VARIABLES = {
+    "SKAFFOLD_NAMESPACE": "variable",
+    "SKAFFOLD_PORT_FORWARD": "services",
+    "SKAFFOLD_PROFILE": "a",
+    "SKAFFOLD_KUBE_CONTEXT": "variable",
+    "SKAFFOLD_KUBECONFIG": "variable",
+    "SKAFFOLD_FILENAME": "variable.yaml",
+    "SKAFFOLD_MODULE": "variable",
+}
+FLAGS = "-n flag --port-forward=user -p b --kube-context flag --kubeconfig flag -f flag.yaml -m flag"
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    options.environment.cache_clear()
+
+
+def collected(words: str, *, own: bool) -> Options:
+    """What a forwarding command makes of `words`."""
+    found: list[Options] = []
+
+    @click.command()
+    @options.shared
+    def command(**given: Any) -> None:
+        found.append(options.collect_own(given) if own else options.collect(given))
+
+    command.main(words.split(), standalone_mode=False)
+    return found[0]
+
+
+def under_run(ours: str, skaffolds: str) -> Options:
+    asked = arguments.read(["skaffold", "dev", *skaffolds.split()], options.environment())
+    return as_asked(collected(ours, own=True), asked)
+
+
+def fields(found: Options) -> tuple[object, ...]:
+    return (
+        found.namespace,
+        found.port_forward,
+        found.profile,
+        found.kube_context,
+        found.kubeconfig,
+        found.filename,
+        found.module,
+    )
+
+
+def test_under_run_skaffolds_flags_win_over_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """portside looks where Skaffold deploys: a flag wins over its variable, lists are joined as Skaffold joins them."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    expected = ("flag", "user", ("a", "b"), "flag", "flag", ("flag.yaml",), ("variable", "flag"))
+    assert fields(under_run("", FLAGS)) == expected
+
+
+def test_under_run_the_variables_hold_without_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they do for Skaffold."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    expected = ("variable", "services", ("a",), "variable", "variable", ("variable.yaml",), ("variable",))
+    assert fields(under_run("", "")) == expected
+
+
+def test_what_portside_itself_was_told_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over Skaffold's flags and over the variables."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    ours = "-n own --port-forward=debug -p o --kube-context own --kubeconfig own -f own.yaml -m own"
+    assert fields(under_run(ours, FLAGS)) == ("own", "debug", ("o",), "own", "own", ("own.yaml",), ("own",))
+
+
+def test_nothing_asked_is_not_an_empty_answer() -> None:
+    """`--port-forward=` is something that Skaffold refuses; leaving it out is not."""
+    assert under_run("", "").port_forward is None
+    assert under_run("", "--port-forward=").port_forward == ""
+
+
+def test_skaffold_env_holds_beside_skaffold_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`watch` reads the file as the Skaffold does that it watches; variables and flags win over it."""
+    (tmp_path / "skaffold.env").write_text(
+        "SKAFFOLD_NAMESPACE=file\nSKAFFOLD_PROFILE=a,b\nSKAFFOLD_PORT_FORWARD=debug\n"
+    )
+    found = collected("", own=False)
+    assert (found.namespace, found.profile, found.port_forward) == ("file", ("a", "b"), "debug")
+    monkeypatch.setenv("SKAFFOLD_NAMESPACE", "variable")
+    options.environment.cache_clear()
+    assert collected("", own=False).namespace == "variable"
+    assert collected("-n flag", own=False).namespace == "flag"
