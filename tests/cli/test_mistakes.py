@@ -116,10 +116,7 @@ def test_a_kubeconfig_that_is_not_there(place: Place) -> None:
     ("text", "said"),
     [
         ("portForward: [user]\n", "portside.yaml line 1: object missing required field `apiVersion`"),
-        (
-            "apiVersion: portside/v1\nportForward: bogus\n",
-            'portside.yaml line 2: portForward=bogus: unknown mode "bogus"',
-        ),
+        ("apiVersion: portside/v1\nportForward: bogus\n", 'line 2: portForward=bogus: unknown mode "bogus"'),
         ("apiVersion: portside/v1\nforwards: 1\n", "portside.yaml line 2: forwards: "),
         ("apiVersion: portside/v1\nhold: 1\naddresses: [a b]\n", "portside.yaml line 3: addresses: 'a b'"),
         ("apiVersion: portside/v1\n\nhold: .inf\n", "portside.yaml line 3: hold inf"),

@@ -74,20 +74,20 @@ profiles:
 
 
 @pytest.mark.parametrize(
-    ("profiles", "artifacts", "docker"),
+    ("profiles", "expected"),
     [
-        ((), ("base",), False),
-        (("docker",), ("base",), True),
-        (("both",), ("app",), False),
-        (("tags",), ("base",), False),
+        ((), (("base",), False)),
+        (("docker",), (("base",), True)),
+        (("both",), (("app",), False)),
+        (("tags",), (("base",), False)),
     ],
 )
 async def test_a_profile_changes_what_is_built_and_deployed(
-    tmp_path: Path, profiles: tuple[str, ...], artifacts: tuple[str, ...], docker: bool
+    tmp_path: Path, profiles: tuple[str, ...], expected: tuple[tuple[str, ...], bool]
 ) -> None:
     """Artifacts are replaced as a list is; a profile's deployer is one more."""
     configuration = await loaded(tmp_path, HEAD + BUILT + OTHERWISE, *profiles)
-    assert (configuration.artifacts, configuration.docker) == (artifacts, docker)
+    assert (configuration.artifacts, configuration.docker) == expected
 
 
 async def test_a_bad_template_spoils_one_entry(tmp_path: Path) -> None:
