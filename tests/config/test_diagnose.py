@@ -213,3 +213,52 @@ async def test_the_real_skaffolds_errors(
         await load(project, os.environ)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+ORDERED = f"""\
+{HEAD}profiles:
+- name: a
+  activation: [{{command: dev}}]
+  portForward: [{{resourceType: service, resourceName: from-a, port: 80}}]
+- name: b
+  activation: [{{env: X=1}}]
+  portForward: [{{resourceType: service, resourceName: from-b, port: 80}}]
+- name: added
+  patches:
+  - {{op: add, path: /portForward/-, value: {{resourceType: pod, resourceName: p, port: 9000, localPort: 9000}}}}
+- name: elsewhere
+  activation: [{{kubeContext: there}}]
+  deploy: {{kubeContext: there}}
+"""
+
+
+@pytest.mark.skaffold
+@pytest.mark.parametrize(("environ", "names"), [({}, ["from-a"]), ({"X": "1"}, ["from-b"]), ({"X": "2"}, ["from-a"])])
+async def test_profiles_apply_in_the_files_order(
+    tmp_path: Path, skaffold: str, environ: dict[str, str], names: list[str]
+) -> None:
+    """However they are activated: by the command, which diagnose does not know, or by a variable."""
+    (tmp_path / "skaffold.yaml").write_text(ORDERED)
+    project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=skaffold)
+    configuration = await load(project, {**os.environ, **environ})
+    assert [entry.name for entry in configuration.entries] == names
+
+
+@pytest.mark.skaffold
+async def test_a_patched_in_port_is_explicit(tmp_path: Path, skaffold: str) -> None:
+    """Somebody wrote it, in a patch; and its line is known."""
+    (tmp_path / "skaffold.yaml").write_text(ORDERED)
+    project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=skaffold, profiles=("added",))
+    patched = (await load(project, os.environ)).entries[-1]
+    assert (patched.name, patched.wish) == ("p", PortWish(Ask.EXPLICIT, 9000))
+    assert patched.origin.endswith("skaffold.yaml line 12")
+
+
+@pytest.mark.skaffold
+@pytest.mark.parametrize("context", ["there", "here"])
+async def test_the_context_that_is_used_activates_profiles(tmp_path: Path, skaffold: str, context: str) -> None:
+    """diagnose has no --kube-context; what the project then deploys to is known as well."""
+    (tmp_path / "skaffold.yaml").write_text(ORDERED)
+    project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=skaffold, kube_context=context)
+    configuration = await load(project, os.environ)
+    assert configuration.kube_context == ("there" if context == "there" else "")

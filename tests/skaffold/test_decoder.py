@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,14 +35,38 @@ def pieces(decoder: EventDecoder, parts: list[bytes]) -> list[Event]:
     return [event for part in parts for event in decoder.feed(part)]
 
 
+WANTED = ("taskEvent", "portEvent", "metaEvent", "statusCheckSubtaskEvent", "debuggingContainerEvent")
+
+
+def said(decoded: object, sent: object) -> object:
+    """`sent` cut down to the fields that `decoded` has, in its shape."""
+    if isinstance(decoded, dict):
+        assert isinstance(sent, dict)
+        return {key: said(value, sent.get(key)) for key, value in decoded.items()}
+    if isinstance(decoded, list):
+        assert isinstance(sent, list)
+        return [said(one, other) for one, other in zip(decoded, sent, strict=True)]
+    return sent
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recorded_event_is_decoded(name: str) -> None:
-    """Every line that has one of the wanted events becomes one event, and nothing is taken for garbage."""
-    wanted = ("metaEvent", "taskEvent", "portEvent", "statusCheckSubtaskEvent", "debuggingContainerEvent")
+def test_every_recorded_event_is_decoded_without_loss(name: str) -> None:
+    """Every line that has one of the wanted events becomes one event, with every field as Skaffold sent it."""
     lines = [json.loads(line)["result"] for line in raw(name).splitlines() if line]
+    sent = [
+        (line["timestamp"], next(line[key] for key in WANTED if line.get(key))) for line in lines if _is_wanted(line)
+    ]
     decoder = EventDecoder()
-    assert len(decoder.feed(raw(name))) == sum(any(line.get(key) for key in wanted) for line in lines)
+    events = decoder.feed(raw(name))
     assert decoder.garbage == 0
+    for event, (timestamp, body) in zip(events, sent, strict=True):
+        decoded = json.loads(msgspec.json.encode(event.body))
+        assert decoded == said(decoded, body)
+        assert event.at == msgspec.convert(timestamp, datetime)
+
+
+def _is_wanted(line: dict[str, object]) -> bool:
+    return any(line.get(key) for key in WANTED)
 
 
 @pytest.mark.parametrize("name", NAMES)

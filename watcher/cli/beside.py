@@ -62,7 +62,7 @@ class Beside:
         if configured.docker:
             place = daemon_of(os.environ, Path.home())
         else:
-            place = await load(options.kubeconfig or None, options.kube_context or None)
+            place = await load(options.kubeconfig or None, configured.kube_context or None)
         # Of what Docker publishes Skaffold tells itself.
         publish = options.publish and not configured.docker
         return cls(Host(command, options), place, configured, url, publish=publish)

@@ -68,6 +68,11 @@ class Configured:
         """Whether the project deploys with Docker alone."""
         return self._loaded.configuration.docker
 
+    @property
+    def kube_context(self) -> str:
+        """The option's, else the one that the project says to deploy to; "" for the current one."""
+        return self._options.kube_context or self._loaded.configuration.kube_context
+
     async def run(self, on_change: Callable[[], None]) -> None:
         """Follows the files until cancelled; `on_change` is called, synchronously, when `facts` are others."""
         while True:

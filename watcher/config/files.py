@@ -93,9 +93,16 @@ def written(files: tuple[File, ...]) -> dict[Identity, list[Written]]:
     for file in files:
         for document in file.documents:
             for part in (document, *mappings(document.get("profiles"))):
-                for item in mappings(part.get("portForward")):
+                for item in (*mappings(part.get("portForward")), *_patched_in(part)):
                     found.setdefault(_identity(item), []).append(Written(origin(item, file.name), item))
     return found
+
+
+def _patched_in(profile: Mapping) -> Iterator[Mapping]:
+    """Whole items that the profile's patches add; a patched field alone differs from Skaffold's default, or is it."""
+    for patch in mappings(profile.get("patches")):
+        if str(patch.get("path")).startswith("/portForward/") and isinstance(patch.get("value"), Mapping):
+            yield patch["value"]
 
 
 def restored(item: Mapping, found: dict[Identity, list[Written]], filename: str) -> tuple[dict[str, Any], str]:

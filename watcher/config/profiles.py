@@ -25,18 +25,20 @@ _READ = ("portForward", "build", "deploy")
 
 
 def for_diagnose(files: Iterable[File], project: Project, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The -p words with which `diagnose` sees the profiles that `project.command` would: the activated ones first."""
+    """The -p words with which `diagnose` sees the profiles that `project.command` would, in the same order.
+
+    Skaffold applies the activated ones in the file's order, then those of -p (schema/profiles.go): where any of them
+    has to be named, all are, after `-name` for those that `diagnose` would activate by itself.
+    """
     said = next((flag for flag in project.profile_flags if flag.startswith(_AUTO_ACTIVATION)), "").lower()
     if (said.removeprefix(_AUTO_ACTIVATION) or environ.get("SKAFFOLD_PROFILE_AUTO_ACTIVATION", "").lower()) in _FALSE:
         return project.profiles
-    corrected: dict[str, None] = {}
-    for file in files:
-        for document in file.documents:
-            for profile in _undecided(document, project):
-                meant = _active(profile, project.command, project.kube_context, environ)
-                if meant != _active(profile, "diagnose", project.kube_context, environ):
-                    corrected[str(profile["name"]) if meant else f"-{profile['name']}"] = None
-    return (*corrected, *project.profiles)
+    undecided = [one for file in files for document in file.documents for one in _undecided(document, project)]
+    meant, seen = (
+        [str(one["name"]) for one in undecided if _active(one, command, project.kube_context, environ)]
+        for command in (project.command, "diagnose")
+    )
+    return project.profiles if meant == seen else (*(f"-{name}" for name in seen), *meant, *project.profiles)
 
 
 def plain(file: File, project: Project) -> tuple[documents.Mapping, ...]:

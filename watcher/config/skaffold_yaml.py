@@ -69,6 +69,7 @@ def _configuration(
         bad=tuple(e for e in found if isinstance(e, BadEntry)),
         artifacts=tuple(dict.fromkeys(name for document in effective for name in _artifacts(document))),
         docker=bool(effective) and all(map(_is_docker, effective)),
+        kube_context=next((context for document in effective if (context := _kube_context(document))), ""),
         sources=tuple(file.name for file in read),
     )
 
@@ -77,6 +78,12 @@ def _artifacts(document: documents.Mapping) -> list[str]:
     build = document.get("build")
     items = documents.mappings(build.get("artifacts")) if isinstance(build, documents.Mapping) else []
     return [str(item["image"]) for item in items if item.get("image")]
+
+
+def _kube_context(document: documents.Mapping) -> str:
+    """Where it deploys to unless --kube-context says otherwise (schema/latest, DeployConfig)."""
+    deploy = document.get("deploy")
+    return str(deploy.get("kubeContext") or "") if isinstance(deploy, documents.Mapping) else ""
 
 
 def _is_docker(document: documents.Mapping) -> bool:
