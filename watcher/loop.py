@@ -61,7 +61,8 @@ class Loop:
 
     def explain(self) -> list[ExplainRecord]:
         """Every verdict of the plan that stands now."""
-        return [explain_record(explanation) for explanation in explain(self._plan, self._stands_on)]
+        failed = {ident: s.reason for ident, s in self._statuses.items() if s.state is State.FAILED}
+        return [explain_record(explanation) for explanation in explain(self._plan, self._stands_on, failed)]
 
     @property
     def failed(self) -> bool:

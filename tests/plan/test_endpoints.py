@@ -81,14 +81,12 @@ def test_the_tcp_port_is_meant_where_udp_has_the_same_number() -> None:
 @pytest.mark.parametrize(
     ("target", "port", "pods", "broken"),
     [
-        (service("web", kind="ExternalName"), 8080, (), "is an ExternalName for elsewhere.example"),
         (
             service("web", ServicePort(80, "web"), ServicePort(9090, "metrics"), ServicePort(7, "")),
             "http",
             (),
             "service web has no port http (it has 80/web, 9090/metrics, 7)",
         ),
-        (service("web", ServicePort(53, "dns", "UDP")), 53, (), "port 53 is UDP, and Kubernetes forwards TCP only"),
         (
             workload(DEPLOYMENT),
             "grpc",

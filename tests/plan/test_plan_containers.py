@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from forwarders.spec import Ask, PortWish
 from tests.plan.made import entry, only
 from watcher.cluster.objects import RUN_ID_LABEL
+from watcher.config.rules import Rule, Rules
 from watcher.docker.objects import Container, Containers, Network, NetworkSettings, Port
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled
@@ -88,10 +89,6 @@ def test_a_renamed_container_is_found_by_name() -> None:
 @pytest.mark.parametrize(
     ("given", "waiting", "broken"),
     [
-        (facts(), "", "there is no container myapp"),
-        (facts(deployed=False), "there is no container myapp yet", ""),
-        (facts(containers=Containers(problem="no engine")), "no engine", ""),
-        (facts(replace(APP, state="exited")), "container myapp is exited", ""),
         (facts(replace(APP, network_settings=None)), "", "has no network of its own"),
         (
             facts(containers=Containers(synced=True, reachable=False, containers=(APP,))),
@@ -105,6 +102,39 @@ def test_why_nothing_serves(given: Facts, waiting: str, broken: str) -> None:
     wanted = only(make_plan(given))
     assert (wanted.waiting_for, wanted.endpoints) == (waiting, ())
     assert broken in wanted.broken
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (facts(), "there is no container myapp"),
+        (facts(deployed=False), "there is no container myapp yet"),
+        (facts(containers=Containers(problem="no engine")), "no engine"),
+        (facts(replace(APP, state="exited")), "container myapp is exited"),
+    ],
+)
+def test_nothing_is_bound_before_docker_has_published(given: Facts, reason: str) -> None:
+    """The port that skaffold.yaml asks for is Docker's; whoever asks portside itself has a listener at once."""
+    plan = make_plan(given)
+    assert [passed.reason for passed in plan.passed] == [f"{reason}; Docker will publish it"]
+    assert (plan.forwards, plan.skips) == ((), ())
+    direct = make_plan(replace(given, entries=(entry("container", "myapp", source="direct"),)))
+    assert reason in (only(direct).waiting_for or only(direct).broken)
+
+
+def test_strangers_with_the_same_image_are_not_meant() -> None:
+    """Once the run is known, only its containers are; asked of portside itself, any."""
+    stranger = replace(APP, labels={}, image="docker.io/other/myapp:1", names=("/theirs",))
+    assert make_plan(facts(stranger)).forwards == ()
+    assert make_plan(facts(stranger, run_id="")).forwards
+    direct = (entry("container", "myapp", source="direct"),)
+    assert make_plan(facts(stranger, entries=direct)).forwards
+
+
+def test_rules_judge_containers_too() -> None:
+    """Kind container, by name."""
+    rules = Rules(exclude=(Rule(origin="portside.yaml line 3", kind="container", name="my*"),))
+    assert [skip.reason for skip in make_plan(facts(APP, rules=rules)).skips] == ["portside.yaml line 3 excludes it"]
 
 
 def test_everything_of_kubernetes_is_one_word() -> None:

@@ -12,9 +12,11 @@ from tests.plan.made import (
     USER,
     WEB,
     WORKLOADS,
+    Item,
     controller,
     entry,
     ids,
+    meta,
     only,
     planned,
     pod,
@@ -23,9 +25,19 @@ from tests.plan.made import (
     world,
 )
 from watcher.cluster.kinds import DEPLOYMENT, KINDS, POD, SERVICE, Kind
-from watcher.cluster.objects import ServicePort
+from watcher.cluster.objects import (
+    Container,
+    ContainerPort,
+    LabelSelector,
+    PodSpec,
+    PodTemplate,
+    ServicePort,
+    Workload,
+    WorkloadSpec,
+)
 from watcher.cluster.store import Watch
 from watcher.config.entries import BadEntry
+from watcher.config.rules import Rule, Rules
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan
 
@@ -36,10 +48,71 @@ def test_every_type_works_as_a_user_entry(kind: Kind) -> None:
     items = [*controller(kind), pod("web")]
     for port in (8080, "http"):
         wanted = only(planned(items, entries=(entry(kind.singular, port=port),), modes=USER))
-        assert wanted.id == f"user/default/{kind.singular}/web/{port}/127.0.0.1"
+        assert wanted.id == f"user//{kind.singular}/web/{port}/127.0.0.1"
         assert [(endpoint.pod.name, endpoint.port) for endpoint in wanted.endpoints] == [("web", 8080)]
         assert wanted.spec.patience == (0 if kind is POD else 5)
         assert wanted.because == "it is asked for by skaffold.yaml line 1"
+
+
+def test_a_namespace_that_was_found_out_is_not_in_the_key() -> None:
+    """The object goes for a moment, or comes elsewhere: the same listener, leading to what there is."""
+    facts = {"entries": (entry(),), "modes": USER, "run_id": RUN, "context_namespace": "default"}
+    there = planned(
+        [service(namespace="shop"), pod("web-0", namespace="shop")], **facts, namespaces=frozenset({"shop"})
+    )
+    gone = planned([], **facts)
+    assert only(there).spec == only(gone).spec
+    assert only(there).subject.namespace == "shop"
+    assert only(gone).broken == "service web does not exist in namespace default"
+
+
+def test_another_runs_object_does_not_hold() -> None:
+    """What an older run left in another namespace makes nothing ambiguous, unless there is nothing else."""
+    facts = {"entries": (entry(),), "modes": USER, "namespaces": frozenset({"a", "b"}), "run_id": RUN}
+    old, own = service(namespace="a", run="older"), service(namespace="b")
+    assert only(planned([old, own], **facts)).subject.namespace == "b"
+    assert only(planned([old], **facts)).subject.namespace == "a"
+    [skip] = planned([service(namespace="a"), own], **facts).skips
+    assert skip.reason == "service web is in namespaces a, b: say which one"
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (service("web", kind="ExternalName"), "it is an ExternalName for elsewhere.example: there is no pod behind it"),
+        (service("web", ServicePort(8080, "dns", "UDP")), "port 8080 is UDP, and Kubernetes forwards TCP only"),
+    ],
+)
+def test_what_can_never_be_forwarded_has_no_listener(made: Item, reason: str) -> None:
+    """A word in its place, also where an entry asks for it."""
+    plan = planned([made], entries=(entry(),), modes=USER)
+    assert plan.forwards == ()
+    assert [skip.reason for skip in plan.skips] == [reason]
+
+
+def test_entries_of_a_mode_that_is_off_have_their_answer() -> None:
+    """No news, but what `explain` says."""
+    plan = planned(WEB, entries=(entry(),), modes=SERVICES)
+    assert [(passed.subject.origin, passed.reason) for passed in plan.passed] == [
+        ("skaffold.yaml line 1", "mode user is off")
+    ]
+
+
+@pytest.mark.parametrize("asked", [8080, "http"])
+@pytest.mark.parametrize("ruled", [8080, "http"])
+@pytest.mark.parametrize("kind", [SERVICE, POD, DEPLOYMENT], ids=lambda kind: kind.singular)
+def test_a_rule_means_a_port_by_number_and_by_name(kind: Kind, asked: int | str, ruled: int | str) -> None:
+    """Whichever of the two the entry has."""
+    template = PodTemplate(spec=PodSpec((Container(name="main", ports=(ContainerPort(8080, "http"),)),)))
+    spec = WorkloadSpec(LabelSelector({"app": "web"}), template)
+    items = {
+        SERVICE: service(),
+        POD: pod("web"),
+        DEPLOYMENT: (DEPLOYMENT, Workload(metadata=meta("web"), spec=spec)),
+    }
+    rules = Rules(exclude=(Rule(origin="portside.yaml line 3", port=ruled),))
+    plan = planned([items[kind]], entries=(entry(kind.singular, port=asked),), modes=USER, rules=rules)
+    assert [skip.reason for skip in plan.skips] == ["portside.yaml line 3 excludes it"]
 
 
 def test_the_spelling_stays_and_the_key_does_not_depend_on_it() -> None:

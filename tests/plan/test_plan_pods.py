@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from forwarders.spec import Ask, PortWish
-from tests.plan.made import Item, ids, meta, only, planned
-from watcher.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET
+from tests.plan.made import USER, Item, ids, meta, only, planned, world
+from watcher.cluster.kinds import DEPLOYMENT, JOB, POD, STATEFUL_SET
 from watcher.cluster.objects import (
     RUN_ID_LABEL,
     Condition,
@@ -24,9 +24,13 @@ from watcher.cluster.objects import (
     TemplateMeta,
     Workload,
     WorkloadSpec,
+    WorkloadStatus,
 )
 from watcher.config.rules import Rule, Rules
 from watcher.plan.debug import ANNOTATION
+from watcher.plan.explain import explain
+from watcher.plan.facts import Facts
+from watcher.plan.plan import make_plan
 from watcher.skaffold.modes import Mode
 
 RUN = {RUN_ID_LABEL: "run-1"}
@@ -115,6 +119,45 @@ def test_a_broken_annotation_skips_its_pods_alone() -> None:
     [skip] = plan.skips
     assert skip.subject.resource_name == "bad"
     assert ANNOTATION in skip.reason
+
+
+def test_one_pods_broken_annotation_takes_no_other_pods_forward() -> None:
+    """A pod that is on its way out may have any."""
+    items = [
+        made_by("Deployment", "app", "app-6c-x", annotations=LISTED),
+        made_by("Deployment", "app", "app-6c-y", annotations={ANNOTATION: "{"}),
+    ]
+    assert ids(planned(items, modes=DEBUG)) == ["debug/default/deployment/app/app/jdwp/5005/127.0.0.1"]
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+@pytest.mark.parametrize("condition", ["Complete", "Failed"])
+def test_a_job_that_is_over_is_waited_for_no_more(phase: str, condition: str) -> None:
+    """Its pods will not run again; while it goes on, the next one may."""
+    job = Workload(
+        metadata=meta("app", labels=RUN),
+        spec=WorkloadSpec(template=PodTemplate(spec=OF_APP)),
+        status=WorkloadStatus((Condition(condition, "True"),)),
+    )
+    made = made_by("Job", "app", "app-x", status=PodStatus(phase=phase))
+    plan = planned([(JOB, job), made], modes=PODS)
+    assert plan.forwards == ()
+    assert [passed.reason for passed in plan.passed] == ["it has run to its end"]
+    going_on = replace(job, status=WorkloadStatus())
+    assert len(planned([(JOB, going_on), made], modes=PODS).forwards) == 2
+
+
+def test_whoever_asks_why_is_told_of_pods_in_every_mode() -> None:
+    """Each container and port, once, and each pod."""
+    facts = world(
+        Facts(modes=USER, run_id="run-1", curious=True), [deployment(), made_by("Deployment", "app", "app-6c-x")]
+    )
+    found = explain(make_plan(facts), facts)
+    assert [(one.subject.resource_type, one.subject.remote_port, one.rule) for one in found] == [
+        ("deployment", 8080, "modes pods and debug are off"),
+        ("deployment", 5005, "modes pods and debug are off"),
+        ("pod", "", "it goes with deployment app"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from watcher.cluster.objects import RUN_ID_LABEL, ServicePort
 from watcher.cluster.store import Watch
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan
+from watcher.skaffold.modes import Mode
 
 
 def test_a_service_of_the_run_is_forwarded() -> None:
@@ -86,7 +87,23 @@ def test_tcp_and_udp_of_one_number_are_two_things() -> None:
     """One forward, one skip, two ids."""
     plan = planned([service("dns", ServicePort(53, "a", "UDP"), ServicePort(53, "b"))])
     assert ids(plan) == ["services/default/service/dns/53/127.0.0.1"]
-    assert [skip.id for skip in plan.skips] == ["services/default/service/dns/53/UDP/127.0.0.1"]
+    assert [skip.id for skip in plan.skips] == ["services/default/service/dns/53/UDP/"]
+
+
+def test_what_can_never_be_forwarded_is_said_once() -> None:
+    """However many addresses there are."""
+    items = [service("dns", ServicePort(53, "a", "UDP")), service("far", kind="ExternalName")]
+    plan = planned(items, addresses=("127.0.0.1", "::1"))
+    assert [skip.subject.resource_name for skip in plan.skips] == ["dns", "far"]
+
+
+def test_whoever_asks_why_is_told_in_every_mode() -> None:
+    """Services are looked at then, and have their answer."""
+    plan = planned([service()], modes=frozenset({Mode.USER}), curious=True)
+    assert [(passed.subject.resource_name, passed.reason) for passed in plan.passed] == [
+        ("web", "mode services is off")
+    ]
+    assert planned([service()], modes=frozenset({Mode.USER})).passed == ()
 
 
 def test_only_this_runs_services_count() -> None:

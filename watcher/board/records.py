@@ -53,7 +53,10 @@ class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="k
 
 
 class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="explain"):
-    """The verdict on one thing. `rule` decided; `forwards`: the ids of what came of it."""
+    """The verdict on one thing. `rule` decided; `reason`: what is wrong or awaited; `forwards`: ids of what came of it.
+
+    `origin`: where an entry stands, "" for what was found.
+    """
 
     source: str
     resource_type: str
@@ -61,8 +64,11 @@ class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
     namespace: str
     container: str
     remote_port: int | str
+    protocol: str
+    origin: str
     forwarded: bool
     rule: str
+    reason: str
     forwards: tuple[str, ...]
 
 
@@ -184,8 +190,11 @@ def explain_record(explanation: Explanation) -> ExplainRecord:
         namespace=subject.namespace,
         container=subject.container,
         remote_port=subject.remote_port,
+        protocol=subject.protocol,
+        origin=subject.origin,
         forwarded=explanation.forwarded,
         rule=explanation.rule,
+        reason=explanation.reason,
         forwards=explanation.forwards,
     )
 

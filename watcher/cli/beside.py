@@ -48,8 +48,7 @@ class Beside:
         self._attachment = Attachment(url, self._on_skaffold, Random())
         self._publisher = Publisher(url, lambda: self._attachment.facts, self._forwarded) if publish else None
         self._seen = SkaffoldFacts()
-        # Both outlive a Skaffold that is started again: what the last one deployed counts until the next one has. One
-        # more id for each reload of skaffold.yaml, some 40 bytes.
+        # Both outlive a Skaffold that is started again: what the last one deployed counts until the next one has.
         self._former_run_ids: frozenset[str] = frozenset()
         self._namespaces: frozenset[str] = frozenset()
         self._warned = False
@@ -145,8 +144,11 @@ class Beside:
         now, before, self._seen = self._attachment.facts, self._seen, self._attachment.facts
         self._heard.set()
         if now.run_id != before.run_id:
-            self._former_run_ids |= {before.run_id} - {""}
-        self._namespaces |= now.namespaces
+            # What was there before a run that has deployed is nobody's: that deploy has told what counts.
+            kept = frozenset() if before.deployed else self._former_run_ids
+            self._former_run_ids = kept | ({before.run_id} - {""})
+        kept_namespaces = frozenset() if now.deployed and not before.deployed and now.namespaces else self._namespaces
+        self._namespaces = kept_namespaces | now.namespaces
         if self._docker is None:
             self._publish_own(before.own_forwards, now.own_forwards)
         for change in _changes(before, now):

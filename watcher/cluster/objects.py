@@ -145,10 +145,21 @@ class WorkloadSpec(Object, frozen=True):
     template: PodTemplate = PodTemplate()
 
 
+class WorkloadStatus(Object, frozen=True):
+    conditions: tuple[Condition, ...] | None = None
+
+
 class Workload(Resource, frozen=True):
     """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job: what they share is a label selector and a template."""
 
     spec: WorkloadSpec = WorkloadSpec()
+    status: WorkloadStatus = WorkloadStatus()
+
+    @property
+    def finished(self) -> bool:
+        """A Job that will start no pod any more (batch/v1, JobComplete and JobFailed)."""
+        conditions = self.status.conditions or ()
+        return any(c.type in {"Complete", "Failed"} and c.status == "True" for c in conditions)
 
 
 class ReplicationControllerSpec(Object, frozen=True):

@@ -113,7 +113,7 @@ def _rule(item: RuleItem, origin: str) -> Rule:
         raise ConfigError(f"{origin}: a rule names at least one of kind, name, namespace, labels, port")
     return Rule(
         origin=origin,
-        kind=_kind(item.kind, f"{origin}: kind") if item.kind else "",
+        kind=_rule_kind(item.kind, f"{origin}: kind") if item.kind else "",
         name=item.name or "",
         namespace=item.namespace or "",
         labels=item.labels or {},
@@ -150,6 +150,10 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
         )
         for wish in [PortWish(Ask.EXPLICIT, number) for number in dict.fromkeys(local)] or [wish_for(port)]
     ]
+
+
+def _rule_kind(text: str, where: str) -> str:
+    return CONTAINER if text.lower() == CONTAINER else _kind(text, where)
 
 
 def _kind(text: str, where: str) -> str:

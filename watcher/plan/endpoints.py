@@ -82,16 +82,39 @@ def unforwardable(port: ServicePort | ContainerPort | None) -> str:
     return f"port {number} is {port.protocol}, and Kubernetes forwards TCP only"
 
 
+def unreachable(service: Service, port: ServicePort | None) -> str:
+    """Why a service's port cannot be forwarded whatever happens to its pods, or ""."""
+    if service.spec.type == "ExternalName":
+        return f"it is an ExternalName for {service.spec.external_name}: there is no pod behind it"
+    return unforwardable(port)
+
+
+def spellings(target: Object | None, port: int | str) -> tuple[int | str, ...]:
+    """`port`, and how else it is called: its number, its name."""
+    found: tuple[int | str, ...] = ()
+    if isinstance(target, Service) and (one := service_port(target, port)) is not None:
+        found = (one.port, one.name)
+    elif (spec := _pod_spec(target)) is not None:
+        declared = (p for p in chain.from_iterable(c.ports or () for c in staying(spec)))
+        found = next(((p.container_port, p.name) for p in declared if port in {p.container_port, p.name}), ())
+    return tuple(dict.fromkeys((port, *(spelling for spelling in found if spelling))))
+
+
+def _pod_spec(target: Object | None) -> PodSpec | None:
+    match target:
+        case Pod():
+            return target.spec
+        case Workload() | ReplicationController():
+            return target.spec.template.spec
+    return None
+
+
 def _of_service(service: Service, port: int | str, beside: Neighbours) -> Found:
     name = f"service {service.metadata.name}"
-    if service.spec.type == "ExternalName":
-        return Found(broken=f"{name} is an ExternalName for {service.spec.external_name}: there is no pod behind it")
     wanted = service_port(service, port)
     if wanted is None:
         there = ", ".join(f"{p.port}/{p.name}" if p.name else str(p.port) for p in service.spec.ports or ())
         return Found(broken=f"{name} has no port {port} (it has {there or 'none'})")
-    if unable := unforwardable(wanted):
-        return Found(broken=unable)
     if not service.spec.selector:
         return _of_slices(name, wanted, beside)
     selector = selectors.selector_of(service.spec.selector)

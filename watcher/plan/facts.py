@@ -41,6 +41,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     `any_run`: every object that a Skaffold labelled counts. `selector`: what it selects counts, labelled or not.
     `containers`: Docker's, where the project deploys with Docker alone; None: it deploys to Kubernetes.
     `artifacts`: names of the images that this run builds, () while unknown. `rules`: portside.yaml's.
+    `curious`: somebody asks why: everything of the run is looked at, whatever the modes.
     `deployed`: nothing more is on its way by itself: an object that is missing is missing.
     """
 
@@ -60,6 +61,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     containers: Containers | None = None
     artifacts: tuple[str, ...] = ()
     rules: Rules = Rules()
+    curious: bool = False
     deployed: bool = True
     own_forwards: tuple[OwnForward, ...] = ()
     waiting: Waiting = Waiting()

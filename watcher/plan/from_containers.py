@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from forwarders.spec import Endpoint, PodRef
 from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry
+from watcher.config.rules import Thing
 from watcher.docker.objects import Container, Containers, Port
 from watcher.plan import images
 from watcher.plan.endpoints import Found
 from watcher.plan.facts import Facts
-from watcher.plan.verdicts import Published, Skip, Subject, Wanted, spec
+from watcher.plan.verdicts import Passed, Published, Skip, Subject, Wanted, spec
 from watcher.skaffold.modes import Mode
 
 # Where Docker listens on all addresses, this one leads there.
@@ -25,15 +26,18 @@ ELSEWHERE = "the project deploys to Kubernetes; containers belong to Skaffold's 
 
 
 def container_verdict(
-    entry: Entry, subject: Subject, group: str, address: str, facts: Facts
-) -> Wanted | Skip | Published:
+    entry: Entry, subject: Subject, ident: str, group: str, address: str, facts: Facts
+) -> Wanted | Skip | Published | Passed:
     """One verdict for the entry at one address."""
-    ident, there = group + address, facts.containers
+    there = facts.containers
     if there is None:
         return Skip(id=ident, subject=subject, reason=ELSEWHERE)
+    thing = Thing(CONTAINER, entry.name, "", {}, (entry.port,))
+    if entry.source == "user" and (excluded := facts.rules.excluded(thing)):
+        return Skip(id=ident, subject=subject, reason=excluded)
     if isinstance(entry.port, str):
         return Skip(id=ident, subject=subject, reason="a container's ports have no names: give the number")
-    container = _container(entry, there, facts.run_id)
+    container = _container(entry, there, facts)
     published = next(iter(_published(container, entry.port)), None) if container else None
     because = f"it is asked for by {entry.origin}"
     if published is not None and not _asks_for_another(entry, published):
@@ -41,6 +45,9 @@ def container_verdict(
             id=ident, subject=subject, address=_address(published), local_port=published.public_port, because=because
         )
     found = _found(entry, entry.port, container, there, deployed=facts.deployed)
+    if entry.source == "user" and not found.endpoints and (container is None or not container.running):
+        # Skaffold will have Docker publish it at this very port: whoever binds it first makes both of them drift.
+        return Passed(id=ident, subject=subject, reason=f"{found.waiting_for or found.broken}; Docker will publish it")
     # TCP all the way: a client's end of sending needs no holding back.
     wanted = spec(ident, group, address, entry.wish, facts, eager=True, linger=0.0)
     return Wanted(
@@ -62,7 +69,7 @@ def published_beside(facts: Facts) -> Iterator[Published]:
     ids = facts.former_run_ids | {facts.run_id}
     asked = [entry for entry in facts.active_entries if entry.kind == CONTAINER]
     for container in facts.containers.containers:
-        if (container.labels or {}).get(RUN_ID_LABEL) not in ids - {""}:
+        if _run_id(container) not in ids - {""}:
             continue
         for number in sorted({port.private_port for port in container.ports or ()}):
             covered = any(entry.port == number and _is_meant(entry.name, container) for entry in asked)
@@ -87,13 +94,23 @@ def _address(port: Port) -> str:
     return DEFAULT_ADDRESS if port.ip in _ANYWHERE else port.ip
 
 
-def _container(entry: Entry, there: Containers, run_id: str) -> Container | None:
-    """The one that runs, of this run, the newest: leftovers of older runs may have the same image."""
+def _container(entry: Entry, there: Containers, facts: Facts) -> Container | None:
+    """The one that runs, of this run, the newest.
+
+    Leftovers of older runs, and strangers, may have the same image; whoever asks portside itself may mean these.
+    """
+    ids = (facts.former_run_ids | {facts.run_id}) - {""}
 
     def rank(container: Container) -> tuple[bool, bool, int]:
-        return container.running, (container.labels or {}).get(RUN_ID_LABEL) == run_id, container.created
+        return container.running, _run_id(container) == facts.run_id, container.created
 
-    return max((c for c in there.containers if _is_meant(entry.name, c)), key=rank, default=None)
+    meant = (c for c in there.containers if _is_meant(entry.name, c))
+    own = (c for c in meant if entry.source != "user" or not ids or _run_id(c) in ids)
+    return max(own, key=rank, default=None)
+
+
+def _run_id(container: Container) -> str:
+    return (container.labels or {}).get(RUN_ID_LABEL, "")
 
 
 def _is_meant(name: str, container: Container) -> bool:

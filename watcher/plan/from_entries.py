@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
 
 from forwarders.spec import Ask
-from watcher.cluster.objects import Object, Pod, Resource
+from watcher.cluster.objects import Object, Pod, Resource, Service
 from watcher.config.entries import CONTAINER, BadEntry, Entry
 from watcher.config.rules import Thing
-from watcher.plan.endpoints import Found, endpoints_of, serving
+from watcher.plan.endpoints import Found, endpoints_of, service_port, serving, spellings, unreachable
 from watcher.plan.facts import Facts
 from watcher.plan.from_containers import container_verdict
 from watcher.plan.namespaces import contested, namespace_of, target_in
 from watcher.plan.neighbours import lists, neighbours
-from watcher.plan.verdicts import Skip, Subject, Verdict, Wanted, held_by_skaffold, skaffold_has_it, spec, unlisted
+from watcher.plan.verdicts import (
+    Passed,
+    Skip,
+    Subject,
+    Verdict,
+    Wanted,
+    held_by_skaffold,
+    skaffold_has_it,
+    spec,
+    unlisted,
+)
 from watcher.skaffold.modes import Mode
 
 
@@ -24,23 +34,27 @@ def from_entries(facts: Facts) -> Iterator[Verdict]:
         yield from (_bad(entry, index) for index, entry in enumerate(facts.bad_entries))
     yield from _foreign(facts)
     seen: dict[str, Entry] = {}
+    ids: set[str] = set()
     for entry in _served(facts):
         namespace = namespace_of(entry, facts)
         for address in dict.fromkeys(entry.addresses or facts.addresses):
-            group = _group(entry, namespace)
-            earlier = seen.get(group + address)
+            # The id rests on what was written: a namespace that was found out may be another one tomorrow.
+            group, target = _group(entry, entry.namespace or facts.namespace), _group(entry, namespace)
+            earlier = seen.get(target + address)
             # Two explicit local ports for one target are two forwards (skaffold#6069: Skaffold drops one).
             if earlier is not None and entry.wish.ask is Ask.EXPLICIT and entry.wish != earlier.wish:
-                group += f"{entry.wish.number}/"
-                earlier = seen.get(group + address)
+                group, target = (f"{key}{entry.wish.number}/" for key in (group, target))
+                earlier = seen.get(target + address)
+            seen.setdefault(target + address, entry)
+            names = chain([group + address], (f"{group}{address}/{n}" for n in count(2)))
+            ident = next(name for name in names if name not in ids)
+            ids.add(ident)
             if earlier is None:
-                seen[group + address] = entry
-                yield _entry(entry, namespace, group, address, facts)
+                yield _entry(entry, namespace, ident, group, address, facts)
             else:
-                ident = next(name for n in count(2) if (name := f"{group}{address}/{n}") not in seen)
-                seen[ident] = entry
                 reason = f"{entry.origin} asks for what {earlier.origin} asks for already"
                 yield Skip(id=ident, subject=_subject(entry, namespace), reason=reason)
+    yield from (_unasked(entry, facts) for entry in facts.entries if entry not in facts.active_entries)
 
 
 def _served(facts: Facts) -> list[Entry]:
@@ -70,13 +84,20 @@ def _subject(entry: Entry, namespace: str) -> Subject:
         resource_name=entry.name or entry.selector,
         namespace=namespace,
         remote_port=entry.port,
+        origin=entry.origin,
     )
 
 
-def _entry(entry: Entry, namespace: str, group: str, address: str, facts: Facts) -> Verdict:
-    ident, subject = group + address, _subject(entry, namespace)
+def _unasked(entry: Entry, facts: Facts) -> Passed:
+    namespace = entry.namespace or facts.namespace
+    ident = f"{_group(entry, namespace)}{entry.origin}"
+    return Passed(id=ident, subject=_subject(entry, namespace), reason="mode user is off")
+
+
+def _entry(entry: Entry, namespace: str, ident: str, group: str, address: str, facts: Facts) -> Verdict:
+    subject = _subject(entry, namespace)
     if entry.kind == CONTAINER:
-        return container_verdict(entry, subject, group, address, facts)
+        return container_verdict(entry, subject, ident, group, address, facts)
     if reason := _why_not(entry, namespace, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(entry, namespace, facts)
@@ -96,9 +117,11 @@ def _why_not(entry: Entry, namespace: str, facts: Facts) -> str:
     if several := contested(entry, facts):
         return f"{entry.kind} {entry.name or entry.selector} is in namespaces {', '.join(several)}: say which one"
     target = _target(entry, namespace, facts)
+    if isinstance(target, Service) and (unable := unreachable(target, service_port(target, entry.port))):
+        return unable
     labels = target.metadata.labels or {} if isinstance(target, Resource) else {}
     if entry.source == "user":
-        thing = Thing(entry.kind, entry.name, namespace, labels, (entry.port,))
+        thing = Thing(entry.kind, entry.name, namespace, labels, spellings(target, entry.port))
         if excluded := facts.rules.excluded(thing):
             return excluded
     own = held_by_skaffold(facts, entry.kind, entry.name, namespace, (entry.port,))
@@ -138,6 +161,7 @@ def _bad(entry: BadEntry, index: int) -> Skip:
         resource_name=entry.name,
         namespace=entry.namespace,
         remote_port=entry.port,
+        origin=entry.origin,
     )
     ident = f"user/bad-{index}/{entry.resource_type.lower()}/{entry.name}/{entry.port}"
     return Skip(id=ident, subject=subject, reason=f"{entry.origin}: {entry.reason}")

@@ -34,6 +34,8 @@ from watcher.plan.verdicts import (
 )
 from watcher.skaffold.modes import Mode
 
+TCP = "TCP"
+
 
 class _Port(Struct, frozen=True, order=True):
     """What a forward of pods is known by, beside the owner."""
@@ -50,12 +52,31 @@ class _Port(Struct, frozen=True, order=True):
 
 def from_pods(facts: Facts) -> Iterator[Verdict]:
     """One verdict for each port and address; one for a container without ports, and for pods that do not count."""
+    if facts.containers is not None:
+        return
     mode = next((mode for mode in (Mode.PODS, Mode.DEBUG) if mode in facts.modes), None)
-    if mode is None or facts.containers is not None:
+    if mode is None:
+        for one in owned(facts):
+            yield from _unasked(one)
         return
     for one in owned(facts):
         yield from _owned(one, mode, facts)
     yield from unlisted_kind(kinds.POD, mode.value, facts)
+
+
+def _unasked(one: Owned) -> Iterator[Passed]:
+    ports = _ports(one)
+    yield from _portless(one, ports, Mode.PODS)
+    for port in sorted(ports):
+        subject = _subject(Mode.PODS, one, port.container, port.number, port.protocol)
+        yield Passed(id=_port_group(Mode.PODS, one, port), subject=subject, reason="modes pods and debug are off")
+
+
+def _portless(one: Owned, ports: set[_Port], mode: Mode) -> Iterator[Passed]:
+    for container in dict.fromkeys(c.name for source in one.sources for c in staying(source.spec)):
+        if all(port.container != container for port in ports):
+            ident, subject = f"{_group(mode, one)}{container}/", _subject(mode, one, container)
+            yield Passed(id=ident, subject=subject, reason="it declares no port")
 
 
 def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
@@ -66,6 +87,9 @@ def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
     if not _has_begun(one, facts):
         yield Passed(id=_group(mode, one), subject=_subject(mode, one), reason="none of its pods has run yet")
         return
+    if one.finished:
+        yield Passed(id=_group(mode, one), subject=_subject(mode, one), reason="it has run to its end")
+        return
     ports = _ports(one)
     debug: frozenset[tuple[str, int]] = frozenset()
     if mode is Mode.DEBUG:
@@ -74,22 +98,16 @@ def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
         except ValueError as error:
             yield Skip(id=_group(mode, one), subject=_subject(mode, one), reason=str(error))
             return
-    for container in dict.fromkeys(c.name for source in one.sources for c in staying(source.spec)):
-        if all(port.container != container for port in ports):
-            yield Passed(
-                id=f"{_group(mode, one)}{container}/",
-                subject=_subject(mode, one, container),
-                reason="it declares no port",
-            )
+    yield from _portless(one, ports, mode)
     for port in sorted(ports):
-        for address in dict.fromkeys(facts.addresses):
-            if mode is Mode.DEBUG and (port.container, port.number) not in debug:
-                yield Passed(
-                    id=_port_group(mode, one, port) + address,
-                    subject=_subject(mode, one, port.container, port.number),
-                    reason="mode debug: Skaffold's annotation does not list it as a debug port",
-                )
-            else:
+        ident, subject = _port_group(mode, one, port), _subject(mode, one, port.container, port.number, port.protocol)
+        if mode is Mode.DEBUG and (port.container, port.number) not in debug:
+            reason = "mode debug: Skaffold's annotation does not list it as a debug port"
+            yield Passed(id=ident, subject=subject, reason=reason)
+        elif unable := unforwardable(ContainerPort(port.number, port.name, port.protocol)):
+            yield Skip(id=ident, subject=subject, reason=unable)
+        else:
+            for address in dict.fromkeys(facts.addresses):
                 yield _port(one, port, address, mode, facts)
 
 
@@ -104,7 +122,7 @@ def _has_begun(one: Owned, facts: Facts) -> bool:
 
 def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Wanted | Skip:
     group = _port_group(mode, one, port)
-    ident, subject = group + address, _subject(mode, one, port.container, port.number)
+    ident, subject = group + address, _subject(mode, one, port.container, port.number, port.protocol)
     if reason := _why_not(one, port, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(one, port)
@@ -128,8 +146,6 @@ def _because(mode: Mode, facts: Facts) -> str:
 def _why_not(one: Owned, port: _Port, facts: Facts) -> str:
     """The reason for a no, or ""."""
     owner = one.owner
-    if unable := unforwardable(ContainerPort(port.number, port.name, port.protocol)):
-        return unable
     spellings = (port.number, port.name) if port.name else (port.number,)
     if refused := facts.rules.refused(Thing(owner.kind, owner.name, owner.namespace, one.labels, spellings)):
         return refused
@@ -161,13 +177,19 @@ def _ports_of(pod: Pod) -> set[_Port]:
 
 
 def _debug_ports(one: Owned) -> frozenset[tuple[str, int]]:
-    """Raises ValueError."""
-    return frozenset(
-        (container, number)
-        for source in one.sources
-        for container, numbers in debug_ports(source.annotations).items()
-        for number in numbers
-    )
+    """As far as the annotations can be read. Raises ValueError where none of several can."""
+    found: set[tuple[str, int]] = set()
+    problem: ValueError | None = None
+    for source in one.sources:
+        try:
+            ports = debug_ports(source.annotations)
+        except ValueError as error:
+            problem = error
+        else:
+            found |= {(container, number) for container, numbers in ports.items() for number in numbers}
+    if problem is not None and not found:
+        raise problem
+    return frozenset(found)
 
 
 def _images(one: Owned) -> list[str]:
@@ -183,11 +205,11 @@ def _group(mode: Mode, one: Owned) -> str:
 
 
 def _port_group(mode: Mode, one: Owned, port: _Port) -> str:
-    protocol = "" if port.protocol == "TCP" else f"{port.protocol}/"
+    protocol = "" if port.protocol == TCP else f"{port.protocol}/"
     return f"{_group(mode, one)}{port.container}/{port.name}/{port.number}/{protocol}"
 
 
-def _subject(mode: Mode, one: Owned, container: str = "", port: int | str = "") -> Subject:
+def _subject(mode: Mode, one: Owned, container: str = "", port: int | str = "", protocol: str = TCP) -> Subject:
     return Subject(
         source=mode.value,
         resource_type=one.owner.kind,
@@ -195,4 +217,5 @@ def _subject(mode: Mode, one: Owned, container: str = "", port: int | str = "") 
         namespace=one.owner.namespace,
         container=container,
         remote_port=port,
+        protocol=protocol,
     )

@@ -13,7 +13,7 @@ from watcher.cluster.objects import Service, ServicePort
 from watcher.config.entries import Entry
 from watcher.config.rules import Thing
 from watcher.plan import run
-from watcher.plan.endpoints import Found, endpoints_of, unforwardable
+from watcher.plan.endpoints import Found, endpoints_of, unreachable
 from watcher.plan.facts import Facts
 from watcher.plan.namespaces import contested, namespace_of
 from watcher.plan.neighbours import lists, neighbours
@@ -39,17 +39,44 @@ Asked = Mapping[tuple[str, str, int | str], Entry]
 
 
 def from_services(facts: Facts) -> Iterator[Verdict]:
-    """One verdict for each port and address, and one for a service without ports."""
-    if Mode.SERVICES not in facts.modes or facts.containers is not None:
+    """One verdict for each port and address, one for a port that no address could help, and for no ports at all."""
+    if facts.containers is not None:
         return
     asked = _asked_by_entries(facts)
     for service in run.services(facts):
         if not service.spec.ports:
             yield _portless(service)
         for port in sorted(service.spec.ports or (), key=lambda p: (p.port, p.protocol, p.name)):
-            for address in dict.fromkeys(facts.addresses):
-                yield _service(service, port, address, facts, asked)
-    yield from unlisted_kind(kinds.SERVICE, "services", facts)
+            yield from _of_port(service, port, facts, asked)
+    if Mode.SERVICES in facts.modes:
+        yield from unlisted_kind(kinds.SERVICE, "services", facts)
+
+
+def _of_port(service: Service, port: ServicePort, facts: Facts, asked: Asked) -> Iterator[Verdict]:
+    group, subject = _group(service, port), _subject(service, port)
+    if Mode.SERVICES not in facts.modes:
+        yield Passed(id=group, subject=subject, reason="mode services is off")
+    elif unable := unreachable(service, port):
+        yield Skip(id=group, subject=subject, reason=unable)
+    else:
+        for address in dict.fromkeys(facts.addresses):
+            yield _service(service, port, address, facts, asked)
+
+
+def _group(service: Service, port: ServicePort) -> str:
+    protocol = "" if port.protocol == "TCP" else f"{port.protocol}/"
+    return f"services/{service.metadata.namespace}/service/{service.metadata.name}/{port.port}/{protocol}"
+
+
+def _subject(service: Service, port: ServicePort) -> Subject:
+    return Subject(
+        source="services",
+        resource_type="service",
+        resource_name=service.metadata.name,
+        namespace=service.metadata.namespace,
+        remote_port=port.port,
+        protocol=port.protocol,
+    )
 
 
 def _portless(service: Service) -> Passed:
@@ -71,13 +98,8 @@ def _asked_by_entries(facts: Facts) -> Asked:
 
 
 def _service(service: Service, port: ServicePort, address: str, facts: Facts, asked: Asked) -> Wanted | Skip:
-    name, namespace = service.metadata.name, service.metadata.namespace
-    protocol = "" if port.protocol == "TCP" else f"{port.protocol}/"
-    group = f"services/{namespace}/service/{name}/{port.port}/{protocol}"
+    group, subject = _group(service, port), _subject(service, port)
     ident = group + address
-    subject = Subject(
-        source="services", resource_type="service", resource_name=name, namespace=namespace, remote_port=port.port
-    )
     if reason := _why_not(service, port, facts, asked):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(service, port, facts)
@@ -96,18 +118,14 @@ def _service(service: Service, port: ServicePort, address: str, facts: Facts, as
 def _why_not(service: Service, port: ServicePort, facts: Facts, asked: Asked) -> str:
     """The reason for a no, or ""."""
     name, namespace = service.metadata.name, service.metadata.namespace
-    if service.spec.type == "ExternalName":
-        return f"it is an ExternalName for {service.spec.external_name}: there is no pod behind it"
-    if unable := unforwardable(port):
-        return unable
-    spellings: tuple[int | str, ...] = (port.port, port.name) if port.name else (port.port,)
-    for spelling in spellings:
+    called: tuple[int | str, ...] = (port.port, port.name) if port.name else (port.port,)
+    for spelling in called:
         entry = asked.get((namespace, name, spelling))
         if entry is not None:
             return f"{entry.origin} asks for this port already"
-    if refused := facts.rules.refused(Thing("service", name, namespace, service.metadata.labels or {}, spellings)):
+    if refused := facts.rules.refused(Thing("service", name, namespace, service.metadata.labels or {}, called)):
         return refused
-    own = held_by_skaffold(facts, "service", name, namespace, spellings)
+    own = held_by_skaffold(facts, "service", name, namespace, called)
     return "" if own is None else skaffold_has_it(own)
 
 

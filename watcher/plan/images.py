@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 _MANGLED = re.compile(r"[^a-zA-Z0-9]")
+_GOOGLES = re.compile(r"(^|\.)gcr\.io$|-docker\.pkg\.dev$")
 # Of a reference: the digest, then the tag (a colon before the last slash belongs to a registry's port).
 _DIGEST, _TAG = re.compile(r"@[^@/]*$"), re.compile(r":[^:/]*$")
 
@@ -28,4 +29,16 @@ def is_artifact(image: str, artifacts: Iterable[str]) -> bool:
 
 def _is(deployed: str, artifact: str) -> bool:
     spellings = {artifact, _MANGLED.sub("_", artifact), _MANGLED.sub("-", artifact)}
-    return deployed in spellings or any(deployed.endswith(f"/{spelling}") for spelling in spellings)
+    behind = deployed in spellings or any(deployed.endswith(f"/{spelling}") for spelling in spellings)
+    return behind or _is_merged(deployed, artifact)
+
+
+def _is_merged(deployed: str, artifact: str) -> bool:
+    """In Google's registries what name and default-repo begin with alike stands there once."""
+    parts = artifact.split("/")
+    if not _GOOGLES.search(parts[0]):
+        return False
+    return any(
+        deployed.startswith("/".join(parts[:n]) + "/") and deployed.endswith("/" + "/".join(parts[n:]))
+        for n in range(1, len(parts))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from watcher.cluster import kinds
+from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
 from watcher.config.entries import CONTAINER, Entry
 from watcher.plan import run
@@ -65,11 +66,18 @@ def target_in(namespace: str, entry: Entry) -> Watch:
 
 
 def _holding(namespaces: frozenset[str], entry: Entry, facts: Facts) -> tuple[str, ...]:
-    return tuple(namespace for namespace in sorted(namespaces) if _holds(namespace, entry, facts))
+    """Those with an object that is not another run's; where all are, those all the same."""
+    holding = {namespace: there for namespace in sorted(namespaces) if (there := _targets(namespace, entry, facts))}
+    kind = kinds.BY_NAME.get(entry.kind)
+    own = tuple(
+        namespace
+        for namespace, there in holding.items()
+        if kind is None or not all(run.is_of_another(item, kind, facts) for item in there)
+    )
+    return own or tuple(holding)
 
 
-def _holds(namespace: str, entry: Entry, facts: Facts) -> bool:
-    if entry.kind == CONTAINER:
-        return False
-    there = facts.cluster.objects.get(target_in(namespace, entry), {})
-    return bool(there) if entry.selector else (namespace, entry.name) in there
+def _targets(namespace: str, entry: Entry, facts: Facts) -> list[Resource]:
+    there = facts.cluster.objects.get(target_in(namespace, entry), {}) if entry.kind != CONTAINER else {}
+    found = there.values() if entry.selector else [there.get((namespace, entry.name))]
+    return [item for item in found if isinstance(item, Resource)]

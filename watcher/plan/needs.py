@@ -12,6 +12,7 @@ from watcher.plan import run
 from watcher.plan.facts import Facts
 from watcher.plan.namespaces import candidates, namespace_of, target_in
 from watcher.plan.neighbours import lists
+from watcher.skaffold.modes import Mode
 
 
 def needs(facts: Facts) -> frozenset[Watch]:
@@ -19,7 +20,7 @@ def needs(facts: Facts) -> frozenset[Watch]:
     if facts.containers is not None:
         return frozenset()
     watches = set(run.watches(facts))
-    for service in run.services(facts):
+    for service in run.services(facts) if Mode.SERVICES in facts.modes else ():
         watches |= set(lists("service", service.metadata.namespace, service))
     for entry in facts.active_entries:
         if entry.kind != CONTAINER:

@@ -36,12 +36,16 @@ class Source(Struct, frozen=True):
 
 
 class Owned(Struct, frozen=True):
-    """An owner's pods, the best first, and all that tells of their ports: the template, then the pods."""
+    """An owner's pods, the best first, and all that tells of their ports: the template, then the pods.
+
+    `finished`: it runs no more, and nothing will make it run again.
+    """
 
     owner: Owner
     labels: Mapping[str, str]
     pods: tuple[Pod, ...]
     sources: tuple[Source, ...]
+    finished: bool = False
 
 
 def owned(facts: Facts) -> list[Owned]:
@@ -90,4 +94,7 @@ def _owned(owner: Owner, template: Resource | None, pods: Iterable[Pod]) -> Owne
         sources.insert(0, Source(made_of.metadata.annotations, made_of.spec))
     labelled: Resource | None = template or next(iter(ranked), None)
     labels = labelled.metadata.labels or {} if labelled is not None else {}
-    return Owned(owner, labels, ranked, tuple(sources))
+    over = all(pod.status.phase in {"Succeeded", "Failed"} for pod in ranked)
+    once = owner.kind in {kinds.JOB.singular, kinds.POD.singular}
+    finished = template.finished if isinstance(template, Workload) else bool(ranked) and once
+    return Owned(owner, labels, ranked, tuple(sources), finished and over)

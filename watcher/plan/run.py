@@ -30,13 +30,16 @@ def everywhere(kind: Kind, facts: Facts) -> Watch:
 
 
 def kinds_looked_at(facts: Facts) -> frozenset[Kind]:
-    """The kinds whose objects are looked for: what the modes select, and what entries name that have no namespace."""
+    """The kinds whose objects are looked for: what the modes select, and what entries name that have no namespace.
+
+    All of them where somebody asks why something is not forwarded.
+    """
     found: set[Kind] = set()
     if facts.containers is not None:
         return frozenset()
-    if Mode.SERVICES in facts.modes:
+    if Mode.SERVICES in facts.modes or facts.curious:
         found.add(kinds.SERVICE)
-    if facts.modes & {Mode.DEBUG, Mode.PODS}:
+    if facts.modes & {Mode.DEBUG, Mode.PODS} or facts.curious:
         found |= {kinds.POD, *WORKLOADS}
     if not facts.namespace:
         blank = (entry for entry in facts.active_entries if not entry.namespace and entry.kind in kinds.BY_NAME)
@@ -61,9 +64,6 @@ def objects(kind: Kind, facts: Facts) -> list[Resource]:
 
 
 def services(facts: Facts) -> list[Service]:
-    """In mode services."""
-    if Mode.SERVICES not in facts.modes:
-        return []
     return [item for item in objects(kinds.SERVICE, facts) if isinstance(item, Service)]
 
 
@@ -75,6 +75,12 @@ def namespaces(facts: Facts) -> frozenset[str]:
     """Those the run is known to use."""
     found = {item.metadata.namespace for kind in kinds_looked_at(facts) for item in objects(kind, facts)}
     return facts.namespaces | found
+
+
+def is_of_another(item: Resource, kind: Kind, facts: Facts) -> bool:
+    """Whether some other run's label is on it; what has none may be anybody's."""
+    ids, label = _run_ids(everywhere(kind, facts), facts), (item.metadata.labels or {}).get(RUN_ID_LABEL)
+    return bool(ids) and label is not None and label not in (ids or ())
 
 
 def _run_ids(watch: Watch, facts: Facts) -> frozenset[str] | None:

@@ -17,7 +17,10 @@ from watcher.plan.facts import Facts, OwnForward
 
 
 class Subject(Struct, frozen=True, kw_only=True):
-    """What a verdict is about, in the contract's words. `remote_port` as asked; "" for a thing as a whole."""
+    """What a verdict is about, in the contract's words. `remote_port` as asked; "" for a thing as a whole.
+
+    `origin`: where an entry stands, "" for what was found. `protocol`: of a port that was found.
+    """
 
     source: str
     resource_type: str
@@ -25,6 +28,8 @@ class Subject(Struct, frozen=True, kw_only=True):
     namespace: str
     container: str = ""
     remote_port: int | str = ""
+    origin: str = ""
+    protocol: str = "TCP"
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
