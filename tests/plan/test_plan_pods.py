@@ -154,8 +154,8 @@ def test_whoever_asks_why_is_told_of_pods_in_every_mode() -> None:
     )
     found = explain(make_plan(facts), facts)
     assert [(one.subject.resource_type, one.subject.remote_port, one.rule) for one in found] == [
-        ("deployment", 8080, "modes pods and debug are off"),
         ("deployment", 5005, "modes pods and debug are off"),
+        ("deployment", 8080, "modes pods and debug are off"),
         ("pod", "", "it goes with deployment app"),
     ]
 
