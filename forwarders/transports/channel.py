@@ -12,7 +12,6 @@ from typing import Protocol, cast
 import trio
 
 from forwarders.transports.errors import UnreachableError
-from forwarders.transports.sockets import RawSocket
 
 # One read from the socket: some 16 TLS records. The buffers are shared by all channels, since nothing can run
 # between a read into them and the copy out of them.
@@ -67,7 +66,7 @@ class Nested:
 class PlainChannel:
     """Bytes over a bare socket."""
 
-    def __init__(self, sock: RawSocket) -> None:
+    def __init__(self, sock: Lower) -> None:
         self._socket = sock
 
     async def receive(self) -> bytes:

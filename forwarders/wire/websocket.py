@@ -19,11 +19,10 @@ _GOOD = {CloseReason.NORMAL_CLOSURE, CloseReason.NO_STATUS_RCVD}
 
 
 class WebSocketStream:
-    """The client's side (`client=False`: the server's) after the handshake. Buffers a frame's head at most."""
+    """The client's side after the handshake. Buffers a frame's head, or a control frame, at most."""
 
-    def __init__(self, *, client: bool = True) -> None:
-        kind = connection.ConnectionType.CLIENT if client else connection.ConnectionType.SERVER
-        self._socket = connection.Connection(kind)
+    def __init__(self) -> None:
+        self._socket = connection.Connection(connection.ConnectionType.CLIENT)
         self._replies = b""
         self._failure = ""
         self.ended = False
@@ -51,7 +50,7 @@ class WebSocketStream:
         return replies
 
     def frame(self, data: bytes) -> bytes:
-        """`data` as messages, masked if we are the client. Raises LocalProtocolError after the peer's close."""
+        """`data` as masked messages. Raises LocalProtocolError after the peer's close."""
         if self.ended:
             raise LocalProtocolError("the other side has closed the WebSocket")
         view = memoryview(data)
