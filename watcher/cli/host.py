@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import NoReturn
@@ -23,7 +22,7 @@ from forwarders.fleet import Fleet
 from forwarders.pool import Open
 from forwarders.spec import PodRef
 from forwarders.transports.errors import TransportError
-from forwarders.transports.spdy import open_channel
+from forwarders.transports.opener import Opener
 from watcher.board import http, runtime
 from watcher.board.board import Board
 from watcher.board.lines import JsonLines, PlainLines, Renderer, write_lines
@@ -101,7 +100,7 @@ class Host:
             if cluster is not None:
                 client = await stack.enter_async_context(Client(cluster.server))
                 self._watches = Watches(client, self.touch, Random())
-                want, open_session = self._watches.want, partial(open_channel, cluster.server)
+                want, open_session = self._watches.want, Opener(cluster.server).open
                 nursery.start_soon(self._watches.run)
             self._loop = Loop(gather, want, self.board)
             fleet = Fleet(open_session, Random(), self._loop.report)

@@ -17,8 +17,7 @@ import trio
 from msgspec import Struct
 
 from forwarders.transports.server import ApiServer, Headers
-from forwarders.transports.sockets import keep_alive_options
-from watcher.cluster import wire
+from watcher.cluster import network, wire
 from watcher.cluster.causes import why
 from watcher.cluster.errors import ApiError, ExpiredError, MalformedError, NotFoundError, UnreachableError
 from watcher.cluster.kinds import Kind
@@ -35,12 +34,8 @@ WATCH_GRACE = 15.0
 PAGE = 500
 # A page of PAGE objects of half a megabyte, a third of what etcd takes at all. Only a broken server sends more.
 MAX_BODY = 256 * 1024 * 1024
-# Each watch holds a connection: 8 kinds in 60 namespaces. Others wait for one, and say so after CONNECT_TIMEOUT.
-MAX_CONNECTIONS = 512
-# Longer-lived idle connections save little: a list has its watch follow at once.
-MAX_IDLE = 8
 # What ApiServer.authorize is asked.
-KEEP, RENEW = False, True
+KEEP = False
 
 
 class Listed(Struct, frozen=True):
@@ -60,7 +55,7 @@ class Client:
         self.url = f"{scheme}://{host}:{server.port}{server.prefix}"
         self._http = httpx.AsyncClient(
             base_url=self.url,
-            transport=transport or _transport(server),
+            transport=transport or network.transport(server),
             trust_env=False,
             timeout=httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
             headers={"User-Agent": "portside", "Accept": "application/json", "Accept-Encoding": "gzip"},
@@ -142,18 +137,13 @@ class Client:
         response = await self._send(request, headers)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             await response.aclose()
-            response = await self._send(request, await self._renewed(headers))
+            response = await self._send(request, await self._server.authorize_after(headers))
         try:
             if response.status_code != httpx.codes.OK:
                 raise await self._error(asked, response)
             yield response
         finally:
             await response.aclose()
-
-    async def _renewed(self, refused: Headers) -> Headers:
-        """Other headers than the refused ones: those that someone renewed meanwhile, else new ones."""
-        now = await self._server.authorize(KEEP)
-        return now if now != refused else await self._server.authorize(RENEW)
 
     async def _send(self, request: httpx.Request, headers: Headers) -> httpx.Response:
         request.headers.pop("Authorization", None)  # the refused one, where this is the second try
@@ -204,14 +194,6 @@ class WatchStream:
     async def __anext__(self) -> list[wire.WatchEvent]:
         """The events of one piece: what arrived together is handed on together. May be empty."""
         return self._decoder.feed(await anext(self._pieces))
-
-
-def _transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE)
-    verify = True if server.tls is None else server.tls
-    # A watch is silent for minutes: a network that dies without a word is the kernel's to notice.
-    options = keep_alive_options()
-    return httpx.AsyncHTTPTransport(verify=verify, limits=limits, socket_options=options, trust_env=False)
 
 
 async def _joined(pieces: AsyncIterator[bytes]) -> bytes:
