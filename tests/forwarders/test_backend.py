@@ -10,7 +10,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.backend import MAX_WANTED, REDIAL_INTERVAL, Backend
-from forwarders.pool import Pools
+from forwarders.gates import Gate
+from forwarders.pool import TURN, Pools
 from tests.forwarders.cluster import Pods, endpoint
 
 
@@ -19,7 +20,7 @@ class Choosing:
 
     def __init__(self, nursery: trio.Nursery, patience: float = 5.0) -> None:
         self.pods = Pods(nursery)
-        self.pools = Pools(self.pods.open_channel, Random(0))
+        self.pools = Pools(self.pods.open_channel, Random(0), Gate(TURN), lambda: None)
         self.changes = 0
         self.backend = Backend(self.pools, patience, self._changed)
 
@@ -39,12 +40,12 @@ async def settled() -> None:
 
 
 async def test_the_first_ready_pod_serves(choosing: Choosing, autojump_clock: MockClock) -> None:
-    """The plan's order among the Ready ones decides; one session is held, to that pod alone."""
+    """The plan's order among the Ready ones decides; one session is held to that pod, one to the next that comes."""
     choosing.backend.set((endpoint("new", ready=False), endpoint("first"), endpoint("second")))
     before = choosing.backend.serving
     await settled()
     assert (before, choosing.backend.serving) == (None, endpoint("first"))
-    assert set(choosing.pods.peers) == {"first"}
+    assert set(choosing.pods.peers) == {"first", "new"}
     assert choosing.changes > 0
 
 

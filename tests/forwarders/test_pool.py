@@ -10,7 +10,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders import pool as module
-from forwarders.pool import IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, Pool, Pools
+from forwarders.gates import Gate
+from forwarders.pool import IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, TURN, Pool, Pools
 from forwarders.tunnel import DialError, Tunnel
 from tests.forwarders.cluster import Pods, pod
 
@@ -22,8 +23,12 @@ class Wanting:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.pods = Pods(nursery)
-        self.pools = Pools(self.pods.open_channel, Random(0))
-        self.changes = 0
+        self.gate = Gate(TURN)
+        self.pools = Pools(self.pods.open_channel, Random(0), self.gate, self.silent)
+        self.changes = self.silences = 0
+
+    def silent(self) -> None:
+        self.silences += 1
 
     def changed(self) -> None:
         self.changes += 1
