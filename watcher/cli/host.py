@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import trio
 
+from forwarders import descriptors
 from forwarders.awake import watch_sleep
 from forwarders.fleet import Fleet
 from forwarders.gates import Gate
@@ -76,6 +77,7 @@ class Host:
 
         `end_when_failed`: return once the first plan stands and none of its forwards has a port.
         """
+        descriptors.raise_limit()
         with contextlib.ExitStack() as stack:
             if self._status is not None:
                 stack.enter_context(self._status)
