@@ -100,7 +100,7 @@ def _without(pieces: list[Piece], sent: int) -> list[Piece]:
 
 
 async def connect(host: str, port: int, options: Sequence[Option] | None = None) -> RawSocket:
-    """Connect by happy eyeballs. `options`: keep_alive_options() if None. Raises OSError. Deadlines are the caller's."""
+    """Connect by happy eyeballs. `options`: None means keep_alive_options(). Raises OSError; has no deadline."""
     stream = await _first_of_many(host, port)
     sock = socket.socket(fileno=stream.socket.detach())
     try:

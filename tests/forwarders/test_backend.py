@@ -178,3 +178,31 @@ async def test_closing_lets_go(choosing: Choosing, autojump_clock: MockClock) ->
     await settled()
     assert choosing.pods.standing("a") == []
     assert choosing.backend.serving is None
+
+
+async def test_the_next_pods_session_is_up_before_the_old_one_is_gone(
+    choosing: Choosing, autojump_clock: MockClock
+) -> None:
+    """A pod that runs but is not Ready gets its session ahead: when it becomes Ready it serves at once, not before."""
+    choosing.backend.set((endpoint("old"), endpoint("new", ready=False)))
+    await settled()
+    served = [choosing.backend.serving]
+    for ready in (False, True):
+        choosing.backend.set((endpoint("new", ready=ready),))
+        served.append(choosing.backend.serving)
+        assert choosing.backend.take(endpoint("old")) is None
+    assert served == [endpoint("old"), None, endpoint("new")]
+    assert choosing.backend.take(endpoint("new")) is not None
+    await settled()
+    assert choosing.pods.standing("old") == []
+
+
+async def test_one_pod_that_comes_is_prepared_for(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """Ten pods that do not become Ready cost one session, and what is wrong with it is no forward's problem."""
+    choosing.backend.set((endpoint("a"), *(endpoint(f"b{number}", ready=False) for number in range(10))))
+    await settled()
+    assert set(choosing.pods.peers) == {"a", "b0"}
+    choosing.pods.failure = "gone"
+    choosing.backend.set((endpoint("b1", ready=False),))
+    await settled()
+    assert choosing.backend.problem == ""
