@@ -18,8 +18,11 @@ from typing import NoReturn
 
 import trio
 
+from forwarders import descriptors
+from forwarders.awake import watch_sleep
 from forwarders.fleet import Fleet
-from forwarders.pool import Open
+from forwarders.gates import Gate
+from forwarders.pool import TURN, Open
 from forwarders.spec import PodRef
 from forwarders.transports.errors import TransportError
 from forwarders.transports.opener import Opener
@@ -73,6 +76,7 @@ class Host:
 
         `end_when_failed`: return once the first plan stands and none of its forwards has a port.
         """
+        descriptors.raise_limit()
         with contextlib.ExitStack() as stack:
             if self._status is not None:
                 stack.enter_context(self._status)
@@ -97,14 +101,18 @@ class Host:
         async with contextlib.AsyncExitStack() as stack, trio.open_nursery() as nursery:
             want: Callable[[frozenset[Watch]], None] = _nothing
             open_session: Open = _no_session
+            gate = Gate(TURN)
+            check: Callable[[], None] = _no_check
             if cluster is not None:
                 client = await stack.enter_async_context(Client(cluster.server))
-                self._watches = Watches(client, self.touch, Random())
+                self._watches = Watches(client, self.touch, Random(), gate=gate)
+                check = self._watches.check
                 want, open_session = self._watches.want, Opener(cluster.server).open
                 nursery.start_soon(self._watches.run)
             self._loop = Loop(gather, want, self.board)
-            fleet = Fleet(open_session, Random(), self._loop.report)
+            fleet = Fleet(open_session, Random(), self._loop.report, gate=gate, on_silence=check)
             await nursery.start(fleet.run)
+            nursery.start_soon(watch_sleep, partial(_after_sleep, fleet.check, check))
             await self._loop.plan_once(fleet)
             if self._status is not None:
                 nursery.start_soon(self._serve_status, self._status)
@@ -123,6 +131,16 @@ class Host:
 
     def _announcement(self, url: str) -> runtime.Running:
         return runtime.Running(pid=os.getpid(), url=url, command=self._command, folder=str(Path.cwd()))
+
+
+def _after_sleep(*checks: Callable[[], None]) -> None:
+    logger.info("this process did not run for a while: every session and watch is checked")
+    for check in checks:
+        check()
+
+
+def _no_check() -> None:
+    """Without a cluster nothing can be lost."""
 
 
 def _nothing(_: frozenset[Watch]) -> None:
