@@ -29,6 +29,9 @@ SOME = 64 * 1024
 PATTERN = random.Random("portside").randbytes(1 << 20)
 
 
+_WRONG = (AssertionError, OSError, EOFError, trio.BrokenResourceError)
+
+
 class Place(Struct, frozen=True):
     """Local ports that lead to one pod: HTTP, a server that echoes, a port where nothing listens."""
 
@@ -68,8 +71,8 @@ class Crowd:
         self.echoes: list[Echo] = []
         self._place = place
         self._nursery = nursery
-        self._waiting = 0
-        self._troublemakers = 0
+        self._siblings: list[str] = []
+        self._troublemakers: list[str] = []
         self._stalled = 0
         self._changed = trio.Event()
         self._release = trio.Event()
@@ -77,7 +80,7 @@ class Crowd:
     @property
     def size(self) -> int:
         """Connections that are open."""
-        return len(self.echoes) + self._waiting + self._troublemakers
+        return len(self.echoes) + len(self._siblings) + len(self._troublemakers)
 
     # Siblings
 
@@ -85,13 +88,14 @@ class Crowd:
         self.echoes.append(Echo(await trio.open_tcp_stream("127.0.0.1", self._place.echo)))
 
     def talk(self, which: int, size: int) -> None:
-        self._sibling(self.echoes[which % len(self.echoes)].talk, size)
+        number = which % len(self.echoes)
+        self._start(self._siblings, f"echo {number}, {size} bytes", self.echoes[number].talk(size))
 
     def download(self, size: int) -> None:
-        self._sibling(self._download, size)
+        self._start(self._siblings, f"download of {size} bytes", self._download(size))
 
     def upload(self, size: int) -> None:
-        self._sibling(self._upload, size)
+        self._start(self._siblings, f"upload of {size} bytes", self._upload(size))
 
     async def _download(self, size: int) -> None:
         status, headers, body = await get(self._place.http, f"/bytes?n={size}")
@@ -114,17 +118,17 @@ class Crowd:
     def stall(self) -> None:
         """Asks for much and reads nothing of it."""
         self._stalled += 1
-        self._troublemaker(self._stall)
+        self._start(self._troublemakers, "stalled reader", self._stall())
 
     def reset_in_mid_download(self) -> None:
-        self._troublemaker(self._reset_in_mid_download)
+        self._start(self._troublemakers, "reset in mid-download", self._reset_in_mid_download())
 
     def knock_at_the_refused_port(self) -> None:
-        self._troublemaker(self._knock)
+        self._start(self._troublemakers, "refused port", self._knock())
 
     def abort_an_upload(self, size: int) -> None:
         """After so many bytes of an endless one."""
-        self._troublemaker(self._abort_an_upload, size)
+        self._start(self._troublemakers, f"upload aborted after {size} bytes", self._abort_an_upload(size))
 
     async def _stall(self) -> None:
         sock = trio.socket.socket()
@@ -170,48 +174,40 @@ class Crowd:
 
         At most SHARED - 1 wait with each (pool.py), whatever came in which order.
         """
-        await self._until(lambda: self._waiting <= self._stalled * (SHARED - 1))
+        await self._until(lambda: len(self._siblings) <= self._stalled * (SHARED - 1), "beside stalled readers")
         self._release.set()
-        await self._until(lambda: not self._waiting and not self._troublemakers)
-        for echo in self.echoes:
-            self._sibling(echo.talk, 1000)
-        await self._until(lambda: not self._waiting)
+        await self._until(lambda: not self._siblings and not self._troublemakers, "with nobody stalled any more")
+        for number in range(len(self.echoes)):
+            self.talk(number, 1000)
+        await self._until(lambda: not self._siblings, "with nobody else there")
 
-    async def _until(self, wanted: Callable[[], bool]) -> None:
+    async def _until(self, wanted: Callable[[], bool], when: str) -> None:
         with trio.move_on_after(PATIENCE):
             while not wanted() and not self.problems:
                 self._changed = trio.Event()
                 await self._changed.wait()
             return
-        self.problems.append(f"{self._waiting} siblings and {self._troublemakers} others are stuck")
+        self.problems.append(f"stuck {when}: {self._siblings}, {self._troublemakers}")
 
-    def _sibling(self, work: Callable[[int], Awaitable[None]], size: int) -> None:
-        self._waiting += 1
+    def _start(self, among: list[str], name: str, work: Awaitable[None]) -> None:
+        """Runs `work`, under its name while it lasts."""
+        among.append(name)
 
-        async def done() -> None:
-            await self._judged(work(size))
-            self._waiting -= 1
+        async def judged() -> None:
+            try:
+                await work
+            except BaseExceptionGroup as group:
+                found, other = group.split(_WRONG)
+                if found is not None:
+                    self.problems.append(f"{name}: {found.exceptions}")
+                if other is not None:
+                    raise
+            except _WRONG as error:
+                self.problems.append(f"{name}: {error!r}")
+            among.remove(name)
             self._changed.set()
 
-        self._nursery.start_soon(done)
-
-    def _troublemaker(self, work: Callable[..., Awaitable[None]], *arguments: int) -> None:
-        self._troublemakers += 1
-
-        async def done() -> None:
-            await self._judged(work(*arguments))
-            self._troublemakers -= 1
-            self._changed.set()
-
-        self._nursery.start_soon(done)
-
-    async def _judged(self, work: Awaitable[None]) -> None:
-        try:
-            await work
-        except (AssertionError, OSError, EOFError, trio.BrokenResourceError) as error:
-            self.problems.append(f"{type(error).__name__}: {error}")
-        except ExceptionGroup as group:
-            self.problems += [f"{type(error).__name__}: {error}" for error in group.exceptions]
+        self._nursery.start_soon(judged)
 
 
 @asynccontextmanager

@@ -22,6 +22,8 @@ HTTP, ECHO, REFUSED = 8080, 7000, 7999
 # File descriptors that portside may hold behind any number of sequences: sessions that nobody uses go after 30 s, so
 # those of the last few hundred sequences are there; one left behind by each of 10,000 would show.
 MOST_OPEN = 1_000
+# Of portside's own log, beside a failure: characters.
+LAST_WORDS = 5_000
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def portal() -> Iterator[BlockingPortal]:
 
 @asynccontextmanager
 async def forwarding(environment: Mapping[str, str], *options: str) -> AsyncIterator[tuple[Portside, Place]]:
-    words = ("forward", *options, "--address=127.0.0.1", "deployment/web", f":{HTTP}", f":{ECHO}", f":{REFUSED}")
+    words = ("forward", "-vv", *options, "--address=127.0.0.1", "deployment/web", f":{HTTP}", f":{ECHO}", f":{REFUSED}")
     async with portside(*words, environment=environment) as program:
         ports = [(await program.ready("web", remotePort=port))["localPort"] for port in (HTTP, ECHO, REFUSED)]
         yield program, Place(*ports)
@@ -50,7 +52,11 @@ async def embedded(folder: Path) -> AsyncIterator[tuple[Portside, Place]]:
 
 def run(portal: BlockingPortal, program: Portside, place: Place, count: int) -> None:
     """The sequences; they leave nothing behind in the process, which ends in good order."""
-    run_sequences(portal, place, count)
+    try:
+        run_sequences(portal, place, count)
+    except BaseException as error:
+        error.add_note(f"portside said: {program.stderr[-LAST_WORDS:]}")
+        raise
     assert psutil.Process(program.process.pid).num_fds() < MOST_OPEN
     assert portal.call(program.end) == 0
 

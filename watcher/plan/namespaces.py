@@ -69,7 +69,5 @@ def _holding(namespaces: frozenset[str], entry: Entry, facts: Facts) -> tuple[st
 
 
 def _holds(namespace: str, entry: Entry, facts: Facts) -> bool:
-    if entry.kind == CONTAINER:
-        return False
     there = facts.cluster.objects.get(target_in(namespace, entry), {})
     return bool(there) if entry.selector else (namespace, entry.name) in there
