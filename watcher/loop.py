@@ -15,6 +15,7 @@ import trio
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
 from watcher.board.board import Board
+from watcher.board.exposure import Exposure
 from watcher.board.records import ExplainRecord, explain_record, forward_record, published_record, skip_record
 from watcher.cluster.store import Watch
 from watcher.plan.explain import explain
@@ -45,6 +46,7 @@ class Loop:
         self._dirty = trio.Event()
         self._stands_on = Facts()
         self._plan = Plan()
+        self._exposure = Exposure()
         board.explain = self.explain
 
     def touch(self) -> None:
@@ -86,6 +88,7 @@ class Loop:
         plan = make_plan(facts)
         self._plan, self._stands_on = plan, facts
         complete = facts.deployed and settled(facts, needed)
+        self._exposure.say(plan)
         await self._apply(plan, fleet)
         self._publish_published(plan)
         self._publish_skips(plan)

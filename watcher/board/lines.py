@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from watcher.board.board import Board, Subscription, key
-from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
+from watcher.board.records import ExplainRecord, ForwardRecord, Record, SkaffoldRecord, SkipRecord
 
 # What hinders a forward for less than this is nothing to read about.
 WAITING_IS_SAID_AFTER = 1.0
@@ -32,6 +32,11 @@ Lines = tuple[str, ...]
 def printable(text: str) -> str:
     """`text` without control characters: nothing from a cluster may steer a terminal."""
     return text.translate(_HARMFUL)
+
+
+def json_line(record: Record | ExplainRecord) -> str:
+    """One object without its newline; the same holds for what is in its texts."""
+    return msgspec.json.encode(record).decode().translate(_ESCAPED)
 
 
 class Renderer(Protocol):
@@ -51,7 +56,7 @@ class JsonLines:
     """One object a line, each change as it comes."""
 
     def lines(self, record: Record) -> Iterable[str]:
-        return (msgspec.json.encode(record).decode().translate(_ESCAPED) + "\n",)
+        return (json_line(record) + "\n",)
 
     def overdue(self, now: float) -> Iterable[str]:  # noqa: ARG002 - nothing ever waits
         return ()

@@ -27,6 +27,7 @@ def command(target: str, output: str) -> int:
 
     Exit code 1 where no portside runs here, or none has seen TYPE/NAME.
     """
+    from watcher.board.lines import json_line
     from watcher.board.records import ExplainRecord
     from watcher.config.targets import parse_target
 
@@ -39,7 +40,7 @@ def command(target: str, output: str) -> int:
         if asked is None or (record.resource_type.lower(), record.resource_name) == asked
     ]
     for record in records:
-        click.echo(_line(record) if output == "plain" else _json(record))
+        click.echo(_line(record) if output == "plain" else json_line(record))
     if answers and asked and not records:
         click.echo(
             f"portside: {target} was not seen: services are looked at in mode services, pods and what makes them in "
@@ -57,9 +58,3 @@ def _line(record: ExplainRecord) -> str:
     container = f" container {record.container}" if record.container else ""
     port = f" port {record.remote_port}" if record.remote_port else ""
     return printable(f"{verdict:4}{name}{container}{port} in namespace {record.namespace}: {record.rule}")
-
-
-def _json(record: ExplainRecord) -> str:
-    import msgspec
-
-    return msgspec.json.encode(record).decode()

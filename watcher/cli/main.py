@@ -71,7 +71,7 @@ def main() -> None:
         code = FAILED
     except click.ClickException as error:
         help_of = f"; see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
-        click.echo(f"portside: {' '.join(error.format_message().split())}{help_of}", err=True)
+        _say(f"{' '.join(error.format_message().split())}{help_of}")
         code = USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (WatcherError, ExceptionGroup) as error:
         code = _explain(error)
@@ -84,8 +84,15 @@ def _explain(error: Exception) -> int:
     if other is not None:
         raise other
     for one in expected:
-        click.echo(f"portside: {one}", err=True)
+        _say(str(one))
     return USAGE if any(isinstance(one, UsageError) for one in expected) else FAILED
+
+
+def _say(text: str) -> None:
+    """One line on stderr: texts come from clusters and files, and must not steer a terminal."""
+    from watcher.board.lines import printable
+
+    click.echo(f"portside: {printable(text)}", err=True)
 
 
 def _split(error: Exception) -> tuple[list[Exception], Exception | None]:
