@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trio
 
-from tests.board.made import forward, skaffold, skip
+from tests.board.made import forward, plan, skaffold, skip
 from watcher.board import http
 from watcher.board.board import Board
 from watcher.errors import UsageError
@@ -36,7 +36,7 @@ async def test_the_contracts_paths() -> None:
         assert (await client.get("/healthz")).status_code == 200
         early = await client.get("/readyz")
         assert (early.status_code, early.text) == (503, "the first deploy and the first lists are awaited\n")
-        board.settled = True
+        board.publish(plan())
         board.publish(forward(state="listening", reason="no pod"))
         board.publish(skip())
         waits = await client.get("/readyz")
