@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from watcher.cli.complete import seen_names
 from watcher.cli.running import ask, running_here
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ Examples:
 
 
 @click.command(name="explain", epilog=EPILOG)
-@click.argument("target", metavar="[TYPE/NAME]", default="")
+@click.argument("target", metavar="[TYPE/NAME]", default="", shell_complete=seen_names)
 @click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 def command(target: str, output: str) -> int:
     """Say of everything seen whether it is forwarded, and which rule decided.

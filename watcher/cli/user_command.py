@@ -37,7 +37,9 @@ class UserCommand:
         self._within = within
         self._variables = variables
         self._stdout = stdout
+        self._begun = False
         self._process: trio.Process | None = None
+        self._early: list[int] = []  # signals that came while it was being started
 
     @classmethod
     def of(cls, options: Options, variables: Variables) -> UserCommand | None:
@@ -49,7 +51,7 @@ class UserCommand:
 
     @property
     def running(self) -> bool:
-        return self._process is not None and not self.done.is_set()
+        return self._begun and not self.done.is_set()
 
     async def run(self, board: Board) -> int:
         """Its exit code, 128+n after signal n; 1 where it never began. Cancelling ends it: SIGTERM, then SIGKILL."""
@@ -62,15 +64,17 @@ class UserCommand:
             self.done.set()
 
     def send_signal(self, number: int) -> None:
-        """Passes a signal on, if it runs."""
-        if self._process is not None and self._process.returncode is None:
+        """Passes a signal on, if it runs or is about to."""
+        if self._process is not None:
             self._process.send_signal(number)
+        elif self._begun:
+            self._early.append(number)
 
     async def pass_on(self, arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         """Each signal once: what the whole process group got it has already. Before it has begun: cancels `scope`."""
         async with group_witness() as witness:
             async for number in arrivals:
-                if self._process is None:
+                if not self._begun:
                     scope.cancel()
                 elif not await witness.group_was_hit():
                     self.send_signal(number)
@@ -98,9 +102,12 @@ class UserCommand:
         return (f"not ready within {self._within:g} s", *verdict([board]).missing)
 
     async def _execute(self, board: Board) -> int:
+        self._begun = True
         environment = os.environ | self._variables.of(board.forwards.values())
         process = await trio.lowlevel.open_process(["sh", "-c", self._text], env=environment, stdout=self._stdout)
         self._process = process
+        for number in self._early:
+            process.send_signal(number)
         try:
             code = await process.wait()
         except trio.Cancelled:
