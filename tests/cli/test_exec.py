@@ -138,7 +138,7 @@ async def running(place: Place, cluster: EmbeddedCluster, command: str) -> Async
     recording = Recording.load("handle-post")
     labels = {"skaffold.dev/run-id": recording.run_id}
     cluster.service("web", {"app": "web"}, [{"port": 8080}], labels=labels)
-    os.chmod(place.write("skaffold", SKAFFOLD), 0o755)
+    os.chmod(place.write("skaffold", SKAFFOLD), 0o700)
     async with SkaffoldApi.open(recording) as api:
         port = api.url.rpartition(":")[2]
         words = ("--exec", command, "--", "./skaffold", "dev", f"--rpc-http-port={port}", "--port-forward=services")
