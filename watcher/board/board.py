@@ -104,6 +104,11 @@ class Board:
         return self._skips
 
     @property
+    def skaffold(self) -> SkaffoldRecord | None:
+        """The newest word on Skaffold."""
+        return next(reversed(self._skaffold.values()), None)
+
+    @property
     def planned(self) -> bool:
         """Whether a first plan was made, settled or not."""
         return self._plan is not None
@@ -138,7 +143,8 @@ class Board:
             case SkipRecord():
                 self._skips[record.id] = record
             case SkaffoldRecord():
-                self._skaffold[record.change] = record
+                self._skaffold.pop(record.change, None)
+                self._skaffold[record.change] = record  # the newest is last
             case PlanRecord():
                 self._plan = record
         for subscription in self._subscriptions:
