@@ -63,9 +63,14 @@ def headings(screen: list[str]) -> int:
 
 
 def whole(screen: list[str], without: str = "no such column") -> bool:
-    """Whether one table of one forward stands right below the command, without a column, and nothing else."""
+    """Whether one table of one forward stands there, without a column, and nothing else."""
     lines = [line for line in screen if line]
-    return len(lines) == 3 and lines[1].startswith("NAME ") and lines[2].startswith(WEB) and without not in lines[1]
+    return (
+        len(lines) == 2
+        and lines[0].startswith("NAME ")
+        and lines[1].startswith("service/web")
+        and without not in lines[0]
+    )
 
 
 async def test_a_forward_lives(stage: Stage) -> None:
@@ -107,7 +112,7 @@ async def test_another_size(stage: Stage) -> None:
             await term.resize(width, 24)
             await term.shows(partial(whole, without=lost))
         await term.resize(140, 30)
-        await term.shows(lambda screen: whole(screen) and "BYTES OUT/IN" in screen[1])
+        await term.shows(lambda screen: whole(screen) and "BYTES OUT/IN" in screen[0])
 
 
 async def test_more_rows_than_lines(stage: Stage) -> None:
@@ -117,10 +122,9 @@ async def test_more_rows_than_lines(stage: Stage) -> None:
     stage.cluster.service("waits", {"app": "nothing"}, [{"port": 80}], namespace=NAMESPACE)
     targets = [word for number in range(12) for word in (f"svc/s{number}", ":8080")]
     async with stage.portside("forward", *targets, "svc/waits", ":80", height=10) as term:
-        screen = await term.shows(lambda screen: any("more: portside status shows all" in line for line in screen))
-        await term.shows(lambda screen: "listening" in row(screen, "service/waits:80"))
+        await term.says("and 6 more: portside status shows all")
+        screen = await term.shows(lambda screen: "listening" in row(screen, "service/waits:80"))
         assert headings(screen) == 1
-        assert "and 6 more" in row(screen, "and ")
         scrolled = await term.screen("-S", "-")
         assert headings(scrolled) == 1
 
@@ -202,3 +206,22 @@ def test_a_table_needs_a_terminal(place: Place) -> None:
     done = place.portside("forward", "svc/web", ":8080", "--output", "table", PATH=os.environ["PATH"])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--output table needs a terminal of its own" in done.stderr
+
+
+async def test_status_and_explain_for_people(stage: Stage) -> None:
+    """Aligned, wrapped to the width; for a pipe a line for each, as ever."""
+    async with stage.portside("forward", "svc/web", ":8080") as first:
+        await first.shows(lambda screen: " ready " in row(screen))
+        async with stage.portside("status", width=100) as term:
+            screen = await term.prompts()
+            assert "portside forward (pid " in screen[1]
+            assert screen[2].split()[:4] == ["NAME", "NAMESPACE", "ADDRESS", "STATE"]
+            assert row(screen).split()[3] == "ready"
+            await term.command("sh", "-c", "clear; portside status | cat")
+            screen = await term.prompts()
+            assert screen[0].split()[0] == "ready"
+        async with stage.portside("explain", width=50) as term:
+            screen = await term.prompts()
+            assert screen[1] == "Forwarded (1)"
+            assert screen[2].startswith(f"  {WEB}  {NAMESPACE}  ")
+            assert screen[3].startswith(" " * 20)  # the rule goes on below itself

@@ -16,9 +16,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from forwarders.counters import Counts
 from watcher.board.lines import printable
-from watcher.board.records import ForwardRecord, SkaffoldRecord, SkipRecord
+from watcher.board.records import CountedForward, ExplainRecord, ForwardRecord, SkaffoldRecord, SkipRecord
 
 GAP = 2
 # Left out one by one, in this order, until a narrow terminal has room for the rest.
@@ -32,8 +31,7 @@ _STATES = {"ready": "green", "failed": "bold red", "stopped": "dim"}
 class Row(Struct, frozen=True):
     """One forward as it is to be shown; `note`: why it does not lead anywhere, or what went wrong last."""
 
-    record: ForwardRecord
-    counts: Counts | None = None
+    record: CountedForward
     note: str = ""
 
 
@@ -75,6 +73,16 @@ def forwards_table(rows: Sequence[Row], width: int) -> Table:
     return table
 
 
+def verdicts_table(verdicts: Sequence[ExplainRecord]) -> Table:
+    """A row for each verdict, its rule wrapped."""
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=False)
+    for no_wrap in (True, True, False):
+        table.add_column(no_wrap=no_wrap, overflow="ellipsis" if no_wrap else "fold")
+    for one in verdicts:
+        table.add_row(Text(f"  {target(one)}"), Text(printable(one.namespace)), Text(printable(one.rule)))
+    return table
+
+
 def skaffold_line(record: SkaffoldRecord) -> Text:
     """What Skaffold does, or that it is gone."""
     if not record.attached:
@@ -101,9 +109,10 @@ def skips_line(skips: Iterable[SkipRecord]) -> Text | None:
     return Text(printable(f"Not forwarded ({count}): {'; '.join(said)}"), style="dim")
 
 
-def target(record: ForwardRecord) -> str:
+def target(record: ForwardRecord | ExplainRecord) -> str:
+    port = f":{record.remote_port}" if record.remote_port else ""
     container = f" ({record.container})" if record.container else ""
-    return printable(f"{record.resource_type}/{record.resource_name}:{record.remote_port}{container}")
+    return printable(f"{record.resource_type}/{record.resource_name}{port}{container}")
 
 
 def size(count: int) -> str:
@@ -120,9 +129,9 @@ def _few(names: list[str]) -> str:
 
 
 def _cells(row: Row) -> Mapping[str, Text]:
-    record, counts = row.record, row.counts
-    carried = f"{size(counts.sent)}/{size(counts.received)}" if counts else ""
-    connections = f"{counts.connections}/{counts.connections_total}" if counts else ""
+    record = row.record
+    carried = f"{size(record.bytes_sent)}/{size(record.bytes_received)}" if record.since else ""
+    connections = f"{record.connections}/{record.connections_total}" if record.since else ""
     return {
         "NAME": Text(target(record)),
         "NAMESPACE": Text(printable(record.namespace)),

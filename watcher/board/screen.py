@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 
 import trio
-from rich.cells import cell_len
 
 from watcher.board.board import Board, Subscription
 from watcher.board.layout import Paper
@@ -24,10 +22,10 @@ from watcher.board.table import TableView
 # Seconds between two pictures: more often nobody can read. Counters alone are looked at once in so many.
 PACE = 0.1
 COUNTERS = 1.0
-# Lines above the table that a stuck terminal is still to get.
+# Lines above the table that a stuck terminal is still to get, and those that are said again at another size.
 MAX_ABOVE = 100
+RECENT = 3
 
-_ESCAPES = re.compile(r"\x1b(\[[0-9;]*[A-Za-z]|\]8;[^\x1b]*\x1b\\)")
 _SIGNALS = [getattr(signal, name) for name in ("SIGWINCH", "SIGCONT") if hasattr(signal, name)]
 
 
@@ -40,8 +38,9 @@ class Screen:
         self._colour = colour
         self._view = TableView(board)
         self._above: deque[str] = deque(maxlen=MAX_ABOVE)
+        self._recent: deque[str] = deque(maxlen=RECENT)
         self._drawn: list[str] = []
-        self._stale = False  # whatever stands there is to be drawn anew
+        self._drawn_for: tuple[int, int] | None = None
         self._news = trio.Event()
         self._over = False
         self._token = trio.lowlevel.current_trio_token()
@@ -91,41 +90,36 @@ class Screen:
         with trio.open_signal_receiver(*_SIGNALS) as arrivals:
             async for number in arrivals:
                 if number == getattr(signal, "SIGCONT", None):
-                    self._drawn = []  # the shell has written below it meanwhile
+                    self._drawn, self._drawn_for = [], None  # the shell has written below it meanwhile
                     _set_echo(self._descriptor, on=False)
-                self._stale = True
                 self._touch()
 
     async def _draw(self) -> None:
         if not _in_foreground(self._descriptor):
             return  # the terminal is somebody else's now
-        width, height = _size(self._descriptor)
+        size = _size(self._descriptor)
+        width, height = size
         lines = self._view.frame(Paper(width, self._colour), height, trio.current_time())
-        if lines == self._drawn and not self._above and not self._stale:
+        home, above = (f"\x1b[{len(self._drawn)}A" if self._drawn else ""), [*self._above]
+        if self._drawn_for not in {None, size}:
+            # Every terminal wraps and moves what stands there in its own way: begin again, at the top.
+            home, above = "\x1b[H", [*self._recent, *self._above]
+        elif lines == self._drawn and not above:
             return
-        above = [self._above.popleft() for _ in range(len(self._above))]
-        picture = _picture(self._drawn, above, lines, width)
-        self._drawn, self._stale = lines, False
+        self._recent.extend(self._above)
+        self._above.clear()
+        self._drawn, self._drawn_for = lines, size
+        picture = _picture(home, [*above, *lines])
         try:
-            await trio.to_thread.run_sync(write_whole, self._descriptor, picture.encode(), abandon_on_cancel=True)
+            await trio.to_thread.run_sync(write_whole, self._descriptor, picture, abandon_on_cancel=True)
         except OSError:
             self._over = True  # the terminal is gone, and forwarding goes on
 
 
-def _picture(drawn: Sequence[str], above: Sequence[str], lines: Sequence[str], width: int) -> str:
-    """In one write: over the old table the lines that are to stand above, and the new table.
-
-    Line by line: whoever clears a whole screen at once has it scroll into tmux's history.
-    """
-    up = _height(drawn, width)
-    home = f"\x1b[{up}A\r" if up else "\r"
-    text = "".join(f"\x1b[K{line}\n" for line in (*above, *lines))
-    return f"{home}{text}\x1b[J"
-
-
-def _height(drawn: Sequence[str], width: int) -> int:
-    """How many lines it takes by now: a terminal that became narrower has wrapped what stood there (xterm has not)."""
-    return sum(max(-(-cell_len(_ESCAPES.sub("", line)) // width), 1) for line in drawn)
+def _picture(home: str, lines: Sequence[str]) -> bytes:
+    """In one write, and line by line: whoever clears a whole screen at once has it scroll into tmux's history."""
+    text = "".join(f"\x1b[K{line}\n" for line in lines)
+    return f"{home}\r{text}\x1b[J".encode()
 
 
 def _size(descriptor: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from rich.text import Text
 from watcher.board.board import Board
 from watcher.board.layout import Paper, Row, forwards_table, skaffold_line, skips_line
 from watcher.board.lines import WAITING_IS_SAID_AFTER
-from watcher.board.records import ForwardRecord, Record
+from watcher.board.records import ForwardRecord, Record, counted
 
 # Seconds for which what has stopped is still shown.
 LEAVING = 1.0
@@ -82,9 +82,9 @@ class TableView:
         counters = self._board.counters()
         rows = []
         for ident, seen in self._seen.items():
-            counts = counters.get(ident)
+            record = counted(seen.record, counters.get(ident))
             waits = seen.record.state in {"waiting", "listening"}
             too_early = waits and now < seen.since + WAITING_IS_SAID_AFTER
-            note = "" if too_early else seen.record.reason or (counts.last_error if counts else "")
-            rows.append(Row(seen.record, counts, note))
+            note = "" if too_early else record.reason or record.last_error
+            rows.append(Row(record, note))
         return rows
