@@ -11,12 +11,10 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-
-from watcher.config.watching import until
 
 logger = logging.getLogger("portside.board")
 
@@ -72,16 +70,6 @@ def found() -> list[Running]:
             continue
         all_running.append((since, running))
     return [running for _, running in sorted(all_running, key=lambda pair: pair[0])]
-
-
-async def others_than(known: Collection[Running]) -> None:
-    """Returns once those that run are not the ones in `known`; a killed one only when another change shows it.
-
-    Raises OSError where that cannot be watched.
-    """
-    directory().mkdir(mode=0o700, parents=True, exist_ok=True)
-    before = set(known)
-    await until(lambda: set(found()) != before, [directory()])
 
 
 def _write(path: Path, data: bytes) -> None:

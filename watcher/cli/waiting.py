@@ -5,7 +5,7 @@ Refuses to poll: the runtime directory is watched, the events come by themselves
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import httpx
 import trio
@@ -16,6 +16,7 @@ from watcher.board.board import Board
 from watcher.board.follow import follow
 from watcher.board.lines import WAITING_IS_SAID_AFTER
 from watcher.board.runtime import Running
+from watcher.config.watching import until
 from watcher.errors import WatcherError
 
 Problems = tuple[str, ...]
@@ -80,12 +81,7 @@ class Waiting:
                     self._boards[one] = Board()
                     nursery.start_soon(self._follow, one)
             seen |= set(running)
-            try:
-                await runtime.others_than(running)
-            except OSError as error:
-                raise WatcherError(
-                    f"{runtime.directory()} cannot be watched for a portside that starts: {error}; start it first"
-                ) from error
+            await _others_than(running)
 
     async def _follow(self, one: Running) -> None:
         over = self._ended
@@ -112,6 +108,16 @@ class Waiting:
                     said.add(line)
                     self._say(f"waiting: {line}")
             await self._changed.wait()
+
+
+async def _others_than(known: Collection[Running]) -> None:
+    """Returns once those that run are not the ones in `known`; a killed one only when another change shows it."""
+    folder, before = runtime.directory(), set(known)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await until(lambda: set(runtime.found()) != before, [folder])
+    except OSError as error:
+        raise WatcherError(f"{folder} cannot be watched for a portside that starts: {error}; start it first") from error
 
 
 def _name(running: Running) -> str:
