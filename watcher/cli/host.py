@@ -8,10 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import NoReturn
@@ -28,8 +27,9 @@ from forwarders.transports.errors import TransportError
 from forwarders.transports.opener import Opener
 from watcher.board import http, runtime
 from watcher.board.board import Board
-from watcher.board.lines import JsonLines, PlainLines, Renderer, write_lines
 from watcher.cli.options import Options
+from watcher.cli.outputs import Outputs
+from watcher.cli.user_command import UserCommand
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig
 from watcher.cluster.store import Snapshot, Watch
@@ -50,10 +50,16 @@ class Host:
         self.board = Board()
         self._command = command
         self._options = options
+        self._outputs = Outputs(command, options)
         self._status = _status_socket(options)
         self._watches: Watches | None = None
         self._loop: Loop | None = None
         self.failed = False  # no forward had a port, and that was the end
+
+    @property
+    def user_command(self) -> UserCommand | None:
+        """The command of --exec, which the caller runs beside `run`."""
+        return self._outputs.user_command
 
     @property
     def snapshot(self) -> Snapshot:
@@ -83,13 +89,13 @@ class Host:
                 stack.enter_context(runtime.announced(self._announcement(http.url(self._status))))
             async with trio.open_nursery() as nursery:
                 # Shielded: what the end itself has to say still goes out.
-                lines = trio.CancelScope(shield=True)
-                nursery.start_soon(_write_lines, lines, self.board, _renderer(self._options))
+                outputs = trio.CancelScope(shield=True)
+                nursery.start_soon(self._show, outputs)
                 try:
                     await self._forward(cluster, gather, end_when_failed=end_when_failed)
                 finally:
                     self.board.close()
-                    lines.deadline = trio.current_time() + LAST_LINES
+                    outputs.deadline = trio.current_time() + LAST_LINES
 
     async def _forward(
         self,
@@ -111,6 +117,7 @@ class Host:
                 nursery.start_soon(self._watches.run)
             self._loop = Loop(gather, want, self.board)
             fleet = Fleet(open_session, Random(), self._loop.report, gate=gate, on_silence=check)
+            self.board.counters = fleet.counters
             await nursery.start(fleet.run)
             nursery.start_soon(watch_sleep, partial(_after_sleep, fleet.check, check))
             await self._loop.plan_once(fleet)
@@ -122,6 +129,10 @@ class Host:
             with trio.move_on_after(LAST_LINES):
                 await self.board.handed_out()  # why it failed, before it has stopped
             nursery.cancel_scope.cancel()
+
+    async def _show(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._outputs.run(self.board)
 
     async def _serve_status(self, sock: socket.socket) -> None:
         try:
@@ -154,27 +165,3 @@ async def _no_session(pod: PodRef) -> NoReturn:
 def _status_socket(options: Options) -> socket.socket | None:
     address = http.parse_address(options.status)
     return http.listen(address) if address else None
-
-
-def _renderer(options: Options) -> Renderer:
-    return JsonLines() if options.output == "json" else PlainLines()
-
-
-async def _write_lines(scope: trio.CancelScope, board: Board, renderer: Renderer) -> None:
-    with scope:
-        await write_lines(board, renderer, sys.stdout.fileno())
-
-
-async def until_signal(task: Callable[[], Awaitable[None]]) -> None:
-    """Run `task` until it returns, or SIGINT, SIGTERM or (unless ignored, as under nohup) SIGHUP cancels it."""
-    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hangup) as arrivals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_on_first, arrivals, nursery.cancel_scope)
-            await task()
-            nursery.cancel_scope.cancel()
-
-
-async def _cancel_on_first(arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in arrivals:
-        scope.cancel()

@@ -21,6 +21,8 @@ COMMANDS = {
     "explain": ("watcher.cli.explain", "Say of everything seen whether it is forwarded, and which rule decided."),
     "schema": ("watcher.cli.schema", "Print the JSON Schema of portside.yaml."),
     "status": ("watcher.cli.status", "Show the forwards of the portsides that run here."),
+    "wait": ("watcher.cli.wait", "Return once they are ready: for scripts."),
+    "completion": ("watcher.cli.completion", "Print the completion script for bash, zsh or fish."),
 }
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -66,7 +68,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        code = portside.main(standalone_mode=False)
+        code = portside.main(prog_name="portside", standalone_mode=False)
     except click.exceptions.Abort:
         code = FAILED
     except click.ClickException as error:

@@ -17,6 +17,9 @@ from click.core import ParameterSource
 
 from watcher.skaffold.environment import effective_environment, env_file_text
 
+# Seconds that `portside wait` and --exec wait for: a first build may well take minutes.
+READY_WITHIN = 300.0
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -52,6 +55,9 @@ class Options:
     held: int
     linger: float
     verbose: int
+    env_file: str
+    exec_command: str
+    exec_timeout: float
     publish: bool = True
 
 
@@ -109,10 +115,10 @@ _OPTIONS = (
     _option(
         "--output",
         env="PORTSIDE_OUTPUT",
-        type=click.Choice(["auto", "plain", "json"]),
+        type=click.Choice(["auto", "table", "plain", "json"]),
         default="auto",
         show_default=True,
-        help="Lines for people and pipes, or one JSON object a line.",
+        help="A live table, lines, or one JSON object a line. auto: the table on a terminal of our own, else lines.",
     ),
     _option(
         "--status",
@@ -146,6 +152,30 @@ _OPTIONS = (
         show_default=True,
         metavar="SECONDS",
         help="How long a client's end of sending is held back for a late answer.",
+    ),
+    _option(
+        "--env-file",
+        env="PORTSIDE_ENV_FILE",
+        metavar="FILE",
+        default="",
+        help="Keep WEB_8080_URL, WEB_8080_HOST, WEB_8080_PORT and so on in FILE, for `. FILE` and docker --env-file.",
+    ),
+    _option(
+        "--exec",
+        "exec_command",
+        env="PORTSIDE_EXEC",
+        metavar="COMMAND",
+        default="",
+        help="Run COMMAND in sh once all is ready, with those variables; then end everything with its exit code.",
+    ),
+    _option(
+        "--exec-timeout",
+        env="PORTSIDE_EXEC_TIMEOUT",
+        type=_Seconds(min=0),
+        default=READY_WITHIN,
+        show_default=True,
+        metavar="SECONDS",
+        help="What is not ready by then, --exec gives up: exit code 1.",
     ),
     click.option("--verbose", "-v", count=True, help="Say more on stderr; -vv still more."),
 )
