@@ -34,6 +34,11 @@ def printable(text: str) -> str:
     return text.translate(_HARMFUL)
 
 
+def json_line(value: object) -> str:
+    """`value` as one line of JSON, likewise."""
+    return msgspec.json.encode(value).decode().translate(_ESCAPED)
+
+
 class Renderer(Protocol):
     """Records to lines of text."""
 
@@ -51,7 +56,7 @@ class JsonLines:
     """One object a line, each change as it comes."""
 
     def lines(self, record: Record) -> Iterable[str]:
-        return (msgspec.json.encode(record).decode().translate(_ESCAPED) + "\n",)
+        return (json_line(record) + "\n",)
 
     def overdue(self, now: float) -> Iterable[str]:  # noqa: ARG002 - nothing ever waits
         return ()
