@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import logs
-from watcher.cli.options import collect_place, placed
+from watcher.cli.options import collect_place, environment, placed
 
 if TYPE_CHECKING:
     from watcher.doctor.findings import Finding
@@ -62,7 +62,7 @@ def command(url: str, output: str, **given: Any) -> int:
         namespace=place.namespace,
         project=project_of(place, "dev"),
         skaffold=parse_address(url).url if url else "",
-        environ=os.environ,
+        environ=environment(),
     )
     findings = trio.run(examine, checks_of(subject))
     for finding in findings:

@@ -6,7 +6,6 @@ Refuses to bind them: a port is judged by who listens on it now.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import trio
 
@@ -33,7 +32,7 @@ class ProjectFiles:
         self.loaded = Once(self._load, "a configuration that can be read", READING)
 
     async def _load(self) -> Loaded:
-        return await load_all(self._project, Path(), self._environ)
+        return await load_all(self._project, self._environ)
 
     async def configuration_check(self) -> Iterable[Finding]:
         try:
