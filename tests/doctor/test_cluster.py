@@ -15,7 +15,9 @@ from tests.cli.made import closed_port, kubeconfig
 from watcher.doctor.cluster import Cluster
 from watcher.doctor.findings import Finding, NotCheckedError
 from watcher.doctor.permissions import permissions_check
+from watcher.doctor.project import ProjectFiles
 
+NO_PROJECT = ProjectFiles(None, {})
 READ_PODS = Rule(("list", "watch"), ("pods",), "default")
 READ = Rule(
     ("list", "watch"),
@@ -44,7 +46,7 @@ async def embedded() -> AsyncIterator[EmbeddedCluster]:
 def patient(embedded: EmbeddedCluster, folder: Path, *rules: Rule) -> Cluster:
     """Examined as the admin, or as a user with just these rules."""
     token = embedded.access.grant("few", *rules) if rules else ""
-    return Cluster(str(embedded.kubeconfig(folder / "kubeconfig", token)), "", "")
+    return Cluster(str(embedded.kubeconfig(folder / "kubeconfig", token)), "", "", NO_PROJECT)
 
 
 def levels(findings: Iterable[Finding]) -> list[str]:
@@ -71,7 +73,7 @@ async def test_a_cluster_as_it_should_be(embedded: EmbeddedCluster, tmp_path: Pa
 
 async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
     """One error; everything behind it is not checked."""
-    cluster = Cluster(str(tmp_path / "missing"), "", "")
+    cluster = Cluster(str(tmp_path / "missing"), "", "", NO_PROJECT)
     (finding,) = await cluster.kubeconfig_check()
     assert finding.level == "error"
     assert "missing cannot be read" in finding.found
@@ -85,7 +87,7 @@ async def test_a_server_that_is_away(tmp_path: Path) -> None:
     """Said once, with the address."""
     path = tmp_path / "kubeconfig"
     path.write_text(kubeconfig(port := closed_port()))
-    cluster = Cluster(str(path), "", "")
+    cluster = Cluster(str(path), "", "", NO_PROJECT)
     (finding,) = await cluster.server_check()
     assert finding.level == "error"
     assert f"127.0.0.1:{port} cannot be reached: connection refused" in finding.found
@@ -95,7 +97,7 @@ async def test_a_server_that_is_away(tmp_path: Path) -> None:
 
 async def test_a_token_that_is_not_accepted(embedded: EmbeddedCluster, tmp_path: Path) -> None:
     """Credentials are told from a server that is away."""
-    cluster = Cluster(str(embedded.kubeconfig(tmp_path / "kubeconfig", "stale")), "", "")
+    cluster = Cluster(str(embedded.kubeconfig(tmp_path / "kubeconfig", "stale")), "", "", NO_PROJECT)
     (finding,) = await cluster.server_check()
     assert (finding.level, finding.remedy) == ("error", "log in again")
     assert "the credentials are not accepted" in finding.found

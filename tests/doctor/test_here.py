@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from tests.cli.made import closed_port
@@ -14,6 +16,8 @@ from tests.support.sockets import listening
 from watcher.board.runtime import Running, announced
 from watcher.config.project import Project
 from watcher.doctor import machine, skaffold
+from watcher.doctor.cluster import Cluster
+from watcher.doctor.docker import engine_check
 from watcher.doctor.findings import NotCheckedError
 from watcher.doctor.project import ProjectFiles
 
@@ -124,6 +128,43 @@ async def test_a_project_that_cannot_be_read(folder: Path) -> None:
     assert "portside.yaml line 2" in finding.found
     with pytest.raises(NotCheckedError):
         await files.ports_check()
+
+
+DOCKER = "apiVersion: skaffold/v4beta11\nkind: Config\ndeploy:\n  docker: {images: [app]}\n"
+
+
+async def test_a_project_for_docker_alone(folder: Path) -> None:
+    """It needs an engine and no cluster; where the engine is away, that is an error."""
+    (folder / "skaffold.yaml").write_text(DOCKER)
+    files = ProjectFiles(Project(binary=None), {})
+    cluster = Cluster(str(folder / "missing"), "", "", files)
+    with pytest.raises(NotCheckedError, match="not needed: the project here deploys with Docker alone"):
+        await cluster.kubeconfig_check()
+    (finding,) = await engine_check(files, {"DOCKER_HOST": f"unix://{folder}/docker.sock"})
+    assert finding.level == "error"
+    assert f"the engine at {folder}/docker.sock does not answer" in finding.found
+    (finding,) = await engine_check(files, {"DOCKER_HOST": "ssh://elsewhere"})
+    assert finding.level == "error"
+    assert "DOCKER_HOST: 'ssh://elsewhere'" in finding.found
+
+
+async def test_a_docker_engine_that_answers(folder: Path) -> None:
+    """Its version is said; a project for Kubernetes asks for none."""
+    (folder / "skaffold.yaml").write_text(DOCKER)
+
+    async def engine(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        body = b'{"Version":"20.10.24"}'
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), engine, 0)
+        host = f"tcp://127.0.0.1:{listener.socket.getsockname()[1]}"
+        (finding,) = await engine_check(ProjectFiles(Project(binary=None), {}), {"DOCKER_HOST": host})
+        nursery.cancel_scope.cancel()
+    assert finding.level == "ok"
+    assert finding.found.endswith("answers, version 20.10.24")
+    assert list(await engine_check(ProjectFiles(None, {}), {"DOCKER_HOST": host})) == []
 
 
 async def test_an_entry_that_cannot_be_forwarded(folder: Path) -> None:

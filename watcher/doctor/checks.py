@@ -13,12 +13,13 @@ from msgspec import Struct
 from watcher.config.project import Project
 from watcher.doctor import machine, skaffold
 from watcher.doctor.cluster import ANSWER, LOGIN, Cluster
+from watcher.doctor.docker import engine_check
 from watcher.doctor.examine import Check
 from watcher.doctor.permissions import permissions_check
 from watcher.doctor.project import READING, ProjectFiles
 
 # Seconds, beside what other checks find out first. For some round trips, or a local program's answer.
-_CLUSTER, _LOCAL = LOGIN + 2 * ANSWER, 10.0
+_CLUSTER, _LOCAL = READING + LOGIN + 2 * ANSWER, 10.0
 
 
 class Subject(Struct, frozen=True, kw_only=True):
@@ -33,8 +34,8 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 def checks_of(subject: Subject) -> tuple[Check, ...]:
-    cluster = Cluster(subject.kubeconfig, subject.context, subject.namespace)
     files = ProjectFiles(subject.project, subject.environ)
+    cluster = Cluster(subject.kubeconfig, subject.context, subject.namespace, files)
     environ = subject.environ
     return (
         Check("kubeconfig", cluster.kubeconfig_check, _CLUSTER),
@@ -42,6 +43,7 @@ def checks_of(subject: Subject) -> tuple[Check, ...]:
         Check("server", cluster.server_check, _CLUSTER),
         Check("permissions", partial(permissions_check, cluster), _CLUSTER),
         Check("transport", cluster.transport_check, _CLUSTER),
+        Check("docker", partial(engine_check, files, environ), READING + _LOCAL),
         Check("skaffold", partial(skaffold.binary_check, environ), _LOCAL),
         Check("skaffold api", partial(skaffold.api_check, subject.skaffold), _LOCAL),
         Check("configuration", files.configuration_check, READING + _LOCAL),

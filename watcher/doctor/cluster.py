@@ -22,7 +22,8 @@ from watcher.cluster.kinds import POD
 from watcher.cluster.objects import Pod
 from watcher.cluster.store import Watch
 from watcher.doctor.examine import Once
-from watcher.doctor.findings import Finding, error, note, ok, warning
+from watcher.doctor.findings import Finding, NotCheckedError, error, note, ok, warning
+from watcher.doctor.project import ProjectFiles
 
 # Seconds. A login plugin may ask a server far away, or its user; a server that needs longer than this is not usable.
 LOGIN, ANSWER = 30.0, 15.0
@@ -42,15 +43,21 @@ class Reached(Struct, frozen=True):
 
 
 class Cluster:
-    """What the checks of one cluster share. `kubeconfig`, `context`, `namespace`: as asked for, "" for none."""
+    """What the checks of one cluster share. `kubeconfig`, `context`, `namespace`: as asked for, "" for none.
 
-    def __init__(self, kubeconfig: str, context: str, namespace: str) -> None:
+    `files` say whether any is needed.
+    """
+
+    def __init__(self, kubeconfig: str, context: str, namespace: str, files: ProjectFiles) -> None:
         self._asked = kubeconfig or None, context or None
+        self._files = files
         self._namespace = namespace
         self.config = Once(self._load, "a usable kubeconfig", LOGIN)
         self.reached = Once(self._reach, "an API server that answers", ANSWER)
 
     async def _load(self) -> ClusterConfig:
+        if await self._files.docker():
+            raise NotCheckedError("not needed: the project here deploys with Docker alone")
         return await load(*self._asked)
 
     async def _reach(self) -> Reached:

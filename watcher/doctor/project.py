@@ -16,7 +16,7 @@ from watcher.config.load import Loaded, load_all
 from watcher.config.project import Project
 from watcher.config.settings import FILE
 from watcher.doctor.examine import Once
-from watcher.doctor.findings import Finding, error, note, ok, warning
+from watcher.doctor.findings import Finding, NotCheckedError, error, note, ok, warning
 from watcher.errors import UsageError
 
 # Skaffold reads the files in a fifth of a second; modules far away may have to be cloned.
@@ -33,6 +33,13 @@ class ProjectFiles:
 
     async def _load(self) -> Loaded:
         return await load_all(self._project, self._environ)
+
+    async def docker(self) -> bool:
+        """Whether the project deploys with Docker alone, as far as it can be read."""
+        try:
+            return (await self.loaded.given()).configuration.docker
+        except NotCheckedError:
+            return False
 
     async def configuration_check(self) -> Iterable[Finding]:
         try:
