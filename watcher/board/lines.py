@@ -34,9 +34,9 @@ def printable(text: str) -> str:
     return text.translate(_HARMFUL)
 
 
-def json_line(record: Record | ExplainRecord) -> str:
-    """One object without its newline; the same holds for what is in its texts."""
-    return msgspec.json.encode(record).decode().translate(_ESCAPED)
+def json_line(value: object) -> str:
+    """`value` as one line of JSON, likewise."""
+    return msgspec.json.encode(value).decode().translate(_ESCAPED)
 
 
 class Renderer(Protocol):

@@ -19,6 +19,7 @@ COMMANDS = {
     "watch": ("watcher.cli.watch", "Forward what a Skaffold that runs (or will) deploys."),
     "forward": ("watcher.cli.forward", "Forward now, like kubectl port-forward, for good."),
     "explain": ("watcher.cli.explain", "Say of everything seen whether it is forwarded, and which rule decided."),
+    "doctor": ("watcher.cli.doctor", "Check everything that portside stands on, and say what to do."),
     "schema": ("watcher.cli.schema", "Print the JSON Schema of portside.yaml."),
     "status": ("watcher.cli.status", "Show the forwards of the portsides that run here."),
     "wait": ("watcher.cli.wait", "Return once they are ready: for scripts."),

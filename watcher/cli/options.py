@@ -37,18 +37,24 @@ class _Seconds(click.FloatRange):
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user asked for, as written; "", () or None where nothing was asked."""
+class Place:
+    """Which cluster and which project are meant, as written; "" or () where nothing was asked."""
 
-    port_forward: str | None
-    address: tuple[str, ...]
-    strict_ports: bool
     namespace: str
     kube_context: str
     kubeconfig: str
     filename: tuple[str, ...]
     profile: tuple[str, ...]
     module: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Options(Place):
+    """What the user asked for, as written; "", () or None where nothing was asked."""
+
+    port_forward: str | None
+    address: tuple[str, ...]
+    strict_ports: bool
     output: str
     status: str
     hold: float | None
@@ -82,6 +88,18 @@ def _of_env_file(variable: str, *, several: bool) -> Callable[[], Any]:
     return default
 
 
+# Which cluster and which project are meant.
+_PLACE = (
+    _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", help="Default: the context's."),
+    _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", help="Default: the current one."),
+    _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", help="Default: $KUBECONFIG, ~/.kube/config."),
+    _option(
+        "--filename", "-f", env="SKAFFOLD_FILENAME", multiple=True, help="Default: skaffold.yaml, where it exists."
+    ),
+    _option("--profile", "-p", env="SKAFFOLD_PROFILE", multiple=True, help="Skaffold profiles."),
+    _option("--module", "-m", env="SKAFFOLD_MODULE", multiple=True, help="Skaffold modules."),
+)
+
 _OPTIONS = (
     _option(
         "--port-forward",
@@ -104,14 +122,7 @@ _OPTIONS = (
         default=False,
         help="Fail a forward whose port is taken, in place of taking the next one.",
     ),
-    _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", help="Default: the context's."),
-    _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", help="Default: the current one."),
-    _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", help="Default: $KUBECONFIG, ~/.kube/config."),
-    _option(
-        "--filename", "-f", env="SKAFFOLD_FILENAME", multiple=True, help="Default: skaffold.yaml, where it exists."
-    ),
-    _option("--profile", "-p", env="SKAFFOLD_PROFILE", multiple=True, help="Skaffold profiles."),
-    _option("--module", "-m", env="SKAFFOLD_MODULE", multiple=True, help="Skaffold modules."),
+    *_PLACE,
     _option(
         "--output",
         env="PORTSIDE_OUTPUT",
@@ -183,7 +194,16 @@ _OPTIONS = (
 
 def shared(function: F) -> F:
     """Add the shared options; they arrive as keyword arguments for `collect`."""
-    for option in reversed(_OPTIONS):
+    return _with(_OPTIONS, function)
+
+
+def placed(function: F) -> F:
+    """Add those of them that make a Place; they arrive as keyword arguments for `collect_place`."""
+    return _with(_PLACE, function)
+
+
+def _with(options: tuple[Callable[[F], F], ...], function: F) -> F:
+    for option in reversed(options):
         function = option(function)
     return function
 
@@ -198,11 +218,20 @@ beside_skaffold = _option(
 
 def collect(given: dict[str, Any]) -> Options:
     """One value of what click parsed; comma lists are split where Skaffold splits them."""
+    return Options(**_as_written(given))
+
+
+def collect_place(given: dict[str, Any]) -> Place:
+    """The same of what `placed` adds."""
+    return Place(**_as_written(given))
+
+
+def _as_written(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("namespace", "kube_context", "kubeconfig"):
         given[name] = given[name] or ""
-    for name in ("address", "profile", "module", "filename"):
+    for name in {"address", "profile", "module", "filename"} & given.keys():
         given[name] = tuple(part.strip() for text in given[name] for part in text.split(",") if part.strip())
-    return Options(**given)
+    return given
 
 
 def collect_own(given: dict[str, Any]) -> Options:

@@ -1,4 +1,4 @@
-"""Owns requests to the API server: get, paged list, watch; httpx on HTTP/1.1, msgspec straight from the bytes.
+"""Owns requests to the API server: get, paged list, watch, create; httpx on HTTP/1.1, msgspec straight from the bytes.
 
 Refuses retries (the reflector's) but two: a 401 renews the credentials once, a list whose continue token expired
 begins again once. Every failure is a ClusterError; no wait but a watch's is longer than its deadline below.
@@ -126,6 +126,12 @@ class Client:
         asked = wire.Asked("get", "/version")
         return wire.decode(await self._read(asked, "/version", {}), wire.Version, asked).git_version
 
+    async def create(self, asked: wire.Asked, path: str, body: bytes) -> bytes:
+        """POST an object as JSON; the answer is what the API server made of it."""
+        request = self._http.build_request("POST", path, content=body, headers={"Content-Type": "application/json"})
+        async with self._answer(asked, request) as response:
+            return await self._whole(response)
+
     async def _read(self, asked: wire.Asked, path: str, query: Mapping[str, str]) -> bytes:
         request = self._http.build_request("GET", path, params=dict(query))
         async with self._answer(asked, request) as response:
@@ -140,7 +146,7 @@ class Client:
             await response.aclose()
             response = await self._send(request, await self._server.authorize_after(headers))
         try:
-            if response.status_code != httpx.codes.OK:
+            if not response.is_success:
                 raise await self._error(asked, response)
             yield response
         finally:
