@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from watcher.board.board import Board, Subscription, key
-from watcher.board.records import ExplainRecord, ForwardRecord, Record, SkaffoldRecord, SkipRecord
+from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
 
 # What hinders a forward for less than this is nothing to read about.
 WAITING_IS_SAID_AFTER = 1.0
