@@ -70,8 +70,11 @@ def test_an_answer_of_explain(text: str) -> None:
         namespace=text,
         container=text,
         remote_port=text,
+        protocol=text,
+        origin=text,
         forwarded=False,
         rule=text,
+        reason=text,
         forwards=(),
     )
     assert harmless(explain._line(record))
