@@ -108,13 +108,12 @@ class TlsChannel:
         """All that can be decrypted of what has come, b"" at the end. Raises ssl.SSLError, OSError."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
-            try:
-                plain = self._decrypt()
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return b""
+            plain = self._decrypt()
+            if plain == b"":
+                return plain
             if self._outgoing.pending:
                 await self._flush()
-            if plain:
+            if plain is not None:
                 return plain
             await self._fill()
 
@@ -126,12 +125,15 @@ class TlsChannel:
     def close(self) -> None:
         self._socket.close()
 
-    def _decrypt(self) -> bytes:
+    def _decrypt(self) -> bytes | None:
+        """b"" at the end, with the peer's close_notify (which `read` tells by 0) or without; None: nothing yet."""
         size = 0
         try:
             while size < READ_SIZE and (count := self._read_into(_plaintext_view[size:])):
                 size += count
         except ssl.SSLWantReadError:
+            return bytes(_plaintext_view[:size]) if size else None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             pass
         except ssl.SSLError:
             # What was decrypted first is still good; the error comes again at the next call.

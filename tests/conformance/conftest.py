@@ -36,7 +36,10 @@ def real(bed: Bed) -> Iterator[RealSubject]:
     url = urlsplit(cluster["server"])
     assert url.hostname is not None
     assert url.port is not None
-    subject = RealSubject(Server(url.hostname, url.port, admin, nobody), f"conformance-{uuid.uuid4().hex[:8]}")
+    authority = Path(cluster["certificate-authority"]).read_text()
+    subject = RealSubject(
+        Server(url.hostname, url.port, admin, nobody, authority), f"conformance-{uuid.uuid4().hex[:8]}"
+    )
     trio.run(subject.prepare)
     yield subject
     trio.run(subject.remove)
@@ -64,7 +67,7 @@ async def subject(chosen: RealSubject | None, tmp_path: Path) -> AsyncIterator[S
 @contextlib.asynccontextmanager
 async def _embedded(folder: Path) -> AsyncIterator[Subject]:
     async with EmbeddedCluster.open() as cluster:
-        server = Server("127.0.0.1", cluster.port, cluster.client_tls(folder), cluster.client_tls())
+        server = Server("127.0.0.1", cluster.port, cluster.client_tls(folder), cluster.client_tls(), cluster.authority)
         subject = EmbeddedSubject(cluster, server, "conformance")
         await subject.add_pod(POD)
         yield subject
@@ -81,13 +84,18 @@ REAL = pytest.mark.cluster
         for transport in Transport
     ]
 )
-async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Line]:
-    """Each transport to each cluster, to the real one also from afar."""
+def way(request: pytest.FixtureRequest) -> tuple[Transport, float, RealSubject | None]:
+    """Transport, round trip in seconds, and the real cluster or None for the embedded one."""
     transport, round_trip, real = request.param
+    return transport, round_trip, request.getfixturevalue("real") if real else None
+
+
+@pytest.fixture
+async def line(way: tuple[Transport, float, RealSubject | None], tmp_path: Path) -> AsyncIterator[Line]:
+    """Each transport to each cluster, to the real one also from afar."""
+    transport, round_trip, real = way
     async with contextlib.AsyncExitStack() as stack:
-        found: Subject = (
-            request.getfixturevalue("real") if real else await stack.enter_async_context(_embedded(tmp_path))
-        )
+        found: Subject = real if real else await stack.enter_async_context(_embedded(tmp_path))
         server = found.server
         nursery = await stack.enter_async_context(trio.open_nursery())
         if round_trip:

@@ -25,6 +25,8 @@ from forwarders.transports.server import ApiServer, Headers
 CONTENT = "conformance"
 POD = "app"
 FEW = Rule(("list",), ("services",))
+SEES = Rule(("get", "list", "watch"), ("pods",))
+FORWARDING = "pods/portforward"
 SECONDS = 20.0
 ANY = ""
 
@@ -33,12 +35,13 @@ Holds = Callable[[dict[str, Any]], bool]
 
 @dataclass(frozen=True)
 class Server:
-    """Where the API server is; `admin` and `nobody` differ in the client certificate."""
+    """Where the API server is; `admin` and `nobody` differ in the client certificate. `authority`: its PEM."""
 
     host: str
     port: int
     admin: ssl.SSLContext
     nobody: ssl.SSLContext
+    authority: str
 
     def client(self, token: str = "", *, admin: bool = True) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -68,6 +71,9 @@ class Subject(Protocol):
 
     async def delete_service(self, name: str) -> None: ...
 
+    async def grant(self, name: str, *verbs: str) -> str:
+        """The token of a new user who may see pods, and these verbs on pods/portforward."""
+
     async def add_pod(self, name: str, *, scheduled: bool = True) -> None:
         """Another standard pod; returns once it is Ready (or there, if it is not to be scheduled)."""
 
@@ -83,6 +89,10 @@ class EmbeddedSubject:
         self._pods: dict[str, Pod] = {}
         self.few_name = f"system:serviceaccount:{namespace}:few"
         self.few = cluster.access.grant(self.few_name, Rule(FEW.verbs, FEW.resources, namespace))
+
+    async def grant(self, name: str, *verbs: str) -> str:
+        rules = Rule(SEES.verbs, SEES.resources, self.namespace), Rule(verbs, (FORWARDING,), self.namespace)
+        return self._cluster.access.grant(name, *rules)
 
     async def put_service(self, name: str, labels: dict[str, str]) -> None:
         ports = [{"port": 80}]
@@ -111,18 +121,32 @@ class RealSubject:
 
     async def prepare(self) -> None:
         await self._create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
-        await self._create(f"{self._base}/serviceaccounts", {"metadata": {"name": "few"}})
-        rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}"
-        rule = {"apiGroups": [""], "resources": list(FEW.resources), "verbs": list(FEW.verbs)}
-        await self._create(f"{rbac}/roles", {"metadata": {"name": "few"}, "rules": [rule]})
-        account = {"kind": "ServiceAccount", "name": "few", "namespace": self.namespace}
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "few"}
-        binding = {"metadata": {"name": "few"}, "subjects": [account], "roleRef": role}
-        await self._create(f"{rbac}/rolebindings", binding)
-        token = await self._create(f"{self._base}/serviceaccounts/few/token", {"spec": {}})
-        self.few = token["status"]["token"]
+        self.few = await self._account("few", FEW)
         await self.add_pod(POD)
-        await self._until_few_may()
+        await self._until_may(self.few, "services")
+
+    async def grant(self, name: str, *verbs: str) -> str:
+        token = await self._account(name, SEES, Rule(verbs, (FORWARDING,)))
+        await self._until_may(token, "pods")
+        return token
+
+    async def _account(self, name: str, *rules: Rule) -> str:
+        """The token of a new service account with these rules in the namespace."""
+        await self._create(f"{self._base}/serviceaccounts", {"metadata": {"name": name}})
+        rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}"
+        written = [
+            {"apiGroups": [""], "resources": list(rule.resources), "verbs": list(rule.verbs)}
+            for rule in rules
+            if rule.verbs
+        ]
+        await self._create(f"{rbac}/roles", {"metadata": {"name": name}, "rules": written})
+        account = {"kind": "ServiceAccount", "name": name, "namespace": self.namespace}
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+        binding = {"metadata": {"name": name}, "subjects": [account], "roleRef": role}
+        await self._create(f"{rbac}/rolebindings", binding)
+        token = await self._create(f"{self._base}/serviceaccounts/{name}/token", {"spec": {}})
+        given: str = token["status"]["token"]
+        return given
 
     async def remove(self) -> None:
         async with self.server.client() as client:
@@ -169,11 +193,11 @@ class RealSubject:
                 async with client.stream("GET", watch) as answer, trio.open_nursery() as nursery:
                     nursery.start_soon(_cancel_at, answer, kind, holds, nursery.cancel_scope)
 
-    async def _until_few_may(self) -> None:
+    async def _until_may(self, token: str, kind: str) -> None:
         """The authorizer learns of a new role some milliseconds later, from a watch of its own."""
         with trio.fail_after(SECONDS):
-            async with self.server.client(self.few) as client:
-                while (await client.get(f"{self._base}/services")).status_code != 200:  # noqa: ASYNC110 # it has no event for us
+            async with self.server.client(token) as client:
+                while (await client.get(f"{self._base}/{kind}")).status_code != 200:  # noqa: ASYNC110 # it has no event for us
                     await trio.sleep(0.02)
 
 

@@ -36,6 +36,6 @@ async def api(cluster: EmbeddedCluster, admin: ssl.SSLContext) -> AsyncIterator[
 @pytest.fixture
 async def subject(cluster: EmbeddedCluster, admin: ssl.SSLContext) -> EmbeddedSubject:
     """The cluster as the conformance suite sees it, for its raw clients; the standard pod is `app`."""
-    server = Server("127.0.0.1", cluster.port, admin, cluster.client_tls())
+    server = Server("127.0.0.1", cluster.port, admin, cluster.client_tls(), cluster.authority)
     await cluster.pod(POD, standard("embedded"), namespace="default")
     return EmbeddedSubject(cluster, server, "default")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -29,9 +28,10 @@ FRAME = 64 * 1024
 async def quick(tmp_path: Path) -> AsyncIterator[EmbeddedSubject]:
     """A cluster that loses patience soon; its pod echoes on 7000, holds on 7004, declares 9999."""
     async with EmbeddedCluster.open(QUICK) as cluster:
-        contexts: list[ssl.SSLContext] = [cluster.client_tls(tmp_path), cluster.client_tls()]
+        admin, nobody = cluster.client_tls(tmp_path), cluster.client_tls()
         await cluster.pod(POD, [Port(7000, echo), Port(7004, hold), Port(9999)])
-        yield EmbeddedSubject(cluster, Server("127.0.0.1", cluster.port, *contexts), "default")
+        server = Server("127.0.0.1", cluster.port, admin, nobody, cluster.authority)
+        yield EmbeddedSubject(cluster, server, "default")
 
 
 async def test_a_stream_without_its_partner(quick: EmbeddedSubject) -> None:

@@ -9,12 +9,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from fixtures.embedded import certificates
 from forwarders.transports import dial as dialling
 from forwarders.transports.dial import dial
 from forwarders.transports.errors import ProxyError, UnreachableError
 from forwarders.transports.proxy import Proxy, authority
 from forwarders.transports.server import ApiServer
-from tests.transports.net import Handler, Net, head, no_headers, over_tls, saying, server, trusting
+from tests.transports.net import CERTIFICATES, Handler, Net, head, no_headers, over_tls, saying, server, trusting
 
 PROXY = Proxy("proxy.test", 3128, source="HTTPS_PROXY")
 PASSWORD = "Basic " + base64.b64encode(b"ann:secret").decode()
@@ -67,6 +68,23 @@ async def test_without_a_proxy(net: Net) -> None:
     """The server itself, over TLS."""
     net.handlers["api.test", 6443] = over_tls(echo)
     assert await answers(server(tls=trusting()))
+
+
+@pytest.mark.parametrize("polite", [True, False], ids=["close_notify", "cut"])
+async def test_the_end_of_tls(net: Net, *, polite: bool) -> None:
+    """What came counts, then b"" again and again: with TLS's own farewell (a real API server's) and without."""
+
+    async def leave(stream: trio.abc.Stream) -> None:
+        context = certificates.server_context(CERTIFICATES)
+        secured = trio.SSLStream(stream, context, server_side=True, https_compatible=not polite)
+        await secured.send_all(b"bye")
+        await secured.aclose()
+
+    net.handlers["api.test", 6443] = leave
+    channel = await dial(server(tls=trusting()))
+    with trio.fail_after(5):
+        assert [await channel.receive() for _ in range(3)] == [b"bye", b"", b""]
+    channel.close()
 
 
 async def test_a_large_answer_through_two_layers_of_tls(net: Net) -> None:
