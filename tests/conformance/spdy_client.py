@@ -52,6 +52,7 @@ class SpdyClient:
         self.pongs: list[int] = []
         self.received = 0  # bytes, of any frame
         self.closed: float | None = None
+        self.leaving = False  # the server said GOAWAY
         self._news = trio.Event()
         self._requests = 0
 
@@ -118,6 +119,8 @@ class SpdyClient:
                 self.streams[stream_id].ended = now
             case events.StreamReset(stream_id, status):
                 self.streams[stream_id].reset = status
+            case events.GoAwayReceived():
+                self.leaving = True
             case events.PingAnswered(ping_id):
                 self.pongs.append(ping_id)
             case _:
