@@ -95,4 +95,4 @@ async def test_a_websocket_that_tunnels_nothing(subject: Subject) -> None:
     """Without a protocol that it knows the runtime's older kind of WebSocket answers, and wants ports."""
     async with subject.server.client() as client:
         answer = await client.get(path(subject), headers=WEBSOCKET | {"Sec-WebSocket-Protocol": "chat"})
-    assert (answer.status_code, answer.text) == (400, 'query parameter "port" is required\n')
+    assert (answer.status_code, answer.text) == (400, 'query parameter "port" is required')
