@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from fixtures.embedded import EmbeddedCluster, discovery
 from fixtures.embedded.access import Rule
 from fixtures.embedded.apps import standard
+from fixtures.embedded.portforward import SPDY, Fault
 from tests.cli.made import closed_port, kubeconfig
 from watcher.doctor.cluster import Cluster
 from watcher.doctor.findings import Finding, NotCheckedError
@@ -127,9 +128,24 @@ async def test_without_a_pod_no_session_is_tried(embedded: EmbeddedCluster, tmp_
 async def test_a_session_that_is_refused(embedded: EmbeddedCluster, tmp_path: Path) -> None:
     """The API server's own words, naming the verb."""
     await embedded.pod("web", standard("hello"))
-    (finding,) = await patient(embedded, tmp_path, READ_PODS).transport_check()
-    assert finding.level == "error"
-    assert 'cannot create resource "pods/portforward"' in finding.found
+    findings = list(await patient(embedded, tmp_path, READ_PODS).transport_check())
+    assert levels(findings) == ["error", "error"]
+    for finding, verb in zip(findings, ("create", "get"), strict=True):
+        assert f'cannot {verb} resource "pods/portforward"' in finding.found
+
+
+@pytest.mark.parametrize(("fault", "expected"), [(None, ["ok", "ok"]), ("strip", ["note", "ok"])])
+async def test_each_transport_is_tried(
+    embedded: EmbeddedCluster, tmp_path: Path, fault: Fault | None, expected: list[str]
+) -> None:
+    """With its own round trip; one that a proxy drops is not needed where the other works."""
+    await embedded.pod("web", standard("hello"))
+    if fault is not None:
+        embedded.port_forwards.faults[SPDY] = fault
+    findings = list(await patient(embedded, tmp_path).transport_check())
+    assert levels(findings) == expected
+    assert [finding.found.partition(":")[0] for finding in findings] == ["SPDY", "WebSocket"]
+    assert "round trip" in findings[1].found
 
 
 FORWARD = ("create", "get")
@@ -173,13 +189,13 @@ async def test_rights_in_one_namespace_alone(embedded: EmbeddedCluster, tmp_path
     assert "list and watch pods, services" in everywhere.found
 
 
-@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-async def test_a_proxy_in_the_environment(embedded: EmbeddedCluster, tmp_path: Path, name: str) -> None:
-    """By the variable's name; its value may hold a password."""
-    cluster = patient(embedded, tmp_path)
-    (finding,) = await cluster.proxy_check({name: "http://user:secret@proxy:3128"})
-    assert finding.level == "warning"
-    assert name in finding.found
-    assert b"secret" not in msgspec.json.encode(finding)
-    (finding,) = await cluster.proxy_check({name: ""})
-    assert finding.level == "ok"
+async def test_the_proxy_on_the_way(embedded: EmbeddedCluster, tmp_path: Path) -> None:
+    """Where it is and who names it; never its password."""
+    (finding,) = await patient(embedded, tmp_path).proxy_check()
+    assert (finding.level, finding.found) == ("ok", "none is asked for on the way to 127.0.0.1")
+    path = embedded.kubeconfig(tmp_path / "proxied")
+    config = json.loads(path.read_text())
+    config["clusters"][0]["cluster"]["proxy-url"] = "http://user:secret@proxy:3128"
+    path.write_text(json.dumps(config))
+    (finding,) = await Cluster(str(path), "", "", NO_PROJECT).proxy_check()
+    assert finding.found == 'proxy:3128 (proxy-url of cluster "embedded") on the way to 127.0.0.1'
