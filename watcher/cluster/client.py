@@ -20,14 +20,14 @@ from forwarders.transports.server import ApiServer, Headers
 from forwarders.transports.sockets import keep_alive_options
 from watcher.cluster import wire
 from watcher.cluster.causes import why
+from watcher.cluster.eager import Eager
 from watcher.cluster.errors import ApiError, ExpiredError, MalformedError, NotFoundError, UnreachableError
 from watcher.cluster.kinds import Kind
 from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
 
-# Seconds to connect (name and TCP; TLS), and of silence while anything but a watch is being answered. On a dead path
-# the kernel's own repeats come too late: another try finds out sooner that it is back.
-CONNECT_TIMEOUT, SILENCE = 3.0, 30.0
+# Seconds to connect (name and TCP; TLS), and of silence while anything but a watch is being answered.
+CONNECT_TIMEOUT, SILENCE = 5.0, 30.0
 # Seconds for a whole answer, credentials and renewal not counted: MAX_BODY at some 2 MiB/s.
 WHOLE = 120.0
 # A server that ends a watch at timeoutSeconds gets these seconds more before the watch counts as dead.
@@ -212,7 +212,10 @@ def _transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
     verify = True if server.tls is None else server.tls
     # A watch is silent for minutes: a network that dies without a word is the kernel's to notice.
     options = keep_alive_options()
-    return httpx.AsyncHTTPTransport(verify=verify, limits=limits, socket_options=options, trust_env=False)
+    made = httpx.AsyncHTTPTransport(verify=verify, limits=limits, socket_options=options, trust_env=False)
+    # httpx has no argument for httpcore's network backend.
+    made._pool._network_backend = Eager()
+    return made
 
 
 async def _joined(pieces: AsyncIterator[bytes]) -> bytes:
