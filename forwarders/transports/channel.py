@@ -131,6 +131,8 @@ class TlsChannel:
         try:
             while size < READ_SIZE and (count := self._read_into(_plaintext_view[size:])):
                 size += count
+            if not size:
+                raise ssl.SSLZeroReturnError  # Python returns 0 for a close_notify, here and at every later call
         except ssl.SSLWantReadError:
             return bytes(_plaintext_view[:size]) if size else None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):

@@ -1,0 +1,9 @@
+"""Owns the lines that the chaos suite adds to pytest's report: what each cause cost, counted."""
+
+from __future__ import annotations
+
+LINES: list[str] = []
+
+
+def say(line: str) -> None:
+    LINES.append(line)

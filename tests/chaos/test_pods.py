@@ -1,0 +1,51 @@
+"""A pod whose application is killed by the kernel for its memory, beside pods that are well."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from fixtures.cluster.bed import Bed
+from tests.chaos.scene import Scene, scene
+from tests.support.probe import get, outcome
+
+pytestmark = pytest.mark.cluster
+
+OTHERS = ("a", "b", "c")
+RESTARTS = "{.status.containerStatuses[0].restartCount}"
+
+
+@asynccontextmanager
+async def out_of_memory(scene: Scene, times: int) -> AsyncIterator[None]:
+    """The app of `d` eats more than its container may have, so many times; over once its pod is Ready again."""
+    pod = await scene.pod("d")
+    began = int(await scene.kubectl("get", "pod", pod, "-o", f"jsonpath={RESTARTS}"))
+    async with trio.open_nursery() as nursery:
+        for time in range(1, times + 1):
+            nursery.start_soon(outcome, get(scene.traffic.targets["d"].http, "/eat", method="POST"))
+            after = began + time
+            await scene.kubectl("wait", "pod", pod, f"--for=jsonpath={RESTARTS}={after}", "--timeout=80s")
+            if time < times:
+                await scene.kubectl("wait", "pod", pod, "--for=condition=Ready", "--timeout=80s")
+        yield
+        await scene.kubectl("wait", "pod", pod, "--for=condition=Ready", "--timeout=80s")
+        nursery.cancel_scope.cancel()
+    last = await scene.kubectl("get", "pod", pod, "-o", "jsonpath={..lastState.terminated.reason}")
+    assert last == "OOMKilled"
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.long)])
+async def test_a_pod_out_of_memory(bed: Bed, space: str, times: int) -> None:
+    """Its own connections end with it, nobody else's; new ones wait for its next start."""
+    await_fresh(bed, space)
+    async with scene(bed, space, bed.kubeconfig) as it:
+        await it.endure(f"pod OOM-killed {times} times", out_of_memory(it, times), 0, spared=OTHERS, killed={"d"})
+
+
+def await_fresh(bed: Bed, space: str) -> None:
+    """A pod of `d` that has not been restarted, so that the kubelet does not make it wait."""
+    bed.kubectl("-n", space, "delete", "pod", "-l", "app=d", "--grace-period=0", "--force")
+    bed.kubectl("-n", space, "rollout", "status", "deployment/d", "--timeout=60s", timeout=90)

@@ -1,0 +1,37 @@
+"""How a TLS channel ends: with a close_notify, as Go's servers close, and without one; once and for all."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+import trio
+
+from fixtures.embedded import certificates
+from forwarders.transports.channel import secure
+from forwarders.transports.sockets import RawSocket
+
+WORDS = b"last words"
+
+
+@pytest.mark.parametrize("polite", [True, False])
+async def test_the_end_comes_after_the_data_and_again_at_every_call(polite: bool) -> None:
+    """What was sent before it arrives first; after it there is nothing to wait for."""
+    made = certificates.make("admin")
+    ours, theirs = socket.socketpair()
+
+    async def serve() -> None:
+        plain = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        server = trio.SSLStream(plain, certificates.server_context(made), server_side=True)
+        await server.send_all(WORDS)
+        await (server if polite else plain).aclose()
+
+    context = ssl.create_default_context(cadata=made.authority.decode())
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            channel = await secure(RawSocket(ours), context, "localhost")
+            assert await channel.receive() == WORDS
+            assert [await channel.receive() for _ in range(3)] == [b"", b"", b""]
+            channel.close()
