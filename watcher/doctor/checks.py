@@ -39,7 +39,7 @@ def checks_of(subject: Subject) -> tuple[Check, ...]:
     environ = subject.environ
     return (
         Check("kubeconfig", cluster.kubeconfig_check, _CLUSTER),
-        Check("proxy", partial(cluster.proxy_check, environ), _CLUSTER),
+        Check("proxy", cluster.proxy_check, _CLUSTER),
         Check("server", cluster.server_check, _CLUSTER),
         Check("permissions", partial(permissions_check, cluster), _CLUSTER),
         Check("transport", cluster.transport_check, _CLUSTER),

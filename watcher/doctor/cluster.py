@@ -6,15 +6,17 @@ Refuses to change anything there, and to name what a kubeconfig holds beside nam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import cast
 
 import trio
 from msgspec import Struct
 
 from forwarders.spec import PodRef
+from forwarders.transports.choice import Transport
 from forwarders.transports.errors import RefusedError, TransportError
-from forwarders.transports.spdy import open_channel
+from forwarders.transports.opener import Probed, probe
+from forwarders.transports.server import ApiServer
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
 from watcher.cluster.errors import ApiError, ClusterError, KubeconfigError
@@ -22,7 +24,7 @@ from watcher.cluster.kinds import POD
 from watcher.cluster.objects import Pod
 from watcher.cluster.store import Watch
 from watcher.doctor.examine import Once
-from watcher.doctor.findings import Finding, NotCheckedError, error, note, ok, warning
+from watcher.doctor.findings import Finding, NotCheckedError, error, note, ok
 from watcher.doctor.project import ProjectFiles
 
 # Seconds. A login plugin may ask a server far away, or its user; a server that needs longer than this is not usable.
@@ -32,7 +34,6 @@ SAMPLES = 3
 # EndpointSlices and CronJobs are read as v1, which is there from this minor version of Kubernetes 1 on.
 OLDEST = 21
 TESTED = "1.34"
-_PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy"}
 
 
 class Reached(Struct, frozen=True):
@@ -89,33 +90,42 @@ class Cluster:
         return [ok(f"answers, round trip {_milliseconds(reached.round_trip)}"), _judged(reached.version)]
 
     async def transport_check(self) -> Iterable[Finding]:
-        """A session to a pod that runs, opened and closed again: nothing is dialled in the pod."""
+        """A session to a pod that runs, by each transport, and a PING on it: nothing is dialled in the pod."""
         await self.reached.given()
         server, namespace = (await self.config.given()).server, await self.namespace()
         async with Client(server) as client:
             pod = await _running_pod(client, namespace)
         if pod is None:
             return [note(f"not tried: no pod runs in namespace {namespace}", "try again once one does, or give -n")]
-        began = trio.current_time()
-        try:
-            channel, _ = await open_channel(server, pod)
-        except RefusedError as refusal:
-            return [error(str(refusal), "see permissions" if refusal.status == 403 else "see the API server's log")]
-        except TransportError as problem:
-            return [error(str(problem), "a proxy between here and the API server may not let SPDY upgrades through")]
-        channel.close()
-        took = _milliseconds(trio.current_time() - began)
-        return [ok(f"SPDY/3.1: a session to pod {pod.namespace}/{pod.name} stood after {took}")]
+        probed = {transport: await _probed(transport, server, pod) for transport in Transport}
+        works = any(isinstance(one, Probed) for one in probed.values())
+        return [_transport(transport, pod, one, works=works) for transport, one in probed.items()]
 
-    async def proxy_check(self, environ: Mapping[str, str]) -> Iterable[Finding]:
-        """The variables that kubectl would ask for a proxy; their values may hold a password and are not shown."""
-        config = await self.config.given()
-        names = sorted(name for name, value in environ.items() if value and name.lower() in _PROXY_VARIABLES)
-        if not names and not config.proxy:
-            return [ok(f"none is asked for on the way to {config.server.host}")]
-        by = ", ".join([*names, *(["the kubeconfig's proxy-url"] if config.proxy else [])])
-        remedy = "where there is no direct way: run kubectl proxy, and give a kubeconfig for its address"
-        return [warning(f"{by} may ask for a proxy to {config.server.host}; portside connects directly", remedy)]
+    async def proxy_check(self) -> Iterable[Finding]:
+        """Which one leads to the API server, and who says so; a password in its URL is not shown."""
+        server = (await self.config.given()).server
+        if server.proxy is None:
+            return [ok(f"none is asked for on the way to {server.host}")]
+        return [note(f"{server.host} is reached through {server.proxy}")]
+
+
+async def _probed(transport: Transport, server: ApiServer, pod: PodRef) -> Probed | TransportError:
+    try:
+        return await probe(transport, server, pod)
+    except TransportError as problem:
+        return problem
+
+
+def _transport(transport: Transport, pod: PodRef, probed: Probed | TransportError, *, works: bool) -> Finding:
+    """`works`: one of the transports does, and that is enough."""
+    if isinstance(probed, Probed):
+        opened, trip = _milliseconds(probed.opened), _milliseconds(probed.round_trip)
+        return ok(f"{transport.value}: a session to pod {pod.namespace}/{pod.name} in {opened}, round trip {trip}")
+    said = f"{transport.value}: {probed}"
+    if works:
+        return note(said, f"sessions are opened by {transport.other.value}")
+    forbidden = isinstance(probed, RefusedError) and probed.status == 403
+    return error(said, "see permissions" if forbidden else "a proxy on the way may let through neither upgrade")
 
 
 async def _round_trip(client: Client) -> float:
