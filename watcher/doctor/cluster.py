@@ -13,8 +13,8 @@ import trio
 from msgspec import Struct
 
 from forwarders.spec import PodRef
-from forwarders.transports.choice import Transport, Verdict, verdict
-from forwarders.transports.errors import ForbiddenError, TransportError
+from forwarders.transports.choice import Transport
+from forwarders.transports.errors import RefusedError, TransportError
 from forwarders.transports.opener import Probed, probe
 from forwarders.transports.server import ApiServer
 from watcher.cluster.client import Client
@@ -90,23 +90,23 @@ class Cluster:
         return [ok(f"answers, round trip {_milliseconds(reached.round_trip)}"), _judged(reached.version)]
 
     async def transport_check(self) -> Iterable[Finding]:
-        """A session to a pod by each transport, opened, asked and closed again: nothing is dialled in the pod."""
+        """A session to a pod that runs, by each transport, and a PING on it: nothing is dialled in the pod."""
         await self.reached.given()
         server, namespace = (await self.config.given()).server, await self.namespace()
         async with Client(server) as client:
             pod = await _running_pod(client, namespace)
         if pod is None:
             return [note(f"not tried: no pod runs in namespace {namespace}", "try again once one does, or give -n")]
-        tried = {transport: await _probed(transport, server, pod) for transport in Transport}
-        works = any(isinstance(found, Probed) for found in tried.values())
-        return [_transport(transport, pod, found, works=works) for transport, found in tried.items()]
+        probed = {transport: await _probed(transport, server, pod) for transport in Transport}
+        works = any(isinstance(one, Probed) for one in probed.values())
+        return [_transport(transport, pod, one, works=works) for transport, one in probed.items()]
 
     async def proxy_check(self) -> Iterable[Finding]:
-        """Its password is not shown."""
+        """Which one leads to the API server, and who says so; a password in its URL is not shown."""
         server = (await self.config.given()).server
         if server.proxy is None:
             return [ok(f"none is asked for on the way to {server.host}")]
-        return [ok(f"{server.proxy} on the way to {server.host}")]
+        return [note(f"{server.host} is reached through {server.proxy}")]
 
 
 async def _probed(transport: Transport, server: ApiServer, pod: PodRef) -> Probed | TransportError:
@@ -116,20 +116,16 @@ async def _probed(transport: Transport, server: ApiServer, pod: PodRef) -> Probe
         return problem
 
 
-def _transport(transport: Transport, pod: PodRef, found: Probed | TransportError, *, works: bool) -> Finding:
-    """`works`: whether any of them does; the others are not needed then."""
-    if isinstance(found, Probed):
-        opened, answered = _milliseconds(found.opened), _milliseconds(found.round_trip)
-        where = f"a session to pod {pod.namespace}/{pod.name}"
-        return ok(f"{transport.value}: {where} stood after {opened}, round trip {answered}")
-    said = f"{transport.value}: {found}"
+def _transport(transport: Transport, pod: PodRef, probed: Probed | TransportError, *, works: bool) -> Finding:
+    """`works`: one of the transports does, and that is enough."""
+    if isinstance(probed, Probed):
+        opened, trip = _milliseconds(probed.opened), _milliseconds(probed.round_trip)
+        return ok(f"{transport.value}: a session to pod {pod.namespace}/{pod.name} in {opened}, round trip {trip}")
+    said = f"{transport.value}: {probed}"
     if works:
-        return note(said, f"none is needed: {transport.other.value} works, and is used")
-    if isinstance(found, ForbiddenError):
-        return error(said, "see permissions")
-    if verdict(found) is Verdict.UNRELATED:
-        return error(said, "see the API server's log, and the pod")
-    return error(said, "a proxy between here and the API server may not let such upgrades through")
+        return note(said, f"sessions are opened by {transport.other.value}")
+    forbidden = isinstance(probed, RefusedError) and probed.status == 403
+    return error(said, "see permissions" if forbidden else "a proxy on the way may let through neither upgrade")
 
 
 async def _round_trip(client: Client) -> float:
