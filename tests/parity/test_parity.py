@@ -94,9 +94,10 @@ def mutated(outcome: Outcome) -> Iterator[Outcome]:
         for other in (
             replace(forward, local_port=forward.local_port + 1),
             replace(forward, served=False),
-            replace(forward, address="127.0.0.2"),
+            replace(forward, address="127.0.0.3"),
         ):
-            yield replace(outcome, forwards=(*before, other, *after))
+            if other != forward:
+                yield replace(outcome, forwards=(*before, other, *after))
 
 
 @ROWS
