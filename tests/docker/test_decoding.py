@@ -84,3 +84,18 @@ def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
     """As the docker command would."""
     with pytest.raises(DaemonAddressError, match="Docker context 'gone'"):
         daemon_of({"DOCKER_CONTEXT": "gone"}, tmp_path)
+
+
+def test_tls_is_refused_by_name(tmp_path: Path) -> None:
+    """Plain HTTP to such an engine would be tried for ever. A socket has none, whatever the variable says."""
+    with pytest.raises(DaemonAddressError, match=r"^DOCKER_TLS_VERIFY: .*tcp://there:2376"):
+        daemon_of({"DOCKER_HOST": "tcp://there:2376", "DOCKER_TLS_VERIFY": "1"}, tmp_path)
+    assert daemon_of({"DOCKER_HOST": "tcp://there:2375", "DOCKER_TLS_VERIFY": ""}, tmp_path).url == "http://there:2375"
+    assert daemon_of({"DOCKER_HOST": "unix:///x", "DOCKER_TLS_VERIFY": "1"}, tmp_path) == Daemon("/x")
+    contexts, digest = tmp_path / ".docker" / "contexts", hashlib.sha256(b"far").hexdigest()
+    (contexts / "meta" / digest).mkdir(parents=True)
+    (contexts / "meta" / digest / "meta.json").write_text('{"Endpoints":{"docker":{"Host":"tcp://there:2376"}}}')
+    assert daemon_of({"DOCKER_CONTEXT": "far"}, tmp_path).url == "http://there:2376"
+    (contexts / "tls" / digest / "docker").mkdir(parents=True)
+    with pytest.raises(DaemonAddressError, match=r"^Docker context 'far': .*tcp://there:2376"):
+        daemon_of({"DOCKER_CONTEXT": "far"}, tmp_path)

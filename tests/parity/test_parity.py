@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from fixtures.cluster.bed import Bed
-from fixtures.parity import compare, rows
+from fixtures.parity import compare, ours, rows
 from fixtures.parity.__main__ import DOCS, entries, outcomes, rendered
 from fixtures.parity.record import Run, project, row
 from fixtures.parity.rows import Forward, Outcome, Recording
@@ -26,6 +28,9 @@ LIVE = [
     "deploy --port-forward=services",
 ]
 
+# At a port that no row has.
+ANOTHER = Forward("service/another", 80, 7777)
+
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
@@ -37,18 +42,36 @@ def own(recording: Recording) -> dict[str, Outcome]:
     return outcomes(recording)
 
 
-@pytest.mark.parametrize("name", rows.names())
-def test_no_row_is_worse(recording: Recording, own: dict[str, Outcome], name: str) -> None:
-    """What Skaffold forwards is forwarded, at the same port, and what it refuses is refused."""
-    kind, reason = compare.verdict(recording.outcomes[name], own[name])
+ROWS = pytest.mark.parametrize(
+    ("command", "flag"), list(itertools.product(rows.COMMANDS, rows.FLAGS)), ids=rows.names()
+)
+FILES = pytest.mark.parametrize("file", rows.ENTRIES)
+
+
+@ROWS
+def test_no_row_is_worse(recording: Recording, own: dict[str, Outcome], command: str, flag: str) -> None:
+    """What Skaffold forwards is forwarded, at the same port, and nothing else; what it refuses is refused."""
+    kind, reason = compare.verdict(recording, command, flag, own[rows.named(command, flag)])
     assert kind in {compare.SAME, compare.BETTER}, reason
 
 
-def test_no_entry_is_worse(recording: Recording) -> None:
+@FILES
+def test_no_entry_is_worse(recording: Recording, file: str) -> None:
     """Of every type, and asked for in every way; what cannot work says why."""
-    found = entries(recording)
+    found = entries(file, recording)
+    assert found
     assert [(entry.name, entry.verdict) for entry in found if entry.verdict[0] == compare.WORSE] == []
-    assert len(found) == 21
+
+
+def test_every_name_is_used(recording: Recording) -> None:
+    """A difference that has a name is there, or its name would hide another one."""
+    better = {
+        (file, entry.name)
+        for file in rows.ENTRIES
+        for entry in entries(file, recording)
+        if entry.verdict[0] == compare.BETTER
+    }
+    assert better == compare.NAMED.keys()
 
 
 def test_the_table_in_the_docs_is_this_one(recording: Recording) -> None:
@@ -56,18 +79,49 @@ def test_the_table_in_the_docs_is_this_one(recording: Recording) -> None:
     assert DOCS.read_text() == rendered(recording)
 
 
-def test_a_difference_is_seen() -> None:
-    """What is not forwarded, elsewhere, dead, or not refused, is worse."""
-    theirs = Outcome(stays=True, forwards=(Forward("service/web", 80, 4503),))
-    assert compare.verdict(theirs, theirs) == (compare.SAME, "")
-    for ours in (
-        Outcome(stays=True),
-        Outcome(stays=False, forwards=theirs.forwards),
-        Outcome(stays=True, forwards=(Forward("service/web", 80, 4504),)),
-        Outcome(stays=True, forwards=(Forward("service/web", 80, 4503, served=False),)),
-        Outcome(refused=True),
-    ):
-        assert compare.verdict(theirs, ours)[0] == compare.WORSE
+def mutated(outcome: Outcome) -> Iterator[Outcome]:
+    """Everything that could have gone otherwise: taken or refused, ended, a forward less, more, elsewhere, dead."""
+    if outcome.refused:
+        yield Outcome(stays=True)
+        yield Outcome(stays=True, forwards=(ANOTHER,))
+        return
+    yield Outcome(refused=True)
+    yield replace(outcome, stays=not outcome.stays)
+    yield replace(outcome, forwards=(*outcome.forwards, ANOTHER))
+    for at, forward in enumerate(outcome.forwards):
+        before, after = outcome.forwards[:at], outcome.forwards[at + 1 :]
+        yield replace(outcome, forwards=before + after)
+        for other in (
+            replace(forward, local_port=forward.local_port + 1),
+            replace(forward, served=False),
+            replace(forward, address="127.0.0.3"),
+        ):
+            if other != forward:
+                yield replace(outcome, forwards=(*before, other, *after))
+
+
+@ROWS
+def test_whatever_else_portside_did_would_be_worse(
+    recording: Recording, own: dict[str, Outcome], command: str, flag: str
+) -> None:
+    """In every row, those that are better included: the comparison passes nothing but what portside does."""
+    for other in mutated(own[rows.named(command, flag)]):
+        assert compare.verdict(recording, command, flag, other)[0] == compare.WORSE, other
+
+
+@FILES
+def test_whatever_else_became_of_an_entry_would_be_worse(recording: Recording, file: str) -> None:
+    """Not forwarded, dead, elsewhere, forgotten, or one more than was asked for."""
+    outcome, plan = ours.entries(file, recording)
+    theirs = recording.outcomes[file]
+    for other in mutated(outcome):
+        if other.refused or not other.stays:
+            continue  # each file is one that both take
+        dead = {one for one in outcome.forwards if not one.served}
+        if dead - set(other.forwards):
+            continue  # what serves nobody may be elsewhere
+        verdicts = [entry.verdict[0] for entry in compare.entries(file, theirs, other, plan)]
+        assert compare.WORSE in verdicts, other
 
 
 @pytest.fixture
@@ -78,7 +132,7 @@ def place(bed: Bed) -> Iterator[tuple[Path, dict[str, str]]]:
 
 @pytest.mark.skaffold
 @pytest.mark.parametrize("name", LIVE)
-async def test_both_sides_live(bed: Bed, place: tuple[Path, dict[str, str]], name: str) -> None:
+async def test_both_sides_live(bed: Bed, recording: Recording, place: tuple[Path, dict[str, str]], name: str) -> None:
     """Skaffold's own forwarding first, then portside's, of the same project on the same cluster."""
     folder, environment = place
     command, _, flag = name.partition(" ")
@@ -89,9 +143,10 @@ async def test_both_sides_live(bed: Bed, place: tuple[Path, dict[str, str]], nam
     async with portside("run", "-v", "--", *words, environment=environment, folder=folder, session=True) as running:
         wanted = len(theirs.forwards)
         await running.wait_for(lambda _: _ready(running) >= wanted, 90)
-        ours = Outcome(stays=True, forwards=tuple(sorted([await _shown(record) for record in running.forwards])))
-        kind, reason = compare.verdict(theirs, ours)
-        assert kind in {compare.SAME, compare.BETTER}, (reason, theirs, ours)
+        found = [await _shown(record) for record in running.forwards]
+        live = Outcome(stays=True, forwards=tuple(sorted(found, key=str)))
+        now = replace(recording, outcomes=recording.outcomes | {name: theirs})
+        assert compare.verdict(now, command, flag, live) == (compare.SAME, ""), (theirs, live)
 
 
 def _ready(running: Portside) -> int:

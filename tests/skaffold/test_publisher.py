@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from random import Random
 
 import h11
 import pytest
@@ -12,6 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.board import made
+from watcher.cli.beside import told_of
+from watcher.cluster.backoff import Backoff
 from watcher.skaffold.decoder import EventDecoder
 from watcher.skaffold.events import PortEvent
 from watcher.skaffold.own_forwards import is_skaffolds
@@ -28,6 +33,7 @@ WEB = Forwarded(
     local_port=8080,
 )
 THERE = SkaffoldFacts(attached=True, connections=1)
+DEBUGGED = Path(__file__).parents[2] / "fixtures" / "streams" / "debug.v2.jsonl"
 
 
 def test_each_forward_is_told_once_an_occasion() -> None:
@@ -103,22 +109,75 @@ class Api:
 
 
 async def test_what_was_refused_is_told_again(nursery: trio.Nursery) -> None:
-    """At the next change; nothing is lost and nothing is told twice."""
+    """After a pause, without any change; nothing is lost and nothing is told twice."""
     api = Api()
     api.status = 500
     listeners = await nursery.start(trio.serve_tcp, api.serve, 0)
     port = listeners[0].socket.getsockname()[1]
-    publisher = Publisher(f"http://127.0.0.1:{port}", lambda: THERE, lambda: [WEB])
+    pauses = Backoff(Random(0), 0.001, 0.001)
+    publisher = Publisher(f"http://127.0.0.1:{port}", lambda: THERE, lambda: [WEB], pauses)
     nursery.start_soon(publisher.run)
     with trio.fail_after(20):
+        publisher.touch()
         for expected in (1, 2):
-            arrived = api.arrived
-            publisher.touch()
-            await arrived.wait()
+            while len(api.bodies) < expected:
+                await api.arrived.wait()
+        api.status = 200
+        while pauses.failures:
+            await api.arrived.wait()
             await trio.testing.wait_all_tasks_blocked(0.05)
-            assert api.bodies == [body(WEB)] * expected
-            api.status = 200
+        told = len(api.bodies)
         publisher.touch()
         await trio.testing.wait_all_tasks_blocked(0.05)
-    assert api.bodies == [body(WEB)] * 2
+    assert api.bodies == [body(WEB)] * told
     nursery.cancel_scope.cancel()
+
+
+async def test_nobody_is_told_while_skaffold_is_away(nursery: trio.Nursery) -> None:
+    """What did not arrive is not tried for ever: not once that Skaffold has gone."""
+    api = Api()
+    api.status = 500
+    there = True
+    listeners = await nursery.start(trio.serve_tcp, api.serve, 0)
+    port = listeners[0].socket.getsockname()[1]
+
+    def facts() -> SkaffoldFacts:
+        return replace(THERE, attached=there)
+
+    publisher = Publisher(f"http://127.0.0.1:{port}", facts, lambda: [WEB], Backoff(Random(0), 0.001, 0.001))
+    nursery.start_soon(publisher.run)
+    with trio.fail_after(20):
+        publisher.touch()
+        await api.arrived.wait()
+        there = False
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        tried = len(api.bodies)
+        publisher.touch()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+    assert len(api.bodies) == tried
+    nursery.cancel_scope.cancel()
+
+
+def test_a_debug_port_is_told_as_skaffold_tells_it() -> None:
+    """As it did of its own in a recorded run, but for the id and the task, which say that it is ours."""
+    events = [json.loads(line)["result"] for line in DEBUGGED.read_text().splitlines() if "portEvent" in line]
+    [theirs] = [event["portEvent"] for event in events if event["portEvent"]["resourceType"] == "pod"]
+    record = made.forward(
+        source="debug",
+        resource_type="deployment",
+        resource_name="app",
+        namespace=theirs["namespace"],
+        container="app",
+        port_name="jdwp",
+        pod=theirs["podName"],
+        remote_port=5005,
+        local_port=5005,
+    )
+    ours = json.loads(body(told_of(record)))["portEvent"]
+    for event, port in ((ours, ours["targetPort"]), (theirs, theirs["targetPort"])):
+        event["targetPort"] = port["intVal"]
+        del event["id"]
+    theirs.pop("task_id", None)
+    assert ours == theirs
+    other = told_of(replace(record, pod="another"))
+    assert due(due(Told(), THERE, [told_of(record)])[0], THERE, [other])[1] == (other,)

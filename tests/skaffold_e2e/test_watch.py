@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+from collections import Counter
 from random import Random
 
 import pytest
 import trio
 
+from tests.skaffold_e2e.beside import LINE, Redeploying, reading
 from tests.skaffold_e2e.developing import all_ready, text_at
 from tests.support.process import Portside, portside
 from tests.support.skaffold import Project, skaffold
@@ -14,10 +17,10 @@ from tests.support.sockets import free_port, is_free
 
 pytestmark = pytest.mark.skaffold
 
-# A reader that leaves at the wrong moment ends or freezes Skaffold: 20 tries in CI, 200 before a release.
-CYCLES = pytest.mark.parametrize("cycles", [20, pytest.param(200, marks=pytest.mark.long)])
 # Seconds until `watch` has left the stream politely.
 GONE_WITHIN = 3.0
+# Lines of a log, each an event, that a stream begins with: half a minute's.
+LONG_REPLAY = 3000
 
 
 def watching(project: Project, port: int):  # type: ignore[no-untyped-def] # an async context manager of Portside
@@ -46,6 +49,25 @@ async def end(running: Portside) -> None:
     assert trio.current_time() - began < GONE_WITHIN
     assert all(is_free(port) for port in ports)
     assert "Traceback" not in running.stderr
+
+
+async def first_record(project: Project, port: int) -> float:
+    """Seconds from the start of a portside until its first word, after the replay."""
+    began = trio.current_time()
+    async with watching(project, port) as running:
+        await running.wait_for(bool)
+        took = trio.current_time() - began
+        await end(running)
+    return took
+
+
+async def left(running: Portside) -> None:
+    """The end at a moment when there may be nothing yet to end in good order."""
+    if running.stderr or running.records:
+        await end(running)
+    else:
+        assert await running.end() in {0, -signal.SIGINT}
+        assert "Traceback" not in running.stderr
 
 
 async def test_started_before_skaffold(project: Project) -> None:
@@ -90,59 +112,66 @@ async def test_forwards_stay_without_skaffold(project: Project) -> None:
 
 
 def make_it_chatty(project: Project) -> None:
-    """Its pods log 100 lines a second, each an event of Skaffold's."""
-    shell = "(while :; do echo a line of a log; sleep 0.01; done) & exec /app"
+    """Its pod logs more than 100 lines a second, each an event of Skaffold's: a burst, then a moment's silence."""
+    burst = f"for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do echo {LINE}; done"
+    shell = f"(while :; do {burst}; sleep 0.1; done) & exec /app"
     project.edit("skaffold.yaml", " app content.txt", " java content.txt")  # an image with a shell
     project.edit("k8s.yaml", "image: hello\n", f"image: hello\n          command: [/bin/sh, -c, '{shell}']\n")
 
 
-@CYCLES
+@pytest.mark.parametrize("cycles", [20, pytest.param(200, marks=pytest.mark.long)])
 async def test_skaffold_outlives_every_leave(project: Project, cycles: int) -> None:
     """However often portside attaches and leaves, at any moment, Skaffold goes on to build and deploy.
 
-    Its stream is never silent: the pods log all the while.
+    Its stream is never silent: the pod logs all the while. SIGINT comes while portside starts, connects, reads a long
+    replay, or has settled.
     """
     port, random = free_port(), Random(cycles)
     make_it_chatty(project)
-    async with dev(project, port) as beside:
+    async with trio.open_nursery() as nursery, dev(project, port) as beside:
         await beside.idle()
-        async with trio.open_nursery() as nursery:
-            version = 1
-
-            async def redeploy() -> None:
-                nonlocal version
-                while True:
-                    version += 1
-                    project.save(f"hello from {project.namespace}, version {version}")
-                    await beside.idle(version)
-
-            nursery.start_soon(redeploy)
-            for _ in range(cycles):
-                async with watching(project, port) as running:
-                    await running.wait_for(bool)
-                    # From before the first byte of the stream until long after the replay.
-                    with trio.move_on_after(random.uniform(0, 1.2)):
-                        await running.process.wait()
-                    await end(running)
-            nursery.cancel_scope.cancel()
-        await beside.idle(version)
-        project.save(f"hello from {project.namespace}, the last version")
-        await beside.idle(version + 1)
+        log = await reading(nursery, port)
+        await log.lines(LONG_REPLAY)
+        await log.lines_a_second(100)
+        whole = await first_record(project, port)
+        redeploying = Redeploying(project, beside)
+        nursery.start_soon(redeploying.run)
+        spoke = Counter[bool]()
+        # Evenly spread from the start of the process until long after the replay, however slow the machine is.
+        moments = [2 * whole * (cycle + random.random()) / cycles for cycle in range(cycles)]
+        random.shuffle(moments)
+        for moment in moments:
+            async with watching(project, port) as running:
+                with trio.move_on_after(moment):
+                    await running.process.wait()
+                spoke[bool(running.records)] += 1
+                await left(running)
+        assert spoke[False] >= cycles / 4 <= spoke[True], spoke
+        await redeploying.over()
         async with watching(project, port) as running:
             records = await all_ready(running)
-            assert (await text_at(records["web"])).startswith(f"hello from {project.namespace}, the last version")
+            assert (await text_at(records["web"])).startswith(redeploying.text)
+            await end(running)
 
 
+@pytest.mark.parametrize("chatty", [False, True], ids=["quiet", "chatty"])
 @pytest.mark.parametrize("cycles", [5, pytest.param(50, marks=pytest.mark.long)])
-async def test_skaffold_outlives_a_killed_portside(project: Project, cycles: int) -> None:
-    """SIGKILL leaves no time for politeness; with everything read, Skaffold does not mind."""
-    port = free_port()
-    async with dev(project, port) as beside:
+async def test_skaffold_outlives_a_killed_portside(project: Project, cycles: int, *, chatty: bool) -> None:
+    """SIGKILL leaves no time for politeness; with everything read, Skaffold does not mind, whatever it is at."""
+    port, random = free_port(), Random(cycles)
+    if chatty:
+        make_it_chatty(project)
+    async with trio.open_nursery() as nursery, dev(project, port) as beside:
         await beside.idle()
-        for cycle in range(2, cycles + 2):
+        log = await reading(nursery, port)
+        redeploying = Redeploying(project, beside)
+        nursery.start_soon(redeploying.run)
+        for _ in range(cycles):
             async with watching(project, port) as running:
                 await all_ready(running)
+                # Any moment of a redeploy, but one at which all that Skaffold has said is read.
+                await trio.sleep(random.random())
+                await log.silence()
                 running.process.kill()
                 await running.process.wait()
-            project.save(f"hello from {project.namespace}, version {cycle}")
-            await beside.idle(cycle)
+        await redeploying.over()

@@ -15,18 +15,20 @@ from typing import Self
 import trio
 from msgspec.structs import replace
 
-from watcher.board.records import Change, SkaffoldRecord, own_forward_record, timestamp
+from watcher.board.records import Change, ForwardRecord, SkaffoldRecord, own_forward_record, timestamp
 from watcher.cli.configured import Configured
 from watcher.cli.host import Host
 from watcher.cli.options import Options
+from watcher.cluster.backoff import Backoff
 from watcher.cluster.credentials import ClusterConfig, load
 from watcher.docker.daemon import Daemon, daemon_of
 from watcher.docker.watch import ContainerWatch
 from watcher.plan.facts import Facts, OwnForward
 from watcher.skaffold.attachment import Attachment
+from watcher.skaffold.modes import Mode
 from watcher.skaffold.own_forwards import OwnForward as SkaffoldForward
 from watcher.skaffold.own_forwards import OwnForwards
-from watcher.skaffold.publisher import Forwarded, Publisher
+from watcher.skaffold.publisher import PAUSES, Forwarded, Publisher
 from watcher.skaffold.state import SkaffoldFacts
 
 logger = logging.getLogger("portside")
@@ -46,7 +48,8 @@ class Beside:
         self._docker = ContainerWatch(place, host.touch, Random()) if isinstance(place, Daemon) else None
         self._configured = configured
         self._attachment = Attachment(url, self._on_skaffold, Random())
-        self._publisher = Publisher(url, lambda: self._attachment.facts, self._forwarded) if publish else None
+        pauses = Backoff(Random(), *PAUSES)
+        self._publisher = Publisher(url, lambda: self._attachment.facts, self._forwarded, pauses) if publish else None
         self._seen = SkaffoldFacts()
         # Both outlive a Skaffold that is started again: what the last one deployed counts until the next one has.
         self._former_run_ids: frozenset[str] = frozenset()
@@ -126,19 +129,8 @@ class Beside:
                 publisher.touch()
 
     def _forwarded(self) -> list[Forwarded]:
-        return [
-            Forwarded(
-                resource_type=record.resource_type,
-                resource_name=record.resource_name,
-                namespace=record.namespace,
-                container=record.container,
-                target_port=record.remote_port,
-                address=record.local_address,
-                local_port=record.local_port,
-            )
-            for record in self.host.board.forwards.values()
-            if record.state == "ready" and record.source != "skaffold"
-        ]
+        ours = (record for record in self.host.board.forwards.values() if record.source != "skaffold")
+        return [told_of(record) for record in ours if record.state == "ready"]
 
     def _on_skaffold(self) -> None:
         now, before, self._seen = self._attachment.facts, self._seen, self._attachment.facts
@@ -178,6 +170,22 @@ class Beside:
         for own in now.values():
             if own.key not in before or _place(before[own.key]) != _place(own):
                 self.host.board.publish(own_forward_record(own, time))
+
+
+def told_of(record: ForwardRecord) -> Forwarded:
+    """In modes pods and debug Skaffold forwards a pod, not its owner, and says which port of it."""
+    of_pod = record.source in {Mode.PODS.value, Mode.DEBUG.value} and record.pod
+    return Forwarded(
+        resource_type="pod" if of_pod else record.resource_type,
+        resource_name=record.pod if of_pod else record.resource_name,
+        namespace=record.namespace,
+        container=record.container,
+        pod=record.pod if of_pod else "",
+        port_name=record.port_name,
+        target_port=record.remote_port,
+        address=record.local_address,
+        local_port=record.local_port,
+    )
 
 
 def _place(own: SkaffoldForward) -> tuple[str, int]:

@@ -88,6 +88,11 @@ def _named(asked: SkaffoldCommand) -> bool:
     return asked.filename != DEFAULT_FILE
 
 
+def outlived(command: str, code: int, *, forwards: bool) -> bool:
+    """Whether portside stays when Skaffold has ended by itself: what `run` and `deploy` deployed is still there."""
+    return command in {"run", "deploy"} and not code and forwards
+
+
 async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand) -> int:
     """Skaffold's exit code, or that of the command of --exec, which ends it.
 
@@ -125,10 +130,10 @@ async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand
         if command is not None:
             nursery.start_soon(execute, command)
         code = await process.run()
-        outlived = asked.command in {"run", "deploy"} and not code and beside.forwards and not process.ending.is_set()
-        if command is not None and (outlived or command.running):
+        stays = outlived(asked.command, code, forwards=beside.forwards) and not process.ending.is_set()
+        if command is not None and (stays or command.running):
             await until_signal(command.done.wait, command)
-        elif outlived:
+        elif stays:
             await until_signal(trio.sleep_forever)
         nursery.cancel_scope.cancel()
     return commands_code if command is not None and commands_code is not None else code

@@ -19,6 +19,7 @@ from watcher.docker.errors import DaemonAddressError
 _Read = TypeVar("_Read", bound=Struct)
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
+_NO_TLS = "portside does not speak it to engines, whose published ports are on another machine then"
 
 
 class Daemon(Struct, frozen=True):
@@ -37,7 +38,7 @@ class _Endpoint(Struct, frozen=True):
 
 
 class _Meta(Struct, frozen=True):
-    """contexts/meta/SHA256/meta.json of the docker command line (cli/context/store)."""
+    """contexts/meta/SHA256/meta.json of the docker command line (cli/context/store); TLS files lie in contexts/tls."""
 
     endpoints: dict[str, _Endpoint] = field(default_factory=dict, name="Endpoints")
 
@@ -45,6 +46,9 @@ class _Meta(Struct, frozen=True):
 def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
     """Raises DaemonAddressError naming the variable or the context."""
     if host := environ.get("DOCKER_HOST"):
+        # Any text but none asks for TLS, also "0" (moby client/envvars.go); over a socket it means nothing.
+        if environ.get("DOCKER_TLS_VERIFY") and not host.startswith("unix:"):
+            raise DaemonAddressError(f"DOCKER_TLS_VERIFY: the engine at {host} is to be reached over TLS: {_NO_TLS}")
         return parse_host(host, "DOCKER_HOST")
     folder = Path(environ.get("DOCKER_CONFIG") or home / ".docker")
     context = environ.get("DOCKER_CONTEXT") or _read(folder / "config.json", _Config()).current_context
@@ -54,7 +58,11 @@ def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
     endpoint = _read(folder / "contexts" / "meta" / digest / "meta.json", _Meta()).endpoints.get("docker", _Endpoint())
     if not endpoint.host:
         raise DaemonAddressError(f"Docker context {context!r}: it names no engine; see `docker context ls`")
-    return parse_host(endpoint.host, f"Docker context {context!r}")
+    where = f"Docker context {context!r}"
+    tls = folder / "contexts" / "tls" / digest / "docker"
+    if tls.is_dir() and not endpoint.host.startswith("unix:"):
+        raise DaemonAddressError(f"{where}: the engine at {endpoint.host} is to be reached over TLS: {_NO_TLS}")
+    return parse_host(endpoint.host, where)
 
 
 def parse_host(host: str, where: str) -> Daemon:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from forwarders.spec import Ask, PortWish
 from watcher.cluster import kinds
@@ -68,7 +69,7 @@ def _unasked(one: Owned) -> Iterator[Passed]:
     ports = _ports(one)
     yield from _portless(one, ports, Mode.PODS)
     for port in sorted(ports):
-        subject = _subject(Mode.PODS, one, port.container, port.number, port.protocol)
+        subject = _port_subject(Mode.PODS, one, port)
         yield Passed(id=_port_group(Mode.PODS, one, port), subject=subject, reason="modes pods and debug are off")
 
 
@@ -100,7 +101,7 @@ def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
             return
     yield from _portless(one, ports, mode)
     for port in sorted(ports):
-        ident, subject = _port_group(mode, one, port), _subject(mode, one, port.container, port.number, port.protocol)
+        ident, subject = _port_group(mode, one, port), _port_subject(mode, one, port)
         if mode is Mode.DEBUG and (port.container, port.number) not in debug:
             reason = "mode debug: Skaffold's annotation does not list it as a debug port"
             yield Passed(id=ident, subject=subject, reason=reason)
@@ -122,7 +123,7 @@ def _has_begun(one: Owned, facts: Facts) -> bool:
 
 def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Wanted | Skip:
     group = _port_group(mode, one, port)
-    ident, subject = group + address, _subject(mode, one, port.container, port.number, port.protocol)
+    ident, subject = group + address, _port_subject(mode, one, port)
     if reason := _why_not(one, port, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(one, port)
@@ -209,13 +210,16 @@ def _port_group(mode: Mode, one: Owned, port: _Port) -> str:
     return f"{_group(mode, one)}{port.container}/{port.name}/{port.number}/{protocol}"
 
 
-def _subject(mode: Mode, one: Owned, container: str = "", port: int | str = "", protocol: str = TCP) -> Subject:
+def _port_subject(mode: Mode, one: Owned, port: _Port) -> Subject:
+    subject = _subject(mode, one, port.container)
+    return replace(subject, remote_port=port.number, protocol=port.protocol, port_name=port.name)
+
+
+def _subject(mode: Mode, one: Owned, container: str = "") -> Subject:
     return Subject(
         source=mode.value,
         resource_type=one.owner.kind,
         resource_name=one.owner.name,
         namespace=one.owner.namespace,
         container=container,
-        remote_port=port,
-        protocol=protocol,
     )

@@ -19,7 +19,7 @@ from watcher.plan.facts import Facts, OwnForward
 class Subject(Struct, frozen=True, kw_only=True):
     """What a verdict is about, in the contract's words. `remote_port` as asked; "" for a thing as a whole.
 
-    `origin`: where an entry stands, "" for what was found. `protocol`: of a port that was found.
+    `origin`: where an entry stands, "" for what was found. `protocol`, `port_name`: of a port that was found.
     """
 
     source: str
@@ -30,6 +30,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     remote_port: int | str = ""
     origin: str = ""
     protocol: str = "TCP"
+    port_name: str = ""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):

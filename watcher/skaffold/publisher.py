@@ -14,6 +14,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from watcher.cluster.backoff import Backoff
 from watcher.skaffold.address import parse_address
 from watcher.skaffold.own_forwards import ECHO_ID
 from watcher.skaffold.state import SkaffoldFacts
@@ -23,15 +24,22 @@ log = logging.getLogger("portside.skaffold")
 PATH = "/v2/events/handle"
 # A Skaffold on this machine answers at once; one that is frozen must not be waited for.
 _TIMEOUT = 5.0
+# Between two tries of what did not arrive, first and last: one that is frozen is not to be filled with requests.
+PAUSES = 1.0, 30.0
 
 
 class Forwarded(Struct, frozen=True, kw_only=True):
-    """One forward as Skaffold's portEvent has it. `target_port`: number or name, as asked for."""
+    """One forward as Skaffold's portEvent has it. `target_port`: number or name, as asked for.
+
+    Of a pod's container it names the pod and the port, as debuggers look for them; `pod`, `port_name` are "" else.
+    """
 
     resource_type: str
     resource_name: str
     namespace: str
     container: str
+    pod: str = ""
+    port_name: str = ""
     target_port: int | str
     address: str
     local_port: int
@@ -65,8 +73,9 @@ def body(forward: Forwarded) -> bytes:
         "resourceType": forward.resource_type,
         "resourceName": forward.resource_name,
         "namespace": forward.namespace,
+        "podName": forward.pod,
         "containerName": forward.container,
-        "portName": port if isinstance(port, str) else "",
+        "portName": forward.port_name or (port if isinstance(port, str) else ""),
         "targetPort": target,
     }
     return msgspec.json.encode({"portEvent": event})
@@ -76,11 +85,16 @@ class Publisher:
     """Tells the Skaffold at `url` of `forwards()`, whenever `touch` says that something has changed."""
 
     def __init__(
-        self, url: str, facts: Callable[[], SkaffoldFacts], forwards: Callable[[], Iterable[Forwarded]]
+        self,
+        url: str,
+        facts: Callable[[], SkaffoldFacts],
+        forwards: Callable[[], Iterable[Forwarded]],
+        backoff: Backoff,
     ) -> None:
         self._url = parse_address(url).url + PATH
         self._facts = facts
         self._forwards = forwards
+        self._backoff = backoff
         self._told = Told()
         self._touched = trio.Event()
         self._said = False
@@ -94,11 +108,19 @@ class Publisher:
             await self._touched.wait()
             self._touched = trio.Event()
             told, new = due(self._told, self._facts(), self._forwards())
-            if new and await self._tell(new):
+            if not new:
+                continue
+            if await self._tell(new):
                 self._told = told
+                self._backoff.reset()
+                continue
+            # A change is as good a moment as the end of the pause.
+            with trio.move_on_after(self._backoff.next()):
+                await self._touched.wait()
+            self.touch()
 
     async def _tell(self, forwards: Iterable[Forwarded]) -> bool:
-        """Whether all of it arrived; else the next change tries it all again."""
+        """Whether all of it arrived; else it is all tried again while that Skaffold is there."""
         # No connection is kept: an idle one would be nothing to Skaffold but something to close at its end.
         async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT) as client:
             try:

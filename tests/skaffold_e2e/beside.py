@@ -1,0 +1,105 @@
+"""Owns what tests do beside a Skaffold and its portsides: read its events to the end, and keep it redeploying."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import trio
+
+from tests.support.skaffold import Project, Skaffold
+
+LINE = "a line of a log"
+# Skaffold's bursts of events are milliseconds long; after this much silence all of one has been read, by everybody.
+_SILENCE = 0.03
+_PATIENCE = 90
+
+
+class Log:
+    """The lines of pods' logs among Skaffold's events, counted as they come; this reader never leaves by itself."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._count = 0
+        self._times: deque[float] = deque()  # of the last second's lines
+        self._arrived = trio.Event()
+
+    async def run(self) -> None:
+        """Reads until Skaffold ends."""
+        line, kept = LINE.encode(), b""
+        async with self._stream:
+            while data := await self._more():
+                found = (kept + data).count(line)
+                kept = (kept + data)[1 - len(line) :]
+                self._count += found
+                self._times.extend([trio.current_time()] * found)
+                while self._times and self._times[0] < trio.current_time() - 1:
+                    self._times.popleft()
+                self._arrived.set()
+                self._arrived = trio.Event()
+
+    async def _more(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(1 << 16))
+        except trio.BrokenResourceError:
+            return b""
+
+    async def lines(self, number: int) -> None:
+        """Returns once there were so many in all."""
+        with trio.fail_after(_PATIENCE):
+            while self._count < number:
+                await self._arrived.wait()
+
+    async def lines_a_second(self, number: int) -> None:
+        """Returns once so many came within one second."""
+        with trio.fail_after(_PATIENCE):
+            while len(self._times) < number:
+                await self._arrived.wait()
+
+    async def silence(self) -> None:
+        """Returns at a moment when nothing is on its way."""
+        with trio.fail_after(_PATIENCE):
+            silent = False
+            while not silent:
+                with trio.move_on_after(_SILENCE) as wait:
+                    await self._arrived.wait()
+                silent = wait.cancelled_caught
+
+
+async def reading(nursery: trio.Nursery, port: int) -> Log:
+    """A log of the Skaffold at `port`, read in `nursery`, which has to outlive that Skaffold."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    await stream.send_all(b"GET /v2/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    log = Log(stream)
+    nursery.start_soon(log.run)
+    return log
+
+
+class Redeploying:
+    """One change after the other, each built and deployed, until `over`."""
+
+    def __init__(self, project: Project, beside: Skaffold) -> None:
+        self._project = project
+        self._beside = beside
+        self._version = 1
+        self._scope = trio.CancelScope()
+
+    @property
+    def text(self) -> str:
+        """What the pods say once the last change is there."""
+        return f"hello from {self._project.namespace}, version {self._version}."
+
+    async def run(self) -> None:
+        with self._scope:
+            while True:
+                await self._change()
+
+    async def over(self) -> None:
+        """Skaffold has done all of it, and one change more."""
+        self._scope.cancel()
+        await self._beside.idle(self._version)
+        await self._change()
+
+    async def _change(self) -> None:
+        self._version += 1
+        self._project.save(self.text)
+        await self._beside.idle(self._version)
