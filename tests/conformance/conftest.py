@@ -16,7 +16,7 @@ import yaml
 
 from fixtures.cluster.bed import Bed
 from fixtures.embedded import EmbeddedCluster
-from fixtures.net import delay
+from fixtures.net.way import Way
 from forwarders.transports.choice import Transport
 from tests.conformance.spdy_client import Line
 from tests.conformance.subjects import POD, EmbeddedSubject, RealSubject, Server, Subject
@@ -99,7 +99,7 @@ async def line(way: tuple[Transport, float, RealSubject | None], tmp_path: Path)
         server = found.server
         nursery = await stack.enter_async_context(trio.open_nursery())
         if round_trip:
-            port = await nursery.start(delay.serve, (server.host, server.port), round_trip / 2)
+            port = await nursery.start(Way((server.host, server.port), round_trip / 2).serve)
             server = replace(server, port=port)
         yield Line(found, server.api(), transport)
         nursery.cancel_scope.cancel()
