@@ -7,7 +7,7 @@ tools/portforward/tunneling_connection.go.
 
 from __future__ import annotations
 
-from wsproto import connection, events, utilities
+from wsproto import connection, events
 from wsproto.frame_protocol import CloseReason
 
 from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -37,12 +37,9 @@ class WebSocketStream:
             raise RemoteProtocolError(self._failure)
         if self.ended:
             return b""
-        try:
-            self._socket.receive_data(data)
-            return b"".join([self._handled(event) for event in self._socket.events()])
-        except utilities.RemoteProtocolError as error:
-            self._failure = f"what came is no WebSocket: {error}"
-            raise RemoteProtocolError(self._failure) from error
+        # What is no WebSocket is told by a CloseConnection too, with the code that it would be answered with.
+        self._socket.receive_data(data)
+        return b"".join([self._handled(event) for event in self._socket.events()])
 
     def take(self) -> bytes:
         """What must be sent in answer to what came."""

@@ -136,6 +136,34 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, c
         kubeconfig.select([path], None)
 
 
+NAMES = ["current-context", "contexts", "clusters", "users", "name", "context", "cluster", "user", "exec", "token"]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.text(max_size=5) | st.just("dev"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES[:4]), VALUES), st.sampled_from(NAMES[:4]))
+def test_any_structure_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any], missing: str
+) -> None:
+    """A good file with parts of it replaced by anything: a selection, or one line."""
+    path = write(tmp_path_factory.getbasetemp() / "structured", {**document(), missing: None, **changes})
+    try:
+        kubeconfig.select([path], None)
+    except KubeconfigError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
+        assert len(str(error)) < 1000  # noqa: PT017 - likewise
+
+
+def test_merges_of_merges_cost_no_more_than_what_is_written(tmp_path: Path) -> None:
+    """A few lines of merge keys are not blown up to billions of pairs."""
+    lines = ["a0: &a0 {k: x}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 40))]
+    text = "\n".join([*lines, yaml.safe_dump(document())])
+    assert kubeconfig.select([write(tmp_path / "config", text)], None).context == "dev"
+
+
 async def test_a_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
     """--kubeconfig is a demand."""
     with pytest.raises(KubeconfigError, match="nowhere cannot be read: No such file"):

@@ -20,7 +20,7 @@ from watcher.cluster.errors import (
     NotFoundError,
     UnauthorizedError,
 )
-from watcher.cluster.kinds import POD
+from watcher.cluster.kinds import KINDS, POD
 from watcher.cluster.objects import Meta, Resource
 from watcher.cluster.wire import Asked, Cause, Change, Details, LineDecoder, Status, WatchDecoder, WatchEvent
 
@@ -116,6 +116,29 @@ def test_any_bytes_give_events_or_one_of_our_errors(data: bytes) -> None:
     """Whatever comes, the decoder ends in events, MalformedError or ApiError."""
     with contextlib.suppress(MalformedError, ApiError):
         WatchDecoder(POD).feed(data)
+
+
+FIELDS = ["type", "object", "metadata", "name", "spec", "containers", "status", "ports", "labels", "ADDED", "code"]
+SHAPES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.sampled_from(["ADDED", "ERROR", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(st.sampled_from([kind.plural for kind in KINDS]), SHAPES, st.sampled_from(["ADDED", "BOOKMARK", "ERROR", "?"]))
+def test_any_structure_gives_events_or_one_of_our_errors(plural: str, shape: object, change: str) -> None:
+    """JSON of any shape, the API's own fields in wrong places: as a line, an object, a page and a Status."""
+    [kind] = [kind for kind in KINDS if kind.plural == plural]
+    for value in (shape, {"type": change, "object": shape}):
+        try:
+            WatchDecoder(kind).feed(json.dumps(value).encode() + b"\n")
+        except (MalformedError, ApiError) as error:
+            assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
+    body = json.dumps(shape).encode()
+    with contextlib.suppress(MalformedError):
+        wire.decode(body, wire.Page, ASKED)
+    assert wire.status(body, 500).code == 500
 
 
 def test_a_line_has_a_bound() -> None:

@@ -76,3 +76,23 @@ def test_next_to_nothing_is_no_entry(tmp_path: Path, text: str) -> None:
     else:
         with pytest.raises(ConfigError):
             trio.run(read)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_entries_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Bytes that are no text, too."""
+    file = tmp_path_factory.getbasetemp() / "skaffold.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        trio.run(load, Project(filename=str(file), binary=None), {})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_that_aliases_blow_up_is_shown_short(tmp_path: Path) -> None:
+    """The message about a wrong item has its beginning, not its billions of values."""
+    laughs = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))]
+    file = tmp_path / "skaffold.yaml"
+    file.write_text("\n".join(["apiVersion: skaffold/v4beta11", *laughs, "portForward: *a39"]))
+    with pytest.raises(ConfigError, match="an item of portForward is a mapping, not") as caught:
+        trio.run(load, Project(filename=str(file), binary=None), {})
+    assert len(str(caught.value)) < 10_000

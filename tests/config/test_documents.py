@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watcher.config.documents import documents
+from watcher.config.documents import documents, shown
 from watcher.config.errors import ConfigError
 
 
@@ -65,3 +65,39 @@ def test_any_text_is_documents_or_a_config_error(text: str) -> None:
     with suppress(ConfigError):
         for document in documents(text, "f"):
             assert document.lines.keys() == document.keys()
+
+
+def test_merges_of_merges_cost_no_more_than_what_is_written() -> None:
+    """PyYAML alone would keep 9 to the 40th pairs; what counts of each key stays: the mapping's own, then the first."""
+    lines = [
+        "a0: &a0 {x: 0, y: 0}",
+        *(f"a{n}: &a{n} {{x: {n}, <<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 40)),
+    ]
+    [document] = documents("\n".join(lines), "f")
+    assert document["a39"] == {"x": 39, "y": 0}
+
+
+def test_an_alias_as_a_key_is_short() -> None:
+    """A key is a text; one made of billions of values is the beginning of one."""
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40)), "? *a39", ": 1"]
+    [document] = documents("\n".join(lines), "f")
+    assert max(map(len, document)) < 10_000
+
+
+def test_half_a_character_is_refused() -> None:
+    """A lone surrogate could be written nowhere, not even in the message that names it."""
+    with pytest.raises(ConfigError, match="f line 2: not YAML: half a character"):
+        documents('a: b\nc: "\\ud800"', "f")
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_a_value_in_a_message_is_short(value: object) -> None:
+    """Whatever it is; a small one is written as it is."""
+    assert len(shown(value)) < 10_000
+    assert shown([1, "two"]) == "[1, 'two']"
+    assert shown(mapping_of("a: b")) == "{'a': 'b'}"
+
+
+def mapping_of(text: str) -> object:
+    [document] = documents(text, "f")
+    return document

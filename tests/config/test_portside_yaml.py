@@ -159,3 +159,14 @@ def test_a_rule_matches_what_has_everything_it_names(rule: Rule, matches: bool) 
     assert bool(Rules(exclude=(rule,)).excluded(WEB)) == matches
     assert bool(Rules(include=(rule,)).refused(WEB)) != matches
     assert Rules(include=(rule,)).excluded(WEB) == ""
+
+
+@given(st.binary(max_size=200))
+def test_any_file_is_settings_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Bytes that are no text, and texts that are no YAML."""
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "portside.yaml").write_bytes(content)
+    try:
+        read(folder)
+    except ConfigError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - either outcome is right

@@ -177,7 +177,7 @@ class Crowd:
         await self._until(lambda: len(self._siblings) <= self._stalled * (SHARED - 1), "beside stalled readers")
         self._release.set()
         await self._until(lambda: not self._siblings and not self._troublemakers, "with nobody stalled any more")
-        for number in range(len(self.echoes)):
+        for number in range(0 if self.problems else len(self.echoes)):
             self.talk(number, 1000)
         await self._until(lambda: not self._siblings, "with nobody else there")
 

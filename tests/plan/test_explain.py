@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tests.plan.made import BOTH, RUN, WEB, deployment_of_run, entry, pod, pod_of_run, service, world
+from tests.plan.made import BOTH, RUN, WEB, deployment_of_run, entry, pod, pod_of_run, world
 from watcher.cluster.objects import RUN_ID_LABEL, Pod
+from watcher.docker.objects import Container, Containers, Port
 from watcher.plan.explain import Explanation, explain
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan
@@ -54,7 +55,22 @@ def test_a_pod_goes_with_what_made_it() -> None:
     ]
 
 
-def test_pods_are_seen_in_the_modes_for_pods_only() -> None:
-    """In mode services nobody looked at pods for their own sake."""
-    facts = world(Facts(modes=frozenset({Mode.SERVICES}), run_id=RUN), [service("web"), pod_of_run("x", "web")])
-    assert {answer.subject.resource_type for answer in explained(facts)} == {"service"}
+def test_what_docker_publishes_is_forwarded_by_docker() -> None:
+    """It leads somewhere, by its own rule, and is no forward of ours."""
+    container = Container(
+        id="1",
+        names=("/app",),
+        image="app:v1",
+        state="running",
+        created=1,
+        labels={RUN_ID_LABEL: RUN},
+        ports=(Port(8080, 9701, "0.0.0.0"),),
+    )
+    everything = Facts(
+        modes=frozenset({Mode.USER}),
+        run_id=RUN,
+        entries=(entry("container", "app"),),
+        containers=Containers(synced=True, containers=(container,)),
+    )
+    [answer] = explained(everything)
+    assert (answer.forwarded, answer.rule) == (True, "it is asked for by skaffold.yaml line 1")

@@ -301,7 +301,7 @@ def test_an_entry_by_label_leads_to_the_newest(kind: str) -> None:
     items = [labelled(item) for item in items]
     by_label = replace(entry(kind, ""), selector="team=x")
     wanted = only(planned(items, entries=(by_label,), modes=USER))
-    assert wanted.id == f"user/default/{kind}/team=x/8080/127.0.0.1"
+    assert wanted.id == f"user//{kind}/team=x/8080/127.0.0.1"
     assert [endpoint.pod.name for endpoint in wanted.endpoints] == (
         ["newest", "new", "old"] if kind == "pod" else ["new", "old"]
     )

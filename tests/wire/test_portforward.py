@@ -361,6 +361,15 @@ def test_proof_is_not_asked_for_where_a_queue_is_full(runtime: Runtime) -> None:
     assert runtime.client.pings_out == before
 
 
+def test_what_the_runtime_owes(runtime: Runtime) -> None:
+    """A round of PINGs is owed until it is answered; then all that was sent is known to be taken."""
+    opened(runtime)
+    last = runtime.client.probe()
+    assert (runtime.client.owes(last), runtime.client.settled) == (True, False)
+    runtime.exchange()
+    assert (runtime.client.owes(last), runtime.client.settled) == (False, True)
+
+
 def test_a_dial_that_hangs_is_held_up(runtime: Runtime) -> None:
     """The runtime goes on with other workers but has not taken the pair's first frame; of a pair that is over nothing
     is said."""

@@ -71,6 +71,15 @@ def test_what_we_send_is_masked_and_whole(data: bytes) -> None:
     assert not frames or frames[1] & 0x80
 
 
+def test_a_long_message_leaves_in_several() -> None:
+    """None is longer than MESSAGE_SIZE; nothing to send is no message."""
+    data = bytes(2 * MESSAGE_SIZE + 1)
+    read = [event for event in Server().read(WebSocketStream().frame(data)) if isinstance(event, BytesMessage)]
+    assert b"".join(event.data for event in read) == data
+    assert max(len(event.data) for event in read) <= MESSAGE_SIZE
+    assert WebSocketStream().frame(b"") == b""
+
+
 @given(st.lists(st.binary(max_size=40), max_size=5), st.lists(st.integers(min_value=0), max_size=3))
 def test_arbitrary_bytes(pieces: list[bytes], cuts: list[int]) -> None:
     """Bytes from nowhere are RemoteProtocolError or a stream, never another exception; and an error stays one."""

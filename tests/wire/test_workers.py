@@ -150,3 +150,16 @@ def test_a_worker_is_held_up_when_later_pings_are_answered_and_its_own_is_not() 
     assert not credit.held_up(5)
     credit.answered(1)
     assert not credit.held_up(6)
+
+
+def test_an_answer_is_owed_unless_an_application_excuses_it() -> None:
+    """A worker that is stuck in a frame owes none; once all are answered everything is settled."""
+    credit = WorkerCredit()
+    credit.sent(6)
+    send_round(credit, 0)
+    assert (credit.owes(4), credit.settled) == (True, False)
+    for ping in (0, 2, 3, 4):
+        credit.answered(ping)
+    assert (credit.owes(4), credit.settled) == (False, False)
+    credit.answered(1)
+    assert (credit.owes(4), credit.settled) == (False, True)

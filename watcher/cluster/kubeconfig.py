@@ -109,10 +109,13 @@ def _merged(lists: Iterable[tuple[_Named, ...] | None]) -> dict[str, _Named]:
 
 
 def _read(path: Path) -> _File:
-    import yaml  # noqa: PLC0415 - slow, and only a command that talks to a cluster needs it
+    # Slow, and only a command that talks to a cluster needs it.
+    import yaml  # noqa: PLC0415
+
+    from watcher.careful_yaml import FastLoader  # noqa: PLC0415
 
     try:
-        document = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        document = yaml.load(path.read_bytes(), Loader=FastLoader)  # noqa: S506 - it is a SafeLoader
         read = msgspec.convert({} if document is None else document, _File)
     except OSError as error:
         raise KubeconfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from None

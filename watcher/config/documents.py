@@ -5,11 +5,13 @@ Refuses to know what they mean. Whatever the text is, the only error is ConfigEr
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
+from watcher.careful_yaml import PlainLoader
 from watcher.config.errors import ConfigError
 
 
@@ -18,6 +20,21 @@ class Mapping(dict[str, Any]):
 
     line: int = 0
     lines: dict[str, int]
+
+
+class _Short(reprlib.Repr):
+    """Aliases make a few lines of YAML as large as memory: a message shows the beginning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 120, 120
+
+    repr_Mapping = reprlib.Repr.repr_dict  # noqa: N815 - reprlib looks methods up by the type's name
+
+
+def shown(value: object) -> str:
+    """A value for a message: like repr, but short."""
+    return _Short().repr(value)
 
 
 def documents(text: str, source: str) -> tuple[Mapping, ...]:
@@ -47,7 +64,7 @@ def mappings(value: object) -> list[Mapping]:
 
 
 def _values(text: str) -> Iterator[Any]:
-    loader = yaml.SafeLoader(text)
+    loader = PlainLoader(text)
     try:
         while loader.check_node() and (node := loader.get_node()) is not None:
             yield _Composed(loader).value(node)
@@ -58,7 +75,7 @@ def _values(text: str) -> Iterator[Any]:
 class _Composed:
     """One document's nodes as values. Each node is turned once, however many aliases lead to it."""
 
-    def __init__(self, loader: yaml.SafeLoader) -> None:
+    def __init__(self, loader: PlainLoader) -> None:
         self._loader = loader
         self._done: dict[yaml.Node, Any] = {}
         self._open: set[yaml.Node] = set()
@@ -86,7 +103,8 @@ class _Composed:
         mapping.line = node.start_mark.line + 1
         mapping.lines = {}
         for key, value in node.value:
-            name = str(self.value(key))
+            found = self.value(key)
+            name = str(found) if isinstance(key, yaml.ScalarNode) else shown(found)
             mapping[name] = self.value(value)
             mapping.lines[name] = value.start_mark.line + 1
         return mapping

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from forwarders.spec import Ask, PortWish
+from watcher.config.documents import shown
 from watcher.config.entries import (
     CONTAINER,
     MAX_PORT,
@@ -31,13 +32,13 @@ _FIELDS = {"resourceType", "resourceName", "namespace", "port", "address", "loca
 def entry(item: object, origin: str, environ: Mapping[str, str]) -> Entry | BadEntry:
     """The entry for `item` as written. `origin`: file and line. Raises ConfigError."""
     if not isinstance(item, dict):
-        raise ConfigError(f"{origin}: an item of portForward is a mapping, not {item!r}")
+        raise ConfigError(f"{origin}: an item of portForward is a mapping, not {shown(item)}")
     for unknown in item.keys() - _FIELDS:
-        raise ConfigError(f"{origin}: portForward has no field {unknown!r}; it has {', '.join(sorted(_FIELDS))}")
+        raise ConfigError(f"{origin}: portForward has no field {shown(unknown)}; it has {', '.join(sorted(_FIELDS))}")
     resource_type = _text(item, "resourceType", origin)
     kind = skaffold_kind_of(resource_type)
     if kind is None:
-        raise ConfigError(f"{origin}: resourceType {resource_type!r} is not one of {known_kinds()}, {CONTAINER}")
+        raise ConfigError(f"{origin}: resourceType {shown(resource_type)} is not one of {known_kinds()}, {CONTAINER}")
     name = _text(item, "resourceName", origin)
     namespace = _text(item, "namespace", origin, default="")
     port = _port(item, origin)
@@ -73,7 +74,7 @@ def _text(item: dict[str, Any], field: str, origin: str, *, default: str | None 
             raise ConfigError(f"{origin}: portForward needs {field}")
         return default
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ConfigError(f"{origin}: {field} is a text, not {value!r}")
+        raise ConfigError(f"{origin}: {field} is a text, not {shown(value)}")
     return str(value)
 
 
@@ -84,7 +85,7 @@ def _port(item: dict[str, Any], origin: str) -> int | str:
         return value
     number = None if isinstance(value, bool) else port_number(str(value))
     if number is None:
-        raise ConfigError(f"{origin}: port {value!r} is neither a number from 1 to {MAX_PORT} nor a port's name")
+        raise ConfigError(f"{origin}: port {shown(value)} is neither a number from 1 to {MAX_PORT} nor a port's name")
     return number
 
 
@@ -94,5 +95,5 @@ def _wish(item: dict[str, Any], port: int | str, origin: str) -> PortWish:
     if local is None or (local == 0 and not isinstance(local, bool)):
         return wish_for(port)
     if not isinstance(local, int) or isinstance(local, bool) or not 1 <= local <= MAX_PORT:
-        raise ConfigError(f"{origin}: localPort {local!r} is not a number from 1 to {MAX_PORT}")
+        raise ConfigError(f"{origin}: localPort {shown(local)} is not a number from 1 to {MAX_PORT}")
     return PortWish(Ask.EXPLICIT, local)

@@ -14,7 +14,7 @@ from watcher.plan import run
 from watcher.plan.facts import Facts
 from watcher.plan.owners import owner_of
 from watcher.plan.plan import Plan
-from watcher.plan.verdicts import Passed, Published, Skip, Subject, Verdict, Wanted
+from watcher.plan.verdicts import Published, Subject, Verdict, Wanted
 from watcher.skaffold.modes import Mode
 
 
@@ -58,7 +58,7 @@ def _explanation(verdict: Verdict, failures: Mapping[str, str]) -> Explanation:
             )
         case Published():
             return Explanation(subject=verdict.subject, forwarded=True, rule=verdict.because, forwards=(verdict.id,))
-        case Skip() | Passed():
+        case _:
             return Explanation(subject=verdict.subject, forwarded=False, rule=verdict.reason)
 
 
