@@ -87,8 +87,8 @@ class Waiting:
         over = self._ended
         try:
             await follow(one.url, self._boards[one], self._touch)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            over = self._mute  # killed, and its process id another's by now
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.HTTPStatusError):
+            over = self._mute  # killed, and its process id another's by now; or it is no portside
         except (httpx.HTTPError, httpx.InvalidURL):
             pass  # it ended in the middle of a word
         del self._boards[one]
