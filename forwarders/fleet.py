@@ -10,6 +10,7 @@ from random import Random
 
 import trio
 
+from forwarders.counters import Counts
 from forwarders.forward import Forward
 from forwarders.pool import Open, Pools
 from forwarders.ports import PortBook
@@ -48,6 +49,10 @@ class Fleet:
         """The local port of each forward that is bound."""
         statuses = (running.forward.status for running in self._running.values())
         return {status.id: status.local_port for status in statuses if status.local_port}
+
+    def counters(self) -> dict[str, Counts]:
+        """What each forward has carried so far, by id."""
+        return {ident: running.forward.counters.counts() for ident, running in self._running.items()}
 
     def reserve(self, specs: Iterable[ForwardSpec]) -> None:
         """Keep every explicitly asked port of these for those who asked."""

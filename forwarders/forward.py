@@ -13,6 +13,7 @@ from collections.abc import Callable
 import trio
 
 from forwarders.backend import Backend
+from forwarders.counters import Counters
 from forwarders.errors import ForwarderError
 from forwarders.listeners import BindError, Bound, bind
 from forwarders.pool import Pools
@@ -34,11 +35,12 @@ class HoldExpiredError(ForwarderError):
 
 
 class Forward:
-    """`run` binds, then serves until it is cancelled. `report` gets every change of `status`."""
+    """`run` binds, then serves until it is cancelled. `report` gets every change of `status`; `counters` are read."""
 
     def __init__(self, spec: ForwardSpec, book: PortBook, pools: Pools, report: Callable[[Status], None]) -> None:
         self.spec = spec
         self.status = Status(id=spec.id, state=State.WAITING)
+        self.counters = Counters()
         self._book = book
         self._report = report
         self._bound: Bound | None = None
@@ -47,7 +49,6 @@ class Forward:
         self._broken = ""
         self._backend = Backend(pools, spec.patience, self._refresh_status)
         self._patience_moved = trio.Event()
-        self._held = 0
 
     # From the plan
 
@@ -114,25 +115,31 @@ class Forward:
             await trio.lowlevel.checkpoint()
 
     async def _serve(self, local: RawSocket) -> None:
-        relay = Relay(local, _Dial(self), self.spec.linger)
+        relay = Relay(local, _Dial(self), self.spec.linger, self.counters)
+        self.counters.opened()
         try:
             with contextlib.suppress(OSError):  # a connection that was reset meanwhile; reading will tell
                 keep_alive(local.socket)
             await relay.run()
             if relay.error:
+                self.counters.failed(relay.error)
                 logger.info("%s: a connection was cut: %s", self.spec.id, relay.error)
         except HoldExpiredError as error:
+            self.counters.failed(str(error))
             logger.warning("%s: %s", self.spec.id, error)
-        except Exception:  # whatever fails, fails alone: a bug costs one connection
+        except Exception as error:  # whatever fails, fails alone: a bug costs one connection
+            self.counters.failed(f"a bug of ours: {error!r}")
             logger.exception("%s: a connection ended in a bug of ours", self.spec.id)
+        finally:
+            self.counters.closed()
 
     # Connections
 
     async def hold(self, deadline: float) -> tuple[Endpoint, Carrier, bool]:
         """A tunnel to the pod that serves now, waiting for one until `deadline`; whether that pod refused before."""
-        if self._held >= self.spec.held:
-            raise HoldExpiredError(f"{self._held} connections wait already, which is the limit: one was refused")
-        self._held += 1
+        if self.counters.held >= self.spec.held:
+            raise HoldExpiredError(f"{self.spec.held} connections wait already, which is the limit: one was refused")
+        self.counters.held += 1
         try:
             with trio.fail_at(deadline):
                 return await self._find()
@@ -140,7 +147,7 @@ class Forward:
             reason = self.status.reason or "nothing answered"
             raise HoldExpiredError(f"a connection was given up after {self.spec.hold:.0f} s: {reason}") from None
         finally:
-            self._held -= 1
+            self.counters.held -= 1
 
     async def _find(self) -> tuple[Endpoint, Carrier, bool]:
         while True:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import trio
 
+from forwarders.counters import Counters
 from forwarders.peers import reader_is_gone
 from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import Carrier, DialError, TunnelError
@@ -48,10 +49,11 @@ class Dial(Protocol):
 class Relay:
     """`run` returns when the connection is over, whatever ended it; `error` then says what did, "" for a good end."""
 
-    def __init__(self, local: RawSocket, dial: Dial, linger: float) -> None:
+    def __init__(self, local: RawSocket, dial: Dial, linger: float, counters: Counters) -> None:
         self._local = local
         self._dial = dial
         self._linger = linger
+        self._counters = counters
         self._replay: list[bytes] = []
         self._replay_size = 0
         self._proven = False
@@ -135,6 +137,7 @@ class Relay:
 
     def _keep(self, data: bytes) -> None:
         self.sent += len(data)
+        self._counters.sent += len(data)
         if not self._proven:
             self._replay.append(data)
             self._replay_size += len(data)
@@ -176,8 +179,9 @@ class Relay:
             if not self.received:
                 self._dial.succeeded()
                 self._prove()
-            await self._local.send_pieces(pieces)
+            self._counters.received += tunnel.received - self.received
             self.received = tunnel.received
+            await self._local.send_pieces(pieces)
         return True
 
     async def _close_gently(self) -> None:

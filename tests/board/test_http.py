@@ -7,11 +7,13 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 import trio
 
+from forwarders.counters import Counts
 from tests.board.made import forward, skaffold, skip
 from watcher.board import http
 from watcher.board.board import Board
@@ -32,6 +34,7 @@ async def served(board: Board, address: tuple[str, int] = ("127.0.0.1", 0)) -> A
 async def test_the_contracts_paths() -> None:
     """healthz at once; readyz 503 until the plan has settled and all is ready; the forwards as objects."""
     board = Board()
+    board.counters = lambda: {forward().id: Counts(since=datetime.now(UTC), connections_total=7)}
     async with served(board) as client:
         assert (await client.get("/healthz")).status_code == 200
         early = await client.get("/readyz")
@@ -46,6 +49,7 @@ async def test_the_contracts_paths() -> None:
         shown = await client.get("/v1/forwards")
         assert shown.headers["content-type"] == "application/json"
         assert [(f["kind"], f["resourceName"], f["localPort"]) for f in shown.json()] == [("forward", "web", 8080)]
+        assert shown.json()[0]["connectionsTotal"] == 7
         board.publish(forward(state="failed"))
         assert (await client.get("/readyz")).status_code == 503
 

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import msgspec
 import pytest
 
+from forwarders.counters import Counts
 from forwarders.spec import Ask, Endpoint, ForwardSpec, PodRef, PortWish, State, Status
 from tests.board.made import skaffold, skip
-from watcher.board.records import forward_record, timestamp, url
+from watcher.board.records import counted, forward_record, timestamp, url
 from watcher.plan.plan import Subject, Wanted
 
 # contract.md, `--output json`, to the letter.
@@ -50,6 +51,44 @@ def test_what_is_not_known_is_blank(state: State) -> None:
     assert shown.keys() == {*json.loads(CONTRACT), "podPort"}
     assert (shown["state"], shown["pod"], shown["podPort"], shown["localPort"]) == (state.value, "", 0, 0)
     assert (shown["url"], shown["reason"], shown["requestedPort"]) == ("", "why", 8080)
+
+
+def test_counters_stand_beside_the_contracts_fields() -> None:
+    """What was asked for has them too, and nothing that stood there is renamed."""
+    error_at = NOW + timedelta(seconds=1)
+    counts = Counts(
+        since=NOW,
+        connections=2,
+        connections_total=3,
+        held=1,
+        sent=4,
+        received=5,
+        errors=1,
+        last_error="cut",
+        last_error_at=error_at,
+    )
+    record = forward_record(WANTED, Status(id=ID, state=State.LISTENING), NOW)
+    shown = json.loads(msgspec.json.encode(counted(record, counts)))
+    plain = json.loads(msgspec.json.encode(record))
+    assert {name: shown.pop(name) for name in plain} == plain
+    assert shown == {
+        "since": timestamp(NOW),
+        "connections": 2,
+        "connectionsTotal": 3,
+        "connectionsHeld": 1,
+        "bytesSent": 4,
+        "bytesReceived": 5,
+        "errors": 1,
+        "lastError": "cut",
+        "lastErrorTime": timestamp(error_at),
+    }
+
+
+def test_a_port_that_others_hold_has_blank_counters() -> None:
+    """Skaffold's own and Docker's: the same fields, nothing in them."""
+    record = forward_record(WANTED, Status(id=ID, state=State.READY), NOW)
+    shown = json.loads(msgspec.json.encode(counted(record, None)))
+    assert (shown["since"], shown["connectionsTotal"], shown["lastErrorTime"]) == ("", 0, "")
 
 
 def test_a_stopped_forward_has_no_url() -> None:

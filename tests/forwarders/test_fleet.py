@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from random import Random
 
 import msgspec
@@ -70,6 +70,12 @@ async def ask(port: int, host: str = "127.0.0.1") -> bytes:
         async for chunk in stream:
             data += chunk
         return data
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not condition():
+            await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 async def test_the_states_in_order(running: Running) -> None:
@@ -234,6 +240,47 @@ async def test_without_file_descriptors_accepting_pauses(running: Running, caplo
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert await ask(port) == b"a"
+
+
+async def test_what_a_forward_has_carried_is_counted(running: Running) -> None:
+    """Connections and bytes as they come, held ones among the open; counting changes no status."""
+    port = await running.start(waiting_for="no pod yet")
+
+    async def parrot(stream: PeerStream) -> None:
+        await stream.send_all(2 * await stream.receive_some())
+        await stream.receive_some()
+
+    running.pods.apps["a"] = parrot
+    async with await trio.open_tcp_stream("127.0.0.1", port) as client:
+        await client.send_all(b"hello")
+        await until(lambda: running.fleet.counters()["one"].held == 1)
+        running.fleet.update("one", (endpoint("a"),))
+        assert await client.receive_some() == b"hellohello"
+        counts = running.fleet.counters()["one"]
+        assert (counts.connections, counts.connections_total, counts.held) == (1, 1, 0)
+        assert (counts.sent, counts.received, counts.errors, counts.last_error_at) == (5, 10, 0, None)
+    await until(lambda: running.fleet.counters()["one"].connections == 0)
+    assert running.states() == [State.LISTENING, State.READY]
+    await running.fleet.stop("one")
+    assert running.fleet.counters() == {}
+
+
+async def test_what_went_wrong_last_is_kept(running: Running) -> None:
+    """Each connection that was cut or given up counts, and the newest error stands with its time."""
+    port = await running.start(endpoint("a"))
+
+    async def broken(stream: PeerStream) -> None:
+        stream.refuse("error forwarding: reset by peer")
+
+    running.pods.apps["a"] = broken
+    for _ in range(2):
+        with pytest.raises(trio.BrokenResourceError):
+            await ask(port)
+    await until(lambda: running.fleet.counters()["one"].errors == 2)
+    counts = running.fleet.counters()["one"]
+    assert "reset by peer" in counts.last_error
+    assert counts.last_error_at is not None
+    assert counts.last_error_at >= counts.since
 
 
 async def test_a_stopped_forward_frees_its_port_at_once(running: Running) -> None:

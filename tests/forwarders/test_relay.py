@@ -11,6 +11,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from forwarders.counters import Counters
 from forwarders.relay import PROBATION, REPLAY_LIMIT, Relay
 from forwarders.session import Session
 from forwarders.transports.sockets import RawSocket
@@ -51,7 +52,8 @@ class Line:
         self.session = Session(self.peer.channel(), b"", lambda: None)
         nursery.start_soon(self._run_session)
         self.dial = Dialler(self.session)
-        self.relay = Relay(RawSocket(accepted), self.dial, linger)
+        self.counters = Counters()
+        self.relay = Relay(RawSocket(accepted), self.dial, linger, self.counters)
         self.over = trio.Event()
         self.scope = trio.CancelScope()
         nursery.start_soon(self._run)
@@ -113,6 +115,7 @@ async def test_a_request_and_its_answer(line: Line) -> None:
     await line.client.aclose()
     await line.over.wait()
     assert (line.relay.error, line.relay.sent, line.relay.received) == ("", 8, 6)
+    assert (line.counters.sent, line.counters.received) == (8, 6)
     assert (line.dial.dials, line.dial.successes) == (1, 1)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
+from forwarders.counters import Counts
 from watcher.board.records import ExplainRecord, ForwardRecord, Record, SkaffoldRecord, SkipRecord
 
 # For a reader that is stuck: how many forwards that have stopped it will still be told of. Others are on the board, so
@@ -84,6 +85,8 @@ class Board:
         self._subscriptions: set[Subscription] = set()
         # Answers the one question that is dear to answer and seldom asked: every verdict, and its rule.
         self.explain: Callable[[], list[ExplainRecord]] = list
+        # What each forward has carried, by id. It changes with every byte: who shows it asks, at a pace of its own.
+        self.counters: Callable[[], Mapping[str, Counts]] = dict
         self.settled = False  # the plan stands on synced lists (and, beside Skaffold, on an ended deploy)
 
     @property

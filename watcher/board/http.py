@@ -124,7 +124,8 @@ def application(board: Board) -> Starlette:
         return PlainTextResponse(waiting + "".join(lines), status_code=503)
 
     async def forwards(_: Request) -> Response:
-        return _json(list(board.forwards.values()))
+        counts = board.counters()
+        return _json([records.counted(record, counts.get(ident)) for ident, record in board.forwards.items()])
 
     async def explain(_: Request) -> Response:
         return _json(board.explain())

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
+from forwarders.counters import Counts
 from forwarders.spec import State, Status
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.explain import Explanation
@@ -36,6 +38,20 @@ class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
     pod_port: int
     url: str
     reason: str
+
+
+class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
+    """A forward with what it has carried, when it was asked; `since` is when it began. Blank for a port of others."""
+
+    since: str = ""
+    connections: int = 0
+    connections_total: int = 0
+    connections_held: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    errors: int = 0
+    last_error: str = ""
+    last_error_time: str = ""
 
 
 class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skip"):
@@ -116,6 +132,25 @@ def forward_record(wanted: Wanted, status: Status, now: datetime) -> ForwardReco
         pod_port=endpoint.port if endpoint else 0,
         url=url(address, status.local_port) if status.local_port and status.state is not State.STOPPED else "",
         reason=status.reason,
+    )
+
+
+def counted(record: ForwardRecord, counts: Counts | None) -> CountedForward:
+    """`counts`: None where the port is not ours (Skaffold's own, Docker's)."""
+    fields = asdict(record)
+    if counts is None:
+        return CountedForward(**fields)
+    return CountedForward(
+        **fields,
+        since=timestamp(counts.since),
+        connections=counts.connections,
+        connections_total=counts.connections_total,
+        connections_held=counts.held,
+        bytes_sent=counts.sent,
+        bytes_received=counts.received,
+        errors=counts.errors,
+        last_error=counts.last_error,
+        last_error_time=timestamp(counts.last_error_at) if counts.last_error_at else "",
     )
 
 

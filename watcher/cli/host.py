@@ -105,6 +105,7 @@ class Host:
                 nursery.start_soon(self._watches.run)
             self._loop = Loop(gather, want, self.board)
             fleet = Fleet(open_session, Random(), self._loop.report)
+            self.board.counters = fleet.counters
             await nursery.start(fleet.run)
             await self._loop.plan_once(fleet)
             if self._status is not None:
