@@ -67,6 +67,11 @@ class Pool:
         self._not_before = 0.0
 
     @property
+    def sessions(self) -> int:
+        """How many stand."""
+        return len(self._sessions)
+
+    @property
     def up(self) -> bool:
         """Whether a session stands."""
         return any(not session.ending for session in self._sessions)
@@ -216,6 +221,11 @@ class Pools:
         self._random = random
         self._pools: dict[PodRef, Pool] = {}
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def sessions(self) -> int:
+        """How many stand, to all pods."""
+        return sum(pool.sessions for pool in self._pools.values())
 
     def get(self, pod: PodRef) -> Pool | Container | None:
         return Container(pod.address) if pod.address else self._pools.get(pod)

@@ -5,6 +5,7 @@ Refuses to ask anything but this machine, and to fail for one that does not answ
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -36,9 +37,12 @@ def ask(running: Running, path: str, kind: type[T]) -> T | None:
     from watcher.board.lines import printable
 
     try:
-        answer = httpx.get(f"{running.url}{path}", timeout=TIMEOUT, trust_env=False).raise_for_status()
+        headers = (
+            {"Authorization": f"Bearer {Path(running.token_file).read_text().strip()}"} if running.token_file else {}
+        )
+        answer = httpx.get(f"{running.url}{path}", headers=headers, timeout=TIMEOUT, trust_env=False).raise_for_status()
         return msgspec.json.decode(answer.content, type=kind)
-    except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
+    except (OSError, httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
         said = printable(str(error))
         click.echo(
             f"portside: {running.command} (pid {running.pid}) does not answer at {running.url}: {said}", err=True
