@@ -42,6 +42,10 @@ function age(since) {
   return `${Math.floor(seconds / size)} ${unit}`;
 }
 
+function clock(time) {
+  return new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
 function bytes(count) {
   const step = Math.min(5, Math.max(0, Math.floor(Math.log10(Math.max(count, 1)) / 3)));
   return `${step ? (count / 1000 ** step).toPrecision(3) : count} ${["B", "kB", "MB", "GB", "TB", "PB"][step]}`;
@@ -63,8 +67,9 @@ function sentence(record) {
     case "skip":
       return `${resource(record)} is not forwarded: ${record.reason}`;
   }
+  const verb = record.state === "failed" || record.state === "stopped" ? "has" : "is";
   const to = record.state === "ready" && record.pod ? `, served by ${record.pod}` : "";
-  return `${resource(record)} is ${record.state}${to}${record.reason ? `: ${record.reason}` : ""}`;
+  return `${resource(record)} ${verb} ${record.state}${to}${record.reason ? `: ${record.reason}` : ""}`;
 }
 
 // Forwards
@@ -89,9 +94,10 @@ function makeRow() {
     link: element("a"),
     pod: cell("Pod"),
     since: element("time"),
-    connections: cell("Connections"),
-    sent: element("span", "count"),
-    received: element("span", "count"),
+    open: element("span"),
+    total: element("span", "small"),
+    sent: element("span"),
+    received: element("span"),
     error: element("span", "reason"),
     errorTime: element("time", "small"),
   };
@@ -101,6 +107,7 @@ function makeRow() {
   const head = cell("Resource", "th", "rowheader");
   const address = cell("Address");
   const since = cell("Age");
+  const connections = cell("Connections");
   const carried = cell("Bytes");
   const error = cell("Last error");
   head.scope = "row";
@@ -108,14 +115,18 @@ function makeRow() {
   head.append(parts.name, parts.place, parts.reason);
   address.append(parts.link);
   since.append(parts.since);
-  carried.append(
-    element("span", "arrow", "↑ "), element("span", "heard", "sent "), parts.sent, " ",
-    element("span", "arrow", "↓ "), element("span", "heard", "received "), parts.received,
-  );
-  carried.querySelectorAll(".arrow").forEach((arrow) => arrow.setAttribute("aria-hidden", "true"));
+  connections.append(parts.open, parts.total);
+  carried.append(direction("↑ ", "sent ", parts.sent), direction("↓ ", "received ", parts.received));
   error.append(parts.error, parts.errorTime);
-  row.append(state, head, address, parts.pod, since, parts.connections, carried, error);
-  return parts;
+  row.append(state, head, address, parts.pod, since, connections, carried, error);
+  return Object.assign(parts, { counted: [connections, carried] });
+}
+
+// An arrow for the eye, a word for the ear.
+function direction(arrow, word, count) {
+  const seen = element("span", "", arrow);
+  seen.setAttribute("aria-hidden", "true");
+  return element("span", "carried", seen, element("span", "heard", word), count);
 }
 
 function drawRow(parts, record) {
@@ -127,14 +138,14 @@ function drawRow(parts, record) {
   drawLink(parts.link, record);
   write(parts.pod, record.pod && record.podPort ? `${record.pod}:${record.podPort}` : record.pod);
   drawAge(parts, record);
-  const counted = Boolean(record.since);
+  parts.counted.forEach((cell) => cell.classList.toggle("unknown", !record.since));
   const held = record.connectionsHeld ? `, ${record.connectionsHeld} waiting` : "";
-  write(parts.connections, counted ? `${record.connections} open${held}, ${record.connectionsTotal} in all` : "");
-  parts.sent.parentElement.classList.toggle("unknown", !counted);
+  write(parts.open, `${record.connections} open${held}`);
+  write(parts.total, `${record.connectionsTotal} in all`);
   write(parts.sent, bytes(record.bytesSent));
   write(parts.received, bytes(record.bytesReceived));
   write(parts.error, record.lastError);
-  write(parts.errorTime, record.lastErrorTime ? new Date(record.lastErrorTime).toLocaleTimeString() : "");
+  write(parts.errorTime, record.lastErrorTime && clock(record.lastErrorTime));
   parts.errorTime.dateTime = record.lastErrorTime;
 }
 
@@ -218,7 +229,7 @@ function drawLines(list, lines, none) {
 }
 
 export function drawChanges(records) {
-  drawLines(at("changes"), records.map((r) => [new Date(r.time).toLocaleTimeString(), sentence(r)]), "Nothing yet.");
+  drawLines(at("changes"), records.map((r) => [clock(r.time), sentence(r)]), "Nothing yet.");
 }
 
 export function drawSkips(records) {
