@@ -4,7 +4,7 @@
 import { announce, drawAges, drawAway, drawChanges, drawForwards, drawSkaffold, drawSkips, drawWhy } from "./view.js";
 
 const CHANGES_KEPT = 12;
-const RETRY_AFTER = 5000; // after a refusal; a lost connection is the browser's own to make again
+const RETRY_AFTER = 1000;
 const KNOWN_WITHIN = 500; // what is true already is not read aloud
 const WHY_AFTER = 1000;
 
@@ -28,9 +28,8 @@ function connect() {
   events.onmessage = (event) => take(JSON.parse(event.data));
   events.onerror = () => {
     drawAway("portside does not answer. What stands here is what it said last; this page tries again.");
-    if (events.readyState === EventSource.CLOSED) {
-      setTimeout(connect, RETRY_AFTER);
-    }
+    events.close();
+    setTimeout(connect, RETRY_AFTER);
   };
 }
 
