@@ -33,6 +33,12 @@ class Running(msgspec.Struct, frozen=True):
     folder: str
     token_file: str = ""
 
+    def headers(self) -> dict[str, str]:
+        """What a question to its status URL must carry. Raises OSError where the token cannot be read."""
+        if not self.token_file:
+            return {}
+        return {"Authorization": f"Bearer {Path(self.token_file).read_text().strip()}"}
+
 
 def directory() -> Path:
     """$XDG_RUNTIME_DIR/portside, else a folder of this user's in the system's temporary one."""

@@ -5,7 +5,6 @@ Refuses to ask anything but this machine, and to fail for one that does not answ
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -37,10 +36,8 @@ def ask(running: Running, path: str, kind: type[T]) -> T | None:
     from watcher.board.lines import printable
 
     try:
-        headers = (
-            {"Authorization": f"Bearer {Path(running.token_file).read_text().strip()}"} if running.token_file else {}
-        )
-        answer = httpx.get(f"{running.url}{path}", headers=headers, timeout=TIMEOUT, trust_env=False).raise_for_status()
+        answer = httpx.get(f"{running.url}{path}", headers=running.headers(), timeout=TIMEOUT, trust_env=False)
+        answer.raise_for_status()
         return msgspec.json.decode(answer.content, type=kind)
     except (OSError, httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
         said = printable(str(error))

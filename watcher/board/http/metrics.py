@@ -33,6 +33,12 @@ class Metric(Struct, frozen=True):
     help: str
     labels: tuple[str, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """The name with the labels that are its own."""
+        own = ",".join(label for label in self.labels if label not in FORWARD)
+        return f"{self.name}{{{own}}}" if own else self.name
+
 
 METRICS = (
     Metric("portside_build_info", "gauge", "1, with portside's version.", ("version",)),

@@ -24,7 +24,7 @@ class Routes:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._streams = 0
-        self._paths: Mapping[str, Callable[[Request], Awaitable[Answer]]] = {
+        self.paths: Mapping[str, Callable[[Request], Awaitable[Answer]]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/v1/forwards": self._forwards,
@@ -34,7 +34,7 @@ class Routes:
         }
 
     async def __call__(self, request: Request) -> Answer:
-        answer = self._paths.get(request.path)
+        answer = self.paths.get(request.path)
         if answer is not None:
             return await answer(request)
         return page.answer(request.path) or text("there is nothing here", HTTPStatus.NOT_FOUND)
