@@ -54,8 +54,11 @@ def verdict(name: str, *, forwarded: bool, rule: str = "") -> ExplainRecord:
         namespace="default",
         container="",
         remote_port=80,
+        protocol="TCP",
+        origin="skaffold.yaml: portForward[0]",
         forwarded=forwarded,
         rule=rule or ("mode services: a port of this run" if forwarded else "UDP is not forwarded"),
+        reason="no pod is ready" if forwarded else "",
         forwards=(),
     )
 

@@ -52,6 +52,7 @@ async def test_what_stands_is_shown(browser: Chromium) -> None:
             assert web[7].startswith("error forwarding: reset by peer ")
             assert "api-1 is Running but not Ready" in text_of(page, "api")[1]
             expect(row(page, "cache").get_by_role("link")).to_have_count(0)
+            assert text_of(page, "cache")[2:] == [""] * 6
             expect(page.get_by_text("1 of 3 ready")).to_be_visible()
             expect(page).to_have_title("1/3 portside")
             expect(page.locator("#skaffold")).to_have_text("Skaffold: deploying, iteration 3")
@@ -59,6 +60,19 @@ async def test_what_stands_is_shown(browser: Chromium) -> None:
             changes = page.get_by_role("region", name="What changed last").get_by_role("listitem")
             expect(changes.first).to_contain_text("Skaffold: deploying")
             expect(changes.nth(1)).to_contain_text("service/dns is not forwarded")
+
+        await tab.do(look)
+
+
+async def test_nothing_at_all(browser: Chromium) -> None:
+    """Without forwards, and without any Skaffold, the page says so in place of empty frames."""
+    async with shown(browser, Board()) as tab:
+
+        def look(page: Page) -> None:
+            expect(page.get_by_text("Nothing is forwarded yet.")).to_be_visible()
+            expect(page.get_by_text("Nothing is left out.")).to_be_visible()
+            expect(page.locator("#skaffold")).to_be_hidden()
+            expect(page.get_by_role("alert")).to_be_hidden()
 
         await tab.do(look)
 

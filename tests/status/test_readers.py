@@ -101,7 +101,7 @@ async def test_readers_that_leave_make_room() -> None:
 
 async def test_connections_that_say_nothing_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """More of them than there may be delay a question by no more than their time to ask."""
-    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.1)
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.5)
     async with served(Board()) as client, AsyncExitStack() as silent:
         for _ in range(server.MAX_CONNECTIONS + 10):
             await silent.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port_of(client)))

@@ -13,6 +13,17 @@ function element(name, className = "", ...inside) {
   return made;
 }
 
+// `label`: for narrow screens, where a row becomes a card.
+function cell(label, name = "td", role = "cell") {
+  const made = element(name);
+  made.setAttribute("role", role);
+  made.dataset.label = label;
+  if (name === "th") {
+    made.scope = "row";
+  }
+  return made;
+}
+
 function write(node, text) {
   if (node.textContent !== text) {
     node.textContent = text;
@@ -77,12 +88,6 @@ function sentence(record) {
 const rows = new Map();
 
 function makeRow() {
-  const cell = (label, name = "td", role = "cell") => {
-    const made = element(name);
-    made.setAttribute("role", role);
-    made.dataset.label = label;
-    return made;
-  };
   const row = element("tr");
   row.setAttribute("role", "row");
   const parts = {
@@ -110,7 +115,6 @@ function makeRow() {
   const connections = cell("Connections");
   const carried = cell("Bytes");
   const error = cell("Last error");
-  head.scope = "row";
   state.append(parts.state);
   head.append(parts.name, parts.place, parts.reason);
   address.append(parts.link);
@@ -239,21 +243,23 @@ export function drawSkips(records) {
 
 export function drawWhy(verdicts, filter) {
   const wanted = filter.trim().toLowerCase();
-  const shown = verdicts
-    .map((verdict) => [verdict.forwarded ? "yes" : "no", `${resource(verdict)} ${place(verdict)}`, verdict.rule])
-    .filter((words) => !wanted || words.join(" ").toLowerCase().includes(wanted));
-  const labels = ["Forwarded", "Resource", "Rule"];
-  at("why-rows").replaceChildren(...shown.map((words) => {
-    const row = element("tr", "", ...words.map((word, index) => {
-      const cell = element(index === 1 ? "th" : "td", "", index ? word : element("span", `pill ${word}`, word));
-      cell.setAttribute("role", index === 1 ? "rowheader" : "cell");
-      cell.dataset.label = labels[index];
-      return cell;
-    }));
-    row.setAttribute("role", "row");
-    return row;
-  }));
-  at("no-why").hidden = shown.length > 0;
+  const rows = verdicts.map(verdictRow).filter((row) => row.textContent.toLowerCase().includes(wanted));
+  at("why-rows").replaceChildren(...rows);
+  at("no-why").hidden = rows.length > 0;
+}
+
+function verdictRow(verdict) {
+  const answer = verdict.forwarded ? "yes" : "no";
+  const row = element("tr");
+  row.setAttribute("role", "row");
+  const forwarded = cell("Forwarded");
+  forwarded.append(element("span", `pill ${answer}`, answer));
+  const head = cell("Resource", "th", "rowheader");
+  head.append(element("strong", "", resource(verdict)), element("span", "small", place(verdict)));
+  const rule = cell("Rule");
+  rule.append(verdict.rule, element("span", "small reason", verdict.reason), element("span", "small", verdict.origin));
+  row.append(forwarded, head, rule);
+  return row;
 }
 
 export function drawAway(words) {
