@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import resource
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from datetime import UTC, datetime
 
 import httpx
@@ -105,6 +107,23 @@ async def test_connections_that_say_nothing_end(monkeypatch: pytest.MonkeyPatch)
     async with served(Board()) as client, AsyncExitStack() as silent:
         for _ in range(server.MAX_CONNECTIONS + 10):
             await silent.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port_of(client)))
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_without_file_descriptors_questions_wait() -> None:
+    """EMFILE ends nothing; with descriptors free again there are answers."""
+    async with served(Board()) as client:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with ExitStack() as others:
+            with socket.socket() as lowest:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 20, hard))
+            try:
+                with suppress(OSError):  # the clients themselves run out too
+                    for _ in range(30):
+                        others.enter_context(socket.create_connection(("127.0.0.1", port_of(client))))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert (await client.get("/healthz")).status_code == 200
 
 

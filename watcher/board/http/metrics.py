@@ -7,7 +7,8 @@ waits for it, and whoever never asks never pays for the library's import.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
 import trio
@@ -78,7 +79,7 @@ def _values(board: Board, readers: int) -> Values:
     """By metric: the labels' values and the number."""
     states = [record.state for record in board.forwards.values()]
     values: Values = {
-        "portside_build_info": [((version("portside"),), 1)],
+        "portside_build_info": [((_version(),), 1)],
         "portside_settled": [((), board.settled)],
         "portside_ready": [((), board.ready)],
         "portside_forwards": [((state,), states.count(state)) for state in STATES],
@@ -91,6 +92,11 @@ def _values(board: Board, readers: int) -> Values:
         for name, extra, value in _of_forward(record, counts.get(ident)):
             values.setdefault(name, []).append(((*_labels(record), *extra), value))
     return values
+
+
+@cache
+def _version() -> str:
+    return metadata.version("portside")
 
 
 def _labels(record: ForwardRecord) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ HEADERS = (
 
 async def serve(sock: socket.socket, respond: Respond, guard: Guard) -> None:
     """Serves until cancelled; `sock` stays its owner's."""
-    listener = trio.socket.from_stdlib_socket(sock.dup())
+    listener = trio.socket.from_stdlib_socket(sock)
     free = trio.Semaphore(MAX_CONNECTIONS)
 
     async def serve_one(accepted: trio.socket.SocketType) -> None:
@@ -61,11 +61,10 @@ async def serve(sock: socket.socket, respond: Respond, guard: Guard) -> None:
         finally:
             free.release()
 
-    with listener:
-        async with trio.open_nursery() as nursery:
-            while True:
-                await free.acquire()
-                nursery.start_soon(serve_one, await _accept(listener))
+    async with trio.open_nursery() as nursery:
+        while True:
+            await free.acquire()
+            nursery.start_soon(serve_one, await _accept(listener))
 
 
 async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 
 from watcher.board.http.messages import Answer
@@ -28,5 +29,9 @@ def answer(path: str) -> Answer | None:
     if path not in FILES:
         return None
     name, media_type = FILES[path]
-    body = files(__name__).joinpath(name).read_bytes()
-    return Answer(body=body, media_type=media_type, headers=(("Content-Security-Policy", POLICY),))
+    return Answer(body=_content(name), media_type=media_type, headers=(("Content-Security-Policy", POLICY),))
+
+
+@cache
+def _content(name: str) -> bytes:
+    return files(__name__).joinpath(name).read_bytes()
