@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from forwarders.direct import Container
+from forwarders.gates import Gate
 from forwarders.pool import Pool, Pools
 from forwarders.signals import Signal
 from forwarders.spec import Endpoint
@@ -22,23 +23,6 @@ MAX_WANTED = 3
 REDIAL_INTERVAL = 0.025
 
 
-class _Gate:
-    """Paces the redials of one endpoint that refused; opens for all at once when one of them succeeds."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-        self._opened = Signal()
-
-    async def turn(self) -> None:
-        at = max(trio.current_time(), self._next) + REDIAL_INTERVAL
-        self._next = at
-        with trio.move_on_at(at):
-            await self._opened.wait()
-
-    def open(self) -> None:
-        self._opened.fire()
-
-
 class Backend:
     """The pods behind one forward. `on_change` is called when the answer of `serving` or `problem` may have changed."""
 
@@ -48,7 +32,7 @@ class Backend:
         self._on_change = on_change
         self._endpoints: tuple[Endpoint, ...] = ()
         self._wanted: dict[Endpoint, Pool | Container] = {}
-        self._gates: dict[Endpoint, _Gate] = {}
+        self._gates: dict[Endpoint, Gate] = {}
         self._unready_since = trio.current_time()
         self.changed = Signal()
 
@@ -78,10 +62,14 @@ class Backend:
         self._wanted = {}
 
     def _choose_wanted(self) -> dict[Endpoint, Pool | Container]:
-        """Sessions to keep: up to the first pod that has one; a pod that has one serves while the next one's opens."""
+        """Sessions to keep: up to the first pod that has one; a pod that has one serves while the next one's opens.
+
+        And to the next pod, which is not Ready yet: its session is to be up before the old one is gone.
+        """
         wanted: dict[Endpoint, Pool | Container] = {}
         opening = False
-        for endpoint in self.eligible():
+        eligible = self.eligible()
+        for endpoint in eligible:
             standing = self._pools.get(endpoint.pod)
             if opening and (standing is None or not standing.up):
                 continue
@@ -89,6 +77,9 @@ class Backend:
             if pool.up or len(wanted) == MAX_WANTED:
                 break
             opening = opening or not pool.problem
+        coming = next((endpoint for endpoint in self._endpoints if endpoint not in eligible), None)
+        if coming is not None:
+            wanted[coming] = self._pools.want(coming.pod, self.refresh)
         return wanted
 
     def eligible(self) -> Sequence[Endpoint]:
@@ -107,13 +98,15 @@ class Backend:
     @property
     def serving(self) -> Endpoint | None:
         """Where a connection would go now."""
-        up = [endpoint for endpoint, pool in self._wanted.items() if pool.up]
+        eligible = self.eligible()
+        up = [endpoint for endpoint, pool in self._wanted.items() if pool.up and endpoint in eligible]
         return min(up, key=lambda endpoint: endpoint in self._gates, default=None)
 
     @property
     def problem(self) -> str:
         """Why no eligible pod has a session."""
-        return next((pool.problem for pool in self._wanted.values() if pool.problem), "")
+        pools = [self._wanted[endpoint] for endpoint in self.eligible() if endpoint in self._wanted]
+        return next((pool.problem for pool in pools if pool.problem), "")
 
     # For connections
 
@@ -128,12 +121,12 @@ class Backend:
         gate = self._gates.get(endpoint)
         if gate is None:
             return False
-        await gate.turn()
+        await gate.turn(REDIAL_INTERVAL)
         return True
 
     def refused(self, endpoint: Endpoint) -> None:
         if endpoint in self._endpoints:
-            self._gates.setdefault(endpoint, _Gate())
+            self._gates.setdefault(endpoint, Gate(REDIAL_INTERVAL))
 
     def succeeded(self, endpoint: Endpoint) -> None:
         gate = self._gates.pop(endpoint, None)

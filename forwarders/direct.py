@@ -9,7 +9,7 @@ import contextlib
 
 import trio
 
-from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect
+from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect, local_options
 from forwarders.tunnel import DialError, TunnelError
 
 # Containers are on this machine: a SYN that is not answered at once is lost.
@@ -102,7 +102,7 @@ class DirectTunnel:
             if self._socket is None:
                 try:
                     with trio.fail_after(CONNECT_TIMEOUT):
-                        self._socket = await connect(self._address, self._port)
+                        self._socket = await connect(self._address, self._port, local_options())
                 except OSError as error:
                     self._refused = DialError(self._said(error))
                 except trio.TooSlowError:

@@ -12,7 +12,8 @@ import trio
 
 from forwarders.counters import Counts
 from forwarders.forward import Forward
-from forwarders.pool import Open, Pools
+from forwarders.gates import Gate
+from forwarders.pool import TURN, Open, Pools
 from forwarders.ports import PortBook
 from forwarders.spec import Endpoint, ForwardSpec, Status
 
@@ -27,10 +28,21 @@ class _Running:
 
 
 class Fleet:
-    """`report` gets every forward's every change of status."""
+    """`report` gets every forward's every change of status, `on_silence` when a session gives no sign of life.
 
-    def __init__(self, open_channel: Open, random: Random, report: Callable[[Status], None]) -> None:
-        self._pools = Pools(open_channel, random)
+    `gate`: the pace of tries at the API server, where it is shared with others.
+    """
+
+    def __init__(
+        self,
+        open_channel: Open,
+        random: Random,
+        report: Callable[[Status], None],
+        *,
+        gate: Gate | None = None,
+        on_silence: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._pools = Pools(open_channel, random, gate or Gate(TURN), on_silence)
         self._book = PortBook()
         self._report = report
         self._running: dict[str, _Running] = {}
@@ -43,6 +55,10 @@ class Fleet:
             self._nursery = nursery
             task_status.started()
             await trio.sleep_forever()
+
+    def check(self) -> None:
+        """The process slept, or the way to the API server is in doubt: see at once which sessions still live."""
+        self._pools.check()
 
     @property
     def ports(self) -> Mapping[str, int]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import trio
 
+from forwarders import descriptors
 from forwarders.backend import Backend
 from forwarders.counters import Counters
 from forwarders.errors import ForwarderError
@@ -20,14 +21,14 @@ from forwarders.pool import Pools
 from forwarders.ports import PortBook
 from forwarders.relay import Relay
 from forwarders.spec import Endpoint, ForwardSpec, State, Status
-from forwarders.transports.sockets import RawSocket, keep_alive
+from forwarders.transports.sockets import RawSocket, local_options, set_options
 from forwarders.tunnel import Carrier
 
 logger = logging.getLogger("portside.forwards")
 
 # accept(2) failed for want of something that comes back: file descriptors, memory.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-ACCEPT_PAUSE = 0.1
+ACCEPT_PAUSE, WARN_AGAIN = 0.1, 30.0
 
 
 class HoldExpiredError(ForwarderError):
@@ -49,6 +50,7 @@ class Forward:
         self._broken = ""
         self._backend = Backend(pools, spec.patience, self._refresh_status)
         self._patience_moved = trio.Event()
+        self._warned_at = -WARN_AGAIN
 
     # From the plan
 
@@ -94,7 +96,6 @@ class Forward:
             self._backend.refresh()
 
     async def _accept(self, listener: RawSocket, nursery: trio.Nursery) -> None:
-        exhausted = False
         while True:
             try:
                 sock, _ = listener.socket.accept()
@@ -103,23 +104,30 @@ class Forward:
                 continue
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    if not exhausted:
-                        logger.warning("%s: accepting pauses: %s; raise `ulimit -n`", self.spec.id, error.strerror)
-                    exhausted = True
-                    await trio.sleep(ACCEPT_PAUSE)
+                    await self._pause_accepting(error.strerror)
                 # Anything else is the fate of one connection that broke before it was accepted (accept(2)).
                 await trio.lowlevel.checkpoint()
                 continue
-            exhausted = False
             nursery.start_soon(self._serve, RawSocket(sock))
+            if descriptors.among_the_last(sock.fileno()):
+                await self._pause_accepting("few file descriptors are left")
             await trio.lowlevel.checkpoint()
+
+    async def _pause_accepting(self, why: str | None) -> None:
+        """New connections wait in the kernel's queue; those that stand, and the sessions that they need, go on."""
+        if trio.current_time() - self._warned_at >= WARN_AGAIN:
+            logger.warning("%s: accepting pauses: %s; raise `ulimit -n`", self.spec.id, why)
+        self._warned_at = trio.current_time()
+        await trio.sleep(ACCEPT_PAUSE)
+        while descriptors.scarce():  # noqa: ASYNC110 - the system has no event for it
+            await trio.sleep(ACCEPT_PAUSE)
 
     async def _serve(self, local: RawSocket) -> None:
         relay = Relay(local, _Dial(self), self.spec.linger, self.counters)
         self.counters.opened()
         try:
             with contextlib.suppress(OSError):  # a connection that was reset meanwhile; reading will tell
-                keep_alive(local.socket)
+                set_options(local.socket, local_options())
             await relay.run()
             if relay.error:
                 self.counters.failed(relay.error)

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
 
-def holder_of(port: int) -> str:
-    """` by nginx (pid 12)`, or "" where it cannot be known (other users' processes, for one)."""
+
+class Holder(Struct, frozen=True):
+    """A process that listens; pid 0 and no name where the system does not say whose it is (other users', for one)."""
+
+    pid: int = 0
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})" if self.pid else "a process that this user may not see"
+
+
+def holders() -> dict[int, Holder]:
+    """Who listens on which port of this machine; nothing where the system tells nothing."""
     import psutil  # noqa: PLC0415 - 20 ms that only a taken port should cost
 
+    found: dict[int, Holder] = {}
     try:
-        listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
-        pid = next((c.pid for c in listening if c.laddr and c.laddr.port == port and c.pid), None)
-        return "" if pid is None else f" by {psutil.Process(pid).name()} (pid {pid})"
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr:
+                known = found.get(connection.laddr.port)
+                if known is None or not known.pid:
+                    found[connection.laddr.port] = _holder(connection.pid)
     except (psutil.Error, OSError):
-        return ""
+        return found
+    return found
+
+
+def holder_of(port: int) -> str:
+    """` by nginx (pid 12)`, or "" where it cannot be known."""
+    holder = holders().get(port, Holder())
+    return f" by {holder}" if holder.pid else ""
+
+
+def _holder(pid: int | None) -> Holder:
+    import psutil  # noqa: PLC0415 - as above
+
+    try:
+        return Holder(pid, psutil.Process(pid).name()) if pid else Holder()
+    except (psutil.Error, OSError):
+        return Holder()

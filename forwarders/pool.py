@@ -13,6 +13,7 @@ from random import Random
 import trio
 
 from forwarders.direct import Container
+from forwarders.gates import Gate
 from forwarders.session import Session
 from forwarders.signals import Signal
 from forwarders.spec import PodRef
@@ -20,7 +21,7 @@ from forwarders.transports.channel import Channel
 from forwarders.transports.errors import TransportError
 from forwarders.tunnel import DialError, Tunnel
 from forwarders.wire.workers import FRAME_WORKERS
-from forwarders.writer import SessionLostError
+from forwarders.writer import SessionLostError, SilentError
 
 logger = logging.getLogger("portside.sessions")
 
@@ -43,8 +44,12 @@ IDLE_TIMEOUT = 30.0
 # Sessions opened side by side while connections wait for one: 2,000 at once need 400, which one by one would take 80 s
 # at a round trip of 50 ms.
 MAX_OPENING = 8
-# A try a second costs little, and an API server that is back is to be used within a second.
+# An API server that is back, or rights that were given, are to be used within a second. What that costs where it stays
+# away: a try every 0.6 s for each pod, but for all pods (and watches) together no more than one each TURN seconds.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 0.6
+TURN = 0.1
+# A session on its way for longer than this when the process slept was asked for before.
+STALE_OPENING = 0.5
 # A session that is lost sooner than this counts as one that could not be opened.
 SHORT_LIFE = 1.0
 
@@ -52,19 +57,23 @@ SHORT_LIFE = 1.0
 class Pool:
     """Sessions to one pod. `problem`: why none could be opened last, "" while all is well."""
 
-    def __init__(self, pod: PodRef, open_channel: Open, random: Random) -> None:
+    def __init__(
+        self, pod: PodRef, open_channel: Open, random: Random, gate: Gate, on_silence: Callable[[], None]
+    ) -> None:
         self.pod = pod
         self.problem = ""
         self.listeners: set[Callable[[], None]] = set()
         self._open_channel = open_channel
         self._random = random
+        self._gate = gate
+        self._on_silence = on_silence
         self._sessions: list[Session] = []
         self._demand = Signal()
         # Connections that found no room, counted anew after each change; and sessions on their way.
         self._short = 0
-        self._opening = 0
-        self._backoff = 0.0
-        self._not_before = 0.0
+        self._opening: dict[trio.CancelScope, float] = {}
+        # The last pause between two tries, the one that is due now, and when the last was over.
+        self._backoff = self._pause = self._tried_at = 0.0
 
     @property
     def sessions(self) -> int:
@@ -73,8 +82,8 @@ class Pool:
 
     @property
     def up(self) -> bool:
-        """Whether a session stands."""
-        return any(not session.ending for session in self._sessions)
+        """Whether a session stands, as far as is known."""
+        return any(not (session.ending or session.doubtful) for session in self._sessions)
 
     @property
     def wanted(self) -> bool:
@@ -99,6 +108,16 @@ class Pool:
         self.listeners.discard(listener)
         self._demand.fire()
 
+    def check(self) -> None:
+        """The process slept: every session has to prove itself, and what was on its way is begun anew."""
+        for session in self._sessions:
+            session.check()
+        now = trio.current_time()
+        for opening, began in self._opening.items():
+            if now - began > STALE_OPENING:
+                opening.cancel()
+        self._demand.fire()
+
     async def run(self) -> None:
         """Returns once the pod is not wanted and the last connection is gone."""
         async with trio.open_nursery() as nursery:
@@ -108,11 +127,12 @@ class Pool:
                     await self._wait_for_demand(min(self._retire(), UNDIALLED_LOOK))
                 elif not self._wants_more():
                     await self._wait_for_demand(self._retire())
-                elif trio.current_time() < self._not_before:
+                elif self._pause:
                     await self._back_off()
                 else:
-                    self._opening += 1
-                    nursery.start_soon(self._open_and_serve)
+                    opening = trio.CancelScope()
+                    self._opening[opening] = trio.current_time()
+                    nursery.start_soon(self._open_and_serve, opening)
 
     def _give_back_undialled(self, nursery: trio.Nursery) -> None:
         for session in self._sessions:
@@ -125,11 +145,11 @@ class Pool:
         tunnel.finish(DialError("the pod went away before the runtime had dialled", sandbox_gone=True))
 
     def _wants_more(self) -> bool:
-        if not self.wanted or len(self._sessions) + self._opening >= MAX_SESSIONS:
+        if not self.wanted or len(self._sessions) + len(self._opening) >= MAX_SESSIONS:
             return False
         # Side by side only where one stands: a server that does not answer is asked once at a time.
         at_once = min(MAX_OPENING, -(-self._short // SHARED)) if self.up else 1
-        if self._opening >= max(1, at_once):
+        if len(self._opening) >= max(1, at_once):
             return False
         if any(session.usable and not session.load for session in self._sessions):
             return False
@@ -138,11 +158,13 @@ class Pool:
         room = sum(SHARED - session.load for session in self._sessions if session.usable)
         return room < SHARED
 
-    async def _open_and_serve(self) -> None:
+    async def _open_and_serve(self, opening: trio.CancelScope) -> None:
+        session = None
         try:
-            session = await self._open()
+            with opening:
+                session = await self._open()
         finally:
-            self._opening -= 1
+            del self._opening[opening]
             self._demand.fire()
         if session is not None:
             self._short = 0
@@ -158,7 +180,9 @@ class Pool:
             self._failed()
             self._changed()
             return None
-        self.problem = ""
+        if self.problem:
+            self.problem = ""
+            self._gate.open()
         session = Session(channel, received, self._changed)
         self._sessions.append(session)
         return session
@@ -170,6 +194,8 @@ class Pool:
             await session.run()
         except SessionLostError as error:
             logger.info("pod %s/%s: %s", self.pod.namespace, self.pod.name, error)
+            if isinstance(error, SilentError):
+                self._on_silence()
             if trio.current_time() - began < SHORT_LIFE:
                 self._failed()
         finally:
@@ -187,17 +213,25 @@ class Pool:
 
     def _failed(self) -> None:
         """Doubles the pause before the next try; failures within one pause, and after a quiet time, count as one."""
-        now = trio.current_time()
-        if now < self._not_before:
+        if self._pause:
             return
-        calm = now - self._not_before > 2 * LAST_BACKOFF
+        calm = trio.current_time() - self._tried_at > 2 * LAST_BACKOFF
         self._backoff = FIRST_BACKOFF if calm else min(max(2 * self._backoff, FIRST_BACKOFF), LAST_BACKOFF)
-        self._not_before = now + self._backoff * self._random.uniform(0.5, 1.5)
+        self._pause = self._backoff * self._random.uniform(0.5, 1.0)
 
     async def _back_off(self) -> None:
-        with trio.move_on_at(self._not_before):
-            while self.wanted:
-                await self._demand.wait()
+        """Until it is this pool's turn to try again, or nobody wants the pod any more."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_once_unwanted, nursery.cancel_scope)
+            await self._gate.turn(self._pause)
+            nursery.cancel_scope.cancel()
+        self._pause = 0.0
+        self._tried_at = trio.current_time()
+
+    async def _cancel_once_unwanted(self, scope: trio.CancelScope) -> None:
+        while self.wanted:
+            await self._demand.wait()
+        scope.cancel()
 
     def _retire(self) -> float:
         """Let idle sessions beyond the spare go; the seconds until the next may."""
@@ -206,19 +240,25 @@ class Pool:
         idle = sorted((s for s in idle if s not in useless), key=lambda session: session.idle_since)
         spare = [session for session in idle if session.usable]
         leaving = {session: session.idle_since + IDLE_TIMEOUT for session in spare[:-1]}
-        leaving |= {session: session.idle_since + STUCK_AFTER for session in idle if session not in spare}
+        stuck = [session for session in idle if not (session.usable or session.doubtful)]
+        leaving |= {session: session.idle_since + STUCK_AFTER for session in stuck}
         now = trio.current_time()
         for session in [*useless, *(session for session, at in leaving.items() if at <= now)]:
-            session.close()
+            session.retire()
         return min((at - now for at in leaving.values() if at > now), default=float("inf"))
 
 
 class Pools:
-    """The pools of all pods that someone wants. Holders are told of changes by calling their listener."""
+    """The pools of all pods that someone wants. Holders are told of changes by calling their listener.
 
-    def __init__(self, open_channel: Open, random: Random) -> None:
+    `gate`: the pace of all who try to reach this API server. `on_silence` is called when it seems to be dead.
+    """
+
+    def __init__(self, open_channel: Open, random: Random, gate: Gate, on_silence: Callable[[], None]) -> None:
         self._open_channel = open_channel
         self._random = random
+        self._gate = gate
+        self._on_silence = on_silence
         self._pools: dict[PodRef, Pool] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -236,7 +276,7 @@ class Pools:
             return Container(pod.address)
         pool = self._pools.get(pod)
         if pool is None:
-            pool = self._pools[pod] = Pool(pod, self._open_channel, self._random)
+            pool = self._pools[pod] = Pool(pod, self._open_channel, self._random, self._gate, self._silent)
             pool.listen(listener)
             if self._nursery is not None:
                 self._nursery.start_soon(self._run, pool)
@@ -248,6 +288,17 @@ class Pools:
         pool = self._pools.get(pod)
         if pool is not None:
             pool.leave(listener)
+
+    def _silent(self) -> None:
+        """What ended one session in silence may have ended all: nobody is to find out one by one."""
+        self.check()
+        self._on_silence()
+
+    def check(self) -> None:
+        """The process slept, or the way to the API server is in doubt: see at once what still lives."""
+        for pool in self._pools.values():
+            pool.check()
+        self._gate.open()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled; all sessions end with it."""

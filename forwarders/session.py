@@ -19,7 +19,7 @@ from forwarders.transports.sockets import Piece
 from forwarders.tunnel import Tunnel, TunnelError, classify
 from forwarders.wire.errors import WireError
 from forwarders.wire.portforward import PairData, PairEof, PairFinished, PortForward, SessionEnding
-from forwarders.writer import SessionLostError, Writer
+from forwarders.writer import SessionLostError, SilentError, Writer
 
 # Bytes queued for the socket before senders wait: several frames, so that the writer never runs dry.
 SEND_LIMIT = 512 * 1024
@@ -27,6 +27,8 @@ SEND_LIMIT = 512 * 1024
 FINISH_TIMEOUT = 2.0
 # A dial is local to the pod: milliseconds, or never.
 UNDIALLED_AFTER = 1.0
+# An answer to a PING takes one round trip.
+RETIRE_TIMEOUT = 2.0
 
 
 class Session:
@@ -40,9 +42,10 @@ class Session:
         self._tunnels: dict[int, Tunnel] = {}
         self._writer = Writer(channel, self._wire)
         self._progress = Signal()
-        self._health = Health(self._wire, busy=lambda: bool(self._tunnels), flush=self._writer.flush)
-        self._loss = ""
+        self._health = Health(self._wire, lambda: bool(self._tunnels), self._writer.flush, self._health_changed)
+        self._loss: SessionLostError | None = None
         self._scope = trio.CancelScope()
+        self._retired = trio.Event()
         self.ending = False
         self.idle_since = trio.current_time()
         self._was_usable = True
@@ -58,7 +61,17 @@ class Session:
     @property
     def usable(self) -> bool:
         """Whether a new connection may be put here."""
-        return not self.ending and not self._health.paused and self._wire.can_open()
+        trusted = not (self.ending or self._health.paused or self._health.doubtful)
+        return trusted and self._wire.can_open() and self._wire.can_probe()
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the peer owes a sign of life."""
+        return self._health.doubtful
+
+    def check(self) -> None:
+        """The process slept: ask at once whether the session still lives."""
+        self._health.check()
 
     def open(self, port: int) -> Tunnel:
         """A tunnel to `port` in the pod; nothing is waited for, bytes can be written at once."""
@@ -71,9 +84,14 @@ class Session:
         return tunnel
 
     def close(self) -> None:
-        """End the session and what is on it."""
+        """End the session and what is on it. Never waits: the end of the connection is the end of it at both sides."""
         self.ending = True
         self._scope.cancel()
+
+    def retire(self) -> None:
+        """No connection is left: end the session once the runtime has taken what they sent, or after RETIRE_TIMEOUT."""
+        self.ending = True
+        self._retired.set()
 
     def take_undialled(self) -> Tunnel | None:
         """The session's only connection, if the runtime never dialled for it: detached, and the session is closed.
@@ -106,23 +124,24 @@ class Session:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._until_lost, self._writer.run)
                     nursery.start_soon(self._until_lost, self._watch_health)
+                    nursery.start_soon(self._retire)
                     nursery.start_soon(self._until_lost, self._read, nursery)
         finally:
             self.ending = True
             self._channel.close()
             for pair in list(self._tunnels):
-                self._finish(pair, TunnelError(self._loss or "the session to the pod was closed"))
+                self._finish(pair, TunnelError(str(self._loss or "the session to the pod was closed")))
             self._writer.written.fire()
             self._progress.fire()
-        if self._loss:
-            raise SessionLostError(self._loss)
+        if self._loss is not None:
+            raise self._loss
 
     async def _until_lost(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         """A loss ends all tasks but never travels in an exception group, where it could hide beside a Cancelled."""
         try:
             await task(*args)
         except SessionLostError as error:
-            self._loss = self._loss or str(error)
+            self._loss = self._loss or error
             self._scope.cancel()
 
     # For its tunnels
@@ -170,7 +189,6 @@ class Session:
         data = self._first
         while True:
             if data:
-                self._health.heard()
                 await self._receive(nursery, data)
                 # A channel that always has something gives no other task a turn by itself.
                 await trio.lowlevel.checkpoint()
@@ -186,6 +204,7 @@ class Session:
             events = self._wire.receive_data(data)
         except WireError as error:
             raise SessionLostError(f"the session to the pod is not SPDY any more: {error}") from error
+        self._health.heard()
         full: set[Tunnel] = set()
         half_done: set[int] = set()
         for event in events:
@@ -204,8 +223,7 @@ class Session:
         self._progress.fire()
         self._writer.wake()
         if not self._was_usable and self.usable:
-            self._was_usable = True
-            self._on_change()
+            self._health_changed()
         if full:
             await self._pause(full)
 
@@ -228,7 +246,21 @@ class Session:
 
     async def _watch_health(self) -> None:
         await self._health.watch()
-        raise SessionLostError(f"the session to the pod gave no sign of life for {ANSWER_TIMEOUT:.0f} s")
+        raise SilentError(f"the session to the pod gave no sign of life for {ANSWER_TIMEOUT:.0f} s")
+
+    def _health_changed(self) -> None:
+        self._was_usable = self.usable
+        self._on_change()
+
+    async def _retire(self) -> None:
+        await self._retired.wait()
+        with trio.move_on_after(RETIRE_TIMEOUT):
+            if not self._wire.settled and self._wire.can_probe():
+                self._wire.probe()
+                self._writer.wake()
+            while not self._wire.settled:
+                await self._progress.wait()
+        self.close()
 
     # Bookkeeping
 

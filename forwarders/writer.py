@@ -15,12 +15,16 @@ from forwarders.transports.channel import Channel
 from forwarders.wire.portforward import PortForward
 
 # The credit keeps the peer's reader moving; a write that still does not get through in this time meets a dead path.
-# It counts for each slice, or a large queue on a slow uplink would look dead.
-WRITE_TIMEOUT, WRITE_SIZE = 15.0, 128 * 1024
+# It counts for each slice, or a large queue on a slow uplink would look dead: 13 KB/s are enough.
+WRITE_TIMEOUT, WRITE_SIZE = 10.0, 128 * 1024
 
 
 class SessionLostError(ForwarderError):
     """The session is over; its tunnels are told."""
+
+
+class SilentError(SessionLostError):
+    """Nothing comes back: the whole way to the API server may be dead."""
 
 
 class Writer:
@@ -64,4 +68,4 @@ class Writer:
         except (OSError, ssl.SSLError, trio.ClosedResourceError) as error:
             raise SessionLostError(f"the session to the pod broke: {error}") from error
         except trio.TooSlowError as error:
-            raise SessionLostError(f"nothing could be sent to the pod for {WRITE_TIMEOUT:.0f} s") from error
+            raise SilentError(f"nothing could be sent to the pod for {WRITE_TIMEOUT:.0f} s") from error

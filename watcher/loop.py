@@ -15,7 +15,16 @@ import trio
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
 from watcher.board.board import Board
-from watcher.board.records import ExplainRecord, explain_record, forward_record, published_record, skip_record
+from watcher.board.exposure import Exposure
+from watcher.board.records import (
+    ExplainRecord,
+    PlanRecord,
+    explain_record,
+    forward_record,
+    published_record,
+    skip_record,
+    timestamp,
+)
 from watcher.cluster.store import Watch
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts
@@ -45,6 +54,7 @@ class Loop:
         self._dirty = trio.Event()
         self._stands_on = Facts()
         self._plan = Plan()
+        self._exposure = Exposure()
         board.explain = self.explain
 
     def touch(self) -> None:
@@ -86,10 +96,12 @@ class Loop:
         plan = make_plan(facts)
         self._plan, self._stands_on = plan, facts
         complete = facts.deployed and settled(facts, needed)
+        self._exposure.say(plan)
         await self._apply(plan, fleet)
         self._publish_published(plan)
         self._publish_skips(plan)
-        self._board.settled = complete
+        if complete != self._board.settled or not self._board.planned:
+            self._board.publish(PlanRecord(time=timestamp(datetime.now(UTC)), settled=complete))
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
         changes = diff(self._wanted, plan, fleet.ports)

@@ -12,7 +12,6 @@ from typing import Protocol, cast
 import trio
 
 from forwarders.transports.errors import UnreachableError
-from forwarders.transports.sockets import RawSocket
 
 # One read from the socket: some 16 TLS records. The buffers are shared by all channels, since nothing can run
 # between a read into them and the copy out of them.
@@ -35,10 +34,39 @@ class Channel(Protocol):
         """At once; may be called again."""
 
 
+class Lower(Protocol):
+    """What TLS runs on: a RawSocket, or another channel (`Nested`)."""
+
+    async def receive_into(self, buffer: bytearray) -> int: ...
+    async def send(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+class Nested:
+    """A channel to run TLS on: an https proxy's."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._left = b""
+
+    async def receive_into(self, buffer: bytearray) -> int:
+        """As a RawSocket's: 0 at the end, no checkpoint after the read."""
+        data = self._left or await self._channel.receive()
+        taken, self._left = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    async def send(self, data: bytes) -> None:
+        await self._channel.send(data)
+
+    def close(self) -> None:
+        self._channel.close()
+
+
 class PlainChannel:
     """Bytes over a bare socket."""
 
-    def __init__(self, sock: RawSocket) -> None:
+    def __init__(self, sock: Lower) -> None:
         self._socket = sock
 
     async def receive(self) -> bytes:
@@ -57,8 +85,8 @@ class PlainChannel:
 class TlsChannel:
     """Bytes over TLS. One receiver and one sender at a time; either may have to flush the other's handshake bytes."""
 
-    def __init__(self, sock: RawSocket, context: ssl.SSLContext, server_name: str) -> None:
-        self._socket = sock
+    def __init__(self, lower: Lower, context: ssl.SSLContext, server_name: str) -> None:
+        self._socket = lower
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
@@ -128,17 +156,15 @@ class TlsChannel:
                 await self._socket.send(self._outgoing.read())
 
 
-async def secure(sock: RawSocket, context: ssl.SSLContext | None, server_name: str) -> Channel:
-    """The channel over a connected socket; closes the socket where TLS fails. Raises UnreachableError."""
-    if context is None:
-        return PlainChannel(sock)
-    channel = TlsChannel(sock, context, server_name)
+async def secure(lower: Lower, context: ssl.SSLContext, server_name: str) -> TlsChannel:
+    """TLS over it; closes it where that fails. Raises UnreachableError."""
+    channel = TlsChannel(lower, context, server_name)
     try:
         await channel.handshake()
     except (ssl.SSLError, OSError, trio.ClosedResourceError) as error:
-        sock.close()
+        lower.close()
         raise UnreachableError(f"TLS with {server_name} failed: {error}") from error
     except BaseException:
-        sock.close()
+        lower.close()
         raise
     return channel

@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from forwarders.transports.proxy import Proxy
+
 Headers = list[tuple[str, str]]
 
 
@@ -16,7 +18,7 @@ class ApiServer:
     `prefix`: path before /api ("" or e.g. "/k8s/clusters/c-1"), without a trailing slash.
     `tls`: None for plain http (kubectl proxy). `server_name`: what the certificate must name.
     `authorize(renew)`: headers that authenticate a request (empty with client certificates); `renew=True` after a 401.
-    It raises TransportError and nothing else.
+    It raises TransportError and nothing else. `proxy`: the way there leads through it.
     """
 
     host: str
@@ -25,3 +27,9 @@ class ApiServer:
     tls: ssl.SSLContext | None
     server_name: str
     authorize: Callable[[bool], Awaitable[Headers]]
+    proxy: Proxy | None = None
+
+    async def authorize_after(self, refused: Headers) -> Headers:
+        """After a 401: other headers than the refused ones, if somebody has renewed them meanwhile, else new ones."""
+        now = await self.authorize(False)  # noqa: FBT003 - its only argument
+        return now if now != refused else await self.authorize(True)  # noqa: FBT003

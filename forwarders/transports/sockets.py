@@ -10,13 +10,17 @@ import contextlib
 import socket
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-# A dead peer is noticed by the kernel within these seconds, also where nothing of ours is being written.
-KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 10, 5, 3
-USER_TIMEOUT_MS = 20_000
+# A dead peer is noticed by the kernel within these seconds, also where nothing of ours is being written (a watch).
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 6, 3, 2
+# What an API server has not acknowledged, or has had no room for (Linux's tcp_probe_timer), in this time never arrives.
+USER_TIMEOUT_MS = 10_000
+# All SYNs on a dead path are lost, and the kernel repeats them after 1, 3 and 7 s: a path that is back is to be used
+# sooner, so another attempt begins beside those that are under way; each has its own end.
+ATTEMPT_EVERY, ATTEMPT_LIFE = 0.5, 3.0
 # Unsent bytes the kernel takes from us: a question whether the peer lives must not queue behind megabytes.
 NOTSENT = 128 * 1024
 # Buffers a single sendmsg takes: Linux's UIO_MAXIOV.
@@ -29,6 +33,8 @@ _read_buffer = bytearray(READ_SIZE)
 _read_view = memoryview(_read_buffer)
 
 Piece = bytes | memoryview
+# Level, name and value for setsockopt.
+Option = tuple[int, int, int]
 
 
 class RawSocket:
@@ -93,12 +99,12 @@ def _without(pieces: list[Piece], sent: int) -> list[Piece]:
     return []
 
 
-async def connect(host: str, port: int) -> RawSocket:
-    """Connect by happy eyeballs. Raises OSError. Deadlines are the caller's."""
-    stream = await trio.open_tcp_stream(host, port)
+async def connect(host: str, port: int, options: Sequence[Option] | None = None) -> RawSocket:
+    """Connect by happy eyeballs. `options`: None means keep_alive_options(). Raises OSError; has no deadline."""
+    stream = await _first_of_many(host, port)
     sock = socket.socket(fileno=stream.socket.detach())
     try:
-        keep_alive(sock)
+        set_options(sock, keep_alive_options() if options is None else options)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT)
     except OSError:
@@ -107,20 +113,66 @@ async def connect(host: str, port: int) -> RawSocket:
     return RawSocket(sock)
 
 
-def keep_alive(sock: socket.socket) -> None:
-    """Set `keep_alive_options`. Raises OSError."""
-    for level, name, value in keep_alive_options():
+async def _first_of_many(host: str, port: int) -> trio.SocketStream:
+    """Attempts beside one another until one succeeds, or fails other than by silence. Raises OSError."""
+    streams: list[trio.SocketStream] = []
+    failures: list[OSError] = []
+
+    async def attempt() -> None:
+        with trio.move_on_after(ATTEMPT_LIFE):
+            try:
+                streams.append(await trio.open_tcp_stream(host, port))
+            except OSError as error:
+                failures.append(error)
+            nursery.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_begin_again_and_again, nursery, attempt)
+    except BaseException:
+        _close_all(streams)
+        raise
+    _close_all(streams[1:])
+    if not streams:
+        raise failures[0]
+    return streams[0]
+
+
+async def _begin_again_and_again(nursery: trio.Nursery, attempt: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        nursery.start_soon(attempt)
+        await trio.sleep(ATTEMPT_EVERY)
+
+
+def _close_all(streams: Sequence[trio.SocketStream]) -> None:
+    for stream in streams:
+        stream.socket.close()
+
+
+def set_options(sock: socket.socket, options: Sequence[Option]) -> None:
+    """Raises OSError."""
+    for level, name, value in options:
         sock.setsockopt(level, name, value)
 
 
-def keep_alive_options() -> list[tuple[int, int, int]]:
-    """(level, name, value) for no delay, and the kernel's own detection of dead peers where the system has it."""
+def keep_alive_options() -> list[Option]:
+    """For a connection to an API server: `local_options`, and an end for what it does not take."""
+    options = local_options()
+    if sys.platform == "linux":
+        options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS))
+    return options
+
+
+def local_options() -> list[Option]:
+    """No delay, and the kernel's own detection of dead peers where the system has it.
+
+    Without TCP_USER_TIMEOUT: it ends connections whose peer lives but does not read, and a reader may take its time.
+    """
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     if sys.platform == "linux":
         options += [
             (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE),
             (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL),
             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT),
-            (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS),
         ]
     return options

@@ -14,4 +14,4 @@ class LocalProtocolError(WireError):
 
 
 class RemoteProtocolError(WireError):
-    """The peer sent bytes that are not SPDY/3.1: the session cannot go on."""
+    """The peer sent bytes that are not SPDY/3.1, or no WebSocket: the session cannot go on."""

@@ -151,10 +151,22 @@ class PortForward:
         """Whether a round of PINGs cannot fill a queue of the peer's; False while one worker is stuck for long."""
         return self._credit.can_probe()
 
-    def probe(self) -> None:
-        """Queue one PING for each of the peer's workers: proof of life, and of what they consumed."""
+    def probe(self) -> int:
+        """Queue one PING for each of the peer's workers: proof of life, and of what they consumed. For `owes`."""
+        ping = 0
         for _ in range(FRAME_WORKERS):
-            self._credit.sent_ping(self._connection.ping())
+            ping = self._connection.ping()
+            self._credit.sent_ping(ping)
+        return ping
+
+    def owes(self, ping: int) -> bool:
+        """Whether a PING up to `ping` has no answer, and no application that does not read excuses it."""
+        return self._credit.owes(ping)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the runtime is known to have taken everything."""
+        return self._credit.settled
 
     def mark(self, ident: int) -> int:
         """Names what was sent last on this pair's worker, for `prove` and `passed`."""

@@ -50,7 +50,9 @@ class WorkerCredit:
 
     def idle(self, stream_id: int) -> bool:
         """Whether this stream's worker is known to be stuck in no frame."""
-        worker = worker_of(stream_id)
+        return self._free(worker_of(stream_id))
+
+    def _free(self, worker: int) -> bool:
         return self._consumed[worker] >= self._last[worker]
 
     def held_up(self, stream_id: int) -> bool:
@@ -80,13 +82,22 @@ class WorkerCredit:
         """PINGs that have no answer yet."""
         return len(self._pings)
 
+    def owes(self, ping_id: int) -> bool:
+        """Whether a PING up to this one has no answer though its worker is stuck in no frame."""
+        return any(ping <= ping_id and self._free(worker) for ping, (worker, _) in self._pings.items())
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything sent is known to be consumed."""
+        return self._sent == self._consumed
+
     def wants_probe(self) -> bool:
         """Whether a worker that no PING is under way to holds so much that it is time to ask."""
         return self.can_probe() and any(self.unconsumed(worker) >= PROBE_AFTER for worker in self._unasked())
 
     def wants_idle_workers(self, busy: set[int]) -> bool:
         """Whether so few workers are known to be idle that it is time to ask those which are not `busy`."""
-        few = sum(self._consumed[w] >= self._last[w] for w in range(FRAME_WORKERS)) <= ENOUGH_IDLE
+        few = sum(self._free(worker) for worker in range(FRAME_WORKERS)) <= ENOUGH_IDLE
         return few and self.can_probe() and not busy.issuperset(self._unasked())
 
     def _unasked(self) -> list[int]:

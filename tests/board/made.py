@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from watcher.board.records import ForwardRecord, SkaffoldRecord, SkipRecord, timestamp
+from watcher.board.records import ForwardRecord, PlanRecord, SkaffoldRecord, SkipRecord, timestamp
 
 TIME = timestamp(datetime(2026, 11, 23, 22, 48, 4, 616000, UTC))
 
@@ -60,3 +60,7 @@ def skaffold(**fields: Any) -> SkaffoldRecord:
         "failed": False,
     }
     return SkaffoldRecord(**given | fields)
+
+
+def plan(*, settled: bool = True) -> PlanRecord:
+    return PlanRecord(time=TIME, settled=settled)

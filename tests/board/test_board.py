@@ -7,7 +7,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.board.made import forward, skaffold, skip
+from tests.board.made import forward, plan, skaffold, skip
 from watcher.board.board import MAX_OVER, Board, key
 
 STATES = ("waiting", "listening", "ready", "failed", "stopped")
@@ -108,7 +108,7 @@ def test_ready_means_settled_and_every_forward_ready() -> None:
     """`failed` is not ready; nothing to forward is ready once that is known for certain."""
     board = Board()
     seen = [board.ready]
-    board.settled = True
+    board.publish(plan())
     seen.append(board.ready)
     board.publish(forward("a"))
     board.publish(forward("b", "failed"))

@@ -31,7 +31,7 @@ def test_the_commands_and_exit_codes(place: Place) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     """Time says little on a shared machine; what is imported says it all."""
-    heavy = {"kubernetes", "httpx", "trio", "starlette", "hypercorn", "msgspec", "yaml", "ssl"}
+    heavy = {"kubernetes", "httpx", "trio", "starlette", "hypercorn", "msgspec", "yaml", "ssl", "rich", "watchfiles"}
     for command in COMMANDS:
         code = (
             "import sys\nfrom watcher.cli.main import portside\n"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import trio
 
+from forwarders.gates import Gate
+from forwarders.pool import TURN
 from tests.cluster_client.memory_api import (
     SERVER,
     MemoryApi,
@@ -23,6 +25,18 @@ from watcher.cluster.store import Problem, Shelf, Store, Watch
 WATCH = Watch(POD, "shop")
 
 
+class Recording(Gate):
+    """A gate that keeps the moments at which it was opened."""
+
+    def __init__(self, interval: float) -> None:
+        super().__init__(interval)
+        self.opened_at: list[float] = []
+
+    def open(self) -> None:
+        self.opened_at.append(trio.current_time())
+        super().open()
+
+
 @dataclass
 class Seen:
     """A reflector that runs, and what it showed."""
@@ -31,7 +45,7 @@ class Seen:
     reflector: Reflector
     store: Store
     changes: list[object]
-    recoveries: list[float] = field(default_factory=list)
+    gate: Recording
 
     def names(self) -> set[str] | None:
         objects = self.store.snapshot.objects.get(WATCH)
@@ -47,16 +61,16 @@ class Seen:
 @asynccontextmanager
 async def reflecting(api: MemoryApi) -> AsyncIterator[Seen]:
     changes: list[object] = []
-    recoveries: list[float] = []
     store = Store(lambda: changes.append(store.snapshot.problems.get(WATCH)))
     async with Client(SERVER, api) as client, trio.open_nursery() as nursery:
+        gate = Recording(TURN)
         reflector = Reflector(
             client,
             Shelf(store, WATCH),
             longest(),
-            lambda: recoveries.append(trio.current_time()),
+            gate,
             lambda: datetime(2026, 11, 23, 22, 48, 4, tzinfo=UTC),
         )
         nursery.start_soon(reflector.run)
-        yield Seen(api, reflector, store, changes, recoveries)
+        yield Seen(api, reflector, store, changes, gate)
         nursery.cancel_scope.cancel()

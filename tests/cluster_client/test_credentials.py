@@ -48,7 +48,7 @@ async def test_a_token_is_a_bearer_header(tmp_path: Path) -> None:
     """The plain case, with what else a context says."""
     config = await loaded(tmp_path, {"token": "t0"})
     assert await config.server.authorize(KEEP) == [("Authorization", "Bearer t0")]
-    assert (config.context, config.namespace, config.proxy) == ("dev", "dev-ns", None)
+    assert (config.context, config.namespace, config.server.proxy) == ("dev", "dev-ns", None)
     assert (config.server.host, config.server.port, config.server.prefix, config.server.tls) == (
         "api.test",
         8001,

@@ -37,19 +37,19 @@ async def test_an_apiserver_that_is_away_is_a_problem_and_the_objects_stay(autoj
         assert seen.names() == {"a"}
         await seen.watching(2)
         await until(lambda: not seen.problem())
-        assert len(seen.recoveries) == 1
+        assert len(seen.gate.opened_at) == 1
         assert seen.api.verbs.count("list") == 1
 
 
-async def test_attempts_come_at_a_doubling_distance_up_to_five_seconds(autojump_clock: MockClock) -> None:
-    """0.05 s, doubling to 5 s: soon at first, never a flood."""
+async def test_attempts_come_at_a_doubling_distance_up_to_less_than_a_second(autojump_clock: MockClock) -> None:
+    """0.05 s, doubling to 0.8 s: an API server that is back is known within a second, and never flooded."""
     api = MemoryApi("a")
     api.answers["list"] += [httpx.ConnectError("away") for _ in range(9)]
     async with reflecting(api) as seen:
         await seen.watching()
         times = [at for verb, _, at in api.asked if verb == "list"]
         waits = [round(later - at, 2) for at, later in pairwise(times)]
-        assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+        assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 0.8, 0.8, 0.8, 0.8]
 
 
 async def test_a_watch_that_stood_resets_the_backoff(autojump_clock: MockClock) -> None:
@@ -118,7 +118,7 @@ async def test_hurry_ends_a_wait_for_the_next_attempt(autojump_clock: MockClock)
     api.answers["list"] += [refusal(403)]
     async with reflecting(api) as seen:
         await until(seen.problem)
-        seen.reflector.hurry()
+        seen.gate.open()
         await seen.watching()
         assert trio.current_time() - api.asked[0][2] < 1
 
@@ -145,3 +145,68 @@ async def test_a_closed_shelf_takes_nothing(autojump_clock: MockClock) -> None:
         assert seen.names() is None
         assert seen.problem() is None
         assert len(seen.changes) == 1
+
+
+async def test_rights_that_are_given_back_are_seen_within_a_second(autojump_clock: MockClock) -> None:
+    """What was allowed before is asked for again soon, however long it was away."""
+    async with reflecting(MemoryApi("a")) as seen:
+        await seen.watching()
+        seen.api.answers["watch"] += [refusal(403, "no more") for _ in range(2000)]
+        await trio.sleep(5)
+        seen.api.feeds[0].end()
+        await trio.sleep(300)
+        seen.api.answers["watch"].clear()
+        given = trio.current_time()
+        await seen.watching(2)
+        assert trio.current_time() - given < 1
+        await until(lambda: not seen.problem())
+        assert len(seen.api.asked) < 2 * 300
+
+
+async def test_a_check_goes_on_over_a_new_connection(autojump_clock: MockClock) -> None:
+    """A watch that may be dead is asked anew from its last version on: no list, no word of a problem."""
+    async with reflecting(MemoryApi("a")) as seen:
+        await seen.watching()
+        seen.api.feeds[0].send(event("MODIFIED", pod("a", 11)))
+        await trio.sleep(5)
+        seen.reflector.check()
+        seen.reflector.check()
+        await seen.watching(2)
+        assert seen.api.feeds[0].closed
+        verb, query, _ = seen.api.asked[-1]
+        assert (verb, query["resourceVersion"]) == ("watch", "11")
+        seen.api.feeds[1].send(event("ADDED", pod("b", 12)))
+        await until(lambda: seen.names() == {"a", "b"})
+        assert set(seen.changes) == {None}
+        assert seen.api.verbs == ["list", "watch", "watch"]
+
+
+async def test_a_watch_that_has_just_begun_is_not_checked(autojump_clock: MockClock) -> None:
+    """One silent session after the other may ask for a check: a watch is begun anew at most once a second."""
+    async with reflecting(MemoryApi("a")) as seen:
+        await seen.watching()
+        await trio.sleep(5)
+        for _ in range(20):
+            seen.reflector.check()
+            await trio.sleep(0.04)
+        assert seen.api.verbs.count("watch") == 2
+
+
+async def test_a_question_that_hangs_is_asked_anew(autojump_clock: MockClock) -> None:
+    """A request whose answer is lost on a dead way does not wait out its 30 s."""
+
+    class Hanging(MemoryApi):
+        hanging = True
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if self.hanging:
+                await trio.sleep_forever()
+            return await super().handle_async_request(request)
+
+    api = Hanging("a")
+    async with reflecting(api) as seen:
+        await trio.sleep(5)
+        api.hanging = False
+        seen.reflector.check()
+        with trio.fail_after(0.5):
+            await seen.watching()

@@ -16,8 +16,8 @@ from trio.testing import MockClock
 from fixtures.embedded import EmbeddedCluster
 from forwarders.spec import PodRef
 from forwarders.transports.errors import TransportError
+from forwarders.transports.opener import Opener
 from forwarders.transports.server import Headers
-from forwarders.transports.spdy import open_channel
 from tests.cluster_client.test_client import answering, whole
 from tests.cluster_client.test_credentials import a_login, credential, plugin
 from tests.cluster_client.test_kubeconfig import write
@@ -51,7 +51,7 @@ async def test_a_session_to_a_pod_fails_alone_where_the_plugin_fails(tmp_path: P
         cluster.access.revoke(token)
         (tmp_path / "token").write_text("")
         with pytest.raises(TransportError, match="please log in"):
-            await open_channel(config.server, PodRef("default", "web", "uid"))
+            await Opener(config.server).open(PodRef("default", "web", "uid"))
 
 
 async def test_a_plugin_that_hangs_is_not_started_again_by_those_who_give_up(mock_clock: MockClock) -> None:

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from forwarders.pool import TURN
 from tests.cluster_client.memory_api import SERVER, MemoryApi, event, longest, pod, refusal, until
 from watcher.cluster.client import Client
 from watcher.cluster.kinds import POD, SERVICE
@@ -135,3 +136,39 @@ async def test_when_the_api_server_is_back_for_one_watch_the_others_do_not_wait(
         back = trio.current_time()
         await until(lambda: len(watches.snapshot.objects) == len(wanted))
         assert trio.current_time() - back < 0.1
+
+
+async def test_an_api_server_that_is_away_is_asked_at_a_bounded_pace(autojump_clock: MockClock) -> None:
+    """Sixty watches ask no more than ten times a second together, and all are well a second after it is back."""
+
+    class Away(MemoryApi):
+        away, tries = True, 0
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if self.away:
+                self.tries += 1
+                raise httpx.ConnectError("away")
+            return await super().handle_async_request(request)
+
+    api = Away("a")
+    wanted = [Watch(POD, f"ns-{number}") for number in range(60)]
+    async with running(api, *wanted) as watches:
+        await trio.sleep(60)
+        before = api.tries
+        await trio.sleep(60)
+        assert api.tries - before <= 60 / TURN + 1
+        api.away = False
+        back = trio.current_time()
+        await until(lambda: len(watches.snapshot.objects) == len(wanted))
+        assert trio.current_time() - back < 1
+
+
+async def test_a_check_reaches_every_watch(autojump_clock: MockClock) -> None:
+    """After a sleep each watch goes on over a new connection."""
+    api = MemoryApi("a")
+    async with running(api, PODS, SERVICES) as watches:
+        await until(lambda: len(api.feeds) == 2)
+        await trio.sleep(90)
+        watches.check()
+        await until(lambda: len(api.feeds) == 4)
+        assert [feed.closed for feed in api.feeds] == [True, True, False, False]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +16,14 @@ import yaml
 
 from fixtures.cluster.bed import Bed
 from fixtures.embedded import EmbeddedCluster
+from fixtures.net import delay
+from forwarders.transports.choice import Transport
+from tests.conformance.spdy_client import Line
 from tests.conformance.subjects import POD, EmbeddedSubject, RealSubject, Server, Subject
+
+
+def _line_id(transport: Transport, round_trip: float, real: object) -> str:
+    return f"{'real' if real else 'embedded'}-{transport.value}" + (f"-{round_trip * 1000:.0f}ms" if round_trip else "")
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +57,41 @@ async def subject(chosen: RealSubject | None, tmp_path: Path) -> AsyncIterator[S
     if chosen is not None:
         yield chosen
         return
+    async with _embedded(tmp_path) as subject:
+        yield subject
+
+
+@contextlib.asynccontextmanager
+async def _embedded(folder: Path) -> AsyncIterator[Subject]:
     async with EmbeddedCluster.open() as cluster:
-        server = Server("127.0.0.1", cluster.port, cluster.client_tls(tmp_path), cluster.client_tls())
+        server = Server("127.0.0.1", cluster.port, cluster.client_tls(folder), cluster.client_tls())
         subject = EmbeddedSubject(cluster, server, "conformance")
         await subject.add_pod(POD)
         yield subject
+
+
+ROUND_TRIP = 0.05
+REAL = pytest.mark.cluster
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((transport, round_trip, real), id=_line_id(transport, round_trip, real), marks=[REAL] * real)
+        for real, round_trip in ((False, 0.0), (True, 0.0), (True, ROUND_TRIP))
+        for transport in Transport
+    ]
+)
+async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Line]:
+    """Each transport to each cluster, to the real one also from afar."""
+    transport, round_trip, real = request.param
+    async with contextlib.AsyncExitStack() as stack:
+        found: Subject = (
+            request.getfixturevalue("real") if real else await stack.enter_async_context(_embedded(tmp_path))
+        )
+        server = found.server
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        if round_trip:
+            port = await nursery.start(delay.serve, (server.host, server.port), round_trip / 2)
+            server = replace(server, port=port)
+        yield Line(found, server.api(), transport)
+        nursery.cancel_scope.cancel()

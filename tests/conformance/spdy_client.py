@@ -1,4 +1,4 @@
-"""A raw SPDY client of the tests: the upgrade by hand, frames by forwarders.wire, and what each stream has seen, when.
+"""A raw SPDY client of the tests: the upgrade by our transports, frames by forwarders.wire, what each stream saw, when.
 
 Knows nothing of pairs: a test opens the streams it wants, in the order it wants.
 """
@@ -10,14 +10,17 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-import h11
 import trio
 
+from forwarders.spec import PodRef
+from forwarders.transports.channel import Channel
+from forwarders.transports.choice import Transport
+from forwarders.transports.opener import open_by
+from forwarders.transports.server import ApiServer
 from forwarders.wire import events
 from forwarders.wire.connection import Connection
-from tests.conformance.subjects import POD, Server, Subject
+from tests.conformance.subjects import POD, Subject
 
-UPGRADE = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "portforward.k8s.io"}
 # Until the slowest thing that is waited for here: the answer of the late port, 2 s, and the runtime's 1 s.
 PATIENCE = 10.0
 GET = b"GET / HTTP/1.0\r\n\r\n"
@@ -42,8 +45,8 @@ class Seen:
 
 
 class SpdyClient:
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self.spdy = Connection("client")
         self.streams: defaultdict[int, Seen] = defaultdict(Seen)
         self.pongs: list[int] = []
@@ -68,7 +71,7 @@ class SpdyClient:
         return self.streams[error], self.streams[stream]
 
     async def flush(self) -> None:
-        await self._stream.send_all(self.spdy.take())
+        await self._channel.send(self.spdy.take())
 
     async def until(self, holds: Callable[[], object], patience: float = PATIENCE) -> None:
         """Wait until something that came makes `holds` true. Raises trio.TooSlowError."""
@@ -91,8 +94,8 @@ class SpdyClient:
                 self._see(event, trio.current_time())
             self._tell()
             try:
-                data = bytes(await self._stream.receive_some())
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = await self._channel.receive()
+            except (OSError, trio.ClosedResourceError):
                 data = b""
             if not data:
                 self.closed = trio.current_time()
@@ -121,36 +124,30 @@ class SpdyClient:
                 raise AssertionError(f"the server sent {event}")
 
 
+@dataclass(frozen=True)
+class Line:
+    """The way to a cluster's pods: its API server as seen from here, and the transport."""
+
+    subject: Subject
+    server: ApiServer
+    transport: Transport
+
+    @classmethod
+    def direct(cls, subject: Subject) -> Line:
+        """By SPDY, with nothing between."""
+        return cls(subject, subject.server.api(), Transport.SPDY)
+
+
 @contextlib.asynccontextmanager
-async def session(subject: Subject, pod: str = POD) -> AsyncIterator[SpdyClient]:
+async def session(line: Line, pod: str = POD) -> AsyncIterator[SpdyClient]:
     """A SPDY session to a pod, as the admin."""
-    stream = await _connect(subject.server)
+    reference = PodRef(line.subject.namespace, pod, "")
+    channel, first = await open_by(line.transport, line.server, reference)
     try:
-        first = await _upgrade(stream, subject, pod)
-        client = SpdyClient(stream)
+        client = SpdyClient(channel)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.run, first)
             yield client
             nursery.cancel_scope.cancel()
     finally:
-        await trio.aclose_forcefully(stream)
-
-
-async def _connect(server: Server) -> trio.abc.Stream:
-    stream = await trio.open_tcp_stream(server.host, server.port)
-    return trio.SSLStream(stream, server.admin, server_hostname=server.host, https_compatible=True)
-
-
-async def _upgrade(stream: trio.abc.Stream, subject: Subject, pod: str) -> bytes:
-    """Returns the bytes behind the 101."""
-    http = h11.Connection(h11.CLIENT)
-    path = f"/api/v1/namespaces/{subject.namespace}/pods/{pod}/portforward"
-    headers = [("Host", "conformance"), ("Content-Length", "0"), *UPGRADE.items()]
-    request = h11.Request(method="POST", target=path, headers=headers)
-    await stream.send_all((http.send(request) or b"") + (http.send(h11.EndOfMessage()) or b""))
-    while (event := http.next_event()) is h11.NEED_DATA:
-        http.receive_data(bytes(await stream.receive_some()))
-    assert isinstance(event, h11.InformationalResponse)
-    assert event.status_code == 101
-    assert dict(event.headers)[b"x-stream-protocol-version"] == b"portforward.k8s.io"
-    return http.trailing_data[0]
+        channel.close()

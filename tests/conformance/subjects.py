@@ -20,6 +20,7 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import Rule
 from fixtures.embedded.apps import standard
 from fixtures.embedded.pod import Pod
+from forwarders.transports.server import ApiServer, Headers
 
 CONTENT = "conformance"
 POD = "app"
@@ -44,6 +45,14 @@ class Server:
         context = self.admin if admin and not token else self.nobody
         url = f"https://{self.host}:{self.port}"
         return httpx.AsyncClient(base_url=url, verify=context, headers=headers, timeout=SECONDS, trust_env=False)
+
+    def api(self) -> ApiServer:
+        """As the admin."""
+        return ApiServer(self.host, self.port, "", self.admin, self.host, _no_headers)
+
+
+async def _no_headers(_: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
+    return []
 
 
 class Subject(Protocol):

@@ -6,22 +6,22 @@ import re
 
 import trio
 
-from tests.conformance.spdy_client import CLOSE, GET, session
-from tests.conformance.subjects import CONTENT, POD, Subject
+from tests.conformance.spdy_client import CLOSE, GET, Line, session
+from tests.conformance.subjects import CONTENT, POD
 
 
-async def test_everything_in_one_write(subject: Subject) -> None:
+async def test_everything_in_one_write(line: Line) -> None:
     """Both SYN_STREAMs and the request in one write: the answer comes."""
-    async with session(subject) as client:
+    async with session(line) as client:
         _, data = await client.exchange(8080, GET)
         await client.until(lambda: b"\npod " in data.data)
         assert data.text.startswith("HTTP/1.")
         assert data.text.endswith(f"\r\n\r\n{CONTENT}\npod {POD}\n")
 
 
-async def test_the_app_closes(subject: Subject) -> None:
+async def test_the_app_closes(line: Line) -> None:
     """Once the app has closed, the end reaches the client a second later: data stream, then error stream, no text."""
-    async with session(subject) as client:
+    async with session(line) as client:
         asked = trio.current_time()
         error, data = await client.exchange(8080, GET)
         await client.until(lambda: error.ended)
@@ -32,9 +32,9 @@ async def test_the_app_closes(subject: Subject) -> None:
         assert error.data == b""
 
 
-async def test_both_close(subject: Subject) -> None:
+async def test_both_close(line: Line) -> None:
     """If the client ends its side too, the end comes at once: long before that of a connection where it does not."""
-    async with session(subject) as client:
+    async with session(line) as client:
         (waiting, first), (error, second) = client.open(8080), client.open(8080)
         for stream in (first, second):
             client.spdy.send_data(stream, GET)
@@ -46,17 +46,17 @@ async def test_both_close(subject: Subject) -> None:
         assert client.streams[waiting].ended is None
 
 
-async def test_the_server_speaks_first(subject: Subject) -> None:
+async def test_the_server_speaks_first(line: Line) -> None:
     """An application that greets is heard before anything is sent to it."""
-    async with session(subject) as client:
+    async with session(line) as client:
         _, data = await client.exchange(7002)
         await client.until(lambda: data.data.endswith(b"\r\n"))
         assert data.text == f"220 {POD} speaks first\r\n"
 
 
-async def test_streams_without_a_request_id(subject: Subject) -> None:
+async def test_streams_without_a_request_id(line: Line) -> None:
     """Old clients send no requestid: the data stream that follows its error stream belongs to it."""
-    async with session(subject) as client:
+    async with session(line) as client:
         client.spdy.open_stream((("streamtype", "error"), ("port", "8080")), fin=True)
         data = client.spdy.open_stream((("streamtype", "data"), ("port", "8080")))
         client.spdy.send_data(data, GET)
@@ -64,9 +64,9 @@ async def test_streams_without_a_request_id(subject: Subject) -> None:
         await client.until(lambda: b"\npod " in client.streams[data].data)
 
 
-async def test_two_hundred_at_once(subject: Subject) -> None:
+async def test_two_hundred_at_once(line: Line) -> None:
     """200 connections opened in one write on one session all get their own answer."""
-    async with session(subject) as client:
+    async with session(line) as client:
         wanted = {}
         for number in range(200):
             _, stream = client.open(7000)
@@ -79,9 +79,9 @@ async def test_two_hundred_at_once(subject: Subject) -> None:
 # Half-close
 
 
-async def test_a_late_answer_to_a_closed_request_is_lost(subject: Subject) -> None:
+async def test_a_late_answer_to_a_closed_request_is_lost(line: Line) -> None:
     """Nothing is half-closed: one second after the client's FIN the connection is over, answered or not."""
-    async with session(subject) as client:
+    async with session(line) as client:
         asked = trio.current_time()
         error, data = await client.exchange(7001, b"hi", fin=True)
         await client.until(lambda: error.ended)
@@ -91,9 +91,9 @@ async def test_a_late_answer_to_a_closed_request_is_lost(subject: Subject) -> No
         assert error.data == b""
 
 
-async def test_a_late_answer_to_an_open_request_comes(subject: Subject) -> None:
+async def test_a_late_answer_to_an_open_request_comes(line: Line) -> None:
     """Without the FIN the same answer arrives."""
-    async with session(subject) as client:
+    async with session(line) as client:
         _, data = await client.exchange(7001, b"hi\n")
         await client.until(lambda: data.data)
         assert data.text == "late: 3 hi\n"
@@ -102,15 +102,15 @@ async def test_a_late_answer_to_an_open_request_comes(subject: Subject) -> None:
 # The session
 
 
-async def test_pings_are_answered(subject: Subject) -> None:
+async def test_pings_are_answered(line: Line) -> None:
     """Each PING is answered, on an idle session too."""
-    async with session(subject) as client:
+    async with session(line) as client:
         assert await client.pings(10, 10) == list(range(10))
 
 
-async def test_goaway_closes_the_session(subject: Subject) -> None:
+async def test_goaway_closes_the_session(line: Line) -> None:
     """A client's GOAWAY closes the connection, open streams or not."""
-    async with session(subject) as client:
+    async with session(line) as client:
         _, data = await client.exchange(7000, b"open")
         await client.until(lambda: data.data)
         client.spdy.go_away()
@@ -118,13 +118,13 @@ async def test_goaway_closes_the_session(subject: Subject) -> None:
         await client.until(lambda: client.closed)
 
 
-async def test_a_deleted_pod_leaves_its_session_open(subject: Subject) -> None:
+async def test_a_deleted_pod_leaves_its_session_open(line: Line) -> None:
     """The session of a deleted pod lives on; a connection on it fails with the runtime's words."""
-    await subject.add_pod("doomed")
-    async with session(subject, "doomed") as client:
+    await line.subject.add_pod("doomed")
+    async with session(line, "doomed") as client:
         _, data = await client.exchange(7000, b"before")
         await client.until(lambda: data.data)
-        await subject.delete_pod("doomed")
+        await line.subject.delete_pod("doomed")
         error, _ = await client.exchange(7000)
         await client.until(lambda: error.ended)
         start = r"error forwarding port 7000 to pod ([0-9a-f]{64}), uid : "

@@ -7,8 +7,7 @@ import re
 import pytest
 import trio
 
-from tests.conformance.spdy_client import CLOSE, GET, SpdyClient, session
-from tests.conformance.subjects import Subject
+from tests.conformance.spdy_client import CLOSE, GET, Line, SpdyClient, session
 
 
 async def refused(client: SpdyClient, data: bytes = b"") -> str:
@@ -21,9 +20,9 @@ async def refused(client: SpdyClient, data: bytes = b"") -> str:
     return error.text
 
 
-async def test_nothing_listens(subject: Subject) -> None:
+async def test_nothing_listens(line: Line) -> None:
     """A refused dial ends the data stream, then says why on the error stream; the session serves the next one."""
-    async with session(subject) as client:
+    async with session(line) as client:
         text = await refused(client)
         pattern = (
             r"error forwarding port 9999 to pod ([0-9a-f]{64}), uid : failed to execute portforward in network "
@@ -36,9 +35,9 @@ async def test_nothing_listens(subject: Subject) -> None:
         await client.until(lambda: data.data == b"still here")
 
 
-async def test_data_for_a_refused_connection_stops_a_worker(subject: Subject) -> None:
+async def test_data_for_a_refused_connection_stops_a_worker(line: Line) -> None:
     """Nobody reads the stream of a refused dial: data sent with the SYNs stops the worker of that stream for good."""
-    async with session(subject) as client:
+    async with session(line) as client:
         assert await client.pings(5, 5) == [0, 1, 2, 3, 4]
         await refused(client, b"x")
         # The data stream is number 3; of five workers the one with that number answers no more.
@@ -47,9 +46,9 @@ async def test_data_for_a_refused_connection_stops_a_worker(subject: Subject) ->
         assert await client.pings(5, 4) == [0, 1, 2, 4]
 
 
-async def test_data_behind_the_end_stops_a_worker(subject: Subject) -> None:
+async def test_data_behind_the_end_stops_a_worker(line: Line) -> None:
     """Once the app's end was passed on, the runtime takes one more frame; the second stops the worker."""
-    async with session(subject) as client:
+    async with session(line) as client:
         error, stream = client.open(8080)
         client.spdy.send_data(stream, GET)
         await client.flush()
@@ -62,9 +61,9 @@ async def test_data_behind_the_end_stops_a_worker(subject: Subject) -> None:
         assert await client.pings(5, 4) == [0, 1, 2, 4]
 
 
-async def test_the_app_resets(subject: Subject) -> None:
+async def test_the_app_resets(line: Line) -> None:
     """A reset by the app: a second later the data stream ends, then the text comes, then the error stream ends."""
-    async with session(subject) as client:
+    async with session(line) as client:
         asked = trio.current_time()
         error, data = await client.exchange(7003, b"x")
         await client.until(lambda: error.ended)
@@ -78,9 +77,9 @@ async def test_the_app_resets(subject: Subject) -> None:
         )
 
 
-async def test_the_client_resets_a_download(subject: Subject) -> None:
+async def test_the_client_resets_a_download(line: Line) -> None:
     """A client's RST_STREAM does not stop the server: it goes on sending for a second; then the error stream ends."""
-    async with session(subject) as client:
+    async with session(line) as client:
         error, stream = client.open(8080)
         client.spdy.send_data(stream, b"GET /bytes?n=500000000 HTTP/1.0\r\n\r\n")
         await client.flush()
@@ -97,9 +96,9 @@ async def test_the_client_resets_a_download(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "abc", "-1"])
-async def test_a_port_that_is_none(subject: Subject, port: str) -> None:
+async def test_a_port_that_is_none(line: Line, port: str) -> None:
     """Both streams for an impossible port are reset with CANCEL; the session goes on."""
-    async with session(subject) as client:
+    async with session(line) as client:
         pair = client.open(port)
         await client.flush()
         await client.until(lambda: all(client.streams[stream].reset == 5 for stream in pair))
@@ -111,9 +110,9 @@ async def test_a_port_that_is_none(subject: Subject, port: str) -> None:
     [(("requestid", "1"), ("streamtype", "error")), (("requestid", "1"), ("port", "8080"), ("streamtype", "foo"))],
     ids=["no port", "unknown type"],
 )
-async def test_headers_that_do_not_fit(subject: Subject, headers: tuple[tuple[str, str], ...]) -> None:
+async def test_headers_that_do_not_fit(line: Line, headers: tuple[tuple[str, str], ...]) -> None:
     """A stream without a port, or of an unknown type, is reset with CANCEL."""
-    async with session(subject) as client:
+    async with session(line) as client:
         stream = client.spdy.open_stream(headers)
         await client.flush()
         await client.until(lambda: client.streams[stream].reset == 5)

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.spdy_client import UPGRADE
 from tests.conformance.subjects import POD, Subject
+
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "portforward.k8s.io"}
+WEBSOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    "Sec-WebSocket-Protocol": "SPDY/3.1+portforward.k8s.io",
+}
 
 
 def path(subject: Subject, pod: str = POD) -> str:
     return f"/api/v1/namespaces/{subject.namespace}/pods/{pod}/portforward"
 
 
-async def test_unknown_pod(subject: Subject) -> None:
+ASKED = pytest.mark.parametrize(
+    ("method", "headers"), [("POST", UPGRADE), ("GET", WEBSOCKET)], ids=["SPDY", "WebSocket"]
+)
+
+
+@ASKED
+async def test_unknown_pod(subject: Subject, method: str, headers: dict[str, str]) -> None:
     """A pod that is not there is 404, with a Status."""
     async with subject.server.client() as client:
-        answer = await client.post(path(subject, "nope"), headers=UPGRADE)
+        answer = await client.request(method, path(subject, "nope"), headers=headers)
     assert answer.status_code == 404
     assert answer.json()["message"] == 'pods "nope" not found'
 
@@ -52,10 +66,33 @@ async def test_an_upgrade_that_the_runtime_does_not_make(subject: Subject, heade
     assert (answer.status_code, answer.text) == (500, "invalid upgrade response: status code 200\n")
 
 
-async def test_a_pod_without_a_node(subject: Subject) -> None:
+@ASKED
+async def test_a_pod_without_a_node(subject: Subject, method: str, headers: dict[str, str]) -> None:
     """A pod that is not scheduled is a bad request."""
-    await subject.add_pod("unscheduled", scheduled=False)
+    name = f"unscheduled-{method.lower()}"
+    await subject.add_pod(name, scheduled=False)
     async with subject.server.client() as client:
-        answer = await client.post(path(subject, "unscheduled"), headers=UPGRADE)
-    message = "pod unscheduled does not have a host assigned"
+        answer = await client.request(method, path(subject, name), headers=headers)
+    message = f"pod {name} does not have a host assigned"
     assert (answer.status_code, answer.json()["message"]) == (400, message)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "verb"), [("POST", UPGRADE, "create"), ("GET", WEBSOCKET, "get")], ids=["SPDY", "WebSocket"]
+)
+async def test_the_verb_of_an_upgrade(subject: Subject, method: str, headers: dict[str, str], verb: str) -> None:
+    """POST is `create` and GET is `get` on pods/portforward: each is refused without its own."""
+    async with subject.server.client(subject.few) as client:
+        answer = await client.request(method, path(subject), headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["message"] == (
+        f'pods "{POD}" is forbidden: User "{subject.few_name}" cannot {verb} resource "pods/portforward" in API group '
+        f'"" in the namespace "{subject.namespace}"'
+    )
+
+
+async def test_a_websocket_that_tunnels_nothing(subject: Subject) -> None:
+    """Without a protocol that it knows the server makes no tunnel."""
+    async with subject.server.client() as client:
+        answer = await client.get(path(subject), headers=WEBSOCKET | {"Sec-WebSocket-Protocol": "chat"})
+    assert answer.status_code == 500

@@ -16,7 +16,7 @@ from fixtures.embedded.pods import Port
 from fixtures.embedded.spdy import whole_frames
 from fixtures.embedded.timing import Timing
 from forwarders.wire import frames
-from tests.conformance.spdy_client import session
+from tests.conformance.spdy_client import Line, session
 from tests.conformance.subjects import POD, EmbeddedSubject, Server
 
 QUICK = Timing(close=0.05, pair=0.05)
@@ -36,7 +36,7 @@ async def quick(tmp_path: Path) -> AsyncIterator[EmbeddedSubject]:
 
 async def test_a_stream_without_its_partner(quick: EmbeddedSubject) -> None:
     """An error stream whose data stream does not come in time is told so, and stays open."""
-    async with session(quick) as client:
+    async with session(Line.direct(quick)) as client:
         error = client.spdy.open_stream((("streamtype", "error"), ("port", "7000"), ("requestid", "6")), fin=True)
         await client.flush()
         await client.until(lambda: client.streams[error].data)
@@ -46,7 +46,7 @@ async def test_a_stream_without_its_partner(quick: EmbeddedSubject) -> None:
 
 async def test_a_stream_too_many(quick: EmbeddedSubject) -> None:
     """A second error stream of a request is named on the first."""
-    async with session(quick) as client:
+    async with session(Line.direct(quick)) as client:
         common = (("streamtype", "error"), ("port", "7000"), ("requestid", "1"))
         first = client.spdy.open_stream(common, fin=True)
         client.spdy.open_stream(common, fin=True)
@@ -58,7 +58,7 @@ async def test_a_stream_too_many(quick: EmbeddedSubject) -> None:
 
 async def test_an_app_that_does_not_read_stops_its_worker(quick: EmbeddedSubject) -> None:
     """What the application does not take holds up its stream's worker, and no other: four of five PINGs come back."""
-    async with session(quick) as client:
+    async with session(Line.direct(quick)) as client:
         _, stream = client.open(7004)
         # Fewer frames than the worker's queue has room for, once the kernel's buffers are full.
         for _ in range(40):
@@ -71,14 +71,14 @@ async def test_an_app_that_does_not_read_stops_its_worker(quick: EmbeddedSubject
 
 async def test_a_session_that_ends_leaves_nothing(quick: EmbeddedSubject) -> None:
     """A client that goes away in the middle of everything leaves the server able to serve the next."""
-    async with session(quick) as client:
+    async with session(Line.direct(quick)) as client:
         _, stream = client.open(7004)
         client.open(9999)
         client.spdy.send_data(stream, bytes(FRAME))
         client.spdy.open_stream((("streamtype", "data"), ("port", "7000"), ("requestid", "alone")))
         await client.flush()
         await client.until(lambda: client.streams[stream].accepted)
-    async with session(quick) as client:
+    async with session(Line.direct(quick)) as client:
         _, data = await client.exchange(7000, b"next")
         await client.until(lambda: data.data == b"next")
 

@@ -12,7 +12,7 @@ import trio
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import ADMIN, Rule
 from fixtures.embedded.pods import Port
-from tests.conformance.spdy_client import session
+from tests.conformance.spdy_client import Line, session
 from tests.conformance.subjects import POD, EmbeddedSubject
 
 
@@ -20,7 +20,7 @@ async def test_it_comes_back_on_its_port(
     cluster: EmbeddedCluster, subject: EmbeddedSubject, admin: ssl.SSLContext
 ) -> None:
     """Stopping closes the port and cuts sessions; starting again serves the same objects at the same port."""
-    async with session(subject) as client:
+    async with session(Line.direct(subject)) as client:
         await cluster.stop_server()
         await client.until(lambda: client.closed)
     with pytest.raises(OSError, match=r"127\.0\.0\.1"):
@@ -33,13 +33,13 @@ async def test_it_comes_back_on_its_port(
 async def test_sessions_are_counted_and_cut(cluster: EmbeddedCluster, subject: EmbeddedSubject) -> None:
     """Sessions that are open are counted per pod, and can be cut; the next one is another."""
     other = await cluster.pod("other", [Port(80)])
-    async with session(subject) as client:
+    async with session(Line.direct(subject)) as client:
         assert (cluster.sessions(), cluster.sessions(other)) == (1, 0)
         cluster.fail_sessions(other)
         assert await client.pings(5, 5)
         cluster.fail_sessions()
         await client.until(lambda: client.closed)
-    async with session(subject):
+    async with session(Line.direct(subject)):
         assert (cluster.sessions(), cluster.sessions_opened) == (1, 2)
 
 

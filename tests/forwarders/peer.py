@@ -29,6 +29,7 @@ class Peer:
     def __init__(self) -> None:
         self.wire = Connection("server")
         self.answering = True
+        self.stuck: set[int] = set()
         self.reading = True
         self.closed = False
         self.pings = 0
@@ -88,8 +89,8 @@ class Peer:
 
     def work(self) -> None:
         """Each worker goes on until it holds data that its application has no room for."""
-        for queue in self._queues:
-            while queue and self.answering and queue[0]():
+        for worker, queue in enumerate(self._queues):
+            while queue and self.answering and worker not in self.stuck and queue[0]():
                 queue.popleft()
         self.flush()
 

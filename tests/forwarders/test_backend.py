@@ -10,7 +10,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.backend import MAX_WANTED, REDIAL_INTERVAL, Backend
-from forwarders.pool import Pools
+from forwarders.gates import Gate
+from forwarders.pool import TURN, Pools
 from tests.forwarders.cluster import Pods, endpoint
 
 
@@ -19,7 +20,7 @@ class Choosing:
 
     def __init__(self, nursery: trio.Nursery, patience: float = 5.0) -> None:
         self.pods = Pods(nursery)
-        self.pools = Pools(self.pods.open_channel, Random(0))
+        self.pools = Pools(self.pods.open_channel, Random(0), Gate(TURN), lambda: None)
         self.changes = 0
         self.backend = Backend(self.pools, patience, self._changed)
 
@@ -39,12 +40,12 @@ async def settled() -> None:
 
 
 async def test_the_first_ready_pod_serves(choosing: Choosing, autojump_clock: MockClock) -> None:
-    """The plan's order among the Ready ones decides; one session is held, to that pod alone."""
+    """The plan's order among the Ready ones decides; one session is held to that pod, one to the next that comes."""
     choosing.backend.set((endpoint("new", ready=False), endpoint("first"), endpoint("second")))
     before = choosing.backend.serving
     await settled()
     assert (before, choosing.backend.serving) == (None, endpoint("first"))
-    assert set(choosing.pods.peers) == {"first"}
+    assert set(choosing.pods.peers) == {"first", "new"}
     assert choosing.changes > 0
 
 
@@ -177,3 +178,31 @@ async def test_closing_lets_go(choosing: Choosing, autojump_clock: MockClock) ->
     await settled()
     assert choosing.pods.standing("a") == []
     assert choosing.backend.serving is None
+
+
+async def test_the_next_pods_session_is_up_before_the_old_one_is_gone(
+    choosing: Choosing, autojump_clock: MockClock
+) -> None:
+    """A pod that runs but is not Ready gets its session ahead: when it becomes Ready it serves at once, not before."""
+    choosing.backend.set((endpoint("old"), endpoint("new", ready=False)))
+    await settled()
+    served = [choosing.backend.serving]
+    for ready in (False, True):
+        choosing.backend.set((endpoint("new", ready=ready),))
+        served.append(choosing.backend.serving)
+        assert choosing.backend.take(endpoint("old")) is None
+    assert served == [endpoint("old"), None, endpoint("new")]
+    assert choosing.backend.take(endpoint("new")) is not None
+    await settled()
+    assert choosing.pods.standing("old") == []
+
+
+async def test_one_pod_that_comes_is_prepared_for(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """Ten pods that do not become Ready cost one session, and what is wrong with it is no forward's problem."""
+    choosing.backend.set((endpoint("a"), *(endpoint(f"b{number}", ready=False) for number in range(10))))
+    await settled()
+    assert set(choosing.pods.peers) == {"a", "b0"}
+    choosing.pods.failure = "gone"
+    choosing.backend.set((endpoint("b1", ready=False),))
+    await settled()
+    assert choosing.backend.problem == ""

@@ -10,7 +10,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders import pool as module
-from forwarders.pool import IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, Pool, Pools
+from forwarders.gates import Gate
+from forwarders.pool import IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, TURN, Pool, Pools
 from forwarders.tunnel import DialError, Tunnel
 from tests.forwarders.cluster import Pods, pod
 
@@ -22,8 +23,12 @@ class Wanting:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.pods = Pods(nursery)
-        self.pools = Pools(self.pods.open_channel, Random(0))
-        self.changes = 0
+        self.gate = Gate(TURN)
+        self.pools = Pools(self.pods.open_channel, Random(0), self.gate, self.silent)
+        self.changes = self.silences = 0
+
+    def silent(self) -> None:
+        self.silences += 1
 
     def changed(self) -> None:
         self.changes += 1
@@ -270,4 +275,99 @@ async def test_the_end_of_all(autojump_clock: MockClock) -> None:
         await settled()
         await connect(pool, 3)
         nursery.cancel_scope.cancel()
+    assert wanting.pods.standing("web") == []
+
+
+async def test_after_a_sleep_new_connections_wait_for_a_session_that_lives(
+    wanting: Wanting, autojump_clock: MockClock
+) -> None:
+    """Sessions that died in silence are not used: another stands a moment later, and the dead ones end within 2 s."""
+    pool = wanting.want()
+    await settled()
+    await connect(pool, 2)
+    dead = wanting.pods.standing("web")
+    for peer in dead:
+        peer.answering = False
+    wanting.pools.check()
+    assert (pool.take(), pool.up) == (None, False)
+    woke = trio.current_time()
+    await trio.sleep(2 * wanting.pods.latency)
+    session = pool.take()
+    assert session is not None
+    session.open(80)
+    await wanting.pods.standing("web")[-1].accept()
+    await trio.sleep(2.01)
+    assert not set(dead) & set(wanting.pods.standing("web"))
+    assert trio.current_time() - woke < 3
+    assert wanting.silences == len(dead)
+
+
+async def test_after_a_sleep_sessions_that_live_stay(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """Connections on them go on, and what was opened meanwhile is let go again."""
+    pool = wanting.want()
+    await settled()
+    tunnels = await connect(pool, 3)
+    wanting.pools.check()
+    await settled()
+    await trio.sleep(3 * IDLE_TIMEOUT)
+    assert not any(tunnel.finished for tunnel in tunnels)
+    assert len(wanting.pods.standing("web")) == 4
+    assert wanting.silences == 0
+
+
+async def test_what_was_being_opened_before_a_sleep_is_begun_anew(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """An answer that was lost while the process slept is not waited for."""
+    wanting.pods.latency = 1000
+    pool = wanting.want()
+    await trio.sleep(5)
+    wanting.pods.latency = 0.014
+    wanting.pools.check()
+    await trio.sleep(0.02)
+    assert pool.up
+
+
+async def test_one_silent_session_makes_all_prove_themselves(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """A dead path is found out by the session that is asked first; spares of other pods do not wait for their turn."""
+    pool = wanting.want()
+    other = wanting.pools.want(pod("other"), wanting.changed)
+    await settled()
+    await connect(pool, 1)
+    await trio.sleep(6)
+    for peer in (*wanting.pods.standing("web"), *wanting.pods.standing("other")):
+        peer.answering = False
+    wanting.pods.latency = 1000
+    await trio.sleep(5.01)
+    assert wanting.silences > 0
+    assert not other.up
+    await trio.sleep(2)
+    assert wanting.pods.standing("other") == []
+
+
+async def test_all_pods_together_ask_at_a_bounded_pace(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """Sixty pods at an API server that refuses make ten tries a second, and all have a session a second later."""
+    wanting.pods.failure = "pods/portforward is forbidden"
+    pools = [wanting.pools.want(pod(f"pod-{number}"), wanting.changed) for number in range(60)]
+    await trio.sleep(60)
+    before = len(wanting.pods.opens)
+    await trio.sleep(60)
+    assert len(wanting.pods.opens) - before <= 60 / TURN + 1
+    wanting.pods.failure = ""
+    await trio.sleep(1)
+    assert all(pool.up for pool in pools)
+    assert not any(pool.problem for pool in pools)
+
+
+async def test_the_last_bytes_for_a_pod_that_goes_away_arrive(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """A connection that ends when nobody wants the pod any more: its session closes only once all was taken."""
+    pool = wanting.want()
+    await settled()
+    [tunnel] = await connect(pool, 1)
+    stream = await wanting.pods.standing("web")[0].accept()
+    wanting.pools.leave(POD, wanting.changed)
+    for part in (b"one", b"two", b"three"):
+        await tunnel.write(part)
+    await tunnel.aclose()
+    await trio.sleep(1)
+    assert [await stream.receive_some() for _ in range(3)] == [b"one", b"two", b"three"]
+    await settled()
     assert wanting.pods.standing("web") == []

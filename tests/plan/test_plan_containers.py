@@ -10,6 +10,7 @@ from tests.plan.made import entry, only
 from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.config.rules import Rule, Rules
 from watcher.docker.objects import Container, Containers, Network, NetworkSettings, Port
+from watcher.plan import run
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled
 from watcher.plan.plan import make_plan
@@ -159,3 +160,10 @@ def test_debug_ports_that_docker_publishes_are_shown() -> None:
         ("user", 8080, 9701),
         ("debug", 5005, 5005),
     ]
+
+
+def test_nothing_of_a_cluster_is_looked_at() -> None:
+    """A project that deploys to Docker alone has no service and no pod, whatever the modes."""
+    everything = facts(APP, modes=frozenset(Mode))
+    assert run.kinds_looked_at(everything) == frozenset()
+    assert run.pods(everything) == []

@@ -17,6 +17,7 @@ from tests.plan.made import (
     entry,
     ids,
     meta,
+    meta_of,
     only,
     planned,
     pod,
@@ -265,3 +266,65 @@ def test_the_runs_services_tell_its_namespaces() -> None:
     items = [service("db", namespace="shop"), workload(DEPLOYMENT, namespace="shop")]
     plan = planned(items, entries=(entry("deployment"),), context_namespace="default")
     assert [wanted.subject.namespace for wanted in plan.forwards] == ["shop", "shop"]
+
+
+def test_an_entry_in_several_of_the_runs_namespaces_has_to_say_which() -> None:
+    """Skaffold skips it too; where the context's namespace is among them that one is meant."""
+    items = [workload(DEPLOYMENT, namespace=name) for name in ("a", "b")]
+    facts = {"entries": (entry("deployment"),), "modes": USER, "namespaces": frozenset({"a", "b"})}
+    [skip] = planned(items, context_namespace="elsewhere", **facts).skips
+    assert skip.reason == "deployment web is in namespaces a, b: say which one"
+    assert only(planned(items, context_namespace="b", **facts)).subject.namespace == "b"
+
+
+def test_rules_may_exclude_what_an_entry_asks_for() -> None:
+    """Those of skaffold.yaml; what the user asks portside for by hand no rule takes away."""
+    rules = Rules(exclude=(Rule(origin="portside.yaml line 2", name="web"),))
+    for source, reasons in (("user", ["portside.yaml line 2 excludes it"]), ("direct", [])):
+        plan = planned(WEB, entries=(entry(source=source),), modes=USER, rules=rules)
+        assert [skip.reason for skip in plan.skips] == reasons
+        assert len(plan.forwards) == 1 - len(reasons)
+
+
+@pytest.mark.parametrize("kind", ["pod", "deployment"])
+def test_an_entry_by_label_leads_to_the_newest(kind: str) -> None:
+    """All pods that it selects may serve, the newest first; of other kinds it is the newest object's pods."""
+    old, new = [pod("old", age=9), pod("new", age=1)], [pod("newest")]
+    items = (
+        [*old, *new]
+        if kind == "pod"
+        else [
+            *([workload(DEPLOYMENT, name, age=age) for name, age in (("other", 5), ("web", 1))]),
+            *old,
+        ]
+    )
+    items = [labelled(item) for item in items]
+    by_label = replace(entry(kind, ""), selector="team=x")
+    wanted = only(planned(items, entries=(by_label,), modes=USER))
+    assert wanted.id == f"user/default/{kind}/team=x/8080/127.0.0.1"
+    assert [endpoint.pod.name for endpoint in wanted.endpoints] == (
+        ["newest", "new", "old"] if kind == "pod" else ["new", "old"]
+    )
+
+
+def test_an_entry_by_label_that_finds_nothing_says_so() -> None:
+    """It may come yet while a deploy is under way."""
+    by_label = replace(entry("service", ""), selector="team=x")
+    for deployed, field in ((True, "broken"), (False, "waiting_for")):
+        wanted = only(planned([], entries=(by_label,), modes=USER, deployed=deployed))
+        assert getattr(wanted, field).startswith("a service with labels team=x does not exist in namespace default")
+
+
+def test_an_entry_by_label_is_looked_for_in_the_runs_namespaces() -> None:
+    """As one by name is."""
+    items = [labelled(workload(DEPLOYMENT, namespace="shop")), service("db", namespace="shop"), service("x")]
+    by_label = replace(entry("deployment", ""), selector="team=x")
+    plan = planned(items, entries=(by_label,), modes=frozenset({*USER, *SERVICES}), context_namespace="default")
+    assert plan.forwards[0].subject.namespace == "shop"
+
+
+def labelled(item: Item) -> Item:
+    """The same with `team: x`."""
+    kind, made = item
+    metadata = meta_of(item)
+    return kind, replace(made, metadata=replace(metadata, labels={**(metadata.labels or {}), "team": "x"}))

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from forwarders.spec import Ask, PortWish
 from tests.plan.made import USER, Item, ids, meta, only, planned, world
-from watcher.cluster.kinds import DEPLOYMENT, JOB, POD, STATEFUL_SET
+from watcher.cluster.kinds import DEPLOYMENT, JOB, POD, REPLICA_SET, STATEFUL_SET
 from watcher.cluster.objects import (
     RUN_ID_LABEL,
     Condition,
@@ -29,7 +29,7 @@ from watcher.cluster.objects import (
 from watcher.config.rules import Rule, Rules
 from watcher.plan.debug import ANNOTATION
 from watcher.plan.explain import explain
-from watcher.plan.facts import Facts
+from watcher.plan.facts import Facts, OwnForward
 from watcher.plan.plan import make_plan
 from watcher.skaffold.modes import Mode
 
@@ -246,3 +246,51 @@ def test_a_selector_stands_in_for_the_label() -> None:
     assert only(planned([(kind, item), deployment()], modes=PODS, run_id="", selector="tier=data")).id == (
         "pods/default/statefulset/db/app/http/8080/127.0.0.1"
     )
+
+
+def test_a_container_without_ports_is_an_answer() -> None:
+    """It is seen and declares nothing; the pod's other containers are forwarded."""
+    quiet = Container(name="quiet", image="app:1")
+    plan = planned([made_by("Deployment", "app", "app-6c-x", spec=PodSpec((APP, quiet)))], modes=PODS)
+    assert [(p.subject.container, p.reason) for p in plan.passed] == [("quiet", "it declares no port")]
+    assert len(plan.forwards) == 2
+
+
+def test_debug_without_the_annotation_forwards_nothing() -> None:
+    """A pod that Skaffold did not make debuggable has no debug port."""
+    plan = planned([made_by("Deployment", "app", "app-6c-x")], modes=DEBUG)
+    assert plan.forwards == ()
+    assert {passed.subject.remote_port for passed in plan.passed} == {8080, 5005}
+
+
+def test_what_skaffold_forwards_of_a_pod_is_left_to_it() -> None:
+    """Skaffold's own forwards of pods name the pod, ours what made it."""
+    own = OwnForward(kind="pod", name="app-6c-x", namespace="", port=5005, local_port=56268)
+    plan = planned([made_by("Deployment", "app", "app-6c-x", annotations=LISTED)], modes=DEBUG, own_forwards=(own,))
+    assert plan.forwards == ()
+    [skip] = plan.skips
+    assert skip.reason == "Skaffold forwards it itself, to 127.0.0.1:56268; start it with --port-forward=off"
+
+
+def test_only_a_controller_owns_a_pod() -> None:
+    """Other owner references (a garbage collector's) name nothing: the pod is its own owner."""
+    kind, item = made_by("", "", "alone")
+    assert isinstance(item, Pod)
+    referred = replace(item.metadata, owner_references=(Owner("ConfigMap", "x", "uid"),))
+    plan = planned([(kind, replace(item, metadata=referred))], modes=PODS)
+    assert {wanted.subject.resource_type for wanted in plan.forwards} == {"pod"}
+
+
+def test_what_a_deployment_made_is_the_deployments() -> None:
+    """Its ReplicaSet is labelled too, and makes the same pods: no second forward."""
+    controlled = replace(
+        meta("app-6c", labels=RUN), owner_references=(Owner("Deployment", "app", "uid", controller=True),)
+    )
+    made = (
+        REPLICA_SET,
+        Workload(
+            metadata=controlled, spec=WorkloadSpec(LabelSelector({"app": "app"}), PodTemplate(TemplateMeta(), OF_APP))
+        ),
+    )
+    items = [deployment(), made, made_by("Deployment", "app", "app-6c-x")]
+    assert {wanted.subject.resource_type for wanted in planned(items, modes=PODS).forwards} == {"deployment"}

@@ -21,6 +21,7 @@ from tests.plan.made import (
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.objects import RUN_ID_LABEL, ServicePort
 from watcher.cluster.store import Watch
+from watcher.config.rules import Rule, Rules
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan
 from watcher.skaffold.modes import Mode
@@ -139,3 +140,25 @@ def test_where_services_cannot_be_listed_everywhere_the_known_namespaces_serve()
     refused = [Watch(SERVICE, "", label_selector=RUN_ID_LABEL)]
     facts = world(Facts(modes=SERVICES, run_id=RUN, namespace="default"), [*WEB, service(namespace="far")], refused)
     assert ids(make_plan(facts)) == ["services/default/service/web/8080/127.0.0.1"]
+
+
+def test_a_service_without_ports_is_an_answer_and_no_news() -> None:
+    """Nobody can ask for a port of it; an ExternalName says where it leads."""
+    items = []
+    for name, kind in (("bare", "ClusterIP"), ("away", "ExternalName")):
+        which, made = service(name, kind=kind)
+        items.append((which, replace(made, spec=replace(made.spec, ports=None))))  # type: ignore[attr-defined]  # a Service has it
+    plan = planned(items)
+    assert (plan.forwards, plan.skips) == ((), ())
+    assert [passed.reason for passed in plan.passed] == [
+        "it has no port: it is an ExternalName for elsewhere.example",
+        "it has no port",
+    ]
+
+
+def test_rules_judge_services() -> None:
+    """What portside.yaml excludes is skipped, by the rule's own line."""
+    rules = Rules(exclude=(Rule(origin="portside.yaml line 3", name="w*"),))
+    plan = planned([service("web"), service("db"), pod("web-0")], modes=SERVICES, rules=rules)
+    assert [wanted.subject.resource_name for wanted in plan.forwards] == ["db"]
+    assert [skip.reason for skip in plan.skips] == ["portside.yaml line 3 excludes it"]

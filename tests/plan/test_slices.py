@@ -67,3 +67,15 @@ def test_without_a_slice_it_waits() -> None:
     """Somebody may make one."""
     wanted = only(planned([SERVICE, at("one", "10.1.1.1")]))
     assert "no EndpointSlice of it has an address" in wanted.waiting_for
+
+
+def test_a_pod_that_goes_serves_no_more() -> None:
+    """Though the slice still names it: one that is being deleted, or has not begun, is no endpoint."""
+    kind, going = pod("going", deleting=True)
+    kinds = [(kind, going), pod("young", phase="Pending", ready=False), pod("stays")]
+    endpoints = [
+        SliceEndpoint((f"10.1.1.{n}",), target_ref=ObjectReference("Pod", name, name))
+        for n, name in enumerate(("going", "young", "stays"))
+    ]
+    wanted = only(planned([SERVICE, slice_of(*endpoints), *kinds]))
+    assert [endpoint.pod.name for endpoint in wanted.endpoints] == ["stays"]

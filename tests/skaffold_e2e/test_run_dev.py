@@ -42,7 +42,7 @@ async def test_each_forward_leads_to_the_deployed_app(project: Project) -> None:
             assert (await text_at(record)).startswith(f"hello from {project.namespace}, version 2\n")
 
         assert running.others == []
-        assert {record["kind"] for record in running.records} == {"forward", "skaffold"}
+        assert {record["kind"] for record in running.records} == {"forward", "skaffold", "plan"}
         assert "Deployments stabilized" in running.stderr
 
 

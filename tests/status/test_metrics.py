@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from forwarders.counters import Counts
-from tests.board.made import forward, skip
+from tests.board.made import forward, plan, skip
 from tests.status.made import served
 from watcher.board.board import Board
 from watcher.board.http.metrics import FORWARD, METRICS
@@ -24,7 +24,7 @@ def board() -> Board:
     board = Board()
     board.counters = lambda: {forward().id: COUNTS}
     board.sessions = lambda: 4
-    board.settled = True
+    board.publish(plan())
     board.publish(forward())
     board.publish(forward("theirs", "listening", id="theirs", source="skaffold"))
     board.publish(skip())

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from forwarders.counters import Counts
-from tests.board.made import forward, skaffold, skip
+from tests.board.made import forward, plan, skaffold, skip
 from tests.status.made import LOOPBACK, port_of, served
 from watcher.board.board import Board
 from watcher.board.http import server
@@ -30,7 +30,7 @@ async def test_the_contracts_paths() -> None:
         assert (await client.get("/healthz")).status_code == 200
         early = await client.get("/readyz")
         assert (early.status_code, early.text) == (503, "the first deploy and the first lists are awaited\n")
-        board.settled = True
+        board.publish(plan())
         board.publish(forward(state="listening", reason="no pod"))
         board.publish(skip())
         waits = await client.get("/readyz")

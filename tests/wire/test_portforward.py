@@ -361,6 +361,21 @@ def test_proof_is_not_asked_for_where_a_queue_is_full(runtime: Runtime) -> None:
     assert runtime.client.pings_out == before
 
 
+def test_a_dial_that_hangs_is_held_up(runtime: Runtime) -> None:
+    """The runtime goes on with other workers but has not taken the pair's first frame; of a pair that is over nothing
+    is said."""
+    pair = runtime.client.open(80)
+    runtime.client.probe()
+    runtime.server.receive_data(runtime.client.take())
+    assert not runtime.client.held_up(pair)
+    # The data stream has id 3: worker 3 owes its answer (PING 7).
+    for ping in (1, 3, 5, 9):
+        runtime.server.answer(ping)
+    runtime.back()
+    assert runtime.client.held_up(pair)
+    assert not runtime.client.held_up(99)
+
+
 def test_every_cut_gives_the_same_events() -> None:
     """The runtime's whole side of three pairs is told the same however its bytes arrive."""
 

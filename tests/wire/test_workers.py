@@ -135,3 +135,18 @@ def test_no_queue_is_ever_filled(order: list[int], stuck: set[int]) -> None:
 def test_workers_are_by_stream_id(stream: int) -> None:
     """spdystream's connection.go: `partition = int(frame.StreamId % FRAME_WORKERS)`."""
     assert worker_of(stream) == stream % 5
+
+
+def test_a_worker_is_held_up_when_later_pings_are_answered_and_its_own_is_not() -> None:
+    """Stuck in a frame: it owes the answer to a PING behind that frame, while another worker answered a later one."""
+    credit = WorkerCredit()
+    credit.sent(6)
+    assert not credit.held_up(6)
+    send_round(credit, 0)
+    assert not credit.held_up(6)
+    for ping in (0, 2, 3, 4):
+        credit.answered(ping)
+    assert credit.held_up(6)
+    assert not credit.held_up(5)
+    credit.answered(1)
+    assert not credit.held_up(6)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import trio
 
 from forwarders.counters import Counts
-from watcher.board.records import ExplainRecord, ForwardRecord, Record, SkaffoldRecord, SkipRecord
+from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
 
 # For a reader that is stuck: how many things that are over it will still be told of. Others are on the board, so their
 # number is bounded anyway; these would pile up for ever.
@@ -20,7 +20,13 @@ MAX_OVER = 1024
 
 def key(record: Record) -> str:
     """What a newer record replaces."""
-    return f"skaffold/{record.change}" if isinstance(record, SkaffoldRecord) else record.id
+    match record:
+        case SkaffoldRecord():
+            return f"skaffold/{record.change}"
+        case PlanRecord():
+            return "plan"
+        case _:
+            return record.id
 
 
 def _is_over(record: Record) -> bool:
@@ -87,13 +93,13 @@ class Board:
         self._forwards: dict[str, ForwardRecord] = {}
         self._skips: dict[str, SkipRecord] = {}
         self._skaffold: dict[str, SkaffoldRecord] = {}
+        self._plan: PlanRecord | None = None
         self._subscriptions: set[Subscription] = set()
         # Answers the one question that is dear to answer and seldom asked: every verdict, and its rule.
         self.explain: Callable[[], list[ExplainRecord]] = list
         # What each forward has carried, by id. It changes with every byte: who shows it asks, at a pace of its own.
         self.counters: Callable[[], Mapping[str, Counts]] = dict
         self.sessions: Callable[[], int] = int  # to pods, that stand
-        self.settled = False  # the plan stands on synced lists (and, beside Skaffold, on an ended deploy)
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:
@@ -102,6 +108,21 @@ class Board:
     @property
     def skips(self) -> Mapping[str, SkipRecord]:
         return self._skips
+
+    @property
+    def skaffold(self) -> SkaffoldRecord | None:
+        """The newest word on Skaffold."""
+        return next(reversed(self._skaffold.values()), None)
+
+    @property
+    def planned(self) -> bool:
+        """Whether a first plan was made, settled or not."""
+        return self._plan is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the plan stands (PlanRecord)."""
+        return self._plan is not None and self._plan.settled
 
     @property
     def readers(self) -> int:
@@ -131,12 +152,16 @@ class Board:
             case SkipRecord():
                 self._skips[record.id] = record
             case SkaffoldRecord():
-                self._skaffold[record.change] = record
+                self._skaffold.pop(record.change, None)
+                self._skaffold[record.change] = record  # the newest is last
+            case PlanRecord():
+                self._plan = record
         for subscription in self._subscriptions:
             subscription.put(record)
 
     def subscribe(self) -> Subscription:
         known: list[Record] = [*self._skaffold.values(), *self._forwards.values(), *self._skips.values()]
+        known += [self._plan] if self._plan else []  # last: who has it has everything
         subscription = Subscription(known)
         self._subscriptions.add(subscription)
         return subscription

@@ -34,6 +34,11 @@ def printable(text: str) -> str:
     return text.translate(_HARMFUL)
 
 
+def json_line(value: object) -> str:
+    """`value` as one line of JSON, likewise."""
+    return msgspec.json.encode(value).decode().translate(_ESCAPED)
+
+
 class Renderer(Protocol):
     """Records to lines of text."""
 
@@ -51,7 +56,7 @@ class JsonLines:
     """One object a line, each change as it comes."""
 
     def lines(self, record: Record) -> Iterable[str]:
-        return (msgspec.json.encode(record).decode().translate(_ESCAPED) + "\n",)
+        return (json_line(record) + "\n",)
 
     def overdue(self, now: float) -> Iterable[str]:  # noqa: ARG002 - nothing ever waits
         return ()
@@ -150,14 +155,15 @@ async def write_lines(board: Board, renderer: Renderer, descriptor: int) -> None
         while True:
             if lines := await next_lines(subscription, renderer):
                 # In a thread of its own, left behind at the end: a full pipe must hold nothing but its own lines.
-                await trio.to_thread.run_sync(_write, descriptor, "".join(lines).encode(), abandon_on_cancel=True)
+                await trio.to_thread.run_sync(write_whole, descriptor, "".join(lines).encode(), abandon_on_cancel=True)
     except (OSError, trio.EndOfChannel):
         return  # nobody reads any more, and forwarding goes on; or all is said
     finally:
         board.unsubscribe(subscription)
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def write_whole(descriptor: int, data: bytes) -> None:
+    """In one write where the reader keeps up: others who write there come before or after. Raises OSError."""
     while data:
         try:
             data = data[os.write(descriptor, data) :]

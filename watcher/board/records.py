@@ -105,7 +105,14 @@ class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
     failed: bool
 
 
-Record = ForwardRecord | SkipRecord | SkaffoldRecord
+class PlanRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="plan"):
+    """Whether the plan stands: on synced lists and, beside Skaffold, on an ended deploy of this run."""
+
+    time: str
+    settled: bool
+
+
+Record = ForwardRecord | SkipRecord | SkaffoldRecord | PlanRecord
 
 
 def timestamp(now: datetime) -> str:

@@ -102,6 +102,18 @@ def found() -> list[Running]:
     return [running for _, running in sorted(all_running, key=lambda pair: pair[0])]
 
 
+def problem() -> str:
+    """Why a portside could not be announced here; "" where it could."""
+    folder = directory()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        if there == folder:
+            _check_ours(folder)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written to"
+
+
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_ours(path.parent)

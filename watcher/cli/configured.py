@@ -13,7 +13,7 @@ from typing import Self
 from msgspec.structs import replace
 
 from watcher.cli.asked import base_facts, modes_for
-from watcher.cli.options import Options
+from watcher.cli.options import Options, Place
 from watcher.config.load import Loaded, load_all
 from watcher.config.project import Configuration, Project
 from watcher.config.skaffold_yaml import default_file
@@ -26,20 +26,20 @@ logger = logging.getLogger("portside.config")
 
 
 def project_of(
-    options: Options, command: str, binary: str = "skaffold", profile_flags: tuple[str, ...] = ()
+    place: Place, command: str, binary: str = "skaffold", profile_flags: tuple[str, ...] = ()
 ) -> Project | None:
     """The project that the options mean; None where there is no skaffold.yaml and none was named."""
-    filename = options.filename[-1] if options.filename else default_file()
+    filename = place.filename[-1] if place.filename else default_file()
     if filename is None:
         return None
     return Project(
         filename=filename,
-        profiles=options.profile,
-        modules=options.module,
+        profiles=place.profile,
+        modules=place.module,
         binary=binary,
         command=command,
-        kube_context=options.kube_context,
-        kubeconfig=options.kubeconfig,
+        kube_context=place.kube_context,
+        kubeconfig=place.kubeconfig,
         profile_flags=profile_flags,
     )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from watcher.cli.complete import seen_names
 from watcher.cli.running import ask, running_here
 
 if TYPE_CHECKING:
@@ -20,14 +21,17 @@ Examples:
 
 
 @click.command(name="explain", epilog=EPILOG)
-@click.argument("target", metavar="[TYPE/NAME]", default="")
+@click.argument("target", metavar="[TYPE/NAME]", default="", shell_complete=seen_names)
 @click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 def command(target: str, output: str) -> int:
     """Say of everything seen whether it is forwarded, and which rule decided.
 
+    Grouped and wrapped for people; for a pipe a line for each, or a JSON object.
     Exit code 1 where no portside runs here, or none has seen TYPE/NAME.
     """
+    from watcher.board.lines import json_line
     from watcher.board.records import ExplainRecord
+    from watcher.cli.shown import on_terminal, show_verdicts
     from watcher.config.targets import parse_target
 
     asked = parse_target(target) if target else None
@@ -38,8 +42,11 @@ def command(target: str, output: str) -> int:
         for record in found
         if asked is None or (record.resource_type.lower(), record.resource_name) == asked
     ]
-    for record in records:
-        click.echo(_line(record) if output == "plain" else _json(record))
+    if output == "plain" and on_terminal():
+        show_verdicts(records)
+    else:
+        for record in records:
+            click.echo(_line(record) if output == "plain" else json_line(record))
     if answers and asked and not records:
         click.echo(
             f"portside: {target} was not seen: services are looked at in mode services, pods and what makes them in "
@@ -57,9 +64,3 @@ def _line(record: ExplainRecord) -> str:
     container = f" container {record.container}" if record.container else ""
     port = f" port {record.remote_port}" if record.remote_port else ""
     return printable(f"{verdict:4}{name}{container}{port} in namespace {record.namespace}: {record.rule}")
-
-
-def _json(record: ExplainRecord) -> str:
-    import msgspec
-
-    return msgspec.json.encode(record).decode()

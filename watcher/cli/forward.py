@@ -18,6 +18,7 @@ Examples:
   portside forward svc/web 8080:80              local 8080, or fail
   portside forward deploy/api :http svc/db 5432
   portside forward web-6c7d 8080 --address 0.0.0.0
+  portside forward svc/web :8080 --exec 'curl "$WEB_8080_URL"'
 
 \b
 PORT alone is a preference (another is chosen where it is taken, and said),
@@ -42,7 +43,8 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
     from msgspec.structs import replace
 
     from watcher.cli.asked import base_facts
-    from watcher.cli.host import Host, until_signal
+    from watcher.cli.host import Host
+    from watcher.cli.until import served
     from watcher.cluster.credentials import load
     from watcher.config.targets import parse_targets
     from watcher.plan.facts import Facts
@@ -62,8 +64,7 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
         await _check_targets(cluster, entries)
         await host.run(cluster, gather, end_when_failed=True)
 
-    await until_signal(serve)
-    return 1 if host.failed else 0
+    return await served(host, serve)
 
 
 async def _check_targets(cluster: ClusterConfig, entries: tuple[Entry, ...]) -> None:

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import NoReturn
 
 import trio
 
+from forwarders import descriptors
+from forwarders.awake import watch_sleep
 from forwarders.fleet import Fleet
-from forwarders.pool import Open
+from forwarders.gates import Gate
+from forwarders.pool import TURN, Open
 from forwarders.spec import PodRef
 from forwarders.transports.errors import TransportError
-from forwarders.transports.spdy import open_channel
+from forwarders.transports.opener import Opener
 from watcher.board.board import Board
-from watcher.board.lines import JsonLines, PlainLines, Renderer, write_lines
 from watcher.cli.options import Options
+from watcher.cli.outputs import Outputs
 from watcher.cli.serving import StatusAddress
+from watcher.cli.user_command import UserCommand
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig
 from watcher.cluster.store import Snapshot, Watch
@@ -45,10 +47,16 @@ class Host:
         self.board = Board()
         self._command = command
         self._options = options
+        self._outputs = Outputs(command, options)
         self._status = StatusAddress.asked(options)
         self._watches: Watches | None = None
         self._loop: Loop | None = None
         self.failed = False  # no forward had a port, and that was the end
+
+    @property
+    def user_command(self) -> UserCommand | None:
+        """The command of --exec, which the caller runs beside `run`."""
+        return self._outputs.user_command
 
     @property
     def snapshot(self) -> Snapshot:
@@ -71,18 +79,19 @@ class Host:
 
         `end_when_failed`: return once the first plan stands and none of its forwards has a port.
         """
+        descriptors.raise_limit()
         with contextlib.ExitStack() as stack:
             if self._status is not None:
                 stack.enter_context(self._status.announced(self._command))
             async with trio.open_nursery() as nursery:
                 # Shielded: what the end itself has to say still goes out.
-                lines = trio.CancelScope(shield=True)
-                nursery.start_soon(_write_lines, lines, self.board, _renderer(self._options))
+                outputs = trio.CancelScope(shield=True)
+                nursery.start_soon(self._show, outputs)
                 try:
                     await self._forward(cluster, gather, end_when_failed=end_when_failed)
                 finally:
                     self.board.close()
-                    lines.deadline = trio.current_time() + LAST_LINES
+                    outputs.deadline = trio.current_time() + LAST_LINES
 
     async def _forward(
         self,
@@ -94,15 +103,19 @@ class Host:
         async with contextlib.AsyncExitStack() as stack, trio.open_nursery() as nursery:
             want: Callable[[frozenset[Watch]], None] = _nothing
             open_session: Open = _no_session
+            gate = Gate(TURN)
+            check: Callable[[], None] = _no_check
             if cluster is not None:
                 client = await stack.enter_async_context(Client(cluster.server))
-                self._watches = Watches(client, self.touch, Random())
-                want, open_session = self._watches.want, partial(open_channel, cluster.server)
+                self._watches = Watches(client, self.touch, Random(), gate=gate)
+                check = self._watches.check
+                want, open_session = self._watches.want, Opener(cluster.server).open
                 nursery.start_soon(self._watches.run)
             self._loop = Loop(gather, want, self.board)
-            fleet = Fleet(open_session, Random(), self._loop.report)
+            fleet = Fleet(open_session, Random(), self._loop.report, gate=gate, on_silence=check)
             self.board.counters, self.board.sessions = fleet.counters, fleet.sessions
             await nursery.start(fleet.run)
+            nursery.start_soon(watch_sleep, partial(_after_sleep, fleet.check, check))
             await self._loop.plan_once(fleet)
             if self._status is not None:
                 nursery.start_soon(self._status.serve, self.board)
@@ -113,6 +126,20 @@ class Host:
                 await self.board.handed_out()  # why it failed, before it has stopped
             nursery.cancel_scope.cancel()
 
+    async def _show(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._outputs.run(self.board)
+
+
+def _after_sleep(*checks: Callable[[], None]) -> None:
+    logger.info("this process did not run for a while: every session and watch is checked")
+    for check in checks:
+        check()
+
+
+def _no_check() -> None:
+    """Without a cluster nothing can be lost."""
+
 
 def _nothing(_: frozenset[Watch]) -> None:
     """Without a cluster nothing is watched in one."""
@@ -120,27 +147,3 @@ def _nothing(_: frozenset[Watch]) -> None:
 
 async def _no_session(pod: PodRef) -> NoReturn:
     raise TransportError(f"there is no cluster to reach pod {pod.name} in")
-
-
-def _renderer(options: Options) -> Renderer:
-    return JsonLines() if options.output == "json" else PlainLines()
-
-
-async def _write_lines(scope: trio.CancelScope, board: Board, renderer: Renderer) -> None:
-    with scope:
-        await write_lines(board, renderer, sys.stdout.fileno())
-
-
-async def until_signal(task: Callable[[], Awaitable[None]]) -> None:
-    """Run `task` until it returns, or SIGINT, SIGTERM or (unless ignored, as under nohup) SIGHUP cancels it."""
-    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hangup) as arrivals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_on_first, arrivals, nursery.cancel_scope)
-            await task()
-            nursery.cancel_scope.cancel()
-
-
-async def _cancel_on_first(arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in arrivals:
-        scope.cancel()

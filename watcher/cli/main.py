@@ -19,8 +19,11 @@ COMMANDS = {
     "watch": ("watcher.cli.watch", "Forward what a Skaffold that runs (or will) deploys."),
     "forward": ("watcher.cli.forward", "Forward now, like kubectl port-forward, for good."),
     "explain": ("watcher.cli.explain", "Say of everything seen whether it is forwarded, and which rule decided."),
+    "doctor": ("watcher.cli.doctor", "Check everything that portside stands on, and say what to do."),
     "schema": ("watcher.cli.schema", "Print the JSON Schema of portside.yaml."),
     "status": ("watcher.cli.status", "Show the forwards of the portsides that run here."),
+    "wait": ("watcher.cli.wait", "Return once they are ready: for scripts."),
+    "completion": ("watcher.cli.completion", "Print the completion script for bash, zsh or fish."),
 }
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -66,12 +69,12 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        code = portside.main(standalone_mode=False)
+        code = portside.main(prog_name="portside", standalone_mode=False)
     except click.exceptions.Abort:
         code = FAILED
     except click.ClickException as error:
         help_of = f"; see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
-        click.echo(f"portside: {' '.join(error.format_message().split())}{help_of}", err=True)
+        _say(f"{' '.join(error.format_message().split())}{help_of}")
         code = USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (WatcherError, ExceptionGroup) as error:
         code = _explain(error)
@@ -84,8 +87,15 @@ def _explain(error: Exception) -> int:
     if other is not None:
         raise other
     for one in expected:
-        click.echo(f"portside: {one}", err=True)
+        _say(str(one))
     return USAGE if any(isinstance(one, UsageError) for one in expected) else FAILED
+
+
+def _say(text: str) -> None:
+    """One line on stderr: texts come from clusters and files, and must not steer a terminal."""
+    from watcher.board.lines import printable
+
+    click.echo(f"portside: {printable(text)}", err=True)
 
 
 def _split(error: Exception) -> tuple[list[Exception], Exception | None]:

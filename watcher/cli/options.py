@@ -17,6 +17,9 @@ from click.core import ParameterSource
 
 from watcher.skaffold.environment import effective_environment, env_file_text
 
+# Seconds that `portside wait` and --exec wait for: a first build may well take minutes.
+READY_WITHIN = 300.0
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -34,18 +37,24 @@ class _Seconds(click.FloatRange):
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user asked for, as written; "", () or None where nothing was asked."""
+class Place:
+    """Which cluster and which project are meant, as written; "" or () where nothing was asked."""
 
-    port_forward: str | None
-    address: tuple[str, ...]
-    strict_ports: bool
     namespace: str
     kube_context: str
     kubeconfig: str
     filename: tuple[str, ...]
     profile: tuple[str, ...]
     module: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Options(Place):
+    """What the user asked for, as written; "", () or None where nothing was asked."""
+
+    port_forward: str | None
+    address: tuple[str, ...]
+    strict_ports: bool
     output: str
     status: str
     status_token_file: str
@@ -53,6 +62,9 @@ class Options:
     held: int
     linger: float
     verbose: int
+    env_file: str
+    exec_command: str
+    exec_timeout: float
     publish: bool = True
 
 
@@ -77,6 +89,18 @@ def _of_env_file(variable: str, *, several: bool) -> Callable[[], Any]:
     return default
 
 
+# Which cluster and which project are meant.
+_PLACE = (
+    _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", help="Default: the context's."),
+    _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", help="Default: the current one."),
+    _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", help="Default: $KUBECONFIG, ~/.kube/config."),
+    _option(
+        "--filename", "-f", env="SKAFFOLD_FILENAME", multiple=True, help="Default: skaffold.yaml, where it exists."
+    ),
+    _option("--profile", "-p", env="SKAFFOLD_PROFILE", multiple=True, help="Skaffold profiles."),
+    _option("--module", "-m", env="SKAFFOLD_MODULE", multiple=True, help="Skaffold modules."),
+)
+
 _OPTIONS = (
     _option(
         "--port-forward",
@@ -99,21 +123,14 @@ _OPTIONS = (
         default=False,
         help="Fail a forward whose port is taken, in place of taking the next one.",
     ),
-    _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", help="Default: the context's."),
-    _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", help="Default: the current one."),
-    _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", help="Default: $KUBECONFIG, ~/.kube/config."),
-    _option(
-        "--filename", "-f", env="SKAFFOLD_FILENAME", multiple=True, help="Default: skaffold.yaml, where it exists."
-    ),
-    _option("--profile", "-p", env="SKAFFOLD_PROFILE", multiple=True, help="Skaffold profiles."),
-    _option("--module", "-m", env="SKAFFOLD_MODULE", multiple=True, help="Skaffold modules."),
+    *_PLACE,
     _option(
         "--output",
         env="PORTSIDE_OUTPUT",
-        type=click.Choice(["auto", "plain", "json"]),
+        type=click.Choice(["auto", "table", "plain", "json"]),
         default="auto",
         show_default=True,
-        help="Lines for people and pipes, or one JSON object a line.",
+        help="A live table, lines, or one JSON object a line. auto: the table on a terminal of our own, else lines.",
     ),
     _option(
         "--status",
@@ -155,13 +172,46 @@ _OPTIONS = (
         metavar="SECONDS",
         help="How long a client's end of sending is held back for a late answer.",
     ),
+    _option(
+        "--env-file",
+        env="PORTSIDE_ENV_FILE",
+        metavar="FILE",
+        default="",
+        help="Keep WEB_8080_URL, WEB_8080_HOST, WEB_8080_PORT and so on in FILE, for `. FILE` and docker --env-file.",
+    ),
+    _option(
+        "--exec",
+        "exec_command",
+        env="PORTSIDE_EXEC",
+        metavar="COMMAND",
+        default="",
+        help="Run COMMAND in sh once all is ready, with those variables; then end everything with its exit code.",
+    ),
+    _option(
+        "--exec-timeout",
+        env="PORTSIDE_EXEC_TIMEOUT",
+        type=_Seconds(min=0),
+        default=READY_WITHIN,
+        show_default=True,
+        metavar="SECONDS",
+        help="What is not ready by then, --exec gives up: exit code 1.",
+    ),
     click.option("--verbose", "-v", count=True, help="Say more on stderr; -vv still more."),
 )
 
 
 def shared(function: F) -> F:
     """Add the shared options; they arrive as keyword arguments for `collect`."""
-    for option in reversed(_OPTIONS):
+    return _with(_OPTIONS, function)
+
+
+def placed(function: F) -> F:
+    """Add those of them that make a Place; they arrive as keyword arguments for `collect_place`."""
+    return _with(_PLACE, function)
+
+
+def _with(options: tuple[Callable[[F], F], ...], function: F) -> F:
+    for option in reversed(options):
         function = option(function)
     return function
 
@@ -176,11 +226,20 @@ beside_skaffold = _option(
 
 def collect(given: dict[str, Any]) -> Options:
     """One value of what click parsed; comma lists are split where Skaffold splits them."""
+    return Options(**_as_written(given))
+
+
+def collect_place(given: dict[str, Any]) -> Place:
+    """The same of what `placed` adds."""
+    return Place(**_as_written(given))
+
+
+def _as_written(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("namespace", "kube_context", "kubeconfig"):
         given[name] = given[name] or ""
-    for name in ("address", "profile", "module", "filename"):
+    for name in {"address", "profile", "module", "filename"} & given.keys():
         given[name] = tuple(part.strip() for text in given[name] for part in text.split(",") if part.strip())
-    return Options(**given)
+    return given
 
 
 def collect_own(given: dict[str, Any]) -> Options:

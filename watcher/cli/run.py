@@ -15,6 +15,7 @@ logger = logging.getLogger("portside")
 
 if TYPE_CHECKING:
     from watcher.cli.beside import Beside
+    from watcher.cli.user_command import UserCommand
     from watcher.skaffold.arguments import SkaffoldCommand
     from watcher.skaffold.process import SkaffoldProcess
 
@@ -23,6 +24,7 @@ Examples:
   portside run -- skaffold dev
   portside run --output json -- skaffold dev -p staging --port-forward=user,services
   portside run -- skaffold run --port-forward
+  portside run --exec 'pytest tests/e2e' -- skaffold dev --port-forward=services
 
 What the words behind -- ask of Skaffold (-f, -p, -m, -n, --kube-context,
 --kubeconfig, --rpc-http-port, --port-forward) holds for portside too.
@@ -58,7 +60,9 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     beside = await Beside.prepare("run", options, ApiAddress("127.0.0.1", port).url, configured)
     # Standard output is for our objects alone where a program reads them; what Skaffold prints is for people.
     stdout = sys.stderr.fileno() if options.output == "json" else None
-    process = SkaffoldProcess(arguments.rewritten(asked, port), environ, stdout)
+    user_command = beside.host.user_command
+    pass_on = user_command.send_signal if user_command else None
+    process = SkaffoldProcess(arguments.rewritten(asked, port), environ, stdout, pass_on)
     return await _both(process, beside, asked)
 
 
@@ -85,10 +89,13 @@ def _named(asked: SkaffoldCommand) -> bool:
 
 
 async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand) -> int:
-    """Skaffold's exit code. Ports are free as soon as it is told to end; its `run` and `deploy` are outlived."""
+    """Skaffold's exit code, or that of the command of --exec, which ends it.
+
+    Ports are free as soon as Skaffold is told to end; its `run` and `deploy` are outlived.
+    """
     import trio
 
-    from watcher.cli.host import until_signal
+    from watcher.cli.until import until_signal
 
     async def forward() -> None:
         # Skaffold lives on if we fail: it has the terminal, and its user's work.
@@ -102,13 +109,26 @@ async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand
         await process.ending.wait()
         scope.cancel()
 
+    commands_code: int | None = None
+
+    async def execute(command: UserCommand) -> None:
+        nonlocal commands_code
+        commands_code = await command.run(beside.host.board)
+        process.end()
+
     scope = trio.CancelScope()
     code = 1
+    command = beside.host.user_command
     async with trio.open_nursery() as nursery:
         nursery.start_soon(let_go)
         nursery.start_soon(forward)
+        if command is not None:
+            nursery.start_soon(execute, command)
         code = await process.run()
-        if asked.command in {"run", "deploy"} and not code and beside.forwards and not process.ending.is_set():
+        outlived = asked.command in {"run", "deploy"} and not code and beside.forwards and not process.ending.is_set()
+        if command is not None and (outlived or command.running):
+            await until_signal(command.done.wait, command)
+        elif outlived:
             await until_signal(trio.sleep_forever)
         nursery.cancel_scope.cancel()
-    return code
+    return commands_code if command is not None and commands_code is not None else code

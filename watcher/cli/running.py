@@ -40,8 +40,6 @@ def ask(running: Running, path: str, kind: type[T]) -> T | None:
         answer.raise_for_status()
         return msgspec.json.decode(answer.content, type=kind)
     except (OSError, httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
-        said = printable(str(error))
-        click.echo(
-            f"portside: {running.command} (pid {running.pid}) does not answer at {running.url}: {said}", err=True
-        )
+        said = f"{running.command} (pid {running.pid}) does not answer at {running.url}: {error}"
+        click.echo(f"portside: {printable(said)}", err=True)
         return None

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 @click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 @click.option("--url", is_flag=True, help="Print the newest portside's status address alone.")
 def command(output: str, *, url: bool) -> int:
-    """Show the forwards of the portsides that run here. Exit code 1 where none runs."""
+    """Show the forwards of the portsides that run here. Exit code 1 where none runs.
+
+    A table for people; for a pipe a line for each, or a JSON object.
+    """
     running = running_here()
     if url and running:
         click.echo(running[-1].url)
@@ -28,9 +31,13 @@ def command(output: str, *, url: bool) -> int:
 def _show(running: Running, output: str) -> bool:
     """Print its forwards; False where it does not answer."""
     from watcher.board.lines import JsonLines, printable
-    from watcher.board.records import ForwardRecord
+    from watcher.board.records import CountedForward
+    from watcher.cli.shown import on_terminal, show_forwards
 
-    forwards = ask(running, "/v1/forwards", list[ForwardRecord])
+    forwards = ask(running, "/v1/forwards", list[CountedForward])
+    if forwards is not None and output == "plain" and on_terminal():
+        show_forwards(running, forwards)
+        return True
     for forward in forwards or ():
         if output == "json":
             click.echo("".join(JsonLines().lines(forward)), nl=False)

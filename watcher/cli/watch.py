@@ -53,7 +53,7 @@ def command(url: str, *, cluster: bool, run_id: str, selector: str, **given: Any
 async def _beside(url: str, options: Options) -> int:
     from watcher.cli.beside import Beside
     from watcher.cli.configured import Configured, project_of
-    from watcher.cli.host import until_signal
+    from watcher.cli.until import served
     from watcher.errors import UsageError
 
     if not url:
@@ -63,14 +63,13 @@ async def _beside(url: str, options: Options) -> int:
         )
     configured = await Configured.load(options, "watch", project_of(options, "dev"), environment())
     beside = await Beside.prepare("watch", options, url, configured)
-    await until_signal(beside.run)
-    return 0
+    return await served(beside.host, beside.run)
 
 
 async def _alone(run_id: str, selector: str, options: Options) -> int:
     from watcher.cli.alone import Alone
     from watcher.cli.configured import Configured, project_of
-    from watcher.cli.host import until_signal
+    from watcher.cli.until import served
     from watcher.config.selector import checked_selector
 
     if run_id and selector:
@@ -78,5 +77,4 @@ async def _alone(run_id: str, selector: str, options: Options) -> int:
     selector = selector and checked_selector(selector, "--selector")
     configured = await Configured.load(options, "watch", project_of(options, "dev"), environment())
     alone = await Alone.prepare(options, configured, run_id=run_id, selector=selector)
-    await until_signal(alone.run)
-    return 0
+    return await served(alone.host, alone.run)

@@ -1,4 +1,4 @@
-"""Owns requests to the API server: get, paged list, watch; httpx on HTTP/1.1, msgspec straight from the bytes.
+"""Owns requests to the API server: get, paged list, watch, create; httpx on HTTP/1.1, msgspec straight from the bytes.
 
 Refuses retries (the reflector's) but two: a 401 renews the credentials once, a list whose continue token expired
 begins again once. Every failure is a ClusterError; no wait but a watch's is longer than its deadline below.
@@ -17,16 +17,16 @@ import trio
 from msgspec import Struct
 
 from forwarders.transports.server import ApiServer, Headers
-from forwarders.transports.sockets import keep_alive_options
-from watcher.cluster import wire
+from watcher.cluster import network, wire
 from watcher.cluster.causes import why
 from watcher.cluster.errors import ApiError, ExpiredError, MalformedError, NotFoundError, UnreachableError
 from watcher.cluster.kinds import Kind
 from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
 
-# Seconds to connect (name, TCP, TLS), and of silence while anything but a watch is being answered.
-CONNECT_TIMEOUT, SILENCE = 10.0, 30.0
+# Seconds to connect (name and TCP; TLS), and of silence while anything but a watch is being answered. On a dead path
+# the kernel's own repeats come too late: another try finds out sooner that it is back.
+CONNECT_TIMEOUT, SILENCE = 3.0, 30.0
 # Seconds for a whole answer, credentials and renewal not counted: MAX_BODY at some 2 MiB/s.
 WHOLE = 120.0
 # A server that ends a watch at timeoutSeconds gets these seconds more before the watch counts as dead.
@@ -35,12 +35,8 @@ WATCH_GRACE = 15.0
 PAGE = 500
 # A page of PAGE objects of half a megabyte, a third of what etcd takes at all. Only a broken server sends more.
 MAX_BODY = 256 * 1024 * 1024
-# Each watch holds a connection: 8 kinds in 60 namespaces. Others wait for one, and say so after CONNECT_TIMEOUT.
-MAX_CONNECTIONS = 512
-# Longer-lived idle connections save little: a list has its watch follow at once.
-MAX_IDLE = 8
 # What ApiServer.authorize is asked.
-KEEP, RENEW = False, True
+KEEP = False
 
 
 class Listed(Struct, frozen=True):
@@ -60,7 +56,7 @@ class Client:
         self.url = f"{scheme}://{host}:{server.port}{server.prefix}"
         self._http = httpx.AsyncClient(
             base_url=self.url,
-            transport=transport or _transport(server),
+            transport=transport or network.transport(server),
             trust_env=False,
             timeout=httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
             headers={"User-Agent": "portside", "Accept": "application/json", "Accept-Encoding": "gzip"},
@@ -130,6 +126,12 @@ class Client:
         asked = wire.Asked("get", "/version")
         return wire.decode(await self._read(asked, "/version", {}), wire.Version, asked).git_version
 
+    async def create(self, asked: wire.Asked, path: str, body: bytes) -> bytes:
+        """POST an object as JSON; the answer is what the API server made of it."""
+        request = self._http.build_request("POST", path, content=body, headers={"Content-Type": "application/json"})
+        async with self._answer(asked, request) as response:
+            return await self._whole(response)
+
     async def _read(self, asked: wire.Asked, path: str, query: Mapping[str, str]) -> bytes:
         request = self._http.build_request("GET", path, params=dict(query))
         async with self._answer(asked, request) as response:
@@ -142,18 +144,13 @@ class Client:
         response = await self._send(request, headers)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             await response.aclose()
-            response = await self._send(request, await self._renewed(headers))
+            response = await self._send(request, await self._server.authorize_after(headers))
         try:
-            if response.status_code != httpx.codes.OK:
+            if not response.is_success:
                 raise await self._error(asked, response)
             yield response
         finally:
             await response.aclose()
-
-    async def _renewed(self, refused: Headers) -> Headers:
-        """Other headers than the refused ones: those that someone renewed meanwhile, else new ones."""
-        now = await self._server.authorize(KEEP)
-        return now if now != refused else await self._server.authorize(RENEW)
 
     async def _send(self, request: httpx.Request, headers: Headers) -> httpx.Response:
         request.headers.pop("Authorization", None)  # the refused one, where this is the second try
@@ -204,14 +201,6 @@ class WatchStream:
     async def __anext__(self) -> list[wire.WatchEvent]:
         """The events of one piece: what arrived together is handed on together. May be empty."""
         return self._decoder.feed(await anext(self._pieces))
-
-
-def _transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE)
-    verify = True if server.tls is None else server.tls
-    # A watch is silent for minutes: a network that dies without a word is the kernel's to notice.
-    options = keep_alive_options()
-    return httpx.AsyncHTTPTransport(verify=verify, limits=limits, socket_options=options, trust_env=False)
 
 
 async def _joined(pieces: AsyncIterator[bytes]) -> bytes:

@@ -21,6 +21,7 @@ from watcher.cluster import login, tls
 from watcher.cluster.errors import KubeconfigError, RenewalError
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.login import Login
+from watcher.cluster.proxies import proxy_for
 
 logger = logging.getLogger("portside.cluster")
 
@@ -32,16 +33,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """One context, loaded. `namespace`: the context's, "" where it names none. `source`: the file(s), for messages.
-
-    `proxy`: the kubeconfig's proxy-url, not used yet.
-    """
+    """One context, loaded. `namespace`: the context's, "" where it names none. `source`: the file(s), for messages."""
 
     server: ApiServer
     context: str
     namespace: str
     source: str
-    proxy: str | None = None
 
 
 async def load(kubeconfig: str | None, context: str | None) -> ClusterConfig:
@@ -65,9 +62,6 @@ def _config(found: Login, kubeconfig: str | None) -> ClusterConfig:
         selected.refuse("cluster", "tls-server-name", f'"{server_name}" is no name of a host')
     context = tls.client_context(selected, found.chain) if https else None
     again = partial(login.read, kubeconfig, selected.context or None)
-    proxy = selected.cluster.get("proxy-url")
-    if proxy:
-        logger.warning('cluster "%s" has a proxy-url: portside does not use it yet', selected.cluster_name)
     return ClusterConfig(
         server=ApiServer(
             host=host,
@@ -76,11 +70,11 @@ def _config(found: Login, kubeconfig: str | None) -> ClusterConfig:
             tls=context,
             server_name=server_name,
             authorize=Authority(found, context, again),
+            proxy=proxy_for(selected, host, port, https=https),
         ),
         context=selected.context,
         namespace=selected.namespace,
         source=selected.source,
-        proxy=str(proxy) if proxy else None,
     )
 
 

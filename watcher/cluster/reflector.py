@@ -15,6 +15,7 @@ from typing import Never
 
 import trio
 
+from forwarders.gates import Gate
 from watcher.cluster.backoff import Backoff
 from watcher.cluster.client import Client
 from watcher.cluster.errors import ClusterError, ExpiredError, ForbiddenError, MalformedError, UnreachableError
@@ -29,46 +30,48 @@ MIN_WATCH_SECONDS = 300
 # VeryShortWatchError).
 STEADY = 1.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
-# Rights are given by people: a role that is missing may come later.
+# An API server that is back, or rights that were given back, are to be seen within a second. What that costs while they
+# are not: a request every 0.8 s for each watch, but one each forwarders.pool.TURN seconds for all together.
+LAST_AWAY = 0.8
+# What was never allowed is rarely allowed later: rights are given by people.
 FORBIDDEN_PAUSE = 15.0
+# A watch that began, or a question that was asked, less than this long ago need not be checked.
+FRESH = 1.0
 
 
 class Reflector:
-    """Keeps one shelf. `on_recovery` is called when the API answers after a problem; `now` dates what may be old."""
+    """Keeps one shelf. `gate` opens when the API answers after a problem; `now` dates what may be old."""
 
-    def __init__(
-        self,
-        client: Client,
-        shelf: Shelf,
-        random: Random,
-        on_recovery: Callable[[], None],
-        now: Callable[[], datetime],
-    ) -> None:
+    def __init__(self, client: Client, shelf: Shelf, random: Random, gate: Gate, now: Callable[[], datetime]) -> None:
         self.shelf = shelf
         self._client = client
         self._watch = shelf.watch
         self._random = random
-        self._on_recovery = on_recovery
+        self._gate = gate
         self._now = now
         self._backoff = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
         self._version: str | None = None  # None: a list is due
         self._seen_at: datetime | None = None
-        self._hurry = trio.Event()
+        self._asking: trio.CancelScope | None = None
+        self._asked_at = trio.current_time()
+        self._accepted = False
 
     async def run(self) -> Never:
         """Lists and watches until cancelled; a ClusterError is a problem on the shelf, and never ends it."""
         self._version = None
         while True:
             try:
-                await self._list_and_watch()
+                with trio.CancelScope() as self._asking:
+                    self._asked_at, self._accepted = trio.current_time(), False
+                    await self._list_and_watch()
             except ClusterError as error:
-                pause = self._failed(error)
-                with trio.move_on_after(pause):
-                    await self._hurry.wait()
+                self._asking = None
+                await self._gate.turn(self._failed(error))
 
-    def hurry(self) -> None:
-        """What kept this from working may be over: try again now."""
-        self._hurry.set()
+    def check(self) -> None:
+        """The connection may be dead: ask on a new one, from the last version on. Who waits is woken by the gate."""
+        if self._asking is not None and trio.current_time() - self._asked_at >= FRESH:
+            self._asking.cancel()
 
     async def _list_and_watch(self) -> None:
         if self._version is None:
@@ -81,9 +84,9 @@ class Reflector:
         """One watch request, until the API server ends it in good order."""
         seconds = int(self._random.uniform(MIN_WATCH_SECONDS, 2 * MIN_WATCH_SECONDS))
         async with self._client.watch(self._watch, version, seconds) as stream:
-            began, worked = trio.current_time(), False
+            began, worked, self._accepted = trio.current_time(), False, True
             if self.shelf.well():
-                self._on_recovery()
+                self._gate.open()
             try:
                 async for events in stream:
                     self._apply(events)
@@ -109,16 +112,17 @@ class Reflector:
 
     def _failed(self, error: ClusterError) -> float:
         """Take note of it; returns the seconds to wait."""
-        self._hurry = trio.Event()
+        pause = self._backoff.next()
         if isinstance(error, ExpiredError | MalformedError):
             self._version = None
-        pause = self._backoff.next()
+        elif not self._accepted:
+            pause = min(pause, LAST_AWAY)
         forbidden = isinstance(error, ForbiddenError)
         # A connection that breaks once and comes back at once is no news to anyone who has the objects.
         if forbidden or self._backoff.failures > 1 or not self.shelf.synced:
             self._report(error, forbidden=forbidden)
         logger.debug("%s: %s; again in %.2f s", self._name, error, pause)
-        return FORBIDDEN_PAUSE if forbidden else pause
+        return FORBIDDEN_PAUSE if forbidden and not self.shelf.synced else pause
 
     def _report(self, error: ClusterError, *, forbidden: bool) -> None:
         text = str(error)

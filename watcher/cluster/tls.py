@@ -55,6 +55,16 @@ def client_context(selected: Selected, chain: Chain | None) -> ssl.SSLContext:
     return context
 
 
+def trust_more(context: ssl.SSLContext, selected: Selected) -> None:
+    """Let the context (an https proxy's) trust the cluster's authority too, or whoever answers where that is said."""
+    _, authority = _pem(selected, "cluster", "certificate-authority")
+    if authority:
+        context.load_verify_locations(cadata=authority.decode("ascii", "ignore"))
+    if selected.cluster.get("insecure-skip-tls-verify"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+
+
 def use_chain(context: ssl.SSLContext, chain: Chain, selected: Selected) -> None:
     """Connections made from now on show this certificate. Raises KubeconfigError."""
     # ssl reads a chain only from a file: this one is ours alone (0600) and gone when this returns.

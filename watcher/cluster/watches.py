@@ -12,6 +12,8 @@ from random import Random
 
 import trio
 
+from forwarders.gates import Gate
+from forwarders.pool import TURN
 from watcher.cluster.client import Client
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Problem, Snapshot, Store, Watch
@@ -27,7 +29,10 @@ def _local_now() -> datetime:
 
 
 class Watches:
-    """`on_change` is called synchronously after each change of `snapshot`, which is live: read it without waiting."""
+    """`on_change` is called synchronously after each change of `snapshot`, which is live: read it without waiting.
+
+    `gate`: the pace of tries at the API server, where it is shared with others.
+    """
 
     def __init__(
         self,
@@ -35,10 +40,12 @@ class Watches:
         on_change: Callable[[], None],
         random: Random,
         now: Callable[[], datetime] = _local_now,
+        gate: Gate | None = None,
     ) -> None:
         self._client = client
         self._random = random
         self._now = now
+        self._gate = gate or Gate(TURN)
         self._store = Store(on_change)
         self._running: dict[Watch, tuple[Reflector, trio.CancelScope]] = {}
         self._nursery: trio.Nursery | None = None
@@ -54,16 +61,20 @@ class Watches:
             reflector.shelf.close()
             scope.cancel()
         for watch in sorted(watches - self._running.keys(), key=repr):
-            reflector = Reflector(self._client, self._store.shelf(watch), self._random, self.hurry, self._now)
+            reflector = Reflector(self._client, self._store.shelf(watch), self._random, self._gate, self._now)
             scope = trio.CancelScope()
             self._running[watch] = reflector, scope
             if self._nursery is not None:
                 self._nursery.start_soon(_keep, reflector, scope)
 
-    def hurry(self) -> None:
-        """The API server is there (again): watches that wait before their next attempt make it now."""
+    def check(self) -> None:
+        """The process slept, or the way to the API server is in doubt: every watch goes on over a new connection.
+
+        HTTP/1.1 has no question to ask on the old one, and a list is not needed: one request each.
+        """
         for reflector, _ in self._running.values():
-            reflector.hurry()
+            reflector.check()
+        self._gate.open()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs what is wanted until cancelled."""

@@ -1,4 +1,4 @@
-"""Owns the answer to: has one of these files changed? By the system's own notifications (inotify and its like).
+"""Owns the answer to: has something changed in these folders? By the system's own notifications (inotify and such).
 
 Refuses to read the files. Their folders are watched, since editors replace a file in place of writing to it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import trio
@@ -44,22 +44,34 @@ async def change_since(before: Stamps) -> None:
 
     Where the system cannot watch (its limit is reached) that is said, and it never returns.
     """
-    stop = threading.Event()
     try:
-        await trio.to_thread.run_sync(_wait, before, stop, abandon_on_cancel=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' own for what it does not know
+        # A link is changed where it stands, or where it leads.
+        places = (at.parent for path in before for at in (path, path.resolve()))
+        await until(lambda: stamps(before) != before, places)
+    except OSError as error:
         names = ", ".join(sorted(path.name for path in before))
         logger.warning("edits of %s are not noticed: %s; start portside again after them", names, error)
         await trio.sleep_forever()
+
+
+async def until(changed: Callable[[], bool], folders: Iterable[Path]) -> None:
+    """Returns once `changed()`, which is asked, in a thread, whenever something happened right in one of the folders.
+
+    Raises OSError where the system cannot watch.
+    """
+    stop = threading.Event()
+    there = sorted({str(folder) for folder in folders if folder.is_dir()})
+    try:
+        await trio.to_thread.run_sync(_wait, changed, there, stop, abandon_on_cancel=True)
+    except RuntimeError as error:  # watchfiles' own for what it does not know
+        raise OSError(str(error)) from error
     finally:
         stop.set()
 
 
-def _wait(before: Stamps, stop: threading.Event) -> None:
-    # A link is changed where it stands, or where it leads.
-    folders = sorted({str(at.parent) for path in before for at in (path, path.resolve()) if at.parent.is_dir()})
+def _wait(changed: Callable[[], bool], folders: list[str], stop: threading.Event) -> None:
     with RustNotify(folders, False, False, 0, False, True) as watcher:  # noqa: FBT003 - it takes them by place
-        while stamps(before) == before and not stop.is_set():
+        while not changed() and not stop.is_set():
             watcher.watch(_DEBOUNCE, _STEP, 0, stop)
 
 

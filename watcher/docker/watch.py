@@ -29,6 +29,12 @@ FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
 _EVENTS = {"filters": msgspec.json.encode({"type": ["container", "network"]}).decode()}
 
 
+def client_of(daemon: Daemon) -> httpx.AsyncClient:
+    """Requests to this engine; reading has no deadline, since events come when they come."""
+    transport = httpx.AsyncHTTPTransport(uds=daemon.socket or None)
+    return httpx.AsyncClient(transport=transport, base_url=daemon.url, timeout=httpx.Timeout(TIMEOUT, read=None))
+
+
 class ContainerWatch:
     """`on_change` is called synchronously after each change of `snapshot`."""
 
@@ -40,9 +46,7 @@ class ContainerWatch:
 
     async def run(self) -> None:
         """Lists and watches until cancelled."""
-        transport = httpx.AsyncHTTPTransport(uds=self._daemon.socket or None)
-        limits = httpx.Timeout(TIMEOUT, read=None)
-        async with httpx.AsyncClient(transport=transport, base_url=self._daemon.url, timeout=limits) as client:
+        async with client_of(self._daemon) as client:
             while True:
                 try:
                     await self._list_and_watch(client)

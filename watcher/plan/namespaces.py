@@ -68,16 +68,16 @@ def target_in(namespace: str, entry: Entry) -> Watch:
 def _holding(namespaces: frozenset[str], entry: Entry, facts: Facts) -> tuple[str, ...]:
     """Those with an object that is not another run's; where all are, those all the same."""
     holding = {namespace: there for namespace in sorted(namespaces) if (there := _targets(namespace, entry, facts))}
-    kind = kinds.BY_NAME.get(entry.kind)
+    kind = kinds.BY_NAME[entry.kind]
     own = tuple(
         namespace
         for namespace, there in holding.items()
-        if kind is None or not all(run.is_of_another(item, kind, facts) for item in there)
+        if not all(run.is_of_another(item, kind, facts) for item in there)
     )
     return own or tuple(holding)
 
 
 def _targets(namespace: str, entry: Entry, facts: Facts) -> list[Resource]:
-    there = facts.cluster.objects.get(target_in(namespace, entry), {}) if entry.kind != CONTAINER else {}
+    there = facts.cluster.objects.get(target_in(namespace, entry), {})
     found = there.values() if entry.selector else [there.get((namespace, entry.name))]
     return [item for item in found if isinstance(item, Resource)]

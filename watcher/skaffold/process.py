@@ -1,14 +1,14 @@
 """Owns the Skaffold that `portside run` starts: its terminal, the signals it must get, its exit code.
 
-Refuses to end it: Skaffold belongs to the user. It shares our terminal and process group, no pipe leads to it, and
-neither cancelling `run` nor a crash of portside touches it.
+Refuses to end it unless asked: Skaffold belongs to the user. It shares our terminal and process group, no pipe leads to
+it, and neither cancelling `run` nor a crash of portside touches it.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import trio
 
@@ -25,15 +25,22 @@ class SkaffoldProcess:
     """One child Skaffold. `ending` is set at once when a signal asks us to end, while Skaffold still cleans up.
 
     `stdout`: the descriptor that takes the place of our standard output, which a program may read line by line.
+    `pass_on`: what else gets every signal that reached us alone.
     """
 
     def __init__(
-        self, argv: Sequence[str], environ: Mapping[str, str] | None = None, stdout: int | None = None
+        self,
+        argv: Sequence[str],
+        environ: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+        pass_on: Callable[[int], None] | None = None,
     ) -> None:
         self.ending = trio.Event()
         self._argv = list(argv)
         self._environ = environ
         self._stdout = stdout
+        self._also = pass_on
+        self._process: trio.Process | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> int:
         """Starts Skaffold (its pid is the started value), passes signals on, returns its exit code at once.
@@ -43,7 +50,7 @@ class SkaffoldProcess:
         """
         with trio.open_signal_receiver(*_handled()) as arrivals:
             async with group_witness() as witness:
-                process = await self._start()
+                process = self._process = await self._start()
                 task_status.started(process.pid)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._pass_on, arrivals, witness, process)
@@ -53,6 +60,12 @@ class SkaffoldProcess:
                 async for _ in arrivals:
                     self.ending.set()
         return code if code >= 0 else 128 - code
+
+    def end(self) -> None:
+        """As Ctrl-C in its terminal would: Skaffold cleans up what it deployed, and `run` returns."""
+        self.ending.set()
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGINT)
 
     async def _start(self) -> trio.Process:
         try:
@@ -73,6 +86,8 @@ class SkaffoldProcess:
             else:
                 log.debug("passing %s on to Skaffold", name)
                 process.send_signal(number)
+                if self._also is not None:
+                    self._also(number)
 
 
 def _handled() -> list[signal.Signals]:

@@ -1,0 +1,39 @@
+"""Owns the pace of all who try again at what failed: one after the other, and all at once when one got through.
+
+Refuses to know what is tried. An API server that is away is so for every watch and every pod: many need not ask often
+for one of them to find out soon.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from forwarders.signals import Signal
+
+
+class Gate:
+    """At most one try each `interval` seconds, whoever makes it."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next = 0.0
+        self._opened = Signal()
+
+    async def turn(self, pause: float) -> None:
+        """Returns `pause` seconds from now, or later where others' tries come first; at once when the gate opens."""
+        if await self._opens_before(trio.current_time() + pause):
+            return
+        at = max(trio.current_time(), self._next)
+        self._next = at + self._interval
+        await self._opens_before(at)
+
+    def open(self) -> None:
+        """One got through: those who wait need not."""
+        self._next = 0.0
+        self._opened.fire()
+
+    async def _opens_before(self, deadline: float) -> bool:
+        with trio.move_on_at(deadline):
+            await self._opened.wait()
+            return True
+        return False

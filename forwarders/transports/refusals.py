@@ -1,0 +1,60 @@
+"""Owns what an answer other than an upgrade means: whether it is about the pod, about rights, or about this transport.
+
+Refuses IO. The API server speaks in Status objects; texts of the kubelet and the runtime come through it as they are; a
+proxy says what it likes. Measured on 1.34 (docs/wire.md).
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from forwarders.spec import PodRef
+from forwarders.transports.errors import ForbiddenError, GatewayError, RefusedError, UpgradeError
+from forwarders.transports.http import Answer
+
+# What API server, kubelet and runtime say of an upgrade that did not reach them whole, or that they do not make.
+_NO_UPGRADE = re.compile(r"upgrade request required|invalid upgrade|unable to upgrade|websocket: ", re.IGNORECASE)
+# The kubelet's own, without a Status: about the pod.
+_POD = re.compile(r"pod not found|container not found|sandbox", re.IGNORECASE)
+_RIGHTS = re.compile(r'User "(?P<user>[^"]*)" cannot (?P<verb>[a-z]+) resource')
+# A gateway without, or at odds with, what is behind it; and "later".
+_GATEWAY = {408, 429, 500, 502, 503, 504}
+# Of a text that is no Status; the first line has to do.
+MAX_TEXT = 200
+
+
+class _Status(msgspec.Struct):
+    kind: str = ""
+    message: str = ""
+
+
+def refusal(pod: PodRef, answer: Answer) -> RefusedError:
+    """The error that the answer stands for."""
+    status = _status(answer.rest)
+    plain = answer.rest.decode("utf-8", "replace")
+    said = status.message or _one_line(answer, plain)
+    text = f"the API server refused port forwarding to pod {pod.namespace}/{pod.name}: {said}"
+    if _NO_UPGRADE.search(status.message or plain):
+        return UpgradeError(text, answer.status)
+    if status.kind == "Status":
+        rights = _RIGHTS.search(status.message) if answer.status == 403 else None
+        return ForbiddenError(text, rights["verb"], rights["user"]) if rights else RefusedError(text, answer.status)
+    if answer.status == 401 or _POD.search(plain):
+        return RefusedError(text, answer.status)
+    kind = GatewayError if answer.status in _GATEWAY else UpgradeError
+    return kind(f"no upgrade for pod {pod.namespace}/{pod.name}: {said} from a proxy on the way", answer.status)
+
+
+def _status(body: bytes) -> _Status:
+    try:
+        return msgspec.json.decode(body, type=_Status)
+    except msgspec.DecodeError:
+        return _Status()
+
+
+def _one_line(answer: Answer, text: str) -> str:
+    line = text.strip().partition("\n")[0][:MAX_TEXT]
+    plain = answer.headers.get("content-type", "").startswith("text/plain")
+    return f"HTTP {answer.status}: {line}" if plain and line else f"HTTP {answer.status}"

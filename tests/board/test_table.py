@@ -1,0 +1,149 @@
+"""The live table's picture at a moment: pure lines, whatever the width, the height and the texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from forwarders.counters import Counts
+from tests.board.made import forward, skaffold, skip
+from watcher.board.board import Board
+from watcher.board.layout import DROPPED_FIRST, Paper, size
+from watcher.board.records import Record
+from watcher.board.table import LEAVING, TableView
+
+ESCAPES = re.compile(r"\x1b(\[[0-9;]*m|\]8;;[^\x1b]*\x1b\\)")
+WAITS = forward("api", "listening", reason="no pod of deployment/api is ready", pod="")
+
+
+def view_of(*records: Record, now: float = 0.0) -> tuple[Board, TableView]:
+    board = Board()
+    board.counters = lambda: {
+        forward().id: Counts(since=datetime.now(UTC), connections=2, connections_total=15, sent=1234, received=10**8)
+    }
+    for record in records:
+        board.publish(record)
+    view = TableView(board)
+    view.take(records, now)
+    return board, view
+
+
+def frame(view: TableView, width: int = 150, height: int = 24, now: float = 5.0, *, colour: bool = True) -> list[str]:
+    """As a reader sees it."""
+    return bare(view.frame(Paper(width, colour=colour), height, now))
+
+
+def bare(lines: Iterable[str]) -> list[str]:
+    return [ESCAPES.sub("", line).rstrip() for line in lines]
+
+
+def columns(lines: list[str]) -> list[str]:
+    heading = next(line for line in lines if line.startswith("NAME"))
+    return re.split(r"  +", heading)
+
+
+def test_everything_in_its_place() -> None:
+    """Skaffold above, a row for each forward, what is skipped folded below."""
+    _, view = view_of(skaffold(phase="building", iteration=3), forward(), WAITS, skip(), skip("dns2"))
+    assert frame(view) == [
+        "Skaffold: building, iteration 3",
+        "NAME              NAMESPACE  ADDRESS                STATE      POD     OPEN/TOTAL  BYTES OUT/IN  NOTE",
+        "service/web:8080  default    http://127.0.0.1:8080  ready      web-6c  2/15        1.2k/100M",
+        "service/api:8080  default    http://127.0.0.1:8080  listening                                    "
+        "no pod of deployment/api is ready",
+        "Not forwarded (2): service/dns:53 and 1 more: port 53 is UDP, and Kubernetes forwards TCP only",
+    ]
+
+
+def test_addresses_are_links_and_states_have_colours() -> None:
+    """OSC 8, the same from picture to picture; without colour the links stay."""
+    _, view = view_of(forward(), WAITS)
+    line = view.frame(Paper(150), 24, 5.0)[1]
+    assert "\x1b]8;;http://127.0.0.1:8080\x1b\\" in line
+    assert "\x1b[32mready" in line
+    assert view.frame(Paper(150), 24, 5.0)[1] == line
+    plain = view.frame(Paper(150, colour=False), 24, 5.0)[1]
+    assert "\x1b]8;;http" in plain
+    assert "\x1b[3" not in plain
+
+
+def test_columns_go_in_the_stated_order() -> None:
+    """Narrower and narrower: name, address and state are the last that are left."""
+    _, view = view_of(forward(), WAITS)
+    shown = [columns(frame(view, width)) for width in range(150, 55, -1)]
+    lost = [column for wide, narrow in pairwise(shown) for column in wide if column not in narrow]
+    assert tuple(lost) == DROPPED_FIRST
+    assert shown[-1] == ["NAME", "ADDRESS", "STATE"]
+
+
+def test_a_short_wait_is_not_explained() -> None:
+    """A reason that vanishes within the second would only flicker; then it is said, and its time is known."""
+    _, view = view_of(WAITS, now=1.0)
+    assert "no pod" not in " ".join(frame(view, now=1.9))
+    assert view.next_due(1.0) == 2.0
+    assert "no pod" in " ".join(frame(view, now=2.0))
+    view.take([forward("api", "listening", reason="web-1 is Pending")], 3.0)
+    assert "web-1 is Pending" in " ".join(frame(view, now=3.0))  # the same wait
+
+
+def test_what_has_stopped_leaves_after_a_moment() -> None:
+    """With where it led; a failure keeps its reason, for that is what is read when all is over."""
+    failed = forward("db", "failed", reason="port 5432 is taken", url="")
+    _, view = view_of(forward(), failed)
+    view.take([forward(state="stopped", url="", pod=""), forward("db", "stopped", url="")], 1.0)
+    lines = frame(view, now=1.0 + LEAVING / 2)
+    assert "http://127.0.0.1:8080  stopped" in lines[1]
+    assert "failed" in lines[2]
+    assert lines[2].endswith("port 5432 is taken")
+    assert frame(view, now=1.0 + LEAVING) == ["nothing is forwarded"]
+
+
+def test_more_rows_than_lines() -> None:
+    """Those that lead somewhere are folded first; Skaffold and the skips keep their lines."""
+    records = [forward(f"s{number}", id=str(number)) for number in range(30)]
+    _, view = view_of(skaffold(), *records, WAITS, skip())
+    lines = frame(view, height=10)
+    assert len(lines) == 9
+    assert lines[2].startswith("service/api:8080")
+    assert lines[-2] == "and 26 more: portside status shows all"
+    for height in range(1, 10):
+        assert len(frame(view, height=height)) <= max(height - 1, 1)
+
+
+def test_skaffold_that_is_gone_or_failed() -> None:
+    """Said where its phase stood."""
+    board, view = view_of(skaffold(phase="idle", iteration=2, failed=True))
+    assert frame(view)[0] == "Skaffold: idle, iteration 2, failed"
+    board.publish(skaffold(change="lost", attached=False, reason="its event stream ended"))
+    assert frame(view)[0] == "Skaffold: its event stream ended; forwards stay, waiting for it"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0"), (999, "999"), (1000, "1.0k"), (9949, "9.9k"), (34_000_000, "34M"), (10**15, "1000T")]
+)
+def test_sizes(count: int, said: str) -> None:
+    """Five cells at most, for what anybody carries."""
+    assert size(count) == said
+
+
+@given(st.text(), st.integers(1, 200), st.integers(1, 30))
+def test_no_text_tears_the_table(text: str, width: int, height: int) -> None:
+    """Whatever a cluster says: no line wider than the terminal, none too many, no escape but ours."""
+    _, view = view_of(
+        skaffold(phase=text),
+        forward(pod=text, reason=text),
+        forward("b", "failed", reason=text, url="", id=text),
+        skip(reason=text),
+    )
+    lines = view.frame(Paper(width), height, 5.0)
+    assert len(lines) <= max(height - 1, 1)
+    for line in bare(lines):
+        assert cell_len(line) <= width
+        assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in line)

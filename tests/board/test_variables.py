@@ -1,0 +1,142 @@
+"""The names of --env-file: predictable, never taken away, readable for a shell whatever a cluster calls its things."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.board.made import forward
+from watcher.board.records import ForwardRecord, url
+from watcher.board.variables import Variables, env_lines
+
+LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+PORT = st.one_of(st.integers(1, 65535), LABEL)
+ADDRESS = st.sampled_from(["127.0.0.1", "::1", "0.0.0.0", "fe80::1%eth0", "host.example"])
+
+
+def of(
+    name: str, port: int | str = 8080, kind: str = "service", namespace: str = "default", **more: Any
+) -> ForwardRecord:
+    ident = f"{namespace}/{kind}/{name}/{port}/{more.get('local_address', '')}"
+    more.setdefault("url", f"http://127.0.0.1:{more.get('local_port', 8080)}")
+    return forward(name, id=ident, remote_port=port, resource_type=kind, namespace=namespace, **more)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> ForwardRecord:
+    address, port = draw(ADDRESS), draw(st.integers(1, 65535))
+    return of(
+        draw(LABEL),
+        draw(PORT),
+        draw(st.sampled_from(["service", "deployment", "Pod"])),
+        draw(LABEL),
+        local_address=address,
+        local_port=port,
+        url=draw(st.sampled_from(["", url(address, port)])),
+    )
+
+
+def test_the_names() -> None:
+    """By name and remote port, and in full; a port's name as well as a number."""
+    made = Variables().of([of("web"), of("my-api.v2", "http", "deployment", "shop", local_port=4503)])
+    assert made == {
+        "WEB_8080_HOST": "127.0.0.1",
+        "WEB_8080_PORT": "8080",
+        "WEB_8080_URL": "http://127.0.0.1:8080",
+        "DEFAULT_SERVICE_WEB_8080_HOST": "127.0.0.1",
+        "DEFAULT_SERVICE_WEB_8080_PORT": "8080",
+        "DEFAULT_SERVICE_WEB_8080_URL": "http://127.0.0.1:8080",
+        "MY_API_V2_HTTP_HOST": "127.0.0.1",
+        "MY_API_V2_HTTP_PORT": "4503",
+        "MY_API_V2_HTTP_URL": "http://127.0.0.1:4503",
+        "SHOP_DEPLOYMENT_MY_API_V2_HTTP_HOST": "127.0.0.1",
+        "SHOP_DEPLOYMENT_MY_API_V2_HTTP_PORT": "4503",
+        "SHOP_DEPLOYMENT_MY_API_V2_HTTP_URL": "http://127.0.0.1:4503",
+    }
+
+
+def test_who_comes_later_takes_no_name() -> None:
+    """The short name stays where it is; the newcomer has its full one, and the short one when it is free."""
+    variables = Variables()
+    deployment, service = of("web", kind="deployment", local_port=1), of("web", local_port=2)
+    assert variables.of([deployment])["WEB_8080_PORT"] == "1"
+    both = variables.of([service, deployment])
+    assert (both["WEB_8080_PORT"], both["DEFAULT_SERVICE_WEB_8080_PORT"]) == ("1", "2")
+    assert variables.of([service])["WEB_8080_PORT"] == "2"
+
+
+def test_of_those_that_come_together_services_are_first() -> None:
+    """Then by namespace, type and name: the same after every start."""
+    given = [
+        of("web", kind="deployment"),
+        of("web", namespace="b", local_port=2),
+        of("web", namespace="a", local_port=3),
+    ]
+    for order in (given, given[::-1]):
+        assert Variables().of(order)["WEB_8080_PORT"] == "3"
+
+
+def test_a_name_is_kept_while_its_forward_waits() -> None:
+    """Without a port it has no variables, but nobody else gets its name."""
+    variables = Variables()
+    waiting = of("web", url="", state="waiting")
+    assert variables.of([waiting]) == {}
+    made = variables.of([waiting, of("web", namespace="other")])
+    assert [name for name in made if name.endswith("URL")] == ["OTHER_SERVICE_WEB_8080_URL"]
+
+
+def test_several_addresses_are_one_forward() -> None:
+    """127.0.0.1 is preferred, wherever it stands."""
+    everywhere = of("web", local_address="0.0.0.0", local_port=2)
+    assert Variables().of([everywhere, of("web", local_address="127.0.0.1")])["WEB_8080_PORT"] == "8080"
+    assert Variables().of([everywhere])["WEB_8080_HOST"] == "0.0.0.0"
+
+
+def test_names_that_are_spelled_alike_are_numbered() -> None:
+    """A full name is never lost, and no variable begins with a digit."""
+    made = Variables().of([of("a-b", local_port=1), of("a.b", local_port=2), of("1st", namespace="9")])
+    assert (made["DEFAULT_SERVICE_A_B_8080_PORT"], made["DEFAULT_SERVICE_A_B_8080_2_PORT"]) == ("1", "2")
+    assert {"_1ST_8080_URL", "_9_SERVICE_1ST_8080_URL"} <= made.keys()
+
+
+@given(st.lists(records(), max_size=6))
+def test_every_bound_forward_has_its_full_name(given: list[ForwardRecord]) -> None:
+    """Names are a shell's identifiers; values need no quotes anywhere."""
+    made = Variables().of(given)
+    subjects = {
+        (r.namespace, r.resource_type.lower(), r.resource_name, r.container, str(r.remote_port)) for r in given if r.url
+    }
+    assert len({name for name in made if name.endswith("_URL")}) >= len(subjects)
+    for name, value in made.items():
+        assert re.fullmatch(r"[A-Z_][A-Z0-9_]*", name)
+        assert re.fullmatch(r"[A-Za-z0-9.:/%\[\]-]+", value)
+
+
+@given(st.lists(records(), max_size=4), st.lists(records(), max_size=4))
+def test_nothing_is_renamed(first: list[ForwardRecord], more: list[ForwardRecord]) -> None:
+    """What a name leads to stays, whatever is added."""
+    variables = Variables()
+    before = variables.of([record for record in first if record.url])
+    after = variables.of([record for record in first if record.url] + [r for r in more if r not in first and r.url])
+    ports = {name: value for name, value in before.items() if name.endswith("_URL")}
+    # Another local address of the same forward may be preferred; the name is still that forward's.
+    subjects = [(r.namespace, r.resource_type.lower(), r.resource_name, str(r.remote_port)) for r in first + more]
+    if len(set(subjects)) == len(subjects):
+        assert ports.items() <= after.items()
+
+
+@settings(max_examples=20)
+@given(st.lists(records(), max_size=6))
+def test_a_shell_reads_what_was_written(given: list[ForwardRecord]) -> None:
+    """`set -a; . FILE` gives each variable its value, letter by letter."""
+    made = Variables().of(given)
+    script = f"set -aeu\n{env_lines(made)}env -0"
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}
+    )
+    read = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    assert made.items() <= read.items()

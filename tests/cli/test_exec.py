@@ -1,0 +1,190 @@
+"""--exec and --env-file together, as a script uses them: begun when all is ready, everything ended with its code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from fixtures.embedded import EmbeddedCluster
+from fixtures.embedded.pods import Port
+from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
+from fixtures.embedded.web import web
+from tests.cli.made import Place
+from tests.support.process import Portside, portside
+from tests.support.sockets import is_free
+from watcher.board.env_file import HEADER
+
+# Says that it runs (into a FIFO: the reader need not look twice), then does what follows.
+RUNS = "echo $$ > fifo; "
+
+
+@pytest.fixture
+async def cluster(place: Place) -> AsyncIterator[EmbeddedCluster]:
+    async with EmbeddedCluster.open() as cluster:
+        await cluster.deployment("web", [Port(8080, web("hello"), "http")])
+        cluster.service("web", {"app": "web"}, [{"port": 8080}])
+        place.environment["KUBECONFIG"] = str(cluster.kubeconfig(place.folder / "embedded"))
+        os.mkfifo(place.folder / "fifo")
+        yield cluster
+
+
+def forwarding(place: Place, *words: str, session: bool = False):  # type: ignore[no-untyped-def] # an async context manager
+    return portside("forward", *words, environment=place.environment, folder=place.folder, session=session)
+
+
+async def begun(place: Place) -> int:
+    """The command's process id, once it runs."""
+    with trio.fail_after(60):
+        return int(await trio.Path(place.folder / "fifo").read_text())
+
+
+async def test_its_code_is_ours(cluster: EmbeddedCluster, place: Place) -> None:
+    """It sees the variables, reaches the pod, and its output does not stand among our objects."""
+    fetch = "import os, urllib.request as u; print(u.urlopen(os.environ['WEB_8080_URL']).read().decode())"
+    place.write("fetch.py", fetch)
+    place.environment["PATH"] = os.environ["PATH"]
+    command = 'python3 fetch.py && echo "at $WEB_8080_HOST:$DEFAULT_SERVICE_WEB_8080_PORT" && exit 7'
+    async with forwarding(place, "svc/web", ":8080", "--exec", command) as program:
+        assert await program.wait() == 7, program.stderr
+        assert "hello" in program.stderr
+        [port] = {record["localPort"] for record in program.records if record["kind"] == "forward"} - {0}
+        assert f"at 127.0.0.1:{port}\n" in program.stderr
+        assert program.others == []
+        assert is_free(port)
+    assert place.announced == []
+
+
+@pytest.mark.parametrize(("command", "code"), [("kill -9 $$", 137), ("true", 0), ("no-such-program", 127)])
+async def test_other_ends(cluster: EmbeddedCluster, place: Place, command: str, code: int) -> None:
+    """As a shell says them."""
+    async with forwarding(place, "svc/web", ":8080", "--exec", command) as program:
+        assert await program.wait() == code
+
+
+async def test_it_waits_for_what_is_not_ready(cluster: EmbeddedCluster, place: Place) -> None:
+    """Aloud, and begins when the pod is there; the file leads where the command's variables lead."""
+    command = f'{RUNS} . ./env; test "$API_80_URL" = "$(sed -n s/^API_80_URL=//p env)"; exit $?'
+    cluster.service("api", {"app": "api"}, [{"port": 80}])
+    words = ("svc/api", ":80", "--env-file", "env", "--exec", command)
+    async with forwarding(place, *words) as program:
+        await program.says("--exec waits: listening service/api port 80 in namespace default")
+        await cluster.deployment("api", [Port(80, web("api"), "http")])
+        await begun(place)
+        assert await program.wait() == 0, program.stderr
+
+
+async def test_it_gives_up(cluster: EmbeddedCluster, place: Place) -> None:
+    """When the time is over, or a forward has failed: exit code 1 with the reason, and the command was not run."""
+    cluster.service("api", {"app": "api"}, [{"port": 80}])
+    words = ("--exec", "touch ran", "--exec-timeout", "0.2")
+    async with forwarding(place, "svc/api", ":80", *words) as program:
+        assert await program.wait() == 1
+        assert "--exec: not ready within 0.2 s" in program.stderr
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = f"{holder.getsockname()[1]}:8080"
+        async with forwarding(place, "svc/web", taken, ":8080", "--exec", "touch ran") as program:
+            assert await program.wait() == 1
+            assert "--exec: failed service/web port 8080" in program.stderr
+    assert "ran" not in os.listdir(place.folder)
+
+
+async def test_a_signal_before_it_began(cluster: EmbeddedCluster, place: Place) -> None:
+    """Nothing was run, so this is no success."""
+    cluster.service("api", {"app": "api"}, [{"port": 80}])
+    async with forwarding(place, "svc/api", ":80", "--exec", "true") as program:
+        await program.wait_for(lambda _: (program.last("api") or {}).get("state") == "listening")
+        assert await program.end(signal.SIGTERM) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_to_us_is_the_commands(cluster: EmbeddedCluster, place: Place, number: int) -> None:
+    """It ends as it likes, and we with it."""
+    name = signal.Signals(number).name.removeprefix("SIG")
+    command = f"trap 'echo got {name} >&2; exit 5' {name}; {RUNS} while :; do sleep 0.1; done"
+    async with forwarding(place, "svc/web", ":8080", "--exec", command, session=True) as program:
+        await begun(place)
+        assert await program.end(number) == 5
+        assert program.stderr.count(f"got {name}") == 1
+
+
+async def test_ctrl_c_reaches_it_once(cluster: EmbeddedCluster, place: Place) -> None:
+    """The terminal sends it to the whole group; a second one from us would cut short how it cleans up."""
+    command = f"trap 'echo got one >&2; sleep 1; exit 5' INT; {RUNS} while :; do sleep 0.1; done"
+    async with forwarding(place, "svc/web", ":8080", "--exec", command, session=True) as program:
+        await begun(place)
+        program.interrupt()
+        assert await program.wait(timeout=20) == 5
+        assert program.stderr.count("got one") == 1
+
+
+# Stands in for the program alone: its events are a real Skaffold's, recorded.
+SKAFFOLD = """#!/bin/sh
+trap 'echo cleaned up >&2; exit 3' INT
+while :; do sleep 0.1; done
+"""
+
+
+@asynccontextmanager
+async def running(place: Place, cluster: EmbeddedCluster, command: str) -> AsyncIterator[Portside]:
+    """`portside run --exec COMMAND -- skaffold dev`, whose deploy has ended."""
+    recording = Recording.load("handle-post")
+    labels = {"skaffold.dev/run-id": recording.run_id}
+    cluster.service("web", {"app": "web"}, [{"port": 8080}], labels=labels)
+    os.chmod(place.write("skaffold", SKAFFOLD), 0o700)
+    async with SkaffoldApi.open(recording) as api:
+        port = api.url.rpartition(":")[2]
+        words = ("--exec", command, "--", "./skaffold", "dev", f"--rpc-http-port={port}", "--port-forward=services")
+        async with portside("run", *words, environment=place.environment, folder=place.folder, session=True) as program:
+            yield program
+
+
+async def test_under_run_skaffold_is_ended_too(cluster: EmbeddedCluster, place: Place) -> None:
+    """As by Ctrl-C: it cleans up; the code is the command's all the same."""
+    async with running(place, cluster, 'echo "at $WEB_8080_URL" >&2; exit 7') as program:
+        assert await program.wait() == 7, program.stderr
+        assert "at http://127.0.0.1:" in program.stderr
+        assert program.stderr.count("cleaned up") == 1
+
+
+async def test_ctrl_c_under_run(cluster: EmbeddedCluster, place: Place) -> None:
+    """Both get it once; the code is the command's."""
+    command = f"trap 'echo got one >&2; exit 5' INT; {RUNS} while :; do sleep 0.1; done"
+    async with running(place, cluster, command) as program:
+        await begun(place)
+        program.interrupt()
+        assert await program.wait() == 5
+        assert [program.stderr.count(said) for said in ("got one", "cleaned up")] == [1, 1]
+
+
+async def test_the_file_while_it_runs_and_after(cluster: EmbeddedCluster, place: Place) -> None:
+    """Docker's reading of it: NAME=VALUE and comments, nothing else; no variable is left when the forwards end."""
+    async with forwarding(place, "svc/web", ":8080", "--env-file", "env") as program:
+        record = await program.ready("web")
+        read = dict(line.split("=", 1) for line in _lines(place.folder / "env"))
+        assert read["WEB_8080_URL"] == record["url"]
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            assert "hello" in (await client.get(read["WEB_8080_URL"])).text
+        assert await program.end() == 0
+    assert (place.folder / "env").read_text() == HEADER
+
+
+def test_mistakes(place: Place) -> None:
+    """Before anything is bound: exit code 2 and one line."""
+    place.write("mine", "SECRET=1\n")
+    for words in (("--env-file", "mine"), ("--env-file", "missing/env"), ("--exec-timeout", "soon")):
+        done = place.portside("forward", "svc/web", "8080", *words)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+    done = place.portside("run", "--output", "table", "--", "skaffold", "dev")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]

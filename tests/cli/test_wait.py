@@ -1,0 +1,167 @@
+"""`portside wait`, as scripts use it: started first or last, ended by what happens, with the exit code that says it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+import trio
+
+from fixtures.embedded import EmbeddedCluster
+from fixtures.embedded.pods import Port
+from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
+from fixtures.embedded.web import web
+from tests.cli.made import Place
+from tests.support.process import PORTSIDE, portside
+from watcher.board.runtime import Running
+
+NAMESPACE = "parity"  # the recorded run's
+
+
+@pytest.fixture
+async def cluster(place: Place) -> AsyncIterator[EmbeddedCluster]:
+    """`web` of the recorded run; the place's kubeconfig leads to it."""
+    recording = Recording.load("handle-post")
+    labels = {"skaffold.dev/run-id": recording.run_id}
+    async with EmbeddedCluster.open() as cluster:
+        await cluster.deployment("web", [Port(8080, web("hello"), "http")], namespace=NAMESPACE, labels=labels)
+        cluster.service("web", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE, labels=labels)
+        path = place.folder / "embedded"
+        place.environment["KUBECONFIG"] = str(cluster.kubeconfig(path, namespace=NAMESPACE))
+        yield cluster
+
+
+class Waiter:
+    """A `portside wait` that runs."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.stderr = ""
+
+    async def says(self, text: str) -> None:
+        """Returns once it stands on stderr."""
+        assert self.process.stderr is not None
+        with trio.fail_after(60):
+            while text not in self.stderr:
+                data = await self.process.stderr.receive_some()
+                assert data, self.stderr
+                self.stderr += data.decode()
+
+    async def ends(self) -> int:
+        with trio.fail_after(60):
+            assert self.process.stderr is not None
+            async for data in self.process.stderr:
+                self.stderr += data.decode()
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def waiting(place: Place, *words: str) -> AsyncIterator[Waiter]:
+    process = await trio.lowlevel.open_process(
+        [PORTSIDE, "wait", *words], stderr=subprocess.PIPE, env=place.environment, cwd=place.folder
+    )
+    try:
+        yield Waiter(process)
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+def forwarding(place: Place, *words: str):  # type: ignore[no-untyped-def] # an async context manager
+    return portside("forward", *words, environment=place.environment, folder=place.folder)
+
+
+async def test_it_starts_first(cluster: EmbeddedCluster, place: Place) -> None:
+    """A script starts both at once: it says that it waits, and returns once what it asked for is ready."""
+    async with waiting(place, "svc/web", "deploy/web:8080") as waiter:
+        await waiter.says("waiting: no portside runs here")
+        async with forwarding(place, "svc/web", ":8080", "deploy/web", ":8080") as program:
+            assert await waiter.ends() == 0, waiter.stderr
+            assert {record["state"] for record in program.forwards} == {"ready"}
+
+
+async def test_it_starts_last(cluster: EmbeddedCluster, place: Place) -> None:
+    """What is ready already needs no word; neither do names that several portsides share among them."""
+    async with forwarding(place, "svc/web", ":8080") as one, forwarding(place, "deploy/web", ":8080") as other:
+        await one.ready("web")
+        await other.ready("web")
+        for words in ((), ("svc/web", "deploy/web"), (f"--pid={one.process.pid}",), (f"--folder={place.folder}",)):
+            async with waiting(place, *words) as waiter:
+                assert (await waiter.ends(), waiter.stderr) == (0, "")
+        async with waiting(place, "deploy/web", f"--pid={one.process.pid}", "--timeout=0.01") as waiter:
+            assert await waiter.ends() == 1
+        async with waiting(place, "deploy/api", "--timeout=1.5") as waiter:
+            assert await waiter.ends() == 1
+            assert waiter.stderr.splitlines()[-2:] == [
+                "portside: not ready within 1.5 s",
+                "portside: deploy/api is not forwarded",
+            ]
+
+
+async def test_beside_skaffold_a_deploy_is_waited_for(cluster: EmbeddedCluster, place: Place) -> None:
+    """As /readyz: what an earlier deploy left behind is not what the script asked for."""
+    before, after = Recording.load("handle-post").split("DevLoop", "InProgress")
+    async with SkaffoldApi.open(before) as skaffold:
+        command = ("watch", "--skaffold", skaffold.url, "--port-forward=services")
+        watching = portside(*command, environment=place.environment, folder=place.folder)
+        async with watching, waiting(place) as waiter:
+            await waiter.says("waiting: the first deploy and the first lists are awaited")
+            skaffold.play(after)
+            assert await waiter.ends() == 0, waiter.stderr
+
+
+async def test_a_failed_forward_ends_it(cluster: EmbeddedCluster, place: Place) -> None:
+    """With its reason, at once; what did not fail can be waited for by name."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        async with forwarding(place, "deploy/web", f"{port}:8080", "svc/web", ":8080"):
+            async with waiting(place) as waiter:
+                assert await waiter.ends() == 1
+                assert f"portside: failed deployment/web port 8080 in namespace {NAMESPACE}: " in waiter.stderr
+                assert str(port) in waiter.stderr
+            async with waiting(place, "svc/web") as waiter:
+                assert await waiter.ends() == 0
+
+
+async def test_the_end_of_portside_ends_it(cluster: EmbeddedCluster, place: Place) -> None:
+    """Nobody is left who could become ready."""
+    cluster.service("api", {"app": "nothing"}, [{"port": 80}], namespace=NAMESPACE)
+    async with forwarding(place, "svc/api", ":80") as program, waiting(place) as waiter:
+        await waiter.says("waiting: listening service/api port 80")
+        assert await program.end(signal.SIGTERM) == 0
+        assert await waiter.ends() == 1
+        assert f"portside forward (pid {program.process.pid}, {place.folder}) has ended" in waiter.stderr
+
+
+def test_no_portside(place: Place) -> None:
+    """Exit code 1 when the time is over, and the reason."""
+    done = place.portside("wait", "--timeout", "0.1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "portside: not ready within 0.1 s\nportside: no portside runs here\n"
+
+
+def test_a_file_that_a_killed_portside_left(place: Place) -> None:
+    """Its pid is another program's by now: nobody answers there, and the next portside is waited for."""
+    folder = place.folder / "run" / "portside"
+    folder.mkdir(mode=0o700)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    stale = Running(pid=os.getpid(), url=f"http://127.0.0.1:{port}", command="watch", folder="/")
+    (folder / "1.json").write_bytes(msgspec.json.encode(stale))
+    done = place.portside("wait", "--timeout", "2")
+    assert done.returncode == 1
+    assert f"portside watch (pid {os.getpid()}, /) does not answer" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("widget/x",), ("--timeout", "0"), ("--timeout", "soon"), ("--folder", "missing")])
+def test_mistakes(place: Place, words: tuple[str, ...]) -> None:
+    """One line, exit code 2."""
+    done = place.portside("wait", *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

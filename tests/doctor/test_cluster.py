@@ -1,0 +1,185 @@
+"""The way to a cluster, checked against the embedded one: as it should be, and each thing that can be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fixtures.embedded import EmbeddedCluster, discovery
+from fixtures.embedded.access import Rule
+from fixtures.embedded.apps import standard
+from tests.cli.made import closed_port, kubeconfig
+from watcher.doctor.cluster import Cluster
+from watcher.doctor.findings import Finding, NotCheckedError
+from watcher.doctor.permissions import permissions_check
+from watcher.doctor.project import ProjectFiles
+
+NO_PROJECT = ProjectFiles(None, {})
+READ_PODS = Rule(("list", "watch"), ("pods",), "default")
+READ = Rule(
+    ("list", "watch"),
+    (
+        "pods",
+        "services",
+        "endpointslices",
+        "deployments",
+        "replicasets",
+        "replicationcontrollers",
+        "statefulsets",
+        "daemonsets",
+        "jobs",
+        "cronjobs",
+    ),
+    "default",
+)
+
+
+@pytest.fixture
+async def embedded() -> AsyncIterator[EmbeddedCluster]:
+    async with EmbeddedCluster.open() as cluster:
+        yield cluster
+
+
+def patient(embedded: EmbeddedCluster, folder: Path, *rules: Rule) -> Cluster:
+    """Examined as the admin, or as a user with just these rules."""
+    token = embedded.access.grant("few", *rules) if rules else ""
+    return Cluster(str(embedded.kubeconfig(folder / "kubeconfig", token)), "", "", NO_PROJECT)
+
+
+def levels(findings: Iterable[Finding]) -> list[str]:
+    return [finding.level for finding in findings]
+
+
+async def test_a_cluster_as_it_should_be(embedded: EmbeddedCluster, tmp_path: Path) -> None:
+    """Everything is ok, and the words say which cluster it is."""
+    await embedded.pod("web", standard("hello"))
+    cluster = patient(embedded, tmp_path)
+    (config,) = await cluster.kubeconfig_check()
+    assert config.level == "ok"
+    expected = f"{tmp_path}/kubeconfig, context embedded, namespace default, server https://127.0.0.1:{embedded.port}"
+    assert config.found == expected
+    answers, version = await cluster.server_check()
+    assert (answers.level, version.level) == ("ok", "ok")
+    assert "v1.34.4" in version.found
+    assert levels(await permissions_check(cluster)) == ["ok", "ok"]
+    (transport,) = await cluster.transport_check()
+    assert transport.level == "ok"
+    assert "pod default/web" in transport.found
+    assert embedded.sessions_opened == 1
+
+
+async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
+    """One error; everything behind it is not checked."""
+    cluster = Cluster(str(tmp_path / "missing"), "", "", NO_PROJECT)
+    (finding,) = await cluster.kubeconfig_check()
+    assert finding.level == "error"
+    assert "missing cannot be read" in finding.found
+    with pytest.raises(NotCheckedError, match="a usable kubeconfig"):
+        await cluster.server_check()
+    with pytest.raises(NotCheckedError, match="an API server that answers"):
+        await permissions_check(cluster)
+
+
+async def test_a_server_that_is_away(tmp_path: Path) -> None:
+    """Said once, with the address."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(kubeconfig(port := closed_port()))
+    cluster = Cluster(str(path), "", "", NO_PROJECT)
+    (finding,) = await cluster.server_check()
+    assert finding.level == "error"
+    assert f"127.0.0.1:{port} cannot be reached: connection refused" in finding.found
+    with pytest.raises(NotCheckedError):
+        await cluster.transport_check()
+
+
+async def test_a_token_that_is_not_accepted(embedded: EmbeddedCluster, tmp_path: Path) -> None:
+    """Credentials are told from a server that is away."""
+    cluster = Cluster(str(embedded.kubeconfig(tmp_path / "kubeconfig", "stale")), "", "", NO_PROJECT)
+    (finding,) = await cluster.server_check()
+    assert (finding.level, finding.remedy) == ("error", "log in again")
+    assert "the credentials are not accepted" in finding.found
+    assert "stale" not in finding.found
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [("v1.20.15", "error"), ("v1.21.0", "ok"), ("v1.36.1+k3s1", "ok"), ("whatever", "note"), ("", "note")],
+)
+async def test_versions(
+    embedded: EmbeddedCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, level: str
+) -> None:
+    """Too old is an error; what cannot be read is not judged."""
+    monkeypatch.setitem(discovery.VERSION, "gitVersion", version)
+    _, finding = await patient(embedded, tmp_path).server_check()
+    assert finding.level == level
+    assert "supported from 1.21 on, tested with 1.34" in finding.found
+
+
+async def test_without_a_pod_no_session_is_tried(embedded: EmbeddedCluster, tmp_path: Path) -> None:
+    """That is said, with the namespace."""
+    (finding,) = await patient(embedded, tmp_path).transport_check()
+    assert (finding.level, finding.found) == ("note", "not tried: no pod runs in namespace default")
+
+
+async def test_a_session_that_is_refused(embedded: EmbeddedCluster, tmp_path: Path) -> None:
+    """The API server's own words, naming the verb."""
+    await embedded.pod("web", standard("hello"))
+    (finding,) = await patient(embedded, tmp_path, READ_PODS).transport_check()
+    assert finding.level == "error"
+    assert 'cannot create resource "pods/portforward"' in finding.found
+
+
+FORWARD = ("create", "get")
+
+
+@pytest.mark.parametrize(
+    ("verbs", "level", "said"),
+    [
+        ((), "error", "create and get pods/portforward in namespace default is not allowed: nothing can be forwarded"),
+        (("create",), "warning", "get pods/portforward in namespace default is not allowed"),
+        (("get",), "warning", "create pods/portforward in namespace default is not allowed"),
+    ],
+)
+async def test_each_missing_verb_of_forwarding(
+    embedded: EmbeddedCluster, tmp_path: Path, verbs: tuple[str, ...], level: str, said: str
+) -> None:
+    """One of the two is enough for one of the transports."""
+    rules = (READ, Rule(verbs, ("pods/portforward",), "default"))
+    finding, everywhere = await permissions_check(patient(embedded, tmp_path, *rules))
+    assert (finding.level, everywhere.level) == (level, "note")
+    assert said in finding.found
+    assert finding.remedy
+
+
+async def test_what_may_not_be_read(embedded: EmbeddedCluster, tmp_path: Path) -> None:
+    """Each resource with its verbs and its namespace; pods are what nothing goes without."""
+    rules = (Rule(("list",), ("pods", "services"), "default"), Rule(FORWARD, ("pods/portforward",), "default"))
+    findings = list(await permissions_check(patient(embedded, tmp_path, *rules)))
+    assert findings[0].level == "error"
+    assert "watch pods in namespace default is not allowed" in findings[0].found
+    assert "watch services in namespace default is not allowed" in findings[1].found
+    assert any("list and watch endpointslices" in finding.found for finding in findings)
+    assert levels(findings[1:]) == ["warning"] * 9 + ["note"]
+
+
+async def test_rights_in_one_namespace_alone(embedded: EmbeddedCluster, tmp_path: Path) -> None:
+    """That is enough, and said."""
+    rules = (READ, Rule(FORWARD, ("pods/portforward",), "default"))
+    here, everywhere = await permissions_check(patient(embedded, tmp_path, *rules))
+    assert (here.level, everywhere.level) == ("ok", "note")
+    assert "list and watch pods, services" in everywhere.found
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+async def test_a_proxy_in_the_environment(embedded: EmbeddedCluster, tmp_path: Path, name: str) -> None:
+    """By the variable's name; its value may hold a password."""
+    cluster = patient(embedded, tmp_path)
+    (finding,) = await cluster.proxy_check({name: "http://user:secret@proxy:3128"})
+    assert finding.level == "warning"
+    assert name in finding.found
+    assert b"secret" not in msgspec.json.encode(finding)
+    (finding,) = await cluster.proxy_check({name: ""})
+    assert finding.level == "ok"

@@ -1,0 +1,86 @@
+"""`portside doctor` as users run it: text, JSON, colour, exit codes, and nothing that could harm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import trio
+
+from fixtures.embedded import EmbeddedCluster
+from fixtures.embedded.apps import standard
+from tests.cli.made import Place, closed_port, kubeconfig
+
+CHECKS = [
+    "kubeconfig",
+    "proxy",
+    "server",
+    "permissions",
+    "transport",
+    "skaffold",
+    "skaffold api",
+    "configuration",
+    "ports",
+    "ipv6",
+    "open files",
+    "surroundings",
+    "portsides",
+]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = Place(tmp_path)
+    place.environment["KUBECONFIG"] = place.write("kubeconfig", kubeconfig(closed_port()))
+    return place
+
+
+async def test_all_is_well(tmp_path: Path) -> None:
+    """Every check speaks, in one order; exit code 0."""
+    place = Place(tmp_path)
+    async with EmbeddedCluster.open() as cluster:
+        await cluster.pod("web", standard("hello"))
+        place.environment["KUBECONFIG"] = str(cluster.kubeconfig(tmp_path / "kubeconfig"))
+        done = await trio.to_thread.run_sync(lambda: place.portside("doctor", "--output", "json"))
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(dict.fromkeys(finding["check"] for finding in findings)) == CHECKS
+    assert all(finding.keys() == {"kind", "check", "level", "found", "remedy"} for finding in findings)
+    assert {finding["kind"] for finding in findings} == {"finding"}
+    assert all(finding["level"] == "ok" for finding in findings if finding["check"] in CHECKS[:5])
+
+
+def test_a_server_that_is_away(place: Place) -> None:
+    """Exit code 1; aligned, one line for what was found and one for its remedy, no escapes in a pipe."""
+    done = place.portside("doctor")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "\x1b" not in done.stdout
+    lines = done.stdout.splitlines()
+    (server,) = [line for line in lines if line.startswith("error    server         ")]
+    assert "cannot be reached: connection refused" in server
+    assert lines[lines.index(server) + 1].startswith(" " * 24 + "→ ")
+    assert "note     transport      not checked: an API server that answers is needed for it" in lines
+
+
+def test_a_broken_kubeconfig_is_a_finding(place: Place) -> None:
+    """Every other command refuses to start with 2; here it is what was looked for."""
+    place.write("kubeconfig", "clusters: [")
+    done = place.portside("doctor")
+    assert done.returncode == 1
+    assert done.stdout.startswith("error    kubeconfig     kubeconfig ")
+
+
+def test_wrong_usage_stays_wrong_usage(place: Place) -> None:
+    """Exit code 2 and one line, before anything is checked."""
+    done = place.portside("doctor", "--skaffold", "ftp://x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ftp://x" in done.stderr
+
+
+def test_nothing_from_outside_steers_the_terminal(place: Place) -> None:
+    """Control characters of a file that is read are shown as what they are not."""
+    place.write("portside.yaml", 'apiVersion: "portside/\\x1b[31mv1"\n')
+    done = place.portside("doctor")
+    assert "\x1b" not in done.stdout
+    assert "portside.yaml" in done.stdout

@@ -1,0 +1,230 @@
+"""What is checked on this machine: Skaffold, the project and its ports, limits, surroundings, other portsides."""
+
+from __future__ import annotations
+
+import os
+import resource
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
+from tests.cli.made import closed_port
+from tests.support.sockets import listening
+from watcher.board.runtime import Running, announced
+from watcher.config.project import Project
+from watcher.doctor import machine, skaffold
+from watcher.doctor.cluster import Cluster
+from watcher.doctor.docker import engine_check
+from watcher.doctor.findings import NotCheckedError
+from watcher.doctor.project import ProjectFiles
+
+ENTRY = """\
+apiVersion: skaffold/v4beta11
+kind: Config
+portForward:
+- {resourceType: service, resourceName: web, port: 80, localPort: %d}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty one, where we are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    return tmp_path
+
+
+def binary(folder: Path, script: str) -> dict[str, str]:
+    """An environment in which `skaffold` is this shell script."""
+    path = folder / "bin" / "skaffold"
+    path.parent.mkdir()
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return {"PATH": f"{path.parent}{os.pathsep}{os.defpath}"}
+
+
+@pytest.mark.parametrize(
+    ("script", "level", "said"),
+    [
+        ("echo v2.16.1", "ok", "v2.16.1; tested with 2.16"),
+        ("echo v1.39.0", "warning", "v1.39.0: its events may be others"),
+        ("echo hello", "warning", "says hello, which is no version"),
+        ("exit 3", "warning", "says exit code 3"),
+    ],
+)
+async def test_skaffolds_version(folder: Path, script: str, level: str, said: str) -> None:
+    """As the binary on PATH tells it."""
+    (finding,) = await skaffold.binary_check(binary(folder, script))
+    assert finding.level == level
+    assert said in finding.found
+
+
+async def test_without_skaffold(folder: Path) -> None:
+    """Nothing is wrong: it can be done without."""
+    (finding,) = await skaffold.binary_check({"PATH": str(folder)})
+    assert finding.level == "note"
+
+
+async def test_a_skaffold_that_runs() -> None:
+    """Its state is asked for; nobody reads its event stream."""
+    async with SkaffoldApi.open(Recording.load("dev-first")) as api:
+        (finding,) = await skaffold.api_check(api.url)
+        assert (finding.level, finding.found) == ("ok", f"Skaffold answers at {api.url}")
+        assert api.streams == 0
+
+
+async def test_a_skaffold_that_is_away_or_none() -> None:
+    """A refused connection is waited for by `watch`; another program at that address is a mistake."""
+    (finding,) = await skaffold.api_check("")
+    assert finding.level == "note"
+    (finding,) = await skaffold.api_check(f"http://127.0.0.1:{closed_port()}")
+    assert finding.level == "warning"
+    assert "ConnectError" in finding.found
+
+
+async def test_no_project(folder: Path) -> None:
+    """That is fine."""
+    files = ProjectFiles(None, {})
+    (finding,) = await files.configuration_check()
+    assert finding.level == "note"
+    (finding,) = await files.ports_check()
+    assert finding.found == "0 local ports are asked for, none is taken"
+
+
+async def test_a_project_that_reads_well(folder: Path) -> None:
+    """Files and entries; a port that somebody holds, with who it is."""
+    with listening(0) as holder:
+        port = holder.getsockname()[1]
+        (folder / "skaffold.yaml").write_text(ENTRY % port)
+        files = ProjectFiles(Project(binary=None), {})
+        (finding,) = await files.configuration_check()
+        assert (finding.level, finding.found) == ("ok", "skaffold.yaml: 1 forwards asked for")
+        (taken,) = await files.ports_check()
+    assert taken.level == "warning"
+    assert f"port {port}, which skaffold.yaml line 4 asks for, is taken by " in taken.found
+    assert f"(pid {os.getpid()})" in taken.found
+
+
+async def test_a_port_that_a_portside_holds(folder: Path) -> None:
+    """Its own forwards are nothing to worry about."""
+    us = Running(pid=os.getpid(), url="http://127.0.0.1:1", command="watch", folder=str(folder))
+    with listening(0) as holder, announced(us):
+        (folder / "skaffold.yaml").write_text(ENTRY % holder.getsockname()[1])
+        (finding,) = await ProjectFiles(Project(binary=None), {}).ports_check()
+        assert finding.level == "ok"
+        (running,) = await machine.portsides_check()
+        assert running.found == f"watch (pid {os.getpid()}) runs, status at http://127.0.0.1:1, started in {folder}"
+
+
+async def test_a_project_that_cannot_be_read(folder: Path) -> None:
+    """File and line; ports are not judged by half of a file."""
+    (folder / "portside.yaml").write_text("apiVersion: portside/v1\nforwards: 1\n")
+    files = ProjectFiles(None, {})
+    (finding,) = await files.configuration_check()
+    assert finding.level == "error"
+    assert "portside.yaml line 2" in finding.found
+    with pytest.raises(NotCheckedError):
+        await files.ports_check()
+
+
+DOCKER = "apiVersion: skaffold/v4beta11\nkind: Config\ndeploy:\n  docker: {images: [app]}\n"
+
+
+async def test_a_project_for_docker_alone(folder: Path) -> None:
+    """It needs an engine and no cluster; where the engine is away, that is an error."""
+    (folder / "skaffold.yaml").write_text(DOCKER)
+    files = ProjectFiles(Project(binary=None), {})
+    cluster = Cluster(str(folder / "missing"), "", "", files)
+    with pytest.raises(NotCheckedError, match="not needed: the project here deploys with Docker alone"):
+        await cluster.kubeconfig_check()
+    (finding,) = await engine_check(files, {"DOCKER_HOST": f"unix://{folder}/docker.sock"})
+    assert finding.level == "error"
+    assert f"the engine at {folder}/docker.sock does not answer" in finding.found
+    (finding,) = await engine_check(files, {"DOCKER_HOST": "ssh://elsewhere"})
+    assert finding.level == "error"
+    assert "DOCKER_HOST: 'ssh://elsewhere'" in finding.found
+
+
+async def test_a_docker_engine_that_answers(folder: Path) -> None:
+    """Its version is said; a project for Kubernetes asks for none."""
+    (folder / "skaffold.yaml").write_text(DOCKER)
+
+    async def engine(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        body = b'{"Version":"20.10.24"}'
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), engine, 0)
+        host = f"tcp://127.0.0.1:{listener.socket.getsockname()[1]}"
+        (finding,) = await engine_check(ProjectFiles(Project(binary=None), {}), {"DOCKER_HOST": host})
+        nursery.cancel_scope.cancel()
+    assert finding.level == "ok"
+    assert finding.found.endswith("answers, version 20.10.24")
+    assert list(await engine_check(ProjectFiles(None, {}), {"DOCKER_HOST": host})) == []
+
+
+async def test_an_entry_that_cannot_be_forwarded(folder: Path) -> None:
+    """The others can, so it is a warning."""
+    (folder / "skaffold.yaml").write_text(ENTRY.replace("web", "'{{.NOBODY}}'") % 1)
+    read, bad = await ProjectFiles(Project(binary=None), {}).configuration_check()
+    assert (read.level, bad.level) == ("ok", "warning")
+    assert "skaffold.yaml line 4" in bad.found
+
+
+@pytest.mark.parametrize(
+    ("limits", "level"),
+    [((4096, 8192), "ok"), ((256, resource.RLIM_INFINITY), "note"), ((1024, 1024), "warning")],
+)
+async def test_open_files(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], level: str) -> None:
+    """What can be raised by its user is a note, what an administrator has to raise a warning."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    (finding,) = await machine.files_check()
+    assert finding.level == level
+    assert str(limits[0]) in finding.found
+
+
+async def test_ipv6_on_loopback() -> None:
+    """Whichever it is, it says what follows."""
+    (finding,) = await machine.ipv6_check()
+    assert finding.level in {"ok", "note"}
+    assert "127.0.0.1" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("environ", "files", "said"),
+    [
+        ({"WSL_DISTRO_NAME": "Debian"}, (), "WSL"),
+        ({}, ("proc/sys/kernel/osrelease",), "WSL"),
+        ({}, (".dockerenv",), "a container"),
+        ({}, ("run/.containerenv",), "a container"),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, (), "a container"),
+        ({"REMOTE_CONTAINERS": "true"}, (".dockerenv",), "a development container"),
+        ({"SSH_CONNECTION": "1"}, (), "a session over ssh"),
+    ],
+)
+async def test_surroundings(tmp_path: Path, environ: dict[str, str], files: tuple[str, ...], said: str) -> None:
+    """What is different there, and what to do."""
+    for name in files:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("5.15.153.1-microsoft-standard-WSL2\n")
+    (finding,) = await machine.surroundings_check(environ, tmp_path)
+    assert finding.level == "note"
+    assert finding.found.startswith(said)
+    assert finding.remedy
+    (plain,) = await machine.surroundings_check({}, tmp_path / "elsewhere")
+    assert plain.level == "ok"
+
+
+async def test_a_runtime_directory_that_is_not_ours(folder: Path) -> None:
+    """A file in its place."""
+    run = folder / "run"
+    run.mkdir()
+    (run / "portside").write_text("")
+    (finding,) = await machine.portsides_check()
+    assert finding.level == "warning"
+    assert str(run / "portside") in finding.found

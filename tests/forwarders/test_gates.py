@@ -1,0 +1,49 @@
+"""The pace of those who try again: bounded for all together, gone once one got through."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.lowlevel
+from trio.testing import MockClock
+
+from forwarders.gates import Gate
+
+
+async def test_turns_come_one_after_the_other(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Everyone waits its own pause; of those whose pause is over one goes each interval."""
+    gate = Gate(0.1)
+    turns: list[float] = []
+
+    async def wait(pause: float) -> None:
+        await gate.turn(pause)
+        turns.append(trio.current_time())
+
+    began = trio.current_time()
+    for pause in (0.5, 0.5, 0.5, 2.0, 0.0):
+        nursery.start_soon(wait, pause)
+    await trio.sleep(5)
+    assert [at - began for at in turns] == pytest.approx([0.0, 0.5, 0.6, 0.7, 2.0])
+
+
+async def test_one_who_got_through_lets_all_go(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Those in their pause and those in the queue go at once; who fails after that begins with a pause again."""
+    gate = Gate(1.0)
+    gone = 0
+
+    async def wait(pause: float) -> None:
+        nonlocal gone
+        await gate.turn(pause)
+        gone += 1
+
+    for pause in (0.0, 0.0, 0.0, 15.0):
+        nursery.start_soon(wait, pause)
+    await trio.sleep(0.5)
+    before = gone
+    gate.open()
+    await trio.lowlevel.checkpoint()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (before, gone) == (1, 4)
+    began = trio.current_time()
+    await gate.turn(0.3)
+    assert trio.current_time() - began == pytest.approx(0.3)

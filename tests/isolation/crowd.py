@@ -1,0 +1,236 @@
+"""Owns the connections of one sequence: siblings, which must deliver every byte, and troublemakers beside them.
+
+Refuses to choose the order. Everything runs in tasks of its own, so that one may be stuck while the next begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import random
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+from msgspec import Struct
+
+from forwarders.pool import SHARED
+from tests.support.probe import get
+
+PATIENCE = 60.0
+# More than Linux keeps for a client that does not read (tcp_wmem, 4 MiB) and portside beside it: its session pauses.
+ENDLESS = 6 * 1024 * 1024
+SMALL_BUFFER = 32 * 1024
+# What a download brings before it is reset.
+SOME = 64 * 1024
+PATTERN = random.Random("portside").randbytes(1 << 20)
+
+
+_WRONG = (AssertionError, OSError, EOFError, trio.BrokenResourceError)
+
+
+class Place(Struct, frozen=True):
+    """Local ports that lead to one pod: HTTP, a server that echoes, a port where nothing listens."""
+
+    http: int
+    echo: int
+    refused: int
+
+
+class Echo:
+    """A sibling that lives as long as the sequence. What it hears must be what it said, to the byte."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self._position = 0
+        self._turn = trio.Lock()
+
+    async def talk(self, size: int) -> None:
+        async with self._turn:
+            start = self._position % (len(PATTERN) - size)
+            self._position += size
+            said = PATTERN[start : start + size]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.stream.send_all, said)
+                heard = b""
+                while len(heard) < size:
+                    data = await self.stream.receive_some()
+                    assert data, f"an echo ended after {self._position - size + len(heard)} bytes"
+                    heard += data
+            assert heard == said, f"an echo heard something else within {self._position} bytes"
+
+
+class Crowd:
+    """`problems`: what became of siblings that it should not, and of troublemakers that were served after all."""
+
+    def __init__(self, place: Place, nursery: trio.Nursery) -> None:
+        self.problems: list[str] = []
+        self.echoes: list[Echo] = []
+        self._place = place
+        self._nursery = nursery
+        self._siblings: list[str] = []
+        self._troublemakers: list[str] = []
+        self._stalled = 0
+        self._changed = trio.Event()
+        self._release = trio.Event()
+
+    @property
+    def size(self) -> int:
+        """Connections that are open."""
+        return len(self.echoes) + len(self._siblings) + len(self._troublemakers)
+
+    # Siblings
+
+    async def echo(self) -> None:
+        self.echoes.append(Echo(await trio.open_tcp_stream("127.0.0.1", self._place.echo)))
+
+    def talk(self, which: int, size: int) -> None:
+        number = which % len(self.echoes)
+        self._start(self._siblings, f"echo {number}, {size} bytes", self.echoes[number].talk(size))
+
+    def download(self, size: int) -> None:
+        self._start(self._siblings, f"download of {size} bytes", self._download(size))
+
+    def upload(self, size: int) -> None:
+        self._start(self._siblings, f"upload of {size} bytes", self._upload(size))
+
+    async def _download(self, size: int) -> None:
+        status, headers, body = await get(self._place.http, f"/bytes?n={size}")
+        assert (status, len(body)) == (200, size)
+        assert hashlib.sha256(body).hexdigest() == headers["x-sha256"], f"a download of {size} bytes is wrong"
+
+    async def _upload(self, size: int) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", self._place.http) as stream:
+            await stream.send_all(_post(size) + PATTERN[:size])
+            answer = b""
+            while not answer.endswith(b"}\n"):
+                data = await stream.receive_some()
+                assert data, f"an upload of {size} bytes has no answer: {answer!r}"
+                answer += data
+        taken = json.loads(answer[answer.index(b"{") :])
+        assert taken == {"count": size, "sha256": hashlib.sha256(PATTERN[:size]).hexdigest()}
+
+    # Troublemakers
+
+    def stall(self) -> None:
+        """Asks for much and reads nothing of it."""
+        self._stalled += 1
+        self._start(self._troublemakers, "stalled reader", self._stall())
+
+    def reset_in_mid_download(self) -> None:
+        self._start(self._troublemakers, "reset in mid-download", self._reset_in_mid_download())
+
+    def knock_at_the_refused_port(self) -> None:
+        self._start(self._troublemakers, "refused port", self._knock())
+
+    def abort_an_upload(self, size: int) -> None:
+        """After so many bytes of an endless one."""
+        self._start(self._troublemakers, f"upload aborted after {size} bytes", self._abort_an_upload(size))
+
+    async def _stall(self) -> None:
+        sock = trio.socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        with sock:
+            await sock.connect(("127.0.0.1", self._place.http))
+            await sock.send(_get_endless())
+            await self._release.wait()
+
+    async def _reset_in_mid_download(self) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", self._place.http) as stream:
+            await stream.send_all(_get_endless())
+            got = 0
+            while got < SOME:
+                data = await stream.receive_some()
+                assert data, f"a download of {ENDLESS} bytes ended after {got}"
+                got += len(data)
+            _reset(stream)
+
+    async def _knock(self) -> None:
+        """Held or reset, as the hold time has it; never answered."""
+        async with await trio.open_tcp_stream("127.0.0.1", self._place.refused) as stream:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(b"anybody?")
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._hang_up, nursery.cancel_scope)
+                    heard = await stream.receive_some()
+                    raise AssertionError(f"a port where nothing listens said {heard!r}")
+
+    async def _hang_up(self, scope: trio.CancelScope) -> None:
+        await self._release.wait()
+        scope.cancel()
+
+    async def _abort_an_upload(self, size: int) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", self._place.http) as stream:
+            await stream.send_all(_post(ENDLESS) + PATTERN[:size])
+            _reset(stream)
+
+    # The end
+
+    async def settle(self) -> None:
+        """All siblings deliver: those that share a session with a stalled reader when it has gone, the others before.
+
+        At most SHARED - 1 wait with each (pool.py), whatever came in which order.
+        """
+        await self._until(lambda: len(self._siblings) <= self._stalled * (SHARED - 1), "beside stalled readers")
+        self._release.set()
+        await self._until(lambda: not self._siblings and not self._troublemakers, "with nobody stalled any more")
+        for number in range(len(self.echoes)):
+            self.talk(number, 1000)
+        await self._until(lambda: not self._siblings, "with nobody else there")
+
+    async def _until(self, wanted: Callable[[], bool], when: str) -> None:
+        with trio.move_on_after(PATIENCE):
+            while not wanted() and not self.problems:
+                self._changed = trio.Event()
+                await self._changed.wait()
+            return
+        self.problems.append(f"stuck {when}: {self._siblings}, {self._troublemakers}")
+
+    def _start(self, among: list[str], name: str, work: Awaitable[None]) -> None:
+        """Runs `work`, under its name while it lasts."""
+        among.append(name)
+
+        async def judged() -> None:
+            try:
+                await work
+            except BaseExceptionGroup as group:
+                found, other = group.split(_WRONG)
+                if found is not None:
+                    self.problems.append(f"{name}: {found.exceptions}")
+                if other is not None:
+                    raise
+            except _WRONG as error:
+                self.problems.append(f"{name}: {error!r}")
+            among.remove(name)
+            self._changed.set()
+
+        self._nursery.start_soon(judged)
+
+
+@asynccontextmanager
+async def gathered(place: Place) -> AsyncIterator[Crowd]:
+    """A crowd of nobody; whoever is left at the end is hung up on."""
+    async with trio.open_nursery() as nursery:
+        crowd = Crowd(place, nursery)
+        try:
+            yield crowd
+        finally:
+            nursery.cancel_scope.cancel()
+            for echo in crowd.echoes:
+                echo.stream.socket.close()
+
+
+def _get_endless() -> bytes:
+    return f"GET /bytes?n={ENDLESS} HTTP/1.1\r\nHost: test\r\n\r\n".encode()
+
+
+def _post(size: int) -> bytes:
+    return f"POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: {size}\r\n\r\n".encode()
+
+
+def _reset(stream: trio.SocketStream) -> None:
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()

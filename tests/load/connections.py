@@ -1,0 +1,61 @@
+"""Owns many connections through one forward: kept open side by side, or one after the other at a rate."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import trio
+
+from tests.support.probe import get, outcome
+
+REQUEST = b"GET /bytes?n=100 HTTP/1.1\r\nHost: load\r\n\r\n"
+
+
+class Kept:
+    """Connections that stay open; each asks when it is told to, and reads its whole answer."""
+
+    def __init__(self) -> None:
+        self.streams: list[trio.SocketStream] = []
+
+    async def open(self, port: int, count: int) -> None:
+        for _ in range(count):
+            self.streams.append(await trio.open_tcp_stream("127.0.0.1", port))
+
+    async def ask_all(self) -> None:
+        """Every one asks and is answered. Raises what trio raises, EOFError for a short answer."""
+        async with trio.open_nursery() as nursery:
+            for stream in self.streams:
+                nursery.start_soon(_ask, stream)
+
+    async def close(self, *, all_but: int = 0) -> None:
+        """The last `all_but` stay."""
+        leaving = self.streams[: len(self.streams) - all_but]
+        self.streams = self.streams[len(leaving) :]
+        for stream in leaving:
+            await stream.aclose()
+
+
+async def _ask(stream: trio.SocketStream) -> None:
+    await stream.send_all(REQUEST)
+    answer = b""
+    while len(answer.partition(b"\r\n\r\n")[2]) < 100:
+        data = await stream.receive_some(65536)
+        if not data:
+            raise EOFError
+        answer += data
+
+
+async def one_after_the_other(port: int, rate: float, seconds: float) -> Counter[str]:
+    """New connections for a while, each with one request, begun on time whatever others do; how they fared."""
+    fared: Counter[str] = Counter()
+
+    async def one() -> None:
+        found = await outcome(get(port))
+        fared[found if isinstance(found, str) else str(found[0])] += 1
+
+    async with trio.open_nursery() as nursery:
+        began = trio.current_time()
+        for number in range(int(rate * seconds)):
+            await trio.sleep_until(began + number / rate)
+            nursery.start_soon(one)
+    return fared

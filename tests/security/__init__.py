@@ -1,0 +1,1 @@
+"""What docs/threat-model.md promises, each promise by a test."""

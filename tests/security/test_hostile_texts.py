@@ -1,0 +1,130 @@
+"""Names, messages and annotations from a cluster that want to steer a terminal: none gets through any renderer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.embedded import EmbeddedCluster
+from fixtures.embedded.pods import Port
+from fixtures.embedded.web import web
+from tests.support.process import PORTSIDE, portside
+from watcher.board.lines import json_line, printable
+from watcher.board.records import ExplainRecord
+from watcher.cli import explain, main, status
+from watcher.cluster.errors import ApiError
+
+# Clear the screen, set the title, an 8-bit CSI, a line of its own, a backspace, a right-to-left override.
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\nroot# rm\r\x08\u202eevil"
+
+
+def harmless(text: str) -> bool:
+    """Nothing but printable characters and the newlines that end our own lines."""
+    return printable(text.replace("\n", "")) == text.replace("\n", "")
+
+
+async def test_a_pods_annotation_and_an_errors_text(tmp_path: Path) -> None:
+    """A hostile debug annotation, and a container's hostile waiting reason: said, escaped, on one line each."""
+    async with EmbeddedCluster.open() as cluster:
+        pod = await cluster.pod("web", [Port(8080, web("page"), "http")], ready=False)
+        manifest = pod.manifest
+        waiting = {"containerStatuses": [{"name": "app", "state": {"waiting": {"reason": HOSTILE}}}]}
+        pod._update(status={**manifest["status"], "phase": "Pending", **waiting})
+        kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig")
+        environment = {"XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin", "LANG": "C.UTF-8"}
+        words = ("forward", "-vv", f"--kubeconfig={kubeconfig}", "--address=127.0.0.1", "pod/web", ":8080")
+        for output in ("plain", "json"):
+            async with portside(*words, environment=environment, output=output) as running:
+                await running.wait_for(lambda _, r=running: "owned" in f"{r.others}{r.records}")  # type: ignore[misc]  # r is bound now
+                shown = {}
+                for command in (("status",), ("status", "--output=json"), ("explain",), ("explain", "--output=json")):
+                    shown[command] = await _run(*command, environment=environment)
+                assert await running.end() == 0
+                assert all(harmless(line) for line in running.others)
+                assert harmless(running.stderr)
+            assert "owned" in shown["status",]
+            assert all(harmless(text) for text in shown.values())
+
+
+async def _run(*words: str, environment: dict[str, str]) -> str:
+    import trio  # noqa: PLC0415 - the other tests here are not async
+
+    done = await trio.run_process([PORTSIDE, *words], env=environment, capture_stdout=True, stderr=subprocess.STDOUT)
+    return done.stdout.decode()
+
+
+@given(st.text())
+def test_an_answer_of_explain(text: str) -> None:
+    """Both of its outputs; JSON gives the very text back."""
+    record = ExplainRecord(
+        source="pods",
+        resource_type="pod",
+        resource_name=text,
+        namespace=text,
+        container=text,
+        remote_port=text,
+        protocol=text,
+        origin=text,
+        forwarded=False,
+        rule=text,
+        reason=text,
+        forwards=(),
+    )
+    assert harmless(explain._line(record))
+    assert "\n" not in explain._line(record)
+    line = json_line(record)
+    assert harmless(line)
+    assert json.loads(line)["rule"] == text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiError(f"cannot list pods: {HOSTILE}", 500),
+        click.UsageError(HOSTILE),
+        ExceptionGroup("", [ApiError(HOSTILE, 1)]),
+    ],
+    ids=["an error of the cluster's", "a mistake in usage", "several at once"],
+)
+def test_an_error_that_ends_the_program(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line on stderr, whatever the text."""
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "portside", fail)
+    monkeypatch.setattr(main.portside, "main", fail, raising=False)
+    with pytest.raises(SystemExit):
+        main.main()
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert harmless(said)
+
+
+def test_no_shell_is_ever_used() -> None:
+    """Nothing of ours starts a shell, or hands a text to one: programs are started by a list of words."""
+    root = Path(main.__file__).parents[2]
+    sources = [*root.glob("watcher/**/*.py"), *root.glob("forwarders/**/*.py")]
+    assert len(sources) > 50
+    for path in sources:
+        text = path.read_text()
+        for word in ("shell=True", "os.system", "os.popen", "getoutput", "create_subprocess_shell", "/bin/sh"):
+            assert word not in text, path
+
+
+def test_a_hostile_runtime_file(tmp_path: Path) -> None:
+    """A runtime file that somebody else could have written is looked at as data only."""
+    folder = tmp_path / "portside"
+    folder.mkdir(mode=0o700)
+    (folder / "1.json").write_text(json.dumps({"pid": 1, "url": HOSTILE, "command": HOSTILE, "folder": "/"}))
+    result = CliRunner().invoke(status.command, env={"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert harmless(result.output)

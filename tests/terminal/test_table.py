@@ -1,0 +1,227 @@
+"""The live table in a real terminal, against the embedded cluster: what stands there while things change."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import httpx
+import pytest
+import trio
+
+from fixtures.embedded import EmbeddedCluster
+from fixtures.embedded.deployment import Deployment
+from fixtures.embedded.pods import Port
+from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
+from fixtures.embedded.web import web
+from tests.cli.made import Place, closed_port, kubeconfig
+from tests.support.tmux import PROMPT, Terminal, terminal
+
+NAMESPACE = "parity"  # the recorded run's
+WEB = "service/web:8080"
+
+
+class Stage:
+    """A deployment and a service `web` of the recorded run."""
+
+    def __init__(self, place: Place, cluster: EmbeddedCluster, deployment: Deployment) -> None:
+        self.place = place
+        self.cluster = cluster
+        self.deployment = deployment
+
+    @asynccontextmanager
+    async def portside(self, *words: str, width: int = 130, height: int = 24) -> AsyncIterator[Terminal]:
+        """`portside WORDS…` typed into a terminal."""
+        async with terminal(self.place.environment, self.place.folder, width=width, height=height) as term:
+            await term.command("portside", *words)
+            yield term
+
+
+@pytest.fixture
+async def stage(place: Place) -> AsyncIterator[Stage]:
+    labels = {"skaffold.dev/run-id": Recording.load("handle-post").run_id}
+    async with EmbeddedCluster.open() as cluster:
+        ports = [Port(8080, web("hello"), "http")]
+        deployment = await cluster.deployment("web", ports, namespace=NAMESPACE, labels=labels)
+        cluster.service("web", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE, labels=labels)
+        config = cluster.kubeconfig(place.folder / "embedded", namespace=NAMESPACE)
+        place.environment["KUBECONFIG"] = str(config)
+        yield Stage(place, cluster, deployment)
+
+
+def row(screen: list[str], name: str = WEB) -> str:
+    """The last line that begins so, or ""."""
+    return next((line for line in reversed(screen) if line.startswith(name)), "")
+
+
+def headings(screen: list[str]) -> int:
+    """How many tables are seen, whole or in part: more than one is a torn one."""
+    return sum(line.startswith("NAME ") for line in screen)
+
+
+def whole(screen: list[str], without: str = "no such column") -> bool:
+    """Whether one table of one forward stands there, without a column, and nothing else."""
+    lines = [line for line in screen if line]
+    return (
+        len(lines) == 2
+        and lines[0].startswith("NAME ")
+        and lines[1].startswith("service/web")
+        and without not in lines[0]
+    )
+
+
+async def test_a_forward_lives(stage: Stage) -> None:
+    """State, address, pod, counters as connections come; why it waits, once that lasts."""
+    async with stage.portside("forward", "svc/web", ":8080") as term:
+        line = row(await term.shows(lambda screen: " ready " in row(screen)))
+        name, namespace, address, state, pod, *_ = line.split()
+        assert (name, namespace, state, pod) == (WEB, NAMESPACE, "ready", stage.deployment.pods[0].name)
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            assert "hello" in (await client.get(address)).text
+        await term.shows(lambda screen: "/1 " in row(screen))
+        await stage.deployment.scale(0)
+        await term.shows(lambda screen: " listening " in row(screen) and "no pod" in row(screen))
+        await stage.deployment.scale(1)
+        await term.shows(lambda screen: " ready " in row(screen))
+        assert headings(await term.screen()) == 1
+
+
+async def test_ctrl_c_leaves_the_terminal_clean(stage: Stage) -> None:
+    """The table's last state, the prompt on a line of its own, the cursor and the keys as they were."""
+    async with stage.portside("forward", "svc/web", ":8080") as term:
+        await term.shows(lambda screen: " ready " in row(screen))
+        await term.type("typed blindly")
+        await term.press("Enter", "C-c")
+        screen = await term.prompts()
+        assert headings(screen) == 1
+        assert " stopped " in row(screen)
+        assert not [line for line in screen if "typed" in line or "Traceback" in line]
+        assert await term.modes() == "110"
+        await term.command("echo", "seen", "again")
+        await term.says(f"{PROMPT}echo seen again")
+
+
+async def test_another_size(stage: Stage) -> None:
+    """Fewer columns where it is narrow, all of them when there is room again, and never two tables."""
+    async with stage.portside("forward", "svc/web", ":8080") as term:
+        await term.shows(lambda screen: "OPEN/TOTAL" in row(screen, "NAME "))
+        for width, lost in ((70, "POD"), (45, "NAMESPACE")):
+            await term.resize(width, 24)
+            await term.shows(partial(whole, without=lost))
+        await term.resize(140, 30)
+        await term.shows(lambda screen: whole(screen) and "BYTES OUT/IN" in screen[0])
+
+
+async def test_more_rows_than_lines(stage: Stage) -> None:
+    """Folded, what does not lead anywhere first; nothing scrolls."""
+    for number in range(12):
+        stage.cluster.service(f"s{number}", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE)
+    stage.cluster.service("waits", {"app": "nothing"}, [{"port": 80}], namespace=NAMESPACE)
+    targets = [word for number in range(12) for word in (f"svc/s{number}", ":8080")]
+    async with stage.portside("forward", *targets, "svc/waits", ":80", height=10) as term:
+        await term.says("and 6 more: portside status shows all")
+        screen = await term.shows(lambda screen: "listening" in row(screen, "service/waits:80"))
+        assert headings(screen) == 1
+        scrolled = await term.screen("-S", "-")
+        assert headings(scrolled) == 1
+
+
+async def test_warnings_stand_above(stage: Stage) -> None:
+    """Whole, and the table below them stays whole."""
+    address = f"http://127.0.0.1:{closed_port()}"
+    async with stage.portside("watch", "--skaffold", address, width=100) as term:
+        screen = await term.says("waiting for one")
+        screen = await term.shows(lambda screen: screen[-1:] == [""] and "nothing is forwarded" in "".join(screen))
+        warning = next(line for line in screen if line.startswith("portside: "))
+        assert address in warning
+        assert screen.index(warning) < screen.index("nothing is forwarded")
+
+
+async def test_skaffolds_phase_and_what_is_skipped(stage: Stage) -> None:
+    """Above and below the forwards, one line each."""
+    labels = {"skaffold.dev/run-id": Recording.load("handle-post").run_id}
+    dns = [{"port": 53, "protocol": "UDP"}]
+    stage.cluster.service("dns", {"app": "web"}, dns, namespace=NAMESPACE, labels=labels)
+    before, after = Recording.load("handle-post").split("Build", "InProgress")
+    async with SkaffoldApi.open(before) as skaffold:
+        await _builds(stage, skaffold, after)
+
+
+async def _builds(stage: Stage, skaffold: SkaffoldApi, rest: Recording) -> None:
+    async with stage.portside("watch", "--skaffold", skaffold.url, "--port-forward=services") as term:
+        await term.says("Skaffold: building, iteration 1")
+        skaffold.play(rest)
+        await term.says("Skaffold: idle")
+        await term.shows(lambda screen: " ready " in row(screen))
+        await term.shows(lambda screen: "service/dns:53: port 53 is UDP" in row(screen, "Not forwarded ("))
+
+
+@pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("NO_COLOR", "1")])
+async def test_terminals_with_less(stage: Stage, variable: str, value: str) -> None:
+    """A dumb one gets lines; without colour the table is there all the same."""
+    stage.place.environment[variable] = value
+    async with stage.portside("forward", "svc/web", ":8080") as term:
+        if variable == "TERM":
+            await term.says("Port forwarding service/web in namespace parity, remote port 8080 -> http://127.0.0.1:")
+            assert headings(await term.screen()) == 0
+        else:
+            await term.shows(lambda screen: " ready " in row(screen))
+            assert not [line for line in await term.screen("-e") if re.search("\x1b\\[3[0-7]m", line)]
+
+
+async def test_stopped_and_continued(stage: Stage) -> None:
+    """Ctrl-Z and fg: the shell's lines stay, the table is drawn again below them."""
+    async with stage.portside("forward", "svc/web", ":8080") as term:
+        await term.shows(lambda screen: " ready " in row(screen))
+        await term.press("C-z")
+        await term.prompts()
+        await term.command("fg")
+        screen = await term.shows(lambda screen: headings(screen) == 2)
+        assert " ready " in row(screen)
+        await term.press("C-c")
+        await term.prompts()
+
+
+async def test_a_stuck_terminal_slows_nothing(stage: Stage) -> None:
+    """Output is stopped (Ctrl-S): the forward answers, and its counters are there when output goes on."""
+    async with stage.portside("forward", "svc/web", ":8080") as term:
+        line = row(await term.shows(lambda screen: " ready " in row(screen)))
+        address = line.split()[2]
+        await term.press("C-s")
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            with trio.fail_after(60):
+                for _ in range(200):
+                    assert "hello" in (await client.get(address)).text
+        await term.press("C-q")
+        await term.press("C-c")
+        await term.prompts()
+
+
+def test_a_table_needs_a_terminal(place: Place) -> None:
+    """Asked for elsewhere it is a mistake; by itself a pipe has lines."""
+    place.environment["KUBECONFIG"] = place.write("kubeconfig", kubeconfig(closed_port()))
+    done = place.portside("forward", "svc/web", ":8080", "--output", "table", PATH=os.environ["PATH"])
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--output table needs a terminal of its own" in done.stderr
+
+
+async def test_status_and_explain_for_people(stage: Stage) -> None:
+    """Aligned, wrapped to the width; for a pipe a line for each, as ever."""
+    async with stage.portside("forward", "svc/web", ":8080") as first:
+        await first.shows(lambda screen: " ready " in row(screen))
+        async with stage.portside("status", width=100) as term:
+            screen = await term.prompts()
+            assert "portside forward (pid " in screen[1]
+            assert screen[2].split()[:4] == ["NAME", "NAMESPACE", "ADDRESS", "STATE"]
+            assert row(screen).split()[3] == "ready"
+            await term.command("sh", "-c", "clear; portside status | cat")
+            screen = await term.prompts()
+            assert screen[0].split()[0] == "ready"
+        async with stage.portside("explain", width=50) as term:
+            screen = await term.prompts()
+            assert screen[1] == "Forwarded (1)"
+            assert screen[2].startswith(f"  {WEB}  {NAMESPACE}  ")
+            assert screen[3].startswith(" " * 20)  # the rule goes on below itself

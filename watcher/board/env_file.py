@@ -1,0 +1,79 @@
+"""Owns the file of --env-file: always whole, always as the forwards stand, empty of variables when they have ended.
+
+Refuses to overwrite what portside did not write, and to cost a forward where it cannot be written.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import trio
+
+from watcher.board.board import Board
+from watcher.board.variables import Variables, env_lines
+from watcher.errors import UsageError
+
+logger = logging.getLogger("portside.board")
+
+HEADER = "# Forwards of portside, as they stand; written anew whenever they change.\n"
+
+
+class EnvFile:
+    """`--env-file PATH`. Makes it, without a variable yet. Raises UsageError where it cannot or must not be written."""
+
+    def __init__(self, path: str, variables: Variables) -> None:
+        self._path = Path(path).resolve()  # what a link leads to is written, not the link
+        self._variables = variables
+        self._check()
+        self._written = HEADER
+        try:
+            self._write(HEADER)
+        except OSError as error:
+            raise UsageError(f"--env-file {path} cannot be written: {error.strerror}") from None
+
+    async def run(self, board: Board) -> None:
+        """Writes every change until the board closes."""
+        subscription = board.subscribe()
+        try:
+            while True:
+                await subscription.next()
+                await self._rewrite(board)
+        except trio.EndOfChannel:
+            return
+        finally:
+            board.unsubscribe(subscription)
+
+    async def _rewrite(self, board: Board) -> None:
+        text = HEADER + env_lines(self._variables.of(board.forwards.values()))
+        if text == self._written:
+            return
+        try:
+            await trio.to_thread.run_sync(self._write, text)
+        except OSError as error:
+            logger.warning("--env-file %s cannot be written, and is out of date: %s", self._path, error.strerror)
+        self._written = text
+
+    def _check(self) -> None:
+        try:
+            with self._path.open(encoding="utf-8", errors="replace") as file:
+                ours = self._path.is_file() and file.readline() in {HEADER, ""}
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UsageError(f"--env-file {self._path} cannot be read: {error.strerror}") from None
+        if not ours:
+            raise UsageError(f"--env-file {self._path} holds what portside did not write; name another file")
+
+    def _write(self, text: str) -> None:
+        """A draft in the same folder, mode 0600 from the start, that takes the file's place at once."""
+        descriptor, draft = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(draft).replace(self._path)
+        except BaseException:
+            Path(draft).unlink()
+            raise

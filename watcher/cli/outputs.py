@@ -1,0 +1,77 @@
+"""Owns which outputs a forwarding command has: lines or a table on stdout, the env file, what --exec is given.
+
+Refuses to be waited for: each reads the board at its own pace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import trio
+
+from watcher.board.board import Board
+from watcher.board.env_file import EnvFile
+from watcher.board.lines import JsonLines, PlainLines, Renderer, write_lines
+from watcher.board.variables import Variables
+from watcher.cli import logs
+from watcher.cli.options import Options
+from watcher.cli.user_command import UserCommand
+from watcher.errors import UsageError
+
+if TYPE_CHECKING:
+    from watcher.board.screen import Screen
+
+
+class Outputs:
+    """Raises UsageError for what cannot be written."""
+
+    def __init__(self, command: str, options: Options) -> None:
+        variables = Variables()  # one for both: the same forward has the same names in the file and in the command
+        self.user_command = UserCommand.of(options, variables)
+        self._renderer: Renderer = JsonLines() if options.output == "json" else PlainLines()
+        self._table = _has_table(command, options)
+        self._env_file = EnvFile(options.env_file, variables) if options.env_file else None
+
+    async def run(self, board: Board) -> None:
+        """Until the board closes."""
+        async with trio.open_nursery() as nursery:
+            if self._env_file is not None:
+                nursery.start_soon(self._env_file.run, board)
+            if self._table:
+                nursery.start_soon(_show_table, board)
+            else:
+                nursery.start_soon(write_lines, board, self._renderer, sys.stdout.fileno())
+
+
+def _has_table(command: str, options: Options) -> bool:
+    """On a terminal that is ours alone; asked for anywhere else it is a mistake. Raises UsageError."""
+    hindrance = ""
+    if command == "run":
+        hindrance = "under run Skaffold has the terminal"
+    elif options.exec_command:
+        hindrance = "with --exec the command has the terminal"
+    elif not sys.stdout.isatty():
+        hindrance = "stdout is none"
+    elif os.environ.get("TERM", "dumb") == "dumb" or not hasattr(signal, "SIGWINCH"):
+        hindrance = "this one cannot move its cursor (TERM)"
+    if options.output == "table" and hindrance:
+        raise UsageError(f"--output table needs a terminal of its own: {hindrance}; use plain")
+    return options.output in {"auto", "table"} and not hindrance
+
+
+async def _show_table(board: Board) -> None:
+    """rich is imported in a thread: forwards come first."""
+    screen = await trio.to_thread.run_sync(_screen)
+    table = screen(board, sys.stdout.fileno(), colour=not os.environ.get("NO_COLOR"))
+    with logs.diverted(table.say) if sys.stderr.isatty() else contextlib.nullcontext():
+        await table.run()
+
+
+def _screen() -> type[Screen]:
+    from watcher.board.screen import Screen
+
+    return Screen

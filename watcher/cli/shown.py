@@ -1,0 +1,62 @@
+"""Owns answers to people on a terminal: aligned, wrapped to its width, in colour where that is wanted. Made with rich.
+
+Refuses pipes: there a line a thing is what people and programs read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from watcher.board.layout import Paper
+    from watcher.board.records import CountedForward, ExplainRecord
+    from watcher.board.runtime import Running
+
+
+def on_terminal() -> bool:
+    """Whether somebody looks."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def show_forwards(running: Running, forwards: Sequence[CountedForward]) -> None:
+    """One portside's, below its name."""
+    from rich.text import Text
+
+    from watcher.board.layout import Row, forwards_table
+    from watcher.board.lines import printable
+
+    rows = [Row(one, one.reason or one.last_error) for one in forwards]
+    paper = _paper()
+    heading = Text(
+        printable(f"portside {running.command} (pid {running.pid}) in {running.folder}, {running.url}"), "bold"
+    )
+    body = forwards_table(rows, paper.width) if rows else Text("nothing is forwarded", "dim")
+    _echo(paper.lines(heading, body))
+
+
+def show_verdicts(records: Sequence[ExplainRecord]) -> None:
+    """What is forwarded, then what is not, each with the rule that decided."""
+    from rich.text import Text
+
+    from watcher.board.layout import verdicts_table
+
+    paper = _paper()
+    for heading, style, forwarded in (("Forwarded", "bold green", True), ("Not forwarded", "bold yellow", False)):
+        if group := [record for record in records if record.forwarded is forwarded]:
+            _echo(paper.lines(Text(f"{heading} ({len(group)})", style), verdicts_table(group)))
+
+
+def _paper() -> Paper:
+    from watcher.board.layout import Paper
+
+    return Paper(os.get_terminal_size(sys.stdout.fileno()).columns or 80, colour=not os.environ.get("NO_COLOR"))
+
+
+def _echo(lines: Sequence[str]) -> None:
+    for line in lines:
+        click.echo(line)

@@ -1,0 +1,51 @@
+"""Owns how a forwarding command ends: by itself, by a signal, or with the command of --exec and its exit code."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import trio
+
+from watcher.cli.host import Host
+from watcher.cli.user_command import UserCommand
+
+Task = Callable[[], Awaitable[None]]
+
+
+async def served(host: Host, task: Task) -> int:
+    """Runs `task`, which runs `host`, to its end; the exit code."""
+    command = host.user_command
+    if command is None:
+        await until_signal(task)
+        return 1 if host.failed else 0
+    code = 1
+
+    async def both() -> None:
+        nonlocal code
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(task)
+            code = await command.run(host.board)
+            nursery.cancel_scope.cancel()
+
+    await until_signal(both, command)
+    return code
+
+
+async def until_signal(task: Task, command: UserCommand | None = None) -> None:
+    """Runs `task` until it returns, or SIGINT, SIGTERM or (unless ignored, as under nohup) SIGHUP cancels it.
+
+    `command`: while it runs it gets the signals in place of us.
+    """
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hangup) as arrivals:
+        async with trio.open_nursery() as nursery:
+            take = command.pass_on if command else _cancel_on_first
+            nursery.start_soon(take, arrivals, nursery.cancel_scope)
+            await task()
+            nursery.cancel_scope.cancel()
+
+
+async def _cancel_on_first(arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in arrivals:
+        scope.cancel()

@@ -1,0 +1,126 @@
+"""Owns the command of --exec: when it may begin, with which variables, whom it hears, its exit code.
+
+Refuses to read it: it is the user's own line for the user's own shell, and nothing from a cluster is put into it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import trio
+
+from watcher.board.awaited import verdict
+from watcher.board.board import Board
+from watcher.board.lines import WAITING_IS_SAID_AFTER
+from watcher.board.variables import Variables
+from watcher.cli.options import Options
+from watcher.skaffold.witness import group_witness
+
+logger = logging.getLogger("portside")
+
+FAILED = 1
+# Seconds that a command may take to end when everything else has ended without it.
+LAST_WORDS = 5.0
+
+
+class UserCommand:
+    """`text` in sh, once all is ready within so many seconds. `done` is set when `run` has come to its end."""
+
+    def __init__(self, text: str, within: float, variables: Variables, stdout: int | None = None) -> None:
+        self.done = trio.Event()
+        self._text = text
+        self._within = within
+        self._variables = variables
+        self._stdout = stdout
+        self._begun = False
+        self._process: trio.Process | None = None
+        self._early: list[int] = []  # signals that came while it was being started
+
+    @classmethod
+    def of(cls, options: Options, variables: Variables) -> UserCommand | None:
+        """The one that was asked for. Where programs read our objects on stdout, its own output goes to stderr."""
+        if not options.exec_command:
+            return None
+        stdout = sys.stderr.fileno() if options.output == "json" else None
+        return cls(options.exec_command, options.exec_timeout, variables, stdout)
+
+    @property
+    def running(self) -> bool:
+        return self._begun and not self.done.is_set()
+
+    async def run(self, board: Board) -> int:
+        """Its exit code, 128+n after signal n; 1 where it never began. Cancelling ends it: SIGTERM, then SIGKILL."""
+        try:
+            problems = await self._until_ready(board)
+            for problem in problems:
+                logger.warning("--exec: %s", problem)
+            return FAILED if problems else await self._execute(board)
+        finally:
+            self.done.set()
+
+    def send_signal(self, number: int) -> None:
+        """Passes a signal on, if it runs or is about to."""
+        if self._process is not None:
+            self._process.send_signal(number)
+        elif self._begun:
+            self._early.append(number)
+
+    async def pass_on(self, arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        """Each signal once: what the whole process group got it has already. Before it has begun: cancels `scope`."""
+        async with group_witness() as witness:
+            async for number in arrivals:
+                if not self._begun:
+                    scope.cancel()
+                elif not await witness.group_was_hit():
+                    self.send_signal(number)
+
+    async def _until_ready(self, board: Board) -> tuple[str, ...]:
+        """Why it must not begin; () where all is ready."""
+        subscription = board.subscribe()
+        say_at = trio.current_time() + WAITING_IS_SAID_AFTER
+        try:
+            with trio.move_on_after(self._within):
+                while not (now := verdict([board])).ready:
+                    if now.hopeless:
+                        return now.missing
+                    with trio.move_on_at(say_at) as patience:
+                        await subscription.next()
+                    if patience.cancelled_caught:
+                        say_at = math.inf  # once
+                        for problem in verdict([board]).missing:
+                            logger.warning("--exec waits: %s", problem)
+                return ()
+        except trio.EndOfChannel:
+            return ("the forwards have ended",)
+        finally:
+            board.unsubscribe(subscription)
+        return (f"not ready within {self._within:g} s", *verdict([board]).missing)
+
+    async def _execute(self, board: Board) -> int:
+        self._begun = True
+        environment = os.environ | self._variables.of(board.forwards.values())
+        process = await trio.lowlevel.open_process(["sh", "-c", self._text], env=environment, stdout=self._stdout)
+        self._process = process
+        for number in self._early:
+            process.send_signal(number)
+        try:
+            code = await process.wait()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await _end(process)
+            raise
+        return code if code >= 0 else 128 - code
+
+
+async def _end(process: trio.Process) -> None:
+    process.send_signal(signal.SIGTERM)
+    with trio.move_on_after(LAST_WORDS):
+        await process.wait()
+    if process.returncode is None:
+        process.kill()
+        await process.wait()

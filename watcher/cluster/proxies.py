@@ -1,0 +1,147 @@
+"""Owns which proxy leads to an API server: the kubeconfig's proxy-url, else the environment, by Go's rules.
+
+Refuses to connect. client-go tools/clientcmd (proxy-url wins), Go's golang.org/x/net/http/httpproxy (HTTPS_PROXY,
+HTTP_PROXY, NO_PROXY, each also in lower case; loopback is never proxied by the environment). A password in a URL is
+sent to the proxy and shown to nobody.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from forwarders.transports.proxy import Proxy
+from watcher.cluster import tls
+from watcher.cluster.errors import KubeconfigError
+from watcher.cluster.kubeconfig import Selected
+
+_PORTS = {"http": 80, "https": 443}
+
+Refuse = Callable[[str], NoReturn]
+
+
+def proxy_for(
+    selected: Selected, host: str, port: int, *, https: bool, environment: Mapping[str, str] = os.environ
+) -> Proxy | None:
+    """The proxy on the way to this server, None for none. Raises KubeconfigError for one that cannot be used."""
+    url = selected.cluster.get("proxy-url")
+    if url:
+
+        def refuse(problem: str) -> NoReturn:
+            selected.refuse("cluster", "proxy-url", problem)
+
+        return _proxy(str(url), f'proxy-url of cluster "{selected.cluster_name}"', selected, refuse)
+    name, url = _variable(environment, "HTTPS_PROXY" if https else "HTTP_PROXY")
+    if not url or not _applies(_variable(environment, "NO_PROXY")[1], host, port):
+        return None
+
+    def refuse_variable(problem: str) -> NoReturn:
+        raise KubeconfigError(f"{name} {problem}")
+
+    # Go takes a bare host:port here for an http proxy.
+    return _proxy(url if "://" in url else f"http://{url}", name, selected, refuse_variable)
+
+
+def _variable(environment: Mapping[str, str], name: str) -> tuple[str, str]:
+    """Its name as found, and its value: the first one that is set to something."""
+    for spelled in (name, name.lower()):
+        if value := environment.get(spelled, ""):
+            return spelled, value
+    return name, ""
+
+
+def _proxy(url: str, source: str, selected: Selected, refuse: Refuse) -> Proxy:
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        refuse("is no URL of a proxy")
+    shown = f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
+    if parts.scheme.startswith("socks"):
+        refuse(f"({shown}) is a SOCKS proxy: portside goes through http and https proxies only")
+    if parts.scheme not in _PORTS or not parts.hostname or not _printable(parts.hostname):
+        refuse("is no http or https URL of a proxy")
+    context = _context(selected) if parts.scheme == "https" else None
+    return Proxy(parts.hostname, port, context, _authorization(parts), source)
+
+
+def _printable(host: str) -> bool:
+    return host.isascii() and host.isprintable() and " " not in host
+
+
+def _authorization(url: SplitResult) -> str:
+    """RFC 7617."""
+    if url.username is None:
+        return ""
+    pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def _context(selected: Selected) -> ssl.SSLContext:
+    """Trust in an https proxy: the system's authorities and the cluster's own. It never sees our certificate."""
+    context = ssl.create_default_context()
+    tls.trust_more(context, selected)
+    return context
+
+
+# NO_PROXY
+
+
+def _applies(no_proxy: str, host: str, port: int) -> bool:
+    """Whether the environment's proxy is used for this server."""
+    address = _address(host)
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return False
+    return not any(_excludes(entry, host.lower(), port, address) for entry in _entries(no_proxy))
+
+
+def _entries(no_proxy: str) -> Iterator[str]:
+    return (entry for part in no_proxy.split(",") if (entry := part.strip().lower()))
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _excludes(entry: str, host: str, port: int, address: Address | None) -> bool:
+    """One entry: `*`, a network, an address or a domain, the last two with a port if need be."""
+    if entry == "*":
+        return True
+    if "/" in entry:
+        return address is not None and _in_network(address, entry)
+    name, only_port = _split(entry)
+    if not name or (only_port and only_port != str(port)):
+        return False
+    excluded = _address(name)
+    if excluded is not None:
+        return excluded == address
+    name = name.removeprefix("*")
+    # "example.com" is itself and everything below it, ".example.com" only what is below.
+    return host.endswith(name if name.startswith(".") else f".{name}") or host == name
+
+
+def _in_network(address: Address, entry: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False
+
+
+def _split(entry: str) -> tuple[str, str]:
+    """Host and port; an IPv6 address has brackets only beside a port."""
+    if entry.startswith("["):
+        name, _, port = entry[1:].partition("]")
+        return name, port.removeprefix(":")
+    name, colon, port = entry.rpartition(":")
+    return (name, port) if colon and ":" not in name else (entry, "")
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
