@@ -70,6 +70,10 @@ class Fleet:
         """What each forward has carried so far, by id."""
         return {ident: running.forward.counters.counts() for ident, running in self._running.items()}
 
+    def sessions(self) -> int:
+        """How many sessions to pods stand."""
+        return self._pools.sessions
+
     def reserve(self, specs: Iterable[ForwardSpec]) -> None:
         """Keep every explicitly asked port of these for those who asked."""
         self._book.reserve(specs)

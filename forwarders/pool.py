@@ -77,6 +77,11 @@ class Pool:
         self._away = False
 
     @property
+    def sessions(self) -> int:
+        """How many stand."""
+        return len(self._sessions)
+
+    @property
     def up(self) -> bool:
         """Whether a session stands, as far as is known."""
         return any(not (session.ending or session.doubtful) for session in self._sessions)
@@ -260,6 +265,11 @@ class Pools:
         self._on_silence = on_silence
         self._pools: dict[PodRef, Pool] = {}
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def sessions(self) -> int:
+        """How many stand, to all pods."""
+        return sum(pool.sessions for pool in self._pools.values())
 
     def get(self, pod: PodRef) -> Pool | Container | None:
         return Container(pod.address) if pod.address else self._pools.get(pod)

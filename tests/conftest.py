@@ -1,4 +1,4 @@
-"""What all tests share: the real bed for those marked `cluster` or `skaffold`, and when a skip is allowed.
+"""What all tests share: the real bed for those marked `cluster` or `skaffold`, a browser, and when a skip is allowed.
 
 Owns no fixture of one room. In CI (`CI` set) a skip is a failure: a machine that cannot run a test has not passed it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,9 @@ from hypothesis import HealthCheck, settings
 from fixtures.cluster import missing
 from fixtures.cluster.bed import Bed, load
 from fixtures.cluster.errors import MissingError
+
+if TYPE_CHECKING:
+    from fixtures.browser.chromium import Chromium
 
 # The machine is shared and slow at times: an example that takes long says nothing about the code.
 settings.register_profile("portside", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -67,3 +71,15 @@ def bed() -> Iterator[Bed]:
     yield lifecycle.up(say)
     if not was_up:
         lifecycle.down(say)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chromium]:
+    """One Chromium for all tests that look at the page."""
+    # Imported here: Playwright takes a while, and most tests look at no page.
+    from fixtures.browser.chromium import chromium, missing  # noqa: PLC0415 - as above
+
+    if reason := missing():
+        pytest.skip(reason)
+    with chromium() as started:
+        yield started

@@ -133,10 +133,9 @@ class Loop:
         self._published = published
 
     def _publish_skips(self, plan: Plan) -> None:
-        skips = {skip.id: skip for skip in plan.skips}
+        skips, now = {skip.id: skip for skip in plan.skips}, datetime.now(UTC)
         for gone in self._skips.keys() - skips.keys():
-            self._board.forget_skip(gone)
-        now = datetime.now(UTC)
+            self._board.publish(skip_record(self._skips[gone], now, over=True))
         for ident, skip in skips.items():
             if self._skips.get(ident) != skip:
                 self._board.publish(skip_record(skip, now))

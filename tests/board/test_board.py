@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.board.made import forward, plan, skaffold, skip
-from watcher.board.board import MAX_STOPPED, Board, key
+from watcher.board.board import MAX_OVER, Board, key
 
 STATES = ("waiting", "listening", "ready", "failed", "stopped")
 
@@ -57,14 +57,14 @@ async def test_what_a_stuck_reader_holds_is_bounded() -> None:
     """Forwards that come and go for ever do not pile up; what stands is told in full."""
     board = Board()
     subscription = board.subscribe()
-    for number in range(2 * MAX_STOPPED):
+    for number in range(2 * MAX_OVER):
         board.publish(forward(f"web-{number}"))
         board.publish(forward(f"web-{number}", "stopped"))
     board.publish(forward("stays"))
     records = await subscription.next()
-    assert len(records) == MAX_STOPPED + 1
+    assert len(records) == MAX_OVER + 1
     assert records[-1] == forward("stays")
-    assert records[-2] == forward(f"web-{2 * MAX_STOPPED - 1}", "stopped")
+    assert records[-2] == forward(f"web-{2 * MAX_OVER - 1}", "stopped")
 
 
 @given(
@@ -127,6 +127,6 @@ def test_a_forward_and_a_skip_of_one_id_replace_each_other() -> None:
     board.publish(forward(id=skip().id, state="stopped"))
     board.publish(skip())
     assert board.skips.keys() == {skip().id}
-    board.forget_skip(skip().id)
+    board.publish(skip(over=True))
     assert not board.skips
     assert not board.forwards

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from watcher.board.runtime import Running, announced, directory, found
+from watcher.board.runtime import Running, announced, directory, found, kept_token
+from watcher.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +66,38 @@ def test_what_is_stale_or_broken_is_removed(folder: Path) -> None:
         with announced(running(ended.pid)):
             assert found() == [running()]
             assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}.json"]
+
+
+def test_a_token_is_ours_alone_and_gone_afterwards(folder: Path) -> None:
+    """Mode 0600 whatever the umask; it is what a question must carry; no file when the block has ended."""
+    before = os.umask(0)
+    try:
+        with kept_token("secret") as path:
+            assert (path.parent, mode(folder), mode(path)) == (folder, 0o700, 0o600)
+            asked = Running(pid=1, url="", command="", folder="", token_file=str(path))
+            assert asked.headers() == {"Authorization": "Bearer secret"}
+    finally:
+        os.umask(before)
+    assert list(folder.iterdir()) == []
+    assert running().headers() == {}
+
+
+def test_a_token_goes_with_its_stale_process(folder: Path) -> None:
+    """Whoever clears a killed process away leaves no secret of it."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    with announced(running(ended.pid)):
+        (folder / f"{ended.pid}.token").write_text("secret")
+        assert found() == []
+        assert list(folder.iterdir()) == []
+
+
+def test_a_token_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of usage: nobody could ask."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="give --status-token-file"), kept_token("secret"):
+        pass
 
 
 def test_the_newest_is_last(folder: Path) -> None:

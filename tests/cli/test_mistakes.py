@@ -39,7 +39,7 @@ def refused(place: Place, *words: str, **environment: str) -> str:
         ((*FORWARD, "--address", "a b"), "'a b'"),
         ((*FORWARD, "--kube-context", "elsewhere"), "elsewhere"),
         ((*FORWARD, "--status", "8080"), "--status 8080"),
-        ((*FORWARD, "--status", "0.0.0.0:80"), "only loopback"),
+        ((*FORWARD, "--status", "example.org:80"), "is not an IP address"),
         ((*FORWARD, "--output", "xml"), "xml"),
         ((*FORWARD, "--hold", "-1"), "-1"),
         ((*FORWARD, "--hold", "nan"), "nan"),

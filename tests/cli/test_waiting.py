@@ -35,7 +35,7 @@ async def test_watch_says_that_the_api_server_is_away(place: Place) -> None:
     """Without an entry there is no forward that could: it is said of the services."""
     command = ("watch", "--skaffold", str(closed_port()), "--port-forward=services")
     async with portside(*command, environment=place.environment, folder=place.folder) as program:
-        await program.wait_for(lambda records: any("cannot be reached" in r["reason"] for r in records))
+        await program.wait_for(lambda records: any("cannot be reached" in r.get("reason", "") for r in records))
         assert {r["kind"] for r in program.records} == {"skip", "plan"}
         assert await program.end() == 0
 

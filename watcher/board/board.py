@@ -13,9 +13,9 @@ import trio
 from forwarders.counters import Counts
 from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
 
-# For a reader that is stuck: how many forwards that have stopped it will still be told of. Others are on the board, so
-# their number is bounded anyway; these would pile up for ever.
-MAX_STOPPED = 1024
+# For a reader that is stuck: how many things that are over it will still be told of. Others are on the board, so their
+# number is bounded anyway; these would pile up for ever.
+MAX_OVER = 1024
 
 
 def key(record: Record) -> str:
@@ -29,16 +29,21 @@ def key(record: Record) -> str:
             return record.id
 
 
-def _has_stopped(record: Record) -> bool:
-    return isinstance(record, ForwardRecord) and record.state == "stopped"
+def _is_over(record: Record) -> bool:
+    match record:
+        case ForwardRecord():
+            return record.state == "stopped"
+        case SkipRecord():
+            return record.over
+    return False
 
 
 class Subscription:
-    """Changes since it was opened, newest per key. Bounded by the number of things on the board and MAX_STOPPED."""
+    """Changes since it was opened, newest per key. Bounded by the number of things on the board and MAX_OVER."""
 
     def __init__(self, known: list[Record]) -> None:
         self._pending: dict[str, Record] = {key(record): record for record in known}
-        self._stopped: dict[str, None] = {}
+        self._over: dict[str, None] = {}
         self._arrived = trio.Event()
         self._taken = trio.Event()
         self._closed = False
@@ -52,13 +57,13 @@ class Subscription:
         # Re-inserted at the end, so that records leave in the order of their last change.
         ident = key(record)
         self._pending.pop(ident, None)
-        self._stopped.pop(ident, None)
+        self._over.pop(ident, None)
         self._pending[ident] = record
-        if _has_stopped(record):
-            self._stopped[ident] = None
-            if len(self._stopped) > MAX_STOPPED:
-                oldest = next(iter(self._stopped))
-                del self._stopped[oldest], self._pending[oldest]
+        if _is_over(record):
+            self._over[ident] = None
+            if len(self._over) > MAX_OVER:
+                oldest = next(iter(self._over))
+                del self._over[oldest], self._pending[oldest]
         self._arrived.set()
 
     async def next(self) -> list[Record]:
@@ -70,7 +75,7 @@ class Subscription:
             await self._arrived.wait()
         records = list(self._pending.values())
         self._pending.clear()
-        self._stopped.clear()
+        self._over.clear()
         self._taken.set()
         return records
 
@@ -94,6 +99,7 @@ class Board:
         self.explain: Callable[[], list[ExplainRecord]] = list
         # What each forward has carried, by id. It changes with every byte: who shows it asks, at a pace of its own.
         self.counters: Callable[[], Mapping[str, Counts]] = dict
+        self.sessions: Callable[[], int] = int  # to pods, that stand
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:
@@ -136,10 +142,13 @@ class Board:
         match record:
             case ForwardRecord():
                 self._skips.pop(record.id, None)
-                if _has_stopped(record):
+                if _is_over(record):
                     self._forwards.pop(record.id, None)
                 else:
                     self._forwards[record.id] = record
+            case SkipRecord(over=True):
+                if self._skips.pop(record.id, None) is None:
+                    return  # a forward has taken its place
             case SkipRecord():
                 self._skips[record.id] = record
             case SkaffoldRecord():
@@ -149,9 +158,6 @@ class Board:
                 self._plan = record
         for subscription in self._subscriptions:
             subscription.put(record)
-
-    def forget_skip(self, ident: str) -> None:
-        self._skips.pop(ident, None)
 
     def subscribe(self) -> Subscription:
         known: list[Record] = [*self._skaffold.values(), *self._forwards.values(), *self._skips.values()]

@@ -12,17 +12,18 @@ import msgspec
 
 from watcher.board.board import Board
 from watcher.board.records import Record
+from watcher.board.runtime import Running
 
 # Seconds. Its socket is bound before it answers, which it does once its first plan was made: that may ask a cluster.
 _CONNECT = 5.0
 
 
-async def follow(url: str, board: Board, on_change: Callable[[], None]) -> None:
-    """Tells `board` everything until the stream ends. Waits without limit for news. Raises httpx.HTTPError."""
+async def follow(running: Running, board: Board, on_change: Callable[[], None]) -> None:
+    """Tells `board` everything until the stream ends. Waits without limit for news. Raises httpx.HTTPError, OSError."""
     timeout = httpx.Timeout(None, connect=_CONNECT)
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=timeout) as client,
-        client.stream("GET", f"{url}/v1/events") as response,
+        httpx.AsyncClient(trust_env=False, timeout=timeout, headers=running.headers()) as client,
+        client.stream("GET", f"{running.url}/v1/events") as response,
     ):
         response.raise_for_status()
         async for record in _records(response.aiter_lines()):

@@ -74,12 +74,13 @@ def forwards_table(rows: Sequence[Row], width: int) -> Table:
 
 
 def verdicts_table(verdicts: Sequence[ExplainRecord]) -> Table:
-    """A row for each verdict, its rule wrapped."""
+    """A row for each verdict, its rule (and what is wrong or awaited) wrapped."""
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=False)
     for no_wrap in (True, True, False):
         table.add_column(no_wrap=no_wrap, overflow="ellipsis" if no_wrap else "fold")
     for one in verdicts:
-        table.add_row(Text(f"  {target(one)}"), Text(printable(one.namespace)), Text(printable(one.rule)))
+        why = f"{one.rule}; {one.reason}" if one.reason else one.rule
+        table.add_row(Text(f"  {target(one)}"), Text(printable(one.namespace)), Text(printable(why)))
     return table
 
 

@@ -107,7 +107,7 @@ def _sentences(record: Record) -> Lines:
     match record:
         case ForwardRecord():
             return _forward_sentences(record)
-        case SkipRecord():
+        case SkipRecord(over=False):
             return (f"Not forwarding {_name(record)}: {record.reason}",)
         case SkaffoldRecord(change="lost"):
             return (f"Skaffold: {record.reason or 'its event stream ended'}; forwards stay, waiting for it",)

@@ -56,7 +56,7 @@ class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", t
 
 
 class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skip"):
-    """Something that is not forwarded, and why."""
+    """Something that is not forwarded, and why; `over`: it is no more (forwarded, or gone)."""
 
     time: str
     id: str
@@ -67,6 +67,7 @@ class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="k
     container: str
     remote_port: int | str
     reason: str
+    over: bool = False
 
 
 class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="explain"):
@@ -210,7 +211,7 @@ def published_record(published: Published, now: datetime, *, over: bool = False)
     )
 
 
-def skip_record(skip: Skip, now: datetime) -> SkipRecord:
+def skip_record(skip: Skip, now: datetime, *, over: bool = False) -> SkipRecord:
     subject = skip.subject
     return SkipRecord(
         time=timestamp(now),
@@ -222,6 +223,7 @@ def skip_record(skip: Skip, now: datetime) -> SkipRecord:
         container=subject.container,
         remote_port=subject.remote_port,
         reason=skip.reason,
+        over=over,
     )
 
 

@@ -1,6 +1,6 @@
 """Owns the runtime directory: one small file for each portside that runs, so that others find its status address.
 
-Refuses secrets: pid, address, command and start, mode 0600 in a directory of mode 0700.
+Beside it, where that address needs one, its token. Mode 0600 in a directory of mode 0700.
 """
 
 from __future__ import annotations
@@ -16,16 +16,28 @@ from pathlib import Path
 
 import msgspec
 
+from watcher.errors import UsageError
+
 logger = logging.getLogger("portside.board")
 
 
 class Running(msgspec.Struct, frozen=True):
-    """One portside: its process, its status URL, its command's name, the folder it was started in."""
+    """One portside: its process, its status URL, its command's name, the folder it was started in.
+
+    `token_file`: where the token stands that the status URL asks for, "" where it asks for none.
+    """
 
     pid: int
     url: str
     command: str
     folder: str
+    token_file: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """What a question to its status URL must carry. Raises OSError where the token cannot be read."""
+        if not self.token_file:
+            return {}
+        return {"Authorization": f"Bearer {Path(self.token_file).read_text().strip()}"}
 
 
 def directory() -> Path:
@@ -53,6 +65,23 @@ def announced(running: Running) -> Iterator[None]:
             path.unlink()
 
 
+@contextlib.contextmanager
+def kept_token(token: str) -> Iterator[Path]:
+    """The file that holds `token` while the block runs. Raises UsageError: without it nobody could ask."""
+    path = directory() / f"{os.getpid()}.token"
+    try:
+        _write(path, token.encode())
+    except OSError as error:
+        raise UsageError(
+            f"the status address's token cannot be kept in {path}: {error.strerror or error}; give --status-token-file"
+        ) from error
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def found() -> list[Running]:
     """Those that run now, the newest last; files of processes that are gone are removed."""
     all_running: list[tuple[float, Running]] = []
@@ -67,6 +96,7 @@ def found() -> list[Running]:
             os.kill(running.pid, 0)
         except (OSError, OverflowError, msgspec.DecodeError):
             path.unlink(missing_ok=True)
+            path.with_suffix(".token").unlink(missing_ok=True)
             continue
         all_running.append((since, running))
     return [running for _, running in sorted(all_running, key=lambda pair: pair[0])]

@@ -25,8 +25,9 @@ def seen_names(_context: click.Context, _parameter: click.Parameter, incomplete:
     typed, slash, _ = incomplete.partition("/")
     names: set[str] = set()
     for running in found():
-        with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError):
-            answer = httpx.get(f"{running.url}/v1/explain", timeout=TIMEOUT, trust_env=False).raise_for_status()
+        with contextlib.suppress(OSError, httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError):
+            url, headers = f"{running.url}/v1/explain", running.headers()
+            answer = httpx.get(url, headers=headers, timeout=TIMEOUT, trust_env=False).raise_for_status()
             records = msgspec.json.decode(answer.content, type=list[ExplainRecord])
             for one in records:
                 kind = one.resource_type.lower()

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import socket
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import NoReturn
 
@@ -25,10 +22,10 @@ from forwarders.pool import TURN, Open
 from forwarders.spec import PodRef
 from forwarders.transports.errors import TransportError
 from forwarders.transports.opener import Opener
-from watcher.board import http, runtime
 from watcher.board.board import Board
 from watcher.cli.options import Options
 from watcher.cli.outputs import Outputs
+from watcher.cli.serving import StatusAddress
 from watcher.cli.user_command import UserCommand
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig
@@ -51,7 +48,7 @@ class Host:
         self._command = command
         self._options = options
         self._outputs = Outputs(command, options)
-        self._status = _status_socket(options)
+        self._status = StatusAddress.asked(options)
         self._watches: Watches | None = None
         self._loop: Loop | None = None
         self.failed = False  # no forward had a port, and that was the end
@@ -85,8 +82,7 @@ class Host:
         descriptors.raise_limit()
         with contextlib.ExitStack() as stack:
             if self._status is not None:
-                stack.enter_context(self._status)
-                stack.enter_context(runtime.announced(self._announcement(http.url(self._status))))
+                stack.enter_context(self._status.announced(self._command))
             async with trio.open_nursery() as nursery:
                 # Shielded: what the end itself has to say still goes out.
                 outputs = trio.CancelScope(shield=True)
@@ -117,12 +113,12 @@ class Host:
                 nursery.start_soon(self._watches.run)
             self._loop = Loop(gather, want, self.board)
             fleet = Fleet(open_session, Random(), self._loop.report, gate=gate, on_silence=check)
-            self.board.counters = fleet.counters
+            self.board.counters, self.board.sessions = fleet.counters, fleet.sessions
             await nursery.start(fleet.run)
             nursery.start_soon(watch_sleep, partial(_after_sleep, fleet.check, check))
             await self._loop.plan_once(fleet)
             if self._status is not None:
-                nursery.start_soon(self._serve_status, self._status)
+                nursery.start_soon(self._status.serve, self.board)
             self.failed = end_when_failed and self._loop.failed
             if not self.failed:
                 await self._loop.run(fleet)
@@ -133,15 +129,6 @@ class Host:
     async def _show(self, scope: trio.CancelScope) -> None:
         with scope:
             await self._outputs.run(self.board)
-
-    async def _serve_status(self, sock: socket.socket) -> None:
-        try:
-            await http.serve(sock, self.board)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost no forward
-            logger.warning("the status address %s is not served any more: %r", http.url(sock), error)
-
-    def _announcement(self, url: str) -> runtime.Running:
-        return runtime.Running(pid=os.getpid(), url=url, command=self._command, folder=str(Path.cwd()))
 
 
 def _after_sleep(*checks: Callable[[], None]) -> None:
@@ -160,8 +147,3 @@ def _nothing(_: frozenset[Watch]) -> None:
 
 async def _no_session(pod: PodRef) -> NoReturn:
     raise TransportError(f"there is no cluster to reach pod {pod.name} in")
-
-
-def _status_socket(options: Options) -> socket.socket | None:
-    address = http.parse_address(options.status)
-    return http.listen(address) if address else None

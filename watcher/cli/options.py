@@ -57,6 +57,7 @@ class Options(Place):
     strict_ports: bool
     output: str
     status: str
+    status_token_file: str
     hold: float | None
     held: int
     linger: float
@@ -137,7 +138,14 @@ _OPTIONS = (
         metavar="ADDR:PORT|off",
         default="127.0.0.1:0",
         show_default=True,
-        help="Where /healthz, /readyz and /v1/forwards answer.",
+        help="Where the page, /readyz, /v1/forwards and /metrics answer.",
+    ),
+    _option(
+        "--status-token-file",
+        env="PORTSIDE_STATUS_TOKEN_FILE",
+        metavar="PATH",
+        default="",
+        help="The token that the status address asks for. Default beyond loopback: one is made; status --url names it.",
     ),
     _option(
         "--hold",

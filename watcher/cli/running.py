@@ -36,9 +36,10 @@ def ask(running: Running, path: str, kind: type[T]) -> T | None:
     from watcher.board.lines import printable
 
     try:
-        answer = httpx.get(f"{running.url}{path}", timeout=TIMEOUT, trust_env=False).raise_for_status()
+        answer = httpx.get(f"{running.url}{path}", headers=running.headers(), timeout=TIMEOUT, trust_env=False)
+        answer.raise_for_status()
         return msgspec.json.decode(answer.content, type=kind)
-    except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
+    except (OSError, httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
         said = f"{running.command} (pid {running.pid}) does not answer at {running.url}: {error}"
         click.echo(f"portside: {printable(said)}", err=True)
         return None

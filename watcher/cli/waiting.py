@@ -86,9 +86,9 @@ class Waiting:
     async def _follow(self, one: Running) -> None:
         over = self._ended
         try:
-            await follow(one.url, self._boards[one], self._touch)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            over = self._mute  # killed, and its process id another's by now
+            await follow(one, self._boards[one], self._touch)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.HTTPStatusError, OSError):
+            over = self._mute  # killed, and its process id another's by now; or its token is not for us
         except (httpx.HTTPError, httpx.InvalidURL):
             pass  # it ended in the middle of a word
         del self._boards[one]

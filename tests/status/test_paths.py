@@ -6,7 +6,6 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import httpx
@@ -15,20 +14,12 @@ import trio
 
 from forwarders.counters import Counts
 from tests.board.made import forward, plan, skaffold, skip
-from watcher.board import http
+from tests.status.made import LOOPBACK, port_of, served
 from watcher.board.board import Board
-from watcher.errors import UsageError
-
-
-@asynccontextmanager
-async def served(board: Board, address: tuple[str, int] = ("127.0.0.1", 0)) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a status address that is served while the block runs."""
-    with http.listen(address) as sock:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(http.serve, sock, board)
-            async with httpx.AsyncClient(base_url=http.url(sock), timeout=30, trust_env=False) as client:
-                yield client
-            nursery.cancel_scope.cancel()
+from watcher.board.http import server
+from watcher.board.http.address import Address, listen, url
+from watcher.board.http.guard import Guard
+from watcher.board.http.routes import Routes
 
 
 async def test_the_contracts_paths() -> None:
@@ -86,7 +77,7 @@ async def test_readers_that_leave_are_forgotten() -> None:
     board.publish(forward())
     async with served(board) as client:
         for _ in range(3):
-            async with await trio.open_tcp_stream("127.0.0.1", client.base_url.port or 0) as browser:
+            async with await trio.open_tcp_stream("127.0.0.1", port_of(client)) as browser:
                 await browser.send_all(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 received = b""
                 while b"data: {" not in received:
@@ -96,75 +87,18 @@ async def test_readers_that_leave_are_forgotten() -> None:
                 await trio.sleep(0.01)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", ""])
-async def test_a_web_page_elsewhere_finds_nothing(host: str) -> None:
-    """A Host that is not this machine's comes from DNS rebinding."""
-    async with served(Board()) as client:
-        assert (await client.get("/v1/forwards", headers={"Host": host})).status_code == 400
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-@pytest.mark.parametrize("path", ["/healthz", "/v1/forwards", "/v1/events"])
-async def test_nothing_can_be_changed(method: str, path: str) -> None:
-    """Only GET (and its HEAD) is answered."""
-    async with served(Board()) as client:
-        assert (await client.request(method, path)).status_code == 405
-
-
-@pytest.mark.parametrize("address", [("127.0.0.1", 0), ("localhost", 0), ("::1", 0)])
-async def test_loopback_addresses(address: tuple[str, int]) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+async def test_loopback_addresses(host: str) -> None:
     """Each answers under the URL that is announced."""
-    if address[0] == "::1" and not _has_ipv6():
+    if host == "::1" and not _has_ipv6():
         pytest.skip("this host has no ::1")
-    async with served(Board(), address) as client:
+    async with served(Board(), Address(host, 0)) as client:
         assert (await client.get("/healthz")).text == "ok\n"
-
-
-async def test_a_taken_port_is_a_mistake_of_usage() -> None:
-    """It is found before anything is forwarded, and names what to do."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        port = holder.getsockname()[1]
-        with pytest.raises(
-            UsageError, match=rf"--status 127.0.0.1:{port} cannot be bound: .*; give another port, or off"
-        ):
-            http.listen(("127.0.0.1", port))
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("off", None),
-        ("127.0.0.1:0", ("127.0.0.1", 0)),
-        (":8080", ("127.0.0.1", 8080)),
-        ("[::1]:65535", ("::1", 65535)),
-        ("::1:80", ("::1", 80)),
-        ("localhost:80", ("localhost", 80)),
-        ("127.9.9.9:80", ("127.9.9.9", 80)),
-    ],
-)
-def test_addresses(text: str, address: tuple[str, int] | None) -> None:
-    """ADDR:PORT as people write it."""
-    assert http.parse_address(text) == address
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "on", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:²", "127.0.0.1:-1"),
-        *("example.org:80", "0.0.0.0:80", "[::]:80", "10.0.0.1:80", "127.0.0.1:" + "9" * 5000),
-    ],
-)
-def test_what_is_no_status_address(text: str) -> None:
-    """Not one, or not this machine's own: the status tells what runs here, and that is nobody else's business."""
-    with pytest.raises(UsageError, match="--status"):
-        http.parse_address(text)
 
 
 async def test_serving_leaves_no_descriptor_behind() -> None:
     """Served and cancelled again and again on one socket, which stays its owner's."""
-    with http.listen(("127.0.0.1", 0)) as sock:
+    with listen(LOOPBACK) as sock:
         await _serve_once(sock)  # imports and caches open what stays open
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(3):
@@ -175,8 +109,8 @@ async def test_serving_leaves_no_descriptor_behind() -> None:
 
 async def _serve_once(sock: socket.socket) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(http.serve, sock, Board())
-        async with httpx.AsyncClient(base_url=http.url(sock), timeout=30, trust_env=False) as client:
+        nursery.start_soon(server.serve, sock, Routes(Board()), Guard())
+        async with httpx.AsyncClient(base_url=url(sock), timeout=30, trust_env=False) as client:
             assert (await client.get("/healthz")).status_code == 200
         nursery.cancel_scope.cancel()
 

@@ -1,0 +1,145 @@
+"""Owns /metrics: the table of metrics, what the board says of each, and the text that Prometheus reads.
+
+Refuses the library's global registry. The values are taken at once; the text is made in a thread, so that no forward
+waits for it, and whoever never asks never pays for the library's import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Literal
+
+import trio
+from msgspec import Struct
+
+from forwarders.counters import Counts
+from watcher.board.board import Board
+from watcher.board.http.messages import Answer
+from watcher.board.records import ForwardRecord
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+# One forward at one local address. `id` alone is unique; the others are for people.
+FORWARD = ("id", "source", "namespace", "resource_type", "resource_name", "container", "remote_port", "local_address")
+
+
+class Metric(Struct, frozen=True):
+    """One metric: its name as Prometheus shows it, its type, what it says, its labels."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name with the labels that are its own."""
+        own = ",".join(label for label in self.labels if label not in FORWARD)
+        return f"{self.name}{{{own}}}" if own else self.name
+
+
+METRICS = (
+    Metric("portside_build_info", "gauge", "1, with portside's version.", ("version",)),
+    Metric("portside_settled", "gauge", "1 once the plan stands on synced lists and an ended deploy."),
+    Metric("portside_ready", "gauge", "1 while /readyz answers 200."),
+    Metric("portside_forwards", "gauge", "Forwards in each state.", ("state",)),
+    Metric("portside_skipped", "gauge", "Things seen that are not forwarded."),
+    Metric("portside_sessions", "gauge", "Sessions to pods that stand, spares included."),
+    Metric("portside_event_readers", "gauge", "Readers of /v1/events, pages included."),
+    Metric("portside_forward_ready", "gauge", "1 while the forward leads to a pod.", FORWARD),
+    Metric("portside_forward_start_time_seconds", "gauge", "When the forward began, in Unix time.", FORWARD),
+    Metric("portside_forward_connections", "gauge", "Local connections open, held ones included.", FORWARD),
+    Metric("portside_forward_connections_held", "gauge", "Local connections that wait for a pod.", FORWARD),
+    Metric("portside_forward_connections_total", "counter", "Local connections accepted.", FORWARD),
+    Metric("portside_forward_errors_total", "counter", "Connections that were cut or given up.", FORWARD),
+    Metric(
+        "portside_forward_bytes_total",
+        "counter",
+        "Bytes of connections: sent to pods, received from pods.",
+        (*FORWARD, "direction"),
+    ),
+)
+
+STATES = ("waiting", "listening", "ready", "failed")
+
+Values = dict[str, list[tuple[tuple[str, ...], float]]]
+
+
+async def answer(board: Board, readers: int, accept: str) -> Answer:
+    """What stands now, in the format that `accept` (the request's header) asks for."""
+    values = _values(board, readers)
+    body, media_type = await trio.to_thread.run_sync(_text, values, accept)
+    return Answer(body=body, media_type=media_type)
+
+
+def _values(board: Board, readers: int) -> Values:
+    """By metric: the labels' values and the number."""
+    states = [record.state for record in board.forwards.values()]
+    values: Values = {
+        "portside_build_info": [((_version(),), 1)],
+        "portside_settled": [((), board.settled)],
+        "portside_ready": [((), board.ready)],
+        "portside_forwards": [((state,), states.count(state)) for state in STATES],
+        "portside_skipped": [((), len(board.skips))],
+        "portside_sessions": [((), board.sessions())],
+        "portside_event_readers": [((), readers)],
+    }
+    counts = board.counters()
+    for ident, record in board.forwards.items():
+        for name, extra, value in _of_forward(record, counts.get(ident)):
+            values.setdefault(name, []).append(((*_labels(record), *extra), value))
+    return values
+
+
+@cache
+def _version() -> str:
+    return metadata.version("portside")
+
+
+def _labels(record: ForwardRecord) -> tuple[str, ...]:
+    return tuple(str(getattr(record, label)) for label in FORWARD)
+
+
+def _of_forward(record: ForwardRecord, counts: Counts | None) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """A port that others hold (Skaffold, Docker) has a state and nothing that is counted."""
+    yield "portside_forward_ready", (), record.state == "ready"
+    if counts is None:
+        return
+    yield "portside_forward_start_time_seconds", (), counts.since.timestamp()
+    yield "portside_forward_connections", (), counts.connections
+    yield "portside_forward_connections_held", (), counts.held
+    yield "portside_forward_connections_total", (), counts.connections_total
+    yield "portside_forward_errors_total", (), counts.errors
+    yield "portside_forward_bytes_total", ("sent",), counts.sent
+    yield "portside_forward_bytes_total", ("received",), counts.received
+
+
+class _Collector:
+    """These values for one exposition."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+        families = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
+        for metric in METRICS:
+            family = families[metric.kind](metric.name, metric.help, labels=metric.labels)
+            for labels, value in self._values.get(metric.name, ()):
+                family.add_metric(labels, value)
+            yield family
+
+
+def _text(values: Values, accept: str) -> tuple[bytes, str]:
+    from prometheus_client import CollectorRegistry, ProcessCollector
+    from prometheus_client.exposition import choose_encoder
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(values))
+    ProcessCollector(registry=registry)  # process_*: memory, CPU, open files
+    encode, media_type = choose_encoder(accept)
+    return encode(registry), media_type

@@ -1,0 +1,126 @@
+// Owns what the page knows: records from /v1/events, newest of each thing, and when to draw them.
+// Refuses to ask for anything twice: only the rules behind the verdicts are fetched, while they are being read.
+
+import { announce, drawAges, drawAway, drawChanges, drawForwards, drawSkaffold, drawSkips, drawWhy } from "./view.js";
+
+const CHANGES_KEPT = 12;
+const RETRY_AFTER = 1000;
+const KNOWN_WITHIN = 500; // what is true already is not read aloud
+const WHY_AFTER = 1000;
+
+const forwards = new Map();
+const skips = new Map();
+let skaffold = null;
+let changes = [];
+let openedAt = Infinity;
+let due = false;
+
+function connect() {
+  const events = new EventSource("/v1/events?counters");
+  events.onopen = () => {
+    forwards.clear();
+    skips.clear();
+    skaffold = null;
+    openedAt = performance.now();
+    drawAway("");
+    draw();
+  };
+  events.onmessage = (event) => take(JSON.parse(event.data));
+  events.onerror = () => {
+    drawAway("portside does not answer. What stands here is what it said last; this page tries again.");
+    events.close();
+    setTimeout(connect, RETRY_AFTER);
+  };
+}
+
+function take(record) {
+  if (record.kind === "forward") {
+    takeForward(record);
+  } else if (record.kind === "skip") {
+    takeSkip(record);
+  } else if (record.kind === "skaffold" && (!skaffold || record.time >= skaffold.time)) {
+    skaffold = record;
+    changed(record);
+  }
+  draw();
+}
+
+function takeForward(record) {
+  const before = forwards.get(record.id);
+  skips.delete(record.id);
+  if (record.state === "stopped") {
+    forwards.delete(record.id);
+  } else {
+    forwards.set(record.id, record);
+  }
+  // The same change again brings counters only.
+  if (!before || before.time !== record.time) {
+    changed(record);
+  }
+}
+
+function takeSkip(record) {
+  if (record.over) {
+    skips.delete(record.id);
+  } else {
+    skips.set(record.id, record);
+    changed(record);
+  }
+}
+
+function changed(record) {
+  // What is true when the page connects comes again after each reconnection.
+  const same = (other) => other.kind === record.kind && other.id === record.id && other.time === record.time;
+  if (!changes.some(same)) {
+    changes = [record, ...changes].sort((a, b) => b.time.localeCompare(a.time)).slice(0, CHANGES_KEPT);
+    if (performance.now() - openedAt > KNOWN_WITHIN) {
+      announce(record);
+    }
+  }
+  askWhy();
+}
+
+function draw() {
+  if (!due) {
+    due = true;
+    requestAnimationFrame(() => {
+      due = false;
+      drawForwards([...forwards.values()]);
+      drawSkips([...skips.values()]);
+      drawSkaffold(skaffold);
+      drawChanges(changes);
+    });
+  }
+}
+
+// Why
+
+const why = document.getElementById("why");
+const filter = document.getElementById("why-filter");
+let verdicts = [];
+let asking = 0;
+
+function askWhy() {
+  if (why.open && !asking) {
+    asking = setTimeout(fetchWhy, WHY_AFTER);
+  }
+}
+
+async function fetchWhy() {
+  asking = 0;
+  try {
+    const answer = await fetch("/v1/explain");
+    if (answer.ok) {
+      verdicts = await answer.json();
+      drawWhy(verdicts, filter.value);
+    }
+  } catch {
+    // The events say that portside does not answer; they bring it back too.
+  }
+}
+
+why.addEventListener("toggle", () => why.open && fetchWhy());
+filter.addEventListener("input", () => drawWhy(verdicts, filter.value));
+
+setInterval(() => drawAges([...forwards.values()]), 1000);
+connect();

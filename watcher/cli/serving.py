@@ -1,0 +1,96 @@
+"""Owns the status address of a portside that runs: its socket, its token, its entry in the runtime directory.
+
+Refuses to cost a forward anything: whatever fails here later is one warning. Raises UsageError before anything runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from watcher.board import runtime
+from watcher.board.board import Board
+from watcher.board.http import server
+from watcher.board.http.address import listen, parse_address, url
+from watcher.board.http.guard import Guard
+from watcher.board.http.routes import Routes
+from watcher.cli.options import Options
+from watcher.errors import UsageError
+
+logger = logging.getLogger("portside")
+
+# A token has no other use than to be given, so it stands in no option: `ps` shows those to everybody.
+TOKEN_VARIABLE = "PORTSIDE_STATUS_TOKEN"  # noqa: S105 - the variable's name
+# What nobody guesses over a network, however it was made up.
+SHORTEST_TOKEN = 16
+
+
+class StatusAddress:
+    """Bound from the beginning; `announced` while it serves."""
+
+    def __init__(self, sock: socket.socket, token: str, token_file: Path | None, *, loopback: bool) -> None:
+        self._socket = sock
+        self._token = token
+        self._token_file = token_file
+        self._loopback = loopback
+
+    @classmethod
+    def asked(cls, options: Options) -> StatusAddress | None:
+        """What `--status` and its token's options ask for; None for `off`."""
+        address = parse_address(options.status)
+        if address is None:
+            return None
+        token, token_file = _given_token(options)
+        if not token and not address.loopback:
+            token = secrets.token_urlsafe(32)
+        return cls(listen(address), token, token_file, loopback=address.loopback)
+
+    @contextlib.contextmanager
+    def announced(self, command: str) -> Iterator[None]:
+        """Other portsides and commands find it while the block runs; the socket is closed afterwards."""
+        with self._socket, contextlib.ExitStack() as stack:
+            place, token_file = url(self._socket), self._token_file
+            if self._token and token_file is None:
+                token_file = stack.enter_context(runtime.kept_token(self._token))
+            if not self._loopback:
+                port = self._socket.getsockname()[1]
+                logger.warning(
+                    "port %d is open to other machines: the status address, with the token in %s", port, token_file
+                )
+            running = runtime.Running(
+                pid=os.getpid(),
+                url=place,
+                command=command,
+                folder=str(Path.cwd()),
+                token_file=str(token_file or ""),
+            )
+            stack.enter_context(runtime.announced(running))
+            yield
+
+    async def serve(self, board: Board) -> None:
+        """Serves until cancelled; where it cannot, that is said, and it returns."""
+        try:
+            await server.serve(self._socket, Routes(board), Guard(self._token))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost no forward
+            logger.warning("the status address %s is not served any more: %r", url(self._socket), error)
+
+
+def _given_token(options: Options) -> tuple[str, Path | None]:
+    """The token that the user chose and the file it stands in, "" and None where there is none. Raises UsageError."""
+    token, path, origin = os.environ.get(TOKEN_VARIABLE, "").strip(), None, TOKEN_VARIABLE
+    if options.status_token_file:
+        path, origin = Path(options.status_token_file).absolute(), f"--status-token-file {options.status_token_file}"
+        try:
+            token = path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{origin} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    elif not token:
+        return "", None
+    if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError(f"{origin}: expected {SHORTEST_TOKEN} or more printable ASCII characters without spaces")
+    return token, path
