@@ -151,6 +151,13 @@ def test_one_that_cannot_be_used(url: str, said: str) -> None:
     assert "secret" not in f"{raised.value}{other.value}"
 
 
+def test_an_https_proxy_beside_a_broken_authority(tmp_path: Path) -> None:
+    """It is told of the kubeconfig's field, also where the server itself needs no TLS."""
+    (tmp_path / "ca.crt").write_text("no certificate")
+    with pytest.raises(KubeconfigError, match='certificate-authority of cluster "dev" is not a certificate in PEM'):
+        chosen({}, https=False, proxy_url="https://p", certificate_authority=str(tmp_path / "ca.crt"))
+
+
 def test_an_unusable_proxy_that_would_not_be_used_harms_nobody() -> None:
     """NO_PROXY is looked at first."""
     assert chosen({"HTTPS_PROXY": "socks5://p:1", "NO_PROXY": "example.com"}) is None

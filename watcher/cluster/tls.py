@@ -56,10 +56,16 @@ def client_context(selected: Selected, chain: Chain | None) -> ssl.SSLContext:
 
 
 def trust_more(context: ssl.SSLContext, selected: Selected) -> None:
-    """Let the context (an https proxy's) trust the cluster's authority too, or whoever answers where that is said."""
-    _, authority = _pem(selected, "cluster", "certificate-authority")
+    """Let an https proxy's context trust the cluster's authority too, or whoever answers where that is said.
+
+    Raises KubeconfigError.
+    """
+    field, authority = _pem(selected, "cluster", "certificate-authority")
     if authority:
-        context.load_verify_locations(cadata=authority.decode("ascii", "ignore"))
+        try:
+            context.load_verify_locations(cadata=authority.decode("ascii", "ignore"))
+        except (ssl.SSLError, ValueError):
+            selected.refuse("cluster", field, "is not a certificate in PEM")
     if selected.cluster.get("insecure-skip-tls-verify"):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
