@@ -18,7 +18,7 @@ from forwarders.session import Session
 from forwarders.signals import Signal
 from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
-from forwarders.transports.errors import TransportError
+from forwarders.transports.errors import TransportError, UnreachableError
 from forwarders.tunnel import DialError, Tunnel
 from forwarders.wire.workers import FRAME_WORKERS
 from forwarders.writer import SessionLostError, SilentError
@@ -74,6 +74,7 @@ class Pool:
         self._opening: dict[trio.CancelScope, float] = {}
         # The last pause between two tries, the one that is due now, and when the last was over.
         self._backoff = self._pause = self._tried_at = 0.0
+        self._away = False
 
     @property
     def up(self) -> bool:
@@ -169,6 +170,9 @@ class Pool:
         try:
             channel, received = await self._open_channel(self.pod)
         except TransportError as error:
+            if self._away and not isinstance(error, UnreachableError):
+                self._gate.open()  # it answers again, if only to refuse this pod
+            self._away = isinstance(error, UnreachableError)
             if self.problem != str(error):
                 logger.info("%s", error)
             self.problem = str(error)

@@ -10,17 +10,17 @@ import contextlib
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import trio
+
+from forwarders.transports.attempts import first_of_many
 
 # A dead peer is noticed by the kernel within these seconds, also where nothing of ours is being written (a watch).
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 6, 3, 2
 # What an API server has not acknowledged, or has had no room for (Linux's tcp_probe_timer), in this time never arrives.
 USER_TIMEOUT_MS = 10_000
-# All SYNs on a dead path are lost, and the kernel repeats them after 1, 3 and 7 s: a path that is back is to be used
-# sooner, so another attempt begins beside those that are under way; each has its own end.
-ATTEMPT_EVERY, ATTEMPT_LIFE = 0.5, 3.0
 # Unsent bytes the kernel takes from us: a question whether the peer lives must not queue behind megabytes.
 NOTSENT = 128 * 1024
 # Buffers a single sendmsg takes: Linux's UIO_MAXIOV.
@@ -101,7 +101,7 @@ def _without(pieces: list[Piece], sent: int) -> list[Piece]:
 
 async def connect(host: str, port: int, options: Sequence[Option] | None = None) -> RawSocket:
     """Connect by happy eyeballs. `options`: None means keep_alive_options(). Raises OSError; has no deadline."""
-    stream = await _first_of_many(host, port)
+    stream = await first_of_many(partial(trio.open_tcp_stream, host, port), OSError)
     sock = socket.socket(fileno=stream.socket.detach())
     try:
         set_options(sock, keep_alive_options() if options is None else options)
@@ -111,42 +111,6 @@ async def connect(host: str, port: int, options: Sequence[Option] | None = None)
         sock.close()
         raise
     return RawSocket(sock)
-
-
-async def _first_of_many(host: str, port: int) -> trio.SocketStream:
-    """Attempts beside one another until one succeeds, or fails other than by silence. Raises OSError."""
-    streams: list[trio.SocketStream] = []
-    failures: list[OSError] = []
-
-    async def attempt() -> None:
-        with trio.move_on_after(ATTEMPT_LIFE):
-            try:
-                streams.append(await trio.open_tcp_stream(host, port))
-            except OSError as error:
-                failures.append(error)
-            nursery.cancel_scope.cancel()
-
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_begin_again_and_again, nursery, attempt)
-    except BaseException:
-        _close_all(streams)
-        raise
-    _close_all(streams[1:])
-    if not streams:
-        raise failures[0]
-    return streams[0]
-
-
-async def _begin_again_and_again(nursery: trio.Nursery, attempt: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        nursery.start_soon(attempt)
-        await trio.sleep(ATTEMPT_EVERY)
-
-
-def _close_all(streams: Sequence[trio.SocketStream]) -> None:
-    for stream in streams:
-        stream.socket.close()
 
 
 def set_options(sock: socket.socket, options: Sequence[Option]) -> None:

@@ -210,3 +210,19 @@ async def test_a_question_that_hangs_is_asked_anew(autojump_clock: MockClock) ->
         seen.reflector.check()
         with trio.fail_after(0.5):
             await seen.watching()
+
+
+async def test_a_list_that_is_due_after_an_outage_does_not_wait_for_its_length(autojump_clock: MockClock) -> None:
+    """An hour without an API server, then 410 because its past is gone: listed and watched within a second."""
+    async with reflecting(MemoryApi("a")) as seen:
+        await seen.watching()
+        await trio.sleep(5)
+        seen.api.answers["watch"] += [httpx.ConnectError("away") for _ in range(10_000)]
+        seen.api.feeds[0].cut()
+        await trio.sleep(3600)
+        seen.api.answers["watch"].clear()
+        seen.api.answers["watch"].append(refusal(410, "too old resource version"))
+        back = trio.current_time()
+        await seen.watching(2)
+        assert trio.current_time() - back < 1
+        await until(lambda: not seen.problem())

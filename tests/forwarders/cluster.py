@@ -9,7 +9,7 @@ import trio
 
 from forwarders.spec import Endpoint, PodRef
 from forwarders.transports.channel import Channel
-from forwarders.transports.errors import UnreachableError
+from forwarders.transports.errors import RefusedError, UnreachableError
 from tests.forwarders.peer import Peer, PeerStream
 
 App = Callable[[PeerStream], Awaitable[None]]
@@ -31,6 +31,7 @@ class Pods:
         self.opens: list[float] = []
         self.latency = 0.014
         self.failure = ""
+        self.refusing = False
         self.peers: dict[str, list[Peer]] = {}
         self.apps: dict[str, App] = {}
         self.short_lived = False
@@ -38,6 +39,8 @@ class Pods:
     async def open_channel(self, pod: PodRef) -> tuple[Channel, bytes]:
         self.opens.append(trio.current_time())
         await trio.sleep(self.latency)
+        if self.refusing:
+            raise RefusedError("no such pod", 404)
         if self.failure:
             raise UnreachableError(self.failure)
         peer = Peer()

@@ -371,3 +371,25 @@ async def test_the_last_bytes_for_a_pod_that_goes_away_arrive(wanting: Wanting, 
     assert [await stream.receive_some() for _ in range(3)] == [b"one", b"two", b"three"]
     await settled()
     assert wanting.pods.standing("web") == []
+
+
+async def test_a_server_that_answers_again_is_news_for_all(
+    wanting: Wanting, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """Also an answer that refuses this pod: whoever waits for the server to come back tries at once."""
+    wanting.pods.failure = "no route"
+    pool = wanting.want()
+    await trio.sleep(10)
+    woken: list[float] = []
+
+    async def wait() -> None:
+        await wanting.gate.turn(1000)
+        woken.append(trio.current_time())
+
+    nursery.start_soon(wait)
+    wanting.pods.refusing = True
+    back = trio.current_time()
+    await trio.sleep(5)
+    assert len(woken) == 1
+    assert woken[0] - back < 1
+    assert not pool.up

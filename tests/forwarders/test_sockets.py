@@ -11,7 +11,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.transports import sockets
-from forwarders.transports.sockets import ATTEMPT_EVERY, ATTEMPT_LIFE, connect, local_options, set_options
+from forwarders.transports.attempts import ATTEMPT_EVERY, ATTEMPT_LIFE
+from forwarders.transports.sockets import connect, local_options, set_options
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux' own")

@@ -24,9 +24,8 @@ from watcher.cluster.kinds import Kind
 from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
 
-# Seconds to connect (name and TCP; TLS), and of silence while anything but a watch is being answered. On a dead path
-# the kernel's own repeats come too late: another try finds out sooner that it is back.
-CONNECT_TIMEOUT, SILENCE = 3.0, 30.0
+# Seconds to connect (name and TCP; TLS), and of silence while anything but a watch is being answered.
+CONNECT_TIMEOUT, SILENCE = 5.0, 30.0
 # Seconds for a whole answer, credentials and renewal not counted: MAX_BODY at some 2 MiB/s.
 WHOLE = 120.0
 # A server that ends a watch at timeoutSeconds gets these seconds more before the watch counts as dead.

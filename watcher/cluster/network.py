@@ -17,6 +17,7 @@ from forwarders.transports.errors import ProxyError
 from forwarders.transports.proxy import Proxy, connect_through
 from forwarders.transports.server import ApiServer
 from forwarders.transports.sockets import keep_alive_options
+from watcher.cluster.eager import Eager
 
 # Each watch holds a connection: 8 kinds in 60 namespaces. Others wait for one, and say so after the connect time-out.
 MAX_CONNECTIONS = 512
@@ -32,16 +33,15 @@ def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
     # A watch is silent for minutes: a network that dies without a word is the kernel's to notice.
     options = keep_alive_options()
     made = httpx.AsyncHTTPTransport(verify=context, limits=limits, socket_options=options, trust_env=False)
-    if server.proxy is not None:
-        # httpx has no argument for httpcore's network backend.
-        made._pool = httpcore.AsyncConnectionPool(
-            ssl_context=server.tls,
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=Through(server.proxy),
-            socket_options=options,
-        )
+    # httpx has no argument for httpcore's network backend.
+    made._pool = httpcore.AsyncConnectionPool(
+        ssl_context=server.tls,
+        max_connections=limits.max_connections,
+        max_keepalive_connections=limits.max_keepalive_connections,
+        keepalive_expiry=limits.keepalive_expiry,
+        network_backend=Eager() if server.proxy is None else Through(server.proxy),
+        socket_options=options,
+    )
     return made
 
 
@@ -50,7 +50,7 @@ class Through(httpcore.AsyncNetworkBackend):
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self._network = httpcore.TrioBackend()
+        self._network = Eager()
 
     async def connect_tcp(
         self,

@@ -29,6 +29,7 @@ MIN_WATCH_SECONDS = 300
 # A watch that stood this long or brought something worked: all else is a failure, also without an error (client-go's
 # VeryShortWatchError).
 STEADY = 1.0
+# What is answered, but of no use (each watch expires, or ends at once), costs the API server: up to this long.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
 # An API server that is back, or rights that were given back, are to be seen within a second. What that costs while they
 # are not: a request every 0.8 s for each watch, but one each forwarders.pool.TURN seconds for all together.
@@ -49,7 +50,9 @@ class Reflector:
         self._random = random
         self._gate = gate
         self._now = now
-        self._backoff = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
+        # Kept apart: a list that is due after an outage does not wait because the outage was long.
+        self._away = Backoff(random, FIRST_BACKOFF, LAST_AWAY)
+        self._unwell = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
         self._version: str | None = None  # None: a list is due
         self._seen_at: datetime | None = None
         self._asking: trio.CancelScope | None = None
@@ -95,7 +98,8 @@ class Reflector:
                 self._seen_at = self._now()
                 worked = worked or trio.current_time() - began >= STEADY
                 if worked:
-                    self._backoff.reset()
+                    self._away.reset()
+                    self._unwell.reset()
         if not worked:
             raise UnreachableError("the API server ended a watch at once")
 
@@ -112,14 +116,12 @@ class Reflector:
 
     def _failed(self, error: ClusterError) -> float:
         """Take note of it; returns the seconds to wait."""
-        pause = self._backoff.next()
-        if isinstance(error, ExpiredError | MalformedError):
+        if expired := isinstance(error, ExpiredError | MalformedError):
             self._version = None
-        elif not self._accepted:
-            pause = min(pause, LAST_AWAY)
+        pause = (self._unwell if expired or self._accepted else self._away).next()
         forbidden = isinstance(error, ForbiddenError)
         # A connection that breaks once and comes back at once is no news to anyone who has the objects.
-        if forbidden or self._backoff.failures > 1 or not self.shelf.synced:
+        if forbidden or self._away.failures + self._unwell.failures > 1 or not self.shelf.synced:
             self._report(error, forbidden=forbidden)
         logger.debug("%s: %s; again in %.2f s", self._name, error, pause)
         return FORBIDDEN_PAUSE if forbidden and not self.shelf.synced else pause
