@@ -20,6 +20,8 @@ from tests.chaos.scene import APPS, Scene, scene
 pytestmark = pytest.mark.cluster
 
 ACCOUNT = "forwarder"
+ROLES = ("reading", "forwarding")
+PORT_FORWARD = ("pods", "--subresource=portforward")
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ class Account:
 
     def take_roles(self) -> None:
         self.kubectl("delete", "rolebinding", *ROLES)
-        self._wait_until("no", lambda: self._may("create", "pods/portforward"))
+        self._wait_until("no", lambda: self._may("create", *PORT_FORWARD))
 
     def wait_for_roles(self) -> None:
-        for verb, resource in (("watch", "pods"), ("create", "pods/portforward")):
-            self._wait_until("yes", lambda verb=verb, resource=resource: self._may(verb, resource))  # type: ignore[misc]
+        self._wait_until("yes", lambda: self._may("watch", "pods"))
+        self._wait_until("yes", lambda: self._may("create", *PORT_FORWARD))
 
     def token(self, name: str) -> dict[str, str]:
         """A user with a token that is good while the secret of this name exists."""
@@ -78,15 +80,12 @@ class Account:
     def _trust(self) -> tuple[str, ...]:
         return (f"--certificate-authority={self.bed.layout.certs}/ca.crt",)
 
-    def _may(self, verb: str, resource: str) -> str:
+    def _may(self, *what: str) -> str:
         identity = f"--as=system:serviceaccount:{self.space}:{ACCOUNT}"
-        return self.bed.kubectl("-n", self.space, "auth", "can-i", verb, resource, identity, check=False).strip()
+        return self.bed.kubectl("-n", self.space, "auth", "can-i", *what, identity, check=False).strip()
 
     def _wait_until(self, word: str, said: Callable[[], str]) -> None:
         wait_for(f"rights: {word}", lambda: said() == word, PATIENCE)
-
-
-ROLES = ("reading", "forwarding")
 
 
 def _as(user: dict[str, str]) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from forwarders.transports.sockets import RawSocket
 WORDS = b"last words"
 
 
-@pytest.mark.parametrize("polite", [True, False])
-async def test_the_end_comes_after_the_data_and_again_at_every_call(polite: bool) -> None:  # noqa: FBT001 - a row
+@pytest.mark.parametrize("close", ["politely", "at once"])
+async def test_the_end_comes_after_the_data_and_again_at_every_call(close: str) -> None:  # noqa: FBT001 - a row
     """What was sent before it arrives first; after it there is nothing to wait for."""
     made = certificates.make("admin")
     ours, theirs = socket.socketpair()
@@ -25,7 +25,7 @@ async def test_the_end_comes_after_the_data_and_again_at_every_call(polite: bool
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         server = trio.SSLStream(plain, certificates.server_context(made), server_side=True)
         await server.send_all(WORDS)
-        await (server if polite else plain).aclose()
+        await (server if close == "politely" else plain).aclose()
 
     context = ssl.create_default_context(cadata=made.authority.decode())
     with trio.fail_after(10):
