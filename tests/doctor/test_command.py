@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import trio
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.apps import standard
 from tests.cli.made import Place, closed_port, kubeconfig
+from tests.support.process import PORTSIDE
 
 CHECKS = [
     "kubeconfig",
@@ -76,6 +80,23 @@ def test_wrong_usage_stays_wrong_usage(place: Place) -> None:
     done = place.portside("doctor", "--skaffold", "ftp://x")
     assert (done.returncode, done.stdout) == (2, "")
     assert "ftp://x" in done.stderr
+
+
+@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colour_on_a_terminal(place: Place, environment: dict[str, str], *, coloured: bool) -> None:
+    """Unless NO_COLOR asks for none."""
+    ours, theirs = os.openpty()
+    words = [PORTSIDE, "doctor"]
+    process = subprocess.Popen(words, stdout=theirs, cwd=place.folder, env=place.environment | environment)
+    os.close(theirs)
+    printed = b""
+    with contextlib.suppress(OSError):  # Linux' way to say that the other side of a terminal is closed
+        while data := os.read(ours, 65536):
+            printed += data
+    os.close(ours)
+    assert process.wait(timeout=60) == 1
+    assert (b"\x1b[31merror" in printed) is coloured
+    assert b"\x1b" not in printed or coloured
 
 
 def test_nothing_from_outside_steers_the_terminal(place: Place) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.apps import standard
+from fixtures.embedded.skaffold_api import STREAMS
 from tests.cli.made import Place
 from tests.support.examples import EXAMPLES, json_with_comments
 from tests.support.process import portside
@@ -43,6 +44,14 @@ async def test_the_background_task_begins_and_ends(tmp_path: Path) -> None:
             await cluster.pod("web", standard("hello"), labels=LABELS)
             await running.wait_for(lambda _: bool(matching(running.others, background["endsPattern"])))
             await running.end()
+
+
+def test_skaffolds_own_lines_begin_and_end_the_other() -> None:
+    """As a real `skaffold dev` printed them."""
+    printed = (STREAMS / "dev-redeploy.log").read_text().splitlines()
+    background = TASKS["skaffold and its forwards"]["problemMatcher"]["background"]
+    assert matching(printed, background["beginsPattern"])
+    assert matching(printed, background["endsPattern"])
 
 
 def test_mistakes_lead_to_their_line(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from forwarders.descriptors import ENOUGH
 from watcher.board import runtime
 from watcher.doctor.findings import Finding, note, ok, warning
 
-# A connection takes a descriptor for its socket, and one for its session up to 8 to a pod; the 2,048 that may be held
-# on one forward and some watches fit in here.
+# A connection takes a descriptor, and every fifth one a session's; what may be held on one forward fits in here.
 FILES = 4096
 
 
@@ -38,22 +38,11 @@ async def files_check() -> Iterable[Finding]:
     import resource  # noqa: PLC0415 - there is none on Windows
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return [_files(_unlimited(soft), _unlimited(hard))]
-
-
-def _unlimited(limit: int) -> float:
-    import resource  # noqa: PLC0415 - as above
-
-    return float("inf") if limit == resource.RLIM_INFINITY else limit
-
-
-def _files(soft: float, hard: float) -> Finding:
-    said = f"open files: {soft:.0f}, at most {hard:.0f}; {FILES} are recommended"
-    if soft >= FILES:
-        return ok(said)
-    if hard >= FILES:
-        return note(said, f"ulimit -n {FILES} before many connections are made at once")
-    return warning(said, "have the hard limit raised (limits.conf, systemd: LimitNOFILE)")
+    most = ENOUGH if hard == resource.RLIM_INFINITY else min(ENOUGH, hard)
+    said = f"{most} of them, for a soft limit of {soft} that portside lifts; {FILES} are recommended"
+    if most >= FILES:
+        return [ok(said)]
+    return [warning(said, "have the hard limit raised: limits.conf, or systemd's LimitNOFILE")]
 
 
 async def surroundings_check(environ: Mapping[str, str], root: Path = Path("/")) -> Iterable[Finding]:

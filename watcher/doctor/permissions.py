@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import trio
 from msgspec.structs import replace
 
+from forwarders.transports.choice import Transport
 from watcher.cluster.access import Action, allowed
 from watcher.cluster.client import Client
 from watcher.cluster.errors import ClusterError
@@ -84,8 +85,8 @@ def _lost(thing: str, verbs: tuple[str, ...], namespace: str) -> Finding:
         return warning(f"{what}: nothing is forwarded by way of {thing} there", REMEDY)
     if len(verbs) == len(FORWARD):
         return error(f"{what}: nothing can be forwarded there", REMEDY)
-    without = "SPDY/3.1" if verbs == ("create",) else "WebSockets"
-    return warning(f"{what}: only the transport without {without} is left", REMEDY)
+    left = Transport.WEBSOCKET if verbs == ("create",) else Transport.SPDY
+    return warning(f"{what}: {left.value} alone is left for sessions", REMEDY)
 
 
 def _everywhere(answers: Answers, namespace: str) -> Finding:
