@@ -128,7 +128,7 @@ def application(board: Board) -> Starlette:
         return _json([records.counted(record, counts.get(ident)) for ident, record in board.forwards.items()])
 
     async def explain(_: Request) -> Response:
-        return _json(board.explain())
+        return _json(await board.explain())
 
     async def events(_: Request) -> Response:
         return StreamingResponse(_events(board), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
