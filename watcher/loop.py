@@ -7,10 +7,12 @@ because something happened; the plan changes, or it does not.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import trio
+from msgspec.structs import replace
 
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
@@ -34,6 +36,10 @@ from watcher.reconcile import Change, Start, Stop, Update, diff
 
 logger = logging.getLogger("portside.loop")
 
+# Seconds: for how long after a question everything of the run is watched, for the next one, and how long the first
+# waits for that to be listed, which is less than who asks has patience (cli.running.TIMEOUT).
+CURIOUS, LISTED_WITHIN = 60.0, 3.0
+
 
 class Loop:
     """`gather` gives the facts as they are now; `want` is told which watches they need."""
@@ -55,7 +61,10 @@ class Loop:
         self._stands_on = Facts()
         self._plan = Plan()
         self._exposure = Exposure()
-        board.explain = self.explain
+        self._curious_until = -math.inf
+        self._listed = False  # all that the plan's facts call for
+        self._planned = trio.Event()
+        board.explain = self.explained
 
     def touch(self) -> None:
         """Something changed: plan once more. Any number of changes until then cost one plan."""
@@ -69,8 +78,17 @@ class Loop:
         self._statuses[status.id] = status
         self._board.publish(forward_record(wanted, status, datetime.now(UTC)))
 
-    def explain(self) -> list[ExplainRecord]:
-        """Every verdict of the plan that stands now."""
+    async def explained(self) -> list[ExplainRecord]:
+        """Every verdict of the plan that stands now, on what no mode asks for too: that is listed first, if it can be.
+
+        Needs `run` to run.
+        """
+        self._curious_until = trio.current_time() + CURIOUS
+        if not self._stands_on.curious:
+            self.touch()
+        with trio.move_on_after(LISTED_WITHIN):
+            while not (self._stands_on.curious and self._listed):
+                await self._planned.wait()
         failed = {ident: s.reason for ident, s in self._statuses.items() if s.state is State.FAILED}
         return [explain_record(explanation) for explanation in explain(self._plan, self._stands_on, failed)]
 
@@ -84,24 +102,30 @@ class Loop:
     async def run(self, fleet: Fleet) -> None:
         """Plans and reconciles until cancelled."""
         while True:
-            await self._dirty.wait()
+            with trio.move_on_at(self._curious_until if self._stands_on.curious else math.inf):
+                await self._dirty.wait()
             await self.plan_once(fleet)
 
     async def plan_once(self, fleet: Fleet) -> None:
         """One turn: returns when what the plan changes has been changed."""
         self._dirty = trio.Event()
-        facts = self._gather()
+        gathered = self._gather()
+        facts = replace(gathered, curious=trio.current_time() < self._curious_until)
         needed = needs(facts)
         self._want(needed)
         plan = make_plan(facts)
         self._plan, self._stands_on = plan, facts
-        complete = facts.deployed and settled(facts, needed)
+        self._listed = settled(facts, needed)
+        # What is looked at out of curiosity keeps nobody waiting.
+        complete = facts.deployed and (self._listed or settled(gathered, needs(gathered)))
         self._exposure.say(plan)
         await self._apply(plan, fleet)
         self._publish_published(plan)
         self._publish_skips(plan)
         if complete != self._board.settled or not self._board.planned:
             self._board.publish(PlanRecord(time=timestamp(datetime.now(UTC)), settled=complete))
+        self._planned.set()
+        self._planned = trio.Event()
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
         changes = diff(self._wanted, plan, fleet.ports)

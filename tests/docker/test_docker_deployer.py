@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from fixtures.docker.engine import Engine
 from tests.skaffold_e2e.developing import idle, text_at, watching
 from tests.support.probe import probing
 from tests.support.process import Portside, portside
-from tests.support.skaffold import Project, copied
+from tests.support.skaffold import Project, copied, skaffold
 from tests.support.sockets import free_port
 
 pytestmark = pytest.mark.skaffold
@@ -35,6 +36,28 @@ def project(bed: Bed, docker: Engine, tmp_path: Path) -> Iterator[Project]:
     docker.clear()  # a Skaffold that was killed leaves what it started
 
 
+def asked_port(project: Project) -> int:
+    """The localPort of skaffold.yaml's entry."""
+    [found] = re.findall(r"localPort: (\d+)", (project.folder / "skaffold.yaml").read_text())
+    return int(found)
+
+
+def told(running: Portside) -> list[tuple[str, int]]:
+    """What was said of the port that Docker publishes, word by word."""
+    return [(r["state"], r["localPort"]) for r in running.records if r["kind"] == "forward" and r["source"] == "user"]
+
+
+def assert_calm(running: Portside, port: int, redeploys: int) -> None:
+    """At most that it went and came back, each time."""
+    words = told(running)
+    assert set(words) <= {("ready", port), ("stopped", port)}
+    assert len(words) <= 1 + 2 * redeploys
+
+
+def published_port(docker: Engine) -> int:
+    return int(docker.docker("port", "myapp", "8080/tcp").split()[0].rpartition(":")[2])
+
+
 @asynccontextmanager
 async def developing(project: Project, *words: str) -> AsyncIterator[Portside]:
     command = ("run", "-v", "--", "skaffold", *(words or ("dev",)))
@@ -51,8 +74,7 @@ async def test_published_and_forwarded(project: Project, docker: Engine) -> None
         published = await running.ready("myapp", 90, source="user")
         forwarded = await running.ready("myapp", 60, source="direct")
         assert published["reason"] == "published by Docker itself"
-        shown = docker.docker("port", "myapp", "8080/tcp")
-        assert f":{published['localPort']}" in shown
+        assert published["localPort"] == published_port(docker) == asked_port(project)
         assert forwarded["localPort"] == forwarded["requestedPort"] != published["localPort"]
         for record in (published, forwarded):
             assert (await text_at(record)).startswith("myapp, version 1")
@@ -71,6 +93,26 @@ async def test_published_and_forwarded(project: Project, docker: Engine) -> None
             after = await running.ready("myapp", 60, source=source)
             assert after["localPort"] == before["localPort"]
             assert (await text_at(after)).startswith("myapp, version 2")
+        assert published_port(docker) == asked_port(project)
+        assert_calm(running, asked_port(project), redeploys=1)
+
+
+async def test_docker_keeps_its_port_beside_watch(project: Project, docker: Engine) -> None:
+    """Started after Skaffold, portside leaves the port alone through redeploys, while the container is away too."""
+    port, api = asked_port(project), free_port()
+    async with skaffold(project, "dev", f"--rpc-http-port={api}") as beside:
+        await beside.idle()
+        words = ("watch", "-v", "--skaffold", str(api))
+        async with portside(*words, environment=project.environment, folder=project.folder) as running:
+            await running.ready("myapp", 60, source="user")
+            for loop in (2, 3):
+                project.save(f"myapp, version {loop} of {project.namespace}")
+                await beside.idle(loop)
+                assert published_port(docker) == port
+                record = await running.ready("myapp", 60, source="user")
+                assert (await text_at(record)).startswith(f"myapp, version {loop}")
+            assert_calm(running, port, redeploys=2)
+            assert await running.end() == 0
 
 
 async def test_a_renamed_container_is_found(project: Project, docker: Engine) -> None:

@@ -16,7 +16,7 @@ WORDS = b"last words"
 
 
 @pytest.mark.parametrize("close", ["politely", "at once"])
-async def test_the_end_comes_after_the_data_and_again_at_every_call(close: str) -> None:  # noqa: FBT001 - a row
+async def test_the_end_comes_after_the_data_and_again_at_every_call(close: str) -> None:
     """What was sent before it arrives first; after it there is nothing to wait for."""
     made = certificates.make("admin")
     ours, theirs = socket.socketpair()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,8 +43,17 @@ def busy_board() -> Board:
         last_error="error forwarding: reset by peer", last_error_at=START,
     )  # fmt: skip
     board.counters = lambda: {forward("web").id: counts, forward("api").id: Counts(since=START)}
-    board.explain = lambda: [verdict("web", forwarded=True), verdict("dns", forwarded=False)]
+    board.explain = told(verdict("web", forwarded=True), verdict("dns", forwarded=False))
     return board
+
+
+def told(*verdicts: ExplainRecord) -> Callable[[], Awaitable[list[ExplainRecord]]]:
+    """What a board asks its loop."""
+
+    async def explained() -> list[ExplainRecord]:
+        return list(verdicts)
+
+    return explained
 
 
 def verdict(name: str, *, forwarded: bool, rule: str = "") -> ExplainRecord:

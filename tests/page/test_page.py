@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from fixtures.browser.chromium import Chromium, Tab
 from forwarders.counters import Counts
 from tests.board.made import forward, skaffold, skip
-from tests.page.made import at, busy_board, link, row, verdict
+from tests.page.made import at, busy_board, link, row, told, verdict
 from tests.status.made import port_of, served
 from watcher.board.board import Board
 from watcher.board.http.address import Address
@@ -143,7 +143,7 @@ async def test_what_a_cluster_says_is_text(browser: Chromium) -> None:
         board.publish(forward(f"{number}{HOSTILE}", reason=HOSTILE, pod=HOSTILE, namespace=HOSTILE, url=url))
     board.publish(skip(HOSTILE, reason=HOSTILE))
     board.publish(skaffold(phase=HOSTILE))
-    board.explain = lambda: [verdict(HOSTILE, forwarded=False, rule=HOSTILE)]
+    board.explain = told(verdict(HOSTILE, forwarded=False, rule=HOSTILE))
     counts = Counts(since=datetime.now(UTC), last_error=HOSTILE, last_error_at=datetime.now(UTC))
     board.counters = lambda: dict.fromkeys(board.forwards, counts)
     async with shown(browser, board) as tab:

@@ -9,8 +9,8 @@ import trio
 from tests.support.skaffold import Project, Skaffold
 
 LINE = "a line of a log"
-# Skaffold's bursts of events are milliseconds long; after this much silence all of one has been read, by everybody.
-_SILENCE = 0.03
+# Between events of one loop there is less; after so much, all has been read, by everybody.
+_SILENCE = 0.3
 _PATIENCE = 90
 
 

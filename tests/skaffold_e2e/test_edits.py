@@ -115,11 +115,17 @@ async def test_explain_says_what_decided(project: Project) -> None:
             return done.stdout.decode().splitlines()
 
         place = f"in namespace {project.namespace}"
-        assert await explain() == [
+        told = await explain()
+        assert told[:3] == [
             f"yes deployment/app port http {place}: it is asked for by skaffold.yaml line 24",
             f"yes service/api port 80 {place}: mode services: it is a service of this run",
             f"yes service/web port 8080 {place}: mode services: it is a service of this run",
         ]
+        # Modes pods and debug are off: what they would forward is looked at because somebody asks.
+        assert told[3] == f"no  deployment/app container app port 8080 {place}: modes pods and debug are off"
+        pod = running.forwards[0]["pod"]
+        assert f"no  pod/{pod} {place}: it goes with deployment app" in told
+        assert await explain(f"pod/{pod}") == [f"no  pod/{pod} {place}: it goes with deployment app"]
         [line] = await explain("svc/web", "--output", "json")
         [ident] = json.loads(line)["forwards"]
         assert ident in {record["id"] for record in running.forwards}

@@ -6,7 +6,7 @@ in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
@@ -86,6 +86,10 @@ class Subscription:
             await self._taken.wait()
 
 
+async def _nothing_to_explain() -> list[ExplainRecord]:
+    return []
+
+
 class Board:
     """`publish` is called by the one loop; everything else reads."""
 
@@ -96,7 +100,7 @@ class Board:
         self._plan: PlanRecord | None = None
         self._subscriptions: set[Subscription] = set()
         # Answers the one question that is dear to answer and seldom asked: every verdict, and its rule.
-        self.explain: Callable[[], list[ExplainRecord]] = list
+        self.explain: Callable[[], Awaitable[list[ExplainRecord]]] = _nothing_to_explain
         # What each forward has carried, by id. It changes with every byte: who shows it asks, at a pace of its own.
         self.counters: Callable[[], Mapping[str, Counts]] = dict
         self.sessions: Callable[[], int] = int  # to pods, that stand

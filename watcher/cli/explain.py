@@ -49,8 +49,7 @@ def command(target: str, output: str) -> int:
             click.echo(_line(record) if output == "plain" else json_line(record))
     if answers and asked and not records:
         click.echo(
-            f"portside: {target} was not seen: services are looked at in mode services, pods and what makes them in "
-            "modes pods and debug, and only those of this run; an entry is looked at in mode user",
+            f"portside: {target} was not seen: services, pods and what makes them are seen where they are this run's",
             err=True,
         )
     return 0 if answers and (records or asked is None) else 1
@@ -63,4 +62,7 @@ def _line(record: ExplainRecord) -> str:
     name = f"{record.resource_type}/{record.resource_name}"
     container = f" container {record.container}" if record.container else ""
     port = f" port {record.remote_port}" if record.remote_port else ""
-    return printable(f"{verdict:4}{name}{container}{port} in namespace {record.namespace}: {record.rule}")
+    told = f"{verdict:4}{name}{container}{port} in namespace {record.namespace}: {record.rule}"
+    origin = f" ({record.origin})" if record.origin and record.origin not in record.rule else ""
+    reason = f"; {record.reason}" if record.reason else ""
+    return printable(f"{told}{origin}{reason}")

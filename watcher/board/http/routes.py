@@ -55,7 +55,7 @@ class Routes:
         return _json([counted(record, counts.get(ident)) for ident, record in self._board.forwards.items()])
 
     async def _explain(self, _: Request) -> Answer:
-        return _json(self._board.explain())
+        return _json(await self._board.explain())
 
     async def _metrics(self, request: Request) -> Answer:
         return await metrics.answer(self._board, self._streams, request.header("accept"))
