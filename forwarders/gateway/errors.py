@@ -5,7 +5,7 @@ from __future__ import annotations
 from forwarders.errors import ForwarderError
 
 
-class GatewayError(ForwarderError):
+class RequestError(ForwarderError):
     """A request that goes to no pod; `status` is what it is answered with, 0: nothing, the connection just ends."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -13,7 +13,7 @@ class GatewayError(ForwarderError):
         self.status = status
 
 
-class NotHttpError(GatewayError):
+class NotHttpError(RequestError):
     """What came is no request of HTTP/1."""
 
     def __init__(self, message: str) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import h11
 from msgspec import Struct
 
-from forwarders.gateway.errors import GatewayError, NotHttpError
+from forwarders.gateway.errors import NotHttpError, RequestError
 
 # Apache and nginx take 8 KiB a line, Chromium sends cookies up to about 180 KiB in all only to those who set them.
 MAX_HEAD = 64 * 1024
@@ -43,26 +43,26 @@ def looks_like_http(data: bytes) -> bool:
 
 
 def parse(head: bytes) -> Request:
-    """`head` with its blank line. Raises GatewayError."""
+    """`head` with its blank line. Raises RequestError."""
     if not looks_like_http(head):
         raise NotHttpError("what came is no HTTP/1 request")
     if _AMBIGUOUS.search(head):
-        raise GatewayError(400, "the request's head has a line that can be read in more than one way")
+        raise RequestError(400, "the request's head has a line that can be read in more than one way")
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
     try:
         connection.receive_data(head)
         event = connection.next_event()
     except h11.RemoteProtocolError as error:
-        raise GatewayError(400, f"the request cannot be read: {error}") from None
+        raise RequestError(400, f"the request cannot be read: {error}") from None
     if not isinstance(event, h11.Request):
-        raise GatewayError(400, "the request's head does not end where it should")
+        raise RequestError(400, "the request's head does not end where it should")
     return _request(event)
 
 
 def _request(event: h11.Request) -> Request:
     method, target = event.method.decode("ascii"), event.target.decode("ascii", "replace")
     if method == "CONNECT":
-        raise GatewayError(405, "CONNECT is for proxies, and this is none")
+        raise RequestError(405, "CONNECT is for proxies, and this is none")
     return Request(method, target, _host(event, target), _length(event), _wants_websocket(event))
 
 
@@ -73,7 +73,7 @@ def _values(event: h11.Request, name: bytes) -> list[str]:
 def _host(event: h11.Request, target: str) -> str:
     hosts = _values(event, b"host")
     if len(hosts) != 1:
-        raise GatewayError(400, f"a request has one Host, this one has {len(hosts)}")
+        raise RequestError(400, f"a request has one Host, this one has {len(hosts)}")
     host = host_name(hosts[0])
     if target.startswith("/") or target == "*":
         return host
@@ -82,17 +82,17 @@ def _host(event: h11.Request, target: str) -> str:
     except ValueError:
         authority = ""
     if not target.lower().startswith("http://") or host_name(authority) != host:
-        raise GatewayError(400, "the request's target is neither a path nor a URL at its Host")
+        raise RequestError(400, "the request's target is neither a path nor a URL at its Host")
     return host
 
 
 def host_name(text: str) -> str:
-    """`text` of a Host header without port and last dot, in lower case. Raises GatewayError."""
+    """`text` of a Host header without port and last dot, in lower case. Raises RequestError."""
     name, colon, port = text.lower().rpartition(":")
     if not colon or "]" in port:
         name, port = text.lower(), ""
     if not _HOST.fullmatch(name) or not (port.isascii() and (not port or port.isdigit())):
-        raise GatewayError(400, "the Host is no name of a host")
+        raise RequestError(400, "the Host is no name of a host")
     return name.removesuffix(".")
 
 
@@ -100,15 +100,15 @@ def _length(event: h11.Request) -> int | None:
     """The body's bytes; None where it is chunked."""
     codings, lengths = _values(event, b"transfer-encoding"), _values(event, b"content-length")
     if codings and (lengths or event.http_version < b"1.1"):
-        raise GatewayError(400, "a body has a Transfer-Encoding or a Content-Length, not both")
+        raise RequestError(400, "a body has a Transfer-Encoding or a Content-Length, not both")
     if codings:
         if [coding.strip().lower() for coding in codings] != ["chunked"]:
-            raise GatewayError(501, "no Transfer-Encoding but chunked is taken")
+            raise RequestError(501, "no Transfer-Encoding but chunked is taken")
         return None
     if not lengths:
         return 0
     if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
-        raise GatewayError(400, "a request has at most one Content-Length, and that is a number")
+        raise RequestError(400, "a request has at most one Content-Length, and that is a number")
     return int(lengths[0])
 
 

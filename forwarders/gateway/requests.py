@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-from forwarders.gateway.errors import GatewayError
+from forwarders.gateway.errors import RequestError
 from forwarders.gateway.head import END, MAX_HEAD, Request, looks_like_http, parse
 
 # RFC 9112, 7.1: a size in hexadecimal, perhaps extensions. 16 digits are more than any body.
@@ -37,7 +37,7 @@ class Requests:
 
     def __init__(self) -> None:
         self.first: Request | None = None
-        self.refused: GatewayError | None = None
+        self.refused: RequestError | None = None
         self._state = _State.HEAD
         self._kept = b""
         self._left = 0
@@ -63,8 +63,8 @@ class Requests:
             while self._kept and not self.refused and (piece := _STEPS[self._state](self)):
                 passed.append(piece)
             if len(self._kept) > MAX_HEAD:
-                raise GatewayError(431, f"the request's head is longer than {MAX_HEAD >> 10} KiB")
-        except GatewayError as error:
+                raise RequestError(431, f"the request's head is longer than {MAX_HEAD >> 10} KiB")
+        except RequestError as error:
             self.refused = error
         return b"".join(passed)
 
@@ -82,10 +82,10 @@ class Requests:
             return b""
         size = end + len(END)
         if size > MAX_HEAD:
-            raise GatewayError(431, f"the request's head is longer than {MAX_HEAD >> 10} KiB")
+            raise RequestError(431, f"the request's head is longer than {MAX_HEAD >> 10} KiB")
         request = parse(self._kept[:size])
         if self.first is not None and request.host != self.first.host:
-            raise GatewayError(421, "another Host on a connection is another connection")
+            raise RequestError(421, "another Host on a connection is another connection")
         self._begin(request)
         self.first = self.first or request
         return self._take(size)
@@ -120,7 +120,7 @@ class Requests:
         match = _CHUNK.match(self._kept)
         if match is None:
             if b"\n" in self._kept or len(self._kept) > MAX_CHUNK_LINE:
-                raise GatewayError(400, "the request's body is not chunked as it says")
+                raise RequestError(400, "the request's body is not chunked as it says")
             return b""
         self._left = int(match[1], 16)
         self._state = _State.CHUNK_DATA if self._left else _State.TRAILERS
@@ -131,7 +131,7 @@ class Requests:
 
     def _chunk_end(self) -> bytes:
         if not _CRLF.startswith(self._kept[:2]):
-            raise GatewayError(400, "a chunk of the request's body is not as long as it says")
+            raise RequestError(400, "a chunk of the request's body is not as long as it says")
         if len(self._kept) < len(_CRLF):
             return b""
         self._state = _State.CHUNK_SIZE
@@ -147,7 +147,7 @@ class Requests:
             return b""
         line = self._kept[: end + 1]
         if not re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n", line):
-            raise GatewayError(400, "the request's trailers cannot be read")
+            raise RequestError(400, "the request's trailers cannot be read")
         return self._take(len(line))
 
     def _nothing(self) -> bytes:
@@ -173,19 +173,19 @@ class Answer:
         self._kept = b""
 
     def feed(self, data: bytes) -> bool | None:
-        """Whether it agreed; None until that is known. Raises GatewayError for an answer that is none."""
+        """Whether it agreed; None until that is known. Raises RequestError for an answer that is none."""
         self._kept += data
         while END in self._kept or len(self._kept) >= _STATUS_LINE:
             status = re.match(rb"HTTP/1\.[01] (\d{3})[ \r]", self._kept)
             if status is None:
-                raise GatewayError(502, "the pod's answer is no HTTP/1")
+                raise RequestError(502, "the pod's answer is no HTTP/1")
             code = int(status[1])
             if code == 101 or code >= 200:
                 return code == 101
             head, end, rest = self._kept.partition(END)  # 100, 103: the answer itself is still to come
             if not end:
                 if len(head) > MAX_HEAD:
-                    raise GatewayError(502, "the pod's answer has no end of its head")
+                    raise RequestError(502, "the pod's answer has no end of its head")
                 return None
             self._kept = rest
         return None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarders.gateway.errors import GatewayError
+from forwarders.gateway.errors import RequestError
 from forwarders.gateway.head import MAX_HEAD, parse
 from forwarders.gateway.requests import Answer, Requests
 
@@ -23,7 +23,7 @@ WEBSOCKET = b"GET /ws HTTP/1.1\r\nHost: web.localhost\r\nConnection: Upgrade\r\n
 GOOD = [GET, POST, CHUNKED]
 
 
-def followed(data: bytes, cuts: list[int]) -> tuple[bytes, GatewayError | None]:
+def followed(data: bytes, cuts: list[int]) -> tuple[bytes, RequestError | None]:
     """What went on to the pod, and what was refused."""
     requests = Requests()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
@@ -185,5 +185,5 @@ def test_the_pods_answer_decides(answer: bytes, agreed: bool | None) -> None:  #
 
 def test_an_answer_that_is_none_ends_it() -> None:
     """A pod that speaks another protocol is asked for no WebSocket."""
-    with pytest.raises(GatewayError):
+    with pytest.raises(RequestError):
         Answer().feed(b"SSH-2.0-OpenSSH_9.2\r\n")
