@@ -20,7 +20,7 @@ from watcher.skaffold.own_forwards import OwnForward
 
 
 class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
-    """A forward as it is now; one for each local address."""
+    """A forward as it is now; one for each local address. `gateway`: its URL by name, "" where there is none."""
 
     time: str
     id: str
@@ -38,6 +38,7 @@ class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
     pod_port: int
     url: str
     reason: str
+    gateway: str = ""
 
 
 class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
@@ -119,7 +120,7 @@ def timestamp(now: datetime) -> str:
     return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def forward_record(wanted: Wanted, status: Status, now: datetime) -> ForwardRecord:
+def forward_record(wanted: Wanted, status: Status, now: datetime, gateway: str = "") -> ForwardRecord:
     endpoint = status.endpoint
     address, subject = wanted.spec.address, wanted.subject
     return ForwardRecord(
@@ -139,6 +140,7 @@ def forward_record(wanted: Wanted, status: Status, now: datetime) -> ForwardReco
         pod_port=endpoint.port if endpoint else 0,
         url=url(address, status.local_port) if status.local_port and status.state is not State.STOPPED else "",
         reason=status.reason,
+        gateway=gateway,
     )
 
 

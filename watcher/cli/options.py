@@ -57,6 +57,7 @@ class Options(Place):
     strict_ports: bool
     output: str
     status: str
+    gateway: str
     hold: float | None
     held: int
     linger: float
@@ -138,6 +139,13 @@ _OPTIONS = (
         default="127.0.0.1:0",
         show_default=True,
         help="Where /healthz, /readyz and /v1/forwards answer.",
+    ),
+    _option(
+        "--gateway",
+        env="PORTSIDE_GATEWAY",
+        metavar="[ADDR:]PORT",
+        default="",
+        help="Lead by name too: http://SERVICE.localhost:PORT/, from one listener to everything that is forwarded.",
     ),
     _option(
         "--hold",
