@@ -16,6 +16,7 @@ from forwarders.gates import Gate
 from forwarders.pool import TURN, Open, Pools
 from forwarders.ports import PortBook
 from forwarders.spec import Endpoint, ForwardSpec, Status
+from forwarders.transports.sockets import RawSocket
 
 
 class _Running:
@@ -90,6 +91,11 @@ class Fleet:
 
     def update(self, ident: str, endpoints: tuple[Endpoint, ...], waiting_for: str = "", broken: str = "") -> None:
         self._running[ident].forward.serve_from(endpoints, waiting_for, broken)
+
+    def adopt(self, ident: str, local: RawSocket) -> bool:
+        """Give that forward a connection accepted elsewhere; whether there is such a forward."""
+        running = self._running.get(ident)
+        return running is not None and running.forward.adopt(local)
 
     async def stop(self, ident: str) -> None:
         """Returns once the port is free; connections through it are cut."""

@@ -6,13 +6,12 @@ Refuses to decide anything of the plan: pods and their order come from outside, 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 from collections.abc import Callable
 
 import trio
 
-from forwarders import descriptors
+from forwarders.accepting import accept
 from forwarders.backend import Backend
 from forwarders.counters import Counters
 from forwarders.errors import ForwarderError
@@ -25,10 +24,6 @@ from forwarders.transports.sockets import RawSocket, local_options, set_options
 from forwarders.tunnel import Carrier
 
 logger = logging.getLogger("portside.forwards")
-
-# accept(2) failed for want of something that comes back: file descriptors, memory.
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-ACCEPT_PAUSE, WARN_AGAIN = 0.1, 30.0
 
 
 class HoldExpiredError(ForwarderError):
@@ -50,7 +45,7 @@ class Forward:
         self._broken = ""
         self._backend = Backend(pools, spec.patience, self._refresh_status)
         self._patience_moved = trio.Event()
-        self._warned_at = -WARN_AGAIN
+        self._nursery: trio.Nursery | None = None
 
     # From the plan
 
@@ -71,8 +66,10 @@ class Forward:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_patience)
                 for listener in self._bound.sockets if self._bound else ():
-                    nursery.start_soon(self._accept, RawSocket(listener), nursery)
+                    nursery.start_soon(accept, RawSocket(listener), self.spec.id, nursery, self._serve)
+                self._nursery = nursery
         finally:
+            self._nursery = None
             if self._bound is not None:
                 self._bound.close()
             self._backend.close()
@@ -95,32 +92,12 @@ class Forward:
                 continue
             self._backend.refresh()
 
-    async def _accept(self, listener: RawSocket, nursery: trio.Nursery) -> None:
-        while True:
-            try:
-                sock, _ = listener.socket.accept()
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(listener.socket)
-                continue
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    await self._pause_accepting(error.strerror)
-                # Anything else is the fate of one connection that broke before it was accepted (accept(2)).
-                await trio.lowlevel.checkpoint()
-                continue
-            nursery.start_soon(self._serve, RawSocket(sock))
-            if descriptors.among_the_last(sock.fileno()):
-                await self._pause_accepting("few file descriptors are left")
-            await trio.lowlevel.checkpoint()
-
-    async def _pause_accepting(self, why: str | None) -> None:
-        """New connections wait in the kernel's queue; those that stand, and the sessions that they need, go on."""
-        if trio.current_time() - self._warned_at >= WARN_AGAIN:
-            logger.warning("%s: accepting pauses: %s; raise `ulimit -n`", self.spec.id, why)
-        self._warned_at = trio.current_time()
-        await trio.sleep(ACCEPT_PAUSE)
-        while descriptors.scarce():  # noqa: ASYNC110 - the system has no event for it
-            await trio.sleep(ACCEPT_PAUSE)
+    def adopt(self, local: RawSocket) -> bool:
+        """Serve a connection that was accepted elsewhere; False where this forward is on its way out."""
+        if self._nursery is None:
+            return False
+        self._nursery.start_soon(self._serve, local)
+        return True
 
     async def _serve(self, local: RawSocket) -> None:
         relay = Relay(local, _Dial(self), self.spec.linger, self.counters)
@@ -135,6 +112,7 @@ class Forward:
         except HoldExpiredError as error:
             self.counters.failed(str(error))
             logger.warning("%s: %s", self.spec.id, error)
+            await local.turn_away(str(error))
         except Exception as error:  # whatever fails, fails alone: a bug costs one connection
             self.counters.failed(f"a bug of ours: {error!r}")
             logger.exception("%s: a connection ended in a bug of ours", self.spec.id)

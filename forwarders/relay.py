@@ -12,6 +12,7 @@ from typing import Protocol
 import trio
 
 from forwarders.counters import Counters
+from forwarders.errors import ForwarderError
 from forwarders.peers import reader_is_gone
 from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import Carrier, DialError, TunnelError
@@ -63,7 +64,7 @@ class Relay:
         self.error = ""
 
     async def run(self) -> None:
-        """Raises what `Dial.next` raises; the local connection is closed, or reset, in every case."""
+        """The local connection is closed, or reset, in every case but one: what `Dial.next` raises is the caller's."""
         try:
             while True:
                 tunnel = await self._dial.next()
@@ -84,6 +85,8 @@ class Relay:
         except OSError as error:
             self.error = f"the client's connection broke: {error.strerror}"
             self._local.reset()
+        except ForwarderError:
+            raise
         except BaseException:
             self._local.reset()
             raise

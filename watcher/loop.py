@@ -28,6 +28,7 @@ from watcher.board.records import (
     timestamp,
 )
 from watcher.cluster.store import Watch
+from watcher.gateway import GatewayNames
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled
@@ -42,17 +43,20 @@ CURIOUS, LISTED_WITHIN = 60.0, 3.0
 
 
 class Loop:
-    """`gather` gives the facts as they are now; `want` is told which watches they need."""
+    """`gather` gives the facts as they are now; `want` is told which watches they need, `names` the plan's forwards."""
 
     def __init__(
         self,
         gather: Callable[[], Facts],
         want: Callable[[frozenset[Watch]], None],
         board: Board,
+        names: GatewayNames | None = None,
     ) -> None:
         self._gather = gather
         self._want = want
         self._board = board
+        self._names = names
+        self._urls: dict[str, str] = {}
         self._wanted: dict[str, Wanted] = {}
         self._skips: dict[str, Skip] = {}
         self._published: dict[str, Published] = {}
@@ -76,7 +80,8 @@ class Loop:
         if wanted is None:
             return
         self._statuses[status.id] = status
-        self._board.publish(forward_record(wanted, status, datetime.now(UTC)))
+        gateway = self._urls.get(status.id, "")
+        self._board.publish(forward_record(wanted, status, datetime.now(UTC), gateway))
 
     async def explained(self) -> list[ExplainRecord]:
         """Every verdict of the plan that stands now, on what no mode asks for too: that is listed first, if it can be.
@@ -119,13 +124,24 @@ class Loop:
         # What is looked at out of curiosity keeps nobody waiting.
         complete = facts.deployed and (self._listed or settled(gathered, needs(gathered)))
         self._exposure.say(plan)
+        renamed = self._name(plan)
         await self._apply(plan, fleet)
+        for status in [self._statuses[ident] for ident in renamed & self._statuses.keys()]:
+            self.report(status)
         self._publish_published(plan)
         self._publish_skips(plan)
         if complete != self._board.settled or not self._board.planned:
             self._board.publish(PlanRecord(time=timestamp(datetime.now(UTC)), settled=complete))
         self._planned.set()
         self._planned = trio.Event()
+
+    def _name(self, plan: Plan) -> set[str]:
+        """The forwards whose name at the gateway is another now."""
+        if self._names is None:
+            return set()
+        self._names.update(plan.forwards)
+        before, self._urls = self._urls, {wanted.id: self._names.url(wanted.id) for wanted in plan.forwards}
+        return {ident for ident, url in self._urls.items() if before.get(ident, url) != url}
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
         changes = diff(self._wanted, plan, fleet.ports)

@@ -90,6 +90,11 @@ class RawSocket:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
+    async def turn_away(self, reason: str) -> None:  # noqa: ARG002 - bare bytes have no word for it
+        """Nothing could serve it: it is told in the only way that every protocol has."""
+        await trio.lowlevel.checkpoint()
+        self.reset()
+
 
 def _without(pieces: list[Piece], sent: int) -> list[Piece]:
     for index, piece in enumerate(pieces):

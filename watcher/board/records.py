@@ -20,7 +20,10 @@ from watcher.skaffold.own_forwards import OwnForward
 
 
 class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
-    """A forward as it is now; one for each local address. `port_name`: of a container's port that was found."""
+    """A forward as it is now; one for each local address.
+
+    `port_name`: of a container's port that was found. `gateway`: its URL by name, "" where there is none.
+    """
 
     time: str
     id: str
@@ -39,6 +42,7 @@ class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
     url: str
     reason: str
     port_name: str = ""
+    gateway: str = ""
 
 
 class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
@@ -121,7 +125,7 @@ def timestamp(now: datetime) -> str:
     return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def forward_record(wanted: Wanted, status: Status, now: datetime) -> ForwardRecord:
+def forward_record(wanted: Wanted, status: Status, now: datetime, gateway: str = "") -> ForwardRecord:
     endpoint = status.endpoint
     address, subject = wanted.spec.address, wanted.subject
     return ForwardRecord(
@@ -142,6 +146,7 @@ def forward_record(wanted: Wanted, status: Status, now: datetime) -> ForwardReco
         url=url(address, status.local_port) if status.local_port and status.state is not State.STOPPED else "",
         reason=status.reason,
         port_name=subject.port_name,
+        gateway=gateway,
     )
 
 

@@ -1,5 +1,7 @@
 """Owns the environment variables that name forwards, for --env-file and --exec: WEB_8080_URL, _HOST and _PORT.
 
+Behind a gateway WEB_URL too, for what a bare name leads to.
+
 Refuses to rename. A name stays with the forward that has it as long as that is wanted, whatever else comes; values
 need no quotes in any shell: an address, a port, a URL of both.
 """
@@ -55,7 +57,8 @@ class Variables:
             self._holders.setdefault(subject.short, subject)
         values = {subject: record for subject, records in wanted.items() if (record := _first_bound(records))}
         held = sorted((name, values[subject]) for name, subject in self._holders.items() if subject in values)
-        return dict(variable for name, record in held for variable in _values(name, record))
+        named = (variable for record in values.values() for variable in _by_name(record))
+        return dict(sorted([*(variable for name, record in held for variable in _values(name, record)), *named]))
 
 
 def env_lines(variables: Mapping[str, str]) -> str:
@@ -96,6 +99,12 @@ def _values(name: str, record: ForwardRecord) -> Iterator[tuple[str, str]]:
     yield f"{name}_HOST", record.local_address
     yield f"{name}_PORT", str(record.local_port)
     yield f"{name}_URL", record.url
+
+
+def _by_name(record: ForwardRecord) -> Iterator[tuple[str, str]]:
+    """The gateway gives a bare name to one forward alone."""
+    if record.gateway.startswith(f"http://{record.resource_name}.") and record.gateway.count(".") == 1:
+        yield f"{_identifier(record.resource_name)}_URL", record.gateway
 
 
 def _identifier(*words: str) -> str:

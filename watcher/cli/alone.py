@@ -31,7 +31,7 @@ class Alone:
     async def prepare(cls, options: Options, configured: Configured, *, run_id: str, selector: str) -> Alone:
         """Raises UsageError."""
         cluster = await load(options.kubeconfig or None, configured.kube_context or None)
-        return cls(Host("watch", options), cluster, configured, run_id=run_id, selector=selector)
+        return cls(Host("watch", options, configured.gateway), cluster, configured, run_id=run_id, selector=selector)
 
     async def run(self) -> None:
         """Forwards until cancelled."""

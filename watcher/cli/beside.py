@@ -67,7 +67,7 @@ class Beside:
             place = await load(options.kubeconfig or None, configured.kube_context or None)
         # Of what Docker publishes Skaffold tells itself.
         publish = options.publish and not configured.docker
-        return cls(Host(command, options), place, configured, url, publish=publish)
+        return cls(Host(command, options, configured.gateway), place, configured, url, publish=publish)
 
     async def run(self) -> None:
         """Forwards until cancelled: the ports are free at once then, the stream is left politely."""

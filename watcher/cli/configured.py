@@ -13,12 +13,14 @@ from typing import Self
 from msgspec.structs import replace
 
 from watcher.cli.asked import base_facts, modes_for
+from watcher.cli.gateway import wished
 from watcher.cli.options import Options, Place
 from watcher.config.load import Loaded, load_all
 from watcher.config.project import Configuration, Project
 from watcher.config.skaffold_yaml import default_file
 from watcher.config.watching import Stamps, change_since, stamps
 from watcher.errors import UsageError
+from watcher.gateway import GatewayWish
 from watcher.plan.facts import Facts
 from watcher.skaffold.modes import OFF, Mode
 
@@ -67,6 +69,11 @@ class Configured:
     def docker(self) -> bool:
         """Whether the project deploys with Docker alone."""
         return self._loaded.configuration.docker
+
+    @property
+    def gateway(self) -> GatewayWish | None:
+        """The gateway that options or portside.yaml ask for, as of the start. Raises UsageError."""
+        return wished(self._options.gateway, self._loaded.settings)
 
     @property
     def kube_context(self) -> str:

@@ -58,6 +58,7 @@ class Options(Place):
     output: str
     status: str
     status_token_file: str
+    gateway: str
     hold: float | None
     held: int
     linger: float
@@ -146,6 +147,13 @@ _OPTIONS = (
         metavar="PATH",
         default="",
         help="The token that the status address asks for. Default beyond loopback: one is made; status --url names it.",
+    ),
+    _option(
+        "--gateway",
+        env="PORTSIDE_GATEWAY",
+        metavar="[ADDR:]PORT",
+        default="",
+        help="Lead by name too: http://SERVICE.localhost:PORT/, from one listener to everything that is forwarded.",
     ),
     _option(
         "--hold",

@@ -32,19 +32,23 @@ from watcher.config.settings import FILE, ForwardItem, PortsideFile, RuleItem
 
 # msgspec ends its messages with the place: "… - at `$.forwards[2].port`".
 _AT = re.compile(r"(?P<said>.*) - at `\$(?P<path>.*)`", re.DOTALL)
+_SUFFIX = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+)\]")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """What portside.yaml says. `modes` as for --port-forward, "" where it says nothing; `hold` likewise None.
 
-    `modes_origin`: file, line and field, for messages.
+    `modes_origin`, `gateway_origin`: file, line and field, for messages. `gateway`: as for --gateway, "" likewise.
     """
 
     modes: str = ""
     modes_origin: str = ""
     addresses: tuple[str, ...] = ()
     hold: float | None = None
+    gateway: str = ""
+    gateway_origin: str = ""
+    gateway_suffixes: tuple[str, ...] = ()
     rules: Rules = Rules()
     entries: tuple[Entry, ...] = ()
 
@@ -93,12 +97,22 @@ def _settings(file: PortsideFile, document: documents.Mapping, source: str) -> S
         modes_origin=at("portForward"),
         addresses=tuple(dict.fromkeys(addresses)),
         hold=file.hold,
+        gateway=str(file.gateway or ""),
+        gateway_origin=at("gateway"),
+        gateway_suffixes=tuple(_suffix(text, at("gatewaySuffixes")) for text in file.gateway_suffixes or ()),
         rules=Rules(
             include=tuple(map(_rule, file.include or (), origins("include"))),
             exclude=tuple(map(_rule, file.exclude or (), origins("exclude"))),
         ),
         entries=tuple(entry for item, origin in entries for entry in _entries(item, origin)),
     )
+
+
+def _suffix(text: str, where: str) -> str:
+    suffix = text.lower().strip(".")
+    if not _SUFFIX.fullmatch(suffix):
+        raise ConfigError(f"{where}: {text!r} is no end of host names")
+    return suffix
 
 
 def _modes(given: bool | str | tuple[str, ...] | None) -> str:  # noqa: FBT001 - it is what the file says

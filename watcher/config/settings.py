@@ -39,12 +39,17 @@ class ForwardItem(Struct, frozen=True, forbid_unknown_fields=True, rename="camel
 
 
 class PortsideFile(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """portside.yaml. `portForward`: default modes. `addresses`: where to listen. `hold`: seconds a connection waits."""
+    """portside.yaml. `portForward`: default modes. `addresses`: where to listen. `hold`: seconds a connection waits.
+
+    `gateway`: [ADDR:]PORT of one listener that leads to all by name; `gatewaySuffixes`: names' ends beside localhost.
+    """
 
     api_version: Literal["portside/v1"]
     port_forward: bool | Text | tuple[Text, ...] | None = None
     addresses: tuple[Text, ...] | None = None
     hold: Annotated[float, Meta(ge=0)] | None = None
+    gateway: Port | Text | None = None
+    gateway_suffixes: tuple[Text, ...] | None = None
     include: tuple[RuleItem, ...] | None = None
     exclude: tuple[RuleItem, ...] | None = None
     forwards: tuple[ForwardItem, ...] | None = None

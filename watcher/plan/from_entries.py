@@ -109,6 +109,7 @@ def _entry(entry: Entry, namespace: str, ident: str, group: str, address: str, f
         waiting_for=found.waiting_for,
         broken=found.broken,
         because=f"it is asked for by {entry.origin}",
+        called=spellings(_target(entry, namespace, facts), entry.port),
     )
 
 

@@ -136,6 +136,7 @@ def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Wa
         waiting_for=found.waiting_for,
         broken=found.broken,
         because=_because(mode, facts),
+        called=_called(port),
     )
 
 
@@ -147,7 +148,7 @@ def _because(mode: Mode, facts: Facts) -> str:
 def _why_not(one: Owned, port: _Port, facts: Facts) -> str:
     """The reason for a no, or ""."""
     owner = one.owner
-    spellings = (port.number, port.name) if port.name else (port.number,)
+    spellings = _called(port)
     if refused := facts.rules.refused(Thing(owner.kind, owner.name, owner.namespace, one.labels, spellings)):
         return refused
     for pod in one.pods:
@@ -155,6 +156,10 @@ def _why_not(one: Owned, port: _Port, facts: Facts) -> str:
         if own is not None:
             return skaffold_has_it(own)
     return ""
+
+
+def _called(port: _Port) -> tuple[int | str, ...]:
+    return (port.number, port.name) if port.name else (port.number,)
 
 
 def _find(one: Owned, port: _Port) -> Found:

@@ -112,13 +112,14 @@ def _service(service: Service, port: ServicePort, address: str, facts: Facts, as
         waiting_for=found.waiting_for,
         broken=found.broken,
         because="mode services: it is a service of this run",
+        called=_called(port),
     )
 
 
 def _why_not(service: Service, port: ServicePort, facts: Facts, asked: Asked) -> str:
     """The reason for a no, or ""."""
     name, namespace = service.metadata.name, service.metadata.namespace
-    called: tuple[int | str, ...] = (port.port, port.name) if port.name else (port.port,)
+    called = _called(port)
     for spelling in called:
         entry = asked.get((namespace, name, spelling))
         if entry is not None:
@@ -127,6 +128,10 @@ def _why_not(service: Service, port: ServicePort, facts: Facts, asked: Asked) ->
         return refused
     own = held_by_skaffold(facts, "service", name, namespace, called)
     return "" if own is None else skaffold_has_it(own)
+
+
+def _called(port: ServicePort) -> tuple[int | str, ...]:
+    return (port.port, port.name) if port.name else (port.port,)
 
 
 def _find(service: Service, port: ServicePort, facts: Facts) -> Found:

@@ -34,7 +34,10 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """One forward that shall be. `waiting_for`, `broken`: see endpoints.Found. `because`: the rule that chose it."""
+    """One forward that shall be. `waiting_for`, `broken`: see endpoints.Found. `because`: the rule that chose it.
+
+    `called`: what its port is called, as far as that is known: its number, its name.
+    """
 
     id: str
     subject: Subject
@@ -43,6 +46,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     waiting_for: str
     broken: str
     because: str
+    called: tuple[int | str, ...] = ()
 
 
 class Published(Struct, frozen=True, kw_only=True):

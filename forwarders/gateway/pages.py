@@ -1,0 +1,30 @@
+"""Owns what the gateway itself answers with: a status, a sentence, links. Refuses markup from anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from http import HTTPStatus
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}
+body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em}}</style></head>
+<body><main><h1>{title}</h1><p>{text}</p>{links}</main></body></html>
+"""
+
+
+def page(status: int, text: str, links: Sequence[tuple[str, str]] = (), *, body: bool = True) -> bytes:
+    """A whole answer after which the connection ends. `links`: URL and words; `body`: False for HEAD."""
+    phrase = HTTPStatus(status).phrase
+    items = "".join(f'<li><a href="{escape(url)}">{escape(words)}</a></li>' for url, words in links)
+    shown = _PAGE.format(
+        title=f"portside: {escape(phrase)}", text=escape(text), links=f"<ul>{items}</ul>" if items else ""
+    ).encode()
+    later = "Retry-After: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
+    head = (
+        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {len(shown)}\r\n"
+        "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\nX-Content-Type-Options: nosniff\r\n"
+        f"Cache-Control: no-store\r\nConnection: close\r\n{later}\r\n"
+    )
+    return head.encode() + (shown if body else b"")

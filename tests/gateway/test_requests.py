@@ -1,0 +1,189 @@
+"""Following requests: what goes on to the pod is what came, cut anywhere; and nothing of another Host ever does."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarders.gateway.errors import RequestError
+from forwarders.gateway.head import MAX_HEAD, parse
+from forwarders.gateway.requests import Answer, Requests
+
+GET = b"GET / HTTP/1.1\r\nHost: web.localhost:8000\r\n\r\n"
+POST = b"POST /x HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 11\r\n\r\nhello\r\n\r\nok"
+CHUNKED = (
+    b"POST /c HTTP/1.1\r\nHost: WEB.localhost.\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"5\r\nGET /\r\nA;x=y\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
+)
+OTHER = b"GET /secret HTTP/1.1\r\nHost: db.localhost\r\n\r\n"
+WEBSOCKET = b"GET /ws HTTP/1.1\r\nHost: web.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+GOOD = [GET, POST, CHUNKED]
+
+
+def followed(data: bytes, cuts: list[int]) -> tuple[bytes, RequestError | None]:
+    """What went on to the pod, and what was refused."""
+    requests = Requests()
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    passed = b"".join(requests.feed(data[start:end]) for start, end in pairwise(edges))
+    return passed, requests.refused
+
+
+cuts = st.lists(st.integers(0, 400), max_size=12)
+
+
+@given(st.lists(st.sampled_from(GOOD), min_size=1, max_size=4), cuts)
+def test_every_byte_of_good_requests_goes_on(requests: list[bytes], cuts: list[int]) -> None:
+    """Kept alive, pipelined, with bodies that look like requests, cut anywhere."""
+    data = b"".join(requests)
+    assert followed(data, cuts) == (data, None)
+
+
+@given(st.lists(st.sampled_from(GOOD), min_size=1, max_size=3), cuts)
+def test_another_host_never_goes_on(requests: list[bytes], cuts: list[int]) -> None:
+    """All before it does; nothing of it, or behind it."""
+    before = b"".join(requests)
+    passed, error = followed(before + OTHER + GET, cuts)
+    assert passed == before
+    assert error is not None
+    assert error.status == 421
+
+
+@given(st.binary(max_size=300), cuts)
+def test_any_bytes_are_followed_or_refused(data: bytes, cuts: list[int]) -> None:
+    """Nothing else is raised, and nothing is invented."""
+    passed, _ = followed(data, cuts)
+    assert data.startswith(passed)
+
+
+@given(st.lists(st.sampled_from([*GOOD, OTHER, WEBSOCKET, b"\r\n", b"0\r\n\r\n", b"x"]), max_size=5), cuts)
+def test_pieces_in_any_order_lead_to_one_host(pieces: list[bytes], cuts: list[int]) -> None:
+    """Whatever is sent: where the first request is for web, nothing for db goes on."""
+    passed, _ = followed(GET + b"".join(pieces), cuts)
+    assert b"secret" not in passed
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a.localhost\r\nHost: a.localhost\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a.localhost, b.localhost\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a.localhost@b.localhost\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a.localhost:80:80\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : a.localhost\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\nHost: a.localhost\n\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a.localhost\r\nX: a\rb\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a.localhost\r\nX: a\r\n b\r\nHost: b.localhost\r\n\r\n", 400),
+        (b"GET http://b.localhost/ HTTP/1.1\r\nHost: a.localhost\r\n\r\n", 400),
+        (b"GET https://a.localhost/ HTTP/1.1\r\nHost: a.localhost\r\n\r\n", 400),
+        (b"GET a.localhost/ HTTP/1.1\r\nHost: a.localhost\r\n\r\n", 400),
+        (b"CONNECT a.localhost:80 HTTP/1.1\r\nHost: a.localhost\r\n\r\n", 405),
+        (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 1, 1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: +1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (
+            b"POST / HTTP/1.1\r\nHost: a.localhost\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            501,
+        ),
+        (b"POST / HTTP/1.0\r\nHost: a.localhost\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a.localhost\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a.localhost\r\n" + b"X: a\r\n" * (MAX_HEAD // 6), 431),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 0),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", 0),
+    ],
+)
+def test_what_two_parsers_may_read_differently_is_refused(head: bytes, status: int) -> None:
+    """And so is what is no HTTP/1: nothing of it goes on."""
+    passed, error = followed(head, [])
+    assert passed == b""
+    assert error is not None
+    assert error.status in ({status, 400} if status == 501 else {status})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"5\nhello\r\n0\r\n\r\n",
+        b"-5\r\nhello",
+        b"0x5\r\nhello",
+        b"5\r\nhello!\r\n",
+        b"5 5\r\nhello",
+        b"0\r\nX : 1\r\n\r\n",
+    ],
+)
+def test_a_body_that_is_not_chunked_as_it_says_ends_it(body: bytes) -> None:
+    """The head and the good chunks before have gone on; what follows might be anything."""
+    head = CHUNKED.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    passed, error = followed(head + body + OTHER, [])
+    assert error is not None
+    assert b"secret" not in passed
+
+
+def test_the_target_may_be_a_url_at_the_same_host() -> None:
+    """As proxies' clients write it."""
+    request = parse(b"GET http://Web.localhost:8000/x HTTP/1.1\r\nHost: web.localhost:8000\r\n\r\n")
+    assert (request.host, request.target) == ("web.localhost", "http://Web.localhost:8000/x")
+
+
+def test_an_address_is_a_host_too() -> None:
+    """It is for others to say that it leads nowhere."""
+    assert parse(b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n").host == "[::1]"
+    assert parse(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n").host == "127.0.0.1"
+
+
+@given(st.sampled_from([GET, OTHER, b"\x81\x85abcd", b"GET"]), cuts)
+def test_a_websocket_is_let_through_once_the_pod_agrees(frames: bytes, cuts: list[int]) -> None:
+    """Until then what comes is kept; then nobody looks into it."""
+    requests = Requests()
+    assert requests.feed(WEBSOCKET + frames) == WEBSOCKET
+    assert requests.undecided
+    assert requests.upgraded(agreed=True) == frames
+    assert requests.feed(OTHER) == OTHER
+
+
+def test_a_websocket_that_the_pod_declines_leaves_http() -> None:
+    """Requests behind it are followed as any others."""
+    requests = Requests()
+    requests.feed(WEBSOCKET + GET)
+    assert requests.upgraded(agreed=False) == GET
+    assert requests.feed(OTHER + GET) == b""
+    assert requests.refused is not None
+
+
+def test_only_a_connections_first_request_becomes_a_websocket() -> None:
+    """Else an answer to an earlier one might be taken for the one to it."""
+    requests = Requests()
+    assert requests.feed(GET + WEBSOCKET + GET) == GET + WEBSOCKET + GET
+    assert not requests.undecided
+
+
+@pytest.mark.parametrize(
+    ("answer", "agreed"),
+    [
+        (b"HTTP/1.1 101 Switching Protocols\r\n", True),
+        (b"HTTP/1.1 200 OK\r\n", False),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 \r\n", True),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 404 No\r\n", False),
+        (b"HTTP/1.1 1", None),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n", None),
+    ],
+)
+def test_the_pods_answer_decides(answer: bytes, agreed: bool | None) -> None:  # noqa: FBT001 - a row
+    """The first one that is no interim one; whole and byte by byte."""
+    assert Answer().feed(answer) is agreed
+    bytewise = Answer()
+    found = [bytewise.feed(bytes([byte])) for byte in answer]
+    assert next((one for one in found if one is not None), None) is agreed
+
+
+def test_an_answer_that_is_none_ends_it() -> None:
+    """A pod that speaks another protocol is asked for no WebSocket."""
+    with pytest.raises(RequestError):
+        Answer().feed(b"SSH-2.0-OpenSSH_9.2\r\n")

@@ -1,0 +1,115 @@
+"""The names by which the gateway leads to forwards: short where that is clear, a choice where it is not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarders.spec import Ask, ForwardSpec, PortWish
+from watcher.plan.names import named, resolve, shortest
+from watcher.plan.verdicts import Subject, Wanted
+
+
+def one(name: str, namespace: str, *ports: int | str, kind: str = "service", container: str = "") -> Wanted:
+    subject = Subject(
+        source="services",
+        resource_type=kind,
+        resource_name=name,
+        namespace=namespace,
+        container=container,
+        remote_port=ports[0],
+    )
+    ident = f"{kind}/{namespace}/{name}/{ports[0]}"
+    spec = ForwardSpec(id=ident, address="127.0.0.1", port=PortWish(Ask.AUTOMATIC), group=ident)
+    return Wanted(
+        id=ident, subject=subject, spec=spec, endpoints=(), waiting_for="", broken="", because="", called=ports
+    )
+
+
+SHOP = named(
+    [
+        one("web", "shop", 80, "http"),
+        one("web", "shop", 9090, "metrics"),
+        one("db", "shop", 5432),
+        one("web", "blog", 8080, "http-alt"),
+        one("two", "shop", 80, "http"),
+        one("two", "shop", 81, "web-admin"),
+        one("api", "shop", "grpc-web", 8081),
+        one("db", "shop", 5432, kind="statefulset"),
+        one("job", "shop", 7000, kind="deployment"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("db", ["service/shop/db/5432"]),
+        ("web", ["service/shop/web/80", "service/shop/web/9090", "service/blog/web/8080"]),
+        ("web.shop", ["service/shop/web/80"]),
+        ("web.blog", ["service/blog/web/8080"]),
+        ("metrics.web.shop", ["service/shop/web/9090"]),
+        ("9090.web", ["service/shop/web/9090"]),
+        ("8080.web.shop", []),
+        ("grpc-web.api.shop", ["service/shop/api/grpc-web"]),
+        ("8081.api", ["service/shop/api/grpc-web"]),
+        ("two.shop", ["service/shop/two/80", "service/shop/two/81"]),
+        ("job", ["deployment/shop/job/7000"]),
+        ("nobody", []),
+        ("a.b.c.d", []),
+        ("", []),
+    ],
+)
+def test_what_a_name_means(name: str, ids: list[str]) -> None:
+    """A service's one HTTP port needs no name; whatever else is not clear is all that it may mean."""
+    assert [found.id for found in resolve(name, SHOP)] == ids
+
+
+def test_every_target_has_one_name_whatever_its_addresses() -> None:
+    """Two local addresses of one port are one thing."""
+    assert len(named([one("web", "shop", 80), one("web", "shop", 80)])) == 1
+
+
+def test_the_shortest_names() -> None:
+    """As short as can be, and as long as it takes."""
+    found = {known.id: shortest(known, SHOP) for known in SHOP}
+    assert found["service/shop/db/5432"] == "db"
+    assert found["service/shop/web/80"] == "web.shop"
+    assert found["service/shop/web/9090"] == "9090.web"
+    assert found["service/shop/two/81"] == "81.two"
+    assert found["deployment/shop/job/7000"] == "job"
+
+
+names = st.sampled_from(["a", "b", "http"])
+ports = st.sampled_from([(80,), (80, "http"), (81, "web"), ("grpc", 9000), (5432,)])
+kinds = st.sampled_from(["service", "deployment"])
+many = st.lists(st.builds(lambda n, s, p, k: one(n, s, *p, kind=k), names, names, ports, kinds), max_size=8)
+
+
+@given(many, st.lists(st.sampled_from(["a", "b", "http", "80", "81", "grpc", "web"]), min_size=1, max_size=3))
+def test_a_name_means_what_it_says(forwards: list[Wanted], labels: list[str]) -> None:
+    """Never a thing whose name is none of its labels; nothing twice; services alone where there are any."""
+    found = resolve(".".join(labels), named(forwards))
+    assert len(found) == len(set(found))
+    assert all(known.name in labels[:2] for known in found)
+    assert len({known.kind == "service" for known in found}) <= 1
+
+
+@given(many)
+def test_shortest_names_mean_their_own_thing_or_a_choice(forwards: list[Wanted]) -> None:
+    """A service is always meant by its name; what a service hides is not."""
+    known = named(forwards)
+    for service in (each for each in known if each.kind == "service"):
+        assert service in resolve(shortest(service, known), known)
+
+
+def test_a_name_with_a_dot_is_none() -> None:
+    """Labels end at dots."""
+    assert named([one("a.b", "shop", 80)]) == ()
+
+
+def test_ports_are_compared_as_they_are_written_in_a_host() -> None:
+    """Hosts have no upper case."""
+    [known] = named([one("web", "shop", "HTTP", 80)])
+    assert (known.ports, known.http) == (("80", "http"), True)

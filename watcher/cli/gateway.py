@@ -1,0 +1,46 @@
+"""Owns the step from --gateway and portside.yaml to a gateway that listens. Raises UsageError for what cannot be."""
+
+from __future__ import annotations
+
+import logging
+
+from forwarders.gateway.gateway import SUFFIX
+from forwarders.listeners import BindError, Bound, bind
+from forwarders.ports import PortBook
+from forwarders.spec import Ask, ForwardSpec, PortWish
+from watcher.board.exposure import is_loopback
+from watcher.config.entries import DEFAULT_ADDRESS, MAX_PORT, checked_address, port_number
+from watcher.config.portside_yaml import Settings
+from watcher.errors import UsageError
+from watcher.gateway import GatewayWish
+
+logger = logging.getLogger("portside.gateway")
+
+
+def wished(option: str, settings: Settings) -> GatewayWish | None:
+    """`[ADDR:]PORT` of the option, else of portside.yaml; None where neither asks for a gateway."""
+    text, where = (option, "--gateway") if option else (settings.gateway, settings.gateway_origin)
+    if not text:
+        return None
+    host, colon, port = text.rpartition(":")
+    number = port_number(port)
+    if number is None:
+        raise UsageError(f"{where} {text}: expected [ADDR:]PORT, PORT a number from 1 to {MAX_PORT}")
+    address = checked_address(host, where) if colon else DEFAULT_ADDRESS
+    return GatewayWish(address, number, (SUFFIX, *settings.gateway_suffixes))
+
+
+async def listening(wish: GatewayWish) -> Bound:
+    """Raises UsageError where its port is taken."""
+    spec = ForwardSpec(id="gateway", address=wish.address, port=PortWish(Ask.DEMANDED, wish.port), group="gateway")
+    try:
+        bound = await bind(spec, PortBook())
+    except BindError as error:
+        raise UsageError(f"--gateway {wish.address}:{wish.port}: {error}") from None
+    if not is_loopback(wish.address):
+        logger.warning(
+            "the gateway at %s:%d can be reached from other machines, and so can all that it leads to",
+            wish.address,
+            wish.port,
+        )
+    return bound
