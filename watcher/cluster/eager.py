@@ -1,6 +1,6 @@
 """Owns how httpx connects: as sessions to pods do, so that a path that is back is used within a second.
 
-Refuses HTTP.
+Refuses HTTP, and to know whether it is a proxy that is connected to.
 """
 
 from __future__ import annotations
