@@ -187,9 +187,6 @@ class PortForward:
         pair = self._pairs.get(ident)
         return pair is not None and self._credit.held_up(pair.data_id)
 
-    def go_away(self) -> None:
-        self._connection.go_away()
-
     @property
     def open_pairs(self) -> int:
         return len(self._pairs)
