@@ -12,7 +12,8 @@ import trio
 
 from forwarders.direct import Container
 from forwarders.gates import Gate
-from forwarders.pool import Pool, Pools
+from forwarders.pool import Pool
+from forwarders.pools import Pools
 from forwarders.signals import Signal
 from forwarders.spec import Endpoint
 from forwarders.tunnel import Carrier

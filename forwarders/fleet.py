@@ -12,8 +12,9 @@ import trio
 
 from forwarders.counters import Counts
 from forwarders.forward import Forward
-from forwarders.gates import Gate
-from forwarders.pool import TURN, Open, Pools
+from forwarders.gates import TURN, Gate
+from forwarders.pool import Open
+from forwarders.pools import Pools
 from forwarders.ports import PortBook
 from forwarders.spec import Endpoint, ForwardSpec, Status
 from forwarders.transports.sockets import RawSocket

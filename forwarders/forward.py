@@ -16,7 +16,7 @@ from forwarders.backend import Backend
 from forwarders.counters import Counters
 from forwarders.errors import ForwarderError
 from forwarders.listeners import BindError, Bound, bind
-from forwarders.pool import Pools
+from forwarders.pools import Pools
 from forwarders.ports import PortBook
 from forwarders.relay import Relay
 from forwarders.spec import Endpoint, ForwardSpec, State, Status

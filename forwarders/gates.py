@@ -10,6 +10,9 @@ import trio
 
 from forwarders.signals import Signal
 
+# Seconds between two tries at the API server, for all its watches and pods together.
+TURN = 0.1
+
 
 class Gate:
     """At most one try each `interval` seconds, whoever makes it."""

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from forwarders.gates import Gate
-from forwarders.pool import TURN
+from forwarders.gates import TURN, Gate
 from tests.cluster_client.memory_api import (
     SERVER,
     MemoryApi,

@@ -10,8 +10,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.backend import MAX_WANTED, REDIAL_INTERVAL, Backend
-from forwarders.gates import Gate
-from forwarders.pool import TURN, Pools
+from forwarders.gates import TURN, Gate
+from forwarders.pools import Pools
 from tests.forwarders.cluster import Pods, endpoint
 
 

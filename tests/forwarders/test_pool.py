@@ -10,8 +10,9 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders import pool as module
-from forwarders.gates import Gate
-from forwarders.pool import IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, TURN, Pool, Pools
+from forwarders.gates import TURN, Gate
+from forwarders.pool import IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, Pool
+from forwarders.pools import Pools
 from forwarders.tunnel import DialError, Tunnel
 from tests.forwarders.cluster import Pods, pod
 

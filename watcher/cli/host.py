@@ -17,9 +17,9 @@ import trio
 from forwarders import descriptors
 from forwarders.awake import watch_sleep
 from forwarders.fleet import Fleet
-from forwarders.gates import Gate
+from forwarders.gates import TURN, Gate
 from forwarders.gateway.gateway import Gateway
-from forwarders.pool import TURN, Open
+from forwarders.pool import Open
 from forwarders.spec import PodRef
 from forwarders.transports.errors import TransportError
 from forwarders.transports.opener import Opener

@@ -12,8 +12,7 @@ from random import Random
 
 import trio
 
-from forwarders.gates import Gate
-from forwarders.pool import TURN
+from forwarders.gates import TURN, Gate
 from watcher.cluster.client import Client
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Problem, Snapshot, Store, Watch

@@ -1,0 +1,84 @@
+"""Owns the pools of all pods that someone wants, and what they share: the gate to the API server, and a doubt of it.
+
+Refuses to know forwards: whoever wants a pod is a listener.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import trio
+
+from forwarders.direct import Container
+from forwarders.gates import Gate
+from forwarders.pool import Open, Pool
+from forwarders.spec import PodRef
+
+
+class Pools:
+    """The pools of all pods that someone wants. Holders are told of changes by calling their listener.
+
+    `gate`: the pace of all who try to reach this API server. `on_silence` is called when it seems to be dead.
+    """
+
+    def __init__(self, open_channel: Open, random: Random, gate: Gate, on_silence: Callable[[], None]) -> None:
+        self._open_channel = open_channel
+        self._random = random
+        self._gate = gate
+        self._on_silence = on_silence
+        self._pools: dict[PodRef, Pool] = {}
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def sessions(self) -> int:
+        """How many stand, to all pods."""
+        return sum(pool.sessions for pool in self._pools.values())
+
+    def get(self, pod: PodRef) -> Pool | Container | None:
+        return Container(pod.address) if pod.address else self._pools.get(pod)
+
+    def want(self, pod: PodRef, listener: Callable[[], None]) -> Pool | Container:
+        """The pod's pool; its first session is opened as soon as `run` runs. A container has nothing to open."""
+        if pod.address:
+            return Container(pod.address)
+        pool = self._pools.get(pod)
+        if pool is None:
+            pool = self._pools[pod] = Pool(pod, self._open_channel, self._random, self._gate, self._silent)
+            pool.listen(listener)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._run, pool)
+        elif listener not in pool.listeners:
+            pool.listen(listener)
+        return pool
+
+    def leave(self, pod: PodRef, listener: Callable[[], None]) -> None:
+        pool = self._pools.get(pod)
+        if pool is not None:
+            pool.leave(listener)
+
+    def _silent(self) -> None:
+        """What ended one session in silence may have ended all: nobody is to find out one by one."""
+        self.check()
+        self._on_silence()
+
+    def check(self) -> None:
+        """The process slept, or the way to the API server is in doubt: see at once what still lives."""
+        for pool in self._pools.values():
+            pool.check()
+        self._gate.open()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until cancelled; all sessions end with it."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for pool in self._pools.values():
+                nursery.start_soon(self._run, pool)
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _run(self, pool: Pool) -> None:
+        await pool.run()
+        while pool.wanted:  # by somebody who came while its last task was ending
+            await pool.run()
+        del self._pools[pool.pod]
