@@ -162,7 +162,7 @@ async def test_skaffold_outlives_a_killed_portside(project: Project, cycles: int
     """
     port = free_port()
     if chatty:
-        make_it_chatty(project, 120, 1)
+        make_it_chatty(project, 360, 3)
     async with trio.open_nursery() as nursery, dev(project, port) as beside:
         await beside.idle()
         log = await reading(nursery, port)
