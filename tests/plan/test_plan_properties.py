@@ -232,3 +232,11 @@ def test_forwards_of_pods_survive_new_pods(facts: Facts, there: list[Item], data
         renamed.append((kind, item))
     after = world(replace(facts, modes=modes, entries=()), renamed)
     assert {w.id for w in make_plan(before).forwards} == {w.id for w in make_plan(after).forwards}
+
+
+@settings(deadline=None)  # two shared cores: time says nothing here
+@given(all_facts, clusters, refusals)
+def test_who_asks_why_changes_nothing(facts: Facts, there: list[Item], refused: frozenset[Watch]) -> None:
+    """What is looked at out of curiosity is explained, and neither forwarded nor said to be passed over."""
+    plan, curious = (make_plan(world(replace(facts, curious=asked), there, refused)) for asked in (False, True))
+    assert (curious.forwards, curious.skips, curious.published) == (plan.forwards, plan.skips, plan.published)

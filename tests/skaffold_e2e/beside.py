@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 
 import trio
 
 from tests.support.skaffold import Project, Skaffold
 
 LINE = "a line of a log"
-# Between events of one loop there is less; after so much, all has been read, by everybody.
+# Between events of one loop there is less.
 _SILENCE = 0.3
 _PATIENCE = 90
 
@@ -17,8 +18,9 @@ _PATIENCE = 90
 class Log:
     """The lines of pods' logs among Skaffold's events, counted as they come; this reader never leaves by itself."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, port: int) -> None:
         self._stream = stream
+        self._port = port
         self._count = 0
         self._times: deque[float] = deque()  # of the last second's lines
         self._arrived = trio.Event()
@@ -56,20 +58,28 @@ class Log:
                 await self._arrived.wait()
 
     async def silence(self) -> None:
-        """Returns at a moment when nothing is on its way."""
+        """Returns at a moment when nothing is on its way, and whoever reads this Skaffold has read all of it."""
         with trio.fail_after(_PATIENCE):
             silent = False
-            while not silent:
+            while not silent or _unread(self._port):
                 with trio.move_on_after(_SILENCE) as wait:
                     await self._arrived.wait()
                 silent = wait.cancelled_caught
+
+
+def _unread(port: int) -> bool:
+    """Whether any connection to `port` has bytes that its owner has not read (proc(5), /proc/net/tcp)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(
+        remote.endswith(f":{port:04X}") and not queues.endswith(":00000000") for _, _, remote, _, queues, *_ in rows
+    )
 
 
 async def reading(nursery: trio.Nursery, port: int) -> Log:
     """A log of the Skaffold at `port`, read in `nursery`, which has to outlive that Skaffold."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     await stream.send_all(b"GET /v2/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    log = Log(stream)
+    log = Log(stream, port)
     nursery.start_soon(log.run)
     return log
 

@@ -19,12 +19,18 @@ AT_ONCE = 0.5
 
 
 @asynccontextmanager
-async def developing(project: Project, terminal: int | None = None, rpc_http_port: int = 0) -> AsyncIterator[Portside]:
-    """`skaffold dev` under portside, in a session of its own."""
-    api = [f"--rpc-http-port={rpc_http_port}"] if rpc_http_port else []
-    words = ("run", "-v", "--", "skaffold", "dev", "--port-forward=user,services", "-n", project.namespace, *api)
+async def developing(
+    project: Project, terminal: int | None = None, rpc_http_port: int = 0, words: tuple[str, ...] | None = None
+) -> AsyncIterator[Portside]:
+    """`skaffold dev` under portside, in a session of its own. `words`: in place of the namespace and usual modes."""
+    api = (f"--rpc-http-port={rpc_http_port}",) if rpc_http_port else ()
+    asked = ("--port-forward=user,services", "-n", project.namespace) if words is None else words
     async with portside(
-        *words, environment=project.environment, folder=project.folder, session=True, terminal=terminal
+        *("run", "-v", "--", "skaffold", "dev", *asked, *api),
+        environment=project.environment,
+        folder=project.folder,
+        session=True,
+        terminal=terminal,
     ) as running:
         yield running
 

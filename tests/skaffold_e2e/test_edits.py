@@ -98,24 +98,26 @@ async def test_skaffold_is_told_after_each_deploy(project: Project) -> None:
             project.save(f"{project.namespace}, version {loop + 1}")
 
 
+async def explain(project: Project, *words: str, code: int = 0) -> list[str]:
+    """The lines of `portside explain`."""
+    done = await trio.run_process(
+        [PORTSIDE, "explain", *words],
+        env=project.environment,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout.decode().splitlines()
+
+
 async def test_explain_says_what_decided(project: Project) -> None:
     """One verdict for each thing, as text and as JSON; what was not seen is said to be so."""
     async with developing(project) as running:
         await all_ready(running)
 
-        async def explain(*words: str, code: int = 0) -> list[str]:
-            done = await trio.run_process(
-                [PORTSIDE, "explain", *words],
-                env=project.environment,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-            )
-            assert done.returncode == code, done.stderr
-            return done.stdout.decode().splitlines()
-
         place = f"in namespace {project.namespace}"
-        told = await explain()
+        told = await explain(project)
         assert told[:3] == [
             f"yes deployment/app port http {place}: it is asked for by skaffold.yaml line 24",
             f"yes service/api port 80 {place}: mode services: it is a service of this run",
@@ -125,8 +127,18 @@ async def test_explain_says_what_decided(project: Project) -> None:
         assert told[3] == f"no  deployment/app container app port 8080 {place}: modes pods and debug are off"
         pod = running.forwards[0]["pod"]
         assert f"no  pod/{pod} {place}: it goes with deployment app" in told
-        assert await explain(f"pod/{pod}") == [f"no  pod/{pod} {place}: it goes with deployment app"]
-        [line] = await explain("svc/web", "--output", "json")
+        assert await explain(project, f"pod/{pod}") == [f"no  pod/{pod} {place}: it goes with deployment app"]
+        [line] = await explain(project, "svc/web", "--output", "json")
         [ident] = json.loads(line)["forwards"]
         assert ident in {record["id"] for record in running.forwards}
-        assert await explain("svc/nothing", code=1) == []
+        assert await explain(project, "svc/nothing", code=1) == []
+
+
+async def test_explain_answers_for_what_no_mode_asks_for(project: Project) -> None:
+    """Under a plain `skaffold dev`, whose mode is user, for every service and pod of the run."""
+    async with developing(project, words=("-n", project.namespace)) as running:
+        pod = (await running.ready("app", 90))["pod"]
+        place = f"in namespace {project.namespace}"
+        assert await explain(project, "svc/web") == [f"no  service/web port 8080 {place}: mode services is off"]
+        assert await explain(project, f"pod/{pod}") == [f"no  pod/{pod} {place}: it goes with deployment app"]
+        assert {record["resourceName"] for record in running.forwards} == {"app"}

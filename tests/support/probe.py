@@ -76,7 +76,7 @@ async def _more(stream: trio.SocketStream) -> bytes:
 
 
 @asynccontextmanager
-async def probing(port: int) -> AsyncIterator[Verdicts]:
+async def probing(port: int, interval: float = INTERVAL) -> AsyncIterator[Verdicts]:
     """Probe while the block runs, then wait for the connections that are still open."""
     verdicts = Verdicts()
     stop = trio.Event()
@@ -86,7 +86,7 @@ async def probing(port: int) -> AsyncIterator[Verdicts]:
             at = trio.current_time()
             while not stop.is_set():
                 nursery.start_soon(_probe, port, verdicts)
-                at += INTERVAL
+                at += interval
                 await trio.sleep_until(at)
 
         nursery.start_soon(start_them)

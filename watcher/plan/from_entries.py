@@ -54,7 +54,8 @@ def from_entries(facts: Facts) -> Iterator[Verdict]:
             else:
                 reason = f"{entry.origin} asks for what {earlier.origin} asks for already"
                 yield Skip(id=ident, subject=_subject(entry, namespace), reason=reason)
-    yield from (_unasked(entry, facts) for entry in facts.entries if entry not in facts.active_entries)
+    unasked = (entry for entry in facts.entries if entry not in facts.active_entries)
+    yield from (_unasked(entry, index, facts) for index, entry in enumerate(unasked))
 
 
 def _served(facts: Facts) -> list[Entry]:
@@ -88,9 +89,9 @@ def _subject(entry: Entry, namespace: str) -> Subject:
     )
 
 
-def _unasked(entry: Entry, facts: Facts) -> Passed:
+def _unasked(entry: Entry, index: int, facts: Facts) -> Passed:
     namespace = entry.namespace or facts.namespace
-    ident = f"{_group(entry, namespace)}{entry.origin}"
+    ident = f"{_group(entry, namespace)}{index}"  # several may stand in one line, and ask for the same
     return Passed(id=ident, subject=_subject(entry, namespace), reason="mode user is off")
 
 
