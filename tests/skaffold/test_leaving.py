@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
@@ -92,6 +93,35 @@ async def test_a_stream_that_is_never_quiet_is_left_after_two_seconds(autojump_c
         await peer.break_off()
 
     assert await left_during(play) == pytest.approx(2.05)
+
+
+def event(at: datetime) -> bytes:
+    return b'{"result":{"timestamp":"%s","skaffoldLogEvent":{}}}' % at.isoformat().replace("+00:00", "Z").encode()
+
+
+@pytest.mark.parametrize(("replayed", "asked_at", "left_at"), [(5.0, 0.5, 5.25), (1.0, 4.0, 4.0), (60.0, 1.0, 11.0)])
+async def test_among_live_events_the_replay_alone_is_waited_for(
+    replayed: float, asked_at: float, left_at: float, autojump_clock: MockClock
+) -> None:
+    """A long log is read to its end, ten seconds at most; after it a stream that is never silent is left at once."""
+
+    async def play(peer: Peer, scope: trio.CancelScope) -> None:
+        old, new = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
+
+        async def tell() -> None:
+            while True:
+                await peer.say(event(new), *([event(old)] if trio.current_time() <= replayed else []))
+                await trio.sleep(0.01)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell)
+            await trio.sleep(asked_at)
+            scope.cancel()
+            assert await peer.fin() == pytest.approx(left_at, abs=0.03)
+            nursery.cancel_scope.cancel()
+        await peer.break_off()
+
+    await left_during(play)
 
 
 async def test_a_skaffold_that_never_closes_is_left_within_two_and_a_half_seconds(autojump_clock: MockClock) -> None:
