@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import trio
 from msgspec.structs import replace
@@ -28,12 +29,14 @@ from watcher.board.records import (
     timestamp,
 )
 from watcher.cluster.store import Watch
-from watcher.gateway import GatewayNames
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled
 from watcher.plan.plan import Plan, Published, Skip, Wanted, make_plan
 from watcher.reconcile import Change, Start, Stop, Update, diff
+
+if TYPE_CHECKING:
+    from watcher.gateway import GatewayNames
 
 logger = logging.getLogger("portside.loop")
 

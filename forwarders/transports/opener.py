@@ -7,12 +7,13 @@ each has a choice of its own; it begins with what worked last anywhere.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import trio
 from msgspec import Struct
 
 from forwarders.spec import PodRef
-from forwarders.transports import spdy, websocket
+from forwarders.transports import spdy
 from forwarders.transports.channel import Channel
 from forwarders.transports.choice import Choice, Transport, Verdict, after, tries_other, verdict
 from forwarders.transports.dial import dial
@@ -24,7 +25,7 @@ from forwarders.transports.errors import (
     UnreachableError,
 )
 from forwarders.transports.proxy import authority
-from forwarders.transports.request import request
+from forwarders.transports.request import Request, request
 from forwarders.transports.server import ApiServer, Headers
 from forwarders.wire.connection import Connection
 from forwarders.wire.errors import WireError
@@ -36,8 +37,6 @@ logger = logging.getLogger("portside.sessions")
 UPGRADE_TIMEOUT = 5.0
 # Credentials are not counted in: a plugin may have to ask somebody. One that hangs shall not hang us.
 CREDENTIALS_TIMEOUT = 60.0
-
-_UPGRADES = {Transport.SPDY: spdy.upgrade, Transport.WEBSOCKET: websocket.upgrade}
 
 
 class Opener:
@@ -155,7 +154,7 @@ async def _open(transport: Transport, server: ApiServer, pod: PodRef, credential
     channel = await dial(server)
     try:
         with trio.fail_after(UPGRADE_TIMEOUT):
-            return await _UPGRADES[transport](channel, request(server, pod, credentials))
+            return await _upgrade(transport)(channel, request(server, pod, credentials))
     except (OSError, BrokenOffError, trio.ClosedResourceError, trio.TooSlowError) as error:
         channel.close()
         why = str(error) or f"no answer within {UPGRADE_TIMEOUT:.0f} s"
@@ -164,6 +163,14 @@ async def _open(transport: Transport, server: ApiServer, pod: PodRef, credential
     except BaseException:
         channel.close()
         raise
+
+
+def _upgrade(transport: Transport) -> Callable[[Channel, Request], Awaitable[tuple[Channel, bytes]]]:
+    if transport is Transport.SPDY:
+        return spdy.upgrade
+    from forwarders.transports import websocket  # noqa: PLC0415 - wsproto costs every start 13 ms, and is seldom needed
+
+    return websocket.upgrade
 
 
 def _joined(pod: PodRef, failures: dict[Transport, TransportError]) -> TransportError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
@@ -20,9 +20,11 @@ from watcher.config.project import Configuration, Project
 from watcher.config.skaffold_yaml import default_file
 from watcher.config.watching import Stamps, change_since, stamps
 from watcher.errors import UsageError
-from watcher.gateway import GatewayWish
 from watcher.plan.facts import Facts
 from watcher.skaffold.modes import OFF, Mode
+
+if TYPE_CHECKING:
+    from watcher.gateway import GatewayWish
 
 logger = logging.getLogger("portside.config")
 

@@ -1,10 +1,13 @@
-"""Owns the step from --gateway and portside.yaml to a gateway that listens. Raises UsageError for what cannot be."""
+"""Owns the step from --gateway and portside.yaml to a gateway that listens. Raises UsageError for what cannot be.
+
+What a gateway takes is imported where there is one.
+"""
 
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
-from forwarders.gateway.gateway import SUFFIX
 from forwarders.listeners import BindError, Bound, bind
 from forwarders.ports import PortBook
 from forwarders.spec import Ask, ForwardSpec, PortWish
@@ -12,7 +15,10 @@ from watcher.board.exposure import is_loopback
 from watcher.config.entries import DEFAULT_ADDRESS, MAX_PORT, checked_address, port_number
 from watcher.config.portside_yaml import Settings
 from watcher.errors import UsageError
-from watcher.gateway import GatewayWish
+
+if TYPE_CHECKING:
+    from forwarders.fleet import Fleet
+    from watcher.gateway import GatewayNames, GatewayWish
 
 logger = logging.getLogger("portside.gateway")
 
@@ -22,6 +28,9 @@ def wished(option: str, settings: Settings) -> GatewayWish | None:
     text, where = (option, "--gateway") if option else (settings.gateway, settings.gateway_origin)
     if not text:
         return None
+    from forwarders.gateway.gateway import SUFFIX
+    from watcher.gateway import GatewayWish
+
     host, colon, port = text.rpartition(":")
     number = port_number(port)
     if number is None:
@@ -30,17 +39,34 @@ def wished(option: str, settings: Settings) -> GatewayWish | None:
     return GatewayWish(address, number, (SUFFIX, *settings.gateway_suffixes))
 
 
-async def listening(wish: GatewayWish) -> Bound:
-    """Raises UsageError where its port is taken."""
-    spec = ForwardSpec(id="gateway", address=wish.address, port=PortWish(Ask.DEMANDED, wish.port), group="gateway")
-    try:
-        bound = await bind(spec, PortBook())
-    except BindError as error:
-        raise UsageError(f"--gateway {wish.address}:{wish.port}: {error}") from None
-    if not is_loopback(wish.address):
-        logger.warning(
-            "the gateway at %s:%d can be reached from other machines, and so can all that it leads to",
-            wish.address,
-            wish.port,
-        )
-    return bound
+class Door:
+    """The gateway of one portside: bound, and with names that its loop keeps up to date."""
+
+    def __init__(self, wish: GatewayWish, bound: Bound, names: GatewayNames) -> None:
+        self.names = names
+        self._wish = wish
+        self._bound = bound
+
+    @classmethod
+    async def opened(cls, wish: GatewayWish) -> Door:
+        """Raises UsageError where its port is taken."""
+        from watcher.gateway import GatewayNames
+
+        spec = ForwardSpec(id="gateway", address=wish.address, port=PortWish(Ask.DEMANDED, wish.port), group="gateway")
+        try:
+            bound = await bind(spec, PortBook())
+        except BindError as error:
+            raise UsageError(f"--gateway {wish.address}:{wish.port}: {error}") from None
+        if not is_loopback(wish.address):
+            logger.warning(
+                "the gateway at %s:%d can be reached from other machines, and so can all that it leads to",
+                wish.address,
+                wish.port,
+            )
+        return cls(wish, bound, GatewayNames(wish))
+
+    async def serve(self, fleet: Fleet) -> None:
+        """Until cancelled."""
+        from forwarders.gateway.gateway import Gateway
+
+        await Gateway(self.names, fleet.adopt, self._wish.suffixes).run(self._bound)

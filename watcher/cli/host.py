@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
@@ -18,13 +18,12 @@ from forwarders import descriptors
 from forwarders.awake import watch_sleep
 from forwarders.fleet import Fleet
 from forwarders.gates import TURN, Gate
-from forwarders.gateway.gateway import Gateway
 from forwarders.pool import Open
 from forwarders.spec import PodRef
 from forwarders.transports.errors import TransportError
 from forwarders.transports.opener import Opener
 from watcher.board.board import Board
-from watcher.cli.gateway import listening
+from watcher.cli.gateway import Door
 from watcher.cli.options import Options
 from watcher.cli.outputs import Outputs
 from watcher.cli.serving import StatusAddress
@@ -33,9 +32,11 @@ from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig
 from watcher.cluster.store import Snapshot, Watch
 from watcher.cluster.watches import Watches
-from watcher.gateway import GatewayNames, GatewayWish
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
+
+if TYPE_CHECKING:
+    from watcher.gateway import GatewayWish
 
 logger = logging.getLogger("portside")
 
@@ -115,16 +116,15 @@ class Host:
                 check = self._watches.check
                 want, open_session = self._watches.want, Opener(cluster.server).open
                 nursery.start_soon(self._watches.run)
-            names = None if self._gateway is None else GatewayNames(self._gateway)
-            bound = None if self._gateway is None else await listening(self._gateway)
-            self._loop = Loop(gather, want, self.board, names)
+            door = None if self._gateway is None else await Door.opened(self._gateway)
+            self._loop = Loop(gather, want, self.board, door.names if door else None)
             fleet = Fleet(open_session, Random(), self._loop.report, gate=gate, on_silence=check)
             self.board.counters, self.board.sessions = fleet.counters, fleet.sessions
             await nursery.start(fleet.run)
             nursery.start_soon(watch_sleep, partial(_after_sleep, fleet.check, check))
             await self._loop.plan_once(fleet)
-            if self._gateway is not None and names is not None and bound is not None:
-                nursery.start_soon(Gateway(names, fleet.adopt, self._gateway.suffixes).run, bound)
+            if door is not None:
+                nursery.start_soon(door.serve, fleet)
             if self._status is not None:
                 nursery.start_soon(self._status.serve, self.board)
             self.failed = end_when_failed and self._loop.failed

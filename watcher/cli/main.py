@@ -13,6 +13,9 @@ import click
 
 from watcher.errors import UsageError, WatcherError
 
+# httpx brings a command line of its own along, and with it rich and pygments: a tenth of our whole start.
+sys.modules["httpx._main"] = None  # type: ignore[assignment] # Python's own way to say that a module is not to be had
+
 # Name: (module, the line in --help). A module is imported when its command is asked for.
 COMMANDS = {
     "run": ("watcher.cli.run", "Start Skaffold and forward what it deploys."),

@@ -10,15 +10,14 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+
+import trio
 
 from watcher.board import runtime
 from watcher.board.board import Board
-from watcher.board.http import server
 from watcher.board.http.address import listen, parse_address, url
-from watcher.board.http.guard import Guard
-from watcher.board.http.routes import Routes
 from watcher.cli.options import Options
 from watcher.errors import UsageError
 
@@ -75,9 +74,18 @@ class StatusAddress:
     async def serve(self, board: Board) -> None:
         """Serves until cancelled; where it cannot, that is said, and it returns."""
         try:
-            await server.serve(self._socket, Routes(board), Guard(self._token))
+            serve = await trio.to_thread.run_sync(_server)  # forwards come first
+            await serve(self._socket, board, self._token)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must cost no forward
             logger.warning("the status address %s is not served any more: %r", url(self._socket), error)
+
+
+def _server() -> Callable[[socket.socket, Board, str], Awaitable[None]]:
+    from watcher.board.http.guard import Guard
+    from watcher.board.http.routes import Routes
+    from watcher.board.http.server import serve
+
+    return lambda sock, board, token: serve(sock, Routes(board), Guard(token))
 
 
 def _given_token(options: Options) -> tuple[str, Path | None]:
