@@ -49,7 +49,7 @@ async def end(running: Portside) -> None:
 
 
 async def left(running: Portside) -> None:
-    """The end in good order; where nothing was said yet, as any program's: the signal's, or Python's own in its start."""
+    """The end in good order; where nothing was said yet, as any program's: by the signal, or in Python's own start."""
     ports = [record["localPort"] for record in running.forwards]
     code = await running.end()
     starting = code == -signal.SIGINT or running.stderr.rstrip().endswith("KeyboardInterrupt")
