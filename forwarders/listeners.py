@@ -22,6 +22,8 @@ BACKLOG = 4096
 LOOPBACK = ("127.0.0.1", "::1")
 # With the system's choice the port it gives on one family may be taken on the other.
 SYSTEM_TRIES = 20
+# Its name is worth less than a forward that stands.
+HOLDER_TIMEOUT = 2.0
 
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
@@ -58,7 +60,7 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
                     f"cannot listen on {spec.address}: {error.strerror}; give an address of this machine"
                 ) from error
             if not refusal or port == asked:
-                refusal = _refusal(spec.address, port, error)
+                refusal = await _refusal(spec.address, port, error, book)
             continue
         chosen = sockets[0].getsockname()[1]
         if asked and chosen != asked and not refusal:
@@ -132,9 +134,20 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
     return sock
 
 
-def _refusal(address: str, port: int, error: OSError) -> str:
+async def _refusal(address: str, port: int, error: OSError, book: PortBook) -> str:
     if error.errno == errno.EACCES:
         return f"port {port} needs privileges that this user does not have"
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {address} is taken{holder_of(port)}"
+        return f"port {port} on {address} is taken{await _by_whom(port, book)}"
     return f"port {port} on {address} cannot be bound: {error.strerror}"
+
+
+async def _by_whom(port: int, book: PortBook) -> str:
+    """Asking the system goes through every process: in a thread, and once a plan for a port that many ask for."""
+    if book.holds(port):
+        return " by another forward"
+    if port not in book.holders:
+        book.holders[port] = ""
+        with trio.move_on_after(HOLDER_TIMEOUT):
+            book.holders[port] = await trio.to_thread.run_sync(holder_of, port, abandon_on_cancel=True)
+    return book.holders[port]

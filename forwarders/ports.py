@@ -32,10 +32,13 @@ class PortBook:
     def __init__(self) -> None:
         self._reserved: dict[int, set[str]] = {}
         self._groups: dict[str, int] = {}
+        # What is known of the holders of ports that are taken, for messages; as of the plan that is carried out.
+        self.holders: dict[int, str] = {}
 
     def reserve(self, specs: Iterable[ForwardSpec]) -> None:
-        """Keep every explicitly asked port for those who asked, in place of what was reserved before."""
+        """A new plan: keep every explicitly asked port for those who asked, in place of what was reserved before."""
         self._reserved.clear()
+        self.holders.clear()
         for spec in specs:
             if spec.port.reserved:
                 self._reserved.setdefault(spec.port.number, set()).add(spec.group)
@@ -48,6 +51,10 @@ class PortBook:
         for port in candidates(spec.port):
             if port != sibling and spec.group in self._reserved.get(port, {spec.group}):
                 yield port
+
+    def holds(self, port: int) -> bool:
+        """Whether one of our own forwards has it."""
+        return port in self._groups.values()
 
     def took(self, spec: ForwardSpec, port: int) -> None:
         self._groups.setdefault(spec.group, port)
