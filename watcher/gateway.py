@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from forwarders.gateway.gateway import SUFFIX, Target
-from watcher.plan.names import Named, named, resolve, shortest
+from forwarders.gateway.pages import Link
+from watcher.plan.names import Known, Named, by_name, named, resolve, shortest
 from watcher.plan.verdicts import Wanted
 
 
@@ -27,25 +28,37 @@ class GatewayNames:
 
     def __init__(self, wish: GatewayWish) -> None:
         self._wish = wish
-        self._known: tuple[Named, ...] = ()
-        self._shortest: dict[str, str] = {}
+        self._named: tuple[Named, ...] = ()
+        self._known: Known = {}
+        self._urls: dict[str, str] = {}
 
-    def update(self, forwards: Iterable[Wanted]) -> None:
-        """The plan is another."""
-        self._known = named(forwards)
-        self._shortest = {one.id: shortest(one, self._known) for one in self._known}
+    def update(self, forwards: Iterable[Wanted]) -> set[str]:
+        """The plan is another. The forwards whose name is another now."""
+        found = named(forwards)
+        if found == self._named:
+            return set()
+        before = self._urls
+        self._named, self._known = found, by_name(found)
+        self._urls = {one.id: url for one in found if (url := self._url(one))}
+        return {ident for ident in before.keys() | self._urls.keys() if before.get(ident) != self._urls.get(ident)}
 
     def url(self, ident: str) -> str:
         """A forward's own address at the gateway, "" where it has no name."""
-        name = self._shortest.get(ident)
-        return "" if name is None else f"http://{name}.{self._wish.suffixes[0]}:{self._wish.port}"
+        return self._urls.get(ident, "")
 
     def meant(self, name: str) -> Sequence[Target]:
         return [self._target(one) for one in resolve(name, self._known)]
 
     def all(self) -> Sequence[Target]:
-        return [self._target(one) for one in self._known]
+        return [self._target(one) for one in self._named]
+
+    def _url(self, one: Named) -> str:
+        name = shortest(one, self._known)
+        return f"http://{name}.{self._wish.suffixes[0]}:{self._wish.port}" if name else ""
 
     def _target(self, one: Named) -> Target:
+        url = self.url(one.id)
+        port = f"port {one.ports[0]} of " if one.ports else ""
         where = f" in namespace {one.namespace}" if one.namespace else ""
-        return Target(one.id, self._shortest[one.id], f"port {one.ports[0]} of {one.kind} {one.name}{where}")
+        words = f"{port}{one.kind} {one.name}{where}"
+        return Target(one.id, Link(url, f"{url}: {words}" if url else f"{words}, which has no name of its own"))

@@ -56,7 +56,6 @@ class Loop:
         self._want = want
         self._board = board
         self._names = names
-        self._urls: dict[str, str] = {}
         self._wanted: dict[str, Wanted] = {}
         self._skips: dict[str, Skip] = {}
         self._published: dict[str, Published] = {}
@@ -80,7 +79,7 @@ class Loop:
         if wanted is None:
             return
         self._statuses[status.id] = status
-        gateway = self._urls.get(status.id, "")
+        gateway = self._names.url(status.id) if self._names else ""
         self._board.publish(forward_record(wanted, status, datetime.now(UTC), gateway))
 
     async def explained(self) -> list[ExplainRecord]:
@@ -124,7 +123,7 @@ class Loop:
         # What is looked at out of curiosity keeps nobody waiting.
         complete = facts.deployed and (self._listed or settled(gathered, needs(gathered)))
         self._exposure.say(plan)
-        renamed = self._name(plan)
+        renamed = self._names.update(plan.forwards) if self._names else set()
         await self._apply(plan, fleet)
         for status in [self._statuses[ident] for ident in renamed & self._statuses.keys()]:
             self.report(status)
@@ -134,14 +133,6 @@ class Loop:
             self._board.publish(PlanRecord(time=timestamp(datetime.now(UTC)), settled=complete))
         self._planned.set()
         self._planned = trio.Event()
-
-    def _name(self, plan: Plan) -> set[str]:
-        """The forwards whose name at the gateway is another now."""
-        if self._names is None:
-            return set()
-        self._names.update(plan.forwards)
-        before, self._urls = self._urls, {wanted.id: self._names.url(wanted.id) for wanted in plan.forwards}
-        return {ident for ident, url in self._urls.items() if before.get(ident, url) != url}
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
         changes = diff(self._wanted, plan, fleet.ports)

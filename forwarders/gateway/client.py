@@ -6,6 +6,7 @@ Refuses to change a byte on its way, and to let one go on that is not known to b
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Sequence
 
@@ -13,12 +14,14 @@ import trio
 
 from forwarders.gateway.errors import RequestError
 from forwarders.gateway.head import Request
-from forwarders.gateway.pages import page
+from forwarders.gateway.pages import Link, page
 from forwarders.gateway.requests import Answer, Requests
 from forwarders.transports.sockets import Piece, RawSocket
 
 # To send an error page, and to read what still comes so that no reset overtakes it.
 PAGE_TIMEOUT = 2.0
+# The pod's silence after which the answers to what went before a refused request are taken to be over.
+QUIET = 0.25
 
 
 class Client(RawSocket):
@@ -29,7 +32,8 @@ class Client(RawSocket):
         self._requests = Requests()
         self._ready: bytes = b""
         self._answer: Answer | None = None
-        self._answered = trio.Event()
+        self._until_answer = trio.CancelScope()
+        self._writes = 0
 
     async def first(self) -> Request | None:
         """None where the client has left without a word. Raises RequestError, OSError; deadlines are the caller's."""
@@ -44,48 +48,61 @@ class Client(RawSocket):
         return None
 
     async def receive(self) -> bytes:
-        """What may go on; b"" at the end, and where something came that may not: then the answers still come."""
+        """What may go on, b"" at the end. Raises OSError, once the pod is quiet, where something came that may not."""
         while not self._ready:
+            if self._requests.refused is not None:
+                await self._quiet()
+                raise ConnectionAbortedError(errno.ECONNABORTED, str(self._requests.refused))
             if self._requests.undecided:
-                await self._answered.wait()
-            elif self._requests.refused is not None:
-                return b""
+                # The pod's answer may come first: then what was kept goes on.
+                with trio.CancelScope() as self._until_answer:
+                    data = await super().receive()
+                if self._until_answer.cancelled_caught:
+                    continue
             else:
                 data = await super().receive()
-                if not data:
-                    return b""
-                self._ready = self._requests.feed(data)
-                if not self._ready:
-                    await trio.lowlevel.checkpoint()
+            if not data:
+                return b""
+            self._ready = self._requests.feed(data)
+            if not self._ready:
+                await trio.lowlevel.checkpoint()
         ready, self._ready = self._ready, b""
         return ready
 
     async def send_pieces(self, pieces: Sequence[Piece]) -> None:
-        for piece in pieces:
-            self._decide(piece)
+        self._writes += 1
+        if self._answer is not None:
+            self._decide(b"".join(pieces))
         await super().send_pieces(pieces)
 
-    def _decide(self, piece: Piece) -> None:
-        """Whether the pod agrees to the WebSocket that was asked for; what comes next is one, or more requests."""
-        if self._answer is None:
-            return
-        agreed = self._answer.feed(bytes(piece))
+    def _decide(self, data: bytes) -> None:
+        """Whether the pod agrees to the protocol that was asked for; what comes next is that, or more requests."""
+        agreed = None if self._answer is None else self._answer.feed(data)
         if agreed is not None:
             self._answer = None
             self._ready += self._requests.upgraded(agreed=agreed)
-            self._answered.set()
+            self._until_answer.cancel()
+
+    async def _quiet(self) -> None:
+        """Answers to what went before still come."""
+        writes = -1
+        while writes != self._writes:
+            writes = self._writes
+            await trio.sleep(QUIET)
 
     async def turn_away(self, reason: str) -> None:
         """Nothing could serve it."""
         await self.say(RequestError(503, reason))
 
-    async def say(self, error: RequestError, links: Sequence[tuple[str, str]] = ()) -> None:
+    async def say(self, error: RequestError, links: Sequence[Link] = ()) -> None:
         """Answer with a page, and close; just close where the error has no status."""
-        with contextlib.suppress(OSError), trio.move_on_after(PAGE_TIMEOUT):
-            if error.status:
-                first = self._requests.first
-                await self.send(page(error.status, str(error), links, body=first is None or first.method != "HEAD"))
-                self.shutdown_writing()
-                while await super().receive():
-                    await trio.lowlevel.checkpoint()
-        self.close()
+        try:
+            with contextlib.suppress(OSError), trio.move_on_after(PAGE_TIMEOUT):
+                if error.status:
+                    first = self._requests.first
+                    await self.send(page(error.status, str(error), links, body=first is None or first.method != "HEAD"))
+                    self.shutdown_writing()
+                    while await super().receive():
+                        await trio.lowlevel.checkpoint()
+        finally:
+            self.close()

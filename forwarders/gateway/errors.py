@@ -16,5 +16,5 @@ class RequestError(ForwarderError):
 class NotHttpError(RequestError):
     """What came is no request of HTTP/1."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(0, message)
+    def __init__(self) -> None:
+        super().__init__(0, "what came is no HTTP/1, which is all that is spoken there: use the forward's own port")

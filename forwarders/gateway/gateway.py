@@ -15,8 +15,9 @@ from msgspec import Struct
 
 from forwarders.accepting import accept
 from forwarders.gateway.client import Client
-from forwarders.gateway.errors import RequestError
+from forwarders.gateway.errors import NotHttpError, RequestError
 from forwarders.gateway.head import Request
+from forwarders.gateway.pages import Link
 from forwarders.listeners import Bound
 from forwarders.transports.sockets import RawSocket
 
@@ -24,24 +25,24 @@ logger = logging.getLogger("portside.gateway")
 
 # From accept to the end of the first request's head. Browsers open connections ahead of need and open them again.
 HEAD_TIMEOUT = 10.0
-# Connections whose head is awaited, at once: each may hold 64 KiB. More are closed; those that are served do not count.
+# Connections whose head is awaited, at once: each may hold 64 KiB. One more costs the oldest of them its place, so that
+# those who dawdle harm each other. Those that are served do not count.
 MAX_UNREAD = 1024
 SUFFIX = "localhost"
 
 
 class Target(Struct, frozen=True):
-    """A forward by its name (without suffix), and what it is, in words."""
+    """A forward, and a link that leads to it."""
 
     id: str
-    name: str
-    words: str
+    link: Link
 
 
 class Names(Protocol):
     """What names mean now."""
 
     def meant(self, name: str) -> Sequence[Target]:
-        """The targets that `name` may mean: one, several to choose from, or none."""
+        """The targets that `name` (without suffix) may mean: one, several to choose from, or none."""
 
     def all(self) -> Sequence[Target]:
         """Every target."""
@@ -59,13 +60,11 @@ class Gateway:
     def __init__(self, names: Names, adopt: Adopt, suffixes: Sequence[str] = (SUFFIX,)) -> None:
         self._names = names
         self._adopt = adopt
-        self._suffixes = tuple(suffixes)
-        self._unread = 0
-        self._port = 0
+        self._suffixes = tuple(sorted(suffixes, key=len, reverse=True))
+        self._unread: dict[Client, trio.CancelScope] = {}  # the oldest first
 
     async def run(self, bound: Bound) -> None:
         """Serves until cancelled; closes the listener first then."""
-        self._port = bound.port
         try:
             async with trio.open_nursery() as nursery:
                 for listener in bound.sockets:
@@ -75,55 +74,57 @@ class Gateway:
 
     async def _serve(self, raw: RawSocket) -> None:
         client = Client(raw.socket)
-        if self._unread >= MAX_UNREAD:
-            client.reset()
-            return
-        self._unread += 1
         try:
-            with trio.move_on_after(HEAD_TIMEOUT):
-                await self._lead(client)
-                return
-            client.close()
+            request = await self._first(client)
+            if request is None:
+                client.close()
+            else:
+                await self._lead(client, request)
         except RequestError as error:
-            logger.info("a connection at the gateway goes nowhere: %s", error)
+            level = logging.WARNING if isinstance(error, NotHttpError) else logging.INFO
+            logger.log(level, "a connection at the gateway was turned away: %s", error)
             await client.say(error)
         except OSError:
             client.close()
+        except Exception:  # a bug costs one connection
+            logger.exception("a connection at the gateway ended in a bug of ours")
+            client.reset()
         except BaseException:
             client.reset()
             raise
-        finally:
-            self._unread -= 1
 
-    async def _lead(self, client: Client) -> None:
-        request = await client.first()
-        if request is None:
-            client.close()
-            return
-        targets = self._meant(request)
-        match targets:
+    async def _first(self, client: Client) -> Request | None:
+        """None where none comes in time, or at all. Raises RequestError, OSError."""
+        if len(self._unread) >= MAX_UNREAD:
+            next(iter(self._unread.values())).cancel()
+        with trio.move_on_after(HEAD_TIMEOUT) as scope:
+            self._unread[client] = scope
+            try:
+                return await client.first()
+            finally:
+                del self._unread[client]
+        logger.info("a connection at the gateway was closed: no request came on it in %.0f s", HEAD_TIMEOUT)
+        return None
+
+    async def _lead(self, client: Client, request: Request) -> None:
+        """Raises RequestError."""
+        match self._meant(request):
             case []:
-                error = RequestError(404, f"nothing is called {request.host}; there is")
-                await client.say(error, self._links(self._names.all()))
+                links = [target.link for target in self._names.all()]
+                await client.say(RequestError(404, f"nothing is called {request.host}; there is"), links)
             case [target]:
                 if not self._adopt(target.id, client):
-                    raise RequestError(503, f"{request.host} is not forwarded any more")
-            case _:
-                error = RequestError(300, f"{request.host} may mean several things")
-                await client.say(error, self._links(targets))
+                    raise RequestError(503, f"{request.host} is just not forwarded")
+            case targets:
+                links = [target.link for target in targets]
+                await client.say(RequestError(300, f"{request.host} may mean several things"), links)
 
-    def _meant(self, request: Request) -> Sequence[Target]:
+    def _meant(self, request: Request) -> list[Target]:
         """Raises RequestError."""
         for suffix in self._suffixes:
             name = request.host.removesuffix(f".{suffix}")
             if name != request.host:
-                return self._names.meant(name)
+                return list(self._names.meant(name))
             if request.host == suffix:
-                return ()
+                return []
         raise RequestError(421, "this answers for names that end in " + ", ".join(f".{one}" for one in self._suffixes))
-
-    def _links(self, targets: Sequence[Target]) -> list[tuple[str, str]]:
-        return [(self.url(one), f"{one.name}.{self._suffixes[0]}: {one.words}") for one in targets]
-
-    def url(self, target: Target) -> str:
-        return f"http://{target.name}.{self._suffixes[0]}:{self._port}/"

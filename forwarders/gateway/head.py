@@ -17,17 +17,19 @@ from forwarders.gateway.errors import NotHttpError, RequestError
 # Apache and nginx take 8 KiB a line, Chromium sends cookies up to about 180 KiB in all only to those who set them.
 MAX_HEAD = 64 * 1024
 END = b"\r\n\r\n"
-# A request line is recognized by its first bytes; a TLS ClientHello or an HTTP/2 preface is none.
+# A request line is recognized by its first bytes; a TLS ClientHello is none, and PRI begins HTTP/2 (RFC 9113, 3.4).
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}( |$)")
 # Line ends that are none to others, folded lines, and lengths that h11 makes one of: the pod sees what was sent.
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?!\n)|\0|\r\n[ \t]|\r\ncontent-length:(?![ \t]*[0-9]+[ \t]*\r)", re.IGNORECASE)
-_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]")
+# What Docker calls things has underscores, and browsers take them.
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\]")
 
 
 class Request(Struct, frozen=True):
     """`host`: lower case, without port and last dot. `length`: bytes of the body, None: it is chunked.
 
-    `upgrade`: it asks for a WebSocket.
+    `upgrade`: it asks for another protocol, one that is not HTTP: a WebSocket, say.
     """
 
     method: str
@@ -45,7 +47,7 @@ def looks_like_http(data: bytes) -> bool:
 def parse(head: bytes) -> Request:
     """`head` with its blank line. Raises RequestError."""
     if not looks_like_http(head):
-        raise NotHttpError("what came is no HTTP/1 request")
+        raise NotHttpError
     if _AMBIGUOUS.search(head):
         raise RequestError(400, "the request's head has a line that can be read in more than one way")
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
@@ -63,7 +65,7 @@ def _request(event: h11.Request) -> Request:
     method, target = event.method.decode("ascii"), event.target.decode("ascii", "replace")
     if method == "CONNECT":
         raise RequestError(405, "CONNECT is for proxies, and this is none")
-    return Request(method, target, _host(event, target), _length(event), _wants_websocket(event))
+    return Request(method, target, _host(event, target), _length(event), _wants_upgrade(event))
 
 
 def _values(event: h11.Request, name: bytes) -> list[str]:
@@ -102,15 +104,17 @@ def _length(event: h11.Request) -> int | None:
     if codings and (lengths or event.http_version < b"1.1"):
         raise RequestError(400, "a body has a Transfer-Encoding or a Content-Length, not both")
     if codings:
-        if [coding.strip().lower() for coding in codings] != ["chunked"]:
+        if [coding.lower() for coding in codings] != ["chunked"]:
             raise RequestError(501, "no Transfer-Encoding but chunked is taken")
         return None
     if not lengths:
         return 0
-    if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
         raise RequestError(400, "a request has at most one Content-Length, and that is a number")
     return int(lengths[0])
 
 
-def _wants_websocket(event: h11.Request) -> bool:
-    return [value.strip().lower() for value in _values(event, b"upgrade")] == ["websocket"]
+def _wants_upgrade(event: h11.Request) -> bool:
+    """HTTP/2 does not count: requests with any Host may come on it, and nobody would see."""
+    protocols = [one.strip().lower() for value in _values(event, b"upgrade") for one in value.split(",")]
+    return bool(protocols) and not any(one.startswith(("h2", "http")) for one in protocols)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from http import HTTPStatus
 
+from msgspec import Struct
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}
@@ -14,10 +16,17 @@ body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:
 """
 
 
-def page(status: int, text: str, links: Sequence[tuple[str, str]] = (), *, body: bool = True) -> bytes:
-    """A whole answer after which the connection ends. `links`: URL and words; `body`: False for HEAD."""
+class Link(Struct, frozen=True):
+    """Where it leads, "" for nowhere, and what it says."""
+
+    url: str
+    words: str
+
+
+def page(status: int, text: str, links: Sequence[Link] = (), *, body: bool = True) -> bytes:
+    """A whole answer after which the connection ends. `body`: False for HEAD."""
     phrase = HTTPStatus(status).phrase
-    items = "".join(f'<li><a href="{escape(url)}">{escape(words)}</a></li>' for url, words in links)
+    items = "".join(f"<li>{_item(link)}</li>" for link in links)
     shown = _PAGE.format(
         title=f"portside: {escape(phrase)}", text=escape(text), links=f"<ul>{items}</ul>" if items else ""
     ).encode()
@@ -28,3 +37,8 @@ def page(status: int, text: str, links: Sequence[tuple[str, str]] = (), *, body:
         f"Cache-Control: no-store\r\nConnection: close\r\n{later}\r\n"
     )
     return head.encode() + (shown if body else b"")
+
+
+def _item(link: Link) -> str:
+    words = escape(link.words)
+    return f'<a href="{escape(link.url)}">{words}</a>' if link.url else words

@@ -1,7 +1,7 @@
 """Owns following the requests on one connection: which bytes belong to which, so that none goes to a wrong pod.
 
 Refuses IO, and to change a byte. Every request's head is read before any byte of it is let through, and its Host has to
-be that of the first; bodies are counted through. Only a WebSocket that the pod has agreed to (101) is not looked into.
+be that of the first; bodies are counted through. Only a protocol that the pod has agreed to (101) is not looked into.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-from forwarders.gateway.errors import RequestError
+from forwarders.gateway.errors import NotHttpError, RequestError
 from forwarders.gateway.head import END, MAX_HEAD, Request, looks_like_http, parse
 
 # RFC 9112, 7.1: a size in hexadecimal, perhaps extensions. 16 digits are more than any body.
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(;[^\r\n\0]*)?\r\n")
 MAX_CHUNK_LINE = 4 * 1024
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n")
 _CRLF = b"\r\n"
 
 
@@ -40,33 +41,31 @@ class Requests:
         self.refused: RequestError | None = None
         self._state = _State.HEAD
         self._kept = b""
+        self._at = 0  # what stands before it in `_kept` may go on
         self._left = 0
 
     @property
     def undecided(self) -> bool:
-        """A WebSocket has been asked for, and the pod has not answered: nothing goes on until `upgraded`."""
+        """A protocol was asked for, and the pod has not answered: nothing goes on until `upgraded`."""
         return self._state is _State.UPGRADING
-
-    @property
-    def kept(self) -> int:
-        """Bytes that wait for the rest of a head, or for the pod's answer."""
-        return len(self._kept)
 
     def feed(self, data: bytes) -> bytes:
         """What goes on; nothing more does once something is `refused`."""
-        if self._state is _State.OPAQUE or (self._state is _State.BODY and len(data) < self._left):
+        if self._state is _State.OPAQUE:
+            return data
+        if self._state is _State.BODY and len(data) < self._left:
             self._left -= len(data)
             return data
         self._kept += data
-        passed: list[bytes] = []
         try:
-            while self._kept and not self.refused and (piece := _STEPS[self._state](self)):
-                passed.append(piece)
-            if len(self._kept) > MAX_HEAD:
+            while self._at < len(self._kept) and not self.refused and _STEPS[self._state](self):
+                pass
+            if len(self._kept) - self._at > MAX_HEAD:
                 raise RequestError(431, f"the request's head is longer than {MAX_HEAD >> 10} KiB")
         except RequestError as error:
             self.refused = error
-        return b"".join(passed)
+        passed, self._kept, self._at = self._kept[: self._at], self._kept[self._at :], 0
+        return passed
 
     def upgraded(self, *, agreed: bool) -> bytes:
         """The pod has answered; what was kept until then and goes on now."""
@@ -74,24 +73,27 @@ class Requests:
         kept, self._kept = self._kept, b""
         return self.feed(kept)
 
-    def _head(self) -> bytes:
-        end = self._kept.find(END)
+    # Each step moves `_at` and says whether it did; where it did not, more has to come.
+
+    def _head(self) -> bool:
+        end = self._kept.find(END, self._at)
         if end < 0:
-            if not looks_like_http(self._kept):
-                parse(self._kept)
-            return b""
-        size = end + len(END)
-        if size > MAX_HEAD:
+            if not looks_like_http(self._kept[self._at :]):
+                raise NotHttpError
+            return False
+        end += len(END)
+        if end - self._at > MAX_HEAD:
             raise RequestError(431, f"the request's head is longer than {MAX_HEAD >> 10} KiB")
-        request = parse(self._kept[:size])
+        request = parse(self._kept[self._at : end])
         if self.first is not None and request.host != self.first.host:
             raise RequestError(421, "another Host on a connection is another connection")
         self._begin(request)
         self.first = self.first or request
-        return self._take(size)
+        self._at = end
+        return True
 
     def _begin(self, request: Request) -> None:
-        """A WebSocket begins on a connection of its own, so that the pod's first answer is the one to it."""
+        """Another protocol begins on a connection of its own, so that the pod's first answer is the one to it."""
         self._left = request.length or 0
         if request.length is None:
             self._state = _State.CHUNK_SIZE
@@ -102,56 +104,56 @@ class Requests:
         else:
             self._state = _State.HEAD
 
-    def _take(self, size: int) -> bytes:
-        piece, self._kept = self._kept[:size], self._kept[size:]
-        return piece
-
-    def _counted(self, after: _State) -> bytes:
-        piece = self._take(self._left)
-        self._left -= len(piece)
+    def _counted(self, after: _State) -> bool:
+        size = min(self._left, len(self._kept) - self._at)
+        self._at += size
+        self._left -= size
         if not self._left:
             self._state = after
-        return piece
+        return True
 
-    def _body(self) -> bytes:
+    def _body(self) -> bool:
         return self._counted(_State.HEAD)
 
-    def _chunk_size(self) -> bytes:
-        match = _CHUNK.match(self._kept)
+    def _chunk_size(self) -> bool:
+        match = _CHUNK.match(self._kept, self._at)
         if match is None:
-            if b"\n" in self._kept or len(self._kept) > MAX_CHUNK_LINE:
+            if self._kept.find(b"\n", self._at) >= 0 or len(self._kept) - self._at > MAX_CHUNK_LINE:
                 raise RequestError(400, "the request's body is not chunked as it says")
-            return b""
+            return False
         self._left = int(match[1], 16)
         self._state = _State.CHUNK_DATA if self._left else _State.TRAILERS
-        return self._take(match.end())
+        self._at = match.end()
+        return True
 
-    def _chunk_data(self) -> bytes:
+    def _chunk_data(self) -> bool:
         return self._counted(_State.CHUNK_END)
 
-    def _chunk_end(self) -> bytes:
-        if not _CRLF.startswith(self._kept[:2]):
+    def _chunk_end(self) -> bool:
+        end = self._kept[self._at : self._at + len(_CRLF)]
+        if not _CRLF.startswith(end):
             raise RequestError(400, "a chunk of the request's body is not as long as it says")
-        if len(self._kept) < len(_CRLF):
-            return b""
+        if len(end) < len(_CRLF):
+            return False
         self._state = _State.CHUNK_SIZE
-        return self._take(len(_CRLF))
+        self._at += len(_CRLF)
+        return True
 
-    def _trailers(self) -> bytes:
+    def _trailers(self) -> bool:
         """Lines until an empty one; refused where another parser might see their end elsewhere."""
-        if self._kept.startswith(_CRLF):
+        end = self._kept.find(b"\n", self._at) + 1
+        if not end:
+            return False
+        line = self._kept[self._at : end]
+        if line == _CRLF:
             self._state = _State.HEAD
-            return self._take(len(_CRLF))
-        end = self._kept.find(b"\n")
-        if end < 0:
-            return b""
-        line = self._kept[: end + 1]
-        if not re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n", line):
+        elif not _TRAILER.fullmatch(line):
             raise RequestError(400, "the request's trailers cannot be read")
-        return self._take(len(line))
+        self._at = end
+        return True
 
-    def _nothing(self) -> bytes:
-        return b""
+    def _nothing(self) -> bool:
+        return False
 
 
 _STEPS = {
@@ -167,29 +169,25 @@ _STEPS = {
 
 
 class Answer:
-    """The beginning of what a pod sends, until it is known whether it has agreed to a WebSocket."""
+    """The beginning of what a pod sends, until it is known whether it has agreed to another protocol."""
 
     def __init__(self) -> None:
         self._kept = b""
 
     def feed(self, data: bytes) -> bool | None:
-        """Whether it agreed; None until that is known. Raises RequestError for an answer that is none."""
+        """Whether it agreed; None until that is known. What is no answer of HTTP/1 agrees to nothing."""
         self._kept += data
-        while END in self._kept or len(self._kept) >= _STATUS_LINE:
-            status = re.match(rb"HTTP/1\.[01] (\d{3})[ \r]", self._kept)
-            if status is None:
-                raise RequestError(502, "the pod's answer is no HTTP/1")
-            code = int(status[1])
-            if code == 101 or code >= 200:
-                return code == 101
+        while len(self._kept) >= _STATUS_LINE:
+            status = _STATUS.match(self._kept)
+            if status is None or status[1] == b"101" or status[1] >= b"200":
+                return status is not None and status[1] == b"101"
             head, end, rest = self._kept.partition(END)  # 100, 103: the answer itself is still to come
             if not end:
-                if len(head) > MAX_HEAD:
-                    raise RequestError(502, "the pod's answer has no end of its head")
-                return None
+                return False if len(head) > MAX_HEAD else None
             self._kept = rest
         return None
 
 
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 # "HTTP/1.1 101 " tells.
 _STATUS_LINE = 13

@@ -92,8 +92,8 @@ class RawSocket:
 
     async def turn_away(self, reason: str) -> None:  # noqa: ARG002 - bare bytes have no word for it
         """Nothing could serve it: it is told in the only way that every protocol has."""
-        await trio.lowlevel.checkpoint()
         self.reset()
+        await trio.lowlevel.checkpoint()
 
 
 def _without(pieces: list[Piece], sent: int) -> list[Piece]:

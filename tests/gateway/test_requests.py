@@ -183,7 +183,24 @@ def test_the_pods_answer_decides(answer: bytes, agreed: bool | None) -> None:  #
     assert next((one for one in found if one is not None), None) is agreed
 
 
-def test_an_answer_that_is_none_ends_it() -> None:
-    """A pod that speaks another protocol is asked for no WebSocket."""
-    with pytest.raises(RequestError):
-        Answer().feed(b"SSH-2.0-OpenSSH_9.2\r\n")
+def test_an_answer_that_is_none_agrees_to_nothing() -> None:
+    """What another protocol says, and heads without end."""
+    assert Answer().feed(b"SSH-2.0-OpenSSH_9.2\r\n") is False
+    assert Answer().feed(b"HTTP/1.1 103 " + b"x" * MAX_HEAD) is False
+
+
+@pytest.mark.parametrize(
+    ("protocols", "upgrade"),
+    [("tcp", True), ("h2c", False), ("websocket, h2c", False), ("HTTP/2.0", False), ("", False)],
+)
+def test_what_hides_requests_is_not_let_through(protocols: str, upgrade: bool) -> None:  # noqa: FBT001 - a row
+    """Of HTTP/2 every request has a Host of its own."""
+    lines = f"Upgrade: {protocols}\r\n" if protocols else ""
+    head = f"GET / HTTP/1.1\r\nHost: a.localhost\r\n{lines}\r\n".encode()
+    assert parse(head).upgrade is upgrade
+
+
+def test_a_thousand_small_requests_at_once_are_followed_in_one_go() -> None:
+    """Nothing is copied for each: else one reader's 128 KiB would hold up everybody for seconds."""
+    data = CHUNKED.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n" + GET * 1000
+    assert followed(data, []) == (data, None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from forwarders.spec import Ask, ForwardSpec, PortWish
-from watcher.plan.names import named, resolve, shortest
+from watcher.plan.names import by_name, named, resolve, shortest
 from watcher.plan.verdicts import Subject, Wanted
 
 
@@ -27,18 +28,20 @@ def one(name: str, namespace: str, *ports: int | str, kind: str = "service", con
     )
 
 
-SHOP = named(
-    [
-        one("web", "shop", 80, "http"),
-        one("web", "shop", 9090, "metrics"),
-        one("db", "shop", 5432),
-        one("web", "blog", 8080, "http-alt"),
-        one("two", "shop", 80, "http"),
-        one("two", "shop", 81, "web-admin"),
-        one("api", "shop", "grpc-web", 8081),
-        one("db", "shop", 5432, kind="statefulset"),
-        one("job", "shop", 7000, kind="deployment"),
-    ]
+SHOP = by_name(
+    named(
+        [
+            one("web", "shop", 80, "http"),
+            one("web", "shop", 9090, "metrics"),
+            one("db", "shop", 5432),
+            one("web", "blog", 8080, "http-alt"),
+            one("two", "shop", 80, "http"),
+            one("two", "shop", 81, "web-admin"),
+            one("api", "shop", "grpc-web", 8081),
+            one("db", "shop", 5432, kind="statefulset"),
+            one("job", "shop", 7000, kind="deployment"),
+        ]
+    )
 )
 
 
@@ -73,7 +76,7 @@ def test_every_target_has_one_name_whatever_its_addresses() -> None:
 
 def test_the_shortest_names() -> None:
     """As short as can be, and as long as it takes."""
-    found = {known.id: shortest(known, SHOP) for known in SHOP}
+    found = {known.id: shortest(known, SHOP) for group in SHOP.values() for known in group}
     assert found["service/shop/db/5432"] == "db"
     assert found["service/shop/web/80"] == "web.shop"
     assert found["service/shop/web/9090"] == "9090.web"
@@ -90,23 +93,52 @@ many = st.lists(st.builds(lambda n, s, p, k: one(n, s, *p, kind=k), names, names
 @given(many, st.lists(st.sampled_from(["a", "b", "http", "80", "81", "grpc", "web"]), min_size=1, max_size=3))
 def test_a_name_means_what_it_says(forwards: list[Wanted], labels: list[str]) -> None:
     """Never a thing whose name is none of its labels; nothing twice; services alone where there are any."""
-    found = resolve(".".join(labels), named(forwards))
+    found = resolve(".".join(labels), by_name(named(forwards)))
     assert len(found) == len(set(found))
     assert all(known.name in labels[:2] for known in found)
     assert len({known.kind == "service" for known in found}) <= 1
 
 
 @given(many)
-def test_shortest_names_mean_their_own_thing_or_a_choice(forwards: list[Wanted]) -> None:
-    """A service is always meant by its name; what a service hides is not."""
+def test_shortest_names_mean_their_own_thing_alone(forwards: list[Wanted]) -> None:
+    """Or there is none."""
     known = named(forwards)
-    for service in (each for each in known if each.kind == "service"):
-        assert service in resolve(shortest(service, known), known)
+    for each in known:
+        name = shortest(each, by_name(known))
+        assert not name or resolve(name, by_name(known)) == (each,)
 
 
-def test_a_name_with_a_dot_is_none() -> None:
-    """Labels end at dots."""
-    assert named([one("a.b", "shop", 80)]) == ()
+def test_what_a_service_hides_has_no_name() -> None:
+    """Its service's name would lead elsewhere."""
+    known = named([one("db", "shop", 5432), one("db", "shop", 5432, kind="statefulset")])
+    assert [shortest(each, by_name(known)) for each in known] == ["db", ""]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.b", "", "a b", "-a", 'a"><script>', "a\x1b]8;;http://evil.example\x07", "a" * 64, "a/b", "a:80", "é"]
+)
+def test_what_is_no_label_has_no_name(name: str) -> None:
+    """Neither a link nor a terminal gets to see it by way of the gateway."""
+    assert named([one(name, "shop", 80)]) == ()
+    assert named([one("web", name, 80)]) == () or not name
+
+
+def test_ports_that_are_no_labels_are_no_names() -> None:
+    """The thing itself still has one."""
+    [known] = named([one("web", "shop", "a.b")])
+    assert (known.ports, shortest(known, by_name([known]))) == ((), "web")
+
+
+def test_without_a_namespace_names_end_with_the_thing() -> None:
+    """Containers have none."""
+    known = named([one("web", "", 80), one("web", "", 81), one("web", "shop", 82)])
+    assert [shortest(each, by_name(known)) for each in known] == ["80.web", "81.web", "web.shop"]
+
+
+def test_a_port_is_known_by_what_was_asked_for() -> None:
+    """Where nobody knows another spelling yet."""
+    [known] = named([replace(one("web", "shop", "http"), called=())])
+    assert known.ports == ("http",)
 
 
 def test_ports_are_compared_as_they_are_written_in_a_host() -> None:

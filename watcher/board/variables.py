@@ -56,9 +56,9 @@ class Variables:
         for subject in sorted(wanted):
             self._holders.setdefault(subject.short, subject)
         values = {subject: record for subject, records in wanted.items() if (record := _first_bound(records))}
-        held = sorted((name, values[subject]) for name, subject in self._holders.items() if subject in values)
-        named = (variable for record in values.values() for variable in _by_name(record))
-        return dict(sorted([*(variable for name, record in held for variable in _values(name, record)), *named]))
+        named = dict(variable for record in values.values() for variable in _by_name(record))
+        held = ((name, values[subject]) for name, subject in self._holders.items() if subject in values)
+        return dict(sorted((named | dict(variable for one in held for variable in _values(*one))).items()))
 
 
 def env_lines(variables: Mapping[str, str]) -> str:

@@ -6,14 +6,16 @@ Refuses to guess: a name that may mean several forwards means all of them, and w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from watcher.plan.verdicts import Wanted
 
-# Istio's and Kubernetes' own way to say what a port speaks: its name, or appProtocol.
+# Istio's and Kubernetes' way to say what a port speaks is its name.
 _HTTP = re.compile(r"(http|web)(-.*)?")
+# What may stand between the dots of a host's name; Docker's names have underscores.
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 class Named(Struct, frozen=True):
@@ -27,34 +29,48 @@ class Named(Struct, frozen=True):
     http: bool
 
 
+# By what each is called.
+Known = Mapping[str, Sequence[Named]]
+
+
 def named(forwards: Iterable[Wanted]) -> tuple[Named, ...]:
-    """Each target once, at the first of its addresses; none for what has a dot in its name, which would part labels."""
+    """Each target once, at the first of its addresses; none whose name is no label of a host's name."""
     found: dict[tuple[str, ...], Named] = {}
     for wanted in forwards:
         subject = wanted.subject
-        ports = tuple(sorted((str(port).lower() for port in wanted.called), key=lambda port: not port.isdigit()))
-        key = (subject.resource_type.lower(), subject.resource_name, subject.namespace, subject.container, *ports)
-        if "." not in subject.resource_name:
-            http = any(_HTTP.fullmatch(port) for port in ports)
-            found.setdefault(key, Named(wanted.id, key[0], subject.resource_name, subject.namespace, ports, http))
+        kind, name, namespace = subject.resource_type.lower(), subject.resource_name.lower(), subject.namespace
+        if not (_LABEL.fullmatch(name) and _LABEL.fullmatch(namespace or name)):
+            continue
+        called = (str(port).lower() for port in wanted.called or (subject.remote_port,))
+        ports = tuple(sorted(filter(_LABEL.fullmatch, called), key=lambda port: not port.isdigit()))
+        http = any(_HTTP.fullmatch(port) for port in ports)
+        key = (kind, name, namespace, subject.container, *ports)
+        found.setdefault(key, Named(wanted.id, kind, name, namespace, ports, http))
     return tuple(found.values())
 
 
-def resolve(name: str, known: Iterable[Named]) -> tuple[Named, ...]:
-    """What `name` (labels, without .localhost) may mean, in the plan's order; services before anything else."""
-    labels = tuple(name.split("."))
-    readings = set(_readings(labels))
-    meant = [one for one in known if _is_meant(one, readings)]
+def by_name(known: Iterable[Named]) -> Known:
+    """For `resolve` and `shortest`."""
+    found: dict[str, list[Named]] = {}
+    for one in known:
+        found.setdefault(one.name, []).append(one)
+    return found
+
+
+def resolve(name: str, known: Known) -> tuple[Named, ...]:
+    """What `name` (labels, without .localhost) may mean; services before anything else."""
+    readings = tuple(_readings(tuple(name.split("."))))
+    candidates = (one for called in dict.fromkeys(name for _, name, _ in readings) for one in known.get(called, ()))
+    meant = [one for one in candidates if _is_meant(one, readings)]
     services = [one for one in meant if one.kind == "service"]
-    return _preferred(services or meant, named_port=(not any(port is None for port, _, _ in readings)))
+    return _preferred(services or meant, named_port=all(port is not None for port, _, _ in readings))
 
 
-def shortest(one: Named, known: Iterable[Named]) -> str:
-    """The shortest name that means this forward alone."""
-    everything = tuple(known)
-    last = f"{one.ports[0]}.{one.name}.{one.namespace}"
-    names = (one.name, f"{one.name}.{one.namespace}", f"{one.ports[0]}.{one.name}", last)
-    return next((name for name in names if resolve(name, everything) == (one,)), last)
+def shortest(one: Named, known: Known) -> str:
+    """The shortest name that means this forward alone; "" where none does."""
+    names = [one.name, f"{one.name}.{one.namespace}", *(f"{port}.{one.name}" for port in one.ports[:1])]
+    names += [f"{port}.{one.name}.{one.namespace}" for port in one.ports[:1]]
+    return next((name for name in names if not name.endswith(".") and resolve(name, known) == (one,)), "")
 
 
 _Reading = tuple[str | None, str, str | None]
@@ -72,7 +88,7 @@ def _readings(labels: tuple[str, ...]) -> Iterator[_Reading]:
             yield port, name, namespace
 
 
-def _is_meant(one: Named, readings: set[_Reading]) -> bool:
+def _is_meant(one: Named, readings: Iterable[_Reading]) -> bool:
     return any(
         name == one.name and namespace in {None, one.namespace} and (port is None or port in one.ports)
         for port, name, namespace in readings
