@@ -204,3 +204,10 @@ async def test_a_reader_that_left_ends_the_lines_alone() -> None:
     os.close(write_end)
     board.publish(forward(state="failed"))
     assert not board.ready
+
+
+def test_a_name_is_a_line_of_its_own() -> None:
+    """Skaffold's sentence ends as it always does."""
+    said = list(PlainLines().lines(forward(gateway="http://web.localhost:8000")))
+    assert said[0].endswith("-> http://127.0.0.1:8080\n")
+    assert said[1:] == ["  also http://web.localhost:8000\n"]

@@ -62,6 +62,18 @@ def test_everything_in_its_place() -> None:
     ]
 
 
+def test_a_name_stands_beside_the_address() -> None:
+    """Both lead there by name, in narrow terminals too; what a stranger's record says steers nothing."""
+    _, view = view_of(forward(gateway="http://web.localhost:8000"), WAITS)
+    heading, row, *_ = frame(view)
+    assert "BY NAME" in heading
+    assert "  http://127.0.0.1:8080  web.localhost:8000  " in row
+    assert "BY NAME" not in frame(view, width=70)[0]
+    assert "\x1b]8;;http://web.localhost:8000\x1b\\" in view.frame(Paper(70), 24, 5.0)[1]
+    _, view = view_of(forward(gateway="http://\x1b]0;x\x07.localhost", url="http://\x1b[2J"))
+    assert all("\x1b" not in line for line in frame(view))
+
+
 def test_addresses_are_links_and_states_have_colours() -> None:
     """OSC 8, the same from picture to picture; without colour the links stay."""
     _, view = view_of(forward(), WAITS)
@@ -76,8 +88,8 @@ def test_addresses_are_links_and_states_have_colours() -> None:
 
 def test_columns_go_in_the_stated_order() -> None:
     """Narrower and narrower: name, address and state are the last that are left."""
-    _, view = view_of(forward(), WAITS)
-    shown = [columns(frame(view, width)) for width in range(150, 55, -1)]
+    _, view = view_of(forward(gateway="http://web.localhost:8000"), WAITS)
+    shown = [columns(frame(view, width)) for width in range(180, 55, -1)]
     lost = [column for wide, narrow in pairwise(shown) for column in wide if column not in narrow]
     assert tuple(lost) == DROPPED_FIRST
     assert shown[-1] == ["NAME", "ADDRESS", "STATE"]

@@ -140,3 +140,14 @@ def test_a_shell_reads_what_was_written(given: list[ForwardRecord]) -> None:
     )
     read = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
     assert made.items() <= read.items()
+
+
+def test_a_bare_name_is_the_gateways() -> None:
+    """Not a longer one; and no forward loses a variable of its own to it."""
+    short = forward("web", gateway="http://web.localhost:8000")
+    long = forward("api", gateway="http://api.shop.localhost:8000")
+    odd = forward("web-8080", gateway="http://web-8080.localhost:8000")
+    variables = Variables().of([short, long, odd])
+    assert variables["WEB_URL"] == "http://web.localhost:8000"
+    assert "API_URL" not in variables
+    assert variables["WEB_8080_URL"] == short.url

@@ -409,3 +409,20 @@ def test_every_file_of_the_page_is_ours_and_small() -> None:
 
     sizes = [len(files("watcher.board.http.page").joinpath(name).read_bytes()) for name, _ in FILES.values()]
     assert sum(sizes) < 40_000
+
+
+async def test_a_name_is_a_second_link(browser: Chromium) -> None:
+    """To the gateway, where there is one; what is no address of ours is text."""
+    board = Board()
+    board.publish(link("web", 4501, gateway="http://web.localhost:8000"))
+    board.publish(link("api", 4502, gateway=f"javascript:alert(1)//{HOSTILE}"))
+    async with shown(browser, board) as tab:
+
+        def look(page: Page) -> None:
+            links = row(page, "web").get_by_role("link")
+            expect(links).to_have_text(["127.0.0.1:4501", "web.localhost:8000"])
+            expect(links.nth(1)).to_have_attribute("href", "http://web.localhost:8000/")
+            expect(row(page, "api").get_by_role("link")).to_have_count(1)
+            expect(row(page, "api")).to_contain_text(HOSTILE)
+
+        await tab.do(look)

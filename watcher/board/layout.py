@@ -21,7 +21,7 @@ from watcher.board.records import CountedForward, ExplainRecord, ForwardRecord, 
 
 GAP = 2
 # Left out one by one, in this order, until a narrow terminal has room for the rest.
-DROPPED_FIRST = ("BYTES OUT/IN", "OPEN/TOTAL", "POD", "NAMESPACE", "NOTE")
+DROPPED_FIRST = ("BYTES OUT/IN", "OPEN/TOTAL", "POD", "NAMESPACE", "BY NAME", "NOTE")
 _LINK_NUMBER = re.compile(r"\x1b\]8;id=\d+;")
 # A note is cut off; less of it than this says nothing.
 SHORTEST_NOTE = 24
@@ -136,13 +136,18 @@ def _cells(row: Row) -> Mapping[str, Text]:
     return {
         "NAME": Text(target(record)),
         "NAMESPACE": Text(printable(record.namespace)),
-        "ADDRESS": Text(record.url, style=Style(link=record.url, color="cyan")) if record.url else Text("-"),
+        "ADDRESS": _link(record.url, record.gateway or record.url) if record.url else Text("-"),
+        "BY NAME": _link(record.gateway.removeprefix("http://"), record.gateway) if record.gateway else Text(""),
         "STATE": Text(record.state, style=_STATES.get(record.state, "yellow")),
         "POD": Text(printable(record.pod)),
         "OPEN/TOTAL": Text(connections),
         "BYTES OUT/IN": Text(carried),
         "NOTE": Text(printable(row.note)),
     }
+
+
+def _link(words: str, url: str) -> Text:
+    return Text(printable(words), style=Style(link=printable(url), color="cyan"))
 
 
 def _columns(cells: Sequence[Mapping[str, Text]], width: int) -> dict[str, int]:

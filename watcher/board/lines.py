@@ -128,7 +128,9 @@ def _forward_sentences(record: ForwardRecord) -> Lines:
     match record.state:
         case "ready":
             # Tools read Skaffold's sentence up to its end: a remark has a line of its own.
-            return (f"Port forwarding {target} -> {record.url}", *([f"  {record.reason}"] if record.reason else []))
+            by_name = f"also {record.gateway}" if record.gateway else ""
+            remarks = (f"  {remark}" for remark in (record.reason, by_name) if remark)
+            return (f"Port forwarding {target} -> {record.url}", *remarks)
         case "listening":
             return (f"Waiting to forward {target} -> {record.url}{remark}",)
         case "waiting":

@@ -43,5 +43,6 @@ def _show(running: Running, output: str) -> bool:
             click.echo("".join(JsonLines().lines(forward)), nl=False)
         else:
             target = f"{forward.resource_type}/{forward.resource_name}:{forward.remote_port}"
-            click.echo(printable(f"{forward.state:10} {forward.url or '-':28} {target}  {forward.reason}").rstrip())
+            remarks = "  ".join(remark for remark in (forward.gateway, forward.reason) if remark)
+            click.echo(printable(f"{forward.state:10} {forward.url or '-':28} {target}  {remarks}").rstrip())
     return forwards is not None

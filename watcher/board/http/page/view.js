@@ -3,7 +3,7 @@
 
 const at = (id) => document.getElementById(id);
 // The only links: addresses that portside itself has made.
-const OURS = /^https?:\/\/(\[[0-9a-f:.]+\]|[0-9a-z.-]+):\d{1,5}$/i;
+const OURS = /^https?:\/\/(\[[0-9a-f:.]+\]|[0-9a-z._-]+):\d{1,5}$/i;
 const WHERE_ALL = new Set(["0.0.0.0", "::"]);
 
 function element(name, className = "", ...inside) {
@@ -97,6 +97,7 @@ function makeRow() {
     place: element("span", "small"),
     reason: element("span", "small reason"),
     link: element("a"),
+    byName: element("a", "small"),
     pod: cell("Pod"),
     since: element("time"),
     open: element("span"),
@@ -106,8 +107,10 @@ function makeRow() {
     error: element("span", "reason"),
     errorTime: element("time", "small"),
   };
-  parts.link.target = "_blank";
-  parts.link.rel = "noopener noreferrer";
+  for (const link of [parts.link, parts.byName]) {
+    link.target = "_blank";
+    link.rel = "noopener noreferrer";
+  }
   const state = cell("State");
   const head = cell("Resource", "th", "rowheader");
   const address = cell("Address");
@@ -117,7 +120,7 @@ function makeRow() {
   const error = cell("Last error");
   state.append(parts.state);
   head.append(parts.name, parts.place, parts.reason);
-  address.append(parts.link);
+  address.append(parts.link, parts.byName);
   since.append(parts.since);
   connections.append(parts.open, parts.total);
   carried.append(direction("↑ ", "sent ", parts.sent), direction("↓ ", "received ", parts.received));
@@ -139,7 +142,8 @@ function drawRow(parts, record) {
   write(parts.name, resource(record));
   write(parts.place, place(record));
   write(parts.reason, record.reason);
-  drawLink(parts.link, record);
+  drawLink(parts.link, record.url, WHERE_ALL.has(record.localAddress));
+  drawLink(parts.byName, record.gateway, false);
   write(parts.pod, record.pod && record.podPort ? `${record.pod}:${record.podPort}` : record.pod);
   drawAge(parts, record);
   parts.counted.forEach((cell) => cell.classList.toggle("unknown", !record.since));
@@ -153,14 +157,14 @@ function drawRow(parts, record) {
   parts.errorTime.dateTime = record.lastErrorTime;
 }
 
-function drawLink(link, record) {
-  write(link, record.url.replace(/^https?:\/\//, ""));
-  if (!OURS.test(record.url)) {
+function drawLink(link, address, everywhere) {
+  write(link, address.replace(/^https?:\/\//, ""));
+  if (!OURS.test(address)) {
     link.removeAttribute("href");
     return;
   }
-  const url = new URL(record.url);
-  if (WHERE_ALL.has(record.localAddress)) {
+  const url = new URL(address);
+  if (everywhere) {
     url.hostname = location.hostname;
   }
   if (link.href !== url.href) {
