@@ -16,11 +16,12 @@ from watcher.plan.verdicts import Wanted
 
 
 class GatewayWish(Struct, frozen=True):
-    """Where the gateway is to listen, and what names end with (`localhost` among them)."""
+    """Where the gateway is to listen, and what names end with (`localhost` among them). `origin`: who asked for it."""
 
     address: str
     port: int
     suffixes: tuple[str, ...] = (SUFFIX,)
+    origin: str = ""
 
 
 class GatewayNames:

@@ -36,7 +36,7 @@ def wished(option: str, settings: Settings) -> GatewayWish | None:
     if number is None:
         raise UsageError(f"{where} {text}: expected [ADDR:]PORT, PORT a number from 1 to {MAX_PORT}")
     address = checked_address(host, where) if colon else DEFAULT_ADDRESS
-    return GatewayWish(address, number, (SUFFIX, *settings.gateway_suffixes))
+    return GatewayWish(address, number, (SUFFIX, *settings.gateway_suffixes), f"{where} {text}")
 
 
 class Door:
@@ -56,7 +56,7 @@ class Door:
         try:
             bound = await bind(spec, PortBook())
         except BindError as error:
-            raise UsageError(f"--gateway {wish.address}:{wish.port}: {error}") from None
+            raise UsageError(f"{wish.origin}: {error}") from None
         if not is_loopback(wish.address):
             logger.warning(
                 "the gateway at %s:%d can be reached from other machines, and so can all that it leads to",
