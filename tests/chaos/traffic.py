@@ -104,7 +104,7 @@ class Traffic:
             self._expected[size] = body
 
     async def answer(self, names: Iterable[str], times: int, timeout: float = 60) -> list[float]:
-        """Waits until connections that begin from now on were answered, so many on each forward; the seconds of each."""
+        """Waits until connections that begin now were answered, so many on each forward; the seconds of each."""
         took: list[float] = []
 
         async def one(name: str) -> None:
