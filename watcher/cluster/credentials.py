@@ -26,7 +26,7 @@ from watcher.cluster.proxies import proxy_for
 logger = logging.getLogger("portside.cluster")
 
 # Many requests meet a 401 at once, and a dead token keeps them coming: they share what was read within this.
-SHARED_FOR = 1.0
+SHARED_FOR = 0.5
 
 T = TypeVar("T")
 
