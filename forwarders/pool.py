@@ -166,7 +166,6 @@ class Pool:
             del self._opening[opening]
             self._demand.fire()
         if session is not None:
-            self._short = 0
             await self._serve(session)
 
     async def _open(self) -> Session | None:
@@ -205,6 +204,7 @@ class Pool:
             self._changed()
 
     def _changed(self) -> None:
+        self._short = 0  # whoever waits is told, and asks again
         self._demand.fire()
         for listener in tuple(self.listeners):
             listener()

@@ -126,6 +126,26 @@ async def test_few_connections_have_sessions_of_their_own(wanting: Wanting, auto
     assert len(loads) * SHARED - sum(loads) >= SHARED
 
 
+async def test_who_asks_again_is_not_counted_again(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """One connection that waits while others come and go asks for one session, however often it looks."""
+    pool = wanting.want()
+    await settled()
+    wanting.pods.latency = 1.0
+    session = pool.take()
+    assert session is not None
+    tunnels = [session.open(80) for _ in range(SHARED)]
+    before = len(wanting.pods.opens)
+    for _ in range(5 * SHARED):
+        tunnels.pop().abort()
+        await trio.testing.wait_all_tasks_blocked()
+        session = pool.take()
+        assert session is not None
+        tunnels.append(session.open(80))
+        assert pool.take() is None
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(wanting.pods.opens) == before + 1
+
+
 async def test_no_more_than_the_bound(
     wanting: Wanting, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
