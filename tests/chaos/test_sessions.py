@@ -70,8 +70,7 @@ async def stopped(scene: Scene, harm: Callable[[], int]) -> AsyncIterator[None]:
 @pytest.mark.parametrize(
     ("harm", "seconds"),
     [
-        # Two or three seconds where WITHIN is one, in two runs of four on a busy machine: long until that is settled.
-        pytest.param("cut", 3.0, marks=LONG),
+        pytest.param("cut", 3.0),
         pytest.param("cut", 90.0, marks=LONG),
         pytest.param("forget", 90.0, marks=LONG),
     ],
