@@ -44,8 +44,7 @@ IDLE_TIMEOUT = 30.0
 # at a round trip of 50 ms.
 MAX_OPENING = 8
 # An API server that is back, or rights that were given, are to be used within a second. What that costs where it stays
-# away: a second try for each pod at once, then one every 0.6 s, but for all pods (and watches) together one each
-# gates.TURN seconds at most.
+# away: two tries for each pod at once, then one every 0.6 s, all pods (and watches) together one each gates.TURN.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 0.6
 # A session on its way for longer than this when the process slept was asked for before.
 STALE_OPENING = 0.5
