@@ -15,7 +15,7 @@ TURN = 0.1
 
 
 class Gate:
-    """At most one try each `interval` seconds, whoever makes it."""
+    """At most one try each `interval` seconds, whoever makes it; beside those that are the first after a failure."""
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
@@ -24,11 +24,19 @@ class Gate:
 
     async def turn(self, pause: float) -> None:
         """Returns `pause` seconds from now, or later where others' tries come first; at once when the gate opens."""
-        if await self._opens_before(trio.current_time() + pause):
+        if await self.pause(pause):
             return
         at = max(trio.current_time(), self._next)
         self._next = at + self._interval
         await self._opens_before(at)
+
+    async def pause(self, seconds: float) -> bool:
+        """Returns after so many seconds, out of turn; at once when the gate opens: whether it did.
+
+        For what failed for the first time: a connection that broke says little of the server, and who has lost the one
+        he had is not to queue behind all others who did.
+        """
+        return await self._opens_before(trio.current_time() + seconds)
 
     def open(self) -> None:
         """One got through: those who wait need not."""

@@ -44,7 +44,7 @@ IDLE_TIMEOUT = 30.0
 # at a round trip of 50 ms.
 MAX_OPENING = 8
 # An API server that is back, or rights that were given, are to be used within a second. What that costs where it stays
-# away: a try every 0.6 s for each pod, but for all pods (and watches) together one each gates.TURN seconds at most.
+# away: two tries for each pod at once, then one every 0.6 s, all pods (and watches) together one each gates.TURN.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 0.6
 # A session on its way for longer than this when the process slept was asked for before.
 STALE_OPENING = 0.5
@@ -166,7 +166,6 @@ class Pool:
             del self._opening[opening]
             self._demand.fire()
         if session is not None:
-            self._short = 0
             await self._serve(session)
 
     async def _open(self) -> Session | None:
@@ -205,6 +204,7 @@ class Pool:
             self._changed()
 
     def _changed(self) -> None:
+        self._short = 0  # whoever waits is told, and asks again
         self._demand.fire()
         for listener in tuple(self.listeners):
             listener()
@@ -225,7 +225,8 @@ class Pool:
         """Until it is this pool's turn to try again, or nobody wants the pod any more."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_once_unwanted, nursery.cancel_scope)
-            await self._gate.turn(self._pause)
+            wait = self._gate.pause if self._backoff == FIRST_BACKOFF else self._gate.turn
+            await wait(self._pause)
             nursery.cancel_scope.cancel()
         self._pause = 0.0
         self._tried_at = trio.current_time()

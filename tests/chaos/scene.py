@@ -4,7 +4,7 @@
 2. New connections are answered within WITHIN seconds of the cause's end, counted from the moment at which somebody else
    than portside has seen that it is over (/readyz, a Ready pod, `kubectl exec`). This machine is slow at times and a
    single draw proves nothing: the median over the concerned forwards, each with a pace of its own, may be WITHIN above
-   what a connection took before the cause, and none may be above EVER.
+   what a connection takes in the same minute without a cause (before it or after it), and none may be EVER above it.
 3. No exchange has wrong bytes, or a clean end before its time. Where the cause kills an application the kernel ends
    its connections as if it had closed them, so there alone an end too early is no fault.
 4. Every forward keeps its port, and portside says nothing of mistakes of its own.
@@ -77,7 +77,7 @@ class Scene:
         async with trio.open_nursery() as nursery:
             for name in APPS:
                 nursery.start_soon(measure, name)
-        await self.traffic.answer(APPS, PROOF)
+        self.baseline = max(self.baseline, statistics.median(await self.traffic.answer(APPS, PROOF)))
         self.traffic.stop()
         await self.traffic.over.wait()
         self._report(what, took)
@@ -87,7 +87,7 @@ class Scene:
         counts = sum((tally.counts for tally in self.traffic.tallies.values()), Counter[Fate]())
         counted = ", ".join(f"{fate} {counts[fate]}" for fate in Fate)
         seconds = " ".join(f"{name} {took[name]:.2f}" for name in sorted(took))
-        report.say(f"{what}: {counted}; answered again after {seconds} s (before: {self.baseline:.3f})")
+        report.say(f"{what}: {counted}; answered again after {seconds} s (else: {self.baseline:.3f})")
 
     def _judge(self, took: dict[str, float], *, spared: Collection[str], killed: Collection[str]) -> None:
         for name, tally in self.traffic.tallies.items():
@@ -96,7 +96,7 @@ class Scene:
             assert name not in spared or set(tally.counts) == {Fate.OK}, tally.notes
         concerned = [seconds for name, seconds in took.items() if name not in spared] or list(took.values())
         assert statistics.median(concerned) <= self.baseline + WITHIN, took
-        assert max(took.values()) <= EVER, took
+        assert max(took.values()) <= self.baseline + EVER, took
         assert "Traceback" not in self.running.stderr, self.running.stderr
         assert "mistake of portside's" not in self.running.stderr, self.running.stderr
         ports = {record["localPort"] for record in self.running.forwards}
@@ -113,7 +113,7 @@ async def scene(bed: Bed, space: str, kubeconfig: Path) -> AsyncIterator[Scene]:
         await traffic.learn()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(traffic.run)
-            took = [await traffic.first_answer(app) for _ in range(PROOF) for app in APPS]
+            took = await traffic.answer(APPS, PROOF)
             try:
                 yield Scene(bed, space, running, traffic, statistics.median(took))
             except BaseException:

@@ -103,16 +103,18 @@ class Traffic:
             assert sha256(body).hexdigest() == headers["x-sha256"]
             self._expected[size] = body
 
-    async def answer(self, names: Iterable[str], times: int, timeout: float = 60) -> None:
-        """Waits until connections that begin from now on were answered, so many on each of these forwards."""
+    async def answer(self, names: Iterable[str], times: int, timeout: float = 60) -> list[float]:
+        """Waits until connections that begin now were answered, so many on each forward; the seconds of each."""
+        took: list[float] = []
 
         async def one(name: str) -> None:
             for _ in range(times):
-                await self.first_answer(name, timeout)
+                took.append(await self.first_answer(name, timeout))
 
         async with trio.open_nursery() as nursery:
             for name in names:
                 nursery.start_soon(one, name)
+        return took
 
     async def first_answer(self, name: str, timeout: float = 60) -> float:
         """The seconds from now until a connection that begins from now on is answered; others are tried beside it."""

@@ -157,8 +157,8 @@ async def test_a_pods_service_account(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (await config.server.authorize(KEEP))[0][1].lower() == "bearer mine"
 
 
-def a_login(header: str, life: float | None = None) -> Login:
-    return Login(Selected("s", "c", "", "k", {}, "u", {}), header, None, life)
+def a_login(header: str, life: float | None = None, user: dict[str, Any] | None = None) -> Login:
+    return Login(Selected("s", "c", "", "k", {}, "u", user or {}), header, None, life)
 
 
 async def test_a_failed_renewal_is_raised_to_those_who_need_it_and_shared(autojump_clock: MockClock) -> None:
@@ -182,6 +182,24 @@ async def test_a_failed_renewal_is_raised_to_those_who_need_it_and_shared(autoju
     with pytest.raises(KubeconfigError, match="log in again"):
         await authority(RENEW)
     assert reads == 2
+
+
+@pytest.mark.parametrize(("user", "most"), [({"token": "old"}, 10), ({"exec": {}}, 2), ({"auth-provider": {}}, 2)])
+async def test_a_dead_token_costs_few_readings(autojump_clock: MockClock, user: dict[str, Any], most: int) -> None:
+    """Ten a second of a file, two of a plugin, however many requests are refused."""
+    reads = 0
+
+    def again() -> Login:
+        nonlocal reads
+        reads += 1
+        return a_login("Bearer old", user=user)
+
+    authority = Authority(a_login("Bearer old", user=user), None, again)
+    began = trio.current_time()
+    while trio.current_time() < began + 5:
+        await authority(RENEW)
+        await trio.sleep(0.01)
+    assert 4 * most <= reads <= 5 * most
 
 
 @pytest.mark.parametrize(("lasts", "life"), [(3600, 3540), (90, 60), (-5, 60)])

@@ -112,6 +112,21 @@ async def test_rights_that_are_taken_away_leave_the_objects(autojump_clock: Mock
         assert seen.names() == {"a"}
 
 
+async def test_a_watch_that_was_cut_does_not_queue(autojump_clock: MockClock) -> None:
+    """Once cut, it goes on at once, though many others that are refused again and again wait for their turn."""
+    async with reflecting(MemoryApi("a")) as seen, trio.open_nursery() as others:
+        await seen.watching()
+        await trio.sleep(5)
+        for _ in range(20):
+            others.start_soon(seen.gate.turn, 0.0)
+        await trio.testing.wait_all_tasks_blocked()
+        cut = trio.current_time()
+        seen.api.feeds[0].cut()
+        await seen.watching(2)
+        assert trio.current_time() - cut < 0.1
+        others.cancel_scope.cancel()
+
+
 async def test_hurry_ends_a_wait_for_the_next_attempt(autojump_clock: MockClock) -> None:
     """Where the API server is known to be back, nobody waits out a pause."""
     api = MemoryApi("a")

@@ -47,3 +47,24 @@ async def test_one_who_got_through_lets_all_go(nursery: trio.Nursery, autojump_c
     began = trio.current_time()
     await gate.turn(0.3)
     assert trio.current_time() - began == pytest.approx(0.3)
+
+
+async def test_a_first_failure_waits_out_of_turn(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Its pause is its own, however many queue; it ends with the gate's opening as well."""
+    gate = Gate(1.0)
+    for _ in range(10):
+        nursery.start_soon(gate.turn, 0.0)
+    await trio.testing.wait_all_tasks_blocked()
+    began = trio.current_time()
+    opened = await gate.pause(0.05)
+    assert not opened
+    assert trio.current_time() - began == pytest.approx(0.05)
+    nursery.start_soon(_open_after, gate, 0.2)
+    opened = await gate.pause(5.0)
+    assert opened
+    assert trio.current_time() - began == pytest.approx(0.25)
+
+
+async def _open_after(gate: Gate, seconds: float) -> None:
+    await trio.sleep(seconds)
+    gate.open()

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from forwarders import pool as module
 from forwarders.gates import TURN, Gate
-from forwarders.pool import IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, Pool
+from forwarders.pool import FIRST_BACKOFF, IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, Pool
 from forwarders.pools import Pools
 from forwarders.tunnel import DialError, Tunnel
 from tests.forwarders.cluster import Pods, pod
@@ -126,6 +126,26 @@ async def test_few_connections_have_sessions_of_their_own(wanting: Wanting, auto
     assert len(loads) * SHARED - sum(loads) >= SHARED
 
 
+async def test_who_asks_again_is_not_counted_again(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """One connection that waits while others come and go asks for one session, however often it looks."""
+    pool = wanting.want()
+    await settled()
+    wanting.pods.latency = 1.0
+    session = pool.take()
+    assert session is not None
+    tunnels = [session.open(80) for _ in range(SHARED)]
+    before = len(wanting.pods.opens)
+    for _ in range(5 * SHARED):
+        tunnels.pop().abort()
+        await trio.testing.wait_all_tasks_blocked()
+        session = pool.take()
+        assert session is not None
+        tunnels.append(session.open(80))
+        assert pool.take() is None
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(wanting.pods.opens) == before + 1
+
+
 async def test_no_more_than_the_bound(
     wanting: Wanting, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +176,23 @@ async def test_failures_have_a_pace_even_while_connections_wait(wanting: Wanting
     wanting.pods.failure = ""
     await trio.sleep(2 * LAST_BACKOFF)
     assert (pool.up, pool.problem) == (True, "")
+
+
+async def test_one_that_was_cut_does_not_queue(
+    wanting: Wanting, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A session whose opening broke once is opened anew at once, though twenty others wait for their turn."""
+    for _ in range(20):
+        nursery.start_soon(wanting.gate.turn, 0.0)
+    await trio.testing.wait_all_tasks_blocked()
+    wanting.pods.failure = "connection reset by peer"
+    pool = wanting.want()
+    await trio.sleep(wanting.pods.latency / 2)
+    assert len(wanting.pods.opens) == 1
+    await trio.sleep(wanting.pods.latency)
+    wanting.pods.failure = ""
+    await trio.sleep(FIRST_BACKOFF + 2 * wanting.pods.latency)
+    assert pool.up
 
 
 async def test_sessions_that_die_young_have_a_pace_too(wanting: Wanting, autojump_clock: MockClock) -> None:

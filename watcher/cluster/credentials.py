@@ -25,8 +25,11 @@ from watcher.cluster.proxies import proxy_for
 
 logger = logging.getLogger("portside.cluster")
 
-# Many requests meet a 401 at once, and a dead token keeps them coming: they share what was read within this.
-SHARED_FOR = 1.0
+# Many requests meet a 401 at once, and a dead token keeps them coming, up to ten a second: they share what was read
+# within this. A file is cheap to read, and its new token is to be used within a second; a plugin is a process.
+SHARED_FOR, ASKED_FOR = 0.1, 0.5
+# Fields of a user whose reading may run a command or ask a server.
+_RUNS_SOMETHING = {"exec", "auth-provider"}
 
 T = TypeVar("T")
 
@@ -142,7 +145,8 @@ class Authority:
 
     async def _renew(self) -> None:
         async with self._lock:
-            if self._read_at is not None and trio.current_time() - self._read_at < SHARED_FOR:
+            shared_for = ASKED_FOR if self._login.selected.user.keys() & _RUNS_SOMETHING else SHARED_FOR
+            if self._read_at is not None and trio.current_time() - self._read_at < shared_for:
                 return
             try:
                 found = await _in_thread(self._again, self._one)

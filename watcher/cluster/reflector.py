@@ -32,7 +32,8 @@ STEADY = 1.0
 # What is answered, but of no use (each watch expires, or ends at once), costs the API server: up to this long.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
 # An API server that is back, or rights that were given back, are to be seen within a second. What that costs while they
-# are not: a request every 0.8 s for each watch, but one each forwarders.pool.TURN seconds for all together.
+# are not: a second request for each watch at once, then one every 0.8 s, but one each forwarders.gates.TURN seconds for
+# all together.
 LAST_AWAY = 0.8
 # What was never allowed is rarely allowed later: rights are given by people.
 FORBIDDEN_PAUSE = 15.0
@@ -69,7 +70,9 @@ class Reflector:
                     await self._list_and_watch()
             except ClusterError as error:
                 self._asking = None
-                await self._gate.turn(self._failed(error))
+                pause = self._failed(error)
+                wait = self._gate.pause if self._failures == 1 else self._gate.turn
+                await wait(pause)
 
     def check(self) -> None:
         """The connection may be dead: ask on a new one, from the last version on. Who waits is woken by the gate."""
@@ -121,7 +124,7 @@ class Reflector:
         pause = (self._unwell if expired or self._accepted else self._away).next()
         forbidden = isinstance(error, ForbiddenError)
         # A connection that breaks once and comes back at once is no news to anyone who has the objects.
-        if forbidden or self._away.failures + self._unwell.failures > 1 or not self.shelf.synced:
+        if forbidden or self._failures > 1 or not self.shelf.synced:
             self._report(error, forbidden=forbidden)
         logger.debug("%s: %s; again in %.2f s", self._name, error, pause)
         return FORBIDDEN_PAUSE if forbidden and not self.shelf.synced else pause
@@ -132,6 +135,11 @@ class Reflector:
             text += f"; what is known of {self._name} is from {self._seen_at:%H:%M:%S}"
         if self.shelf.trouble(Problem(text, forbidden=forbidden)):
             logger.info("%s", text)
+
+    @property
+    def _failures(self) -> int:
+        """In a row."""
+        return self._away.failures + self._unwell.failures
 
     @property
     def _name(self) -> str:
