@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -35,7 +36,8 @@ def test_systemd_takes_it(tmp_path: Path) -> None:
     copy.write_text(text.replace("%h/.local/bin/portside", PORTSIDE))
     if analyze := shutil.which("systemd-analyze"):
         words = [analyze, "verify", "--user", "--man=no", str(copy)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}  # a user's manager has one
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60, env=environment)
         assert (done.returncode, [line for line in done.stderr.splitlines() if "portside" in line]) == (0, [])
 
 
