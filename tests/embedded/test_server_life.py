@@ -34,12 +34,14 @@ async def test_sessions_are_counted_and_cut(cluster: EmbeddedCluster, subject: E
     """Sessions that are open are counted per pod, and can be cut; the next one is another."""
     other = await cluster.pod("other", [Port(80)])
     async with session(Line.direct(subject)) as client:
+        assert await client.pings(5, 5)  # it is served
         assert (cluster.sessions(), cluster.sessions(other)) == (1, 0)
         cluster.fail_sessions(other)
         assert await client.pings(5, 5)
         cluster.fail_sessions()
         await client.until(lambda: client.closed)
-    async with session(Line.direct(subject)):
+    async with session(Line.direct(subject)) as client:
+        assert await client.pings(5, 5)
         assert (cluster.sessions(), cluster.sessions_opened) == (1, 2)
 
 
