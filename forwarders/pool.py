@@ -40,8 +40,8 @@ UNDIALLED_LOOK, UNDIALLED_PAUSE = 0.5, 0.5
 STUCK_AFTER = 3.0
 # Idle sessions beyond the spare are let go after this many seconds.
 IDLE_TIMEOUT = 30.0
-# Sessions opened side by side while connections wait for one: 2,000 at once need 400, which one by one would take 80 s
-# at a round trip of 50 ms.
+# Sessions opened side by side while connections wait for one, at most: 2,000 at once need 400, which one by one would
+# take 80 s at a round trip of 50 ms.
 MAX_OPENING = 8
 # An API server that is back, or rights that were given, are to be used within a second. What that costs where it stays
 # away: two tries for each pod at once, then one every 0.6 s, all pods (and watches) together one each gates.TURN.
@@ -82,7 +82,11 @@ class Pool:
     @property
     def up(self) -> bool:
         """Whether a session stands, as far as is known."""
-        return any(not (session.ending or session.doubtful) for session in self._sessions)
+        return bool(self._standing)
+
+    @property
+    def _standing(self) -> list[Session]:
+        return [session for session in self._sessions if not (session.ending or session.doubtful)]
 
     @property
     def wanted(self) -> bool:
@@ -146,8 +150,8 @@ class Pool:
     def _wants_more(self) -> bool:
         if not self.wanted or len(self._sessions) + len(self._opening) >= MAX_SESSIONS:
             return False
-        # Side by side only where one stands: a server that does not answer is asked once at a time.
-        at_once = min(MAX_OPENING, -(-self._short // SHARED)) if self.up else 1
+        # Side by side as many as stand: a server that does not answer is asked once at a time, one that is back serves.
+        at_once = min(MAX_OPENING, -(-self._short // SHARED), len(self._standing))
         if len(self._opening) >= max(1, at_once):
             return False
         if any(session.usable and not session.load for session in self._sessions):

@@ -11,8 +11,9 @@ from trio.testing import MockClock
 
 from forwarders import pool as module
 from forwarders.gates import TURN, Gate
-from forwarders.pool import FIRST_BACKOFF, IDLE_TIMEOUT, LAST_BACKOFF, OWN_SESSIONS, SHARED, Pool
+from forwarders.pool import FIRST_BACKOFF, IDLE_TIMEOUT, LAST_BACKOFF, MAX_OPENING, OWN_SESSIONS, SHARED, Pool
 from forwarders.pools import Pools
+from forwarders.signals import Signal
 from forwarders.tunnel import DialError, Tunnel
 from tests.forwarders.cluster import Pods, pod
 
@@ -27,12 +28,14 @@ class Wanting:
         self.gate = Gate(TURN)
         self.pools = Pools(self.pods.open_channel, Random(0), self.gate, self.silent)
         self.changes = self.silences = 0
+        self.news = Signal()
 
     def silent(self) -> None:
         self.silences += 1
 
     def changed(self) -> None:
         self.changes += 1
+        self.news.fire()
 
     def want(self) -> Pool:
         pool = self.pools.want(POD, self.changed)
@@ -144,6 +147,26 @@ async def test_who_asks_again_is_not_counted_again(wanting: Wanting, autojump_cl
         assert pool.take() is None
         await trio.testing.wait_all_tasks_blocked()
     assert len(wanting.pods.opens) == before + 1
+
+
+async def test_many_who_wait_open_no_more_side_by_side_than_stand(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """One, then two, up to eight: the first that stands serves before it has to compete with many others' opening."""
+    pool = wanting.want()
+    await settled()
+    began = trio.current_time()
+    waiting = 60 * SHARED
+    while waiting:
+        for _ in range(waiting):
+            session = pool.take()
+            if session is not None:
+                session.open(80)
+                waiting -= 1
+        await wanting.news.wait()
+    moments = [at for at in wanting.pods.opens if at >= began]
+    abreast = [sum(first <= at < first + 0.9 * wanting.pods.latency for at in moments) for first in moments]
+    assert abreast[0] == 1
+    assert max(abreast) == MAX_OPENING
+    assert trio.current_time() - began < 20 * wanting.pods.latency
 
 
 async def test_no_more_than_the_bound(
