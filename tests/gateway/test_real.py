@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 from contextlib import AsyncExitStack
 from functools import partial
@@ -38,7 +39,7 @@ POD = "async () => (await fetch('/')).headers.get('x-pod')"
 
 async def test_three_services_through_a_rollout(bed: Bed, browser: Chromium) -> None:
     """Chromium finds them by name alone; pages, a WebSocket and server-sent events go on with the new pods."""
-    with namespace(bed, "gateway") as space:
+    with namespace(bed, f"gateway-{secrets.token_hex(4)}") as space:
         apply(bed, space, *(make(name) for name in NAMES for make in (deployment, service)))
         rolled_out(bed, space, *NAMES)
         port = closed_port()
