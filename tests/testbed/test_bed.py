@@ -1,5 +1,6 @@
 """The real test bed itself: that it comes up, repairs itself, runs the app and can be reached by port-forward only."""
 
+import dataclasses
 import http.client
 import json
 import os
@@ -85,6 +86,13 @@ def test_up_is_idempotent(bed: Bed) -> None:
 
 
 @pytest.mark.cluster
+def test_up_takes_what_was_built_anew(bed: Bed) -> None:
+    """A bed that stands runs the application of now in new pods, not that of the day on which it came up."""
+    old = dataclasses.replace(bed.state, binaries={**bed.state.binaries, "app": "/an/older/app"})
+    old.save(bed.layout)
+    assert up(print).state == bed.state
+
+
 def test_pod_answers_through_kubectl(forwarded: int, app_pod: str) -> None:
     """The app's pod is reached through `kubectl port-forward` and says which pod it is."""
     code, body = get(forwarded, "/")
