@@ -93,6 +93,7 @@ def test_up_takes_what_was_built_anew(bed: Bed) -> None:
     assert up(print).state == bed.state
 
 
+@pytest.mark.cluster
 def test_pod_answers_through_kubectl(forwarded: int, app_pod: str) -> None:
     """The app's pod is reached through `kubectl port-forward` and says which pod it is."""
     code, body = get(forwarded, "/")
