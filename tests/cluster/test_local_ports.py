@@ -85,9 +85,9 @@ async def test_all_demands_fail(bed: Bed, web: str, taken: int) -> None:
     words = ("forward", "-n", web, "svc/web", f"{taken}:9480")
     async with portside(*words, environment=bed.environment()) as running:
         assert await running.wait(20) == 1
-        states = [record["state"] for record in running.records if record["kind"] == "forward"]
-        assert states[-2:] == ["failed", "stopped"]
-        assert f"port {taken} on 127.0.0.1 is taken" in running.records[-2]["reason"]
+        failed, stopped = [record for record in running.records if record["kind"] == "forward"][-2:]
+        assert (failed["state"], stopped["state"]) == ("failed", "stopped")
+        assert f"port {taken} on 127.0.0.1 is taken" in failed["reason"]
 
 
 async def test_not_found_at_the_start(bed: Bed, web: str) -> None:
