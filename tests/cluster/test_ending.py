@@ -52,7 +52,7 @@ async def test_while_it_serves(bed: Bed, web: str, number: int) -> None:
     async with forwarding(bed, web) as running:
         await running.ready("web")
         await assert_ends(running, number)
-        assert running.records[-1]["state"] == "stopped"
+        assert (running.last("web") or {})["state"] == "stopped"
 
 
 async def test_while_sessions_open(bed: Bed, web: str) -> None:
