@@ -30,7 +30,7 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 
 class Counters:
-    """One forward's, for its life."""
+    """One forward's, for its life: the fields of `Counts`, added to."""
 
     def __init__(self) -> None:
         self.since = datetime.now(UTC)
@@ -56,14 +56,4 @@ class Counters:
 
     def counts(self) -> Counts:
         """As they are now."""
-        return Counts(
-            since=self.since,
-            connections=self.connections,
-            connections_total=self.connections_total,
-            held=self.held,
-            sent=self.sent,
-            received=self.received,
-            errors=self.errors,
-            last_error=self.last_error,
-            last_error_at=self.last_error_at,
-        )
+        return Counts(**vars(self))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import logs
-from watcher.cli.options import collect_place, environment, placed
+from watcher.cli.options import collect_place, environment, event_api, placed
 
 if TYPE_CHECKING:
     from watcher.doctor.findings import Finding
@@ -29,15 +29,7 @@ Skaffold's event stream is not opened.
 
 
 @click.command(name="doctor", epilog=EPILOG)
-@click.option(
-    "--skaffold",
-    "url",
-    envvar="SKAFFOLD_RPC_HTTP_PORT",
-    show_envvar=True,
-    metavar="URL",
-    default="",
-    help="A running Skaffold's event API: http://127.0.0.1:PORT, or just the port.",
-)
+@event_api
 @placed
 @click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 def command(url: str, output: str, **given: Any) -> int:

@@ -224,6 +224,16 @@ def _with(options: tuple[Callable[[F], F], ...], function: F) -> F:
     return function
 
 
+event_api = click.option(
+    "--skaffold",
+    "url",
+    envvar="SKAFFOLD_RPC_HTTP_PORT",
+    show_envvar=True,
+    metavar="URL",
+    default="",
+    help="Skaffold's event API: http://127.0.0.1:PORT, or just the port.",
+)
+
 beside_skaffold = _option(
     "--publish/--no-publish",
     env="PORTSIDE_PUBLISH",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from watcher.cli import logs
-from watcher.cli.options import Options, beside_skaffold, collect, environment, shared
+from watcher.cli.options import Options, beside_skaffold, collect, environment, event_api, shared
 
 EPILOG = """\b
 Examples:
@@ -21,15 +21,7 @@ Without --port-forward, user and services are forwarded.
 
 
 @click.command(name="watch", epilog=EPILOG)
-@click.option(
-    "--skaffold",
-    "url",
-    envvar="SKAFFOLD_RPC_HTTP_PORT",
-    show_envvar=True,
-    metavar="URL",
-    default="",
-    help="Skaffold's event API: http://127.0.0.1:PORT, or just the port.",
-)
+@event_api
 @click.option("--cluster", is_flag=True, help="No Skaffold: forward what is labelled in the cluster.")
 @click.option("--run-id", default="", help="With --cluster: what this run of Skaffold labelled. Default: any run.")
 @click.option("--selector", "-l", default="", help="With --cluster: what has these labels, in kubectl's syntax.")
