@@ -14,6 +14,7 @@ from tests.support.process import PORTSIDE
 
 # A cold start on a busy machine takes two seconds; the rest is patience.
 PATIENCE = 60
+NAMESPACE = "parity"  # the recorded run's
 
 
 @dataclass

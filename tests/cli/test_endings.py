@@ -5,36 +5,19 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import trio
 
 from fixtures.embedded import EmbeddedCluster
-from fixtures.embedded.pods import Port
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
-from fixtures.embedded.web import web
-from tests.cli.made import Place
+from tests.cli.made import NAMESPACE, Place
 from tests.support.process import PORTSIDE, Portside, portside
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 # Seconds that the issue allows.
 FORWARD_ENDS, WATCH_ENDS = 1.0, 3.0
-NAMESPACE = "parity"  # the recorded run's
-
-
-@pytest.fixture
-async def cluster(place: Place) -> AsyncIterator[EmbeddedCluster]:
-    """A deployment and a service `web` of the recorded run; the place's kubeconfig leads to it."""
-    recording, _ = Recording.load("handle-post").split("DevLoop", "Succeeded")
-    labels = {"skaffold.dev/run-id": recording.run_id}
-    async with EmbeddedCluster.open() as cluster:
-        await cluster.deployment("web", [Port(8080, web("hello"), "http")], namespace=NAMESPACE, labels=labels)
-        cluster.service("web", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE, labels=labels)
-        path = place.folder / "embedded"
-        place.environment["KUBECONFIG"] = str(cluster.kubeconfig(path, namespace=NAMESPACE))
-        yield cluster
 
 
 async def ends(program: Portside, place: Place, number: int, within: float) -> None:

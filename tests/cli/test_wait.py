@@ -14,27 +14,10 @@ import pytest
 import trio
 
 from fixtures.embedded import EmbeddedCluster
-from fixtures.embedded.pods import Port
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
-from fixtures.embedded.web import web
-from tests.cli.made import Place
+from tests.cli.made import NAMESPACE, Place
 from tests.support.process import PORTSIDE, portside
 from watcher.board.runtime import Running
-
-NAMESPACE = "parity"  # the recorded run's
-
-
-@pytest.fixture
-async def cluster(place: Place) -> AsyncIterator[EmbeddedCluster]:
-    """`web` of the recorded run; the place's kubeconfig leads to it."""
-    recording = Recording.load("handle-post")
-    labels = {"skaffold.dev/run-id": recording.run_id}
-    async with EmbeddedCluster.open() as cluster:
-        await cluster.deployment("web", [Port(8080, web("hello"), "http")], namespace=NAMESPACE, labels=labels)
-        cluster.service("web", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE, labels=labels)
-        path = place.folder / "embedded"
-        place.environment["KUBECONFIG"] = str(cluster.kubeconfig(path, namespace=NAMESPACE))
-        yield cluster
 
 
 class Waiter:

@@ -16,6 +16,7 @@ import trio
 from fixtures.net.connect import ConnectProxy
 from fixtures.net.gateway import Gateway
 from tests.conformance.subjects import CONTENT, POD, Subject
+from tests.support import pages
 from tests.support.process import Portside, portside
 
 PATIENCE = 60.0
@@ -81,16 +82,7 @@ def forwarding(kubeconfig: str, **environment: str) -> Any:
 
 async def page(program: Portside) -> str:
     """The content that one new connection brings."""
-    port = (await program.ready(POD, PATIENCE))["localPort"]
-    answer = b""
-    with trio.fail_after(PATIENCE):
-        async with await trio.open_tcp_stream("127.0.0.1", port) as conn:
-            await conn.send_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-            while b"\npod " not in answer:
-                data = await conn.receive_some()
-                assert data, f"the answer ended after {answer!r}"
-                answer += data
-    return answer.decode().partition("\r\n\r\n")[2].partition("\n")[0]
+    return await pages.page((await program.ready(POD, PATIENCE))["localPort"], PATIENCE)
 
 
 @pytest.mark.parametrize("verb", ["create", "get"])

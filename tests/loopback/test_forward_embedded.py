@@ -13,6 +13,7 @@ from fixtures.embedded.apps import late
 from fixtures.embedded.deployment import Deployment
 from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
+from tests.support import pages
 from tests.support.process import Portside, portside
 
 PATIENCE = 60.0
@@ -62,16 +63,7 @@ async def talk(port: int, request: bytes, *, fin: bool = False) -> bytes:
 
 
 async def page(port: int) -> str:
-    """The content that a GET on one new connection brings; the connection's end, a second later, is not waited for."""
-    answer = b""
-    with trio.fail_after(PATIENCE):
-        async with await trio.open_tcp_stream("127.0.0.1", port) as conn:
-            await conn.send_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-            while b"\npod " not in answer:
-                data = await conn.receive_some()
-                assert data, f"the answer ended after {answer!r}"
-                answer += data
-    return answer.decode().partition("\r\n\r\n")[2].partition("\n")[0]
+    return await pages.page(port, PATIENCE)
 
 
 async def test_a_replaced_pod(stage: Stage) -> None:
