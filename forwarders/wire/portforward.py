@@ -66,6 +66,8 @@ class PortForward:
         self._credit = WorkerCredit()
         self._pairs: dict[int, _Pair] = {}
         self._by_stream: dict[int, _Pair] = {}
+        # Per worker: the pairs whose data goes through it.
+        self._pairs_on = [0] * FRAME_WORKERS
         self._next_request = 0
 
     @property
@@ -87,17 +89,13 @@ class PortForward:
 
     def _ids_to_skip(self) -> int | None:
         """How many stream ids to pass over so that the data stream has an idle worker to itself; None: no such id."""
-        taken = self._busy_workers()
+        idle = self._credit.idle()
         first = self._connection.next_stream_id
-        for skipped in range(FRAME_WORKERS):
-            error_id, data_id = first + 2 * skipped, first + 2 * skipped + 2
-            idle = self._credit.idle(error_id) and self._credit.idle(data_id)
-            if idle and worker_of(data_id) not in taken:
-                return skipped if data_id <= frames.MAX_STREAM_ID else None
+        for error_id in range(first, first + 2 * FRAME_WORKERS, 2):
+            worker = worker_of(error_id + 2)
+            if idle[worker] and not self._pairs_on[worker] and idle[worker_of(error_id)]:
+                return (error_id - first) // 2 if error_id + 2 <= frames.MAX_STREAM_ID else None
         return None
-
-    def _busy_workers(self) -> set[int]:
-        return {worker_of(pair.data_id) for pair in self._pairs.values()}
 
     def open(self, port: int) -> int:
         """Queue both SYN_STREAMs for a connection to `port` in the pod; returns the pair's number.
@@ -116,6 +114,7 @@ class PortForward:
             self._by_stream[stream_id] = pair
             self._credit.sent(stream_id, syn=True)
         self._pairs[ident] = pair
+        self._pairs_on[worker_of(data_id)] += 1
         self._probe_if_due()
         return ident
 
@@ -153,8 +152,11 @@ class PortForward:
 
     def probe(self) -> int:
         """Queue one PING for each of the peer's workers: proof of life, and of what they consumed. For `owes`."""
+        return self._ping(FRAME_WORKERS)
+
+    def _ping(self, count: int) -> int:
         ping = 0
-        for _ in range(FRAME_WORKERS):
+        for _ in range(count):
             ping = self._connection.ping()
             self._credit.sent_ping(ping)
         return ping
@@ -193,8 +195,10 @@ class PortForward:
 
     def _probe_if_due(self, *, idle: bool = False) -> None:
         """`idle`: a connection is over, so its worker is wanted for another."""
-        if self._credit.wants_probe() or (idle and self._credit.wants_idle_workers(self._busy_workers())):
+        if self._credit.wants_probe():
             self.probe()
+        elif idle:
+            self._ping(self._credit.pings_for_idle_workers(self._pairs_on))
 
     # Receiving
 
@@ -253,6 +257,7 @@ class PortForward:
 
     def _drop(self, pair: _Pair) -> None:
         del self._pairs[pair.ident]
+        self._pairs_on[worker_of(pair.data_id)] -= 1
         for stream_id in (pair.error_id, pair.data_id):
             del self._by_stream[stream_id]
             self._credit.forget(stream_id)

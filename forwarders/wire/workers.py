@@ -12,6 +12,9 @@ session). So every connection has a worker of its own, and a worker is used agai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import ge, sub
+
 FRAME_WORKERS = 5
 # Of 50; the rest is room for PINGs and resets, which are never held back.
 CREDIT = 40
@@ -48,9 +51,9 @@ class WorkerCredit:
         """Whether one more frame of this stream may go out."""
         return self.unconsumed(worker_of(stream_id)) < CREDIT
 
-    def idle(self, stream_id: int) -> bool:
-        """Whether this stream's worker is known to be stuck in no frame."""
-        return self._free(worker_of(stream_id))
+    def idle(self) -> list[bool]:
+        """Per worker: whether it is known to be stuck in no frame."""
+        return list(map(ge, self._consumed, self._last))
 
     def _free(self, worker: int) -> bool:
         return self._consumed[worker] >= self._last[worker]
@@ -59,7 +62,7 @@ class WorkerCredit:
         """Whether this stream's worker is stuck while others go on: it owes an answer, and a later PING has its own."""
         worker = worker_of(stream_id)
         owed = (ping for ping, (of, mark) in self._pings.items() if of == worker and mark > self._last[worker])
-        return not self.idle(stream_id) and min(owed, default=self._newest_answer) < self._newest_answer
+        return not self._free(worker) and min(owed, default=self._newest_answer) < self._newest_answer
 
     def sent(self, stream_id: int, *, syn: bool = False, may_block: bool = True) -> None:
         """Count one frame. Not `may_block`: an empty FIN or a reset, which nobody has to read."""
@@ -93,12 +96,20 @@ class WorkerCredit:
 
     def wants_probe(self) -> bool:
         """Whether a worker that no PING is under way to holds so much that it is time to ask."""
-        return self.can_probe() and any(self.unconsumed(worker) >= PROBE_AFTER for worker in self._unasked())
+        most = max(map(sub, self._sent, self._consumed))
+        if not PROBE_AFTER <= most < PROBE_LIMIT:
+            return False
+        return any(self.unconsumed(worker) >= PROBE_AFTER for worker in self._unasked())
 
-    def wants_idle_workers(self, busy: set[int]) -> bool:
-        """Whether so few workers are known to be idle that it is time to ask those which are not `busy`."""
-        few = sum(self._free(worker) for worker in range(FRAME_WORKERS)) <= ENOUGH_IDLE
-        return few and self.can_probe() and not busy.issuperset(self._unasked())
+    def pings_for_idle_workers(self, busy: Sequence[int]) -> int:
+        """How many PINGs it takes, as they go round, to ask the workers that have no `busy` pair; 0: none are due.
+
+        They are when so few workers are known to be idle that another connection may find no pair of them.
+        """
+        if sum(self.idle()) > ENOUGH_IDLE or not self.can_probe():
+            return 0
+        turns = [(worker - self._ping_worker) % FRAME_WORKERS for worker in self._unasked() if not busy[worker]]
+        return max(turns, default=-1) + 1
 
     def _unasked(self) -> list[int]:
         """Workers that hold frames of streams and owe no answer to a PING."""
@@ -107,7 +118,7 @@ class WorkerCredit:
 
     def can_probe(self) -> bool:
         """Whether a round of PINGs fits into every worker's queue."""
-        return all(self.unconsumed(worker) < PROBE_LIMIT for worker in range(FRAME_WORKERS))
+        return max(map(sub, self._sent, self._consumed)) < PROBE_LIMIT
 
     def accepted(self, stream_id: int) -> None:
         """SYN_REPLY: the worker has consumed everything up to that SYN_STREAM."""
