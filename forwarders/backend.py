@@ -117,13 +117,15 @@ class Backend:
         session = None if pool is None else pool.take()
         return None if session is None else session.open(endpoint.port)
 
-    async def turn(self, endpoint: Endpoint) -> bool:
-        """Waits for this connection's turn where the endpoint refused before; whether it did."""
+    def refuses(self, endpoint: Endpoint) -> bool:
+        """Whether it refused a connection, and has taken none since."""
+        return endpoint in self._gates
+
+    async def turn(self, endpoint: Endpoint) -> None:
+        """Waits for this connection's turn at an endpoint that refuses."""
         gate = self._gates.get(endpoint)
-        if gate is None:
-            return False
-        await gate.turn(REDIAL_INTERVAL)
-        return True
+        if gate is not None:
+            await gate.turn(REDIAL_INTERVAL)
 
     def refused(self, endpoint: Endpoint) -> None:
         if endpoint in self._endpoints:

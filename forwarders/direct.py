@@ -6,9 +6,11 @@ Refuses to know containers. To the rest of this package it is a pod whose sessio
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import trio
 
+from forwarders.signals import Signal
 from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect, local_options
 from forwarders.tunnel import DialError, TunnelError
 
@@ -33,7 +35,10 @@ class Container:
 
 
 class DirectTunnel:
-    """One TCP connection, made by the first who needs it. Raises DialError where it cannot be, TunnelError later."""
+    """One TCP connection, made by the first who needs it. `error`: a DialError where it cannot be, TunnelError later.
+
+    Raised too by what needs the connection.
+    """
 
     def __init__(self, address: str, port: int) -> None:
         self._address = address
@@ -43,7 +48,10 @@ class DirectTunnel:
         self._dialling = trio.Lock()
         self._over = trio.Event()
         self._ended = False
+        self._pieces: list[Piece] = []
+        self._taken = Signal()
         self.received = 0
+        self.error: TunnelError | None = None
 
     @property
     def finished(self) -> bool:
@@ -52,19 +60,31 @@ class DirectTunnel:
     async def wait_finished(self) -> None:
         await self._over.wait()
 
-    async def receive_pieces(self) -> list[Piece]:
-        """One piece; [] at the good end."""
-        local = await self._connected()
+    def deliver(self, news: Callable[[], None], nursery: trio.Nursery) -> None:
+        """As a Tunnel's; reads in `nursery`, one piece ahead of what is taken."""
+        nursery.start_soon(self._read, news)
+
+    def take_pieces(self) -> list[Piece]:
+        pieces, self._pieces = self._pieces, []
+        self._taken.fire()
+        return pieces
+
+    async def _read(self, news: Callable[[], None]) -> None:
         try:
-            data = await local.receive()
+            local = await self._connected()
+            while data := await local.receive():
+                self.received += len(data)
+                self._pieces.append(data)
+                news()
+                await trio.lowlevel.checkpoint()
+                while self._pieces:
+                    await self._taken.wait()
+        except DialError as error:
+            self.error = error
         except OSError as error:
-            self._over.set()
-            raise TunnelError(self._said(error)) from None
-        if not data:
-            self._over.set()
-            return []
-        self.received += len(data)
-        return [data]
+            self.error = TunnelError(self._said(error))
+        self._over.set()
+        news()
 
     async def write(self, data: Piece) -> None:
         """Bytes for an end that reads no more are dropped: what it has written is still to be read."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 import trio
 
@@ -28,6 +29,14 @@ logger = logging.getLogger("portside.forwards")
 
 class HoldExpiredError(ForwarderError):
     """Nothing could serve a connection for as long as it may be held."""
+
+
+class Found(NamedTuple):
+    """A tunnel to the pod of `endpoint`; `suspected`: it refused a connection before."""
+
+    endpoint: Endpoint
+    tunnel: Carrier
+    suspected: bool
 
 
 class Forward:
@@ -121,30 +130,43 @@ class Forward:
 
     # Connections
 
-    async def hold(self, deadline: float) -> tuple[Endpoint, Carrier, bool]:
-        """A tunnel to the pod that serves now, waiting for one until `deadline`; whether that pod refused before."""
+    async def hold(self, deadline: float) -> Found:
+        """A tunnel to the pod that serves now, waiting for one until `deadline`."""
+        if (found := self._at_once()) is not None:
+            return found
         if self.counters.held >= self.spec.held:
             raise HoldExpiredError(f"{self.spec.held} connections wait already, which is the limit: one was refused")
         self.counters.held += 1
         try:
             with trio.fail_at(deadline):
-                return await self._find()
+                return await self._found()
         except trio.TooSlowError:
             reason = self.status.reason or "nothing answered"
             raise HoldExpiredError(f"a connection was given up after {self.spec.hold:.0f} s: {reason}") from None
         finally:
             self.counters.held -= 1
 
-    async def _find(self) -> tuple[Endpoint, Carrier, bool]:
+    def _at_once(self) -> Found | None:
+        """As a rule a pod serves."""
+        endpoint = self._backend.serving
+        if endpoint is None or self._backend.refuses(endpoint):
+            return None
+        tunnel = self._backend.take(endpoint)
+        return None if tunnel is None else Found(endpoint, tunnel, suspected=False)
+
+    async def _found(self) -> Found:
+        """Once one does."""
         while True:
             endpoint = self._backend.serving
-            if endpoint is not None:
-                suspected = await self._backend.turn(endpoint)
-                if endpoint == self._backend.serving and (tunnel := self._backend.take(endpoint)) is not None:
-                    return endpoint, tunnel, suspected
+            if endpoint is not None and self._backend.refuses(endpoint):
+                await self._backend.turn(endpoint)
                 if endpoint != self._backend.serving:
                     continue
+                if (tunnel := self._backend.take(endpoint)) is not None:
+                    return Found(endpoint, tunnel, suspected=True)
             await self._backend.changed.wait()
+            if (found := self._at_once()) is not None:
+                return found
 
     def refused(self, endpoint: Endpoint) -> None:
         self._backend.refused(endpoint)

@@ -48,17 +48,19 @@ class Health:
         self._round = 0
         self._checking = self._asking = False
         self._news = Signal()
+        self._wait = trio.CancelScope()
         self.paused = False
         self.doubtful = False
 
     def heard(self) -> None:
         """Something came from the peer, and has been taken account of."""
         self._heard = trio.current_time()
-        self._news.fire()
+        if self._asking:
+            self._news.fire()
 
     def grew_busy(self) -> None:
         """The session's first connection: from now on it is asked more often."""
-        self._news.fire()
+        self._wait.deadline = min(self._wait.deadline, self._settled_at + BUSY_INTERVAL)
 
     def pause(self) -> None:
         """Nothing is read from now on, so silence proves nothing."""
@@ -90,7 +92,7 @@ class Health:
             due = self._settled_at + (BUSY_INTERVAL if self._busy() else IDLE_INTERVAL)
             if trio.current_time() >= due:
                 return
-            with trio.move_on_at(due):
+            with trio.CancelScope(deadline=due) as self._wait:
                 await self._news.wait()
 
     async def _lives(self) -> bool:

@@ -7,6 +7,7 @@ many share, bounded.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from random import Random
 
@@ -73,6 +74,8 @@ class Pool:
         # The last pause between two tries, the one that is due now, and when the last was over.
         self._backoff = self._pause = self._tried_at = 0.0
         self._away = False
+        # Whether `run` waits without a moment at which it looks for idle sessions.
+        self._untimed = False
 
     @property
     def sessions(self) -> int:
@@ -98,7 +101,8 @@ class Pool:
         usable = [session for session in self._sessions if session.usable]
         chosen = min(usable, key=lambda session: session.load, default=None)
         self._short += chosen is None
-        self._demand.fire()
+        if not any(session is not chosen and not session.load for session in usable):
+            self._demand.fire()
         return chosen
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -188,7 +192,7 @@ class Pool:
         if self.problem:
             self.problem = ""
             self._gate.open()
-        session = Session(channel, received, self._changed)
+        session = Session(channel, received, self._changed, self._has_room)
         self._sessions.append(session)
         return session
 
@@ -213,7 +217,14 @@ class Pool:
         for listener in tuple(self.listeners):
             listener()
 
+    def _has_room(self, session: Session) -> None:
+        if self._short:
+            self._changed()
+        elif self._untimed or not (self.wanted and session.usable):
+            self._demand.fire()
+
     async def _wait_for_demand(self, seconds: float) -> None:
+        self._untimed = math.isinf(seconds)
         with trio.move_on_after(seconds):
             await self._demand.wait()
 
@@ -252,4 +263,4 @@ class Pool:
         now = trio.current_time()
         for session in [*useless, *(session for session, at in leaving.items() if at <= now)]:
             session.retire()
-        return min((at - now for at in leaving.values() if at > now), default=float("inf"))
+        return min((at - now for at in leaving.values() if at > now), default=math.inf)

@@ -6,12 +6,13 @@ after the runtime's own dial error.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import trio
 
 from forwarders.counters import Counters
+from forwarders.delivery import Delivery
 from forwarders.errors import ForwarderError
 from forwarders.peers import reader_is_gone
 from forwarders.transports.sockets import READ_SIZE, RawSocket
@@ -93,23 +94,19 @@ class Relay:
 
     async def _through(self, tunnel: Carrier) -> None:
         """Both directions until one of them is over. Raises TunnelError, OSError; never a group of them."""
-        broken: list[TunnelError | OSError] = []
-
-        async def run(direction: Callable[[Carrier], Awaitable[bool]]) -> None:
-            try:
-                over = await direction(tunnel)
-            except (TunnelError, OSError) as error:
-                broken.append(error)
-                over = True
-            if over:
-                nursery.cancel_scope.cancel()
-
+        failure: TunnelError | OSError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run, self._up)
-            nursery.start_soon(run, self._down)
-        if broken:
-            # A pod's error says more than the client's.
-            raise min(broken, key=lambda error: not isinstance(error, TunnelError))
+            delivery = Delivery(tunnel, self._local, nursery, partial(self._received, tunnel))
+            delivery.begin()
+            try:
+                if not await self._up(tunnel):
+                    await trio.sleep_forever()  # the other direction decides, and cancels
+            except (TunnelError, OSError) as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        # A pod's error says more than the client's.
+        if worst := tunnel.error or delivery.failure or failure:
+            raise worst
 
     # Client to pod
 
@@ -133,7 +130,8 @@ class Relay:
             if data:
                 self._keep(data)
                 await tunnel.write(data)
-                await trio.lowlevel.checkpoint()
+                if len(data) == READ_SIZE:  # a client that always has something gives no other task a turn by itself
+                    await trio.lowlevel.checkpoint()
             else:
                 self._fin = True
         return await self._hold_fin(tunnel)
@@ -175,17 +173,12 @@ class Relay:
                 quiet_since, received = trio.current_time(), tunnel.received
         return False
 
-    # Pod to client
-
-    async def _down(self, tunnel: Carrier) -> bool:
-        while pieces := await tunnel.receive_pieces():
-            if not self.received:
-                self._dial.succeeded()
-                self._prove()
-            self._counters.received += tunnel.received - self.received
-            self.received = tunnel.received
-            await self._local.send_pieces(pieces)
-        return True
+    def _received(self, tunnel: Carrier) -> None:
+        if not self.received:
+            self._dial.succeeded()
+            self._prove()
+        self._counters.received += tunnel.received - self.received
+        self.received = tunnel.received
 
     async def _close_gently(self) -> None:
         self._local.shutdown_writing()

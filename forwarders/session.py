@@ -7,7 +7,6 @@ a session's end ends its tunnels, each with an error.
 from __future__ import annotations
 
 import math
-import ssl
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -23,6 +22,8 @@ from forwarders.writer import SessionLostError, SilentError, Writer
 
 # Bytes queued for the socket before senders wait: several frames, so that the writer never runs dry.
 SEND_LIMIT = 512 * 1024
+# Read at once, this much says that the channel has more: others have a turn first. After less the next read waits.
+TURN_SIZE = 64 * 1024
 # After a pair's data ended, its error stream ends in the same moment. If it does not, the end counts as good.
 FINISH_TIMEOUT = 2.0
 # A dial is local to the pod: milliseconds, or never.
@@ -32,17 +33,23 @@ RETIRE_TIMEOUT = 2.0
 
 
 class Session:
-    """`run` serves until the session is over. `on_change` is called when a connection ends or the health changes."""
+    """`run` serves until the session is over.
 
-    def __init__(self, channel: Channel, received: bytes, on_change: Callable[[], None]) -> None:
+    `on_room` is called when another connection has room here; `on_change` when the session's health has changed.
+    """
+
+    def __init__(
+        self, channel: Channel, received: bytes, on_change: Callable[[], None], on_room: Callable[[Session], None]
+    ) -> None:
         self._channel = channel
         self._first = received
         self._on_change = on_change
+        self._on_room = on_room
         self._wire = PortForward()
         self._tunnels: dict[int, Tunnel] = {}
         self._writer = Writer(channel, self._wire)
         self._progress = Signal()
-        self._health = Health(self._wire, lambda: bool(self._tunnels), self._writer.flush, self._health_changed)
+        self._health = Health(self._wire, lambda: bool(self._tunnels), self._writer.flush, on_change)
         self._loss: SessionLostError | None = None
         self._scope = trio.CancelScope()
         self._retired = trio.Event()
@@ -160,7 +167,7 @@ class Session:
         """One frame, once there is room. Does nothing once the pair is over."""
         await self.wait_room(pair)
         if pair in self._tunnels and self._wire.send(pair, data):
-            self._writer.wake()
+            self._writer.push()
 
     def send_eof(self, pair: int) -> None:
         self._wire.send_eof(pair)
@@ -190,11 +197,11 @@ class Session:
         while True:
             if data:
                 await self._receive(nursery, data)
-                # A channel that always has something gives no other task a turn by itself.
-                await trio.lowlevel.checkpoint()
+                if len(data) >= TURN_SIZE:
+                    await trio.lowlevel.checkpoint()
             try:
                 data = await self._channel.receive()
-            except (OSError, ssl.SSLError, trio.ClosedResourceError) as error:
+            except (OSError, trio.ClosedResourceError) as error:
                 raise SessionLostError(f"the session to the pod broke: {error}") from error
             if not data:
                 raise SessionLostError("the API server closed the session to the pod")
@@ -205,36 +212,38 @@ class Session:
         except WireError as error:
             raise SessionLostError(f"the session to the pod is not SPDY any more: {error}") from error
         self._health.heard()
-        full: set[Tunnel] = set()
-        half_done: set[int] = set()
+        fed: dict[Tunnel, None] = {}
+        half_done: list[int] = []
         for event in events:
             match event:
                 case PairData(pair, piece):
-                    self._feed(pair, piece if 2 * len(piece) > len(data) else bytes(piece), full)
+                    # A small piece is no reason to keep all of what came with it.
+                    self._feed(pair, piece if 2 * len(piece) > len(data) else bytes(piece), fed)
                 case PairFinished(pair, text):
                     self._finish(pair, classify(text) if text else None)
                 case PairEof(pair):
-                    half_done.add(pair)
+                    half_done.append(pair)
                 case SessionEnding():
                     self.ending = True
                     self._on_change()
+        for tunnel in fed:
+            tunnel.tell()
         for pair in self._tunnels.keys() & half_done:
             nursery.start_soon(self._finish_late, pair)
         self._progress.fire()
-        self._writer.wake()
-        if not self._was_usable and self.usable:
-            self._health_changed()
-        if full:
+        if self._wire.pending:
+            self._writer.wake()
+        self._look_for_room()
+        if full := [tunnel for tunnel in fed if tunnel.full]:
             await self._pause(full)
 
-    def _feed(self, pair: int, piece: Piece, full: set[Tunnel]) -> None:
+    def _feed(self, pair: int, piece: Piece, fed: dict[Tunnel, None]) -> None:
         tunnel = self._tunnels.get(pair)
         if tunnel is not None:
             tunnel.feed(piece)
-            if tunnel.full:
-                full.add(tunnel)
+            fed[tunnel] = None
 
-    async def _pause(self, full: set[Tunnel]) -> None:
+    async def _pause(self, full: list[Tunnel]) -> None:
         """Stop reading until slow local readers have caught up; only this session's connections wait meanwhile."""
         self._health.pause()
         try:
@@ -248,9 +257,11 @@ class Session:
         await self._health.watch()
         raise SilentError(f"the session to the pod gave no sign of life for {ANSWER_TIMEOUT:.0f} s")
 
-    def _health_changed(self) -> None:
-        self._was_usable = self.usable
-        self._on_change()
+    def _look_for_room(self) -> None:
+        """What came may have made room for another connection."""
+        if not self._was_usable and self.usable:
+            self._was_usable = True
+            self._on_room(self)
 
     async def _retire(self) -> None:
         await self._retired.wait()
@@ -290,4 +301,4 @@ class Session:
                 self.idle_since = trio.current_time()
             self._progress.fire()
             self._writer.written.fire()
-            self._on_change()
+            self._on_room(self)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -68,10 +69,12 @@ class Carrier(Protocol):
     """What carries one local connection's bytes: a Tunnel, or a connection of another kind (direct.DirectTunnel)."""
 
     received: int
+    error: TunnelError | None
 
     @property
     def finished(self) -> bool: ...
-    async def receive_pieces(self) -> list[Piece]: ...
+    def deliver(self, news: Callable[[], None], nursery: trio.Nursery) -> None: ...
+    def take_pieces(self) -> list[Piece]: ...
     async def write(self, data: Piece) -> None: ...
     async def confirm(self) -> bool: ...
     async def wait_finished(self) -> None: ...
@@ -80,9 +83,10 @@ class Carrier(Protocol):
 
 
 class Tunnel(trio.abc.HalfCloseableStream):
-    """A trio stream; `receive_pieces` is its fast half. Raises TunnelError, and DialError while nothing has come.
+    """A trio stream. Whoever wants what comes in the moment it comes asks for news (`deliver`) instead of receiving.
 
-    `receive_some` and `send_all` turn these into trio.BrokenResourceError, as the abstract class asks.
+    `error`: why it is over, None for a good end; a DialError while nothing has come. `receive_pieces` raises it;
+    `receive_some` and `send_all` turn it into trio.BrokenResourceError, as the abstract class asks.
     """
 
     def __init__(self, link: Link, pair: int) -> None:
@@ -96,16 +100,22 @@ class Tunnel(trio.abc.HalfCloseableStream):
         self._receiving = False
         self._finished = False
         self._eof_sent = False
-        self._error: TunnelError | None = None
+        self._news: Callable[[], None] | None = None
+        self.error: TunnelError | None = None
         self.received = 0
         self.closed = False
 
     # The session's side
 
     def feed(self, data: Piece) -> None:
+        """More has come; `tell` follows, once for all that came together."""
         self._pieces.append(data)
         self._unread += len(data)
         self.received += len(data)
+
+    def tell(self) -> None:
+        if self._news is not None:
+            self._news()
         self._changed.fire()
 
     def finish(self, error: TunnelError | None) -> None:
@@ -115,8 +125,8 @@ class Tunnel(trio.abc.HalfCloseableStream):
         if isinstance(error, DialError) and self.received:
             error = TunnelError(str(error))
         self._finished = True
-        self._error = error
-        self._changed.fire()
+        self.error = error
+        self.tell()
         self._drained.fire()
 
     @property
@@ -134,6 +144,19 @@ class Tunnel(trio.abc.HalfCloseableStream):
         """Nothing more will come, or go."""
         return self._finished
 
+    def deliver(self, news: Callable[[], None], nursery: trio.Nursery) -> None:  # noqa: ARG002 - others need a task
+        """From now on `news` is called, and must not raise, when something has come to be taken, and at the end."""
+        self._news = news
+        if self._pieces or self._finished:
+            news()
+
+    def take_pieces(self) -> list[Piece]:
+        """Everything that has come and is not taken yet."""
+        pieces, self._pieces = self._pieces, []
+        self._unread = 0
+        self._drained.fire()
+        return pieces
+
     async def receive_pieces(self) -> list[Piece]:
         """Everything that has come, at least one piece; [] at the good end; TunnelError at another."""
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -144,17 +167,14 @@ class Tunnel(trio.abc.HalfCloseableStream):
             while not self._pieces:
                 if self.closed:
                     raise trio.ClosedResourceError
-                if self._error is not None:
-                    raise self._error
+                if self.error is not None:
+                    raise self.error
                 if self._finished:
                     return []
                 await self._changed.wait()
         finally:
             self._receiving = False
-        pieces, self._pieces = self._pieces, []
-        self._unread = 0
-        self._drained.fire()
-        return pieces
+        return self.take_pieces()
 
     async def confirm(self) -> bool:
         """Waits until the pod's end is known to have taken what was sent; False if the pair is over instead."""
@@ -226,6 +246,7 @@ class Tunnel(trio.abc.HalfCloseableStream):
         if self.closed:
             return
         self.closed = True
+        self._news = None
         self._pieces.clear()
         self._unread = 0
         self._link.abort(self._pair)

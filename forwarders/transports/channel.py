@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import trio
 
 from forwarders.transports.errors import UnreachableError
+from forwarders.transports.sockets import Piece
 
 # One read from the socket: some 16 TLS records. The buffers are shared by all channels, since nothing can run
 # between a read into them and the copy out of them.
@@ -27,8 +28,17 @@ class Channel(Protocol):
     async def receive(self) -> bytes:
         """What has come, b"" at the end. Raises OSError (ssl.SSLError is one) and trio.ClosedResourceError."""
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: Piece) -> None:
         """Returns once the system has taken all of it. Raises as `receive`."""
+
+    def put(self, data: Piece) -> bool:
+        """Sends without waiting, and keeps what the system has no room for: False until `flush` has sent that.
+
+        Raises OSError.
+        """
+
+    async def flush(self) -> None:
+        """Returns once the system has taken what was `put`. Raises as `receive`."""
 
     def close(self) -> None:
         """At once; may be called again."""
@@ -38,7 +48,8 @@ class Lower(Protocol):
     """What TLS runs on: a RawSocket, or another channel (`Nested`)."""
 
     async def receive_into(self, buffer: bytearray) -> int: ...
-    async def send(self, data: bytes) -> None: ...
+    async def send(self, data: Piece) -> None: ...
+    def send_now(self, data: Piece) -> int: ...
     def close(self) -> None: ...
 
 
@@ -56,11 +67,40 @@ class Nested:
         buffer[: len(taken)] = taken
         return len(taken)
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: Piece) -> None:
         await self._channel.send(data)
+
+    def send_now(self, data: Piece) -> int:  # noqa: ARG002 - it waits for its own turn
+        """Nothing: two layers of TLS are rare enough to go the longer way."""
+        return 0
 
     def close(self) -> None:
         self._channel.close()
+
+
+class _Way:
+    """Into a socket, in order, whoever sends: what it does not take at once waits for `flush`."""
+
+    def __init__(self, sock: Lower) -> None:
+        self._socket = sock
+        self._left: Piece = b""
+        self._flushing = trio.Lock()
+
+    def put(self, data: Piece) -> bool:
+        """Whether all has gone."""
+        if self._left or self._flushing.locked():
+            self._left = b"".join((self._left, data))
+            return not self._left
+        sent = self._socket.send_now(data)
+        if sent < len(data):
+            self._left = memoryview(data)[sent:]
+        return not self._left
+
+    async def flush(self) -> None:
+        async with self._flushing:
+            while data := self._left:
+                self._left = b""
+                await self._socket.send(data)
 
 
 class PlainChannel:
@@ -68,15 +108,19 @@ class PlainChannel:
 
     def __init__(self, sock: Lower) -> None:
         self._socket = sock
+        self._way = _Way(sock)
+        self.put = self._way.put
+        self.flush = self._way.flush
 
     async def receive(self) -> bytes:
         """What has come, b"" at the end."""
         await trio.lowlevel.checkpoint_if_cancelled()
         return bytes(_plaintext_view[: await self._socket.receive_into(_plaintext)])
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: Piece) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._socket.send(data)
+        if not self.put(data):
+            await self.flush()
 
     def close(self) -> None:
         self._socket.close()
@@ -90,7 +134,8 @@ class TlsChannel:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
-        self._sending = trio.Lock()
+        self._way = _Way(lower)
+        self.flush = self._way.flush
 
     async def handshake(self) -> None:
         """Raises ssl.SSLError, OSError."""
@@ -98,10 +143,10 @@ class TlsChannel:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._flush()
+                await self._send()
                 await self._fill()
             else:
-                await self._flush()
+                await self._send()
                 return
 
     async def receive(self) -> bytes:
@@ -112,15 +157,19 @@ class TlsChannel:
             if plain == b"":
                 return plain
             if self._outgoing.pending:
-                await self._flush()
+                await self._send()
             if plain is not None:
                 return plain
             await self._fill()
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: Piece) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._tls.write(data)
-        await self._flush()
+        await self._send()
+
+    def put(self, data: Piece) -> bool:
+        self._tls.write(data)
+        return self._way.put(self._outgoing.read())
 
     def close(self) -> None:
         self._socket.close()
@@ -154,10 +203,9 @@ class TlsChannel:
         else:
             self._incoming.write_eof()
 
-    async def _flush(self) -> None:
-        async with self._sending:
-            while self._outgoing.pending:
-                await self._socket.send(self._outgoing.read())
+    async def _send(self) -> None:
+        if not self._way.put(self._outgoing.read()):
+            await self.flush()
 
 
 async def secure(lower: Lower, context: ssl.SSLContext, server_name: str) -> TlsChannel:

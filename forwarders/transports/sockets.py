@@ -59,21 +59,36 @@ class RawSocket:
     async def send(self, data: Piece) -> None:
         view = memoryview(data)
         while view:
-            try:
-                view = view[self.socket.send(view) :]
-            except BlockingIOError:
+            if sent := self.send_now(view):
+                view = view[sent:]
+            else:
                 await trio.lowlevel.wait_writable(self.socket)
+
+    def send_now(self, data: Piece) -> int:
+        """How many of the bytes the system has taken."""
+        try:
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
 
     async def send_pieces(self, pieces: Sequence[Piece]) -> None:
         """Writes neighbouring pieces in as few system calls as the socket takes."""
         left = list(pieces)
-        while left:
+        while left := self.send_pieces_now(left):
+            await trio.lowlevel.wait_writable(self.socket)
+
+    def send_pieces_now(self, pieces: list[Piece]) -> list[Piece]:
+        """As many as the system takes; those that are left."""
+        while pieces:
             try:
-                sent = self.socket.sendmsg(left[:MAX_PIECES])
+                sent = self.socket.sendmsg(pieces[:MAX_PIECES])
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(self.socket)
-                continue
-            left = _without(left, sent)
+                break
+            pieces = _without(pieces, sent)
+        return pieces
+
+    def passes(self, pieces: list[Piece]) -> None:
+        """These are about to be sent: for who needs to know them."""
 
     def shutdown_writing(self) -> None:
         with contextlib.suppress(OSError):
@@ -97,6 +112,8 @@ class RawSocket:
 
 
 def _without(pieces: list[Piece], sent: int) -> list[Piece]:
+    if len(pieces) == 1:
+        return [] if sent == len(pieces[0]) else [memoryview(pieces[0])[sent:]]
     for index, piece in enumerate(pieces):
         if sent < len(piece):
             return [memoryview(piece)[sent:], *pieces[index + 1 :]]

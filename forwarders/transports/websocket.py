@@ -14,6 +14,7 @@ from forwarders.transports.errors import UpgradeError
 from forwarders.transports.http import Answer, ask
 from forwarders.transports.refusals import refusal
 from forwarders.transports.request import PROTOCOL, Request
+from forwarders.transports.sockets import Piece
 from forwarders.wire.errors import WireError
 from forwarders.wire.websocket import WebSocketStream
 
@@ -21,13 +22,13 @@ SUBPROTOCOL = f"SPDY/3.1+{PROTOCOL}"
 
 
 class WebSocketChannel:
-    """A Channel inside another one. Both its tasks may send there, one at a time: the receiver answers PINGs."""
+    """A Channel inside another one. Both its tasks may send there: the receiver answers PINGs."""
 
     def __init__(self, channel: Channel, first: bytes) -> None:
         self._channel = channel
         self._first = first
         self._stream = WebSocketStream()
-        self._sending = trio.Lock()
+        self.flush = channel.flush
 
     async def receive(self) -> bytes:
         """What has come, b"" at the end. Raises ConnectionAbortedError (an OSError) for what is no tunnel."""
@@ -40,26 +41,27 @@ class WebSocketChannel:
             except WireError as error:
                 raise ConnectionAbortedError(str(error)) from error
             if reply := self._stream.take():
-                await self._send(reply)
+                await self._channel.send(reply)
             if plain:
                 return plain
             # A channel that always has something gives no other task a turn by itself.
             await trio.lowlevel.checkpoint()
         return b""
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: Piece) -> None:
+        await self._channel.send(self._frames(data))
+
+    def put(self, data: Piece) -> bool:
+        return self._channel.put(self._frames(data))
+
+    def _frames(self, data: Piece) -> bytes:
         try:
-            frames = self._stream.frame(data)
+            return self._stream.frame(bytes(data))
         except WireError as error:
             raise ConnectionAbortedError(str(error)) from error
-        await self._send(frames)
 
     def close(self) -> None:
         self._channel.close()
-
-    async def _send(self, frames: bytes) -> None:
-        async with self._sending:
-            await self._channel.send(frames)
 
 
 async def upgrade(channel: Channel, request: Request) -> tuple[Channel, bytes]:

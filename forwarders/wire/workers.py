@@ -47,6 +47,10 @@ class WorkerCredit:
     def unconsumed(self, worker: int) -> int:
         return self._sent[worker] - self._consumed[worker]
 
+    def _most_unconsumed(self) -> int:
+        most: int = max(map(sub, self._sent, self._consumed))
+        return most
+
     def available(self, stream_id: int) -> bool:
         """Whether one more frame of this stream may go out."""
         return self.unconsumed(worker_of(stream_id)) < CREDIT
@@ -96,8 +100,7 @@ class WorkerCredit:
 
     def wants_probe(self) -> bool:
         """Whether a worker that no PING is under way to holds so much that it is time to ask."""
-        most = max(map(sub, self._sent, self._consumed))
-        if not PROBE_AFTER <= most < PROBE_LIMIT:
+        if not PROBE_AFTER <= self._most_unconsumed() < PROBE_LIMIT:
             return False
         return any(self.unconsumed(worker) >= PROBE_AFTER for worker in self._unasked())
 
@@ -118,7 +121,7 @@ class WorkerCredit:
 
     def can_probe(self) -> bool:
         """Whether a round of PINGs fits into every worker's queue."""
-        return max(map(sub, self._sent, self._consumed)) < PROBE_LIMIT
+        return self._most_unconsumed() < PROBE_LIMIT
 
     def accepted(self, stream_id: int) -> None:
         """SYN_REPLY: the worker has consumed everything up to that SYN_STREAM."""

@@ -132,6 +132,7 @@ class PeerChannel:
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
         self._closed = False
+        self._left = b""
 
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -147,12 +148,27 @@ class PeerChannel:
         peer.changed.fire()
         return data
 
-    async def send(self, data: bytes) -> None:
+    def put(self, data: bytes | memoryview) -> bool:
+        self._check()
+        self._left += data
+        if self._peer.reading:
+            self._hand_over()
+        return not self._left
+
+    async def flush(self) -> None:
         await trio.lowlevel.checkpoint()
         while not self._peer.reading:
             self._check()
             await self._peer.changed.wait()
         self._check()
+        self._hand_over()
+
+    async def send(self, data: bytes | memoryview) -> None:
+        if not self.put(data):
+            await self.flush()
+
+    def _hand_over(self) -> None:
+        data, self._left = self._left, b""
         self._peer.receive(data)
 
     def _check(self) -> None:

@@ -119,12 +119,13 @@ async def test_redials_have_a_pace(choosing: Choosing, nursery: trio.Nursery, au
     """Waiting connections redial a refusing endpoint one after the other, REDIAL_INTERVAL apart."""
     one = endpoint("a")
     choosing.backend.set((one,))
-    assert await choosing.backend.turn(one) is False
+    assert not choosing.backend.refuses(one)
     choosing.backend.refused(one)
     turns: list[float] = []
 
     async def wait() -> None:
-        assert await choosing.backend.turn(one) is True
+        assert choosing.backend.refuses(one)
+        await choosing.backend.turn(one)
         turns.append(trio.current_time())
 
     began = trio.current_time()
@@ -153,7 +154,7 @@ async def test_a_success_releases_all(choosing: Choosing, nursery: trio.Nursery,
     choosing.backend.succeeded(one)
     await trio.testing.wait_all_tasks_blocked()
     assert done == 1000
-    assert await choosing.backend.turn(one) is False
+    assert not choosing.backend.refuses(one)
     choosing.backend.succeeded(one)
 
 

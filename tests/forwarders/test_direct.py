@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from forwarders.direct import Container, DirectTunnel
+from forwarders.signals import Signal
 from forwarders.tunnel import DialError, TunnelError
 
 HERE = "127.0.0.1"
@@ -34,6 +35,20 @@ async def pair(nursery: trio.Nursery) -> tuple[DirectTunnel, trio.MemoryReceiveC
 Pair = tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]
 
 
+async def received(tunnel: DirectTunnel) -> bytes:
+    """All that comes until the end. Raises what the end was, where it was no good one."""
+    news = Signal()
+    data = b""
+    async with trio.open_nursery() as nursery:
+        tunnel.deliver(news.fire, nursery)
+        while not tunnel.finished:
+            await news.wait()
+            data += b"".join(tunnel.take_pieces())
+    if tunnel.error is not None:
+        raise tunnel.error
+    return data
+
+
 async def test_bytes_go_both_ways_and_ends_are_passed_on(pair: Pair) -> None:
     """Our FIN reaches the container while its answer is still to come."""
     tunnel, accepted = pair
@@ -44,10 +59,9 @@ async def test_bytes_go_both_ways_and_ends_are_passed_on(pair: Pair) -> None:
         assert await far.receive_some() == b"question"
         assert await far.receive_some() == b""
         await far.send_all(b"answer")
-        assert b"".join(await tunnel.receive_pieces()) == b"answer"
         assert await tunnel.confirm()
         await far.aclose()
-        assert await tunnel.receive_pieces() == []
+        assert await received(tunnel) == b"answer"
         await tunnel.wait_finished()
     assert (tunnel.finished, tunnel.received) == (True, 6)
     tunnel.abort()
@@ -71,7 +85,7 @@ async def test_a_refusal_is_a_failed_dial() -> None:
         tunnel = Container(HERE).open(port)
         for _ in range(2):
             with pytest.raises(DialError, match=f"connection to {HERE}:{port}: "):
-                await tunnel.receive_pieces()
+                await received(tunnel)
         with pytest.raises(DialError):
             await tunnel.write(b"x")
     assert tunnel.finished
@@ -87,6 +101,6 @@ async def test_a_reset_is_no_good_end(pair: Pair) -> None:
         far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         far.socket.close()
         with pytest.raises(TunnelError):
-            await tunnel.receive_pieces()
+            await received(tunnel)
         await tunnel.write(b"dropped")  # nobody takes it, and nobody minds
     tunnel.abort()

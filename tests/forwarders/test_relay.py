@@ -49,7 +49,7 @@ class Line:
     ) -> None:
         self.client = client
         self.peer = Peer()
-        self.session = Session(self.peer.channel(), b"", lambda: None)
+        self.session = Session(self.peer.channel(), b"", lambda: None, lambda _: None)
         nursery.start_soon(self._run_session)
         self.dial = Dialler(self.session)
         self.counters = Counters()

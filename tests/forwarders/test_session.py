@@ -22,7 +22,7 @@ class Sides:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.peer = Peer()
         self.changes = 0
-        self.session = Session(self.peer.channel(), b"", self._changed)
+        self.session = Session(self.peer.channel(), b"", self._changed, lambda _: self._changed())
         self.ended = trio.Event()
         self.lost = ""
         nursery.start_soon(self._run)
@@ -366,7 +366,7 @@ async def test_bytes_that_came_with_the_upgrade(nursery: trio.Nursery, autojump_
     """What stood behind the HTTP answer belongs to the session."""
     peer = Peer()
     peer.wire.go_away()
-    session = Session(peer.channel(), peer.wire.take(), lambda: None)
+    session = Session(peer.channel(), peer.wire.take(), lambda: None, lambda _: None)
     nursery.start_soon(session.run)
     await trio.testing.wait_all_tasks_blocked()
     assert session.ending
@@ -376,7 +376,7 @@ async def test_bytes_that_came_with_the_upgrade(nursery: trio.Nursery, autojump_
 async def test_a_session_closed_before_it_runs(autojump_clock: MockClock) -> None:
     """`close` before `run` has begun still closes the channel and ends at once."""
     peer = Peer()
-    session = Session(peer.channel(), b"", lambda: None)
+    session = Session(peer.channel(), b"", lambda: None, lambda _: None)
     tunnel = session.open(80)
     session.close()
     await session.run()

@@ -19,7 +19,7 @@ class Maker:
 
     async def plain(self) -> tuple[Tunnel, PeerStream]:
         peer = Peer()
-        session = Session(peer.channel(), b"", lambda: None)
+        session = Session(peer.channel(), b"", lambda: None, lambda _: None)
         self._nursery.start_soon(session.run)
         return session.open(80), await peer.accept()
 

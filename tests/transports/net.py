@@ -40,11 +40,15 @@ class MemorySocket:
         buffer[: len(data)] = data
         return len(data)
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes | memoryview) -> None:
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as error:
             raise BrokenPipeError("broken pipe") from error
+
+    def send_now(self, data: bytes | memoryview) -> int:
+        """As a socket without room."""
+        return 0
 
     def close(self) -> None:
         self.closed = True
