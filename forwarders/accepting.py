@@ -19,6 +19,8 @@ logger = logging.getLogger("portside.forwards")
 # accept(2) failed for want of something that comes back: file descriptors, memory.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 ACCEPT_PAUSE, WARN_AGAIN = 0.1, 30.0
+# Connections accepted before those that were have their first turn.
+AT_ONCE = 16
 
 
 async def accept(
@@ -26,6 +28,7 @@ async def accept(
 ) -> None:
     """Starts `serve` in `nursery` for every connection, until cancelled. `name`: whose listener it is, for the log."""
     pause = _Pause(name)
+    in_turn = 0
     while True:
         try:
             sock, _ = listener.socket.accept()
@@ -41,7 +44,8 @@ async def accept(
         nursery.start_soon(serve, RawSocket(sock))
         if descriptors.among_the_last(sock.fileno()):
             await pause.last("few file descriptors are left")
-        await trio.lowlevel.checkpoint()
+        elif (in_turn := in_turn + 1) % AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
 
 
 class _Pause:

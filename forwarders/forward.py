@@ -5,7 +5,6 @@ Refuses to decide anything of the plan: pods and their order come from outside, 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from forwarders.pools import Pools
 from forwarders.ports import PortBook
 from forwarders.relay import Relay
 from forwarders.spec import Endpoint, ForwardSpec, State, Status
-from forwarders.transports.sockets import RawSocket, local_options, set_options
+from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Carrier
 
 logger = logging.getLogger("portside.forwards")
@@ -112,8 +111,6 @@ class Forward:
         relay = Relay(local, _Dial(self), self.spec.linger, self.counters)
         self.counters.opened()
         try:
-            with contextlib.suppress(OSError):  # a connection that was reset meanwhile; reading will tell
-                set_options(local.socket, local_options())
             await relay.run()
             if relay.error:
                 self.counters.failed(relay.error)

@@ -16,6 +16,7 @@ from forwarders.errors import ForwarderError
 from forwarders.holders import holder_of
 from forwarders.ports import PortBook
 from forwarders.spec import Ask, ForwardSpec
+from forwarders.transports.sockets import local_options, set_options
 
 # Connections the kernel queues while we are busy; Linux cuts it at net.core.somaxconn (4096).
 BACKLOG = 4096
@@ -125,6 +126,7 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        set_options(sock, local_options())  # accepted connections inherit them, on every system
         sock.settimeout(0)
         sock.bind((address, port))
         sock.listen(BACKLOG)

@@ -23,7 +23,7 @@ REPLAY_LIMIT = READ_SIZE
 # A tunnel that has not been refused for this long proves, for want of an answer, that the application listens: the dial
 # is local to the pod, so a refusal takes one round trip and some milliseconds.
 PROBATION = 0.1
-# After the answer's end the client has this long to close; a close with unread bytes would reset what it still reads.
+# After the answer's end the client has this long to close.
 CLOSE_TIMEOUT = 1.0
 # When a FIN came in the middle of an answer and the system cannot tell whether anybody still reads it.
 UNSURE_LINGER = 0.25
@@ -181,8 +181,10 @@ class Relay:
         self.received = tunnel.received
 
     async def _close_gently(self) -> None:
-        self._local.shutdown_writing()
-        with trio.move_on_after(CLOSE_TIMEOUT):
-            while not self._fin and await self._local.receive():
-                await trio.lowlevel.checkpoint()
+        """A close with bytes unread would reset what the client still reads: so its end comes first, in good time."""
+        if not self._fin:
+            self._local.shutdown_writing()
+            with trio.move_on_after(CLOSE_TIMEOUT):
+                while await self._local.receive():
+                    await trio.lowlevel.checkpoint()
         self._local.close()

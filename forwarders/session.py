@@ -17,7 +17,7 @@ from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import Tunnel, TunnelError, classify
 from forwarders.wire.errors import WireError
-from forwarders.wire.portforward import PairData, PairEof, PairFinished, PortForward, SessionEnding
+from forwarders.wire.portforward import PairData, PairEof, PairEvent, PairFinished, PortForward, SessionEnding
 from forwarders.writer import SessionLostError, SilentError, Writer
 
 # Bytes queued for the socket before senders wait: several frames, so that the writer never runs dry.
@@ -175,8 +175,8 @@ class Session:
 
     def abort(self, pair: int) -> None:
         self._wire.abort(pair)
+        self._writer.push()
         self._remove(pair)
-        self._writer.wake()
 
     async def confirm(self, pair: int) -> bool:
         if pair not in self._tunnels:
@@ -212,13 +212,25 @@ class Session:
         except WireError as error:
             raise SessionLostError(f"the session to the pod is not SPDY any more: {error}") from error
         self._health.heard()
+        fed = self._take_in(nursery, events, len(data))
+        for tunnel in fed:
+            tunnel.tell()
+        self._progress.fire()
+        if self._wire.pending:
+            self._writer.wake()
+        self._look_for_room()
+        if full := [tunnel for tunnel in fed if tunnel.full]:
+            await self._pause(full)
+
+    def _take_in(self, nursery: trio.Nursery, events: list[PairEvent], size: int) -> dict[Tunnel, None]:
+        """Which tunnels have got something."""
         fed: dict[Tunnel, None] = {}
         half_done: list[int] = []
         for event in events:
             match event:
                 case PairData(pair, piece):
-                    # A small piece is no reason to keep all of what came with it.
-                    self._feed(pair, piece if 2 * len(piece) > len(data) else bytes(piece), fed)
+                    # A small piece is no reason to keep all that came with it.
+                    self._feed(pair, piece if 2 * len(piece) > size else bytes(piece), fed)
                 case PairFinished(pair, text):
                     self._finish(pair, classify(text) if text else None)
                 case PairEof(pair):
@@ -226,16 +238,9 @@ class Session:
                 case SessionEnding():
                     self.ending = True
                     self._on_change()
-        for tunnel in fed:
-            tunnel.tell()
         for pair in self._tunnels.keys() & half_done:
             nursery.start_soon(self._finish_late, pair)
-        self._progress.fire()
-        if self._wire.pending:
-            self._writer.wake()
-        self._look_for_room()
-        if full := [tunnel for tunnel in fed if tunnel.full]:
-            await self._pause(full)
+        return fed
 
     def _feed(self, pair: int, piece: Piece, fed: dict[Tunnel, None]) -> None:
         tunnel = self._tunnels.get(pair)

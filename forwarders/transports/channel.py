@@ -134,6 +134,7 @@ class TlsChannel:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._exhausted = False  # all that came is decrypted
         self._way = _Way(lower)
         self.flush = self._way.flush
 
@@ -153,6 +154,8 @@ class TlsChannel:
         """All that can be decrypted of what has come, b"" at the end. Raises ssl.SSLError, OSError."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
+            if self._exhausted:
+                await self._fill()
             plain = self._decrypt()
             if plain == b"":
                 return plain
@@ -160,7 +163,6 @@ class TlsChannel:
                 await self._send()
             if plain is not None:
                 return plain
-            await self._fill()
 
     async def send(self, data: Piece) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -177,12 +179,14 @@ class TlsChannel:
     def _decrypt(self) -> bytes | None:
         """b"" at the end, with the peer's close_notify (which `read` tells by 0) or without; None: nothing yet."""
         size = 0
+        self._exhausted = False
         try:
             while size < READ_SIZE and (count := self._read_into(_plaintext_view[size:])):
                 size += count
             if not size:
                 raise ssl.SSLZeroReturnError  # Python returns 0 for a close_notify, here and at every later call
         except ssl.SSLWantReadError:
+            self._exhausted = True
             return bytes(_plaintext_view[:size]) if size else None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             pass

@@ -13,6 +13,7 @@ import pytest
 from forwarders.listeners import BindError, Bound, bind
 from forwarders.ports import PortBook
 from forwarders.spec import Ask, ForwardSpec, PortWish
+from forwarders.transports.sockets import local_options
 
 HAS_V6 = Path("/proc/net/if_inet6").exists() and "00000000000000000000000000000001" in Path(
     "/proc/net/if_inet6"
@@ -200,3 +201,13 @@ async def test_closing_frees_the_port(closing: ExitStack, binding: Binding) -> N
     bound.close()
     again = await binding(PortWish(Ask.DEMANDED, port))
     assert again.port == port
+
+
+async def test_accepted_connections_have_the_listeners_options(binding: Binding) -> None:
+    """No delay and the kernel's own look for dead peers, without a system call for each connection."""
+    bound = await binding(PortWish(Ask.PREFERRED, 0))
+    with socket.create_connection(("127.0.0.1", bound.port)):
+        bound.sockets[0].settimeout(20)
+        accepted, _ = bound.sockets[0].accept()
+        with accepted:
+            assert all(accepted.getsockopt(level, name) == value for level, name, value in local_options())
