@@ -96,8 +96,7 @@ class Tunnel(trio.abc.HalfCloseableStream):
         self._unread = 0
         self._changed = Signal()
         self._drained = Signal()
-        self._sending = trio.Lock()
-        self._receiving = False
+        self._sending = self._receiving = False
         self._finished = False
         self._eof_sent = False
         self._news: Callable[[], None] | None = None
@@ -213,23 +212,28 @@ class Tunnel(trio.abc.HalfCloseableStream):
 
     async def _checked(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
-        if self._sending.locked():
+        if self._sending:
             raise trio.BusyResourceError("another task is sending on this tunnel")
-        async with self._sending:
-            if self.closed or self._eof_sent:
+        self._sending = True
+        try:
+            if self._eof_sent:
                 raise trio.ClosedResourceError
-            if self._finished:
-                raise trio.BrokenResourceError("the connection to the pod is over")
+            self._check_open()
             await self._link.wait_room(self._pair)
             await self.write(data)
-            if self.closed:
-                raise trio.ClosedResourceError
-            if self._finished:
-                raise trio.BrokenResourceError("the connection to the pod is over")
+            self._check_open()
+        finally:
+            self._sending = False
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise trio.ClosedResourceError
+        if self._finished:
+            raise trio.BrokenResourceError("the connection to the pod is over")
 
     async def send_eof(self) -> None:
         await trio.lowlevel.checkpoint()
-        if self._sending.locked():
+        if self._sending:
             raise trio.BusyResourceError("another task is sending on this tunnel")
         if self.closed:
             raise trio.ClosedResourceError

@@ -17,13 +17,16 @@ Headers = tuple[tuple[str, str], ...]
 # Port forwarding sends three short pairs. More than this from a block of at most 64 KiB is a decompression bomb.
 MAX_BLOCK = 64 * 1024
 MAX_PAIRS = 256
+# zlib's defaults would cost every session 256 KB (zconf.h) to look for matches; the dictionary and some blocks before
+# are all that there is to find.
+WINDOW_BITS = 12
 
 
 class HeaderCompressor:
     """Our direction's zlib context."""
 
     def __init__(self) -> None:
-        self._zlib = zlib.compressobj(zdict=DICTIONARY)
+        self._zlib = zlib.compressobj(level=1, wbits=WINDOW_BITS, memLevel=1, zdict=DICTIONARY)
 
     def compress(self, headers: Headers) -> bytes:
         plain = [struct.pack(">I", len(headers))]

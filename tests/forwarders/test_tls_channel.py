@@ -35,3 +35,30 @@ async def test_the_end_comes_after_the_data_and_again_at_every_call(close: str) 
             assert await channel.receive() == WORDS
             assert [await channel.receive() for _ in range(3)] == [b"", b"", b""]
             channel.close()
+
+
+async def test_what_the_socket_has_no_room_for_is_kept_in_its_order() -> None:
+    """`put` never waits and never loses: it says when something is left, which `flush` sends before anything else."""
+    made = certificates.make("admin")
+    ours, theirs = socket.socketpair()
+    context = ssl.create_default_context(cadata=made.authority.decode())
+    pieces = [bytes([number]) * 100_000 for number in range(20)]
+    got = b""
+    server = trio.SSLStream(
+        trio.SocketStream(trio.socket.from_stdlib_socket(theirs)), certificates.server_context(made), server_side=True
+    )
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.do_handshake)
+            channel = await secure(RawSocket(ours), context, "localhost")
+        taken = [channel.put(piece) for piece in pieces]
+        assert taken[-1] is False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.flush)
+            while len(got) < sum(map(len, pieces)):
+                got += await server.receive_some()
+        assert channel.put(b"more")
+        assert await server.receive_some() == b"more"
+    assert got == b"".join(pieces)
+    channel.close()
+    await trio.aclose_forcefully(server)
