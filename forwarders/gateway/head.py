@@ -26,6 +26,10 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\]")
 
 
+# Values by name in lower case, as h11 gives it.
+Fields = dict[bytes, list[str]]
+
+
 class Request(Struct, frozen=True):
     """`host`: lower case, without port and last dot. `length`: bytes of the body, None: it is chunked.
 
@@ -65,15 +69,15 @@ def _request(event: h11.Request) -> Request:
     method, target = event.method.decode("ascii"), event.target.decode("ascii", "replace")
     if method == "CONNECT":
         raise RequestError(405, "CONNECT is for proxies, and this is none")
-    return Request(method, target, _host(event, target), _length(event), _wants_upgrade(event))
+    fields: Fields = {}
+    for name, value in event.headers:
+        fields.setdefault(name, []).append(value.decode("latin-1"))
+    length = _length(fields, event.http_version)
+    return Request(method, target, _host(fields, target), length, _wants_upgrade(fields))
 
 
-def _values(event: h11.Request, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in event.headers if key == name]
-
-
-def _host(event: h11.Request, target: str) -> str:
-    hosts = _values(event, b"host")
+def _host(fields: Fields, target: str) -> str:
+    hosts = fields.get(b"host", [])
     if len(hosts) != 1:
         raise RequestError(400, f"a request has one Host, this one has {len(hosts)}")
     host = host_name(hosts[0])
@@ -98,10 +102,10 @@ def host_name(text: str) -> str:
     return name.removesuffix(".")
 
 
-def _length(event: h11.Request) -> int | None:
+def _length(fields: Fields, version: bytes) -> int | None:
     """The body's bytes; None where it is chunked."""
-    codings, lengths = _values(event, b"transfer-encoding"), _values(event, b"content-length")
-    if codings and (lengths or event.http_version < b"1.1"):
+    codings, lengths = fields.get(b"transfer-encoding", []), fields.get(b"content-length", [])
+    if codings and (lengths or version < b"1.1"):
         raise RequestError(400, "a body has a Transfer-Encoding or a Content-Length, not both")
     if codings:
         if [coding.lower() for coding in codings] != ["chunked"]:
@@ -114,7 +118,7 @@ def _length(event: h11.Request) -> int | None:
     return int(lengths[0])
 
 
-def _wants_upgrade(event: h11.Request) -> bool:
+def _wants_upgrade(fields: Fields) -> bool:
     """HTTP/2 does not count: requests with any Host may come on it, and nobody would see."""
-    protocols = [one.strip().lower() for value in _values(event, b"upgrade") for one in value.split(",")]
+    protocols = [one.strip().lower() for value in fields.get(b"upgrade", []) for one in value.split(",")]
     return bool(protocols) and not any(one.startswith(("h2", "http")) for one in protocols)

@@ -60,7 +60,7 @@ async def stage(place: Place) -> AsyncIterator[Stage]:
     async with EmbeddedCluster.open() as cluster:
         deployment = await cluster.deployment("web", [Port(8080, web("web one"), "http")])
         await cluster.deployment("two", [Port(8080, web("two"), "http"), Port(8081, web("admin"), "admin")])
-        await cluster.pod("slow-1", [Port(8080, web("slow"), "http")], labels={"app": "slow"}, ready=False)
+        await cluster.pod("slow-1", [Port(8080, web("slow"), "http")], labels={"app": "slow"}, scheduled=False)
         one = [{"port": 80, "targetPort": "http", "name": "http"}]
         cluster.service("web", {"app": "web"}, one, labels=labels)
         cluster.service("slow", {"app": "slow"}, one, labels=labels)
