@@ -85,8 +85,8 @@ async def test_the_client_resets_a_download(line: Line) -> None:
         await client.flush()
         await client.until(lambda: client.streams[stream].first_data)
         client.spdy.reset(stream)
-        await client.flush()
         asked, before = trio.current_time(), client.received
+        await client.flush()
         await client.until(lambda: client.streams[error].ended)
         ended = client.streams[error].ended
         assert ended is not None
