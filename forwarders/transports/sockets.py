@@ -26,6 +26,9 @@ NOTSENT = 128 * 1024
 # Buffers a single sendmsg takes: Linux's UIO_MAXIOV.
 MAX_PIECES = 1024
 
+# Behind a read of less than this there is seldom more at once: to ask costs a message more than to wait does.
+SMALL_READ = 16 * 1024
+
 # What is read from a local connection at once becomes one DATA frame. The buffer is shared by all sockets, since
 # nothing can run between the read into it and the copy out of it: an idle connection holds none.
 READ_SIZE = 128 * 1024
@@ -43,14 +46,20 @@ class RawSocket:
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(0)
         self.socket = sock
+        self._emptied = False  # by the last read, in all likelihood
 
     async def receive_into(self, buffer: bytearray | memoryview) -> int:
         """Bytes read, 0 at the end. No checkpoint after the read."""
+        if self._emptied:
+            await trio.lowlevel.wait_readable(self.socket)
         while True:
             try:
-                return self.socket.recv_into(buffer)
+                count = self.socket.recv_into(buffer)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self.socket)
+            else:
+                self._emptied = count < SMALL_READ
+                return count
 
     async def receive(self) -> bytes:
         """At most READ_SIZE bytes, b"" at the end. No checkpoint after the read."""

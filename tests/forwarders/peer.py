@@ -290,8 +290,9 @@ class PeerStream(trio.abc.HalfCloseableStream):
 
     def refuse(self, text: str = REFUSED) -> None:
         """The runtime could not dial, or the application reset: error text, then RST_STREAM on the error stream."""
-        self._peer.wire.send_data(self.error, text.encode())
-        self._peer.wire.reset(self.error)
+        if self._peer.wire.is_open(self.error):  # else the client has reset it meanwhile
+            self._peer.wire.send_data(self.error, text.encode())
+            self._peer.wire.reset(self.error)
         self._over()
 
     def reset(self) -> None:
