@@ -12,6 +12,7 @@ from itertools import chain
 from msgspec import Struct
 
 from forwarders.spec import Endpoint, PodRef
+from watcher.cluster.collection import Key
 from watcher.cluster.objects import (
     Container,
     ContainerPort,
@@ -44,7 +45,7 @@ class Found(Struct, frozen=True):
 class Neighbours(Struct, frozen=True):
     """What else there is in the target's namespace. `slices`: the EndpointSlices of a service without selector."""
 
-    pods: Iterable[Pod] = ()
+    pods: Mapping[Key, Pod] = {}
     jobs: Iterable[Workload] = ()
     slices: Iterable[EndpointSlice] = ()
 
@@ -123,7 +124,7 @@ def _of_service(service: Service, port: int | str, beside: Neighbours) -> Found:
 
 def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> Found:
     """The pods behind a service that somebody else keeps the EndpointSlices of. Their ports are numbers already."""
-    by_uid = {pod.metadata.uid: pod for pod in beside.pods}
+    by_uid = {pod.metadata.uid: pod for pod in beside.pods.values()}
     by_ip = {pod.status.pod_ip: pod for pod in by_uid.values() if pod.status.pod_ip}
     endpoints: dict[PodRef, Endpoint] = {}
     strangers: list[str] = []
@@ -163,8 +164,8 @@ def _of_cron_job(cron_job: CronJob, port: int | str, beside: Neighbours) -> Foun
     return _selected(newest.spec.selector, port, beside.pods, name)
 
 
-def _selected(selector: LabelSelector | None, port: int | str, pods: Iterable[Pod], name: str) -> Found:
-    own = [pod for pod in pods if selectors.matches(selector, pod.metadata.labels or {})]
+def _selected(selector: LabelSelector | None, port: int | str, pods: Mapping[Key, Pod], name: str) -> Found:
+    own = selectors.selected(selector, pods)
     if not own:
         return Found(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
     return serving(own, port, name)

@@ -36,7 +36,8 @@ def settled(facts: Facts, watches: frozenset[Watch]) -> bool:
 
 def _for_entry(entry: Entry, facts: Facts) -> set[Watch]:
     namespace = namespace_of(entry, facts)
-    targets = facts.cluster.objects.get(target_in(namespace, entry), {}).values()
+    there = facts.cluster.objects.get(target_in(namespace, entry), {})
+    targets = there.values() if entry.selector else [there.get((namespace, entry.name))]
     beside = {watch for target in (None, *targets) for watch in lists(entry.kind, namespace, target)}
     return beside | {target_in(candidate, entry) for candidate in candidates(entry, facts)}
 
