@@ -9,6 +9,7 @@ from forwarders.spec import Ask
 from watcher.cluster.objects import Object, Pod, Resource, Service
 from watcher.config.entries import CONTAINER, BadEntry, Entry
 from watcher.config.rules import Thing
+from watcher.plan.arrivals import sandboxes
 from watcher.plan.endpoints import Found, endpoints_of, service_port, serving, spellings, unreachable
 from watcher.plan.facts import Facts
 from watcher.plan.from_containers import container_verdict
@@ -109,6 +110,7 @@ def _entry(entry: Entry, namespace: str, ident: str, group: str, address: str, f
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
+        starting=found.starting,
         because=f"it is asked for by {entry.origin}",
         called=spellings(_target(entry, namespace, facts), entry.port),
     )
@@ -143,7 +145,7 @@ def _find(entry: Entry, namespace: str, facts: Facts) -> Found:
         return Found(broken=missing) if facts.deployed else Found(waiting_for=f"{missing} yet")
     if entry.selector and isinstance(target, Pod):
         pods = [pod for pod in cluster.objects[watch].values() if isinstance(pod, Pod)]
-        return serving(pods, entry.port, f"{entry.kind} {entry.selector}")
+        return serving(pods, entry.port, f"{entry.kind} {entry.selector}", sandboxes(namespace, cluster))
     return endpoints_of(target, entry.kind, entry.port, neighbours(entry.kind, namespace, target, facts))
 
 
