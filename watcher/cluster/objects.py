@@ -10,8 +10,11 @@ from msgspec import Struct, field
 RUN_ID_LABEL = "skaffold.dev/run-id"
 
 
-class Object(Struct, frozen=True, rename="camel"):
-    """Base of all: unknown fields are passed over."""
+class Object(Struct, frozen=True, rename="camel", gc=False):
+    """Base of all: unknown fields are passed over.
+
+    They hold no cycles, and there may be thousands: the garbage collector does not look at them.
+    """
 
 
 class Owner(Object, frozen=True):
