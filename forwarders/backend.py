@@ -85,9 +85,9 @@ class Backend:
 
     def eligible(self) -> Sequence[Endpoint]:
         ready = [endpoint for endpoint in self._endpoints if endpoint.ready]
-        if ready:
+        if ready or trio.current_time() < self.patience_ends:
             return ready
-        return self._endpoints if trio.current_time() >= self.patience_ends else ()
+        return [endpoint for endpoint in self._endpoints if endpoint.running]
 
     @property
     def patience_ends(self) -> float:

@@ -45,11 +45,12 @@ class PodRef(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True):
-    """A pod's port that may serve connections."""
+    """A pod's port that may serve connections; while not `running` it serves none, but sessions may stand already."""
 
     pod: PodRef
     port: int
     ready: bool
+    running: bool = True
 
 
 class ForwardSpec(Struct, frozen=True, kw_only=True):

@@ -119,8 +119,10 @@ class Loop:
         gathered = self._gather()
         facts = replace(gathered, curious=trio.current_time() < self._curious_until)
         needed = needs(facts)
-        self._want(needed)
+        self._want(needed | self._plan.arrivals)
         plan = make_plan(facts)
+        if plan.arrivals != self._plan.arrivals:
+            self._want(needed | plan.arrivals)
         self._plan, self._stands_on = plan, facts
         self._listed = settled(facts, needed)
         # What is looked at out of curiosity keeps nobody waiting.

@@ -60,7 +60,12 @@ class Seen:
 @asynccontextmanager
 async def reflecting(api: MemoryApi) -> AsyncIterator[Seen]:
     changes: list[object] = []
-    store = Store(lambda: changes.append(store.snapshot.problems.get(WATCH)))
+
+    def look() -> None:
+        changes.append(store.snapshot.problems.get(WATCH))
+        set(store.snapshot.objects.get(WATCH, {}))  # who does not look is told no more
+
+    store = Store(look)
     async with Client(SERVER, api) as client, trio.open_nursery() as nursery:
         gate = Recording(TURN)
         reflector = Reflector(

@@ -49,7 +49,7 @@ async def test_changes_are_applied_and_told(autojump_clock: MockClock) -> None:
         await seen.watching()
         for data, names in [
             (event("ADDED", pod("b", 11)), {"a", "b"}),
-            (event("MODIFIED", pod("b", 12)), {"a", "b"}),
+            (event("MODIFIED", pod("b", 12) | {"status": {"phase": "Failed"}}), {"a", "b"}),
             (event("DELETED", pod("a", 13)), {"b"}),
         ]:
             seen.changes.clear()

@@ -12,7 +12,8 @@ from trio.testing import MockClock
 from forwarders.backend import MAX_WANTED, REDIAL_INTERVAL, Backend
 from forwarders.gates import TURN, Gate
 from forwarders.pools import Pools
-from tests.forwarders.cluster import Pods, endpoint
+from forwarders.spec import Endpoint
+from tests.forwarders.cluster import Pods, endpoint, pod
 
 
 class Choosing:
@@ -207,3 +208,21 @@ async def test_one_pod_that_comes_is_prepared_for(choosing: Choosing, autojump_c
     choosing.backend.set((endpoint("b1", ready=False),))
     await settled()
     assert choosing.backend.problem == ""
+
+
+@pytest.mark.parametrize("patience", [0.0, 5.0])
+async def test_a_pod_that_starts_has_its_session_and_serves_once_it_runs(
+    patience: float, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """However long nobody is Ready, and though pods as they are will do; then in the moment it is Ready."""
+    choosing = Choosing(nursery, patience)
+    await nursery.start(choosing.pools.run)
+    starting = Endpoint(pod("new"), 80, ready=False, running=False)
+    choosing.backend.set((starting,))
+    await trio.sleep(60)
+    choosing.backend.refresh()
+    before = choosing.backend.serving
+    choosing.backend.set((endpoint("new"),))
+    assert (before, choosing.backend.serving) == (None, endpoint("new"))
+    await settled()
+    assert len(choosing.pods.opens) == 1

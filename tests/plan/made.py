@@ -215,16 +215,21 @@ def meta_of(item: Item) -> Meta:
 
 
 def _listed(watch: Watch, items: list[Item]) -> dict[tuple[str, str], Object]:
-    """As the API server selects: by kind, namespace, label and name."""
     found = {}
     for kind, item in items:
         metadata = meta_of((kind, item))
-        label, _, value = watch.label_selector.partition("=")
-        labelled = not label or (label in (metadata.labels or {}) and value in {"", (metadata.labels or {})[label]})
-        named = watch.field_selector in {"", f"metadata.name={metadata.name}"}
-        if kind is watch.kind and watch.namespace in {"", metadata.namespace} and labelled and named:
+        if selects(watch, kind, item):
             found[metadata.namespace, metadata.name] = item
     return found
+
+
+def selects(watch: Watch, kind: Kind, item: Object) -> bool:
+    """As the API server selects: by kind, namespace, label and name."""
+    metadata = meta_of((kind, item))
+    label, _, value = watch.label_selector.partition("=")
+    labelled = not label or (label in (metadata.labels or {}) and value in {"", (metadata.labels or {})[label]})
+    named = watch.field_selector in {"", f"metadata.name={metadata.name}"}
+    return kind is watch.kind and watch.namespace in {"", metadata.namespace} and labelled and named
 
 
 USER, SERVICES, BOTH = frozenset({Mode.USER}), frozenset({Mode.SERVICES}), frozenset({Mode.USER, Mode.SERVICES})

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plan.made import Item, controller, meta, meta_of, pod, service, workload
+from watcher.cluster.collection import Collection
 from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, Kind
 from watcher.cluster.objects import ContainerPort, LabelSelector, Object, Pod, Requirement, ServicePort, Workload
 from watcher.plan.endpoints import Found, Neighbours, endpoints_of
@@ -16,7 +17,7 @@ from watcher.plan.endpoints import Found, Neighbours, endpoints_of
 
 def find(target: Item, port: int | str, *others: Item) -> Found:
     kind, item = target
-    pods = [other for _, other in others if isinstance(other, Pod)]
+    pods = Collection(other for _, other in others if isinstance(other, Pod))
     jobs = [other for other_kind, other in others if other_kind is JOB and isinstance(other, Workload)]
     return endpoints_of(item, kind.singular, port, Neighbours(pods, jobs))
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from forwarders.spec import Ask, PortWish
-from tests.plan.made import RUN, Item, deployment_of_run, entry, meta_of, pod, pod_of_run, service, workload, world
+from tests.plan.made import (
+    RUN,
+    Item,
+    deployment_of_run,
+    entry,
+    meta_of,
+    pod,
+    pod_of_run,
+    selects,
+    service,
+    workload,
+    world,
+)
+from watcher.cluster.collection import Collection
 from watcher.cluster.kinds import DEPLOYMENT, POD, SERVICE
-from watcher.cluster.objects import RUN_ID_LABEL, Pod, ServicePort
+from watcher.cluster.objects import RUN_ID_LABEL, Pod, Resource, ServicePort
 from watcher.cluster.store import Watch
 from watcher.config.rules import Rule, Rules
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts, OwnForward
+from watcher.plan.needs import needs
 from watcher.plan.plan import Plan, Skip, Wanted, make_plan
 from watcher.skaffold.modes import Mode
 
@@ -240,3 +256,37 @@ def test_who_asks_why_changes_nothing(facts: Facts, there: list[Item], refused: 
     """What is looked at out of curiosity is explained, and neither forwarded nor said to be passed over."""
     plan, curious = (make_plan(world(replace(facts, curious=asked), there, refused)) for asked in (False, True))
     assert (curious.forwards, curious.skips, curious.published) == (plan.forwards, plan.skips, plan.published)
+
+
+def kept(facts: Facts) -> tuple[Facts, dict[Watch, Collection[Resource]]]:
+    """The same facts, with objects as the store keeps them."""
+    collections = {
+        watch: Collection(item for item in objects.values() if isinstance(item, Resource))
+        for watch, objects in facts.cluster.objects.items()
+    }
+    return replace(facts, cluster=replace(facts.cluster, objects=collections)), collections
+
+
+@settings(deadline=None)  # two shared cores: time says nothing here
+@given(all_facts, clusters, refusals, items, st.sampled_from([Collection.put, Collection.drop]))
+def test_a_change_that_is_not_told_changes_no_plan(
+    facts: Facts, there: list[Item], refused: frozenset[Watch], changed: Item, change: Callable[..., bool]
+) -> None:
+    """The store keeps silent on what nobody looked at: then neither the plan nor its watches are others."""
+    seen = world(facts, there, refused)
+    seen, collections = kept(seen)
+    before = make_plan(seen), needs(seen)
+    assert before == (make_plan(world(facts, there, refused)), needs(world(facts, there, refused)))
+    kind, item = changed
+    told = [change(collection, item) for watch, collection in collections.items() if selects(watch, kind, item)]
+    assert any(told) or (make_plan(seen), needs(seen)) == before
+
+
+@pytest.mark.parametrize(("app", "told"), [("web", True), ("db", False)])
+def test_only_pods_behind_a_forward_are_told_of(app: str, *, told: bool) -> None:
+    """A namespace full of strangers that change all the time costs no plan."""
+    facts, collections = kept(world(Facts(modes=frozenset({Mode.SERVICES}), run_id=RUN), [service("web")]))
+    make_plan(facts)
+    item = pod("changed", app)[1]
+    assert isinstance(item, Pod)
+    assert collections[Watch(POD, "default")].put(item) == told

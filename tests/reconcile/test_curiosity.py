@@ -14,9 +14,10 @@ from forwarders.spec import PodRef
 from tests.plan.made import service
 from watcher.board.board import Board
 from watcher.board.records import ExplainRecord
+from watcher.cluster.collection import key_of
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.objects import Resource
-from watcher.cluster.store import Problem, Snapshot, Watch, key
+from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.loop import CURIOUS, LISTED_WITHIN, Loop
 from watcher.plan.facts import Facts
 from watcher.skaffold.modes import Mode
@@ -44,7 +45,7 @@ class Cluster:
     def list_all(self) -> None:
         _, item = service()
         assert isinstance(item, Resource)
-        found = {watch: {key(item): item} if watch.kind == SERVICE else {} for watch in self.wanted}
+        found = {watch: {key_of(item): item} if watch.kind == SERVICE else {} for watch in self.wanted}
         self.snapshot = Snapshot(found)
         self.loop.touch()
 

@@ -6,6 +6,7 @@ Refuses to know where facts come from, and which signal ends it: a command hands
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -123,6 +124,7 @@ class Host:
             await nursery.start(fleet.run)
             nursery.start_soon(watch_sleep, partial(_after_sleep, fleet.check, check))
             await self._loop.plan_once(fleet)
+            gc.freeze()  # what is there by now is code and stays: looking through it stops every forward for 30 ms
             if door is not None:
                 nursery.start_soon(door.serve, fleet)
             if self._status is not None:

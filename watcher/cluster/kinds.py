@@ -32,6 +32,8 @@ DAEMON_SET = Kind("daemonset", "daemonsets", "/apis/apps/v1", objects.Workload, 
 JOB = Kind("job", "jobs", "/apis/batch/v1", objects.Workload)
 # Watched on behalf of services; nobody forwards to one.
 ENDPOINT_SLICE = Kind("endpointslice", "endpointslices", "/apis/discovery.k8s.io/v1", objects.EndpointSlice)
+# Watched while pods start; nobody forwards to one.
+EVENT = Kind("event", "events", "/api/v1", objects.Event)
 CRON_JOB = Kind("cronjob", "cronjobs", "/apis/batch/v1", objects.CronJob, ("cj",))
 
 KINDS = (

@@ -10,8 +10,11 @@ from msgspec import Struct, field
 RUN_ID_LABEL = "skaffold.dev/run-id"
 
 
-class Object(Struct, frozen=True, rename="camel"):
-    """Base of all: unknown fields are passed over."""
+class Object(Struct, frozen=True, rename="camel", gc=False):
+    """Base of all: unknown fields are passed over.
+
+    They hold no cycles, and there may be thousands: the garbage collector does not look at them.
+    """
 
 
 class Owner(Object, frozen=True):
@@ -85,6 +88,8 @@ class PodStatus(Object, frozen=True):
 
 
 class Pod(Resource, frozen=True):
+    """Conditions: core/v1 types.go, PodConditionType."""
+
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
@@ -95,8 +100,20 @@ class Pod(Resource, frozen=True):
     @property
     def ready(self) -> bool:
         """The pod's Ready condition; False for one that is being deleted."""
-        conditions = self.status.conditions or ()
-        return not self.deleting and any(c.type == "Ready" and c.status == "True" for c in conditions)
+        return not self.deleting and self._is("Ready")
+
+    @property
+    def starting(self) -> bool:
+        """Whether it has a node, and the kubelet there has not said yet that it runs."""
+        return self.status.phase == "Pending" and not self.deleting and self._is("PodScheduled")
+
+    @property
+    def has_sandbox(self) -> bool:
+        """As far as its status tells, which the kubelet brings up to date once a second."""
+        return self._is("PodReadyToStartContainers")
+
+    def _is(self, condition: str) -> bool:
+        return any(c.type == condition and c.status == "True" for c in self.status.conditions or ())
 
 
 class ServicePort(Object, frozen=True):
@@ -179,6 +196,13 @@ class ObjectReference(Object, frozen=True):
     kind: str = ""
     name: str = ""
     uid: str = ""
+
+
+class Event(Resource, frozen=True):
+    """What a component says of an object, once it has happened (core/v1)."""
+
+    involved_object: ObjectReference = ObjectReference()
+    reason: str = ""
 
 
 class EndpointConditions(Object, frozen=True):

@@ -10,10 +10,9 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
+from watcher.cluster.collection import Collection, Key
 from watcher.cluster.kinds import Kind
 from watcher.cluster.objects import Object, Resource
-
-Key = tuple[str, str]
 
 
 class Watch(Struct, frozen=True):
@@ -43,10 +42,14 @@ class Snapshot(Struct, frozen=True):
 
 
 class Store:
-    """The one mutable thing behind a live Snapshot. `on_change` is called, synchronously, after whatever changed it."""
+    """The one mutable thing behind a live Snapshot.
+
+    `on_change` is called, synchronously, after whatever changed it; of single objects, after changes of those that
+    somebody has looked at since the last call.
+    """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
-        self.objects: dict[Watch, dict[Key, Resource]] = {}
+        self.objects: dict[Watch, Collection[Resource]] = {}
         self.problems: dict[Watch, Problem] = {}
         self.on_change = on_change
         self.snapshot = Snapshot(MappingProxyType(self.objects), MappingProxyType(self.problems))
@@ -71,20 +74,19 @@ class Shelf:
 
     def replace(self, objects: tuple[Resource, ...]) -> None:
         """A list has ended: these are all there are. What is not among them is gone."""
-        found = {key(item): item for item in objects}
+        found = Collection(objects)
         if not self._closed and self._store.objects.get(self.watch) != found:
             self._store.objects[self.watch] = found
             self._store.on_change()
 
     def put(self, item: Resource) -> None:
         """An object was added or modified."""
-        if not self._closed:
-            self._store.objects[self.watch][key(item)] = item
+        if not self._closed and self._store.objects[self.watch].put(item):
             self._store.on_change()
 
     def drop(self, item: Resource) -> None:
         """An object was deleted, or no longer matches the selectors."""
-        if not self._closed and self._store.objects[self.watch].pop(key(item), None) is not None:
+        if not self._closed and self._store.objects[self.watch].drop(item):
             self._store.on_change()
 
     def trouble(self, problem: Problem) -> bool:
@@ -107,8 +109,3 @@ class Shelf:
         self._closed = True
         self._store.objects.pop(self.watch, None)
         self._store.problems.pop(self.watch, None)
-
-
-def key(item: Resource) -> Key:
-    """(namespace, name) of an object."""
-    return item.metadata.namespace, item.metadata.name

@@ -12,11 +12,13 @@ from itertools import chain
 from msgspec import Struct
 
 from forwarders.spec import Endpoint, PodRef
+from watcher.cluster.collection import Key
 from watcher.cluster.objects import (
     Container,
     ContainerPort,
     CronJob,
     EndpointSlice,
+    Event,
     LabelSelector,
     Object,
     Pod,
@@ -28,42 +30,50 @@ from watcher.cluster.objects import (
     Workload,
 )
 from watcher.plan import selectors
+from watcher.plan.arrivals import with_sandbox
 
 # How many pods a reason names: a line is to stay a line.
 NAMED_PODS = 3
 
 
 class Found(Struct, frozen=True):
-    """The pods for a target. `waiting_for`: why there are none. `broken`: why there can be none until it changes."""
+    """The pods for a target. `waiting_for`: why there are none. `broken`: why there can be none until it changes.
+
+    `starting`: there will be another one soon.
+    """
 
     endpoints: tuple[Endpoint, ...] = ()
     waiting_for: str = ""
     broken: str = ""
+    starting: bool = False
 
 
 class Neighbours(Struct, frozen=True):
-    """What else there is in the target's namespace. `slices`: the EndpointSlices of a service without selector."""
+    """What else there is in the target's namespace. `slices`: the EndpointSlices of a service without selector.
 
-    pods: Iterable[Pod] = ()
+    `sandboxes`: arrivals.sandboxes.
+    """
+
+    pods: Mapping[Key, Pod] = {}
     jobs: Iterable[Workload] = ()
     slices: Iterable[EndpointSlice] = ()
+    sandboxes: Mapping[Key, Event] = {}
 
 
 def endpoints_of(target: Object, kind: str, port: int | str, beside: Neighbours) -> Found:
     """Where connections to `port` of `target` may go. `kind` is its singular."""
-    pods = beside.pods
     match target:
         case Pod():
-            return serving([target], port, f"pod {target.metadata.name}")
+            return serving([target], port, f"pod {target.metadata.name}", beside.sandboxes)
         case Service():
             return _of_service(target, port, beside)
         case CronJob():
             return _of_cron_job(target, port, beside)
         case ReplicationController():
             selector = selectors.selector_of(target.spec.selector)
-            return _selected(selector, port, pods, f"{kind} {target.metadata.name}")
+            return _selected(selector, port, beside, f"{kind} {target.metadata.name}")
         case Workload():
-            return _selected(target.spec.selector, port, pods, f"{kind} {target.metadata.name}")
+            return _selected(target.spec.selector, port, beside, f"{kind} {target.metadata.name}")
         case _:
             return Found(broken=f"portside does not know how to find the pods of a {kind}")
 
@@ -118,12 +128,12 @@ def _of_service(service: Service, port: int | str, beside: Neighbours) -> Found:
     if not service.spec.selector:
         return _of_slices(name, wanted, beside)
     selector = selectors.selector_of(service.spec.selector)
-    return _selected(selector, wanted.target_port or wanted.port, beside.pods, name)
+    return _selected(selector, wanted.target_port or wanted.port, beside, name)
 
 
 def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> Found:
     """The pods behind a service that somebody else keeps the EndpointSlices of. Their ports are numbers already."""
-    by_uid = {pod.metadata.uid: pod for pod in beside.pods}
+    by_uid = {pod.metadata.uid: pod for pod in beside.pods.values()}
     by_ip = {pod.status.pod_ip: pod for pod in by_uid.values() if pod.status.pod_ip}
     endpoints: dict[PodRef, Endpoint] = {}
     strangers: list[str] = []
@@ -134,7 +144,7 @@ def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> Found:
             if pod is None:
                 strangers += there.addresses
             elif pod.status.phase == "Running" and not pod.deleting and port:
-                ref = PodRef(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+                ref = _ref(pod)
                 endpoints[ref] = Endpoint(ref, port, pod.ready and there.conditions.ready is not False)
     if endpoints:
         ranked = sorted(endpoints.values(), key=lambda endpoint: (not endpoint.ready, endpoint.pod.name))
@@ -160,31 +170,36 @@ def _of_cron_job(cron_job: CronJob, port: int | str, beside: Neighbours) -> Foun
     if not own:
         return Found(waiting_for=f"{name} has not started a job yet")
     newest = max(own, key=lambda job: (job.metadata.creation_timestamp or "", job.metadata.name))
-    return _selected(newest.spec.selector, port, beside.pods, name)
+    return _selected(newest.spec.selector, port, beside, name)
 
 
-def _selected(selector: LabelSelector | None, port: int | str, pods: Iterable[Pod], name: str) -> Found:
-    own = [pod for pod in pods if selectors.matches(selector, pod.metadata.labels or {})]
+def _selected(selector: LabelSelector | None, port: int | str, beside: Neighbours, name: str) -> Found:
+    own = selectors.selected(selector, beside.pods)
     if not own:
         return Found(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
-    return serving(own, port, name)
+    return serving(own, port, name, beside.sandboxes)
 
 
-def serving(pods: list[Pod], port: int | str, name: str) -> Found:
-    """Those of `pods` that run, the best first. `name`: whose they are, for reasons."""
+def serving(pods: list[Pod], port: int | str, name: str, sandboxes: Mapping[Key, Event] = {}) -> Found:
+    """Those of `pods` that run, the best first, then those that have a sandbox. `name`: whose they are, for reasons."""
     ranked = ranking(pods)
     running = [pod for pod in ranked if pod.status.phase == "Running" and not pod.deleting]
+    starting = [pod for pod in ranked if pod.starting]
     endpoints = tuple(
-        Endpoint(PodRef(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid), number, pod.ready)
-        for pod in running
+        Endpoint(_ref(pod), number, pod.ready, running=not pod.starting)
+        for pod in (*running, *with_sandbox(starting, sandboxes))
         if (number := _number(pod, port)) is not None
     )
     if running and not endpoints:
-        return Found(broken=_undeclared(running[0], port, name))
+        return Found(broken=_undeclared(running[0], port, name), starting=bool(starting))
     if any(endpoint.ready for endpoint in endpoints):
-        return Found(endpoints)
+        return Found(endpoints, starting=bool(starting))
     states = ", ".join(_state(pod) for pod in ranked[:NAMED_PODS])
-    return Found(endpoints, waiting_for=f"no pod of {name} is ready: {states}")
+    return Found(endpoints, waiting_for=f"no pod of {name} is ready: {states}", starting=bool(starting))
+
+
+def _ref(pod: Pod) -> PodRef:
+    return PodRef(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
 
 
 def ranking(pods: Iterable[Pod]) -> list[Pod]:

@@ -49,11 +49,12 @@ def _explanation(verdict: Verdict, failures: Mapping[str, str]) -> Explanation:
     match verdict:
         case Wanted():
             problem = failures.get(verdict.id) or ("" if verdict.endpoints else verdict.broken)
+            runs = any(endpoint.running for endpoint in verdict.endpoints)
             return Explanation(
                 subject=verdict.subject,
                 forwarded=not problem,
                 rule=verdict.because,
-                reason=problem or ("" if verdict.endpoints else verdict.waiting_for),
+                reason=problem or ("" if runs else verdict.waiting_for),
                 forwards=(verdict.id,),
             )
         case Published():

@@ -69,4 +69,12 @@ class Facts(Struct, frozen=True, kw_only=True):
     @property
     def active_entries(self) -> tuple[Entry, ...]:
         """The entries that are asked for: those of the command line always, skaffold.yaml's in mode user."""
-        return tuple(entry for entry in self.entries if entry.source != "user" or Mode.USER in self.modes)
+        return tuple(entry for entry in self.entries if self._is_asked_for(entry))
+
+    @property
+    def passive_entries(self) -> tuple[Entry, ...]:
+        """The others."""
+        return tuple(entry for entry in self.entries if not self._is_asked_for(entry))
+
+    def _is_asked_for(self, entry: Entry) -> bool:
+        return entry.source != "user" or Mode.USER in self.modes

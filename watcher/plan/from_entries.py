@@ -9,10 +9,11 @@ from forwarders.spec import Ask
 from watcher.cluster.objects import Object, Pod, Resource, Service
 from watcher.config.entries import CONTAINER, BadEntry, Entry
 from watcher.config.rules import Thing
+from watcher.plan.arrivals import sandboxes
 from watcher.plan.endpoints import Found, endpoints_of, service_port, serving, spellings, unreachable
 from watcher.plan.facts import Facts
 from watcher.plan.from_containers import container_verdict
-from watcher.plan.namespaces import contested, namespace_of, target_in
+from watcher.plan.namespaces import Namespaces, target_in
 from watcher.plan.neighbours import lists, neighbours
 from watcher.plan.verdicts import (
     Passed,
@@ -33,10 +34,11 @@ def from_entries(facts: Facts) -> Iterator[Verdict]:
     if Mode.USER in facts.modes:
         yield from (_bad(entry, index) for index, entry in enumerate(facts.bad_entries))
     yield from _foreign(facts)
+    namespaces = Namespaces(facts)
     seen: dict[str, Entry] = {}
     ids: set[str] = set()
     for entry in _served(facts):
-        namespace = namespace_of(entry, facts)
+        namespace = namespaces.of(entry)
         for address in dict.fromkeys(entry.addresses or facts.addresses):
             # The id rests on what was written: a namespace that was found out may be another one tomorrow.
             group, target = _group(entry, entry.namespace or facts.namespace), _group(entry, namespace)
@@ -50,12 +52,11 @@ def from_entries(facts: Facts) -> Iterator[Verdict]:
             ident = next(name for name in names if name not in ids)
             ids.add(ident)
             if earlier is None:
-                yield _entry(entry, namespace, ident, group, address, facts)
+                yield _entry(entry, namespaces, ident, group, address, facts)
             else:
                 reason = f"{entry.origin} asks for what {earlier.origin} asks for already"
                 yield Skip(id=ident, subject=_subject(entry, namespace), reason=reason)
-    unasked = (entry for entry in facts.entries if entry not in facts.active_entries)
-    yield from (_unasked(entry, index, facts) for index, entry in enumerate(unasked))
+    yield from (_unasked(entry, index, facts) for index, entry in enumerate(facts.passive_entries))
 
 
 def _served(facts: Facts) -> list[Entry]:
@@ -95,11 +96,12 @@ def _unasked(entry: Entry, index: int, facts: Facts) -> Passed:
     return Passed(id=ident, subject=_subject(entry, namespace), reason="mode user is off")
 
 
-def _entry(entry: Entry, namespace: str, ident: str, group: str, address: str, facts: Facts) -> Verdict:
+def _entry(entry: Entry, namespaces: Namespaces, ident: str, group: str, address: str, facts: Facts) -> Verdict:
+    namespace = namespaces.of(entry)
     subject = _subject(entry, namespace)
     if entry.kind == CONTAINER:
         return container_verdict(entry, subject, ident, group, address, facts)
-    if reason := _why_not(entry, namespace, facts):
+    if reason := _contested(entry, namespaces) or _why_not(entry, namespace, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(entry, namespace, facts)
     return Wanted(
@@ -109,15 +111,19 @@ def _entry(entry: Entry, namespace: str, ident: str, group: str, address: str, f
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
+        starting=found.starting,
         because=f"it is asked for by {entry.origin}",
         called=spellings(_target(entry, namespace, facts), entry.port),
     )
 
 
+def _contested(entry: Entry, namespaces: Namespaces) -> str:
+    several = ", ".join(namespaces.contested(entry))
+    return several and f"{entry.kind} {entry.name or entry.selector} is in namespaces {several}: say which one"
+
+
 def _why_not(entry: Entry, namespace: str, facts: Facts) -> str:
     """The reason for a no, or ""."""
-    if several := contested(entry, facts):
-        return f"{entry.kind} {entry.name or entry.selector} is in namespaces {', '.join(several)}: say which one"
     target = _target(entry, namespace, facts)
     if isinstance(target, Service) and (unable := unreachable(target, service_port(target, entry.port))):
         return unable
@@ -143,7 +149,7 @@ def _find(entry: Entry, namespace: str, facts: Facts) -> Found:
         return Found(broken=missing) if facts.deployed else Found(waiting_for=f"{missing} yet")
     if entry.selector and isinstance(target, Pod):
         pods = [pod for pod in cluster.objects[watch].values() if isinstance(pod, Pod)]
-        return serving(pods, entry.port, f"{entry.kind} {entry.selector}")
+        return serving(pods, entry.port, f"{entry.kind} {entry.selector}", sandboxes(namespace, cluster))
     return endpoints_of(target, entry.kind, entry.port, neighbours(entry.kind, namespace, target, facts))
 
 

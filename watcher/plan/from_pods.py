@@ -18,6 +18,7 @@ from watcher.cluster import kinds
 from watcher.cluster.objects import ContainerPort, Pod
 from watcher.config.rules import Thing
 from watcher.plan import images
+from watcher.plan.arrivals import sandboxes
 from watcher.plan.debug import debug_ports
 from watcher.plan.endpoints import Found, serving, staying, unforwardable
 from watcher.plan.facts import Facts
@@ -126,7 +127,7 @@ def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Wa
     ident, subject = group + address, _port_subject(mode, one, port)
     if reason := _why_not(one, port, facts):
         return Skip(id=ident, subject=subject, reason=reason)
-    found = _find(one, port)
+    found = _find(one, port, facts)
     return Wanted(
         id=ident,
         subject=subject,
@@ -135,6 +136,7 @@ def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Wa
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
+        starting=found.starting,
         because=_because(mode, facts),
         called=_called(port),
     )
@@ -162,11 +164,13 @@ def _called(port: _Port) -> tuple[int | str, ...]:
     return (port.number, port.name) if port.name else (port.number,)
 
 
-def _find(one: Owned, port: _Port) -> Found:
+def _find(one: Owned, port: _Port, facts: Facts) -> Found:
     """Only pods that have this very port: those of an earlier template may not."""
     name = f"{one.owner.kind} {one.owner.name}"
     pods = [pod for pod in one.pods if port in _ports_of(pod)]
-    return serving(pods, port.number, name) if pods else Found(waiting_for=f"{name} has no pod with this port yet")
+    if not pods:
+        return Found(waiting_for=f"{name} has no pod with this port yet")
+    return serving(pods, port.number, name, sandboxes(one.owner.namespace, facts.cluster))
 
 
 def _ports(one: Owned) -> set[_Port]:

@@ -15,7 +15,7 @@ from watcher.config.rules import Thing
 from watcher.plan import run
 from watcher.plan.endpoints import Found, endpoints_of, unreachable
 from watcher.plan.facts import Facts
-from watcher.plan.namespaces import contested, namespace_of
+from watcher.plan.namespaces import Namespaces
 from watcher.plan.neighbours import lists, neighbours
 from watcher.plan.verdicts import (
     Passed,
@@ -91,9 +91,10 @@ def _portless(service: Service) -> Passed:
 
 def _asked_by_entries(facts: Facts) -> Asked:
     asked: dict[tuple[str, str, int | str], Entry] = {}
+    namespaces = Namespaces(facts)
     for entry in facts.active_entries:
-        if entry.kind == "service" and not contested(entry, facts):
-            asked.setdefault((namespace_of(entry, facts), entry.name, entry.port), entry)
+        if entry.kind == "service" and not namespaces.contested(entry):
+            asked.setdefault((namespaces.of(entry), entry.name, entry.port), entry)
     return asked
 
 
@@ -111,6 +112,7 @@ def _service(service: Service, port: ServicePort, address: str, facts: Facts, as
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
+        starting=found.starting,
         because="mode services: it is a service of this run",
         called=_called(port),
     )

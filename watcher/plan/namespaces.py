@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from watcher.cluster import kinds
 from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
@@ -10,38 +12,49 @@ from watcher.plan import run
 from watcher.plan.facts import Facts
 
 
-def namespace_of(entry: Entry, facts: Facts) -> str:
-    """Its own, else -n, else the one of the run's that holds the object, else the run's one, else the context's.
+class Namespaces:
+    """Where the entries of one plan are; made once for it, since the run's objects are looked through for the first."""
 
-    Of several that hold it the context's, where that is among them (Skaffold skips an entry where there are several,
-    kubernetes/portforward/resource_forwarder.go).
-    """
-    if entry.kind == CONTAINER:
-        return ""
-    if entry.namespace or facts.namespace:
-        return entry.namespace or facts.namespace
-    run_namespaces, here = run.namespaces(facts), facts.context_namespace or "default"
-    holding = _holding(run_namespaces, entry, facts)
-    if holding:
-        return here if here in holding else holding[0]
-    if len(run_namespaces) == 1 and not _holding(frozenset({here}), entry, facts):
-        return next(iter(run_namespaces))
-    return here
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._here = facts.context_namespace or "default"
 
+    def of(self, entry: Entry) -> str:
+        """Its own, else -n, else the one of the run's that holds the object, else the run's one, else the context's.
 
-def contested(entry: Entry, facts: Facts) -> tuple[str, ...]:
-    """The run's namespaces that hold the object, where it has to be said which one is meant; () where it is clear."""
-    if entry.namespace or facts.namespace:
-        return ()
-    holding = _holding(run.namespaces(facts), entry, facts)
-    return holding if len(holding) > 1 and (facts.context_namespace or "default") not in holding else ()
+        Of several that hold it the context's, where that is among them (Skaffold skips an entry where there are
+        several, kubernetes/portforward/resource_forwarder.go).
+        """
+        if entry.kind == CONTAINER:
+            return ""
+        if said := self._said(entry):
+            return said
+        holding = _holding(self._of_run, entry, self._facts)
+        if holding:
+            return self._here if self._here in holding else holding[0]
+        if len(self._of_run) == 1 and not _holding(frozenset({self._here}), entry, self._facts):
+            return next(iter(self._of_run))
+        return self._here
 
+    def contested(self, entry: Entry) -> tuple[str, ...]:
+        """The run's namespaces that hold the object, where it has to be said which is meant; () where it is clear."""
+        if self._said(entry):
+            return ()
+        holding = _holding(self._of_run, entry, self._facts)
+        return holding if len(holding) > 1 and self._here not in holding else ()
 
-def candidates(entry: Entry, facts: Facts) -> tuple[str, ...]:
-    """Where the entry's object may be, the likeliest first."""
-    if entry.namespace or facts.namespace:
-        return (entry.namespace or facts.namespace,)
-    return tuple(dict.fromkeys([*sorted(run.namespaces(facts)), facts.context_namespace or "default"]))
+    def candidates(self, entry: Entry) -> tuple[str, ...]:
+        """Where the entry's object may be, the likeliest first."""
+        if said := self._said(entry):
+            return (said,)
+        return tuple(dict.fromkeys([*sorted(self._of_run), self._here]))
+
+    def _said(self, entry: Entry) -> str:
+        return entry.namespace or self._facts.namespace
+
+    @cached_property
+    def _of_run(self) -> frozenset[str]:
+        return run.namespaces(self._facts)
 
 
 def pods_in(namespace: str) -> Watch:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from watcher.cluster.store import Watch
+from watcher.plan.arrivals import pulled_in
 from watcher.plan.facts import Facts
 from watcher.plan.from_containers import published_beside
 from watcher.plan.from_entries import from_entries
@@ -25,6 +27,11 @@ class Plan(Struct, frozen=True):
     skips: tuple[Skip, ...] = ()
     passed: tuple[Passed, ...] = ()
     published: tuple[Published, ...] = ()
+
+    @property
+    def arrivals(self) -> frozenset[Watch]:
+        """What to watch beside what the plan rests on: it tells of pods on their way, and nobody waits for it."""
+        return frozenset(pulled_in(wanted.subject.namespace) for wanted in self.forwards if wanted.starting)
 
 
 def make_plan(facts: Facts) -> Plan:

@@ -6,8 +6,12 @@ Services and replication controllers have only the equality part: a plain mappin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
-from watcher.cluster.objects import LabelSelector, Requirement
+from watcher.cluster.collection import Key, labelled
+from watcher.cluster.objects import LabelSelector, Requirement, Resource
+
+R = TypeVar("R", bound=Resource)
 
 _OPERATORS = {"In": "in", "NotIn": "notin"}
 
@@ -20,13 +24,13 @@ def is_empty(selector: LabelSelector | None) -> bool:
     return selector is None or not (selector.match_labels or selector.match_expressions)
 
 
-def matches(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
-    """Whether a pod with `labels` is selected. An empty selector selects nothing: no controller's may be empty."""
+def selected(selector: LabelSelector | None, objects: Mapping[Key, R]) -> list[R]:
+    """Those with such labels. An empty selector selects nothing: no controller's may be empty."""
     if selector is None or is_empty(selector):
-        return False
-    return (selector.match_labels or {}).items() <= labels.items() and all(
-        _meets(requirement, labels) for requirement in selector.match_expressions or ()
-    )
+        return []
+    found = labelled(objects, selector.match_labels or {})
+    requirements = selector.match_expressions or ()
+    return [item for item in found if all(_meets(one, item.metadata.labels or {}) for one in requirements)]
 
 
 def text(selector: LabelSelector | None) -> str:

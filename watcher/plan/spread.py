@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from watcher.cluster.collection import Key
 from watcher.cluster.objects import Object
-from watcher.cluster.store import Key, Watch
+from watcher.cluster.store import Watch
 from watcher.plan.facts import Facts
 
 
@@ -36,7 +37,7 @@ def found(everywhere: Watch, facts: Facts) -> Mapping[Key, Object]:
     for watch in watches(everywhere, facts):
         if facts.cluster.synced(watch):
             objects = {key: item for key, item in objects.items() if key[0] != watch.namespace}
-            objects |= facts.cluster.objects[watch]
+            objects.update(facts.cluster.objects[watch].items())
     return objects
 
 

@@ -34,9 +34,9 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """One forward that shall be. `waiting_for`, `broken`: see endpoints.Found. `because`: the rule that chose it.
+    """One forward that shall be. `waiting_for`, `broken`, `starting`: see endpoints.Found.
 
-    `called`: what its port is called, as far as that is known: its number, its name.
+    `because`: the rule that chose it. `called`: what its port is called, as far as that is known: its number, its name.
     """
 
     id: str
@@ -47,6 +47,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     broken: str
     because: str
     called: tuple[int | str, ...] = ()
+    starting: bool = False
 
 
 class Published(Struct, frozen=True, kw_only=True):
