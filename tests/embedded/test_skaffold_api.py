@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import h11
+import httpx
+import msgspec
 import pytest
 import trio
 
@@ -75,6 +77,20 @@ async def test_replay_then_live() -> None:
                 while await stream.receive_some():
                     pass
         assert api.readers == 0
+
+
+async def test_what_is_posted_is_told() -> None:
+    """As an event like any other, with a time of Skaffold's own."""
+    async with SkaffoldApi.open(Recording(())) as api, await trio.open_tcp_stream("127.0.0.1", api.port) as stream:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.post(f"{api.url}/v2/events/handle", json={"skaffoldLogEvent": {"taskId": "T"}})
+        assert (answer.status_code, answer.json()) == (200, {})
+        reader = Reader(stream)
+        assert await reader.ask() == 200
+        [line] = await reader.lines(1)
+        event = msgspec.json.decode(line)["result"]
+        assert event.pop("timestamp")
+        assert event == {"skaffoldLogEvent": {"taskId": "T"}}
 
 
 async def test_another_path() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from functools import partial
+
 import trio
-from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
+from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair, memory_stream_pump
 
 from watcher.skaffold.address import ApiAddress
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+TAKEN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 LAST_CHUNK = b"0\r\n\r\n"
 Half = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 
@@ -17,27 +22,40 @@ def chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
+def posted(request: bytes) -> bytes:
+    """The event of a POST as Skaffold tells of it; the time is Skaffold's, as here."""
+    event = json.loads(request.partition(b"\r\n\r\n")[2])
+    return json.dumps({"result": {"timestamp": "2026-11-23T23:04:13Z", **event}}).encode()
+
+
 class Peer:
-    """One accepted connection. `request` is what the reader asked; `gone_at` when its FIN came, on trio's clock."""
+    """One connection that has asked for the stream. `request` is what was asked, `marks` what was posted before."""
 
-    def __init__(self, stream: Half) -> None:
+    def __init__(self, stream: Half, far: MemoryReceiveStream, request: bytes, marks: list[bytes]) -> None:
         self.stream = stream
-        self.request = b""
-
-    async def accept(self) -> None:
-        while b"\r\n\r\n" not in self.request:
-            self.request += await self.stream.receive_some()
+        self._far = far
+        self.request = request
+        self.marks = marks
+        self._begun = False
 
     async def say(self, *lines: bytes) -> None:
         """The head with the first lines, as Skaffold does, then one chunk for each line."""
-        if not self.request:
-            await self.accept()
-            await self.stream.send_all(HEAD)
+        self.put(*lines)
+        await trio.lowlevel.checkpoint()
+
+    def put(self, *lines: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            self._far.put_data(HEAD)
         for line in lines:
-            await self.stream.send_all(chunk(line + b"\n"))
+            self._far.put_data(chunk(line + b"\n"))
+
+    async def replay(self, *lines: bytes) -> None:
+        """All that was logged before: at the end of it what was posted before."""
+        await self.say(*lines, *self.marks)
 
     async def fin(self) -> float:
-        """Waits for the reader's FIN and tells when it came; anything else the reader sends is an error."""
+        """Waits for the reader's FIN and tells when it came, on trio's clock; anything else it sends is an error."""
         assert await self.stream.receive_some() == b""
         return trio.current_time()
 
@@ -47,11 +65,20 @@ class Peer:
 
 
 class Port:
-    """A TCP port in memory: nobody listens until `open`; each dialled connection comes to `accept`."""
+    """A TCP port in memory: nobody listens until `open`; each connection that asks for the stream comes to `accept`.
 
-    def __init__(self) -> None:
-        self.is_open = False
+    What is posted is taken, with `answer` ("" hangs up, None never answers), and comes back on the last stream at once
+    where `echoes`.
+    """
+
+    def __init__(self, *, is_open: bool = False) -> None:
+        self.is_open = is_open
+        self.answer: bytes | None = TAKEN
+        self.echoes = True
         self.attempts: list[float] = []
+        self.posts: list[bytes] = []
+        self.large = trio.Event()  # something was posted that fills a write quota of gRPC's
+        self._last: Peer | None = None
         self._send, self._receive = trio.open_memory_channel[Peer](8)
 
     async def dial(self, address: ApiAddress) -> trio.abc.HalfCloseableStream:
@@ -60,8 +87,41 @@ class Port:
         if not self.is_open:
             raise ConnectionRefusedError
         ours, theirs = memory_stream_pair()
-        self._send.send_nowait(Peer(theirs))
+        ours.send_stream.send_all_hook = partial(self._asked, ours, theirs)
         return ours
 
     async def accept(self) -> Peer:
         return await self._receive.receive()
+
+    def accept_nowait(self) -> Peer:
+        return self._receive.receive_nowait()
+
+    async def _asked(self, ours: Half, theirs: Half) -> None:
+        request = bytes(ours.send_stream.get_data_nowait())
+        if request.startswith(b"POST"):
+            self._posted(request, ours)
+            return
+        ours.send_stream.send_all_hook = partial(_pump, ours, theirs)
+        self._last = Peer(theirs, ours.receive_stream, request, self.posts)
+        self.posts = []
+        self._send.send_nowait(self._last)
+
+    def _posted(self, request: bytes, ours: Half) -> None:
+        if self.answer is None:
+            return
+        ours.receive_stream.put_data(self.answer)
+        if self.answer == b"":
+            ours.receive_stream.put_eof()
+        if self.answer != TAKEN:
+            return
+        event = posted(request)
+        self.posts.append(event)
+        if len(event) > 1 << 16:
+            self.large.set()
+        if self._last is not None and self.echoes:
+            with contextlib.suppress(trio.ClosedResourceError):
+                self._last.put(event)
+
+
+async def _pump(ours: Half, theirs: Half) -> None:
+    memory_stream_pump(ours.send_stream, theirs.receive_stream)

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.skaffold.peer import LAST_CHUNK, Peer, Port
+from tests.skaffold.peer import LAST_CHUNK, TAKEN, Peer, Port
 from tests.skaffold.recorded import folded, raw
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.state import SkaffoldFacts
@@ -54,7 +54,7 @@ async def bench() -> AsyncIterator[Bench]:
 async def replaying(at_work: Bench, name: str) -> Peer:
     at_work.port.is_open = True
     peer = await at_work.port.accept()
-    await peer.say(*raw(name).splitlines())
+    await peer.replay(*raw(name).splitlines())
     return peer
 
 
@@ -73,14 +73,14 @@ async def test_attached_after_start(autojump_clock: MockClock) -> None:
 
 
 async def test_the_request(autojump_clock: MockClock) -> None:
-    """One GET of /v2/events, nothing else."""
+    """One GET of /v2/events, and nothing else of a stream."""
     async with bench() as at_work:
         peer = await replaying(at_work, "dev-first")
         await at_work.until()
     head = peer.request.decode().split("\r\n")
     assert head[0] == "GET /v2/events HTTP/1.1"
     assert "Host: 127.0.0.1:50051" in head
-    assert at_work.port.attempts == [0.0]
+    assert set(at_work.port.attempts) == {0.0}
 
 
 async def test_attached_before_start(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
@@ -133,19 +133,33 @@ async def test_log_lines_change_nothing(autojump_clock: MockClock) -> None:
         assert len(at_work.seen) == count
 
 
-async def test_a_chatty_stream_is_shown_within_a_second(autojump_clock: MockClock) -> None:
-    """A log without a silence cannot keep the facts back."""
+async def test_nothing_is_shown_before_the_replay_is_over(autojump_clock: MockClock) -> None:
+    """However long it takes, and though live events come all the while."""
+    async with bench() as at_work:
+        at_work.port.is_open = True
+        peer = await at_work.port.accept()
+        for line in raw("dev-first").splitlines():
+            await peer.say(LOG, line)
+            await trio.sleep(0.5)
+            assert not at_work.attachment.facts.attached
+        await peer.replay()
+        assert (await at_work.until()).run_id == folded("dev-first").facts.run_id
 
-    async def chatter(peer: Peer) -> None:
-        while True:
-            await peer.say(LOG)
-            await trio.sleep(0.01)
 
-    async with bench() as at_work, trio.open_nursery() as nursery:
-        nursery.start_soon(chatter, await replaying(at_work, "dev-first"))
-        await at_work.until()
-        assert trio.current_time() <= 1.01
-        nursery.cancel_scope.cancel()
+async def test_a_stream_that_stops_skaffold_is_left_for_another(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of it is shown, nobody is bothered, and the next one is like any other."""
+    async with bench() as at_work:
+        at_work.port.echoes = False
+        peer = await replaying(at_work, "dev-first")
+        await peer.fin()
+        at_work.port.echoes = True
+        await peer.break_off()
+        await replaying(at_work, "dev-first")
+        assert (await at_work.until()).run_id
+    assert [state.attached for state in at_work.seen if not state.problem] == [True]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize("politely", [True, False])
@@ -168,9 +182,11 @@ async def test_skaffold_ends(autojump_clock: MockClock, politely: object) -> Non
 
 
 async def test_a_short_life_is_not_lost(autojump_clock: MockClock) -> None:
-    """A `skaffold deploy` that ends before its replay is settled has still told what it deployed."""
+    """A `skaffold deploy` that ends before its replay was heard out has still told what it deployed."""
     async with bench() as at_work:
-        peer = await replaying(at_work, "deploy")
+        at_work.port.is_open = True
+        peer = await at_work.port.accept()
+        await peer.say(*raw("deploy").splitlines())
         await wait_all_tasks_blocked()
         await peer.break_off()
         await at_work.until(attached=False)
@@ -211,30 +227,41 @@ async def test_garbage_is_survived_and_said_once(autojump_clock: MockClock, capl
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"\x00" * 20]
 )
+@pytest.mark.parametrize("takes_marks", [True, False])
 async def test_something_else_answers(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, answer: bytes
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, answer: bytes, takes_marks: object
 ) -> None:
-    """Another server at the address is named as such, once, and tried again."""
+    """Another server at the address is named as such, once, and tried again; it has no replay to be heard out."""
     async with bench() as at_work:
         at_work.port.is_open = True
-        for _ in range(3):
+        if not takes_marks:
+            at_work.port.answer = answer
+            await trio.sleep(5)
+        for _ in range(3 if takes_marks else 0):
             peer = await at_work.port.accept()
-            await peer.accept()
             await peer.stream.send_all(answer)
             await peer.fin()
             await peer.break_off()
+        await wait_all_tasks_blocked()
         facts = at_work.attachment.facts
     assert not facts.attached
     assert "not Skaffold's event API" in facts.problem
     assert sum("not Skaffold's event API" in message for message in caplog.messages) == 1
+    assert trio.current_time() <= 5
 
 
-async def test_a_server_that_hangs_up_is_tried_again(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("asked_for", ["marks", "stream"])
+async def test_a_server_that_hangs_up_is_tried_again(autojump_clock: MockClock, asked_for: str) -> None:
     """A connection that closes before any answer counts as an end, not as a failure of ours."""
     async with bench() as at_work:
         at_work.port.is_open = True
-        for _ in range(3):
-            peer = await at_work.port.accept()
-            await peer.break_off()
+        if asked_for == "marks":
+            at_work.port.answer = b""
+            await trio.sleep(3)
+            at_work.port.answer = TAKEN
+        else:
+            for _ in range(3):
+                peer = await at_work.port.accept()
+                await peer.break_off()
         await replaying(at_work, "dev-first")
         assert (await at_work.until()).run_id

@@ -4,162 +4,223 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock
 
-from tests.skaffold.peer import HEAD, Peer, chunk
+from tests.skaffold.peer import HEAD, TAKEN, Peer, Port, chunk, posted
 from tests.skaffold.recorded import raw
 from watcher.skaffold.address import ApiAddress
-from watcher.skaffold.errors import StreamEndedError
-from watcher.skaffold.stream import EventStream, connect
+from watcher.skaffold.errors import StreamEndedError, StuckError
+from watcher.skaffold.exchange import connect
+from watcher.skaffold.marks import Marks
+from watcher.skaffold.stream import EventStream
 
 ADDRESS = ApiAddress("127.0.0.1", 50051)
+LIVE = b'{"result":{"skaffoldLogEvent":{"message":"tick"}}}'
 
 
-async def read(stream: trio.abc.HalfCloseableStream, scope: trio.CancelScope) -> float:
-    """A reader that is cancelled by the test; the time at which it was gone."""
-    with scope:
-        async with EventStream(stream, ADDRESS) as events:
-            await events.open()
-            while True:
-                await events.receive()
-    return trio.current_time()
+class Reading:
+    """A reader of the Skaffold at `port`; the test cancels `scope`. `heard`: whether the replay was, by then."""
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.scope = trio.CancelScope()
+        self.heard = trio.Event()
+        self.received = bytearray()
+        self.gone = trio.Event()
+        self.gone_at = 0.0
+
+    async def run(self) -> None:
+        with self.scope:
+            async with EventStream(await self.port.dial(ADDRESS), ADDRESS, Marks(self.port.dial, ADDRESS)) as events:
+                await events.open()
+                await events.replay(self.received.extend)
+                self.heard.set()
+                while True:
+                    self.received += await events.receive()
+        self.gone_at = trio.current_time()
+        self.gone.set()
 
 
-async def left_during(play: Callable[[Peer, trio.CancelScope], Awaitable[None]]) -> float:
-    """Seconds from the cancellation, which `play` does at time 0 of the clock or later, to the reader's end."""
-    ours, theirs = memory_stream_pair()
-    scope = trio.CancelScope()
-    gone = 0.0
-
-    async def reader() -> None:
-        nonlocal gone
-        gone = await read(ours, scope)
-
+async def left_during(play: Callable[[Reading, Peer], Awaitable[None]]) -> float:
+    """Seconds until the reader is gone, which `play` cancels at time 0 of the clock or later."""
+    reading = Reading(Port(is_open=True))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(reader)
-        await play(Peer(theirs), scope)
-    return gone
+        nursery.start_soon(reading.run)
+        await play(reading, await reading.port.accept())
+        await reading.gone.wait()
+        nursery.cancel_scope.cancel()
+    return reading.gone_at
 
 
-async def test_quiet_then_fin_then_close(autojump_clock: MockClock) -> None:
-    """An idle stream is left a quarter of a second later by a FIN, and closed once Skaffold has closed."""
+async def test_fin_then_close(autojump_clock: MockClock) -> None:
+    """Once the replay was heard a stream is left at once by a FIN, and closed once Skaffold has closed."""
 
-    async def play(peer: Peer, scope: trio.CancelScope) -> None:
-        await peer.say(*raw("dev-first").splitlines())
-        scope.cancel()
-        assert await peer.fin() == pytest.approx(0.25)
+    async def play(reading: Reading, peer: Peer) -> None:
+        await peer.replay(*raw("dev-first").splitlines())
+        await reading.heard.wait()
+        reading.scope.cancel()
+        assert await peer.fin() == 0
         await trio.sleep(0.015)
         await peer.break_off()
 
-    assert await left_during(play) == pytest.approx(0.265)
+    assert await left_during(play) == pytest.approx(0.015)
 
 
-async def test_leaving_during_a_replay_reads_it_to_its_end(autojump_clock: MockClock) -> None:
-    """A replay is drained before the FIN, so that no listener of Skaffold's fails in the middle of it."""
+async def test_every_event_of_the_replay_is_handed_on(autojump_clock: MockClock) -> None:
+    """None is lost between the replay and what comes after it."""
 
-    async def play(peer: Peer, scope: trio.CancelScope) -> None:
-        await peer.say(b"{}")
-        scope.cancel()
-        for line in raw("dev-redeploy").splitlines()[:10]:
-            await trio.sleep(0.1)
-            await peer.say(line)
-        assert await peer.fin() == pytest.approx(1.25)
-        await peer.break_off()
-
-    assert await left_during(play) == pytest.approx(1.25)
-
-
-async def test_a_stream_that_is_never_quiet_is_left_after_two_seconds(autojump_clock: MockClock) -> None:
-    """A chatty pod cannot hold us for ever; what comes after our FIN is still read."""
-
-    async def play(peer: Peer, scope: trio.CancelScope) -> None:
-        async with trio.open_nursery() as nursery:
-
-            async def chatter() -> None:
-                while True:
-                    await peer.say(b"{}")
-                    await trio.sleep(0.01)
-
-            nursery.start_soon(chatter)
-            await wait_all_tasks_blocked()
-            scope.cancel()
-            assert await peer.fin() == pytest.approx(2.0)
-            await trio.sleep(0.05)
-            nursery.cancel_scope.cancel()
-        await peer.break_off()
-
-    assert await left_during(play) == pytest.approx(2.05)
-
-
-def event(at: datetime) -> bytes:
-    return b'{"result":{"timestamp":"%s","skaffoldLogEvent":{}}}' % at.isoformat().replace("+00:00", "Z").encode()
-
-
-@pytest.mark.parametrize(("replayed", "asked_at", "left_at"), [(5.0, 0.5, 5.25), (1.0, 4.0, 4.0), (60.0, 1.0, 11.0)])
-async def test_among_live_events_the_replay_alone_is_waited_for(
-    replayed: float, asked_at: float, left_at: float, autojump_clock: MockClock
-) -> None:
-    """A long log is read to its end, ten seconds at most; after it a stream that is never silent is left at once."""
-
-    async def play(peer: Peer, scope: trio.CancelScope) -> None:
-        old, new = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
-
-        async def tell() -> None:
-            while True:
-                await peer.say(event(new), *([event(old)] if trio.current_time() <= replayed else []))
-                await trio.sleep(0.01)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tell)
-            await trio.sleep(asked_at)
-            scope.cancel()
-            assert await peer.fin() == pytest.approx(left_at, abs=0.03)
-            nursery.cancel_scope.cancel()
+    async def play(reading: Reading, peer: Peer) -> None:
+        lines = raw("dev-redeploy").splitlines()
+        await peer.replay(*lines[:20])
+        await reading.heard.wait()
+        await peer.say(*lines[20:])
+        await trio.testing.wait_all_tasks_blocked()
+        told = [line for line in bytes(reading.received).splitlines() if b'"portside-' not in line]
+        assert told == lines
+        reading.scope.cancel()
+        await peer.fin()
         await peer.break_off()
 
     await left_during(play)
 
 
-async def test_a_skaffold_that_never_closes_is_left_within_two_and_a_half_seconds(autojump_clock: MockClock) -> None:
-    """Every wait of leaving has its end."""
+@pytest.mark.parametrize("first", [0, 5])
+async def test_leaving_during_a_replay_hears_it_out(first: int, autojump_clock: MockClock) -> None:
+    """Before the first event, which brings the head, or after some; silences in it and live events mean nothing."""
 
-    async def play(peer: Peer, scope: trio.CancelScope) -> None:
-        await peer.say(b"{}")
-        scope.cancel()
-        await peer.fin()
-
-    assert await left_during(play) <= 2.5
-
-
-async def test_leaving_before_the_first_event(autojump_clock: MockClock) -> None:
-    """A request without an answer yet is left in the same way."""
-
-    async def play(peer: Peer, scope: trio.CancelScope) -> None:
-        await peer.accept()
-        scope.cancel()
-        assert await peer.fin() == pytest.approx(0.25)
+    async def play(reading: Reading, peer: Peer) -> None:
+        lines = raw("dev-redeploy").splitlines()
+        await peer.say(*lines[:first]) if first else None
+        reading.scope.cancel()
+        for line in lines[first:10]:
+            await trio.sleep(0.7)
+            await peer.say(line, LIVE)
+        await peer.replay()
+        assert await peer.fin() == pytest.approx(0.7 * (10 - first))
         await peer.break_off()
 
-    assert await left_during(play) == pytest.approx(0.25)
+    await left_during(play)
+
+
+async def test_a_replay_that_sleeps_is_woken(autojump_clock: MockClock) -> None:
+    """Live events alone come, and nothing of the replay, until something as large as gRPC's write quota was posted."""
+
+    async def play(reading: Reading, peer: Peer) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def chatter() -> None:
+                while True:
+                    await peer.say(LIVE)
+                    await trio.sleep(0.01)
+
+            nursery.start_soon(chatter)
+            await reading.port.large.wait()
+            assert trio.current_time() <= 0.5
+            assert not reading.heard.is_set()
+            await peer.replay()
+            await reading.heard.wait()
+            nursery.cancel_scope.cancel()
+        reading.scope.cancel()
+        await peer.fin()
+        await peer.break_off()
+
+    await left_during(play)
+
+
+@pytest.mark.parametrize(("lines", "is_long"), [(10, False), (2000, True)])
+async def test_what_was_logged_while_we_asked_is_woken_too(
+    lines: int, is_long: object, autojump_clock: MockClock
+) -> None:
+    """Where a replay was long enough for its sender to have waited, and only there."""
+
+    async def play(reading: Reading, peer: Peer) -> None:
+        await peer.replay(*[LIVE] * lines)
+        await reading.heard.wait()
+        assert reading.port.large.is_set() is is_long
+        reading.scope.cancel()
+        await peer.fin()
+        await peer.break_off()
+
+    await left_during(play)
+
+
+async def test_a_replay_that_never_ends_is_left_after_a_minute(autojump_clock: MockClock) -> None:
+    """Every wait of leaving has its end."""
+
+    async def play(reading: Reading, peer: Peer) -> None:
+        await peer.say(LIVE)
+        reading.scope.cancel()
+        await peer.fin()  # and it never closes
+
+    assert await left_during(play) == pytest.approx(63)
+
+
+async def test_a_skaffold_that_never_closes_is_left_after_two_seconds(autojump_clock: MockClock) -> None:
+    """What comes until then is read."""
+
+    async def play(reading: Reading, peer: Peer) -> None:
+        await peer.replay(LIVE)
+        await reading.heard.wait()
+        reading.scope.cancel()
+        await peer.fin()
+        await peer.say(*[LIVE] * 100)
+
+    assert await left_during(play) == pytest.approx(2)
+
+
+async def test_a_skaffold_that_we_have_stopped_is_left(autojump_clock: MockClock) -> None:
+    """The replay has come and no live event does: only our leaving makes Skaffold go on."""
+    port = Port(is_open=True)
+    port.echoes = False
+    reading = Reading(port)
+    async with trio.open_nursery() as nursery:
+
+        async def play() -> None:
+            peer = await port.accept()
+            await peer.replay(*raw("dev-first").splitlines())
+            assert await peer.fin() == pytest.approx(2)
+            await peer.break_off()
+
+        nursery.start_soon(play)
+        with pytest.raises(StuckError):
+            await reading.run()
+    assert trio.current_time() == pytest.approx(2)
+
+
+async def test_a_skaffold_that_takes_no_mark_is_asked_for_nothing(autojump_clock: MockClock) -> None:
+    """Somebody has stopped it; a reader that asked now could not leave again. Nor is there a wait when we are ended."""
+    port = Port(is_open=True)
+    port.answer = None
+    reading = Reading(port)
+    with pytest.raises(StuckError):
+        await reading.run()
+    reading = Reading(port)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reading.run)
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.current_time()
+        reading.scope.cancel()
+    assert trio.current_time() == before
+    with pytest.raises(trio.WouldBlock):
+        port.accept_nowait()
 
 
 async def test_nobody_waits_for_a_skaffold_that_has_ended(autojump_clock: MockClock) -> None:
-    """Where Skaffold closed first the connection is closed at once."""
-    ours, theirs = memory_stream_pair()
-    peer = Peer(theirs)
+    """Where Skaffold closed first, in its replay or after it, the connection is closed at once."""
+    reading = Reading(Port(is_open=True))
 
     async def play() -> None:
-        await peer.say(b"{}")
+        peer = await reading.port.accept()
+        await peer.say(LIVE)
         await peer.break_off()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(play)
         with pytest.raises(StreamEndedError):
-            await read(ours, trio.CancelScope())
+            await reading.run()
     assert trio.current_time() == 0
 
 
@@ -169,33 +230,44 @@ async def test_on_a_real_socket_skaffold_sees_everything_drained_and_a_fin() -> 
     A server whose peer closed with unread bytes gets ECONNRESET instead of the FIN, and EPIPE on its next write.
     """
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
+    address = ApiAddress("127.0.0.1", listener.socket.getsockname()[1])
     body = raw("dev-redeploy") * 60
+    marks: list[bytes] = []
+    streams: list[trio.SocketStream] = []
     outcome: list[bytes] = []
 
     async def skaffold(server: trio.SocketStream) -> None:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         request = b""
-        while b"\r\n\r\n" not in request:
+        while b"\r\n\r\n" not in request or (request.startswith(b"POST") and not request.endswith(b"}")):
             request += await server.receive_some()
+        if request.startswith(b"POST"):
+            event = chunk(posted(request) + b"\n")
+            marks.append(event)
+            for stream in streams:
+                await stream.send_all(event)
+            await server.send_all(TAKEN)
+            return
         await server.send_all(HEAD + chunk(b"{}\n"))
         for line in body.splitlines(keepends=True):
             await server.send_all(chunk(line))
+        await server.send_all(marks[0])
+        streams.append(server)
         outcome.append(await server.receive_some())
         await server.aclose()
 
-    async def reader(scope: trio.CancelScope) -> None:
-        with scope:
-            async with EventStream(await connect(ApiAddress("127.0.0.1", port)), ADDRESS) as events:
-                await events.open()
-                scope.cancel()
-                await events.receive()
-                await events.receive()
-
     with trio.fail_after(30):
-        async with listener, trio.open_nursery() as nursery:
-            nursery.start_soon(reader, trio.CancelScope())
-            await skaffold(await listener.accept())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, skaffold, [listener])
+            with trio.CancelScope() as scope:
+                async with EventStream(await connect(address), address, Marks(connect, address)) as events:
+                    await events.open()
+                    scope.cancel()
+                    await events.receive()
+                    await events.receive()
+            while not outcome:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
     assert outcome == [b""]
 
 

@@ -6,17 +6,19 @@ Refuses to decide anything from an event: it keeps facts up to date and says whe
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 import trio
 from msgspec.structs import replace
 
-from watcher.skaffold.address import ApiAddress, parse_address
+from watcher.skaffold.address import parse_address
 from watcher.skaffold.decoder import EventDecoder
-from watcher.skaffold.errors import NotSkaffoldError, StreamEndedError
+from watcher.skaffold.errors import NotSkaffoldError, StreamEndedError, StuckError
+from watcher.skaffold.exchange import Dial, connect
+from watcher.skaffold.marks import Marks
 from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply
-from watcher.skaffold.stream import EventStream, connect
+from watcher.skaffold.stream import EventStream
 
 log = logging.getLogger("portside.skaffold")
 
@@ -25,11 +27,6 @@ _FIRST_DELAY = 0.1
 _LAST_DELAY = 1.0
 # A Skaffold started beside us needs a moment to open its port: nothing to bother people with.
 _SAY_AFTER = 1.0
-# A new stream begins with the replay of everything that ever happened, without a mark where it ends. The facts are
-# shown once nothing has come for this long, but not later than that (a chatty pod's log leaves no silence), so that
-# run ids and forwards of the past are not acted on one after the other.
-_SETTLED = 0.1
-_SETTLED_AT_LAST = 1.0
 
 
 class Attachment:
@@ -44,7 +41,7 @@ class Attachment:
         url: str,
         on_change: Callable[[], None],
         random: Random,
-        dial: Callable[[ApiAddress], Awaitable[trio.abc.HalfCloseableStream]] = connect,
+        dial: Dial = connect,
     ) -> None:
         self._address = parse_address(url)
         self._on_change = on_change
@@ -63,7 +60,7 @@ class Attachment:
         return self._facts
 
     async def run(self) -> None:
-        """Never returns. On cancellation it leaves Skaffold's stream politely, which may take 2.5 s."""
+        """Never returns. On cancellation it leaves Skaffold's stream politely, which takes 63 s at most."""
         delays = _delays(self._random)
         while True:
             try:
@@ -72,24 +69,28 @@ class Attachment:
                 self._lost(f"no Skaffold answers at {self._address.url}; waiting for one")
             else:
                 try:
-                    async with EventStream(stream, self._address) as events:
+                    async with EventStream(stream, self._address, Marks(self._dial, self._address)) as events:
                         await self._follow(events)
                 except StreamEndedError as error:
                     self._lost(str(error), logging.INFO)
                     delays = _delays(self._random)
                 except NotSkaffoldError as error:
                     self._lost(str(error), logging.WARNING)
+                except StuckError as error:
+                    self._lost(str(error))
             await trio.sleep(next(delays))
 
     async def _follow(self, events: EventStream) -> None:
-        """Folds one stream into a fresh state: another stream may well be another Skaffold."""
+        """Folds one stream into a fresh state: another stream may well be another Skaffold.
+
+        The facts are shown once the replay is over, so that run ids and forwards of the past are not acted on.
+        """
         await events.open()
         self._connections += 1
         self._decoder = EventDecoder()
         self._state = SkaffoldState()
         try:
-            with trio.move_on_after(_SETTLED_AT_LAST):
-                await self._hear_until_silent(events)
+            await events.replay(self._hear)
             log.info("reading the events of Skaffold at %s", self._address.url)
             while True:
                 self._show()
@@ -97,13 +98,6 @@ class Attachment:
         except StreamEndedError:
             self._show()  # a short `skaffold deploy` may have said all it had to say before it was settled
             raise
-
-    async def _hear_until_silent(self, events: EventStream) -> None:
-        silent = False
-        while not silent:
-            with trio.move_on_after(_SETTLED) as wait:
-                self._hear(await events.receive())
-            silent = wait.cancelled_caught
 
     def _hear(self, data: bytes) -> None:
         for event in self._decoder.feed(data):

@@ -13,3 +13,7 @@ class NotSkaffoldError(SkaffoldError):
 
 class StreamEndedError(SkaffoldError):
     """The event stream is over. Skaffold says no farewell: it may have ended, or only closed this stream."""
+
+
+class StuckError(SkaffoldError):
+    """Skaffold takes no event, or tells us of none any more: a reader has stopped it, ourselves perhaps."""

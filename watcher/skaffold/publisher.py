@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from watcher.cluster.backoff import Backoff
 from watcher.skaffold.address import parse_address
+from watcher.skaffold.marks import PATH
 from watcher.skaffold.own_forwards import ECHO_ID
 from watcher.skaffold.state import SkaffoldFacts
 
 log = logging.getLogger("portside.skaffold")
 
-PATH = "/v2/events/handle"
 # A Skaffold on this machine answers at once; one that is frozen must not be waited for.
 _TIMEOUT = 5.0
 # Between two tries of what did not arrive, first and last: one that is frozen is not to be filled with requests.
