@@ -19,13 +19,17 @@ from msgspec import Struct
 
 from forwarders.pool import SHARED
 from tests.support.probe import get
+from tests.support.process import Portside
 
 PATIENCE = 60.0
-# More than Linux keeps for a client that does not read (tcp_wmem, 4 MiB) and portside beside it: its session pauses.
-ENDLESS = 6 * 1024 * 1024
-SMALL_BUFFER = 32 * 1024
+# A client behind Ethernet with a small buffer. Linux keeps some 220 KB for one that does not read (over plain loopback
+# 4 MB), portside what it writes (768 KiB at most) and as much beside it: by then its session has paused.
+SEGMENT, SMALL_BUFFER = 1400, 16 * 1024
+ENDLESS = 2 * 1024 * 1024
 # What a download brings before it is reset.
 SOME = 64 * 1024
+# What portside's log says of a session that has paused.
+STUCK = "does not read: its session waits"
 PATTERN = random.Random("portside").randbytes(1 << 20)
 
 
@@ -33,8 +37,9 @@ _WRONG = (AssertionError, OSError, EOFError, trio.BrokenResourceError)
 
 
 class Place(Struct, frozen=True):
-    """Local ports that lead to one pod: HTTP, a server that echoes, a port where nothing listens."""
+    """A portside and its local ports, which lead to one pod: HTTP, a server that echoes, one where nothing listens."""
 
+    program: Portside
     http: int
     echo: int
     refused: int
@@ -115,10 +120,14 @@ class Crowd:
 
     # Troublemakers
 
-    def stall(self) -> None:
-        """Asks for much and reads nothing of it."""
+    async def stall(self, *, stuck: bool) -> None:
+        """Asks for much and reads nothing of it. `stuck`: returns when a session waits for such a reader."""
+        program = self._place.program
+        said = program.stderr.count(STUCK)
         self._stalled += 1
         self._start(self._troublemakers, "stalled reader", self._stall())
+        if stuck:
+            await program.wait_for(lambda _: program.stderr.count(STUCK) > said)
 
     def reset_in_mid_download(self) -> None:
         self._start(self._troublemakers, "reset in mid-download", self._reset_in_mid_download())
@@ -131,22 +140,28 @@ class Crowd:
         self._start(self._troublemakers, f"upload aborted after {size} bytes", self._abort_an_upload(size))
 
     async def _stall(self) -> None:
-        sock = trio.socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
-        with sock:
-            await sock.connect(("127.0.0.1", self._place.http))
-            await sock.send(_get_endless())
+        async with self._endless_download():
             await self._release.wait()
 
     async def _reset_in_mid_download(self) -> None:
-        async with await trio.open_tcp_stream("127.0.0.1", self._place.http) as stream:
-            await stream.send_all(_get_endless())
+        async with self._endless_download() as stream:
             got = 0
             while got < SOME:
                 data = await stream.receive_some()
                 assert data, f"a download of {ENDLESS} bytes ended after {got}"
                 got += len(data)
             _reset(stream)
+
+    @asynccontextmanager
+    async def _endless_download(self) -> AsyncIterator[trio.SocketStream]:
+        sock = trio.socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
+        with sock:
+            await sock.connect(("127.0.0.1", self._place.http))
+            stream = trio.SocketStream(sock)
+            await stream.send_all(f"GET /bytes?n={ENDLESS} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+            yield stream
 
     async def _knock(self) -> None:
         """Held or reset, as the hold time has it; never answered."""
@@ -221,10 +236,6 @@ async def gathered(place: Place) -> AsyncIterator[Crowd]:
             nursery.cancel_scope.cancel()
             for echo in crowd.echoes:
                 echo.stream.socket.close()
-
-
-def _get_endless() -> bytes:
-    return f"GET /bytes?n={ENDLESS} HTTP/1.1\r\nHost: test\r\n\r\n".encode()
 
 
 def _post(size: int) -> bytes:
