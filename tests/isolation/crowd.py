@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 from msgspec import Struct
@@ -79,6 +81,7 @@ class Crowd:
         self._siblings: list[str] = []
         self._troublemakers: list[str] = []
         self._stalled = 0
+        self._numbers = itertools.count()
         self._changed = trio.Event()
         self._release = trio.Event()
 
@@ -94,13 +97,18 @@ class Crowd:
 
     def talk(self, which: int, size: int) -> None:
         number = which % len(self.echoes)
-        self._start(self._siblings, f"echo {number}, {size} bytes", self.echoes[number].talk(size))
+        self._start(self._siblings, f"echo {number}", self.echoes[number].talk(size))
 
     def download(self, size: int) -> None:
-        self._start(self._siblings, f"download of {size} bytes", self._download(size))
+        self._start(self._siblings, f"{next(self._numbers)}: download of {size} bytes", self._download(size))
 
     def upload(self, size: int) -> None:
-        self._start(self._siblings, f"upload of {size} bytes", self._upload(size))
+        self._start(self._siblings, f"{next(self._numbers)}: upload of {size} bytes", self._upload(size))
+
+    @property
+    def _waiting(self) -> int:
+        """Siblings that have not delivered yet; an echo may have been talked to several times."""
+        return len(set(self._siblings))
 
     async def _download(self, size: int) -> None:
         status, headers, body = await get(self._place.http, f"/bytes?n={size}")
@@ -132,8 +140,10 @@ class Crowd:
     def reset_in_mid_download(self) -> None:
         self._start(self._troublemakers, "reset in mid-download", self._reset_in_mid_download())
 
-    def knock_at_the_refused_port(self) -> None:
-        self._start(self._troublemakers, "refused port", self._knock())
+    def knock_at_the_refused_port(self, *, stays: bool) -> None:
+        """portside dials 40 times a second for one that stays to the end; else until one more sibling is served."""
+        until = self._release.wait if stays else partial(self._download, 1000)
+        self._start(self._troublemakers, "refused port", self._knock(until))
 
     def abort_an_upload(self, size: int) -> None:
         """After so many bytes of an endless one."""
@@ -163,18 +173,21 @@ class Crowd:
             await stream.send_all(f"GET /bytes?n={ENDLESS} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
             yield stream
 
-    async def _knock(self) -> None:
+    async def _knock(self, until: Callable[[], Awaitable[None]]) -> None:
         """Held or reset, as the hold time has it; never answered."""
-        async with await trio.open_tcp_stream("127.0.0.1", self._place.refused) as stream:
+        async with (
+            await trio.open_tcp_stream("127.0.0.1", self._place.refused) as stream,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(self._hang_up, nursery.cancel_scope, until)
             with contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(b"anybody?")
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._hang_up, nursery.cancel_scope)
-                    heard = await stream.receive_some()
-                    raise AssertionError(f"a port where nothing listens said {heard!r}")
+                heard = await stream.receive_some()
+                raise AssertionError(f"a port where nothing listens said {heard!r}")
+            nursery.cancel_scope.cancel()
 
-    async def _hang_up(self, scope: trio.CancelScope) -> None:
-        await self._release.wait()
+    async def _hang_up(self, scope: trio.CancelScope, until: Callable[[], Awaitable[None]]) -> None:
+        await until()
         scope.cancel()
 
     async def _abort_an_upload(self, size: int) -> None:
@@ -187,9 +200,12 @@ class Crowd:
     async def settle(self) -> None:
         """All siblings deliver: those that share a session with a stalled reader when it has gone, the others before.
 
-        At most SHARED - 1 wait with each (pool.py), whatever came in which order.
+        At most SHARED - 1 wait with each (pool.py), whatever came in which order. One more than that come now.
         """
-        await self._until(lambda: len(self._siblings) <= self._stalled * (SHARED - 1), "beside stalled readers")
+        patient = self._stalled * (SHARED - 1)
+        for _ in range(patient + 1):
+            self.download(1000)
+        await self._until(lambda: self._waiting <= patient, "beside stalled readers")
         self._release.set()
         await self._until(lambda: not self._siblings and not self._troublemakers, "with nobody stalled any more")
         for number in range(0 if self.problems else len(self.echoes)):

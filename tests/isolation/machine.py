@@ -64,9 +64,9 @@ class Machine(RuleBasedStateMachine):
         self._portal.call(self._crowd.reset_in_mid_download)
 
     @precondition(lambda self: self._crowd.size < MOST)
-    @rule()
-    def refused_port(self) -> None:
-        self._portal.call(self._crowd.knock_at_the_refused_port)
+    @rule(stays=st.booleans())
+    def refused_port(self, *, stays: bool) -> None:
+        self._portal.call(partial(self._crowd.knock_at_the_refused_port, stays=stays))
 
     @precondition(lambda self: self._crowd.size < MOST)
     @rule(size=sizes)
