@@ -6,6 +6,7 @@ a session's end ends its tunnels, each with an error.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable
 
@@ -20,6 +21,8 @@ from forwarders.wire.errors import WireError
 from forwarders.wire.portforward import PairData, PairEof, PairEvent, PairFinished, PortForward, SessionEnding
 from forwarders.writer import SessionLostError, SilentError, Writer
 
+logger = logging.getLogger("portside.sessions")
+
 # Bytes queued for the socket before senders wait: several frames, so that the writer never runs dry.
 SEND_LIMIT = 512 * 1024
 # Read at once, this much says that the channel has more: others have a turn first. After less the next read waits.
@@ -30,6 +33,8 @@ FINISH_TIMEOUT = 2.0
 UNDIALLED_AFTER = 1.0
 # An answer to a PING takes one round trip.
 RETIRE_TIMEOUT = 2.0
+# A reader that is only slower than the pod makes its session pause many times a second: not worth a word.
+STALLED_AFTER = 0.1
 
 
 class Session:
@@ -252,8 +257,11 @@ class Session:
         """Stop reading until slow local readers have caught up; only this session's connections wait meanwhile."""
         self._health.pause()
         try:
-            for tunnel in full:
-                await tunnel.wait_drained()
+            with trio.move_on_after(STALLED_AFTER) as patience:
+                await _drained(full)
+            if patience.cancelled_caught:
+                logger.debug("a local client does not read: its session waits, %d connections", self.load)
+                await _drained(full)
         finally:
             self._health.resume()
         self._on_change()
@@ -307,3 +315,8 @@ class Session:
             self._progress.fire()
             self._writer.written.fire()
             self._on_room(self)
+
+
+async def _drained(full: list[Tunnel]) -> None:
+    for tunnel in full:
+        await tunnel.wait_drained()

@@ -8,7 +8,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.health import BUSY_INTERVAL, DOUBT
-from forwarders.session import RETIRE_TIMEOUT, Session
+from forwarders.session import RETIRE_TIMEOUT, STALLED_AFTER, Session
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import FRAME_SIZE, RECEIVE_LIMIT, DialError, Tunnel, TunnelError
 from forwarders.wire.workers import CREDIT, FRAME_WORKERS, worker_of
@@ -189,6 +189,21 @@ async def test_a_slow_reader_pauses_its_session_alone(
     await trio.testing.wait_all_tasks_blocked()
     assert (paused, sides.session.usable) == (True, True)
     assert sides.lost == ""
+
+
+async def test_a_client_that_does_not_read_is_said_once(
+    sides: Sides, autojump_clock: MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who looks for what holds up other connections finds it in the log; a client that is slow is nothing to say."""
+    caplog.set_level("DEBUG")
+    slow, stream = await sides.connect()
+    nursery.start_soon(stream.send_all, bytes(4 * RECEIVE_LIMIT))
+    while slow.received < 2 * RECEIVE_LIMIT:
+        await trio.sleep(STALLED_AFTER / 2)
+        await slow.receive_pieces()
+    assert "does not read" not in caplog.text
+    await trio.sleep(30)
+    assert caplog.text.count("a local client does not read: its session waits, 1 connections") == 1
 
 
 async def test_a_finished_or_closed_tunnel_pauses_nothing(sides: Sides, autojump_clock: MockClock) -> None:

@@ -7,25 +7,31 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 from msgspec import Struct
 
 from forwarders.pool import SHARED
 from tests.support.probe import get
+from tests.support.process import Portside
 
 PATIENCE = 60.0
-# More than Linux keeps for a client that does not read (tcp_wmem, 4 MiB) and portside beside it: its session pauses.
-ENDLESS = 6 * 1024 * 1024
-SMALL_BUFFER = 32 * 1024
+# A client behind Ethernet with a small buffer. Linux keeps some 220 KB for one that does not read (over plain loopback
+# 4 MB), portside what it writes (768 KiB at most) and as much beside it: by then its session has paused.
+SEGMENT, SMALL_BUFFER = 1400, 16 * 1024
+ENDLESS = 2 * 1024 * 1024
 # What a download brings before it is reset.
 SOME = 64 * 1024
+# What portside's log says of a session that has paused.
+STUCK = "does not read: its session waits"
 PATTERN = random.Random("portside").randbytes(1 << 20)
 
 
@@ -33,8 +39,9 @@ _WRONG = (AssertionError, OSError, EOFError, trio.BrokenResourceError)
 
 
 class Place(Struct, frozen=True):
-    """Local ports that lead to one pod: HTTP, a server that echoes, a port where nothing listens."""
+    """A portside and its local ports, which lead to one pod: HTTP, a server that echoes, one where nothing listens."""
 
+    program: Portside
     http: int
     echo: int
     refused: int
@@ -74,6 +81,7 @@ class Crowd:
         self._siblings: list[str] = []
         self._troublemakers: list[str] = []
         self._stalled = 0
+        self._numbers = itertools.count()
         self._changed = trio.Event()
         self._release = trio.Event()
 
@@ -89,13 +97,18 @@ class Crowd:
 
     def talk(self, which: int, size: int) -> None:
         number = which % len(self.echoes)
-        self._start(self._siblings, f"echo {number}, {size} bytes", self.echoes[number].talk(size))
+        self._start(self._siblings, f"echo {number}", self.echoes[number].talk(size))
 
     def download(self, size: int) -> None:
-        self._start(self._siblings, f"download of {size} bytes", self._download(size))
+        self._start(self._siblings, f"{next(self._numbers)}: download of {size} bytes", self._download(size))
 
     def upload(self, size: int) -> None:
-        self._start(self._siblings, f"upload of {size} bytes", self._upload(size))
+        self._start(self._siblings, f"{next(self._numbers)}: upload of {size} bytes", self._upload(size))
+
+    @property
+    def _waiting(self) -> int:
+        """Siblings that have not delivered yet; an echo may have been talked to several times."""
+        return len(set(self._siblings))
 
     async def _download(self, size: int) -> None:
         status, headers, body = await get(self._place.http, f"/bytes?n={size}")
@@ -115,32 +128,33 @@ class Crowd:
 
     # Troublemakers
 
-    def stall(self) -> None:
-        """Asks for much and reads nothing of it."""
+    async def stall(self, *, stuck: bool) -> None:
+        """Asks for much and reads nothing of it. `stuck`: returns when a session waits for such a reader."""
+        program = self._place.program
+        said = program.stderr.count(STUCK)
         self._stalled += 1
         self._start(self._troublemakers, "stalled reader", self._stall())
+        if stuck:
+            await program.wait_for(lambda _: program.stderr.count(STUCK) > said)
 
     def reset_in_mid_download(self) -> None:
         self._start(self._troublemakers, "reset in mid-download", self._reset_in_mid_download())
 
-    def knock_at_the_refused_port(self) -> None:
-        self._start(self._troublemakers, "refused port", self._knock())
+    def knock_at_the_refused_port(self, *, stays: bool) -> None:
+        """portside dials 40 times a second for one that stays to the end; else until one more sibling is served."""
+        until = self._release.wait if stays else partial(self._download, 1000)
+        self._start(self._troublemakers, "refused port", self._knock(until))
 
     def abort_an_upload(self, size: int) -> None:
         """After so many bytes of an endless one."""
         self._start(self._troublemakers, f"upload aborted after {size} bytes", self._abort_an_upload(size))
 
     async def _stall(self) -> None:
-        sock = trio.socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
-        with sock:
-            await sock.connect(("127.0.0.1", self._place.http))
-            await sock.send(_get_endless())
+        async with self._endless_download():
             await self._release.wait()
 
     async def _reset_in_mid_download(self) -> None:
-        async with await trio.open_tcp_stream("127.0.0.1", self._place.http) as stream:
-            await stream.send_all(_get_endless())
+        async with self._endless_download() as stream:
             got = 0
             while got < SOME:
                 data = await stream.receive_some()
@@ -148,18 +162,32 @@ class Crowd:
                 got += len(data)
             _reset(stream)
 
-    async def _knock(self) -> None:
+    @asynccontextmanager
+    async def _endless_download(self) -> AsyncIterator[trio.SocketStream]:
+        sock = trio.socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
+        with sock:
+            await sock.connect(("127.0.0.1", self._place.http))
+            stream = trio.SocketStream(sock)
+            await stream.send_all(f"GET /bytes?n={ENDLESS} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+            yield stream
+
+    async def _knock(self, until: Callable[[], Awaitable[None]]) -> None:
         """Held or reset, as the hold time has it; never answered."""
-        async with await trio.open_tcp_stream("127.0.0.1", self._place.refused) as stream:
+        async with (
+            await trio.open_tcp_stream("127.0.0.1", self._place.refused) as stream,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(self._hang_up, nursery.cancel_scope, until)
             with contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(b"anybody?")
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._hang_up, nursery.cancel_scope)
-                    heard = await stream.receive_some()
-                    raise AssertionError(f"a port where nothing listens said {heard!r}")
+                heard = await stream.receive_some()
+                raise AssertionError(f"a port where nothing listens said {heard!r}")
+            nursery.cancel_scope.cancel()
 
-    async def _hang_up(self, scope: trio.CancelScope) -> None:
-        await self._release.wait()
+    async def _hang_up(self, scope: trio.CancelScope, until: Callable[[], Awaitable[None]]) -> None:
+        await until()
         scope.cancel()
 
     async def _abort_an_upload(self, size: int) -> None:
@@ -172,9 +200,12 @@ class Crowd:
     async def settle(self) -> None:
         """All siblings deliver: those that share a session with a stalled reader when it has gone, the others before.
 
-        At most SHARED - 1 wait with each (pool.py), whatever came in which order.
+        At most SHARED - 1 wait with each (pool.py), whatever came in which order. One more than that come now.
         """
-        await self._until(lambda: len(self._siblings) <= self._stalled * (SHARED - 1), "beside stalled readers")
+        patient = self._stalled * (SHARED - 1)
+        for _ in range(patient + 1):
+            self.download(1000)
+        await self._until(lambda: self._waiting <= patient, "beside stalled readers")
         self._release.set()
         await self._until(lambda: not self._siblings and not self._troublemakers, "with nobody stalled any more")
         for number in range(0 if self.problems else len(self.echoes)):
@@ -221,10 +252,6 @@ async def gathered(place: Place) -> AsyncIterator[Crowd]:
             nursery.cancel_scope.cancel()
             for echo in crowd.echoes:
                 echo.stream.socket.close()
-
-
-def _get_endless() -> bytes:
-    return f"GET /bytes?n={ENDLESS} HTTP/1.1\r\nHost: test\r\n\r\n".encode()
 
 
 def _post(size: int) -> bytes:

@@ -5,6 +5,8 @@ Refuses to know where the ports lead. Its rules are not async: trio runs in a th
 
 from __future__ import annotations
 
+from functools import partial
+
 from anyio.from_thread import BlockingPortal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -52,9 +54,9 @@ class Machine(RuleBasedStateMachine):
         self._portal.call(self._crowd.upload, size)
 
     @precondition(lambda self: self._crowd.size < MOST)
-    @rule()
-    def stalled_reader(self) -> None:
-        self._portal.call(self._crowd.stall)
+    @rule(stuck=st.booleans())
+    def stalled_reader(self, *, stuck: bool) -> None:
+        self._portal.call(partial(self._crowd.stall, stuck=stuck))
 
     @precondition(lambda self: self._crowd.size < MOST)
     @rule()
@@ -62,9 +64,9 @@ class Machine(RuleBasedStateMachine):
         self._portal.call(self._crowd.reset_in_mid_download)
 
     @precondition(lambda self: self._crowd.size < MOST)
-    @rule()
-    def refused_port(self) -> None:
-        self._portal.call(self._crowd.knock_at_the_refused_port)
+    @rule(stays=st.booleans())
+    def refused_port(self, *, stays: bool) -> None:
+        self._portal.call(partial(self._crowd.knock_at_the_refused_port, stays=stays))
 
     @precondition(lambda self: self._crowd.size < MOST)
     @rule(size=sizes)

@@ -16,11 +16,11 @@ from fixtures.embedded.apps import standard
 from tests.isolation.crowd import Place
 from tests.isolation.machine import run_sequences
 from tests.support.objects import apply, deployment, namespace, rolled_out
-from tests.support.process import Portside, portside
+from tests.support.process import portside
 
 HTTP, ECHO, REFUSED = 8080, 7000, 7999
 # File descriptors that portside may hold behind any number of sequences: sessions that nobody uses go after 30 s, so
-# those of the last few hundred sequences are there; one left behind by each of 10,000 would show.
+# those of the last few hundred sequences are there; one left behind by each of 2,500 would show.
 MOST_OPEN = 1_000
 # Of portside's own log, beside a failure: characters.
 LAST_WORDS = 5_000
@@ -34,15 +34,15 @@ def portal() -> Iterator[BlockingPortal]:
 
 
 @asynccontextmanager
-async def forwarding(environment: Mapping[str, str], *options: str) -> AsyncIterator[tuple[Portside, Place]]:
+async def forwarding(environment: Mapping[str, str], *options: str) -> AsyncIterator[Place]:
     words = ("forward", "-vv", *options, "--address=127.0.0.1", "deployment/web", f":{HTTP}", f":{ECHO}", f":{REFUSED}")
     async with portside(*words, environment=environment) as program:
         ports = [(await program.ready("web", remotePort=port))["localPort"] for port in (HTTP, ECHO, REFUSED)]
-        yield program, Place(*ports)
+        yield Place(program, *ports)
 
 
 @asynccontextmanager
-async def embedded(folder: Path) -> AsyncIterator[tuple[Portside, Place]]:
+async def embedded(folder: Path) -> AsyncIterator[Place]:
     async with EmbeddedCluster.open() as cluster:
         await cluster.deployment("web", standard("isolation"))
         kubeconfig = cluster.kubeconfig(folder / "kubeconfig")
@@ -50,22 +50,26 @@ async def embedded(folder: Path) -> AsyncIterator[tuple[Portside, Place]]:
             yield running
 
 
-def run(portal: BlockingPortal, program: Portside, place: Place, count: int) -> None:
+def run(portal: BlockingPortal, place: Place, count: int) -> None:
     """The sequences; they leave nothing behind in the process, which ends in good order."""
     try:
         run_sequences(portal, place, count)
     except BaseException as error:
-        error.add_note(f"portside said: {program.stderr[-LAST_WORDS:]}")
+        error.add_note(f"portside said: {place.program.stderr[-LAST_WORDS:]}")
         raise
-    assert psutil.Process(program.process.pid).num_fds() < MOST_OPEN
-    assert portal.call(program.end) == 0
+    assert psutil.Process(place.program.process.pid).num_fds() < MOST_OPEN
+    assert portal.call(place.program.end) == 0
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(10_000, marks=pytest.mark.long)])
+# Ten thousand in four parts, which may run side by side (`-k quarter2`).
+QUARTERS = [pytest.param(2_500, marks=pytest.mark.long, id=f"quarter{number}") for number in range(1, 5)]
+
+
+@pytest.mark.parametrize("count", [50, *QUARTERS])
 def test_trouble_in_any_order(portal: BlockingPortal, tmp_path: Path, count: int) -> None:
     """Whatever stalls, is reset, refused or aborted beside them, in any order: siblings deliver every byte."""
-    with portal.wrap_async_context_manager(embedded(tmp_path)) as (program, place):
-        run(portal, program, place, count)
+    with portal.wrap_async_context_manager(embedded(tmp_path)) as place:
+        run(portal, place, count)
 
 
 @pytest.mark.cluster
@@ -75,5 +79,5 @@ def test_trouble_in_any_order_on_the_real_cluster(portal: BlockingPortal, bed: B
     with namespace(bed, f"isolation-{count}") as space:
         apply(bed, space, deployment("web", ECHO_PORT=str(ECHO)))
         rolled_out(bed, space, "web")
-        with portal.wrap_async_context_manager(forwarding(bed.environment(), "-n", space)) as (program, place):
-            run(portal, program, place, count)
+        with portal.wrap_async_context_manager(forwarding(bed.environment(), "-n", space)) as place:
+            run(portal, place, count)
