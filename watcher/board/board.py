@@ -170,6 +170,16 @@ class Board:
         self._subscriptions.add(subscription)
         return subscription
 
+    async def until_ready(self, seconds: float) -> None:
+        """Waits until everything wanted is ready, but no longer than this."""
+        subscription = self.subscribe()
+        try:
+            with trio.move_on_after(seconds):
+                while not self.ready:
+                    await subscription.next()
+        finally:
+            self.unsubscribe(subscription)
+
     async def handed_out(self) -> None:
         """Waits until every reader has taken what there is: what follows then replaces nothing unseen."""
         for subscription in tuple(self._subscriptions):

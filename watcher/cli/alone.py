@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from watcher.cli.configured import Configured
 from watcher.cli.host import Host
 from watcher.cli.options import Options
+from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
 from watcher.plan.facts import Facts
 
@@ -37,7 +38,8 @@ class Alone:
         """Forwards until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._configured.run, self.host.touch)
-            await self.host.run(self._cluster, self._gather)
+            async with Client(self._cluster.server) as client:
+                await self.host.run(client, self._gather)
 
     def _gather(self) -> Facts:
         return replace(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from watcher.cli.options import Options
 from watcher.config.entries import DEFAULT_ADDRESS, checked_address
-from watcher.config.portside_yaml import Settings
+from watcher.config.settings import Settings
 from watcher.plan.facts import Facts, Waiting
 from watcher.skaffold import modes
 from watcher.skaffold.modes import Mode

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from watcher.cli.configured import Configured
 from watcher.cli.host import Host
 from watcher.cli.options import Options
 from watcher.cluster.backoff import Backoff
+from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
 from watcher.docker.daemon import Daemon, daemon_of
 from watcher.docker.watch import ContainerWatch
@@ -80,7 +82,8 @@ class Beside:
                 nursery.start_soon(self._publish, self._publisher)
             with trio.move_on_after(FIRST_WORD):
                 await self._heard.wait()
-            await self.host.run(self._cluster, self._gather)
+            async with Client(self._cluster.server) if self._cluster else nullcontext() as client:
+                await self.host.run(client, self._gather)
 
     @property
     def forwards(self) -> bool:

@@ -10,7 +10,7 @@ from watcher.cli import logs
 from watcher.cli.options import Options, collect, shared
 
 if TYPE_CHECKING:
-    from watcher.cluster.credentials import ClusterConfig
+    from watcher.cluster.client import Client
     from watcher.config.entries import Entry
 
 EPILOG = """\b
@@ -46,6 +46,7 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
     from watcher.cli.gateway import wished
     from watcher.cli.host import Host
     from watcher.cli.until import served
+    from watcher.cluster.client import Client
     from watcher.cluster.credentials import load
     from watcher.config.targets import parse_targets
     from watcher.plan.facts import Facts
@@ -62,27 +63,26 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
         return replace(facts, cluster=host.snapshot)
 
     async def serve() -> None:
-        await _check_targets(cluster, entries)
-        await host.run(cluster, gather, end_when_failed=True)
+        async with Client(cluster.server) as client:
+            await _check_targets(client, entries)
+            await host.run(client, gather, end_when_failed=True)
 
     return await served(host, serve)
 
 
-async def _check_targets(cluster: ClusterConfig, entries: tuple[Entry, ...]) -> None:
+async def _check_targets(client: Client, entries: tuple[Entry, ...]) -> None:
     """What is not there at the start is a slip of the pen, as with kubectl. Raises ApiError naming it.
 
     An API server that does not answer is waited for, later and aloud.
     """
-    from watcher.cluster.client import Client
     from watcher.cluster.errors import ApiError, UnreachableError
     from watcher.cluster.kinds import BY_NAME
 
-    async with Client(cluster.server) as client:
-        for kind, name, namespace in dict.fromkeys((e.kind, e.name, e.namespace) for e in entries):
-            try:
-                await client.get(BY_NAME[kind], namespace, name)
-            except UnreachableError:
-                return
-            except ApiError as error:
-                if error.code == 404:
-                    raise
+    for kind, name, namespace in dict.fromkeys((e.kind, e.name, e.namespace) for e in entries):
+        try:
+            await client.get(BY_NAME[kind], namespace, name)
+        except UnreachableError:
+            return
+        except ApiError as error:
+            if error.code == 404:
+                raise

@@ -13,7 +13,7 @@ from forwarders.ports import PortBook
 from forwarders.spec import Ask, ForwardSpec, PortWish
 from watcher.board.exposure import is_loopback
 from watcher.config.entries import DEFAULT_ADDRESS, MAX_PORT, checked_address, port_number
-from watcher.config.portside_yaml import Settings
+from watcher.config.settings import Settings
 from watcher.errors import UsageError
 
 if TYPE_CHECKING:

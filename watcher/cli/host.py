@@ -30,7 +30,6 @@ from watcher.cli.outputs import Outputs
 from watcher.cli.serving import StatusAddress
 from watcher.cli.user_command import UserCommand
 from watcher.cluster.client import Client
-from watcher.cluster.credentials import ClusterConfig
 from watcher.cluster.store import Snapshot, Watch
 from watcher.cluster.watches import Watches
 from watcher.loop import Loop
@@ -76,12 +75,12 @@ class Host:
 
     async def run(
         self,
-        cluster: ClusterConfig | None,
+        client: Client | None,
         gather: Callable[[], Facts],
         *,
         end_when_failed: bool = False,
     ) -> None:
-        """Forwards what the plan of `gather()` says, in a cluster or without. The status socket is closed at the end.
+        """Forwards what the plan of `gather()` says, in the cluster of `client` or without; closes the status socket.
 
         `end_when_failed`: return once the first plan stands and none of its forwards has a port.
         """
@@ -94,28 +93,27 @@ class Host:
                 outputs = trio.CancelScope(shield=True)
                 nursery.start_soon(self._show, outputs)
                 try:
-                    await self._forward(cluster, gather, end_when_failed=end_when_failed)
+                    await self._forward(client, gather, end_when_failed=end_when_failed)
                 finally:
                     self.board.close()
                     outputs.deadline = trio.current_time() + LAST_LINES
 
     async def _forward(
         self,
-        cluster: ClusterConfig | None,
+        client: Client | None,
         gather: Callable[[], Facts],
         *,
         end_when_failed: bool,
     ) -> None:
-        async with contextlib.AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             want: Callable[[frozenset[Watch]], None] = _nothing
             open_session: Open = _no_session
             gate = Gate(TURN)
             check: Callable[[], None] = _no_check
-            if cluster is not None:
-                client = await stack.enter_async_context(Client(cluster.server))
+            if client is not None:
                 self._watches = Watches(client, self.touch, Random(), gate=gate)
                 check = self._watches.check
-                want, open_session = self._watches.want, Opener(cluster.server).open
+                want, open_session = self._watches.want, Opener(client.server).open
                 nursery.start_soon(self._watches.run)
             door = None if self._gateway is None else await Door.opened(self._gateway)
             self._loop = Loop(gather, want, self.board, door.names if door else None)

@@ -25,6 +25,10 @@ from watcher.errors import UsageError
 if TYPE_CHECKING:
     from watcher.board.screen import Screen
 
+# Seconds that what shows forwards waits for them at the start: an import, also one in a thread, keeps the interpreter
+# from whoever opens them for 5 ms at a time (sys.getswitchinterval).
+FORWARDS_FIRST = 0.3
+
 
 class Outputs:
     """Raises UsageError for what cannot be written."""
@@ -64,7 +68,7 @@ def _has_table(command: str, options: Options) -> bool:
 
 
 async def _show_table(board: Board) -> None:
-    """rich is imported in a thread: forwards come first."""
+    await board.until_ready(FORWARDS_FIRST)
     screen = await trio.to_thread.run_sync(_screen)
     table = screen(board, sys.stdout.fileno(), colour=not os.environ.get("NO_COLOR"))
     with logs.diverted(table.say) if sys.stderr.isatty() else contextlib.nullcontext():

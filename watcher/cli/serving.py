@@ -19,6 +19,7 @@ from watcher.board import runtime
 from watcher.board.board import Board
 from watcher.board.http.address import listen, parse_address, url
 from watcher.cli.options import Options
+from watcher.cli.outputs import FORWARDS_FIRST
 from watcher.errors import UsageError
 
 logger = logging.getLogger("portside")
@@ -74,7 +75,8 @@ class StatusAddress:
     async def serve(self, board: Board) -> None:
         """Serves until cancelled; where it cannot, that is said, and it returns."""
         try:
-            serve = await trio.to_thread.run_sync(_server)  # forwards come first
+            await board.until_ready(FORWARDS_FIRST)
+            serve = await trio.to_thread.run_sync(_server)
             await serve(self._socket, board, self._token)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must cost no forward
             logger.warning("the status address %s is not served any more: %r", url(self._socket), error)

@@ -49,7 +49,7 @@ class Client:
     """Use as an async context manager. `transport` replaces the network, for tests."""
 
     def __init__(self, server: ApiServer, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._server = server
+        self.server = server
         scheme = "http" if server.tls is None else "https"
         host = f"[{server.host}]" if ":" in server.host else server.host
         self.url = f"{scheme}://{host}:{server.port}{server.prefix}"
@@ -139,11 +139,11 @@ class Client:
     @asynccontextmanager
     async def _answer(self, asked: wire.Asked, request: httpx.Request) -> AsyncIterator[httpx.Response]:
         """A successful answer. Raises ApiError for others; what its body raises is the caller's to name."""
-        headers = await self._server.authorize(KEEP)
+        headers = await self.server.authorize(KEEP)
         response = await self._send(request, headers)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             await response.aclose()
-            response = await self._send(request, await self._server.authorize_after(headers))
+            response = await self._send(request, await self.server.authorize_after(headers))
         try:
             if not response.is_success:
                 raise await self._error(asked, response)
@@ -154,7 +154,7 @@ class Client:
     async def _send(self, request: httpx.Request, headers: Headers) -> httpx.Response:
         request.headers.pop("Authorization", None)  # the refused one, where this is the second try
         request.headers.update(headers)
-        request.extensions["sni_hostname"] = self._server.server_name
+        request.extensions["sni_hostname"] = self.server.server_name
         try:
             return await self._http.send(request, stream=True)
         except httpx.HTTPError as error:

@@ -8,9 +8,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from watcher.config import portside_yaml, skaffold_yaml
-from watcher.config.portside_yaml import Settings
 from watcher.config.project import Configuration, Project
-from watcher.config.settings import FILE
+from watcher.config.settings import FILE, Settings
 
 
 class Loaded(Struct, frozen=True):

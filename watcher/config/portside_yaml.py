@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from forwarders.spec import Ask, PortWish
 from watcher.config import documents
@@ -28,29 +27,12 @@ from watcher.config.entries import (
 from watcher.config.errors import ConfigError
 from watcher.config.rules import Rule, Rules
 from watcher.config.selector import checked_selector
-from watcher.config.settings import FILE, ForwardItem, PortsideFile, RuleItem
+from watcher.config.settings import FILE, ForwardItem, PortsideFile, RuleItem, Settings
 
 # msgspec ends its messages with the place: "… - at `$.forwards[2].port`".
 _AT = re.compile(r"(?P<said>.*) - at `\$(?P<path>.*)`", re.DOTALL)
 _SUFFIX = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+)\]")
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """What portside.yaml says. `modes` as for --port-forward, "" where it says nothing; `hold` likewise None.
-
-    `modes_origin`, `gateway_origin`: file, line and field, for messages. `gateway`: as for --gateway, "" likewise.
-    """
-
-    modes: str = ""
-    modes_origin: str = ""
-    addresses: tuple[str, ...] = ()
-    hold: float | None = None
-    gateway: str = ""
-    gateway_origin: str = ""
-    gateway_suffixes: tuple[str, ...] = ()
-    rules: Rules = Rules()
-    entries: tuple[Entry, ...] = ()
 
 
 def read(folder: Path) -> Settings:

@@ -1,4 +1,4 @@
-"""Owns the types of portside.yaml, and so its JSON Schema.
+"""Owns the types of portside.yaml, and so its JSON Schema; and what is made of them.
 
 Refuses to read files, and to check what a type cannot say.
 """
@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+
+from watcher.config.entries import Entry
+from watcher.config.rules import Rules
 
 FILE = "portside.yaml"
 
@@ -53,6 +56,23 @@ class PortsideFile(Struct, frozen=True, forbid_unknown_fields=True, rename="came
     include: tuple[RuleItem, ...] | None = None
     exclude: tuple[RuleItem, ...] | None = None
     forwards: tuple[ForwardItem, ...] | None = None
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What portside.yaml says. `modes` as for --port-forward, "" where it says nothing; `hold` likewise None.
+
+    `modes_origin`, `gateway_origin`: file, line and field, for messages. `gateway`: as for --gateway, "" likewise.
+    """
+
+    modes: str = ""
+    modes_origin: str = ""
+    addresses: tuple[str, ...] = ()
+    hold: float | None = None
+    gateway: str = ""
+    gateway_origin: str = ""
+    gateway_suffixes: tuple[str, ...] = ()
+    rules: Rules = Rules()
+    entries: tuple[Entry, ...] = ()
 
 
 def schema() -> dict[str, Any]:
