@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import select
+import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +20,7 @@ from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
 from tests.cli.made import Place
 from tests.support.probe import get
-from tests.support.process import portside
+from tests.support.process import PORTSIDE, portside
 
 READERS = 64
 LARGE = 8 * 1024 * 1024
@@ -79,3 +84,33 @@ async def test_forwards_go_on(place: Place) -> None:
                 assert await metric(client, "portside_forward_errors_total") == 0
                 assert await metric(client, "portside_event_readers") == READERS
             assert await program.end() == 0
+
+
+async def test_stdout_that_nobody_reads(place: Place) -> None:
+    """Its pipe is full and stays so: pods are replaced, each byte is right, and the end comes at once."""
+    ports = [Port(8080, web("one"), "http")]
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    async with EmbeddedCluster.open() as cluster, trio.open_nursery() as nursery:
+        deployment = await cluster.deployment("web", ports)
+        kubeconfig = cluster.kubeconfig(place.folder / "embedded")
+        words = ("forward", "--output=json", f"--kubeconfig={kubeconfig}", "deployment/web", ":8080", *OTHERS)
+        run = partial(trio.run_process, check=False, stdout=write_end, env=place.environment, cwd=place.folder)
+        process = await nursery.start(run, [PORTSIDE, *words])
+        await trio.to_thread.run_sync(place.portside, "wait", f"--pid={process.pid}")
+        url = await trio.to_thread.run_sync(status_url, place)
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+            forwards = (await client.get("/v1/forwards")).json()
+            port = next(one["localPort"] for one in forwards if one["remotePort"] == 8080)
+            for version in range(2):
+                await deployment.rollout(ports)
+                for _ in range(30):
+                    assert (await get(port))[0] == 200
+                _, headers, body = await get(port, f"/bytes?n={LARGE}")
+                assert sha256(body).hexdigest() == headers["x-sha256"], version
+        assert not select.select([], [write_end], [], 0)[1], "the pipe is not full"
+        process.send_signal(signal.SIGINT)
+        with trio.fail_after(10):
+            assert await process.wait() == 0
+        os.close(read_end)
+        os.close(write_end)
