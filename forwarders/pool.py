@@ -27,8 +27,10 @@ logger = logging.getLogger("portside.sessions")
 
 Open = Callable[[PodRef], Awaitable[tuple[Channel, bytes]]]
 
-# Up to here every connection finds a session of its own (once the spare is up, some 15 ms after the last one went).
+# Up to here every connection finds a session of its own (once the spare is up, some 35 ms after the last one went).
 OWN_SESSIONS = 8
+# To open one takes milliseconds of everybody's CPU, which a connection's first answer wants too (half of a first byte).
+SPARE_AFTER = 0.02
 # Connections a session beyond that: one for each of the peer's workers, so that an application which does not read
 # stops nobody else; one stuck reader pauses at most four others. 2,000 connections make 400 sessions.
 SHARED = FRAME_WORKERS
@@ -136,10 +138,17 @@ class Pool:
                     await self._wait_for_demand(self._retire())
                 elif self._pause:
                     await self._back_off()
-                else:
+                elif not self._standing or self._short or await self._lull():
                     opening = trio.CancelScope()
                     self._opening[opening] = trio.current_time()
                     nursery.start_soon(self._open_and_serve, opening)
+
+    async def _lull(self) -> bool:
+        """Lets the first bytes of the connection that took the spare go first; whether another is still wanted."""
+        with trio.move_on_after(SPARE_AFTER):
+            while self.wanted and not self._short:
+                await self._demand.wait()
+        return self._wants_more()
 
     def _give_back_undialled(self, nursery: trio.Nursery) -> None:
         for session in self._sessions:
