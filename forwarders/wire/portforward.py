@@ -195,10 +195,10 @@ class PortForward:
 
     def _probe_if_due(self, *, idle: bool = False) -> None:
         """`idle`: a connection is over, so its worker is wanted for another."""
-        if self._credit.wants_probe():
-            self.probe()
-        elif idle:
-            self._ping(self._credit.pings_for_idle_workers(self._pairs_on))
+        due = self._credit.pings_due()
+        if idle and not due:
+            due = self._credit.pings_for_idle_workers(self._pairs_on)
+        self._ping(due)
 
     # Receiving
 

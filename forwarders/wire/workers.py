@@ -98,21 +98,24 @@ class WorkerCredit:
         """Whether everything sent is known to be consumed."""
         return self._sent == self._consumed
 
-    def wants_probe(self) -> bool:
-        """Whether a worker that no PING is under way to holds so much that it is time to ask."""
+    def pings_due(self) -> int:
+        """How many PINGs ask the workers that hold so much that it is time to, and were not asked yet."""
         if not PROBE_AFTER <= self._most_unconsumed() < PROBE_LIMIT:
-            return False
-        return any(self.unconsumed(worker) >= PROBE_AFTER for worker in self._unasked())
+            return 0
+        return self._pings_to([worker for worker in self._unasked() if self.unconsumed(worker) >= PROBE_AFTER])
 
     def pings_for_idle_workers(self, busy: Sequence[int]) -> int:
-        """How many PINGs it takes, as they go round, to ask the workers that have no `busy` pair; 0: none are due.
+        """How many PINGs ask the workers that have no `busy` pair; 0: none are due.
 
         They are when so few workers are known to be idle that another connection may find no pair of them.
         """
         if sum(self.idle()) > ENOUGH_IDLE or not self.can_probe():
             return 0
-        turns = [(worker - self._ping_worker) % FRAME_WORKERS for worker in self._unasked() if not busy[worker]]
-        return max(turns, default=-1) + 1
+        return self._pings_to([worker for worker in self._unasked() if not busy[worker]])
+
+    def _pings_to(self, workers: Sequence[int]) -> int:
+        """As PINGs go round, so many reach all of these."""
+        return max(((worker - self._ping_worker) % FRAME_WORKERS for worker in workers), default=-1) + 1
 
     def _unasked(self) -> list[int]:
         """Workers that hold frames of streams and owe no answer to a PING."""

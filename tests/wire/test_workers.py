@@ -86,11 +86,11 @@ def test_a_probe_is_due_once_per_worker() -> None:
     credit = WorkerCredit()
     for _ in range(PROBE_AFTER - 1):
         credit.sent(1)
-    assert not credit.wants_probe()
+    assert not credit.pings_due()
     credit.sent(1)
-    assert credit.wants_probe()
+    assert credit.pings_due()
     send_round(credit, 0)
-    assert not credit.wants_probe()
+    assert not credit.pings_due()
 
 
 def test_a_stuck_worker_does_not_keep_the_others_from_being_asked() -> None:
@@ -102,7 +102,7 @@ def test_a_stuck_worker_does_not_keep_the_others_from_being_asked() -> None:
     while True:
         for _ in range(PROBE_AFTER):
             credit.sent(2)
-        if not credit.wants_probe():
+        if not credit.pings_due():
             break
         rounds += 1
         for worker in range(FRAME_WORKERS):
@@ -122,7 +122,7 @@ def test_no_queue_is_ever_filled(order: list[int], stuck: set[int]) -> None:
     for worker in order:
         if credit.available(worker):
             credit.sent(worker)
-        if credit.wants_probe():
+        if credit.pings_due():
             for target in range(FRAME_WORKERS):
                 credit.sent_ping(ping)
                 if target not in stuck:
