@@ -37,11 +37,14 @@ async def out_of_memory(scene: Scene, times: int) -> AsyncIterator[None]:
 
 
 async def _killed(scene: Scene, pod: str, restarts: int, nursery: trio.Nursery) -> None:
-    """Asks again where the question was lost: nobody promises that it arrives."""
+    """Asks again where the question was lost: nobody promises that it arrives.
+
+    Not before the kubelet has had time to start it again, 20 s the third time: what is held would kill it once more.
+    """
     for tries_left in reversed(range(4)):
         nursery.start_soon(outcome, get(scene.traffic.targets["d"].http, "/eat", method="POST"))
         try:
-            await scene.kubectl("wait", "pod", pod, f"--for=jsonpath={RESTARTS}={restarts}", "--timeout=20s")
+            await scene.kubectl("wait", "pod", pod, f"--for=jsonpath={RESTARTS}={restarts}", "--timeout=60s")
         except BrokenError:
             if not tries_left:
                 raise
