@@ -96,6 +96,10 @@ class _Way:
             self._left = memoryview(data)[sent:]
         return not self._left
 
+    async def send(self, data: Piece) -> None:
+        if not self.put(data):
+            await self.flush()
+
     async def flush(self) -> None:
         async with self._flushing:
             while data := self._left:
@@ -119,8 +123,7 @@ class PlainChannel:
 
     async def send(self, data: Piece) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self.put(data):
-            await self.flush()
+        await self._way.send(data)
 
     def close(self) -> None:
         self._socket.close()
@@ -208,8 +211,7 @@ class TlsChannel:
             self._incoming.write_eof()
 
     async def _send(self) -> None:
-        if not self._way.put(self._outgoing.read()):
-            await self.flush()
+        await self._way.send(self._outgoing.read())
 
 
 async def secure(lower: Lower, context: ssl.SSLContext, server_name: str) -> TlsChannel:

@@ -121,8 +121,6 @@ class RawSocket:
 
 
 def _without(pieces: list[Piece], sent: int) -> list[Piece]:
-    if len(pieces) == 1:
-        return [] if sent == len(pieces[0]) else [memoryview(pieces[0])[sent:]]
     for index, piece in enumerate(pieces):
         if sent < len(piece):
             return [memoryview(piece)[sent:], *pieces[index + 1 :]]

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from fixtures.embedded import EmbeddedCluster
+from fixtures.embedded.deployment import Deployment
 from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
 from tests.cli.made import Place
@@ -74,16 +75,21 @@ async def test_forwards_go_on(place: Place) -> None:
                     await readers.enter_async_context(await stuck_reader(url, path))
                 await readers_are(client, READERS)
                 assert (await client.get("/v1/events")).status_code == 503
-                for version in range(2):
-                    await deployment.rollout(ports)
-                    for _ in range(30):
-                        assert (await get(port))[0] == 200
-                    _, headers, body = await get(port, f"/bytes?n={LARGE}")
-                    assert sha256(body).hexdigest() == headers["x-sha256"], version
+                await carries_on(deployment, ports, port)
                 assert await metric(client, "portside_forward_connections_total") >= 2 * 31
                 assert await metric(client, "portside_forward_errors_total") == 0
                 assert await metric(client, "portside_event_readers") == READERS
             assert await program.end() == 0
+
+
+async def carries_on(deployment: Deployment, ports: list[Port], port: int) -> None:
+    """Two rollouts, after each of which 31 connections are answered, the last one with a large body, byte for byte."""
+    for version in range(2):
+        await deployment.rollout(ports)
+        for _ in range(30):
+            assert (await get(port))[0] == 200
+        _, headers, body = await get(port, f"/bytes?n={LARGE}")
+        assert sha256(body).hexdigest() == headers["x-sha256"], version
 
 
 async def test_stdout_that_nobody_reads(place: Place) -> None:
@@ -102,12 +108,7 @@ async def test_stdout_that_nobody_reads(place: Place) -> None:
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
             forwards = (await client.get("/v1/forwards")).json()
             port = next(one["localPort"] for one in forwards if one["remotePort"] == 8080)
-            for version in range(2):
-                await deployment.rollout(ports)
-                for _ in range(30):
-                    assert (await get(port))[0] == 200
-                _, headers, body = await get(port, f"/bytes?n={LARGE}")
-                assert sha256(body).hexdigest() == headers["x-sha256"], version
+            await carries_on(deployment, ports, port)
         assert not select.select([], [write_end], [], 0)[1], "the pipe is not full"
         process.send_signal(signal.SIGINT)
         with trio.fail_after(10):
