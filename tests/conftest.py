@@ -6,6 +6,7 @@ Owns no fixture of one room. In CI (`CI` set) a skip is a failure: a machine tha
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from fixtures.cluster import missing
 from fixtures.cluster.bed import Bed, load
 from fixtures.cluster.errors import MissingError
+from tests.support import leftovers, limits
 
 if TYPE_CHECKING:
     from fixtures.browser.chromium import Chromium
@@ -23,18 +25,52 @@ if TYPE_CHECKING:
 settings.register_profile("portside", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("portside")
 
+# Seconds for a test. Every other test has the limit in pyproject.toml, unless its own mark says otherwise.
+_WITH_BED = 300
+_LONG = 3 * 3600
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(limits)
+    config.pluginmanager.register(leftovers)
+    _give_children_usual_signals()
+
+
+def _give_children_usual_signals() -> None:
+    """A signal that this process ignores (nohup, a background job), its children ignore; one that it catches, not.
+
+    So what was ignored is caught, to no effect (execve(2)).
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the suites that take minutes to hours too")
 
 
+@pytest.hookimpl(trylast=True)  # after pytest-trio's, whose marks are looked at
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long suites are left out, not skipped; what needs the real bed runs last, when everything quick has passed."""
     if not config.getoption("--long"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+    for item in items:
+        _limit(item)
     items.sort(key=_needs_bed)
+
+
+def _limit(item: pytest.Item) -> None:
+    """The item's time limit, and the way to cancel it when its time is over."""
+    if item.get_closest_marker("trio"):
+        item.add_marker(pytest.mark.trio(run=limits.run), append=False)
+    if not item.get_closest_marker("timeout"):
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.timeout(_LONG))
+        elif _needs_bed(item):
+            item.add_marker(pytest.mark.timeout(_WITH_BED))
 
 
 def _needs_bed(item: pytest.Item) -> bool:
@@ -68,9 +104,12 @@ def bed() -> Iterator[Bed]:
     from fixtures.cluster.__main__ import say  # noqa: PLC0415
 
     was_up = _is_up()
-    yield lifecycle.up(say)
+    with limits.unlimited():  # the first time it is built
+        started = lifecycle.up(say)
+    yield started
     if not was_up:
-        lifecycle.down(say)
+        with limits.unlimited():
+            lifecycle.down(say)
 
 
 @pytest.fixture(scope="session")

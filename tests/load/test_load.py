@@ -40,13 +40,11 @@ async def test_open_connections_on_one_forward(bed: Bed, web: str, count: int, b
     async with portside("forward", "-n", web, "svc/web", ":8080", environment=bed.environment()) as running:
         port = (await running.ready("web"))["localPort"]
         async with gauging(running) as gauge:
-            kept = Kept()
-            with trio.fail_after(10 * MINUTE):
+            with Kept() as kept, trio.fail_after(10 * MINUTE):
                 await kept.open(port, count)
                 await kept.ask_all()
                 await kept.ask_all()
-            assert (await get(port))[0] == 200
-            await kept.close()
+                assert (await get(port))[0] == 200
         assert gauge.peak() < bound
         assert gauge.most_descriptors > count
 
@@ -114,17 +112,15 @@ async def test_file_descriptors_run_out(bed: Bed, web: str) -> None:
         process = psutil.Process(running.process.pid)
         limit = process.num_fds() + 60
         process.rlimit(psutil.RLIMIT_NOFILE, (limit, limit))
-        first, others = Kept(), Kept()
-        await first.open(port, 20)
-        await others.open(port, 180)
-        await running.says("accepting pauses")
-        assert process.num_fds() < limit
-        with trio.fail_after(30):
-            await first.ask_all()
-            await first.close()
-            await others.close(all_but=20)
-            await others.ask_all()
-        await others.close()
+        with Kept() as first, Kept() as others:
+            await first.open(port, 20)
+            await others.open(port, 180)
+            await running.says("accepting pauses")
+            with trio.fail_after(30):
+                await first.ask_all()  # over sessions that need descriptors too
+                await first.close()
+                await others.close(all_but=20)
+                await others.ask_all()
 
 
 def _rolled_out(bed: Bed, space: str, name: str) -> None:
