@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 
 import trio
 
+from forwarders.bulkhead import contained, kept
 from forwarders.gates import Gate
+from forwarders.retries import STEADY, Retries
 from forwarders.session import Session
 from forwarders.signals import Signal
 from forwarders.spec import PodRef
@@ -46,13 +49,8 @@ IDLE_TIMEOUT = 30.0
 # Sessions opened side by side while connections wait for one, at most: 2,000 at once need 400, which one by one would
 # take 80 s at a round trip of 50 ms.
 MAX_OPENING = 8
-# An API server that is back, or rights that were given, are to be used within a second. What that costs where it stays
-# away: two tries for each pod at once, then one every 0.6 s, all pods (and watches) together one each gates.TURN.
-FIRST_BACKOFF, LAST_BACKOFF = 0.05, 0.6
 # A session on its way for longer than this when the process slept was asked for before.
 STALE_OPENING = 0.5
-# A session that is lost sooner than this counts as one that could not be opened.
-SHORT_LIFE = 1.0
 
 
 class Pool:
@@ -65,7 +63,6 @@ class Pool:
         self.problem = ""
         self.listeners: set[Callable[[], None]] = set()
         self._open_channel = open_channel
-        self._random = random
         self._gate = gate
         self._on_silence = on_silence
         self._sessions: list[Session] = []
@@ -73,11 +70,16 @@ class Pool:
         # Connections that found no room, counted anew after each change; and sessions on their way.
         self._short = 0
         self._opening: dict[trio.CancelScope, float] = {}
-        # The last pause between two tries, the one that is due now, and when the last was over.
-        self._backoff = self._pause = self._tried_at = 0.0
+        # Sessions that may still turn out to be of no use, and since when they stand.
+        self._unjudged: dict[Session, float] = {}
+        self._retries = Retries(random, gate)
         self._away = False
         # Whether `run` waits without a moment at which it looks for idle sessions.
         self._untimed = False
+
+    @property
+    def _name(self) -> str:
+        return f"pod {self.pod.namespace}/{self.pod.name}"
 
     @property
     def sessions(self) -> int:
@@ -130,18 +132,24 @@ class Pool:
     async def run(self) -> None:
         """Returns once the pod is not wanted and the last connection is gone."""
         async with trio.open_nursery() as nursery:
-            while self.wanted or self._sessions or self._opening:
-                if not self.wanted and self._sessions:
-                    self._give_back_undialled(nursery)
-                    await self._wait_for_demand(min(self._retire(), UNDIALLED_LOOK))
-                elif not self._wants_more():
-                    await self._wait_for_demand(self._retire())
-                elif self._pause:
-                    await self._back_off()
-                elif not self._standing or self._short or await self._lull():
-                    opening = trio.CancelScope()
-                    self._opening[opening] = trio.current_time()
-                    nursery.start_soon(self._open_and_serve, opening)
+            await kept(logger, f"opening sessions to {self._name}", partial(self._tend, nursery))
+
+    async def _tend(self, nursery: trio.Nursery) -> None:
+        """Opens, retires and gives up sessions, which live in `nursery`, as long as there is any use of one."""
+        while self.wanted or self._sessions or self._opening:
+            for session in [session for session in self._unjudged if session.dismissed]:
+                self._judge(session)
+            if not self.wanted and self._sessions:
+                self._give_back_undialled(nursery)
+                await self._wait_for_demand(min(self._retire(), UNDIALLED_LOOK))
+            elif not self._wants_more():
+                await self._wait_for_demand(self._retire())
+            elif self._retries.due:
+                await self._back_off()
+            elif not self._standing or self._short or await self._lull():
+                opening = trio.CancelScope()
+                self._opening[opening] = trio.current_time()
+                nursery.start_soon(self._open_and_serve, opening)
 
     async def _lull(self) -> bool:
         """Lets the first bytes of the connection that took the spare go first; whether another is still wanted."""
@@ -177,7 +185,7 @@ class Pool:
     async def _open_and_serve(self, opening: trio.CancelScope) -> None:
         session = None
         try:
-            with opening:
+            with opening, contained(logger, f"opening a session to {self._name}", self._unopened):
                 session = await self._open()
         finally:
             del self._opening[opening]
@@ -194,37 +202,52 @@ class Pool:
             self._away = isinstance(error, UnreachableError)
             if self.problem != str(error):
                 logger.info("%s", error)
-            self.problem = str(error)
-            self._failed()
-            self._changed()
+            self._unopened(str(error))
             return None
         if self.problem:
             self.problem = ""
             self._gate.open()
         session = Session(channel, received, self._changed, self._has_room)
         self._sessions.append(session)
+        self._unjudged[session] = trio.current_time()
         return session
 
-    async def _serve(self, session: Session) -> None:
-        began = trio.current_time()
+    def _unopened(self, problem: str) -> None:
+        self.problem = problem
+        self._retries.unopened()
         self._changed()
+
+    async def _serve(self, session: Session) -> None:
+        try:
+            with contained(logger, f"a session to {self._name}", lambda _: self._judge(session)):
+                self._changed()
+                await self._run_session(session)
+        finally:
+            self._unjudged.pop(session, None)
+            self._sessions.remove(session)
+            self._changed()
+
+    async def _run_session(self, session: Session) -> None:
         try:
             await session.run()
         except SessionLostError as error:
-            logger.info("pod %s/%s: %s", self.pod.namespace, self.pod.name, error)
+            logger.info("%s: %s", self._name, error)
             if isinstance(error, SilentError):
                 self._on_silence()
-            if trio.current_time() - began < SHORT_LIFE:
-                self._failed()
-        finally:
-            self._sessions.remove(session)
-            self._changed()
+            self._judge(session)
+
+    def _judge(self, session: Session) -> None:
+        """The peer has ended it: what never was of any use is a failure. Once for each session."""
+        began = self._unjudged.pop(session, None)
+        if began is not None and not session.useful and trio.current_time() - began < STEADY:
+            self._retries.useless()
 
     def _changed(self) -> None:
         self._short = 0  # whoever waits is told, and asks again
         self._demand.fire()
         for listener in tuple(self.listeners):
-            listener()
+            with contained(logger, f"a forward's look at {self._name}"):
+                listener()
 
     def _has_room(self, session: Session) -> None:
         if self._short:
@@ -237,23 +260,12 @@ class Pool:
         with trio.move_on_after(seconds):
             await self._demand.wait()
 
-    def _failed(self) -> None:
-        """Doubles the pause before the next try; failures within one pause, and after a quiet time, count as one."""
-        if self._pause:
-            return
-        calm = trio.current_time() - self._tried_at > 2 * LAST_BACKOFF
-        self._backoff = FIRST_BACKOFF if calm else min(max(2 * self._backoff, FIRST_BACKOFF), LAST_BACKOFF)
-        self._pause = self._backoff * self._random.uniform(0.5, 1.0)
-
     async def _back_off(self) -> None:
         """Until it is this pool's turn to try again, or nobody wants the pod any more."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_once_unwanted, nursery.cancel_scope)
-            wait = self._gate.pause if self._backoff == FIRST_BACKOFF else self._gate.turn
-            await wait(self._pause)
+            await self._retries.wait()
             nursery.cancel_scope.cancel()
-        self._pause = 0.0
-        self._tried_at = trio.current_time()
 
     async def _cancel_once_unwanted(self, scope: trio.CancelScope) -> None:
         while self.wanted:

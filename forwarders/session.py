@@ -59,6 +59,8 @@ class Session:
         self._scope = trio.CancelScope()
         self._retired = trio.Event()
         self.ending = False
+        self.dismissed = False  # by the peer, which serves no new connection here
+        self.useful = False  # it has carried bytes from the pod
         self.idle_since = trio.current_time()
         self._was_usable = True
         self._held_up_since = math.inf
@@ -241,7 +243,7 @@ class Session:
                 case PairEof(pair):
                     half_done.append(pair)
                 case SessionEnding():
-                    self.ending = True
+                    self.ending = self.dismissed = True
                     self._on_change()
         for pair in self._tunnels.keys() & half_done:
             nursery.start_soon(self._finish_late, pair)
@@ -250,6 +252,7 @@ class Session:
     def _feed(self, pair: int, piece: Piece, fed: dict[Tunnel, None]) -> None:
         tunnel = self._tunnels.get(pair)
         if tunnel is not None:
+            self.useful = True
             tunnel.feed(piece)
             fed[tunnel] = None
 

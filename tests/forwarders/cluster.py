@@ -35,6 +35,7 @@ class Pods:
         self.peers: dict[str, list[Peer]] = {}
         self.apps: dict[str, App] = {}
         self.short_lived = False
+        self.polite = False  # each session says GOAWAY at once, and stays
 
     async def open_channel(self, pod: PodRef) -> tuple[Channel, bytes]:
         self.opens.append(trio.current_time())
@@ -47,6 +48,9 @@ class Pods:
         self.peers.setdefault(pod.name, []).append(peer)
         if self.short_lived:
             peer.close()
+        if self.polite:
+            peer.wire.go_away()
+            peer.flush()
         if pod.name in self.apps:
             self._nursery.start_soon(self._serve, pod.name, peer)
         return peer.channel(), b""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
 from trio.testing import MockClock
 
-from forwarders.gates import Gate
+from forwarders.gates import FIRST_REST, TURN, Gate
 
 
 async def test_turns_come_one_after_the_other(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
@@ -63,6 +64,45 @@ async def test_a_first_failure_waits_out_of_turn(nursery: trio.Nursery, autojump
     opened = await gate.pause(5.0)
     assert opened
     assert trio.current_time() - began == pytest.approx(0.25)
+
+
+async def test_what_does_not_last_releases_ever_more_seldom(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Sixty callers, each of which gets through and fails again: in ten minutes they are released a few times only."""
+    gate = Gate(TURN)
+    tries: list[float] = []
+
+    async def flap() -> None:
+        while True:
+            await gate.turn(0.5)
+            tries.append(trio.current_time())
+            gate.open()
+
+    for _ in range(60):
+        nursery.start_soon(flap)
+    began = trio.current_time()
+    await trio.sleep(600)
+    assert len(tries) < 10 * 600 + 60 * 15
+    late = [at for at in tries if at - began > 300]
+    assert len(late) < 10 * 300 + 60 * 6
+
+
+@pytest.mark.parametrize("calm", [2 * FIRST_REST, 100.0])
+async def test_each_outage_ends_for_all_at_once(nursery: trio.Nursery, autojump_clock: MockClock, calm: float) -> None:
+    """After a while without a release the next one comes at once: outages may follow one another."""
+    gate = Gate(1.0)
+    for _ in range(5):
+        gone: list[float] = []
+        for pause in (10.0, 20.0, 30.0):
+            nursery.start_soon(_turn, gate, pause, gone)
+        await trio.sleep(calm)
+        gate.open()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(gone) == 3
+
+
+async def _turn(gate: Gate, pause: float, gone: list[float]) -> None:
+    await gate.turn(pause)
+    gone.append(pause)
 
 
 async def _open_after(gate: Gate, seconds: float) -> None:

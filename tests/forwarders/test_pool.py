@@ -11,8 +11,9 @@ from trio.testing import MockClock
 
 from forwarders import pool as module
 from forwarders.gates import TURN, Gate
-from forwarders.pool import FIRST_BACKOFF, IDLE_TIMEOUT, LAST_BACKOFF, MAX_OPENING, OWN_SESSIONS, SHARED, Pool
+from forwarders.pool import IDLE_TIMEOUT, MAX_OPENING, OWN_SESSIONS, SHARED, Pool
 from forwarders.pools import Pools
+from forwarders.retries import FIRST_BACKOFF, LAST_BACKOFF, LAST_USELESS
 from forwarders.signals import Signal
 from forwarders.tunnel import DialError, Tunnel
 from tests.forwarders.cluster import Pods, pod
@@ -225,6 +226,71 @@ async def test_sessions_that_die_young_have_a_pace_too(wanting: Wanting, autojum
     wanting.want()
     await trio.sleep(60)
     assert len(wanting.pods.opens) < 60 / (0.5 * LAST_BACKOFF)
+
+
+def busiest(moments: list[float], seconds: float = 1.0) -> int:
+    """The most tries within so many seconds."""
+    return max(sum(at <= other < at + seconds for other in moments) for at in moments)
+
+
+USELESS = ["says GOAWAY and stays", "says GOAWAY and ends", "ends at once", "refuses"]
+
+
+def make_useless(pods: Pods, how: str) -> None:
+    pods.polite = "GOAWAY" in how
+    pods.short_lived = "ends" in how
+    pods.refusing = how == "refuses"
+
+
+@pytest.mark.parametrize("how", USELESS)
+async def test_a_server_whose_sessions_are_of_no_use(wanting: Wanting, autojump_clock: MockClock, how: str) -> None:
+    """However it gets rid of them, and however often connections ask: ten tries a second at most, then ever fewer."""
+    make_useless(wanting.pods, how)
+    pool = wanting.want()
+    for _ in range(6000):
+        pool.take()
+        await trio.sleep(0.01)
+    opens = wanting.pods.opens
+    assert busiest(opens) <= 10
+    slowest = LAST_BACKOFF if how == "refuses" else LAST_USELESS
+    assert len([at for at in opens if at > opens[0] + 30]) <= 30 / (0.5 * slowest) + 1
+    make_useless(wanting.pods, "")
+    await trio.sleep(2 * slowest)
+    assert pool.take() is not None
+
+
+@pytest.mark.parametrize("how", USELESS)
+async def test_many_pods_of_such_a_server(wanting: Wanting, autojump_clock: MockClock, how: str) -> None:
+    """Forty pods together make ten tries a second, also while sessions of one of them seem to get through."""
+    for number in range(40):
+        wanting.pools.want(pod(f"pod-{number}"), wanting.changed)
+    await settled()
+    make_useless(wanting.pods, how)
+    for peers in wanting.pods.peers.values():
+        for peer in peers:
+            peer.close()
+    await trio.sleep(5)
+    before = len(wanting.pods.opens)
+    await trio.sleep(60)
+    assert len(wanting.pods.opens) - before <= 60 / TURN + 1
+
+
+async def test_a_session_that_was_of_use_is_replaced_at_once(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """A server that ends each session soon, but serves on it: the next one stands a moment later, every time."""
+    pool = wanting.want()
+    await settled()
+    for _ in range(20):
+        session = pool.take()
+        assert session is not None
+        tunnel = session.open(80)
+        peer = next(peer for peer in wanting.pods.standing("web") if peer.streams or not peer.closed)
+        stream = await peer.accept()
+        await stream.send_all(b"served")
+        assert await tunnel.receive_pieces() == [b"served"]
+        for one in wanting.pods.standing("web"):
+            one.close()
+        await trio.sleep(0.2)
+        assert pool.up
 
 
 async def test_losing_many_sessions_at_once_costs_one_pause(wanting: Wanting, autojump_clock: MockClock) -> None:

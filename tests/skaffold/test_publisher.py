@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from forwarders.backoff import Backoff
 from tests.board import made
 from watcher.cli.beside import told_of
-from watcher.cluster.backoff import Backoff
 from watcher.skaffold.decoder import EventDecoder
 from watcher.skaffold.events import PortEvent
 from watcher.skaffold.own_forwards import is_skaffolds

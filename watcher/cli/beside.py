@@ -16,11 +16,11 @@ from typing import Self
 import trio
 from msgspec.structs import replace
 
+from forwarders.backoff import Backoff
 from watcher.board.records import Change, ForwardRecord, SkaffoldRecord, own_forward_record, timestamp
 from watcher.cli.configured import Configured
 from watcher.cli.host import Host
 from watcher.cli.options import Options
-from watcher.cluster.backoff import Backoff
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
 from watcher.docker.daemon import Daemon, daemon_of

@@ -15,8 +15,8 @@ from typing import Never
 
 import trio
 
+from forwarders.backoff import Backoff
 from forwarders.gates import Gate
-from watcher.cluster.backoff import Backoff
 from watcher.cluster.client import Client
 from watcher.cluster.errors import ClusterError, ExpiredError, ForbiddenError, MalformedError, UnreachableError
 from watcher.cluster.store import Problem, Shelf

@@ -15,7 +15,7 @@ import msgspec
 import trio
 from msgspec.structs import replace
 
-from watcher.cluster.backoff import Backoff
+from forwarders.backoff import Backoff
 from watcher.docker.daemon import Daemon
 from watcher.docker.errors import DockerError
 from watcher.docker.objects import Containers, decode_containers, decode_version

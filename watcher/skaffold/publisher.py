@@ -14,7 +14,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from watcher.cluster.backoff import Backoff
+from forwarders.backoff import Backoff
 from watcher.skaffold.address import parse_address
 from watcher.skaffold.marks import PATH
 from watcher.skaffold.own_forwards import ECHO_ID

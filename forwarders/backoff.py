@@ -1,4 +1,4 @@
-"""Owns how long to wait before trying again. Refuses to wait."""
+"""Computes how long to wait before the next retry. It does not wait itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from random import Random
 
 
 class Backoff:
-    """Seconds, doubling from `first` to `last`, each shortened at random by up to half: many shall not come at once."""
+    """Seconds, doubling from `first` to `last`; each is shortened at random by up to half, to spread retries."""
 
     def __init__(self, random: Random, first: float, last: float) -> None:
         self._random = random
