@@ -1,0 +1,97 @@
+"""The table of beds: every version has its Go module, and beds side by side share nothing but the cache."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fixtures.cluster import config
+from fixtures.cluster.binaries import GoModule, built, modules
+from fixtures.cluster.errors import BrokenError
+from fixtures.cluster.layout import Layout, State, choose_ports
+from fixtures.cluster.lifecycle import up
+from fixtures.cluster.versions import BEDS, DEFAULT, NAMES, VARIABLE, BedVersions, RuntimeKind
+
+COMMAND = Path(__file__).resolve().parents[2] / "scripts" / "cluster"
+MODULES = [module for bed in BEDS for module in modules(bed) if module.main_module]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.source.name)
+def test_a_modules_folder_is_named_after_what_it_requires(module: GoModule) -> None:
+    """The version in the table, in the folder's name and in go.mod is the same."""
+    assert module.source.name == f"{module.name}-{module.version.removeprefix('v')}"
+
+
+def test_beds_share_what_they_have_in_common() -> None:
+    """Two beds with the same control plane or Skaffold build it once."""
+    folders = {bed.name: {module.source for module in modules(bed)} for bed in BEDS}
+    assert len(folders["default"] & folders["dockershim"]) == 4  # the app, etcd, the control plane, Skaffold
+
+
+def test_a_state_folder_for_each_bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default keeps the folder that it always had; the others stand beside it."""
+    monkeypatch.setenv("PORTSIDE_TESTBED_DIR", str(tmp_path / "bed"))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert Layout.from_environment().state == tmp_path / "bed"
+    assert Layout.from_environment("newest").state == tmp_path / "bed-newest"
+    monkeypatch.setenv(VARIABLE, "dockershim")
+    assert Layout.from_environment().bed == "dockershim"
+
+
+def test_beds_side_by_side_differ_in_everything(tmp_path: Path) -> None:
+    """Folders, cgroups, the pods' subnets and the ports, even where two are started in the same moment."""
+    layouts = [Layout(tmp_path / name, tmp_path, name) for name in NAMES]
+    for separate in ("state", "instance", "cgroup", "subnet"):
+        assert len({getattr(layout, separate) for layout in layouts}) == len(BEDS)
+    ports = [port for name in NAMES for port in choose_ports(name).values()]
+    assert len(set(ports)) == len(ports)
+
+
+@pytest.mark.parametrize(("kubelet", "told"), [("1.23.17", False), ("1.34.4", True)])
+def test_a_kubelet_gets_the_settings_that_it_knows(
+    tmp_path: Path, kubelet: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting that came later is left out for an older one."""
+    bed = BedVersions("default", "1.34.4", kubelet, RuntimeKind.CONTAINERD, "1.6", "2.16.1", "3.6.5")
+    monkeypatch.setattr(Layout, "versions", property(lambda _: bed))
+    layout = Layout(tmp_path, tmp_path)
+    binaries = {"containerd-shim-runc-v2": "/shim"}
+    files = config.files(layout, State(choose_ports(), binaries, "", ""))
+    assert ("podLogsDir" in files[layout.config / "kubelet.json"]) is told
+
+
+def test_a_build_that_breaks_names_the_module(tmp_path: Path) -> None:
+    """The step, the version and the compiler's own lines are in the report, and no folder is left."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "go.mod").write_text("module portside.test/broken\n\ngo 1.24\n\nrequire example.test/m v1.2.3\n")
+    (source / "main.go").write_text("package main\n\nfunc main() { return 1 }\n")
+    module = GoModule("broken", source, {"broken": "."}, "example.test/m")
+    with pytest.raises(BrokenError) as caught:
+        built(module, Layout(tmp_path / "state", tmp_path / "cache"), lambda _: None)
+    assert "build broken v1.2.3" in str(caught.value)
+    assert not [path for path in (tmp_path / "cache/bin").iterdir() if path.is_dir()]
+
+
+def test_an_unknown_bed_is_bad_usage(tmp_path: Path) -> None:
+    """On the command line and in the variable: exit 2, and the known ones are named."""
+    for words, name in ((["status", "oldest"], DEFAULT), (["status"], "oldest")):
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), VARIABLE: name}
+        done = subprocess.run(
+            [sys.executable, str(COMMAND), *words], env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert all(name in done.stderr for name in NAMES)
+        assert "Traceback" not in done.stderr
+
+
+def test_a_missing_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of the table without its folder breaks as a step, not with a traceback."""
+    bed = BedVersions("default", "9.9.9", "9.9.9", RuntimeKind.CONTAINERD, "1.6", "2.16.1", "3.6.5")
+    monkeypatch.setattr(Layout, "versions", property(lambda _: bed))
+    monkeypatch.setattr("fixtures.cluster.lifecycle.missing", lambda _: None)
+    with pytest.raises(BrokenError, match=r"go/kubernetes-9\.9\.9"):
+        up(lambda _: None, Layout(tmp_path / "state", tmp_path / "cache"))
