@@ -52,7 +52,7 @@ def test_beds_side_by_side_differ_in_everything(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kubelet", "told"), [("1.23.17", False), ("1.34.4", True)])
 def test_a_kubelet_gets_the_settings_that_it_knows(
-    tmp_path: Path, kubelet: str, told: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, *, kubelet: str, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A setting that came later is left out for an older one."""
     bed = BedVersions("default", "1.34.4", kubelet, RuntimeKind.CONTAINERD, "1.6", "2.16.1", "3.6.5")
