@@ -59,10 +59,8 @@ class Loop:
         self._want = want
         self._board = board
         self._names = names
-        self._wanted: dict[str, Wanted] = {}
-        self._skips: dict[str, Skip] = {}
-        self._published: dict[str, Published] = {}
-        self._statuses: dict[str, Status] = {}
+        self._wanted: dict[str, Wanted] = {}  # what the fleet was told to run; how it does is on the board
+        self._stated: dict[str, Skip | Published] = {}  # the plan's other verdicts, as the board was told
         self._dirty = trio.Event()
         self._stands_on = Facts()
         self._plan = Plan()
@@ -77,13 +75,11 @@ class Loop:
         self._dirty.set()
 
     def report(self, status: Status) -> None:
-        """The fleet's word on one forward, handed to the board."""
+        """Hand one forward's new status to the board."""
         wanted = self._wanted.get(status.id)
-        if wanted is None:
-            return
-        self._statuses[status.id] = status
-        gateway = self._names.url(status.id) if self._names else ""
-        self._board.publish(forward_record(wanted, status, datetime.now(UTC), gateway))
+        if wanted is not None:
+            gateway = self._names.url(status.id) if self._names else ""
+            self._board.publish(forward_record(wanted, status, datetime.now(UTC), gateway))
 
     async def explained(self) -> list[ExplainRecord]:
         """Every verdict of the plan that stands now, on what no mode asks for too: that is listed first, if it can be.
@@ -96,14 +92,17 @@ class Loop:
         with trio.move_on_after(LISTED_WITHIN):
             while not (self._stands_on.curious and self._listed):
                 await self._planned.wait()
-        failed = {ident: s.reason for ident, s in self._statuses.items() if s.state is State.FAILED}
+        failed = {r.id: r.reason for r in self._board.forwards.values() if r.state == State.FAILED.value}
         return [explain_record(explanation) for explanation in explain(self._plan, self._stands_on, failed)]
 
     @property
     def failed(self) -> bool:
         """Whether there are forwards and every one of them has no port."""
         return bool(self._wanted) and all(
-            status.state is State.FAILED and not status.local_port for status in self._statuses.values()
+            (record := self._board.forwards.get(ident)) is not None
+            and record.state == State.FAILED.value
+            and not record.local_port
+            for ident in self._wanted
         )
 
     async def run(self, fleet: Fleet) -> None:
@@ -130,10 +129,8 @@ class Loop:
         self._exposure.say(plan)
         renamed = self._names.update(plan.forwards) if self._names else set()
         await self._apply(plan, fleet)
-        for status in [self._statuses[ident] for ident in renamed & self._statuses.keys()]:
-            self.report(status)
-        self._publish_published(plan)
-        self._publish_skips(plan)
+        self._rename(renamed)
+        self._publish_verdicts(plan)
         if complete != self._board.settled or not self._board.planned:
             self._board.publish(PlanRecord(time=timestamp(datetime.now(UTC)), settled=complete))
         self._planned.set()
@@ -150,7 +147,7 @@ class Loop:
             case Stop(ident):
                 await fleet.stop(ident)
                 del self._wanted[ident]
-                self._statuses.pop(ident, None)
+                self._board.end(ident, timestamp(datetime.now(UTC)))  # where the forward itself did not report it
             case Start(wanted):
                 self._wanted[wanted.id] = wanted
                 self.report(Status(id=wanted.id, state=State.WAITING))
@@ -159,20 +156,21 @@ class Loop:
                 self._wanted[wanted.id] = wanted
                 fleet.update(wanted.id, wanted.endpoints, wanted.waiting_for, wanted.broken)
 
-    def _publish_published(self, plan: Plan) -> None:
-        published, now = {one.id: one for one in plan.published}, datetime.now(UTC)
-        for ident in self._published.keys() - published.keys() - self._wanted.keys():
-            self._board.publish(published_record(self._published[ident], now, over=True))
-        for ident, one in published.items():
-            if self._published.get(ident) != one:
-                self._board.publish(published_record(one, now))
-        self._published = published
+    def _rename(self, idents: set[str]) -> None:
+        now = timestamp(datetime.now(UTC))
+        for ident in idents & self._wanted.keys() & self._board.forwards.keys():
+            record, gateway = self._board.forwards[ident], self._names.url(ident) if self._names else ""
+            self._board.publish(replace(record, time=now, gateway=gateway))
 
-    def _publish_skips(self, plan: Plan) -> None:
-        skips, now = {skip.id: skip for skip in plan.skips}, datetime.now(UTC)
-        for gone in self._skips.keys() - skips.keys():
-            self._board.publish(skip_record(self._skips[gone], now, over=True))
-        for ident, skip in skips.items():
-            if self._skips.get(ident) != skip:
-                self._board.publish(skip_record(skip, now))
-        self._skips = skips
+    def _publish_verdicts(self, plan: Plan) -> None:
+        """What is not forwarded, and what Docker forwards."""
+        verdicts: tuple[Skip | Published, ...] = (*plan.published, *plan.skips)
+        stated, now = {one.id: one for one in verdicts}, datetime.now(UTC)
+        for ident in self._stated.keys() - stated.keys():
+            if ident not in self._wanted:
+                self._board.end(ident, timestamp(now))
+            del self._stated[ident]
+        for ident, one in stated.items():
+            if self._stated.get(ident) != one:
+                self._board.state(published_record(one, now) if isinstance(one, Published) else skip_record(one, now))
+                self._stated[ident] = one

@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.board.made import forward, plan, skaffold, skip
-from watcher.board.board import MAX_OVER, Board, key
+from watcher.board.board import Board
+from watcher.board.changes import key
+from watcher.board.records import ForwardRecord
+from watcher.board.subscription import MAX_UNTOLD_ENDS
 
 STATES = ("waiting", "listening", "ready", "failed", "stopped")
 
@@ -57,14 +60,14 @@ async def test_what_a_stuck_reader_holds_is_bounded() -> None:
     """Forwards that come and go for ever do not pile up; what stands is told in full."""
     board = Board()
     subscription = board.subscribe()
-    for number in range(2 * MAX_OVER):
+    for number in range(2 * MAX_UNTOLD_ENDS):
         board.publish(forward(f"web-{number}"))
         board.publish(forward(f"web-{number}", "stopped"))
     board.publish(forward("stays"))
     records = await subscription.next()
-    assert len(records) == MAX_OVER + 1
+    assert len(records) == MAX_UNTOLD_ENDS + 1
     assert records[-1] == forward("stays")
-    assert records[-2] == forward(f"web-{2 * MAX_OVER - 1}", "stopped")
+    assert records[-2] == forward(f"web-{2 * MAX_UNTOLD_ENDS - 1}", "stopped")
 
 
 @given(
@@ -130,3 +133,78 @@ def test_a_forward_and_a_skip_of_one_id_replace_each_other() -> None:
     board.publish(skip(over=True))
     assert not board.skips
     assert not board.forwards
+
+
+ID = skip().id
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_forward_that_becomes_a_skip_is_stopped_first(*, told: bool) -> None:
+    """To every reader, however slow: also to one that takes nothing in between, or has never taken anything."""
+    board = Board()
+    subscription = board.subscribe()
+    board.publish(forward(id=ID))
+    if told:
+        await subscription.next()
+    board.publish(forward(id=ID, state="stopped", url=""))
+    board.publish(skip())
+    assert await subscription.next() == [forward(id=ID, state="stopped", url=""), skip()]
+
+
+async def test_a_skip_ends_what_it_takes_the_place_of() -> None:
+    """Also where nobody reported the end: the board itself never shows both."""
+    board = Board()
+    subscription = board.subscribe()
+    board.publish(forward(id=ID))
+    board.publish(skip())
+    assert (list(board.forwards), list(board.skips)) == ([], [ID])
+    assert [getattr(record, "state", record) for record in await subscription.next()] == ["stopped", skip()]
+    board.publish(forward(id=ID, state="stopped"))  # the forward's own report comes late
+    assert list(board.skips) == [ID]
+    board.publish(forward(id=ID))
+    assert await subscription.next() == [skip(over=True), forward(id=ID)]
+
+
+async def test_another_local_port_is_another_forward() -> None:
+    """A slow reader is told the end of the one it knows, and then of the one that stands; not of those between."""
+    board = Board()
+    subscription = board.subscribe()
+    board.publish(forward(local_port=0, url="", state="waiting"))
+    board.publish(forward())
+    await subscription.next()
+    for port in (9000, 9001, 9002):
+        board.publish(forward(local_port=port))
+    end, now = await subscription.next()
+    assert (getattr(end, "state", ""), getattr(end, "local_port", 0)) == ("stopped", 8080)
+    assert now == forward(local_port=9002)
+
+
+async def test_no_end_is_lost_to_a_bound() -> None:
+    """A reader that was told of more forwards than any bound, and then is stuck, is told that each has ended."""
+    board = Board()
+    subscription = board.subscribe()
+    names = [f"web-{number}" for number in range(MAX_UNTOLD_ENDS + 500)]
+    for name in names:
+        board.publish(forward(name))
+    await subscription.next()
+    for name in names:
+        board.publish(forward(name, "stopped"))
+    for number in range(2 * MAX_UNTOLD_ENDS):  # and others come and go meanwhile
+        board.publish(forward(f"other-{number}"))
+        board.publish(forward(f"other-{number}", "stopped"))
+    told = {record.resource_name for record in await subscription.next() if isinstance(record, ForwardRecord)}
+    assert set(names) <= told
+    assert len(told) == len(names) + MAX_UNTOLD_ENDS
+
+
+async def test_what_stands_already_is_not_news() -> None:
+    """Stated again at a later time it is one record; ended twice it ends once."""
+    board = Board()
+    subscription = board.subscribe()
+    later = "2026-11-24T00:00:00.000Z"
+    board.state(skip())
+    board.state(skip(time=later))
+    assert await subscription.next() == [skip()]
+    board.end(ID, later)
+    board.end(ID, later)
+    assert await subscription.next() == [skip(time=later, over=True)]

@@ -116,6 +116,25 @@ async def test_forwards_and_skips_come_and_go(browser: Chromium) -> None:
         await tab.do(look)
 
 
+async def test_a_forward_that_becomes_a_skip_leaves_the_forwards(browser: Chromium) -> None:
+    """portside.yaml excludes what is ready: no row stays, and what changed last says both."""
+    board = busy_board()
+    async with shown(browser, board) as tab:
+        await tab.do(lambda page: expect(row(page, "web")).to_contain_text("ready"))
+        reason = "portside.yaml line 2 excludes it"
+        board.publish(skip("web", id=link("web", 4501).id, remote_port=8080, reason=reason, time=at(30)))
+
+        def look(page: Page) -> None:
+            expect(page.locator("#skips")).to_contain_text(reason)
+            expect(row(page, "web")).to_have_count(0)
+            expect(page.get_by_text("0 of 2 ready")).to_be_visible()
+            said = page.locator("#changes").inner_text()
+            assert "service/web has stopped" in said
+            assert f"service/web is not forwarded: {reason}" in said
+
+        await tab.do(look)
+
+
 async def test_a_link_opens_in_a_tab_of_its_own(browser: Chromium) -> None:
     """The page stays, and what was opened cannot reach it."""
     board = busy_board()

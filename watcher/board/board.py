@@ -1,7 +1,7 @@
-"""Owns what is true now, as records, and hands changes to whoever looks. Never waits for a reader.
+"""Holds the one truth about every forward and skip, and hands each change of it to every reader.
 
-Refuses to be asked by the data path. A reader that falls behind gets the newest record of each thing, not every one
-in between.
+Everything that shows forwards reads it here: table, page, lines, JSON, HTTP, metrics, the env file, `wait`, --exec and
+what Skaffold is told. It never waits for a reader; what a slow one gets is decided by its subscription.
 """
 
 from __future__ import annotations
@@ -9,81 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 import trio
+from msgspec.structs import replace
 
 from forwarders.counters import Counts
+from watcher.board.changes import Thing, ended, is_over, steps
 from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
-
-# For a reader that is stuck: how many things that are over it will still be told of. Others are on the board, so their
-# number is bounded anyway; these would pile up for ever.
-MAX_OVER = 1024
-
-
-def key(record: Record) -> str:
-    """What a newer record replaces."""
-    match record:
-        case SkaffoldRecord():
-            return f"skaffold/{record.change}"
-        case PlanRecord():
-            return "plan"
-        case _:
-            return record.id
-
-
-def _is_over(record: Record) -> bool:
-    match record:
-        case ForwardRecord():
-            return record.state == "stopped"
-        case SkipRecord():
-            return record.over
-    return False
-
-
-class Subscription:
-    """Changes since it was opened, newest per key. Bounded by the number of things on the board and MAX_OVER."""
-
-    def __init__(self, known: list[Record]) -> None:
-        self._pending: dict[str, Record] = {key(record): record for record in known}
-        self._over: dict[str, None] = {}
-        self._arrived = trio.Event()
-        self._taken = trio.Event()
-        self._closed = False
-
-    def close(self) -> None:
-        """What is pending is still handed out, then EndOfChannel."""
-        self._closed = True
-        self._arrived.set()
-
-    def put(self, record: Record) -> None:
-        # Re-inserted at the end, so that records leave in the order of their last change.
-        ident = key(record)
-        self._pending.pop(ident, None)
-        self._over.pop(ident, None)
-        self._pending[ident] = record
-        if _is_over(record):
-            self._over[ident] = None
-            if len(self._over) > MAX_OVER:
-                oldest = next(iter(self._over))
-                del self._over[oldest], self._pending[oldest]
-        self._arrived.set()
-
-    async def next(self) -> list[Record]:
-        """At least one record, in order. Raises trio.EndOfChannel after `close`."""
-        while not self._pending:
-            if self._closed:
-                raise trio.EndOfChannel
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-        records = list(self._pending.values())
-        self._pending.clear()
-        self._over.clear()
-        self._taken.set()
-        return records
-
-    async def taken(self) -> None:
-        """Waits until nothing is pending."""
-        while self._pending:
-            self._taken = trio.Event()
-            await self._taken.wait()
+from watcher.board.subscription import Subscription
 
 
 async def _nothing_to_explain() -> list[ExplainRecord]:
@@ -130,12 +61,12 @@ class Board:
 
     @property
     def readers(self) -> int:
-        """How many look."""
+        """How many subscriptions are open."""
         return len(self._subscriptions)
 
     @property
     def not_ready(self) -> list[ForwardRecord]:
-        """The wanted forwards that lead nowhere yet."""
+        """The wanted forwards that are not ready."""
         return [record for record in self._forwards.values() if record.state != "ready"]
 
     @property
@@ -143,23 +74,48 @@ class Board:
         return self.settled and not self.not_ready
 
     def publish(self, record: Record) -> None:
+        """A forward or skip that takes another one's place under its id ends that first."""
         match record:
-            case ForwardRecord():
-                self._skips.pop(record.id, None)
-                if _is_over(record):
-                    self._forwards.pop(record.id, None)
-                else:
-                    self._forwards[record.id] = record
-            case SkipRecord(over=True):
-                if self._skips.pop(record.id, None) is None:
-                    return  # a forward has taken its place
-            case SkipRecord():
-                self._skips[record.id] = record
+            case ForwardRecord() | SkipRecord():
+                for step in steps(self._thing(record.id), record):
+                    self._keep(step)
+                    self._tell(step)
+                return
             case SkaffoldRecord():
                 self._skaffold.pop(record.change, None)
                 self._skaffold[record.change] = record  # the newest is last
             case PlanRecord():
                 self._plan = record
+        self._tell(record)
+
+    def state(self, record: Thing) -> None:
+        """Publish `record` unless it says what stands already."""
+        before = self._thing(record.id)
+        if before is None or replace(record, time=before.time) != before:
+            self.publish(record)
+
+    def end(self, ident: str, time: str) -> None:
+        """Whatever stands under this id is no more."""
+        if (thing := self._thing(ident)) is not None:
+            self.publish(ended(thing, time))
+
+    def _thing(self, ident: str) -> Thing | None:
+        return self._forwards.get(ident) or self._skips.get(ident)
+
+    def _keep(self, thing: Thing) -> None:
+        match thing:
+            case ForwardRecord():
+                if is_over(thing):
+                    self._forwards.pop(thing.id, None)
+                else:
+                    self._forwards[thing.id] = thing
+            case SkipRecord():
+                if is_over(thing):
+                    self._skips.pop(thing.id, None)
+                else:
+                    self._skips[thing.id] = thing
+
+    def _tell(self, record: Record) -> None:
         for subscription in self._subscriptions:
             subscription.put(record)
 
@@ -181,7 +137,7 @@ class Board:
             self.unsubscribe(subscription)
 
     async def handed_out(self) -> None:
-        """Waits until every reader has taken what there is: what follows then replaces nothing unseen."""
+        """Waits until every reader has taken what is pending."""
         for subscription in tuple(self._subscriptions):
             await subscription.taken()
 

@@ -14,8 +14,10 @@ from typing import Protocol
 import msgspec
 import trio
 
-from watcher.board.board import Board, Subscription, key
+from watcher.board.board import Board
+from watcher.board.changes import is_over, key
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
+from watcher.board.subscription import Subscription
 
 # What hinders a forward for less than this is nothing to read about.
 WAITING_IS_SAID_AFTER = 1.0
@@ -84,8 +86,8 @@ class PlainLines:
         if state == "stopped" and self._said.pop(ident, None) is None:
             return  # it never led anywhere, and nobody was told that it would
         yield from self._say(ident, lines)
-        if state == "stopped":
-            del self._said[ident]
+        if is_over(record):
+            self._said.pop(ident, None)  # what comes under this id later is another thing
 
     def overdue(self, now: float) -> Iterable[str]:
         for ident, (due, lines) in list(self._waiting.items()):

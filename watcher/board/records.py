@@ -193,14 +193,14 @@ def own_forward_record(own: OwnForward, now: datetime, *, over: bool = False) ->
     )
 
 
-def published_record(published: Published, now: datetime, *, over: bool = False) -> ForwardRecord:
-    """A port that Docker listens on; `over`: it does so no more."""
+def published_record(published: Published, now: datetime) -> ForwardRecord:
+    """A port that Docker listens on."""
     subject = published.subject
     return ForwardRecord(
         time=timestamp(now),
         id=published.id,
         source=subject.source,
-        state=(State.STOPPED if over else State.READY).value,
+        state=State.READY.value,
         resource_type=subject.resource_type,
         resource_name=subject.resource_name,
         namespace=subject.namespace,
@@ -211,12 +211,12 @@ def published_record(published: Published, now: datetime, *, over: bool = False)
         requested_port=0,
         pod="",
         pod_port=0,
-        url="" if over else url(published.address, published.local_port),
+        url=url(published.address, published.local_port),
         reason="published by Docker itself",
     )
 
 
-def skip_record(skip: Skip, now: datetime, *, over: bool = False) -> SkipRecord:
+def skip_record(skip: Skip, now: datetime) -> SkipRecord:
     subject = skip.subject
     return SkipRecord(
         time=timestamp(now),
@@ -228,7 +228,6 @@ def skip_record(skip: Skip, now: datetime, *, over: bool = False) -> SkipRecord:
         container=subject.container,
         remote_port=subject.remote_port,
         reason=skip.reason,
-        over=over,
     )
 
 

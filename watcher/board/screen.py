@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 
 import trio
 
-from watcher.board.board import Board, Subscription
+from watcher.board.board import Board
 from watcher.board.layout import Paper
 from watcher.board.lines import write_whole
+from watcher.board.subscription import Subscription
 from watcher.board.table import TableView
 
 # Seconds between two pictures: more often nobody can read. Counters alone are looked at once in so many.

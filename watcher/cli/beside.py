@@ -17,6 +17,7 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.backoff import Backoff
+from watcher.board.board import Board
 from watcher.board.records import Change, ForwardRecord, SkaffoldRecord, own_forward_record, timestamp
 from watcher.cli.configured import Configured
 from watcher.cli.host import Host
@@ -132,8 +133,7 @@ class Beside:
                 publisher.touch()
 
     def _forwarded(self) -> list[Forwarded]:
-        ours = (record for record in self.host.board.forwards.values() if record.source != "skaffold")
-        return [told_of(record) for record in ours if record.state == "ready"]
+        return forwarded(self.host.board)
 
     def _on_skaffold(self) -> None:
         now, before, self._seen = self._attachment.facts, self._seen, self._attachment.facts
@@ -173,6 +173,12 @@ class Beside:
         for own in now.values():
             if own.key not in before or _place(before[own.key]) != _place(own):
                 self.host.board.publish(own_forward_record(own, time))
+
+
+def forwarded(board: Board) -> list[Forwarded]:
+    """What Skaffold is told: every forward that is ready and not Skaffold's own."""
+    ours = (record for record in board.forwards.values() if record.source != "skaffold")
+    return [told_of(record) for record in ours if record.state == "ready"]
 
 
 def told_of(record: ForwardRecord) -> Forwarded:

@@ -14,6 +14,7 @@ import trio
 
 from forwarders.counters import Counts
 from watcher.board.board import Board
+from watcher.board.changes import is_over
 from watcher.board.records import ForwardRecord, Record, counted
 
 # They change with every byte; people see no more than this.
@@ -32,20 +33,31 @@ async def changes(board: Board) -> AsyncGenerator[bytes]:
 async def changes_with_counters(board: Board) -> AsyncGenerator[bytes]:
     """The same, forwards with their counters; those that have carried something are told again, once a second."""
     shown: dict[str, Counts] = {}
+    standing: dict[str, ForwardRecord] = {}  # as this reader was told
     look = trio.current_time()
     async with aclosing(_batches(board, COUNTERS_EVERY)) as batches:
         async for records in batches:
             counts = board.counters()
+            for record in records:
+                _follow(standing, record)
             if trio.current_time() >= look:
                 look = trio.current_time() + COUNTERS_EVERY
                 moved = {ident for ident, count in counts.items() if shown.get(ident) != count}
                 told = {record.id for record in records if isinstance(record, ForwardRecord)}
-                records += [board.forwards[ident] for ident in moved - told if ident in board.forwards]
+                records += [standing[ident] for ident in moved - told if ident in standing]
                 shown = dict(counts)
             yield _events(
                 counted(record, counts.get(record.id)) if isinstance(record, ForwardRecord) else record
                 for record in records
             )
+
+
+def _follow(standing: dict[str, ForwardRecord], record: Record) -> None:
+    if isinstance(record, ForwardRecord):
+        if is_over(record):
+            standing.pop(record.id, None)
+        else:
+            standing[record.id] = record
 
 
 async def _batches(board: Board, every: float) -> AsyncGenerator[list[Record]]:

@@ -63,6 +63,7 @@ function takeSkip(record) {
   if (record.over) {
     skips.delete(record.id);
   } else {
+    forwards.delete(record.id);
     skips.set(record.id, record);
     changed(record);
   }
@@ -70,7 +71,7 @@ function takeSkip(record) {
 
 function changed(record) {
   // What is true when the page connects comes again after each reconnection.
-  const same = (other) => other.kind === record.kind && other.id === record.id && other.time === record.time;
+  const same = (other) => ["kind", "id", "time", "state"].every((field) => other[field] === record[field]);
   if (!changes.some(same)) {
     changes = [record, ...changes].sort((a, b) => b.time.localeCompare(a.time)).slice(0, CHANGES_KEPT);
     if (performance.now() - openedAt > KNOWN_WITHIN) {
