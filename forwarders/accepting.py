@@ -1,6 +1,6 @@
-"""Owns accepting connections at a listener for as long as it lives, whatever a moment may lack.
+"""Accepts connections at a listener for as long as it lives, also while file descriptors or memory run out.
 
-Refuses to serve them: each goes to a task of its own.
+It does not serve them: each gets a task of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from forwarders import descriptors
+from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 
 logger = logging.getLogger("portside.forwards")
@@ -23,10 +24,8 @@ ACCEPT_PAUSE, WARN_AGAIN = 0.1, 30.0
 AT_ONCE = 16
 
 
-async def accept(
-    listener: RawSocket, name: str, nursery: trio.Nursery, serve: Callable[[RawSocket], Awaitable[None]]
-) -> None:
-    """Starts `serve` in `nursery` for every connection, until cancelled. `name`: whose listener it is, for the log."""
+async def accept(listener: RawSocket, name: str, tasks: Tasks, serve: Callable[[RawSocket], Awaitable[None]]) -> None:
+    """Starts `serve` among `tasks` for every connection, until cancelled. `name`: whose listener it is, for the log."""
     pause = _Pause(name)
     in_turn = 0
     while True:
@@ -41,7 +40,7 @@ async def accept(
             # Anything else is the fate of one connection that broke before it was accepted (accept(2)).
             await trio.lowlevel.checkpoint()
             continue
-        nursery.start_soon(serve, RawSocket(sock))
+        tasks.start(serve, RawSocket(sock))
         if descriptors.among_the_last(sock.fileno()):
             await pause.last("few file descriptors are left")
         elif (in_turn := in_turn + 1) % AT_ONCE == 0:

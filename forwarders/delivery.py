@@ -1,35 +1,34 @@
-"""Owns the way back of one connection: what a tunnel has received goes to the local socket in the moment it comes.
+"""Copies data from the tunnel to the local socket as it arrives.
 
-Refuses to wait for a slow client in the moment's task, which is the session's: what the socket has no room for is sent
-by a task of the connection's own, and the tunnel's bound holds for what comes meanwhile.
+It runs in the session's task, so it does not wait for a slow client: what the socket has no room for is sent by a task
+of the connection's own, and the tunnel's bound holds for what comes meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import trio
-
+from forwarders.tasks import Tasks
 from forwarders.transports.sockets import Piece, RawSocket
 from forwarders.tunnel import Carrier
 
 
 class Delivery:
-    """Cancels `nursery`, in which its task runs, when all is delivered or nothing can be; `failure`: why it cannot.
+    """Cancels `tasks`, its own among them, when all is delivered or nothing can be; `failure`: why it cannot.
 
     `on_bytes` is called when some have come, before they go on.
     """
 
-    def __init__(self, tunnel: Carrier, local: RawSocket, nursery: trio.Nursery, on_bytes: Callable[[], None]) -> None:
+    def __init__(self, tunnel: Carrier, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
         self.failure: Exception | None = None
         self._tunnel = tunnel
         self._local = local
-        self._nursery = nursery
+        self._tasks = tasks
         self._on_bytes = on_bytes
         self._catching_up = False
 
     def begin(self) -> None:
-        self._tunnel.deliver(self._news, self._nursery)
+        self._tunnel.deliver(self._news, self._tasks)
 
     def _news(self) -> None:
         """The tunnel has something, or is over. Never raises: its caller serves other connections too."""
@@ -42,9 +41,9 @@ class Delivery:
             return
         if left:
             self._catching_up = True
-            self._nursery.start_soon(self._catch_up, left)
+            self._tasks.start(self._catch_up, left)
         elif self._tunnel.finished:
-            self._nursery.cancel_scope.cancel()
+            self._tasks.cancel()
 
     async def _catch_up(self, pieces: list[Piece]) -> None:
         try:
@@ -66,4 +65,4 @@ class Delivery:
 
     def _fail(self, error: Exception) -> None:
         self.failure = error
-        self._nursery.cancel_scope.cancel()
+        self._tasks.cancel()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import trio
 
 from forwarders.signals import Signal
+from forwarders.tasks import Tasks
 from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect, local_options
 from forwarders.tunnel import DialError, TunnelError
 
@@ -60,9 +61,9 @@ class DirectTunnel:
     async def wait_finished(self) -> None:
         await self._over.wait()
 
-    def deliver(self, news: Callable[[], None], nursery: trio.Nursery) -> None:
-        """As a Tunnel's; reads in `nursery`, one piece ahead of what is taken."""
-        nursery.start_soon(self._read, news)
+    def deliver(self, news: Callable[[], None], tasks: Tasks) -> None:
+        """As a Tunnel's; reads in one of `tasks`, one piece ahead of what is taken."""
+        tasks.start(self._read, news)
 
     def take_pieces(self) -> list[Piece]:
         pieces, self._pieces = self._pieces, []

@@ -1,15 +1,17 @@
-"""Owns all forwards that run, by id, and what they share: the sessions to pods and the book of ports.
+"""Runs all forwards, by id, and keeps what they share: the sessions to pods and the book of ports.
 
-Refuses to compare: the caller says what to start, change and stop, in order.
+It compares no plans: the caller tells it what to start, change and stop, in order.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
 import trio
 
+from forwarders.bulkhead import contained, kept
 from forwarders.counters import Counts
 from forwarders.forward import Forward
 from forwarders.gates import TURN, Gate
@@ -17,7 +19,10 @@ from forwarders.pool import Open
 from forwarders.pools import Pools
 from forwarders.ports import PortBook
 from forwarders.spec import Endpoint, ForwardSpec, Status
+from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
+
+logger = logging.getLogger("portside.forwards")
 
 
 class _Running:
@@ -48,15 +53,15 @@ class Fleet:
         self._book = PortBook()
         self._report = report
         self._running: dict[str, _Running] = {}
-        self._nursery: trio.Nursery | None = None
+        self._tasks: Tasks | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled: then every listener closes at once, and every session."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._pools.run)
-            self._nursery = nursery
-            task_status.started()
-            await trio.sleep_forever()
+            with Tasks(nursery) as self._tasks:
+                task_status.started()
+                await trio.sleep_forever()
 
     def check(self) -> None:
         """The process slept, or the way to the API server is in doubt: see at once which sessions still live."""
@@ -84,11 +89,17 @@ class Fleet:
         self, spec: ForwardSpec, endpoints: tuple[Endpoint, ...], waiting_for: str = "", broken: str = ""
     ) -> None:
         """Returns once the port is bound, or known not to be."""
-        if self._nursery is None:
+        if self._tasks is None:
             raise RuntimeError("Fleet.start before Fleet.run")
-        running = self._running[spec.id] = _Running(Forward(spec, self._book, self._pools, self._report))
+        running = _Running(Forward(spec, self._book, self._pools, self._reported))
         running.forward.serve_from(endpoints, waiting_for, broken)
-        await self._nursery.start(self._run, running)
+        self._running[spec.id] = running
+        if self._tasks.start(self._run, running):
+            await running.forward.settled.wait()
+
+    def _reported(self, status: Status) -> None:
+        with contained(logger, f"showing the state of {status.id}"):
+            self._report(status)
 
     def update(self, ident: str, endpoints: tuple[Endpoint, ...], waiting_for: str = "", broken: str = "") -> None:
         self._running[ident].forward.serve_from(endpoints, waiting_for, broken)
@@ -104,12 +115,13 @@ class Fleet:
         running.scope.cancel()
         await running.ended.wait()
 
-    async def _run(self, running: _Running, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _run(self, running: _Running) -> None:
         spec = running.forward.spec
         try:
             with running.scope:
-                await running.forward.run(task_status=task_status)
+                await kept(logger, spec.id, running.forward.run, running.forward.failed)
         finally:
+            running.forward.stopped()
             del self._running[spec.id]
             if all(other.forward.spec.group != spec.group for other in self._running.values()):
                 self._book.forget(spec.group)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import trio
 
 from forwarders.accepting import accept
 from forwarders.backend import Backend
+from forwarders.bulkhead import contained, kept
 from forwarders.counters import Counters
 from forwarders.errors import ForwarderError
 from forwarders.listeners import BindError, Bound, bind
@@ -20,6 +22,7 @@ from forwarders.pools import Pools
 from forwarders.ports import PortBook
 from forwarders.relay import Relay
 from forwarders.spec import Endpoint, ForwardSpec, State, Status
+from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Carrier
 
@@ -39,7 +42,10 @@ class Found(NamedTuple):
 
 
 class Forward:
-    """`run` binds, then serves until it is cancelled. `report` gets every change of `status`; `counters` are read."""
+    """`run` binds, then serves until it is cancelled. `report` gets every change of `status`; `counters` are read.
+
+    `settled`: the port is bound, or known not to be.
+    """
 
     def __init__(self, spec: ForwardSpec, book: PortBook, pools: Pools, report: Callable[[Status], None]) -> None:
         self.spec = spec
@@ -53,7 +59,8 @@ class Forward:
         self._broken = ""
         self._backend = Backend(pools, spec.patience, self._refresh_status)
         self._patience_moved = trio.Event()
-        self._nursery: trio.Nursery | None = None
+        self._tasks: Tasks | None = None
+        self.settled = trio.Event()
 
     # From the plan
 
@@ -66,29 +73,41 @@ class Forward:
 
     # Life
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Started once the port is bound, or could not be. Closes the listener first when it is cancelled."""
+    async def run(self) -> None:
+        """Closes the listener first when it is cancelled. May be run again after it failed."""
         try:
             await self._bind()
-            task_status.started()
+            self.settled.set()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_patience)
-                for listener in self._bound.sockets if self._bound else ():
-                    nursery.start_soon(accept, RawSocket(listener), self.spec.id, nursery, self._serve)
-                self._nursery = nursery
+                with Tasks(nursery) as self._tasks:
+                    nursery.start_soon(kept, logger, f"{self.spec.id}: waiting for readiness", self._watch_patience)
+                    for listener in self._bound.sockets if self._bound else ():
+                        serve = partial(accept, RawSocket(listener), self.spec.id, self._tasks, self._serve)
+                        nursery.start_soon(kept, logger, f"{self.spec.id}: accepting", serve)
+                    await trio.sleep_forever()
         finally:
-            self._nursery = None
             if self._bound is not None:
                 self._bound.close()
+                self._bound = None
             self._backend.close()
-            self._set_status(Status(id=self.spec.id, state=State.STOPPED, local_port=self.status.local_port))
+
+    def failed(self, cause: str) -> None:
+        """`run` ended by a bug: there is no port until it runs again."""
+        self._set_status(Status(id=self.spec.id, state=State.FAILED, reason=f"a bug of portside's: {cause}"))
+        self.settled.set()
+
+    def stopped(self) -> None:
+        """`run` will not run again."""
+        self._set_status(Status(id=self.spec.id, state=State.STOPPED, local_port=self.status.local_port))
+        self.settled.set()
 
     async def _bind(self) -> None:
+        self._failure = ""
         try:
             self._bound = await bind(self.spec, self._book)
         except BindError as error:
             self._failure = str(error)
-        self._refresh_status()
+        self._backend.refresh()
 
     async def _watch_patience(self) -> None:
         """Looks again at the moment when a Running pod will do."""
@@ -102,28 +121,32 @@ class Forward:
 
     def adopt(self, local: RawSocket) -> bool:
         """Serve a connection that was accepted elsewhere; False where this forward is on its way out."""
-        if self._nursery is None:
-            return False
-        self._nursery.start_soon(self._serve, local)
-        return True
+        return self._tasks is not None and self._tasks.start(self._serve, local)
 
     async def _serve(self, local: RawSocket) -> None:
-        relay = Relay(local, _Dial(self), self.spec.linger, self.counters)
+        def failed(cause: str) -> None:
+            self.counters.failed(f"a bug of portside's: {cause}")
+            local.reset()
+
         self.counters.opened()
         try:
+            with contained(logger, f"{self.spec.id}: a connection", failed):
+                await self._relay(local)
+        finally:
+            self.counters.closed()
+
+    async def _relay(self, local: RawSocket) -> None:
+        relay = Relay(local, _Dial(self), self.spec.linger, self.counters)
+        try:
             await relay.run()
-            if relay.error:
-                self.counters.failed(relay.error)
-                logger.info("%s: a connection was cut: %s", self.spec.id, relay.error)
         except HoldExpiredError as error:
             self.counters.failed(str(error))
             logger.warning("%s: %s", self.spec.id, error)
             await local.turn_away(str(error))
-        except Exception as error:  # whatever fails, fails alone: a bug costs one connection
-            self.counters.failed(f"a bug of ours: {error!r}")
-            logger.exception("%s: a connection ended in a bug of ours", self.spec.id)
-        finally:
-            self.counters.closed()
+            return
+        if relay.error:
+            self.counters.failed(relay.error)
+            logger.info("%s: a connection was cut: %s", self.spec.id, relay.error)
 
     # Connections
 

@@ -1,6 +1,6 @@
-"""Owns the pools of all pods that someone wants, and what they share: the gate to the API server, and a doubt of it.
+"""Keeps the pools of all wanted pods, and what they share: the retry limit of the API server, and doubts of it.
 
-Refuses to know forwards: whoever wants a pod is a listener.
+It knows no forwards: each one that wants a pod subscribes a callback.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from forwarders.direct import Container
 from forwarders.gates import Gate
 from forwarders.pool import Open, Pool
 from forwarders.spec import PodRef
+from forwarders.tasks import Tasks
 
 
 class Pools:
@@ -28,7 +29,7 @@ class Pools:
         self._gate = gate
         self._on_silence = on_silence
         self._pools: dict[PodRef, Pool] = {}
-        self._nursery: trio.Nursery | None = None
+        self._tasks: Tasks | None = None
 
     @property
     def sessions(self) -> int:
@@ -46,8 +47,8 @@ class Pools:
         if pool is None:
             pool = self._pools[pod] = Pool(pod, self._open_channel, self._random, self._gate, self._silent)
             pool.listen(listener)
-            if self._nursery is not None:
-                self._nursery.start_soon(self._run, pool)
+            if self._tasks is not None:
+                self._tasks.start(self._run, pool)
         elif listener not in pool.listeners:
             pool.listen(listener)
         return pool
@@ -71,11 +72,11 @@ class Pools:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled; all sessions end with it."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            for pool in self._pools.values():
-                nursery.start_soon(self._run, pool)
-            task_status.started()
-            await trio.sleep_forever()
+            with Tasks(nursery) as self._tasks:
+                for pool in self._pools.values():
+                    self._tasks.start(self._run, pool)
+                task_status.started()
+                await trio.sleep_forever()
 
     async def _run(self, pool: Pool) -> None:
         await pool.run()

@@ -15,6 +15,7 @@ from forwarders.counters import Counters
 from forwarders.delivery import Delivery
 from forwarders.errors import ForwarderError
 from forwarders.peers import reader_is_gone
+from forwarders.tasks import Tasks
 from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import Carrier, DialError, TunnelError
 
@@ -96,14 +97,15 @@ class Relay:
         """Both directions until one of them is over. Raises TunnelError, OSError; never a group of them."""
         failure: TunnelError | OSError | None = None
         async with trio.open_nursery() as nursery:
-            delivery = Delivery(tunnel, self._local, nursery, partial(self._received, tunnel))
-            delivery.begin()
-            try:
-                if not await self._up(tunnel):
-                    await trio.sleep_forever()  # the other direction decides, and cancels
-            except (TunnelError, OSError) as error:
-                failure = error
-            nursery.cancel_scope.cancel()
+            with Tasks(nursery) as tasks:
+                delivery = Delivery(tunnel, self._local, tasks, partial(self._received, tunnel))
+                delivery.begin()
+                try:
+                    if not await self._up(tunnel):
+                        await trio.sleep_forever()  # the other direction decides, and cancels
+                except (TunnelError, OSError) as error:
+                    failure = error
+                tasks.cancel()
         # A pod's error says more than the client's.
         if worst := tunnel.error or delivery.failure or failure:
             raise worst

@@ -14,6 +14,7 @@ import trio
 
 from forwarders.errors import ForwarderError
 from forwarders.signals import Signal
+from forwarders.tasks import Tasks
 from forwarders.transports.sockets import Piece
 
 # A reader slower than the pod may leave this much unread before its session pauses (there is no flow control per
@@ -73,7 +74,7 @@ class Carrier(Protocol):
 
     @property
     def finished(self) -> bool: ...
-    def deliver(self, news: Callable[[], None], nursery: trio.Nursery) -> None: ...
+    def deliver(self, news: Callable[[], None], tasks: Tasks) -> None: ...
     def take_pieces(self) -> list[Piece]: ...
     async def write(self, data: Piece) -> None: ...
     async def confirm(self) -> bool: ...
@@ -143,7 +144,7 @@ class Tunnel(trio.abc.HalfCloseableStream):
         """Nothing more will come, or go."""
         return self._finished
 
-    def deliver(self, news: Callable[[], None], nursery: trio.Nursery) -> None:  # noqa: ARG002 - others need a task
+    def deliver(self, news: Callable[[], None], tasks: Tasks) -> None:  # noqa: ARG002 - others need a task
         """From now on `news` is called, and must not raise, when something has come to be taken, and at the end."""
         self._news = news
         if self._pieces or self._finished:

@@ -10,11 +10,13 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 from msgspec.structs import replace
 
+from forwarders.bulkhead import cause_of, contained, report
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
 from watcher.board.board import Board
@@ -68,6 +70,9 @@ class Loop:
         self._curious_until = -math.inf
         self._listed = False  # all that the plan's facts call for
         self._planned = trio.Event()
+        self._planning_failed = ""  # the bug that keeps the last plan from being replaced
+        self._complete = False
+        self._renamed: set[str] = set()  # forwards whose name at the gateway is to be shown
         board.explain = self.explained
 
     def touch(self) -> None:
@@ -113,8 +118,29 @@ class Loop:
             await self.plan_once(fleet)
 
     async def plan_once(self, fleet: Fleet) -> None:
-        """One turn: returns when what the plan changes has been changed."""
+        """One turn: returns when what the plan changes has been changed. Without a new plan the last one stays."""
         self._dirty = trio.Event()
+        if self._replan():
+            with contained(logger, "carrying out the plan"):
+                await self._apply(self._plan, fleet)
+            with contained(logger, "showing the plan"):
+                self._show(self._plan)
+        self._planned.set()
+        self._planned = trio.Event()
+
+    def _replan(self) -> bool:
+        """Whether there is a plan of what is known now. A bug is reported once, and the next change tries again."""
+        try:
+            self._plan_facts()
+        except Exception as error:  # noqa: BLE001 - facts come from outside; forwards must not end with a bug
+            if cause_of(error) != self._planning_failed:
+                report(logger, "planning failed by a bug of portside's, what is forwarded stays as it is", error)
+            self._planning_failed = cause_of(error)
+            return False
+        self._planning_failed = ""
+        return True
+
+    def _plan_facts(self) -> None:
         gathered = self._gather()
         facts = replace(gathered, curious=trio.current_time() < self._curious_until)
         needed = needs(facts)
@@ -125,22 +151,33 @@ class Loop:
         self._plan, self._stands_on = plan, facts
         self._listed = settled(facts, needed)
         # What is looked at out of curiosity keeps nobody waiting.
-        complete = facts.deployed and (self._listed or settled(gathered, needs(gathered)))
-        self._exposure.say(plan)
-        renamed = self._names.update(plan.forwards) if self._names else set()
-        await self._apply(plan, fleet)
+        self._complete = facts.deployed and (self._listed or settled(gathered, needs(gathered)))
+
+    def _show(self, plan: Plan) -> None:
+        """All of the plan but its forwards, whose states the fleet reports."""
+        renamed, self._renamed = self._renamed, set()
         self._rename(renamed)
         self._publish_verdicts(plan)
-        if complete != self._board.settled or not self._board.planned:
-            self._board.publish(PlanRecord(time=timestamp(datetime.now(UTC)), settled=complete))
-        self._planned.set()
-        self._planned = trio.Event()
+        if self._complete != self._board.settled or not self._board.planned:
+            self._board.publish(PlanRecord(time=timestamp(datetime.now(UTC)), settled=self._complete))
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
+        with contained(logger, "naming forwards"):
+            self._exposure.say(plan)
+            self._renamed |= self._names.update(plan.forwards) if self._names else set()
         changes = diff(self._wanted, plan, fleet.ports)
         fleet.reserve([wanted.spec for wanted in plan.forwards])
         for change in changes:
-            await self._carry_out(change, fleet)
+            ident = change.id if isinstance(change, Stop) else change.wanted.id
+            with contained(logger, f"a change of {ident}", partial(self._unchanged, ident, self._wanted.get(ident))):
+                await self._carry_out(change, fleet)
+
+    def _unchanged(self, ident: str, before: Wanted | None, cause: str) -> None:  # noqa: ARG002 - it is in the log
+        """A bug kept the fleet from it: the next plan tries again."""
+        if before is None:
+            self._wanted.pop(ident, None)
+        else:
+            self._wanted[ident] = before
 
     async def _carry_out(self, change: Change, fleet: Fleet) -> None:
         match change:

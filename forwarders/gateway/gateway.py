@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import trio
 from msgspec import Struct
 
 from forwarders.accepting import accept
+from forwarders.bulkhead import contained, kept
 from forwarders.gateway.client import Client
 from forwarders.gateway.errors import NotHttpError, RequestError
 from forwarders.gateway.head import Request
 from forwarders.gateway.pages import Link
 from forwarders.listeners import Bound
+from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 
 logger = logging.getLogger("portside.gateway")
@@ -67,13 +70,20 @@ class Gateway:
         """Serves until cancelled; closes the listener first then."""
         try:
             async with trio.open_nursery() as nursery:
-                for listener in bound.sockets:
-                    nursery.start_soon(accept, RawSocket(listener), "the gateway", nursery, self._serve)
+                with Tasks(nursery) as tasks:
+                    for listener in bound.sockets:
+                        serve = partial(accept, RawSocket(listener), "the gateway", tasks, self._serve)
+                        nursery.start_soon(kept, logger, "accepting at the gateway", serve)
+                    await trio.sleep_forever()
         finally:
             bound.close()
 
     async def _serve(self, raw: RawSocket) -> None:
         client = Client(raw.socket)
+        with contained(logger, "a connection at the gateway", lambda _: client.reset()):
+            await self._serve_client(client)
+
+    async def _serve_client(self, client: Client) -> None:
         try:
             request = await self._first(client)
             if request is None:
@@ -86,9 +96,6 @@ class Gateway:
             await client.say(error)
         except OSError:
             client.close()
-        except Exception:  # a bug costs one connection
-            logger.exception("a connection at the gateway ended in a bug of ours")
-            client.reset()
         except BaseException:
             client.reset()
             raise

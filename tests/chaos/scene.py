@@ -98,7 +98,7 @@ class Scene:
         assert statistics.median(concerned) <= self.baseline + WITHIN, took
         assert max(took.values()) <= self.baseline + EVER, took
         assert "Traceback" not in self.running.stderr, self.running.stderr
-        assert "mistake of portside's" not in self.running.stderr, self.running.stderr
+        assert "bug of portside's" not in self.running.stderr, self.running.stderr
         ports = {record["localPort"] for record in self.running.forwards}
         assert ports == {port for target in self.traffic.targets.values() for port in (target.http, target.echo)}
 

@@ -10,6 +10,7 @@ import trio
 
 from forwarders.delivery import Delivery
 from forwarders.session import Session
+from forwarders.tasks import Tasks
 from forwarders.transports.sockets import Piece, RawSocket
 from forwarders.writer import SessionLostError
 from tests.forwarders.peer import Peer
@@ -45,7 +46,7 @@ async def test_a_failure_ends_one_connection(nursery: trio.Nursery, kind: type[R
     ours, theirs = socket.socketpair()
     with ours, theirs, trio.fail_after(20):
         async with trio.open_nursery() as connection:
-            delivery = Delivery(tunnel, kind(ours), connection, lambda: None)
+            delivery = Delivery(tunnel, kind(ours), Tasks(connection), lambda: None)
             delivery.begin()
             await stream.send_all(b"to nobody")
             await trio.Event().wait()

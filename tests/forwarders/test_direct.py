@@ -9,6 +9,7 @@ import trio
 
 from forwarders.direct import Container, DirectTunnel
 from forwarders.signals import Signal
+from forwarders.tasks import Tasks
 from forwarders.tunnel import DialError, TunnelError
 
 HERE = "127.0.0.1"
@@ -40,7 +41,7 @@ async def received(tunnel: DirectTunnel) -> bytes:
     news = Signal()
     data = b""
     async with trio.open_nursery() as nursery:
-        tunnel.deliver(news.fire, nursery)
+        tunnel.deliver(news.fire, Tasks(nursery))
         while not tunnel.finished:
             await news.wait()
             data += b"".join(tunnel.take_pieces())

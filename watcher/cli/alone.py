@@ -5,15 +5,22 @@ Refuses to wait for anything to be deployed: what is missing is missing, until i
 
 from __future__ import annotations
 
+import logging
+from functools import partial
+
 import trio
 from msgspec.structs import replace
 
+from forwarders.bulkhead import kept
 from watcher.cli.configured import Configured
+from watcher.cli.gateway import Door
 from watcher.cli.host import Host
 from watcher.cli.options import Options
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
 from watcher.plan.facts import Facts
+
+logger = logging.getLogger("portside")
 
 
 class Alone:
@@ -32,12 +39,14 @@ class Alone:
     async def prepare(cls, options: Options, configured: Configured, *, run_id: str, selector: str) -> Alone:
         """Raises UsageError."""
         cluster = await load(options.kubeconfig or None, configured.kube_context or None)
-        return cls(Host("watch", options, configured.gateway), cluster, configured, run_id=run_id, selector=selector)
+        door = await Door.opened(configured.gateway)
+        return cls(Host("watch", options, door), cluster, configured, run_id=run_id, selector=selector)
 
     async def run(self) -> None:
         """Forwards until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._configured.run, self.host.touch)
+            follow = partial(self._configured.run, self.host.touch)
+            nursery.start_soon(kept, logger, "following the configuration", follow)
             async with Client(self._cluster.server) as client:
                 await self.host.run(client, self._gather)
 

@@ -9,6 +9,7 @@ import logging
 import os
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Self
@@ -17,9 +18,11 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.backoff import Backoff
+from forwarders.bulkhead import kept
 from watcher.board.board import Board
 from watcher.board.records import Change, ForwardRecord, SkaffoldRecord, own_forward_record, timestamp
 from watcher.cli.configured import Configured
+from watcher.cli.gateway import Door
 from watcher.cli.host import Host
 from watcher.cli.options import Options
 from watcher.cluster.client import Client
@@ -70,17 +73,20 @@ class Beside:
             place = await load(options.kubeconfig or None, configured.kube_context or None)
         # Of what Docker publishes Skaffold tells itself.
         publish = options.publish and not configured.docker
-        return cls(Host(command, options, configured.gateway), place, configured, url, publish=publish)
+        door = await Door.opened(configured.gateway)
+        return cls(Host(command, options, door), place, configured, url, publish=publish)
 
     async def run(self) -> None:
         """Forwards until cancelled: the ports are free at once then, the stream is left politely."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._attachment.run)
-            nursery.start_soon(self._configured.run, self.host.touch)
+            nursery.start_soon(kept, logger, "reading Skaffold's events", self._attachment.run)
+            follow = partial(self._configured.run, self.host.touch)
+            nursery.start_soon(kept, logger, "following the configuration", follow)
             if self._docker is not None:
-                nursery.start_soon(self._docker.run)
+                nursery.start_soon(kept, logger, "watching Docker's containers", self._docker.run)
             if self._publisher is not None:
-                nursery.start_soon(self._publish, self._publisher)
+                publish = partial(self._publish, self._publisher)
+                nursery.start_soon(kept, logger, "telling Skaffold of the forwards", publish)
             with trio.move_on_after(FIRST_WORD):
                 await self._heard.wait()
             async with Client(self._cluster.server) if self._cluster else nullcontext() as client:

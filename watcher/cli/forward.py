@@ -43,7 +43,7 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
     from msgspec.structs import replace
 
     from watcher.cli.asked import NOTHING, base_facts
-    from watcher.cli.gateway import wished
+    from watcher.cli.gateway import Door, wished
     from watcher.cli.host import Host
     from watcher.cli.until import served
     from watcher.cluster.client import Client
@@ -57,7 +57,7 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
     namespace = options.namespace or cluster.namespace or "default"
     entries = parse_targets(targets, namespace=namespace, addresses=facts.addresses)
     facts = replace(facts, entries=entries, namespace=namespace)
-    host = Host("forward", options, wished(options.gateway, NOTHING))
+    host = Host("forward", options, await Door.opened(wished(options.gateway, NOTHING)))
 
     def gather() -> Facts:
         return replace(facts, cluster=host.snapshot)

@@ -48,8 +48,13 @@ class Door:
         self._bound = bound
 
     @classmethod
-    async def opened(cls, wish: GatewayWish) -> Door:
-        """Raises UsageError where its port is taken."""
+    async def opened(cls, wish: GatewayWish | None) -> Door | None:
+        """The one that is wished for, if any. Raises UsageError where its port is taken.
+
+        Asked for by its number, and part of every name's URL: another port, or none, would be no answer.
+        """
+        if wish is None:
+            return None
         from watcher.gateway import GatewayNames
 
         spec = ForwardSpec(id="gateway", address=wish.address, port=PortWish(Ask.DEMANDED, wish.port), group="gateway")

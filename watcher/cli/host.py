@@ -11,12 +11,13 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import trio
 
 from forwarders import descriptors
 from forwarders.awake import watch_sleep
+from forwarders.bulkhead import kept
 from forwarders.fleet import Fleet
 from forwarders.gates import TURN, Gate
 from forwarders.pool import Open
@@ -35,9 +36,6 @@ from watcher.cluster.watches import Watches
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
 
-if TYPE_CHECKING:
-    from watcher.gateway import GatewayWish
-
 logger = logging.getLogger("portside")
 
 # How long the last lines may take to get rid of when a pipe is full.
@@ -47,7 +45,7 @@ LAST_LINES = 0.3
 class Host:
     """One portside's forwarding. `run` serves until it is cancelled; its listeners close at once then."""
 
-    def __init__(self, command: str, options: Options, gateway: GatewayWish | None) -> None:
+    def __init__(self, command: str, options: Options, gateway: Door | None) -> None:
         self.board = Board()
         self._gateway = gateway
         self._command = command
@@ -115,18 +113,19 @@ class Host:
                 check = self._watches.check
                 want, open_session = self._watches.want, Opener(client.server).open
                 nursery.start_soon(self._watches.run)
-            door = None if self._gateway is None else await Door.opened(self._gateway)
+            door = self._gateway
             self._loop = Loop(gather, want, self.board, door.names if door else None)
             fleet = Fleet(open_session, Random(), self._loop.report, gate=gate, on_silence=check)
             self.board.counters, self.board.sessions = fleet.counters, fleet.sessions
             await nursery.start(fleet.run)
-            nursery.start_soon(watch_sleep, partial(_after_sleep, fleet.check, check))
+            watch = partial(watch_sleep, partial(_after_sleep, fleet.check, check))
+            nursery.start_soon(kept, logger, "noticing that the machine slept", watch)
             await self._loop.plan_once(fleet)
             gc.freeze()  # what is there by now is code and stays: looking through it stops every forward for 30 ms
             if door is not None:
-                nursery.start_soon(door.serve, fleet)
+                nursery.start_soon(kept, logger, "the gateway", partial(door.serve, fleet))
             if self._status is not None:
-                nursery.start_soon(self._status.serve, self.board)
+                nursery.start_soon(kept, logger, "the status address", partial(self._status.serve, self.board))
             self.failed = end_when_failed and self._loop.failed
             if not self.failed:
                 await self._loop.run(fleet)

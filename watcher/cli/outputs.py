@@ -6,13 +6,16 @@ Refuses to be waited for: each reads the board at its own pace.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from forwarders.bulkhead import kept
 from watcher.board.board import Board
 from watcher.board.env_file import EnvFile
 from watcher.board.lines import JsonLines, PlainLines, Renderer, write_lines
@@ -24,6 +27,8 @@ from watcher.errors import UsageError
 
 if TYPE_CHECKING:
     from watcher.board.screen import Screen
+
+logger = logging.getLogger("portside.board")
 
 # Seconds that what shows forwards waits for them at the start: an import, also one in a thread, keeps the interpreter
 # from whoever opens them for 5 ms at a time (sys.getswitchinterval).
@@ -44,11 +49,12 @@ class Outputs:
         """Until the board closes."""
         async with trio.open_nursery() as nursery:
             if self._env_file is not None:
-                nursery.start_soon(self._env_file.run, board)
+                nursery.start_soon(kept, logger, "writing --env-file", partial(self._env_file.run, board))
             if self._table:
-                nursery.start_soon(_show_table, board)
+                nursery.start_soon(kept, logger, "drawing the table", partial(_show_table, board))
             else:
-                nursery.start_soon(write_lines, board, self._renderer, sys.stdout.fileno())
+                write = partial(write_lines, board, self._renderer, sys.stdout.fileno())
+                nursery.start_soon(kept, logger, "printing lines", write)
 
 
 def _has_table(command: str, options: Options) -> bool:

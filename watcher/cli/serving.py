@@ -1,6 +1,6 @@
 """Owns the status address of a portside that runs: its socket, its token, its entry in the runtime directory.
 
-Refuses to cost a forward anything: whatever fails here later is one warning. Raises UsageError before anything runs.
+Raises UsageError before anything runs.
 """
 
 from __future__ import annotations
@@ -73,13 +73,10 @@ class StatusAddress:
             yield
 
     async def serve(self, board: Board) -> None:
-        """Serves until cancelled; where it cannot, that is said, and it returns."""
-        try:
-            await board.until_ready(FORWARDS_FIRST)
-            serve = await trio.to_thread.run_sync(_server)
-            await serve(self._socket, board, self._token)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost no forward
-            logger.warning("the status address %s is not served any more: %r", url(self._socket), error)
+        """Serves until cancelled."""
+        await board.until_ready(FORWARDS_FIRST)
+        serve = await trio.to_thread.run_sync(_server)
+        await serve(self._socket, board, self._token)
 
 
 def _server() -> Callable[[socket.socket, Board, str], Awaitable[None]]:

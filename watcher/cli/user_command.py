@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 
 import trio
 
+from forwarders.bulkhead import contained
 from watcher.board.awaited import verdict
 from watcher.board.board import Board
 from watcher.board.lines import WAITING_IS_SAID_AFTER
@@ -55,13 +56,16 @@ class UserCommand:
 
     async def run(self, board: Board) -> int:
         """Its exit code, 128+n after signal n; 1 where it never began. Cancelling ends it: SIGTERM, then SIGKILL."""
+        code = FAILED
         try:
-            problems = await self._until_ready(board)
-            for problem in problems:
-                logger.warning("--exec: %s", problem)
-            return FAILED if problems else await self._execute(board)
+            with contained(logger, "--exec"):
+                problems = await self._until_ready(board)
+                for problem in problems:
+                    logger.warning("--exec: %s", problem)
+                code = FAILED if problems else await self._execute(board)
         finally:
             self.done.set()
+        return code
 
     def send_signal(self, number: int) -> None:
         """Passes a signal on, if it runs or is about to."""

@@ -12,15 +12,14 @@ from random import Random
 
 import trio
 
+from forwarders.bulkhead import kept
 from forwarders.gates import TURN, Gate
+from forwarders.tasks import Tasks
 from watcher.cluster.client import Client
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Problem, Snapshot, Store, Watch
 
 logger = logging.getLogger("portside.cluster")
-
-# After a mistake of ours in one watch: it begins again, but a mistake that repeats must not fill the log.
-RESTART_PAUSE = 30.0
 
 
 def _local_now() -> datetime:
@@ -47,7 +46,7 @@ class Watches:
         self._gate = gate or Gate(TURN)
         self._store = Store(on_change)
         self._running: dict[Watch, tuple[Reflector, trio.CancelScope]] = {}
-        self._nursery: trio.Nursery | None = None
+        self._tasks: Tasks | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -63,8 +62,8 @@ class Watches:
             reflector = Reflector(self._client, self._store.shelf(watch), self._random, self._gate, self._now)
             scope = trio.CancelScope()
             self._running[watch] = reflector, scope
-            if self._nursery is not None:
-                self._nursery.start_soon(_keep, reflector, scope)
+            if self._tasks is not None:
+                self._tasks.start(_keep, reflector, scope)
 
     def check(self) -> None:
         """The process slept, or the way to the API server is in doubt: every watch goes on over a new connection.
@@ -78,19 +77,16 @@ class Watches:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs what is wanted until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            for reflector, scope in self._running.values():
-                nursery.start_soon(_keep, reflector, scope)
-            task_status.started()
-            await trio.sleep_forever()
+            with Tasks(nursery) as self._tasks:
+                for reflector, scope in self._running.values():
+                    self._tasks.start(_keep, reflector, scope)
+                task_status.started()
+                await trio.sleep_forever()
 
 
 async def _keep(reflector: Reflector, scope: trio.CancelScope) -> None:
+    def failed(cause: str) -> None:
+        reflector.shelf.trouble(Problem(f"a bug of portside's: {cause}"))
+
     with scope:
-        while True:
-            try:
-                await reflector.run()
-            except Exception as error:
-                logger.exception("a watch of %s failed by a mistake of portside's", reflector.shelf.watch.kind.plural)
-                reflector.shelf.trouble(Problem(f"a mistake of portside's, see its log: {type(error).__name__}"))
-            await trio.sleep(RESTART_PAUSE)
+        await kept(logger, f"watching {reflector.shelf.watch.kind.plural}", reflector.run, failed)

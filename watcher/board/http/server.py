@@ -16,6 +16,7 @@ from http import HTTPStatus
 import h11
 import trio
 
+from forwarders.bulkhead import contained
 from watcher.board.http.guard import Guard
 from watcher.board.http.messages import Answer, Request, text
 
@@ -53,13 +54,16 @@ async def serve(sock: socket.socket, respond: Respond, guard: Guard) -> None:
 
     async def serve_one(accepted: trio.socket.SocketType) -> None:
         try:
+            with contained(logger, "a question to the status address"):
+                await _answered(accepted)
+        finally:
+            free.release()
+
+    async def _answered(accepted: trio.socket.SocketType) -> None:
+        try:
             await _Connection(trio.SocketStream(accepted), respond, guard).run()
         except* (OSError, trio.BrokenResourceError, h11.RemoteProtocolError, trio.TooSlowError):
             pass  # it left, or it never spoke HTTP
-        except* Exception:  # whatever fails, fails alone: a bug costs one answer
-            logger.exception("a question to the status address ended in a bug of ours")
-        finally:
-            free.release()
 
     async with trio.open_nursery() as nursery:
         while True:
