@@ -111,9 +111,10 @@ class Fleet:
 
     async def stop(self, ident: str) -> None:
         """Returns once the port is free; connections through it are cut."""
-        running = self._running[ident]
-        running.scope.cancel()
-        await running.ended.wait()
+        running = self._running.get(ident)
+        if running is not None:
+            running.scope.cancel()
+            await running.ended.wait()
 
     async def _run(self, running: _Running) -> None:
         spec = running.forward.spec
