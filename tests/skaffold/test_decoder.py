@@ -167,7 +167,7 @@ def test_garbage_is_counted_and_passed_over(line: bytes) -> None:
 @given(st.integers(SMALL - 60, SMALL * 3), st.lists(st.integers(0, SMALL * 3), max_size=5))
 def test_too_long_a_line_is_skipped_up_to_its_newline(size: int, cuts: list[int]) -> None:
     """Whether a line is too long depends on its length alone, not on how it was cut; what follows is read."""
-    head, end = b'{"result":{"taskEvent":{"task":"', b'"}}}'
+    head, end = b'{"result":{"taskEvent":{"description":"', b'"}}}'
     line = head + b"x" * (size - len(head) - len(end)) + end
     data = line + b'\n{"result":{"taskEvent":{"task":"Next"}}}\n'
     edges = [0, *sorted(cuts), len(data)]

@@ -19,7 +19,7 @@ from tests.board import made
 from watcher.cli.beside import told_of
 from watcher.skaffold.decoder import EventDecoder
 from watcher.skaffold.events import PortEvent
-from watcher.skaffold.own_forwards import is_skaffolds
+from watcher.skaffold.own_forwards import own_forward
 from watcher.skaffold.publisher import Forwarded, Publisher, Told, body, due
 from watcher.skaffold.state import SkaffoldFacts
 
@@ -78,7 +78,8 @@ def test_our_own_echo_is_not_skaffolds(port: int | str) -> None:
     assert isinstance(event.body, PortEvent)
     assert event.body.target_port is not None
     assert event.body.target_port.value == port
-    assert not is_skaffolds(event.body)
+    assert event.at is not None
+    assert own_forward(event.body, event.at) is None
 
 
 class Api:

@@ -27,6 +27,7 @@ from watcher.cli.host import Host
 from watcher.cli.options import Options
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
+from watcher.config.entries import CONTAINER
 from watcher.docker.daemon import Daemon, daemon_of
 from watcher.docker.watch import ContainerWatch
 from watcher.plan.facts import Facts, OwnForward
@@ -41,6 +42,8 @@ logger = logging.getLogger("portside")
 
 # Seconds in which a Skaffold that is there has told what it forwards itself; before that we bind nothing it may hold.
 FIRST_WORD = 2.0
+# Runs without a successful deploy whose objects still count. Each edit of skaffold.yaml begins a run.
+MOST_RUNS = 32
 
 
 class Beside:
@@ -55,6 +58,7 @@ class Beside:
         self._configured = configured
         self._attachment = Attachment(url, self._on_skaffold, Random())
         pauses = Backoff(Random(), *PAUSES)
+        self._is_child = host.command == "run"
         self._publisher = Publisher(url, lambda: self._attachment.facts, self._forwarded, pauses) if publish else None
         self._seen = SkaffoldFacts()
         # Both outlive a Skaffold that is started again: what the last one deployed counts until the next one has.
@@ -99,8 +103,6 @@ class Beside:
 
     def _gather(self) -> Facts:
         skaffold = self._attachment.facts
-        # Of containers Docker knows better: Skaffold announces ports that nobody publishes.
-        own_forwards = {} if self._docker else skaffold.own_forwards
         own = tuple(
             OwnForward(
                 kind=kind,
@@ -110,7 +112,7 @@ class Beside:
                 local_port=forward.local_port,
                 address=forward.address,
             )
-            for (kind, name, namespace, port), forward in own_forwards.items()
+            for (kind, name, namespace, port), forward in self._own(skaffold).items()
         )
         facts = self._configured.facts
         return replace(
@@ -146,12 +148,11 @@ class Beside:
         self._heard.set()
         if now.run_id != before.run_id:
             # What was there before a run that has deployed is nobody's: that deploy has told what counts.
-            kept = frozenset() if before.deployed else self._former_run_ids
+            kept = frozenset() if before.deployed or len(self._former_run_ids) >= MOST_RUNS else self._former_run_ids
             self._former_run_ids = kept | ({before.run_id} - {""})
         kept_namespaces = frozenset() if now.deployed and not before.deployed and now.namespaces else self._namespaces
         self._namespaces = kept_namespaces | now.namespaces
-        if self._docker is None:
-            self._publish_own(before.own_forwards, now.own_forwards)
+        self._publish_own(self._own(before), self._own(now))
         for change in _changes(before, now):
             self.host.board.publish(
                 SkaffoldRecord(
@@ -167,18 +168,27 @@ class Beside:
             )
         self.host.touch()
 
+    def _own(self, skaffold: SkaffoldFacts) -> OwnForwards:
+        """What Skaffold itself forwards.
+
+        Of containers Docker knows better: Skaffold announces ports that nobody publishes. The Skaffold of `run` is told
+        to forward nothing else, so any other event that says so was posted by somebody else.
+        """
+        if self._docker is not None:
+            return {}
+        own = skaffold.own_forwards
+        return {key: one for key, one in own.items() if one.resource_type == CONTAINER} if self._is_child else own
+
     def _publish_own(self, before: OwnForwards, now: OwnForwards) -> None:
         """Skaffold's own forwards are shown as its own; nothing here binds their ports."""
         if now and not self._warned:
             self._warned = True
             logger.warning("this Skaffold forwards ports itself; start it with --port-forward=off to have them held")
         time = datetime.now(UTC)
-        for own in before.values():
-            if own.key not in now or _place(now[own.key]) != _place(own):
-                self.host.board.publish(own_forward_record(own, time, over=True))
-        for own in now.values():
-            if own.key not in before or _place(before[own.key]) != _place(own):
-                self.host.board.publish(own_forward_record(own, time))
+        for own in _elsewhere(before, now):
+            self.host.board.publish(own_forward_record(own, time, over=True))
+        for own in _elsewhere(now, before):
+            self.host.board.publish(own_forward_record(own, time))
 
 
 def forwarded(board: Board) -> list[Forwarded]:
@@ -203,8 +213,10 @@ def told_of(record: ForwardRecord) -> Forwarded:
     )
 
 
-def _place(own: SkaffoldForward) -> tuple[str, int]:
-    return own.address, own.local_port
+def _elsewhere(these: OwnForwards, others: OwnForwards) -> list[SkaffoldForward]:
+    """Those of `these` that `others` does not have, or has at another local address."""
+    differ = [own for key, own in these.items() if others.get(key) is not own]
+    return [own for own in differ if own.key not in others or others[own.key].place != own.place]
 
 
 def _changes(before: SkaffoldFacts, now: SkaffoldFacts) -> list[Change]:

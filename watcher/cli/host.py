@@ -48,7 +48,7 @@ class Host:
     def __init__(self, command: str, options: Options, gateway: Door | None) -> None:
         self.board = Board()
         self._gateway = gateway
-        self._command = command
+        self.command = command
         self._options = options
         self._outputs = Outputs(command, options)
         self._status = StatusAddress.asked(options)
@@ -85,7 +85,7 @@ class Host:
         descriptors.raise_limit()
         with contextlib.ExitStack() as stack:
             if self._status is not None:
-                stack.enter_context(self._status.announced(self._command))
+                stack.enter_context(self._status.announced(self.command))
             async with trio.open_nursery() as nursery:
                 # Shielded: what the end itself has to say still goes out.
                 outputs = trio.CancelScope(shield=True)

@@ -5,8 +5,6 @@ Refuses IO, and refuses to keep a line that is too long or is no JSON: it is cou
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 from msgspec import Struct
 
@@ -14,6 +12,7 @@ from watcher.skaffold.events import (
     Body,
     DebuggingContainerEvent,
     Event,
+    Instant,
     MetaEvent,
     PortEvent,
     StatusCheckEvent,
@@ -29,7 +28,7 @@ MAX_LINE = 1 << 20
 class _Result(Struct, frozen=True, rename="camel"):
     """Skaffold emits unset messages as null. Keys not named here, the log events among them, are skipped unread."""
 
-    timestamp: datetime | None = None
+    timestamp: Instant | None = None
     meta_event: MetaEvent | None = None
     task_event: TaskEvent | None = None
     port_event: PortEvent | None = None
@@ -93,7 +92,7 @@ class EventDecoder:
     def _event(self, line: bytes) -> Event | None:
         try:
             decoded = _decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: brackets nested without end
+        except (msgspec.MsgspecError, ValueError, RecursionError):  # the last: brackets nested without end
             self.garbage += 1
             return None
         if decoded.error is not None:

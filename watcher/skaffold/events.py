@@ -6,19 +6,31 @@ included, so their text is not even decoded. Unknown and empty events have no bo
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 IN_PROGRESS = "InProgress"
 SUCCEEDED = "Succeeded"
 FAILED = "Failed"
 
+# Bounds of what Skaffold itself sends. Any user of this machine can post an event, and Skaffold passes it on: what is
+# outside these bounds is no event. A text is a name, a resource id or an address. A number is proto's int32.
+Text = Annotated[str, Meta(max_length=1024)]
+Int32 = Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)]
+Instant = Annotated[datetime, Meta(tz=True)]
+# The value of a label, or nothing.
+RunId = Annotated[str, Meta(pattern=r"\A([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?\Z")]
+
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
 
 class Artifact(Struct, frozen=True):
     """One image that this run builds; `name` is the image name as written in skaffold.yaml."""
 
-    name: str = ""
+    name: Text = ""
 
 
 class BuildMetadata(Struct, frozen=True):
@@ -26,7 +38,7 @@ class BuildMetadata(Struct, frozen=True):
 
 
 class Metadata(Struct, frozen=True):
-    run_id: str = field(default="", name="runID")
+    run_id: RunId = field(default="", name="runID")
     build: BuildMetadata | None = None
 
 
@@ -39,17 +51,17 @@ class MetaEvent(Struct, frozen=True):
 class TaskEvent(Struct, frozen=True):
     """A phase of the pipeline. `iteration` counts from 1 under dev and debug and is 0 under run and deploy."""
 
-    task: str = ""
-    status: str = ""
-    iteration: int = 0
+    task: Text = ""
+    status: Text = ""
+    iteration: Int32 = 0
 
 
 class TargetPort(Struct, frozen=True, rename="camel"):
     """Kubernetes' IntOrString: `type` 0 is a number, 1 a port name."""
 
-    type: int = 0
-    int_val: int = 0
-    str_val: str = ""
+    type: Int32 = 0
+    int_val: Int32 = 0
+    str_val: Text = ""
 
     @property
     def value(self) -> int | str:
@@ -59,47 +71,47 @@ class TargetPort(Struct, frozen=True, rename="camel"):
 class PortEvent(Struct, frozen=True, rename="camel"):
     """Somebody forwards a port, or failed to: Skaffold itself, or whoever posts to /v2/events/handle."""
 
-    id: str = ""
-    task_id: str = field(default="", name="task_id")
-    local_port: int = 0
-    pod_name: str = ""
-    container_name: str = ""
-    namespace: str = ""
-    port_name: str = ""
-    resource_type: str = ""
-    resource_name: str = ""
-    address: str = ""
+    id: Text = ""
+    task_id: Text = field(default="", name="task_id")
+    local_port: Int32 = 0
+    pod_name: Text = ""
+    container_name: Text = ""
+    namespace: Text = ""
+    port_name: Text = ""
+    resource_type: Text = ""
+    resource_name: Text = ""
+    address: Text = ""
     target_port: TargetPort | None = None
 
 
 class StatusCheckEvent(Struct, frozen=True):
     """A resource whose rollout Skaffold awaits: `parity:deployment/app`, or `deployment/app` without -n."""
 
-    resource: str = ""
-    status: str = ""
+    resource: Text = ""
+    status: Text = ""
 
     @property
     def namespace(self) -> str:
-        """The namespace that the resource id names, "" where it names none."""
+        """The namespace that the resource id names, "" where it names none, or one that no namespace can have."""
         namespace, colon, _ = self.resource.partition(":")
-        return namespace if colon else ""
+        return namespace if colon and _NAMESPACE.fullmatch(namespace) else ""
 
 
 class DebuggingContainerEvent(Struct, frozen=True, rename="camel"):
     """A container that Skaffold prepared for a debugger. `debug_ports`: name of the protocol to container port."""
 
-    status: str = ""
-    pod_name: str = ""
-    container_name: str = ""
-    namespace: str = ""
-    artifact: str = ""
-    debug_ports: dict[str, int] | None = None
+    status: Text = ""
+    pod_name: Text = ""
+    container_name: Text = ""
+    namespace: Text = ""
+    artifact: Text = ""
+    debug_ports: dict[str, Int32] | None = None
 
 
 class StreamError(Struct, frozen=True):
     """The gateway's `{"error": …}` line. `code` is a gRPC status; its message is not kept, it may quote anything."""
 
-    code: int = 0
+    code: Int32 = 0
 
 
 Body = MetaEvent | TaskEvent | PortEvent | StatusCheckEvent | DebuggingContainerEvent | StreamError

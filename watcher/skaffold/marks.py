@@ -18,7 +18,7 @@ from watcher.skaffold.exchange import Dial, Exchange
 PATH = "/v2/events/handle"
 # A Skaffold on this machine answers within milliseconds; one that does not for so long has been stopped by a reader.
 _PATIENCE = 2.0
-# Numbers of marks are short.
+# A mark's name and number, and what may be missing of it at the end of a piece.
 _LONGEST = 64
 
 
@@ -30,7 +30,7 @@ class Marks:
         self._address = address
         name = f"portside-{secrets.token_hex(8)}-"
         self._name = name
-        self._pattern = re.compile(rb"%b(\d+)[.]" % name.encode())
+        self._pattern = re.compile(rb"%b(\d{1,9})[.]" % name.encode())
         self._posted = 0
         self._tail = b""
         self._back: set[int] = set()
@@ -40,7 +40,9 @@ class Marks:
         """All that comes on the stream, cut anywhere."""
         text = self._tail + data
         self._tail = text[-_LONGEST:]
-        if new := {int(match[1]) for match in self._pattern.finditer(text)} - self._back:
+        # Others read our marks and may post their like: a number that we have not posted yet is none of ours.
+        numbers = {int(match[1]) for match in self._pattern.finditer(text)}
+        if new := {number for number in numbers if number <= self._posted} - self._back:
             self._back |= new
             self._came.set()
             self._came = trio.Event()

@@ -1,6 +1,6 @@
-"""Owns the forwards that Skaffold itself holds, as its portEvents tell of them: what is Skaffold's, what replaced what.
+"""Keeps the forwards that Skaffold itself holds, as its portEvents report them.
 
-Refuses to believe more than they say: the event is sent for failed forwards too, and never when a forward ends.
+Skaffold sends the event for failed forwards too, and never when a forward ends: a later event replaces an earlier one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from watcher.skaffold.events import PortEvent
 # the id of its own portEvents empty.
 ECHO_ID = "portside"
 _TASK = "PortForward-"
+# The digits of a loop's number: nobody saves a file more often.
+_DIGITS = 9
+# Skaffold holds some dozens. What anybody posts beyond this is passed over: each costs a look at every change.
+MOST = 512
+MAX_PORT = 65535
 
 OwnForwardKey = tuple[str, str, str, int | str]
 OwnForwards = dict[OwnForwardKey, "OwnForward"]
@@ -37,40 +42,55 @@ class OwnForward(Struct, frozen=True, kw_only=True):
     def key(self) -> OwnForwardKey:
         return (self.resource_type, self.resource_name, self.namespace, self.target_port)
 
-    @classmethod
-    def from_event(cls, event: PortEvent, at: datetime) -> OwnForward:
-        return cls(
-            resource_type=event.resource_type.lower(),
-            resource_name=event.resource_name,
-            namespace=event.namespace,
-            target_port=event.target_port.value if event.target_port else 0,
-            container_name=event.container_name,
-            address=event.address,
-            local_port=event.local_port,
-            iteration=int(event.task_id.removeprefix(_TASK)),
-            at=at,
-        )
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.address, self.local_port
 
 
-def is_skaffolds(event: PortEvent) -> bool:
-    """Whether Skaffold sent this: no id, and the task id `PortForward-N` that it always sets (event/v2/event.go)."""
+class Holdings(Struct, frozen=True):
+    """Skaffold's own forwards by their key; `places` finds one by its local address."""
+
+    forwards: OwnForwards = {}
+    places: dict[tuple[str, int], OwnForwardKey] = {}
+
+    def having(self, new: OwnForward) -> Holdings:
+        """With `new` in place of what had its key or its local address; an older event changes nothing."""
+        keys = {new.key, self.places.get(new.place, new.key)}
+        rivals = [self.forwards[key] for key in keys if key in self.forwards]
+        if any(new.at < rival.at for rival in rivals) or len(self.forwards) - len(rivals) >= MOST:
+            return self
+        forwards, places = dict(self.forwards), dict(self.places)
+        for rival in rivals:
+            del forwards[rival.key], places[rival.place]
+        return Holdings(forwards | {new.key: new}, places | {new.place: new.key})
+
+    def renewed(self, since: int, *, but_pods: bool = False) -> Holdings:
+        """Those announced in loop `since` or later, and with `but_pods` all of the pods'."""
+        kept = {
+            key: own
+            for key, own in self.forwards.items()
+            if own.iteration >= since or (but_pods and own.resource_type == "pod")
+        }
+        return Holdings(kept, {own.place: key for key, own in kept.items()})
+
+
+def own_forward(event: PortEvent, at: datetime) -> OwnForward | None:
+    """The forward that Skaffold announces, None where somebody else posted the event.
+
+    Skaffold leaves the id blank and sets the task id to `PortForward-N` (event/v2/event.go).
+    """
     number = event.task_id.removeprefix(_TASK)
-    ours_or_posted = event.id != "" or number == event.task_id or not (number.isascii() and number.isdigit())
-    return not ours_or_posted and event.local_port > 0
-
-
-def superseded(forwards: OwnForwards, new: OwnForward) -> OwnForwards:
-    """`forwards` with `new`; whatever had its key, or its local address, is gone. An older one changes nothing."""
-    rivals = [f for f in forwards.values() if f.key == new.key or _place(f) == _place(new)]
-    if any(new.at < f.at for f in rivals):
-        return forwards
-    return {key: f for key, f in forwards.items() if f not in rivals} | {new.key: new}
-
-
-def renewed(forwards: OwnForwards, since: int, *, but_pods: bool = False) -> OwnForwards:
-    """Those announced in loop `since` or later, and with `but_pods` all of the pods'."""
-    return {key: f for key, f in forwards.items() if f.iteration >= since or (but_pods and f.resource_type == "pod")}
-
-
-def _place(forward: OwnForward) -> tuple[str, int]:
-    return forward.address, forward.local_port
+    is_number = number.isascii() and number.isdigit() and len(number) <= _DIGITS
+    if event.id or number == event.task_id or not is_number or not 0 < event.local_port <= MAX_PORT:
+        return None
+    return OwnForward(
+        resource_type=event.resource_type.lower(),
+        resource_name=event.resource_name,
+        namespace=event.namespace,
+        target_port=event.target_port.value if event.target_port else 0,
+        container_name=event.container_name,
+        address=event.address,
+        local_port=event.local_port,
+        iteration=int(number),
+        at=at,
+    )

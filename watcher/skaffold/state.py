@@ -23,7 +23,7 @@ from watcher.skaffold.events import (
     StatusCheckEvent,
     TaskEvent,
 )
-from watcher.skaffold.own_forwards import OwnForward, OwnForwardKey, is_skaffolds, renewed, superseded
+from watcher.skaffold.own_forwards import Holdings, OwnForward, OwnForwardKey, own_forward
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -41,6 +41,8 @@ PHASES = {
 }
 # `run` and `deploy` have no DevLoop task: there the end of Deploy or PortForward is the last word.
 _RESTING = {"DevLoop", "Deploy", "PortForward"}
+# Anybody can post events: what a real run has is far below, and what is beyond is passed over.
+MOST_NAMESPACES, MOST_ARTIFACTS = 100, 1000
 
 
 class SkaffoldFacts(Struct, frozen=True, kw_only=True):
@@ -73,6 +75,7 @@ class SkaffoldState(Struct, frozen=True, kw_only=True):
     """The facts and the times (Skaffold's) that they rest on."""
 
     facts: SkaffoldFacts = SkaffoldFacts()
+    own: Holdings = Holdings()
     latest: datetime = NEVER
     meta_at: datetime = NEVER
     run_since: datetime = NEVER
@@ -92,9 +95,10 @@ def apply(state: SkaffoldState, event: Event) -> SkaffoldState:
             return _meta(state, metadata, at)
         case TaskEvent() as task:
             return _own(_deploy(_phase(state, task, at), task, at), task, at)
-        case PortEvent() as port if is_skaffolds(port):
-            return _with(state, own_forwards=superseded(state.facts.own_forwards, OwnForward.from_event(port, at)))
-        case StatusCheckEvent(namespace=namespace) if namespace:
+        case PortEvent() as port:
+            new = own_forward(port, at)
+            return state if new is None else _holding(state, state.own.having(new))
+        case StatusCheckEvent(namespace=namespace) if namespace and len(state.facts.namespaces) < MOST_NAMESPACES:
             return _with(state, namespaces=state.facts.namespaces | {namespace})
         case _:
             return state
@@ -108,7 +112,7 @@ def _meta(state: SkaffoldState, metadata: Metadata, at: datetime) -> SkaffoldSta
     elif run_id and at >= state.meta_at:
         state = _with(replace(state, run_since=at), run_id=run_id)
     if build is not None and build.artifacts is not None and at >= state.meta_at:
-        names = dict.fromkeys(artifact.name for artifact in build.artifacts if artifact.name)
+        names = dict.fromkeys(artifact.name for artifact in build.artifacts[:MOST_ARTIFACTS] if artifact.name)
         state = _with(state, artifacts=tuple(names))
     return _settle(replace(state, meta_at=max(at, state.meta_at)))
 
@@ -139,15 +143,19 @@ def _own(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
     the loop's end all are back (with several configs PortForward ends several times), but pods' follow a second later,
     and the Docker deployer has no PortForward task: for those the next deploy's beginning is soon enough.
     """
-    forwards, iteration = state.facts.own_forwards, task.iteration
+    own, iteration = state.own, task.iteration
     match task.task, task.status:
         case "PortForward", "Succeeded":
             return replace(state, forwarded_iteration=iteration)
         case "DevLoop", "Succeeded" if iteration == state.forwarded_iteration:
-            return _with(state, own_forwards=renewed(forwards, iteration, but_pods=True))
+            return _holding(state, own.renewed(iteration, but_pods=True))
         case "Deploy", "InProgress" if at >= state.deployed_at:
-            return _with(state, own_forwards=renewed(forwards, state.deployed_iteration))
+            return _holding(state, own.renewed(state.deployed_iteration))
     return state
+
+
+def _holding(state: SkaffoldState, own: Holdings) -> SkaffoldState:
+    return state if own is state.own else _with(replace(state, own=own), own_forwards=own.forwards)
 
 
 def _settle(state: SkaffoldState) -> SkaffoldState:
