@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from tests.board.made import forward, skaffold, skip
 from watcher.board.board import Board
-from watcher.board.lines import JsonLines, PlainLines, Renderer, next_lines, printable, write_lines
+from watcher.board.lines import JsonLines, PlainLines, Renderer, next_lines, write_lines
 from watcher.board.records import Record
+from watcher.board.text import printable
 
 READY = "Port forwarding service/web in namespace default, remote port 8080 -> http://127.0.0.1:8080"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+import unicodedata
 from pathlib import Path
 
 import click
@@ -16,8 +18,8 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
 from tests.support.process import PORTSIDE, portside
-from watcher.board.lines import json_line, printable
 from watcher.board.records import ExplainRecord
+from watcher.board.text import json_line, printable
 from watcher.cli import explain, main, status
 from watcher.cluster.errors import ApiError
 
@@ -128,3 +130,40 @@ def test_a_hostile_runtime_file(tmp_path: Path) -> None:
     (folder / "1.json").write_text(json.dumps({"pid": 1, "url": HOSTILE, "command": HOSTILE, "folder": "/"}))
     result = CliRunner().invoke(status.command, env={"XDG_RUNTIME_DIR": str(tmp_path)})
     assert harmless(result.output)
+
+
+# By name, so that this file does not hide anything itself.
+INVISIBLE_OR_TURNING = (
+    "LEFT-TO-RIGHT MARK", "RIGHT-TO-LEFT MARK", "ARABIC LETTER MARK", "ZERO WIDTH SPACE", "ZERO WIDTH NO-BREAK SPACE",
+    "ZERO WIDTH JOINER", "ZERO WIDTH NON-JOINER", "WORD JOINER", "SOFT HYPHEN", "RIGHT-TO-LEFT OVERRIDE",
+    "FIRST STRONG ISOLATE", "POP DIRECTIONAL FORMATTING", "LINE SEPARATOR", "PARAGRAPH SEPARATOR", "LANGUAGE TAG",
+    "MONGOLIAN VOWEL SEPARATOR", "HANGUL FILLER", "BRAILLE PATTERN BLANK", "INTERLINEAR ANNOTATION ANCHOR",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INVISIBLE_OR_TURNING)
+def test_what_hides_or_turns_words_is_seen(name: str) -> None:
+    """One sign for each in a line; in JSON an escape that a program reads as the character itself."""
+    character = unicodedata.lookup(name)
+    assert printable(f"a{character}b") == "a\ufffdb"
+    line = json_line({"reason": f"a{character}b"})
+    assert line.isascii()
+    assert json.loads(line) == {"reason": f"a{character}b"}
+
+
+def test_every_space_is_a_space() -> None:
+    """No-break, thin, ideographic: they cannot be told apart, so they are shown as one."""
+    spaces = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Zs"]
+    assert len(spaces) > 15
+    assert {printable(f"a{space}b") for space in spaces} == {"a b"}
+
+
+def test_half_a_character_can_be_written() -> None:
+    """A folder's name that is not UTF-8 (surrogateescape) is shown, and does not end the program."""
+    assert printable("caf\udce9").encode() == "caf\ufffd".encode()
+
+
+def test_words_of_the_world_stay() -> None:
+    """Nothing of an ordinary text is touched."""
+    words = "Grüße, 日本語, Ελλάδα, русский, العربية, עברית, हिन्दी, 🚀 100 %"
+    assert printable(words) == words

@@ -16,8 +16,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from watcher.board.lines import printable
 from watcher.board.records import CountedForward, ExplainRecord, ForwardRecord, SkaffoldRecord, SkipRecord
+from watcher.board.text import printable
 
 GAP = 2
 # Left out one by one, in this order, until a narrow terminal has room for the rest.

@@ -11,34 +11,18 @@ import select
 from collections.abc import Iterable
 from typing import Protocol
 
-import msgspec
 import trio
 
 from watcher.board.board import Board
 from watcher.board.changes import is_over, key
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
 from watcher.board.subscription import Subscription
+from watcher.board.text import json_line, printable
 
 # What hinders a forward for less than this is nothing to read about.
 WAITING_IS_SAID_AFTER = 1.0
 
-# C0 and C1 controls, and what turns the direction of writing around.
-_CONTROLS = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_HARMFUL = dict.fromkeys(_CONTROLS, "�")
-# JSON escapes the lower ones itself.
-_ESCAPED = {code: f"\\u{code:04x}" for code in _CONTROLS if code >= 127}
-
 Lines = tuple[str, ...]
-
-
-def printable(text: str) -> str:
-    """`text` without control characters: nothing from a cluster may steer a terminal."""
-    return text.translate(_HARMFUL)
-
-
-def json_line(value: object) -> str:
-    """`value` as one line of JSON, likewise."""
-    return msgspec.json.encode(value).decode().translate(_ESCAPED)
 
 
 class Renderer(Protocol):

@@ -29,8 +29,8 @@ def command(target: str, output: str) -> int:
     Grouped and wrapped for people; for a pipe a line for each, or a JSON object.
     Exit code 1 where no portside runs here, or none has seen TYPE/NAME.
     """
-    from watcher.board.lines import json_line
     from watcher.board.records import ExplainRecord
+    from watcher.board.text import json_line
     from watcher.cli.shown import on_terminal, show_verdicts
     from watcher.config.targets import parse_target
 
@@ -56,7 +56,7 @@ def command(target: str, output: str) -> int:
 
 
 def _line(record: ExplainRecord) -> str:
-    from watcher.board.lines import printable
+    from watcher.board.text import printable
 
     verdict = "yes" if record.forwarded else "no"
     name = f"{record.resource_type}/{record.resource_name}"

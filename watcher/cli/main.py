@@ -96,7 +96,7 @@ def _explain(error: Exception) -> int:
 
 def _say(text: str) -> None:
     """One line on stderr: texts come from clusters and files, and must not steer a terminal."""
-    from watcher.board.lines import printable
+    from watcher.board.text import printable
 
     click.echo(f"portside: {printable(text)}", err=True)
 

@@ -33,7 +33,7 @@ def ask(running: Running, path: str, kind: type[T]) -> T | None:
     import httpx
     import msgspec
 
-    from watcher.board.lines import printable
+    from watcher.board.text import printable
 
     try:
         answer = httpx.get(f"{running.url}{path}", headers=running.headers(), timeout=TIMEOUT, trust_env=False)

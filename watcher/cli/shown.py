@@ -28,7 +28,7 @@ def show_forwards(running: Running, forwards: Sequence[CountedForward]) -> None:
     from rich.text import Text
 
     from watcher.board.layout import Row, forwards_table
-    from watcher.board.lines import printable
+    from watcher.board.text import printable
 
     rows = [Row(one, one.reason or one.last_error) for one in forwards]
     paper = _paper()

@@ -30,8 +30,9 @@ def command(output: str, *, url: bool) -> int:
 
 def _show(running: Running, output: str) -> bool:
     """Print its forwards; False where it does not answer."""
-    from watcher.board.lines import JsonLines, printable
+    from watcher.board.lines import JsonLines
     from watcher.board.records import CountedForward
+    from watcher.board.text import printable
     from watcher.cli.shown import on_terminal, show_forwards
 
     forwards = ask(running, "/v1/forwards", list[CountedForward])

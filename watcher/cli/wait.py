@@ -58,7 +58,7 @@ def command(names: tuple[str, ...], namespace: str, timeout: float, pid: int | N
     import trio
 
     from watcher.board.awaited import parse_name
-    from watcher.board.lines import printable
+    from watcher.board.text import printable
     from watcher.cli.waiting import Waiting
 
     def say(line: str) -> None:

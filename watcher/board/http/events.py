@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
-import msgspec
 import trio
 
 from forwarders.counters import Counts
 from watcher.board.board import Board
 from watcher.board.changes import is_over
 from watcher.board.records import ForwardRecord, Record, counted
+from watcher.board.text import json_line
 
 # They change with every byte; people see no more than this.
 COUNTERS_EVERY = 1.0
@@ -76,4 +76,4 @@ async def _batches(board: Board, every: float) -> AsyncGenerator[list[Record]]:
 
 
 def _events(records: Iterable[Record]) -> bytes:
-    return b"".join(b"data: " + msgspec.json.encode(record) + b"\n\n" for record in records) or b": \n\n"
+    return b"".join(b"data: " + json_line(record).encode() + b"\n\n" for record in records) or b": \n\n"

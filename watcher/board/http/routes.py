@@ -6,12 +6,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 
-import msgspec
-
 from watcher.board.board import Board
 from watcher.board.http import events, metrics, page
 from watcher.board.http.messages import Answer, Request, text
 from watcher.board.records import counted
+from watcher.board.text import json_line
 
 # A stuck reader is told from a slow one by nothing but time: this many may be either, and every other question is
 # still answered (server.MAX_CONNECTIONS).
@@ -81,4 +80,4 @@ class Routes:
 
 
 def _json(value: object) -> Answer:
-    return Answer(body=msgspec.json.encode(value), media_type="application/json")
+    return Answer(body=json_line(value).encode(), media_type="application/json")
