@@ -6,6 +6,7 @@ import re
 import subprocess
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,3 +152,44 @@ def test_a_bare_name_is_the_gateways() -> None:
     assert variables["WEB_URL"] == "http://web.localhost:8000"
     assert "API_URL" not in variables
     assert variables["WEB_8080_URL"] == short.url
+
+
+def behind_a_gateway(name: str) -> ForwardRecord:
+    return of(name, gateway=f"http://{name}.localhost:8000")
+
+
+@pytest.mark.parametrize("name", ["database", "pip-index", "aws-endpoint", "web"])
+def test_a_variable_of_the_users_is_left_alone(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It has no other value, and is named once with the one that was left out; all other names stay."""
+    taken = f"{name.upper().replace('-', '_')}_URL"
+    variables = Variables({taken, "WEB_8080_PORT", "PATH"})
+    for _ in range(2):
+        made = variables.of([behind_a_gateway(name)])
+        assert taken not in made
+        assert f"DEFAULT_SERVICE_{taken.removesuffix('_URL')}_8080_URL" in made
+    assert caplog.text.count(f"the variable {taken} (http://{name}.localhost:8000) is left out") == 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [behind_a_gateway("pip-index"), behind_a_gateway("aws-endpoint"), of("pip", "index"), of("kubernetes", "service")],
+    ids=str,
+)
+def test_a_cluster_does_not_set_what_programs_read(record: ForwardRecord) -> None:
+    """Also where the user has no such variable: its full name does."""
+    names = {name for name in Variables().of([record]) if not name.startswith("DEFAULT_SERVICE_")}
+    assert not any(name in names for name in ("PIP_INDEX_URL", "AWS_ENDPOINT_URL", "KUBERNETES_SERVICE_HOST"))
+    assert any(name.startswith("DEFAULT_SERVICE_") for name in Variables().of([record]))
+
+
+def test_a_name_with_a_ports_number_is_nobody_elses() -> None:
+    """A service that is called like a program keeps its short name."""
+    assert {"GIT_SERVER_8080_URL", "DOCKER_REGISTRY_8080_PORT"} <= Variables().of(
+        [of("git-server"), of("docker-registry")]
+    ).keys()
+
+
+def test_bare_names_that_are_spelled_alike() -> None:
+    """Neither has the variable: nobody could say which."""
+    made = Variables().of([behind_a_gateway("a-b"), behind_a_gateway("a_b")])
+    assert "A_B_URL" not in made

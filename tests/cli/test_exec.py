@@ -69,6 +69,23 @@ async def test_other_ends(cluster: EmbeddedCluster, place: Place, command: str, 
         assert await program.wait() == code
 
 
+async def test_the_users_own_variables_stay(cluster: EmbeddedCluster, place: Place) -> None:
+    """In the command and in the file: what they said before, and one line each on what was left out."""
+    place.environment |= {"DATABASE_URL": "postgres://mine", "WEB_8080_PORT": "1"}
+    cluster.service("database", {"app": "web"}, [{"port": 8080}])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        gateway = str(free.getsockname()[1])
+    words = ("svc/web", ":8080", "svc/database", ":8080", "--gateway", gateway, "--env-file", "env")
+    command = 'until grep -q WEB_8080_HOST env; do sleep 0.05; done; cat env; echo "$DATABASE_URL $WEB_8080_PORT $WEB_8080_HOST $WEB_URL"'
+    async with forwarding(place, *words, "--exec", command) as program:
+        assert await program.wait() == 0, program.stderr
+        assert f"postgres://mine 1 127.0.0.1 http://web.localhost:{gateway}\n" in program.stderr
+        assert "\nDATABASE_URL=" not in program.stderr
+        assert "\nDATABASE_8080_URL=" in program.stderr
+        for name in ("DATABASE_URL", "WEB_8080_PORT"):
+            assert program.stderr.count(f"the variable {name} (") == 1
+
+
 async def test_it_waits_for_what_is_not_ready(cluster: EmbeddedCluster, place: Place) -> None:
     """Aloud, and begins when the pod is there; the file leads where the command's variables lead."""
     command = f'{RUNS} . ./env; test "$API_80_URL" = "$(sed -n s/^API_80_URL=//p env)"; exit $?'

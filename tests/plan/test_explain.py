@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
-from tests.plan.made import BOTH, RUN, WEB, deployment_of_run, entry, pod, pod_of_run, world
-from watcher.cluster.objects import RUN_ID_LABEL, Pod
+from tests.plan.made import BOTH, RUN, WEB, deployment_of_run, entry, pod, pod_of_run, service, world
+from watcher.cluster.objects import RUN_ID_LABEL, Pod, Service, ServicePort
 from watcher.docker.objects import Container, Containers, Port
 from watcher.plan.explain import Explanation, explain
 from watcher.plan.facts import Facts
@@ -35,8 +36,42 @@ def test_what_is_not_forwarded_says_why() -> None:
     assert answers == [
         (True, "it is asked for by skaffold.yaml line 1"),
         (False, "skaffold.yaml line 2 asks for what skaffold.yaml line 1 asks for already"),
-        (False, "skaffold.yaml line 1 asks for this port already"),
     ]
+
+
+@pytest.mark.parametrize("port", [8080, "http"])
+@pytest.mark.parametrize("modes", [frozenset({Mode.USER}), BOTH, frozenset({Mode.USER, Mode.PODS})])
+def test_one_port_has_one_verdict(modes: frozenset[Mode], port: int | str) -> None:
+    """An entry and a mode have both seen it: the answer is the entry's, by number or by name of the port."""
+    kind, item = service()
+    assert isinstance(item, Service)
+    item = replace(item, spec=replace(item.spec, ports=(ServicePort(port=8080, name="http"),)))
+    facts = world(
+        Facts(modes=modes, run_id=RUN, curious=True, entries=(entry(port=port),)), [(kind, item), pod("web-0")]
+    )
+    answers = [answer for answer in explained(facts) if answer.subject.resource_type.lower() == "service"]
+    assert [(answer.forwarded, answer.rule) for answer in answers] == [
+        (True, "it is asked for by skaffold.yaml line 1")
+    ]
+
+
+def test_another_ports_verdict_stays() -> None:
+    """The same number by UDP, or another port of the service, is another thing."""
+    kind, item = service()
+    assert isinstance(item, Service)
+    ports = (ServicePort(port=8080), ServicePort(port=8080, protocol="UDP"), ServicePort(port=9090))
+    facts = Facts(modes=frozenset({Mode.USER}), run_id=RUN, curious=True, entries=(entry(),))
+    facts = world(facts, [(kind, replace(item, spec=replace(item.spec, ports=ports))), pod("web-0")])
+    answers = [(a.subject.remote_port, a.subject.protocol, a.forwarded) for a in explained(facts)]
+    assert sorted(answers, key=str) == [(8080, "TCP", True), (8080, "UDP", False), (9090, "TCP", False)]
+
+
+def test_a_pod_of_what_an_entry_asks_for() -> None:
+    """Its owner is forwarded, and so is it."""
+    facts = Facts(modes=frozenset({Mode.USER}), run_id=RUN, curious=True, entries=(entry("deployment", "web"),))
+    answers = explained(world(facts, [deployment_of_run("web"), pod_of_run("x", "web")]))
+    verdicts = {(a.subject.resource_type.lower(), a.forwarded) for a in answers if a.subject.remote_port in {"", 8080}}
+    assert verdicts == {("deployment", True), ("pod", True)}
 
 
 def test_a_pod_goes_with_what_made_it() -> None:

@@ -54,7 +54,9 @@ class EnvFile:
             await trio.to_thread.run_sync(self._write, text)
         except OSError as error:
             logger.warning("--env-file %s cannot be written, and is out of date: %s", self._path, error.strerror)
-        self._written = text
+            self._written = ""  # whatever comes next is written
+        else:
+            self._written = text
 
     def _check(self) -> None:
         try:

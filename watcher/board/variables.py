@@ -1,26 +1,33 @@
-"""Owns the environment variables that name forwards, for --env-file and --exec: WEB_8080_URL, _HOST and _PORT.
+"""Names forwards in environment variables, for --env-file and --exec: WEB_8080_URL, WEB_8080_HOST, WEB_8080_PORT.
 
-Behind a gateway WEB_URL too, for what a bare name leads to.
+Behind a gateway WEB_URL too, for the forward that a bare name means. A name stays with the forward that has it as long
+as that is wanted. Values need no quotes in any shell: an address, a port, a URL of both.
 
-Refuses to rename. A name stays with the forward that has it as long as that is wanted, whatever else comes; values
-need no quotes in any shell: an address, a port, a URL of both.
+A variable that the user has is never given another value, and names that steer common programs are never made.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import count
 
 from msgspec import Struct
 
 from watcher.board.records import ForwardRecord
 
+logger = logging.getLogger("portside.board")
+
 _OTHER = re.compile(r"[^A-Z0-9_]")
+# A cluster's names must not reach into the settings of programs that the user starts: where packages come from, which
+# API server or cloud is meant. No program reads a name with a port's number in it, or a full name.
+_STEERING = re.compile(r"(AWS|AZURE|CARGO|DOCKER|GIT|GOOGLE|KUBERNETES|NPM|PIP|PORTSIDE|SKAFFOLD|UV|YARN)_.*")
+_NUMBERED = re.compile(r".*_\d+_(URL|HOST|PORT)")
 
 
 class _Subject(Struct, frozen=True, order=True):
-    """What a forward leads to, whatever its local addresses.
+    """What a forward forwards to, whatever its local addresses.
 
     Of those that come together the first in this order gets a name that several would have.
     """
@@ -42,10 +49,15 @@ class _Subject(Struct, frozen=True, order=True):
 
 
 class Variables:
-    """Who has which name. Each forward has its full name (DEFAULT_SERVICE_WEB_8080); the short one if it is free."""
+    """Which forward has which name: always its full one (DEFAULT_SERVICE_WEB_8080), the short one if it is free.
 
-    def __init__(self) -> None:
+    `taken`: the names of variables that the user has.
+    """
+
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        self._taken = frozenset(taken)
         self._holders: dict[str, _Subject] = {}
+        self._warned: set[str] = set()
 
     def of(self, forwards: Iterable[ForwardRecord]) -> dict[str, str]:
         """The variables of all that have a local port, sorted. Call it with all that are wanted, at every change."""
@@ -56,9 +68,22 @@ class Variables:
         for subject in sorted(wanted):
             self._holders.setdefault(subject.short, subject)
         values = {subject: record for subject, records in wanted.items() if (record := _first_bound(records))}
-        named = dict(variable for record in values.values() for variable in _by_name(record))
+        named = _by_names(values.values())
         held = ((name, values[subject]) for name, subject in self._holders.items() if subject in values)
-        return dict(sorted((named | dict(variable for one in held for variable in _values(*one))).items()))
+        made = named | dict(variable for one in held for variable in _values(*one))
+        full = tuple(f"{subject.full}_" for subject in values)
+        return {name: value for name, value in sorted(made.items()) if self._may_be_set(name, value, full)}
+
+    def _may_be_set(self, name: str, value: str, full: tuple[str, ...]) -> bool:
+        reason = ""
+        if name in self._taken:
+            reason = "your environment has it already"
+        elif _STEERING.fullmatch(name) and not (_NUMBERED.fullmatch(name) or name.startswith(full)):
+            reason = "other programs take their settings from such names"
+        if reason and name not in self._warned:
+            self._warned.add(name)
+            logger.warning("the variable %s (%s) is left out: %s", name, value, reason)
+        return not reason
 
 
 def env_lines(variables: Mapping[str, str]) -> str:
@@ -101,10 +126,13 @@ def _values(name: str, record: ForwardRecord) -> Iterator[tuple[str, str]]:
     yield f"{name}_URL", record.url
 
 
-def _by_name(record: ForwardRecord) -> Iterator[tuple[str, str]]:
-    """The gateway gives a bare name to one forward alone."""
-    if record.gateway.startswith(f"http://{record.resource_name}.") and record.gateway.count(".") == 1:
-        yield f"{_identifier(record.resource_name)}_URL", record.gateway
+def _by_names(records: Iterable[ForwardRecord]) -> dict[str, str]:
+    """Of the bare names at the gateway, those that are spelled like no other (a-b and a_b are spelled alike)."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        if record.gateway.startswith(f"http://{record.resource_name}.") and record.gateway.count(".") == 1:
+            found.setdefault(f"{_identifier(record.resource_name)}_URL", set()).add(record.gateway)
+    return {name: urls.pop() for name, urls in found.items() if len(urls) == 1}
 
 
 def _identifier(*words: str) -> str:

@@ -107,7 +107,7 @@ class UserCommand:
 
     async def _execute(self, board: Board) -> int:
         self._begun = True
-        environment = os.environ | self._variables.of(board.forwards.values())
+        environment = self._variables.of(board.forwards.values()) | os.environ  # the user's own win
         process = await trio.lowlevel.open_process(["sh", "-c", self._text], env=environment, stdout=self._stdout)
         self._process = process
         for number in self._early:

@@ -1,6 +1,7 @@
-"""Owns the plan as answers: for each entry, service, pod, container and port seen one verdict, and its rule. Pure.
+"""Turns the plan into answers: for each entry, service, pod, container and port seen one verdict, and its rule. Pure.
 
-A thing that is asked for at several addresses is one thing: no two verdicts have the same subject.
+A port that several sources have seen (an entry and mode services) gets the verdict of the one that decided: a forward,
+else a reason against one, else that nobody asked. Asked for at several addresses it is still one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from watcher.plan import run
 from watcher.plan.facts import Facts
-from watcher.plan.owners import owner_of
+from watcher.plan.owners import Owner, owner_of
 from watcher.plan.plan import Plan
 from watcher.plan.verdicts import Published, Subject, Verdict, Wanted
 from watcher.skaffold.modes import Mode
@@ -37,12 +38,38 @@ def explain(plan: Plan, facts: Facts, failures: Mapping[str, str] = {}) -> tuple
     `failures`: by forward, why it has no port.
     """
     found: dict[Subject, Explanation] = {}
-    verdicts: tuple[Verdict, ...] = (*plan.forwards, *plan.published, *plan.skips, *plan.passed)
-    for verdict in verdicts:
+    for verdict in _decisive(plan):
         now = _explanation(verdict, failures)
         known = found.get(verdict.subject)
         found[verdict.subject] = now if known is None else _together(known, now)
     return (*found.values(), *_pods(plan, facts))
+
+
+def _decisive(plan: Plan) -> Iterator[Verdict]:
+    """Every verdict but those on ports that another source decides."""
+    decided: dict[_Port, str] = {}
+    verdicts: tuple[Verdict, ...] = (*plan.forwards, *plan.published, *plan.skips, *plan.passed)
+    for verdict in verdicts:
+        source, ports = verdict.subject.source, _ports(verdict)
+        if any(decided.get(port, source) != source for port in ports):
+            continue
+        for port in ports:
+            decided.setdefault(port, source)
+        yield verdict
+
+
+# Namespace, type, name, and the port as a number or a name.
+_Port = tuple[str, str, str, int | str]
+
+
+def _ports(verdict: Verdict) -> set[_Port]:
+    """What the verdict's port is called; none for a thing as a whole, and for what TCP's verdict says nothing about."""
+    subject = verdict.subject
+    called = verdict.called if isinstance(verdict, Wanted) else ()
+    if subject.remote_port == "" or subject.protocol != "TCP":
+        return set()
+    thing = subject.namespace, subject.resource_type.lower(), subject.resource_name
+    return {(*thing, port) for port in (subject.remote_port, subject.port_name, *called) if port != ""}
 
 
 def _explanation(verdict: Verdict, failures: Mapping[str, str]) -> Explanation:
@@ -75,12 +102,7 @@ def _pods(plan: Plan, facts: Facts) -> Iterator[Explanation]:
         owner = owner_of(pod)
         if owner.kind == "pod":
             continue
-        prefix = f"/{owner.namespace}/{owner.kind}/{owner.name}/"
-        ids = tuple(
-            wanted.id
-            for wanted in plan.forwards
-            if wanted.subject.source in {"pods", "debug"} and wanted.id.startswith(f"{wanted.subject.source}{prefix}")
-        )
+        ids = tuple(wanted.id for wanted in plan.forwards if _belongs_to(owner, wanted.subject))
         subject = Subject(
             source=(Mode.PODS if Mode.PODS in facts.modes else Mode.DEBUG).value,
             resource_type="pod",
@@ -89,3 +111,8 @@ def _pods(plan: Plan, facts: Facts) -> Iterator[Explanation]:
         )
         rule = f"it goes with {owner.kind} {owner.name}"
         yield Explanation(subject=subject, forwarded=bool(ids), rule=rule, forwards=ids)
+
+
+def _belongs_to(owner: Owner, subject: Subject) -> bool:
+    kind = subject.resource_type.lower()
+    return (kind, subject.resource_name, subject.namespace) == (owner.kind, owner.name, owner.namespace)
