@@ -80,10 +80,10 @@ class Forward:
             self.settled.set()
             async with trio.open_nursery() as nursery:
                 with Tasks(nursery) as self._tasks:
-                    nursery.start_soon(kept, logger, f"{self.spec.id}: waiting for readiness", self._watch_patience)
+                    nursery.start_soon(kept, logger, f"{self.spec.label}: waiting for readiness", self._watch_patience)
                     for listener in self._bound.sockets if self._bound else ():
-                        serve = partial(accept, RawSocket(listener), self.spec.id, self._tasks, self._serve)
-                        nursery.start_soon(kept, logger, f"{self.spec.id}: accepting", serve)
+                        serve = partial(accept, RawSocket(listener), self.spec.label, self._tasks, self._serve)
+                        nursery.start_soon(kept, logger, f"{self.spec.label}: accepting", serve)
                     await trio.sleep_forever()
         finally:
             if self._bound is not None:
@@ -130,7 +130,7 @@ class Forward:
 
         self.counters.opened()
         try:
-            with contained(logger, f"{self.spec.id}: a connection", failed):
+            with contained(logger, f"{self.spec.label}: a connection", failed):
                 await self._relay(local)
         finally:
             self.counters.closed()
@@ -141,12 +141,12 @@ class Forward:
             await relay.run()
         except HoldExpiredError as error:
             self.counters.failed(str(error))
-            logger.warning("%s: %s", self.spec.id, error)
+            logger.warning("%s: %s", self.spec.label, error)
             await local.turn_away(str(error))
             return
         if relay.error:
             self.counters.failed(relay.error)
-            logger.info("%s: a connection was cut: %s", self.spec.id, relay.error)
+            logger.info("%s: a connection was cut: %s", self.spec.label, relay.error)
 
     # Connections
 

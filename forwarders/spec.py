@@ -60,6 +60,7 @@ class ForwardSpec(Struct, frozen=True, kw_only=True):
     `hold`: seconds a connection waits while nothing can serve it. `held`: how many may wait at once.
     `linger`: seconds the client's FIN is held back while the answer is still outstanding.
     `patience`: seconds without a Ready pod after which a Running one will do (0: at once).
+    `title`: what people call it, for the log; "" where the id has to do.
     """
 
     id: str
@@ -70,6 +71,11 @@ class ForwardSpec(Struct, frozen=True, kw_only=True):
     held: int = 2048
     linger: float = 10.0
     patience: float = 5.0
+    title: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.title or self.id
 
 
 class State(Enum):

@@ -31,6 +31,7 @@ from watcher.board.records import (
     timestamp,
 )
 from watcher.cluster.store import Watch
+from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled
@@ -169,13 +170,19 @@ class Loop:
         fleet.reserve([wanted.spec for wanted in plan.forwards])
         for change in changes:
             ident = change.id if isinstance(change, Stop) else change.wanted.id
-            with contained(logger, f"a change of {ident}", partial(self._unchanged, ident, self._wanted.get(ident))):
+            undo = partial(self._unchanged, ident, self._wanted.get(ident))
+            with contained(logger, f"a change of {self._title(change)}", undo):
                 await self._carry_out(change, fleet)
+
+    def _title(self, change: Change) -> str:
+        wanted = self._wanted.get(change.id) if isinstance(change, Stop) else change.wanted
+        return title(wanted) if wanted else "a forward"
 
     def _unchanged(self, ident: str, before: Wanted | None, cause: str) -> None:  # noqa: ARG002 - it is in the log
         """A bug kept the fleet from it: the next plan tries again."""
         if before is None:
             self._wanted.pop(ident, None)
+            self._board.end(ident, timestamp(datetime.now(UTC)))
         else:
             self._wanted[ident] = before
 
@@ -188,7 +195,8 @@ class Loop:
             case Start(wanted):
                 self._wanted[wanted.id] = wanted
                 self.report(Status(id=wanted.id, state=State.WAITING))
-                await fleet.start(wanted.spec, wanted.endpoints, wanted.waiting_for, wanted.broken)
+                spec = replace(wanted.spec, title=title(wanted))
+                await fleet.start(spec, wanted.endpoints, wanted.waiting_for, wanted.broken)
             case Update(wanted):
                 self._wanted[wanted.id] = wanted
                 fleet.update(wanted.id, wanted.endpoints, wanted.waiting_for, wanted.broken)
@@ -211,3 +219,11 @@ class Loop:
             if self._stated.get(ident) != one:
                 self._board.state(published_record(one, now) if isinstance(one, Published) else skip_record(one, now))
                 self._stated[ident] = one
+
+
+def title(wanted: Wanted) -> str:
+    """What people call a forward."""
+    subject, address = wanted.subject, wanted.spec.address
+    where = f" in namespace {subject.namespace}" if subject.namespace else ""
+    at = "" if address == DEFAULT_ADDRESS else f" at {address}"
+    return f"{subject.resource_type}/{subject.resource_name} port {subject.remote_port}{where}{at}"

@@ -74,6 +74,7 @@ class MemoryFleet:
         self.loop: Loop
         self.running: dict[str, Status] = {}
         self._ports: dict[str, int] = {}
+        self.broken = False  # no forward can be started: a bug in the fleet
         self.silent = False  # a forward that ends without a report: a bug in it
 
     @property
@@ -84,6 +85,8 @@ class MemoryFleet:
         pass
 
     async def start(self, spec: ForwardSpec, *_: object) -> None:
+        if self.broken:
+            raise RuntimeError("a bug in starting forwards")
         self._ports[spec.id] = spec.port.number
         self.running[spec.id] = Status(id=spec.id, state=State.WAITING)
         self.becomes(spec.id, State.LISTENING, "no pod yet")
@@ -124,6 +127,12 @@ class Play:
         ours = {ident: (status.state.value, status.local_port) for ident, status in self.fleet.running.items()}
         dockers = {i: ("ready", port_of(i, s)) for i, s in self._verdicts.items() if s.verdict == "published"}
         return ours | dockers
+
+    @property
+    def missing(self) -> set[str]:
+        """What the plan wants and a bug in the fleet keeps from being started."""
+        wanted = {ident for ident, said in self._verdicts.items() if said.verdict == "wanted"}
+        return wanted - self.fleet.running.keys()
 
     @property
     def skips(self) -> dict[str, str]:

@@ -175,7 +175,7 @@ steps: st.SearchStrategy[Any] = st.one_of(
     ),
     st.tuples(st.sampled_from(NAMES), st.sampled_from([State.LISTENING, State.READY, State.FAILED])),
     st.integers(0, 4),
-    st.just("silent"),
+    st.sampled_from(["silent", "broken"]),
 )
 
 
@@ -225,8 +225,10 @@ async def take_step(step: Any, play: Play, readers: list[Reader]) -> None:
             play.fleet.becomes(ident, state, "" if state is State.READY else "it does not work")
         case int():
             await readers[step].read()
-        case _:
+        case "silent":
             play.fleet.silent = not play.fleet.silent
+        case "broken":
+            play.fleet.broken = not play.fleet.broken
 
 
 async def check_views(play: Play) -> None:
@@ -244,7 +246,7 @@ async def check_views(play: Play) -> None:
     told = {(one.resource_name, one.local_port) for one in forwarded(board)}
     assert told == {(ident, port) for ident, (state, port) in play.forwards.items() if state == "ready"}
     yes = {record.resource_name for record in await board.explain() if record.forwarded}
-    assert yes == {ident for ident, (state, _) in play.forwards.items() if state != "failed"}
+    assert yes - play.missing == {ident for ident, (state, _) in play.forwards.items() if state != "failed"}
 
 
 def ask(path: str) -> Request:

@@ -76,7 +76,8 @@ async def test_the_users_own_variables_stay(cluster: EmbeddedCluster, place: Pla
     with socket.create_server(("127.0.0.1", 0)) as free:
         gateway = str(free.getsockname()[1])
     words = ("svc/web", ":8080", "svc/database", ":8080", "--gateway", gateway, "--env-file", "env")
-    command = 'until grep -q WEB_8080_HOST env; do sleep 0.05; done; cat env; echo "$DATABASE_URL $WEB_8080_PORT $WEB_8080_HOST $WEB_URL"'
+    written = "until grep -q WEB_8080_HOST env; do sleep 0.05; done"
+    command = f'{written}; cat env; echo "$DATABASE_URL $WEB_8080_PORT $WEB_8080_HOST $WEB_URL"'
     async with forwarding(place, *words, "--exec", command) as program:
         assert await program.wait() == 0, program.stderr
         assert f"postgres://mine 1 127.0.0.1 http://web.localhost:{gateway}\n" in program.stderr

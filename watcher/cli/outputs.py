@@ -39,9 +39,8 @@ class Outputs:
     """Raises UsageError for what cannot be written."""
 
     def __init__(self, command: str, options: Options) -> None:
-        variables = Variables(
-            os.environ
-        )  # one for both: the same forward has the same names in the file and in the command
+        # One for both: the same forward has the same names in the file and in the command.
+        variables = Variables(os.environ)
         self.user_command = UserCommand.of(options, variables)
         self._renderer: Renderer = JsonLines() if options.output == "json" else PlainLines()
         self._table = _has_table(command, options)

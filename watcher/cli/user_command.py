@@ -86,16 +86,18 @@ class UserCommand:
     async def _until_ready(self, board: Board) -> tuple[str, ...]:
         """Why it must not begin; () where all is ready."""
         subscription = board.subscribe()
+        said: set[str] = set()
         say_at = trio.current_time() + WAITING_IS_SAID_AFTER
         try:
             with trio.move_on_after(self._within):
                 while not (now := verdict([board])).ready:
                     if now.hopeless:
-                        return now.missing
+                        return _unsaid(now.missing, said)
                     with trio.move_on_at(say_at) as patience:
                         await subscription.next()
                     if patience.cancelled_caught:
                         say_at = math.inf  # once
+                        said |= {*verdict([board]).missing}
                         for problem in verdict([board]).missing:
                             logger.warning("--exec waits: %s", problem)
                 return ()
@@ -103,7 +105,7 @@ class UserCommand:
             return ("the forwards have ended",)
         finally:
             board.unsubscribe(subscription)
-        return (f"not ready within {self._within:g} s", *verdict([board]).missing)
+        return (f"not ready within {self._within:g} s", *_unsaid(verdict([board]).missing, said))
 
     async def _execute(self, board: Board) -> int:
         self._begun = True
@@ -119,6 +121,11 @@ class UserCommand:
                 await _end(process)
             raise
         return code if code >= 0 else 128 - code
+
+
+def _unsaid(problems: tuple[str, ...], said: set[str]) -> tuple[str, ...]:
+    """Each reason is printed once. At least one line says why the command is not run."""
+    return tuple(problem for problem in problems if problem not in said) or ("the command is not run",)
 
 
 async def _end(process: trio.Process) -> None:

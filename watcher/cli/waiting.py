@@ -29,6 +29,7 @@ class Waiting:
         self._names = names
         self._chosen = chosen
         self._say = say
+        self._said: set[str] = set()
         self._boards: dict[Running, Board] = {}
         self._mute: list[str] = []  # announced, but nobody answers there
         self._ended: list[str] = []
@@ -45,7 +46,8 @@ class Waiting:
                     self._changed = trio.Event()
                     await self._changed.wait()
                 nursery.cancel_scope.cancel()
-        return (f"not ready within {timeout:g} s", *self._missing()) if over is None else over
+        problems = (f"not ready within {timeout:g} s", *self._missing()) if over is None else over
+        return tuple(problem for problem in problems if problem not in self._said) or problems[:1]
 
     def _over(self) -> Problems | None:
         """The end, as `run` returns it, where there is one already."""
@@ -100,12 +102,11 @@ class Waiting:
 
     async def _speak(self) -> None:
         """What is waited for, each thing once, where it lasts."""
-        said: set[str] = set()
         while True:
             await trio.sleep(WAITING_IS_SAID_AFTER)
             for line in self._missing():
-                if line not in said:
-                    said.add(line)
+                if line not in self._said:
+                    self._said.add(line)
                     self._say(f"waiting: {line}")
             await self._changed.wait()
 
