@@ -1,6 +1,6 @@
-"""Owns connecting over a path that may swallow SYNs: attempts beside one another, the first that succeeds is taken.
+"""Connects over a path that may swallow SYNs: attempts run beside one another, and the first that succeeds is taken.
 
-Refuses sockets. The kernel repeats a SYN that was lost after 1, 3 and 7 s; a path that is back is to be used sooner.
+The kernel repeats a SYN that was lost after 1, 3 and 7 s; a path that is back is to be used sooner.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ async def _again_and_again(nursery: trio.Nursery, attempt: Callable[[], Awaitabl
 
 
 async def _close(streams: list[Stream]) -> None:
-    """At once, also where this task is cancelled."""
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        for stream in streams:
+    """At once, also where this task is cancelled. Each in a shielded scope: else only the first one would be closed."""
+    for stream in streams:
+        with trio.CancelScope(shield=True) as scope:
+            scope.cancel()
             await stream.aclose()
