@@ -1,7 +1,8 @@
-"""Owns the choice of a pod for a forward's next connection, from the endpoints the plan gave; and the pace of redials.
+"""Chooses the pod for a forward's next connection among the plan's endpoints, and paces redials.
 
-Refuses bytes. Ready pods first, in the plan's order (newest first); with none Ready for `patience` seconds, Running
-ones. A pod that refused a connection is tried again at a bounded pace, by one waiting connection after the other.
+Ready pods come first, then those of the newest revision, then the one that serves already, then the plan's order. With
+none Ready for `patience` seconds, a Running one will do. A pod that refused a connection is tried again at a bounded
+pace, by one waiting connection after the other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from forwarders.gates import Gate
 from forwarders.pool import Pool
 from forwarders.pools import Pools
 from forwarders.signals import Signal
-from forwarders.spec import Endpoint
+from forwarders.spec import Endpoint, PodRef
 from forwarders.tunnel import Carrier
 
 # Pods whose sessions one forward keeps up while none of them serves yet.
@@ -34,6 +35,7 @@ class Backend:
         self._endpoints: tuple[Endpoint, ...] = ()
         self._wanted: dict[Endpoint, Pool | Container] = {}
         self._gates: dict[Endpoint, Gate] = {}
+        self._preferred: PodRef | None = None
         self._unready_since = trio.current_time()
         self.changed = Signal()
 
@@ -41,7 +43,7 @@ class Backend:
 
     def set(self, endpoints: tuple[Endpoint, ...]) -> None:
         had_ready = any(endpoint.ready for endpoint in self._endpoints)
-        self._endpoints = endpoints
+        self._endpoints = self._in_order(endpoints)
         if had_ready:
             self._unready_since = trio.current_time()
         self._gates = {endpoint: gate for endpoint, gate in self._gates.items() if endpoint in endpoints}
@@ -54,8 +56,26 @@ class Backend:
             if endpoint.pod not in {kept.pod for kept in wanted}:
                 self._pools.leave(endpoint.pod, self.refresh)
         self._wanted = wanted
+        self._prefer_what_serves()
         self.changed.fire()
         self._on_change()
+
+    def _prefer_what_serves(self) -> None:
+        """Equals take no turns: a client's next connection goes where its last one went.
+
+        A pod is preferred for as long as none is better: not for being deleted, unready, or of an older revision. A
+        session to it that breaks, or a connection that it refuses, does not change that.
+        """
+        eligible = self.eligible()
+        equals = [endpoint.pod for endpoint in eligible if endpoint.outdated == eligible[0].outdated]
+        if self._preferred not in equals:
+            serving = None if self.serving is None else self.serving.pod
+            self._preferred = serving if serving in equals else next(iter(equals), None)
+            self._endpoints = self._in_order(self._endpoints)
+
+    def _in_order(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """The plan's order, but of equals the preferred pod comes first."""
+        return tuple(sorted(endpoints, key=lambda one: (not one.ready, one.outdated, one.pod != self._preferred)))
 
     def close(self) -> None:
         for endpoint in self._wanted:
@@ -78,7 +98,8 @@ class Backend:
             if pool.up or len(wanted) == MAX_WANTED:
                 break
             opening = opening or not pool.problem
-        coming = next((endpoint for endpoint in self._endpoints if endpoint not in eligible), None)
+        later = (endpoint for endpoint in self._endpoints if endpoint not in eligible)
+        coming = min(later, key=lambda endpoint: endpoint.pod == self._preferred, default=None)
         if coming is not None:
             wanted[coming] = self._pools.want(coming.pod, self.refresh)
         return wanted

@@ -45,12 +45,16 @@ class PodRef(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True):
-    """A pod's port that may serve connections; while not `running` it serves none, but sessions may stand already."""
+    """A pod's port that may serve connections; while not `running` it serves none, but sessions may stand already.
+
+    `outdated`: there is a newer revision of what the pod runs, so it serves only while no pod of that can.
+    """
 
     pod: PodRef
     port: int
     ready: bool
     running: bool = True
+    outdated: bool = False
 
 
 class ForwardSpec(Struct, frozen=True, kw_only=True):

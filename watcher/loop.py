@@ -143,7 +143,7 @@ class Loop:
 
     def _plan_facts(self) -> None:
         gathered = self._gather()
-        facts = replace(gathered, curious=trio.current_time() < self._curious_until)
+        facts = replace(gathered, curious=trio.current_time() < self._curious_until, holding=fleet.ports)
         needed = needs(facts)
         self._want(needed | self._plan.arrivals)
         plan = make_plan(facts)

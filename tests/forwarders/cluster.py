@@ -19,8 +19,8 @@ def pod(name: str) -> PodRef:
     return PodRef("default", name, f"uid-{name}")
 
 
-def endpoint(name: str, *, ready: bool = True, port: int = 80) -> Endpoint:
-    return Endpoint(pod(name), port, ready)
+def endpoint(name: str, *, ready: bool = True, port: int = 80, outdated: bool = False) -> Endpoint:
+    return Endpoint(pod(name), port, ready, outdated=outdated)
 
 
 class Pods:

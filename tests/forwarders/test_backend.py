@@ -15,6 +15,8 @@ from forwarders.pools import Pools
 from forwarders.spec import Endpoint
 from tests.forwarders.cluster import Pods, endpoint, pod
 
+OUTDATED = endpoint("old", outdated=True)
+
 
 class Choosing:
     """A backend over pods in memory, and how often it said that its answer may have changed."""
@@ -57,13 +59,68 @@ async def test_a_pod_that_has_a_session_serves_while_the_next_ones_opens(
     choosing.backend.set((endpoint("old"),))
     await settled()
     choosing.pods.latency = 1.0
-    choosing.backend.set((endpoint("new"), endpoint("old")))
+    choosing.backend.set((endpoint("new"), OUTDATED))
     await trio.sleep(0.5)
-    assert choosing.backend.serving == endpoint("old")
+    assert choosing.backend.serving == OUTDATED
     await trio.sleep(1)
     assert choosing.backend.serving == endpoint("new")
     await settled()
     assert choosing.pods.standing("old") == []
+
+
+async def test_equals_take_no_turns(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """A neighbour that is replaced, or comes first in the plan, moves nobody: the pod that serves goes on."""
+    choosing.backend.set((endpoint("b"), endpoint("a")))
+    await settled()
+    for others in (("a",), ("c", "a"), ("d", "c")):
+        choosing.backend.set((*map(endpoint, others), endpoint("b")))
+        await settled()
+        assert choosing.backend.serving == endpoint("b")
+    assert set(choosing.pods.peers) == {"b"}
+
+
+@pytest.mark.parametrize(
+    "now",
+    [(), (endpoint("b", ready=False),), (endpoint("b", outdated=True),)],
+    ids=["it is deleted", "it is not Ready", "a newer revision is there"],
+)
+async def test_nobody_stays_on_a_pod_that_is_on_its_way_out(
+    now: tuple[Endpoint, ...], choosing: Choosing, autojump_clock: MockClock
+) -> None:
+    """The pod that serves is preferred among equals only."""
+    choosing.backend.set((endpoint("b"), endpoint("a")))
+    await settled()
+    choosing.backend.set((endpoint("a"), *now))
+    await settled()
+    assert choosing.backend.serving == endpoint("a")
+    choosing.backend.set((endpoint("b"), endpoint("a")))
+    await settled()
+    assert choosing.backend.serving == endpoint("a")
+
+
+async def test_pods_that_are_never_ready_take_no_turns_either(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A debugger that stops its pod makes it unready, and stays with it."""
+    choosing = Choosing(nursery, patience=0)
+    await nursery.start(choosing.pools.run)
+    choosing.backend.set((endpoint("b", ready=False), endpoint("a", ready=False)))
+    await settled()
+    choosing.backend.set((endpoint("c", ready=False), endpoint("b", ready=False)))
+    await settled()
+    assert choosing.backend.serving == endpoint("b", ready=False)
+
+
+async def test_a_session_that_breaks_does_not_change_the_pod(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """Though another pod has a session meanwhile: the pod lives, and its next session leads there again."""
+    other = Backend(choosing.pools, 5.0, lambda: None)
+    other.set((endpoint("a"),))
+    choosing.backend.set((endpoint("b"), endpoint("a")))
+    await settled()
+    choosing.pods.latency = 0.5
+    choosing.pods.standing("b")[0].close()
+    await trio.sleep(0.3)
+    meanwhile = choosing.backend.serving
+    await trio.sleep(1)
+    assert (meanwhile, choosing.backend.serving) == (endpoint("a"), endpoint("b"))
 
 
 async def test_patience(choosing: Choosing, autojump_clock: MockClock) -> None:
@@ -164,10 +221,10 @@ async def test_a_pod_that_refuses_gives_way(choosing: Choosing, autojump_clock: 
     choosing.backend.set((endpoint("old"),))
     await settled()
     choosing.pods.latency = 0.3
-    choosing.backend.set((endpoint("new"), endpoint("old")))
+    choosing.backend.set((endpoint("new"), OUTDATED))
     choosing.backend.refused(endpoint("gone"))
-    choosing.backend.refused(endpoint("old"))
-    assert choosing.backend.serving == endpoint("old")
+    choosing.backend.refused(OUTDATED)
+    assert choosing.backend.serving == OUTDATED
     await trio.sleep(1)
     assert choosing.backend.serving == endpoint("new")
 

@@ -14,6 +14,7 @@ from watcher.cluster.kinds import (
     JOB,
     POD,
     REPLICA_SET,
+    REPLICA_SET_METADATA,
     REPLICATION_CONTROLLER,
     SERVICE,
     STATEFUL_SET,
@@ -27,6 +28,9 @@ from watcher.cluster.objects import (
     ContainerState,
     ContainerStatus,
     CronJob,
+    CronJobSpec,
+    JobSpec,
+    JobTemplate,
     LabelSelector,
     Meta,
     Object,
@@ -37,6 +41,7 @@ from watcher.cluster.objects import (
     PodTemplate,
     ReplicationController,
     ReplicationControllerSpec,
+    Resource,
     Service,
     ServicePort,
     ServiceSpec,
@@ -74,8 +79,16 @@ def pod(
     ports: tuple[ContainerPort, ...] = (ContainerPort(8080, "http"),),
     waiting: str = "",
     sidecar: ContainerPort | None = None,
+    owner: Owner | None = None,
+    revision: str = "",
 ) -> Item:
-    metadata = meta(name, namespace, labels={"app": app}, age=age)
+    """Made by what selects app=APP (see `workload`), unless an owner is given; `revision`: of a DaemonSet."""
+    hashed = {"controller-revision-hash": revision} if revision else {}
+    metadata = meta(name, namespace, labels={"app": app} | hashed, age=age)
+    metadata = replace(
+        metadata,
+        owner_references=(owner or Owner("DaemonSet" if revision else "ReplicaSet", app, app, controller=True),),
+    )
     if deleting:
         metadata = replace(metadata, deletion_timestamp="2026-11-23T12:00:00Z")
     init = (Container(name="side", ports=(sidecar,), restart_policy="Always"),) if sidecar else None
@@ -148,10 +161,10 @@ def workload(
     age: int = 0,
     selector: LabelSelector | None = None,
 ) -> Item:
-    """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job that selects app=NAME."""
+    """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job that selects app=NAME, and has made such a `pod`."""
     metadata = meta(name, namespace, age=age)
     if owner:
-        metadata = replace(metadata, owner_references=(Owner("CronJob", owner, owner),))
+        metadata = replace(metadata, owner_references=(Owner("CronJob", owner, owner, controller=True),))
     return kind, Workload(metadata=metadata, spec=WorkloadSpec(selector or LabelSelector({"app": name})))
 
 
@@ -162,11 +175,19 @@ def controller(kind: Kind, name: str = "web", namespace: str = "default") -> tup
     if kind is REPLICATION_CONTROLLER:
         spec = ReplicationControllerSpec({"app": name})
         return ((kind, ReplicationController(metadata=meta(name, namespace), spec=spec)),)
+    if kind is DEPLOYMENT:
+        return workload(kind, name, namespace), replica_set(name, namespace)
     if kind is CRON_JOB:
         return (CRON_JOB, CronJob(metadata=meta(name, namespace, uid="cj"))), workload(JOB, name, namespace, owner="cj")
     return (workload(kind, name, namespace),)
 
 
+CRON_JOB_OF_WEB = CronJob(
+    metadata=meta("web", uid="cj"),
+    spec=CronJobSpec(
+        JobTemplate(JobSpec(PodTemplate(spec=PodSpec((Container(ports=(ContainerPort(8080, "http"),)),)))))
+    ),
+)
 WORKLOADS = (DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET, JOB)
 
 
@@ -196,7 +217,7 @@ def entry(
 
 def world(facts: Facts, items: Iterable[Item], refused: Iterable[Watch] = ()) -> Facts:
     """`facts` with a cluster that has answered every watch they need, and those that the answers called for."""
-    items, forbidden = list(items), set(refused)
+    items, forbidden = with_replica_sets(items), set(refused)
     while True:
         watches = needs(facts)
         snapshot = Snapshot(
@@ -206,6 +227,33 @@ def world(facts: Facts, items: Iterable[Item], refused: Iterable[Watch] = ()) ->
         if snapshot == facts.cluster:
             return facts
         facts = replace(facts, cluster=snapshot)
+
+
+def with_replica_sets(items: Iterable[Item]) -> list[Item]:
+    """And for each Deployment that has none there its ReplicaSet; its pods are those of `pod`."""
+    found = list(items)
+    owned = {
+        (metadata.namespace, owner.uid)
+        for kind, item in found
+        if kind is REPLICA_SET_METADATA
+        for metadata in [meta_of((kind, item))]
+        for owner in metadata.owner_references or ()
+    }
+    deployments = [meta_of((kind, item)) for kind, item in found if kind is DEPLOYMENT]
+    found += [replica_set(one.name, one.namespace) for one in deployments if (one.namespace, one.uid) not in owned]
+    return found
+
+
+def replica_set(
+    name: str = "web", namespace: str = "default", *, uid: str = "", revision: int = 0, owner: str = ""
+) -> Item:
+    """A ReplicaSet's metadata, owned by the Deployment `owner` (its `name`, unless given)."""
+    metadata = replace(
+        meta(f"{name}-{uid or name}", namespace, uid=uid or name),
+        owner_references=(Owner("Deployment", owner or name, owner or name, controller=True),),
+        annotations={"deployment.kubernetes.io/revision": str(revision)} if revision else None,
+    )
+    return REPLICA_SET_METADATA, Resource(metadata=metadata)
 
 
 def meta_of(item: Item) -> Meta:

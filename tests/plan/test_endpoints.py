@@ -8,18 +8,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.plan.made import Item, controller, meta, meta_of, pod, service, workload
+from tests.plan.made import Item, controller, meta, meta_of, pod, service, with_replica_sets, workload
 from watcher.cluster.collection import Collection
-from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, Kind
-from watcher.cluster.objects import ContainerPort, LabelSelector, Object, Pod, Requirement, ServicePort, Workload
-from watcher.plan.endpoints import Found, Neighbours, endpoints_of
+from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, REPLICA_SET_METADATA, Kind
+from watcher.cluster.objects import (
+    ContainerPort,
+    LabelSelector,
+    Object,
+    Owner,
+    Pod,
+    Requirement,
+    Resource,
+    ServicePort,
+    Workload,
+)
+from watcher.plan.endpoints import Neighbours, endpoints_of
+from watcher.plan.serving import Found
+
+OF_WEB = Owner("ReplicaSet", "web", "web", controller=True)
 
 
 def find(target: Item, port: int | str, *others: Item) -> Found:
     kind, item = target
     pods = Collection(other for _, other in others if isinstance(other, Pod))
     jobs = [other for other_kind, other in others if other_kind is JOB and isinstance(other, Workload)]
-    return endpoints_of(item, kind.singular, port, Neighbours(pods, jobs))
+    there = with_replica_sets([target, *others])
+    sets = [one for kind_of, one in there if kind_of is REPLICA_SET_METADATA and isinstance(one, Resource)]
+    return endpoints_of(item, kind.singular, port, Neighbours(pods, jobs, replica_sets=sets))
 
 
 def served(found: Found) -> list[tuple[str, int, bool]]:
@@ -169,7 +184,7 @@ def test_a_cronjob_leads_to_its_newest_job() -> None:
 def test_match_expressions(requirement: Requirement, apps: set[str], said: str) -> None:
     """metav1.LabelSelector's operators, and how an expression is written for people."""
     target = workload(DEPLOYMENT, selector=LabelSelector(match_expressions=(requirement,)))
-    found = find(target, 80, *(pod(app, app=app) for app in "abc"))
+    found = find(target, 80, *(pod(app, app=app, owner=OF_WEB) for app in "abc"))
     assert {name for name, _, _ in served(found)} == apps
     if not apps:
         assert found.waiting_for == f"deployment web: no pod matches {said}"

@@ -78,7 +78,7 @@ def test_a_pod_goes_with_what_made_it() -> None:
     """Its forwards are its owner's; a pod that nothing made has its own verdicts, and no second ones."""
     kind, lonely = pod("lonely")
     assert isinstance(lonely, Pod)
-    alone = kind, replace(lonely, metadata=replace(lonely.metadata, labels={RUN_ID_LABEL: RUN}))
+    alone = kind, replace(lonely, metadata=replace(lonely.metadata, labels={RUN_ID_LABEL: RUN}, owner_references=None))
     facts = world(Facts(modes=PODS, run_id=RUN), [deployment_of_run("web"), pod_of_run("x", "web"), alone])
     answers = explained(facts)
     own = [answer for answer in answers if answer.subject.resource_type == "deployment"]

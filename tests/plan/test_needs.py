@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.plan.made import RUN, entry, pod, service, workload, world
-from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, SERVICE
+from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, REPLICA_SET_METADATA, SERVICE
 from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
@@ -28,12 +28,13 @@ def test_nothing_is_watched_for_nothing() -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.singular)
 def test_an_entry_needs_its_object_and_the_pods_beside_it(kind: object) -> None:
-    """The object alone, by name; for a cronjob the jobs too."""
+    """The object alone, by name; for a cronjob the jobs too, for a deployment its ReplicaSets."""
     assert kind in KINDS
     [found] = [k for k in KINDS if k is kind]
     watches = needs(Facts(entries=(entry(found.singular, source="direct", namespace="shop"),)))
     own = set() if found is POD else {Watch(found, "shop", field_selector="metadata.name=web")}
-    assert watches == {Watch(POD, "shop"), *own, *({Watch(JOB, "shop")} if found is CRON_JOB else set())}
+    beside = {CRON_JOB: {Watch(JOB, "shop")}, DEPLOYMENT: {Watch(REPLICA_SET_METADATA, "shop")}}
+    assert watches == {Watch(POD, "shop"), *own, *beside.get(found, set())}
 
 
 def test_services_call_for_the_pods_of_their_namespaces() -> None:
@@ -87,7 +88,7 @@ def test_an_entry_without_a_namespace_is_looked_for_where_the_run_is() -> None:
     name = "metadata.name=web"
     labelled = Watch(DEPLOYMENT, "", label_selector=RUN_ID_LABEL)  # tells of further namespaces of the run
     by_name = (Watch(DEPLOYMENT, n, field_selector=name) for n in ("mine", "one", "two"))
-    assert watches == {Watch(POD, "two"), labelled, *by_name}
+    assert watches == {Watch(POD, "two"), Watch(REPLICA_SET_METADATA, "two"), labelled, *by_name}
 
 
 names = st.sampled_from(["", "one", "two"])
@@ -108,4 +109,4 @@ def test_only_labelled_objects_are_ever_watched_across_the_cluster(facts: Facts)
     """And in a namespace, of an entry's own kind, only the one object."""
     for watch in needs(world(facts, [service(namespace="one"), service("db", namespace="two")])):
         assert watch.namespace or watch.label_selector == RUN_ID_LABEL
-        assert watch.kind in {POD, JOB, SERVICE} or watch.field_selector or not watch.namespace
+        assert watch.kind in {POD, JOB, SERVICE, REPLICA_SET_METADATA} or watch.field_selector or not watch.namespace

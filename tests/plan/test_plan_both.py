@@ -40,13 +40,55 @@ OWN = OwnForward(kind="service", name="web", namespace="", port="http", local_po
 
 @pytest.mark.parametrize("port", [8080, "http"])
 def test_what_skaffold_forwards_itself_is_left_to_it(port: int | str) -> None:
-    """Under its name or number, whether an entry or a mode asks for it; the reason says where it is."""
-    reason = "Skaffold forwards it itself, to 127.0.0.1:4503; start it with --port-forward=off"
-    own = replace(OWN, port=port)
-    for source, facts in (("user", {"entries": (entry(port=port),)}), ("services", {})):
-        plan = planned(WEB, own_forwards=(own,), **facts)
-        assert plan.forwards == ()
-        assert (source, reason) in [(skip.subject.source, skip.reason) for skip in plan.skips]
+    """Whether an entry or a mode asks for it; the reason says where it is. An entry by name is another forward."""
+    own = replace(OWN, port=port, local_port=8080)
+    plan = planned(WEB, own_forwards=(own,), entries=(entry(port=port),))
+    reason = "Skaffold forwards it itself, to 127.0.0.1:8080; start it with --port-forward=off"
+    assert ("user", reason) in [(skip.subject.source, skip.reason) for skip in plan.skips]
+    assert [wanted.subject.source for wanted in plan.forwards] == (["services"] if port == "http" else [])
+    assert len(planned(WEB, own_forwards=(own,)).forwards) == (1 if port == "http" else 0)
+
+
+WEB_ID = "services/default/service/web/8080/127.0.0.1"
+ENTRY_ID = "user//service/web/8080/127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("holding", "skaffolds", "ours"),
+    [
+        ({}, 8081, False),
+        ({WEB_ID: 8080}, 8081, True),
+        ({WEB_ID: 8082}, 8081, False),
+        ({WEB_ID: 8082}, 8080, False),
+    ],
+)
+def test_who_holds_the_asked_port_of_a_service_keeps_it(holding: dict[str, int], skaffolds: int, *, ours: bool) -> None:
+    """Portside came first, and Skaffold took the next port; on a port that nobody asked for it gives way."""
+    own = replace(OWN, port=8080, local_port=skaffolds)
+    assert bool(planned(WEB, own_forwards=(own,), holding=holding).forwards) is ours
+
+
+@pytest.mark.parametrize(
+    ("holding", "ours"), [({}, False), ({"services/default/service/low/80/127.0.0.1": 4503}, True)]
+)
+def test_where_no_port_is_asked_the_first_one_stays(holding: dict[str, int], *, ours: bool) -> None:
+    """The port that portside chose is what its table says."""
+    own = replace(OWN, name="low", port=80, local_port=4504)
+    plan = planned([service("low", ServicePort(80))], own_forwards=(own,), holding=holding)
+    assert bool(plan.forwards) is ours
+
+
+@pytest.mark.parametrize(
+    ("holding", "skaffolds", "ours"),
+    [({}, 8080, False), ({}, 8081, True), ({ENTRY_ID: 8080}, 8081, True), ({ENTRY_ID: 8082}, 8080, False)],
+)
+def test_an_entrys_port_is_served_where_skaffold_moved_elsewhere(
+    holding: dict[str, int], skaffolds: int, *, ours: bool
+) -> None:
+    """Also by a portside that was started again: what stands in skaffold.yaml is what people use."""
+    own = replace(OWN, port=8080, local_port=skaffolds)
+    plan = planned(WEB, own_forwards=(own,), holding=holding, entries=(entry(),), modes=USER)
+    assert bool(plan.forwards) is ours
 
 
 def test_another_namespaces_forward_is_not_this_one() -> None:

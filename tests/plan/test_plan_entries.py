@@ -163,15 +163,14 @@ def test_an_entrys_own_address_wins(written: tuple[str, ...], general: tuple[str
 
 
 def test_a_service_named_by_an_entry_is_that_entrys() -> None:
-    """By its port's number or by its name, where Skaffold forwards it twice; another port of it is automatic."""
+    """By its port's number; another port of it is automatic."""
     items = [service("web", ServicePort(8080, "http"), ServicePort(9090, "metrics")), pod("web-0")]
-    for port in (8080, "http"):
-        plan = planned(items, entries=(entry(port=port, line=7),))
-        assert [(wanted.subject.source, wanted.subject.remote_port) for wanted in plan.forwards] == [
-            ("user", port),
-            ("services", 9090),
-        ]
-        assert [skip.reason for skip in plan.skips] == ["skaffold.yaml line 7 asks for this port already"]
+    plan = planned(items, entries=(entry(port=8080, line=7),))
+    assert [(wanted.subject.source, wanted.subject.remote_port) for wanted in plan.forwards] == [
+        ("user", 8080),
+        ("services", 9090),
+    ]
+    assert [skip.reason for skip in plan.skips] == ["skaffold.yaml line 7 asks for this port already"]
 
 
 def test_user_entries_need_their_mode() -> None:
@@ -246,6 +245,8 @@ def test_a_service_whose_pods_may_not_be_listed_is_broken() -> None:
         ("", "", "ctx", {"a", "b"}, {"ctx"}, "ctx"),
         ("", "", "ctx", {"a", "b"}, set(), "ctx"),
         ("", "", "ctx", {"a"}, set(), "a"),
+        ("", "", "ctx", {"a"}, {"a", "ctx"}, "a"),
+        ("", "", "ctx", {"a"}, {"ctx"}, "ctx"),
         ("", "", "ctx", set(), set(), "ctx"),
         ("", "", "", set(), set(), "default"),
         ("", "", "", {"a", "b"}, set(), "default"),

@@ -19,7 +19,8 @@ from watcher.plan.facts import Facts
 from watcher.skaffold.modes import Mode
 
 FACTS = Facts(modes=frozenset({Mode.SERVICES}), run_id=RUN)
-STARTING = started(pod("new"), "PodScheduled")
+OLD, NEW = pod("old", age=1, revision="1"), pod("new", revision="2")
+STARTING = started(NEW, "PodScheduled")
 
 
 class Turning:
@@ -52,11 +53,11 @@ async def test_the_session_of_a_pod_without_probes_stands_before_it_is_ready(
     """Nothing is opened when it becomes Ready, and the plan was settled all the while."""
     turning = Turning(nursery)
     await nursery.start(turning.fleet.run)
-    assert await turning.turn(pod("old", age=1)) == (False, "ready", "old")
-    assert await turning.turn(pod("old", age=1), STARTING) == (True, "ready", "old")
-    assert await turning.turn(pod("old", age=1), STARTING, pulled=("new",)) == (True, "ready", "old")
+    assert await turning.turn(OLD) == (False, "ready", "old")
+    assert await turning.turn(OLD, STARTING) == (True, "ready", "old")
+    assert await turning.turn(OLD, STARTING, pulled=("new",)) == (True, "ready", "old")
     opens = len(turning.pods.opens)
-    turning.facts = replace(turning.facts, cluster=world(FACTS, [service(), pod("old", age=1), pod("new")]).cluster)
+    turning.facts = replace(turning.facts, cluster=world(FACTS, [service(), OLD, NEW]).cluster)
     await turning.loop.plan_once(turning.fleet)
     [record] = turning.board.forwards.values()
     assert (record.state, record.pod, len(turning.pods.opens)) == ("ready", "new", opens)

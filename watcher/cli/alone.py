@@ -1,12 +1,16 @@
-"""Owns `watch --cluster`: forwarding without any Skaffold, by what is labelled in the cluster and by the files.
+"""Runs `watch --cluster`: forwards what is labelled in the cluster and what the files name, without any Skaffold.
 
-Refuses to wait for anything to be deployed: what is missing is missing, until it is there.
+It waits for no deploy: what is missing is reported as missing, until it is there.
 """
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import logging
 from functools import partial
+=======
+from typing import NamedTuple
+>>>>>>> 316e94a (The right pod and port: pods by owner reference, StatefulSets by ordinal, equals take no turns; ports by name and protocol; who holds the asked port keeps it; watch --cluster -n, -A)
 
 import trio
 from msgspec.structs import replace
@@ -23,24 +27,38 @@ from watcher.plan.facts import Facts
 logger = logging.getLogger("portside")
 
 
-class Alone:
-    """`run_id`, `selector`: which objects count; without either those that any Skaffold labelled."""
+class Wanted(NamedTuple):
+    """Which objects count: those of `run_id` or `selector`, else those that any Skaffold labelled.
 
-    def __init__(
-        self, host: Host, cluster: ClusterConfig, configured: Configured, *, run_id: str, selector: str
-    ) -> None:
+    `namespaces`: where they are looked for; () for the context's, None for all.
+    """
+
+    run_id: str
+    selector: str
+    namespaces: tuple[str, ...] | None
+
+
+class Alone:
+    """One portside without Skaffold. `prepare` finds every mistake before anything is bound."""
+
+    def __init__(self, host: Host, cluster: ClusterConfig, configured: Configured, wanted: Wanted) -> None:
         self.host = host
         self._cluster = cluster
         self._configured = configured
-        self._run_id = run_id
-        self._selector = selector
+        self._wanted = wanted
+        here = frozenset({cluster.namespace or "default"})
+        self._within = frozenset() if wanted.namespaces is None else frozenset(wanted.namespaces) or here
 
     @classmethod
-    async def prepare(cls, options: Options, configured: Configured, *, run_id: str, selector: str) -> Alone:
+    async def prepare(cls, options: Options, configured: Configured, wanted: Wanted) -> Alone:
         """Raises UsageError."""
         cluster = await load(options.kubeconfig or None, configured.kube_context or None)
+<<<<<<< HEAD
         door = await Door.opened(configured.gateway)
         return cls(Host("watch", options, door), cluster, configured, run_id=run_id, selector=selector)
+=======
+        return cls(Host("watch", options, configured.gateway), cluster, configured, wanted)
+>>>>>>> 316e94a (The right pod and port: pods by owner reference, StatefulSets by ordinal, equals take no turns; ports by name and protocol; who holds the asked port keeps it; watch --cluster -n, -A)
 
     async def run(self) -> None:
         """Forwards until cancelled."""
@@ -55,7 +73,9 @@ class Alone:
             self._configured.facts,
             context_namespace=self._cluster.namespace,
             cluster=self.host.snapshot,
-            run_id=self._run_id,
-            selector=self._selector,
-            any_run=not self._run_id,
+            run_id=self._wanted.run_id,
+            selector=self._wanted.selector,
+            any_run=not self._wanted.run_id,
+            namespaces=self._within,
+            within=self._within,
         )

@@ -11,6 +11,7 @@ from watcher.cli.options import Options, collect, shared
 
 if TYPE_CHECKING:
     from watcher.cluster.client import Client
+    from watcher.cluster.objects import Resource
     from watcher.config.entries import Entry
 
 EPILOG = """\b
@@ -21,8 +22,8 @@ Examples:
   portside forward svc/web :8080 --exec 'curl "$WEB_8080_URL"'
 
 \b
-PORT alone is a preference (another is chosen where it is taken, and said),
-LOCAL:PORT a demand; :PORT leaves the local port to the system. Connections wait
+PORT alone is a preference (another is chosen where it is taken, and said; for a
+port by name its number), LOCAL:PORT a demand; :PORT leaves the local port to the system. Connections wait
 while no pod can serve them; the forward outlives the pods.
 """
 
@@ -64,25 +65,38 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
 
     async def serve() -> None:
         async with Client(cluster.server) as client:
-            await _check_targets(client, entries)
+            nonlocal facts
+            facts = replace(facts, entries=await _looked_up(client, entries))
             await host.run(client, gather, end_when_failed=True)
 
     return await served(host, serve)
 
 
-async def _check_targets(client: Client, entries: tuple[Entry, ...]) -> None:
-    """What is not there at the start is a slip of the pen, as with kubectl. Raises ApiError naming it.
+async def _looked_up(client: Client, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The entries; those that name a port ask for its number. Raises ApiError naming what does not exist, as kubectl.
 
-    An API server that does not answer is waited for, later and aloud.
+    An API server that does not answer is waited for later, and that is reported.
     """
     from watcher.cluster.errors import ApiError, UnreachableError
     from watcher.cluster.kinds import BY_NAME
 
+    found: dict[tuple[str, str, str], Resource] = {}
     for kind, name, namespace in dict.fromkeys((e.kind, e.name, e.namespace) for e in entries):
         try:
-            await client.get(BY_NAME[kind], namespace, name)
+            found[kind, name, namespace] = await client.get(BY_NAME[kind], namespace, name)
         except UnreachableError:
-            return
+            break
         except ApiError as error:
             if error.code == 404:
                 raise
+    return tuple(_numbered(entry, found.get((entry.kind, entry.name, entry.namespace))) for entry in entries)
+
+
+def _numbered(entry: Entry, target: Resource | None) -> Entry:
+    from msgspec.structs import replace
+
+    from forwarders.spec import Ask, PortWish
+    from watcher.plan.ports import asked_number
+
+    number = asked_number(target, entry.port) if entry.wish.ask is Ask.AUTOMATIC else None
+    return entry if number is None else replace(entry, wish=PortWish(Ask.PREFERRED, number))

@@ -90,9 +90,16 @@ def _of_env_file(variable: str, *, several: bool) -> Callable[[], Any]:
     return default
 
 
-# Which cluster and which project are meant.
+_NAMESPACE = _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", help="Default: the context's.")
+_NAMESPACES = _option(
+    "--namespace",
+    "-n",
+    env="SKAFFOLD_NAMESPACE",
+    multiple=True,
+    help="Default: the context's. With --cluster repeatable: look for objects in these namespaces.",
+)
+# Which cluster and which project are meant, beside the namespace.
 _PLACE = (
-    _option("--namespace", "-n", env="SKAFFOLD_NAMESPACE", help="Default: the context's."),
     _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", help="Default: the current one."),
     _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", help="Default: $KUBECONFIG, ~/.kube/config."),
     _option(
@@ -210,12 +217,17 @@ _OPTIONS = (
 
 def shared(function: F) -> F:
     """Add the shared options; they arrive as keyword arguments for `collect`."""
-    return _with(_OPTIONS, function)
+    return _with((_NAMESPACE, *_OPTIONS), function)
+
+
+def shared_in_several_namespaces(function: F) -> F:
+    """The same, but `namespace` is a tuple of all that were given."""
+    return _with((_NAMESPACES, *_OPTIONS), function)
 
 
 def placed(function: F) -> F:
     """Add those of them that make a Place; they arrive as keyword arguments for `collect_place`."""
-    return _with(_PLACE, function)
+    return _with((_NAMESPACE, *_PLACE), function)
 
 
 def _with(options: tuple[Callable[[F], F], ...], function: F) -> F:

@@ -11,13 +11,17 @@ from watcher.cluster import objects
 
 
 class Kind(Struct, frozen=True):
-    """`singular` is Skaffold's resourceType in lower case; `path` is the API group's prefix."""
+    """`singular` is Skaffold's resourceType in lower case; `path` is the API group's prefix.
+
+    `metadata_only`: the API server is asked for the objects' metadata alone (PartialObjectMetadata).
+    """
 
     singular: str
     plural: str
     path: str
     decodes_to: type[objects.Resource]
     short: tuple[str, ...] = ()
+    metadata_only: bool = False
 
 
 POD = Kind("pod", "pods", "/api/v1", objects.Pod, ("po",))
@@ -32,6 +36,8 @@ DAEMON_SET = Kind("daemonset", "daemonsets", "/apis/apps/v1", objects.Workload, 
 JOB = Kind("job", "jobs", "/apis/batch/v1", objects.Workload)
 # Watched on behalf of services; nobody forwards to one.
 ENDPOINT_SLICE = Kind("endpointslice", "endpointslices", "/apis/discovery.k8s.io/v1", objects.EndpointSlice)
+# Watched on behalf of Deployments, with nothing but their owners and revisions.
+REPLICA_SET_METADATA = Kind("replicaset", "replicasets", "/apis/apps/v1", objects.Resource, metadata_only=True)
 # Watched while pods start; nobody forwards to one.
 EVENT = Kind("event", "events", "/api/v1", objects.Event)
 CRON_JOB = Kind("cronjob", "cronjobs", "/apis/batch/v1", objects.CronJob, ("cj",))

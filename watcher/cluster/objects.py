@@ -35,6 +35,11 @@ class Meta(Object, frozen=True):
     annotations: dict[str, str] | None = None
     owner_references: tuple[Owner, ...] | None = None
 
+    @property
+    def controller(self) -> Owner | None:
+        """What made the object and replaces it; there is one at most, beside any number of other owners."""
+        return next((owner for owner in self.owner_references or () if owner.controller), None)
+
 
 class Resource(Object, frozen=True):
     """Base of what the API lists: whatever else it is, it has a name."""
@@ -129,6 +134,7 @@ class ServiceSpec(Object, frozen=True):
     type: str = "ClusterIP"
     cluster_ip: str | None = field(default=None, name="clusterIP")
     external_name: str | None = None
+    publish_not_ready_addresses: bool = False
 
 
 class Service(Resource, frozen=True):
@@ -188,8 +194,22 @@ class ReplicationController(Resource, frozen=True):
     spec: ReplicationControllerSpec = ReplicationControllerSpec()
 
 
+class JobSpec(Object, frozen=True):
+    template: PodTemplate = PodTemplate()
+
+
+class JobTemplate(Object, frozen=True):
+    spec: JobSpec = JobSpec()
+
+
+class CronJobSpec(Object, frozen=True):
+    job_template: JobTemplate = JobTemplate()
+
+
 class CronJob(Resource, frozen=True):
     """Its jobs are found by their owner."""
+
+    spec: CronJobSpec = CronJobSpec()
 
 
 class ObjectReference(Object, frozen=True):

@@ -12,8 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from watcher.plan import run
+from watcher.plan.controllers import Owner, owner_of
 from watcher.plan.facts import Facts
-from watcher.plan.owners import Owner, owner_of
 from watcher.plan.plan import Plan
 from watcher.plan.verdicts import Published, Subject, Verdict, Wanted
 from watcher.skaffold.modes import Mode

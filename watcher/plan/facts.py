@@ -1,6 +1,8 @@
-"""Owns the facts that a plan is made of, as one frozen value. Refuses to gather them."""
+"""The facts that a plan is made of, as one frozen value."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -42,6 +44,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     `containers`: Docker's, where the project deploys with Docker alone; None: it deploys to Kubernetes.
     `artifacts`: names of the images that this run builds, () while unknown. `rules`: portside.yaml's.
     `curious`: somebody asks why: everything of the run is looked at, whatever the modes.
+    `own_forwards`: Skaffold's. `holding`: the local ports that our forwards are bound to, by id.
+    `within`: the namespaces in which labelled objects are looked for, () for all of them.
     `deployed`: nothing more is on its way by itself: an object that is missing is missing.
     """
 
@@ -64,6 +68,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     curious: bool = False
     deployed: bool = True
     own_forwards: tuple[OwnForward, ...] = ()
+    holding: Mapping[str, int] = {}
+    within: frozenset[str] = frozenset()
     waiting: Waiting = Waiting()
 
     @property

@@ -15,8 +15,8 @@ from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry
 from watcher.config.rules import Thing
 from watcher.docker.objects import Container, Containers, Port
 from watcher.plan import images
-from watcher.plan.endpoints import Found
 from watcher.plan.facts import Facts
+from watcher.plan.serving import Found
 from watcher.plan.verdicts import Passed, Published, Skip, Subject, Wanted, spec
 from watcher.skaffold.modes import Mode
 

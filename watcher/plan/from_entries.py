@@ -10,11 +10,13 @@ from watcher.cluster.objects import Object, Pod, Resource, Service
 from watcher.config.entries import CONTAINER, BadEntry, Entry
 from watcher.config.rules import Thing
 from watcher.plan.arrivals import sandboxes
-from watcher.plan.endpoints import Found, endpoints_of, service_port, serving, spellings, unreachable
+from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
 from watcher.plan.from_containers import container_verdict
 from watcher.plan.namespaces import Namespaces, target_in
-from watcher.plan.neighbours import lists, neighbours
+from watcher.plan.neighbours import neighbours, unlisted_of
+from watcher.plan.ports import service_port, spellings, unreachable
+from watcher.plan.serving import Found, serving
 from watcher.plan.verdicts import (
     Passed,
     Skip,
@@ -22,9 +24,9 @@ from watcher.plan.verdicts import (
     Verdict,
     Wanted,
     held_by_skaffold,
-    skaffold_has_it,
+    left_to_skaffold,
+    not_listed,
     spec,
-    unlisted,
 )
 from watcher.skaffold.modes import Mode
 
@@ -101,7 +103,7 @@ def _entry(entry: Entry, namespaces: Namespaces, ident: str, group: str, address
     subject = _subject(entry, namespace)
     if entry.kind == CONTAINER:
         return container_verdict(entry, subject, ident, group, address, facts)
-    if reason := _contested(entry, namespaces) or _why_not(entry, namespace, facts):
+    if reason := _contested(entry, namespaces) or _why_not(entry, namespace, ident, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(entry, namespace, facts)
     return Wanted(
@@ -122,7 +124,7 @@ def _contested(entry: Entry, namespaces: Namespaces) -> str:
     return several and f"{entry.kind} {entry.name or entry.selector} is in namespaces {several}: say which one"
 
 
-def _why_not(entry: Entry, namespace: str, facts: Facts) -> str:
+def _why_not(entry: Entry, namespace: str, ident: str, facts: Facts) -> str:
     """The reason for a no, or ""."""
     target = _target(entry, namespace, facts)
     if isinstance(target, Service) and (unable := unreachable(target, service_port(target, entry.port))):
@@ -133,16 +135,17 @@ def _why_not(entry: Entry, namespace: str, facts: Facts) -> str:
         if excluded := facts.rules.excluded(thing):
             return excluded
     own = held_by_skaffold(facts, entry.kind, entry.name, namespace, (entry.port,))
-    return "" if own is None else skaffold_has_it(own)
+    if own is not None and entry.wish.number not in {0, own.local_port}:
+        return ""  # what the entry asks for is not what Skaffold has, and nobody else serves it
+    return left_to_skaffold(own, ident, entry.wish, facts)
 
 
 def _find(entry: Entry, namespace: str, facts: Facts) -> Found:
     watch, cluster = target_in(namespace, entry), facts.cluster
     target = _target(entry, namespace, facts)
-    for needed in (watch, *lists(entry.kind, namespace, target)):
-        if not cluster.synced(needed):
-            why, refused = unlisted(needed, facts)
-            return Found(broken=why) if refused else Found(waiting_for=why)
+    needed = unlisted_of(entry.kind, namespace, target, facts) if cluster.synced(watch) else watch
+    if needed is not None:
+        return not_listed(needed, facts)
     if target is None:
         what = f"{entry.kind} {entry.name}" if entry.name else f"a {entry.kind} with labels {entry.selector}"
         missing = f"{what} does not exist in namespace {namespace}"

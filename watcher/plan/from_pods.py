@@ -20,9 +20,10 @@ from watcher.config.rules import Thing
 from watcher.plan import images
 from watcher.plan.arrivals import sandboxes
 from watcher.plan.debug import debug_ports
-from watcher.plan.endpoints import Found, serving, staying, unforwardable
 from watcher.plan.facts import Facts
 from watcher.plan.owners import Owned, owned
+from watcher.plan.ports import TCP, staying, unforwardable
+from watcher.plan.serving import Found, serving
 from watcher.plan.verdicts import (
     Passed,
     Skip,
@@ -30,13 +31,11 @@ from watcher.plan.verdicts import (
     Verdict,
     Wanted,
     held_by_skaffold,
-    skaffold_has_it,
+    left_to_skaffold,
     spec,
     unlisted_kind,
 )
 from watcher.skaffold.modes import Mode
-
-TCP = "TCP"
 
 
 class _Port(Struct, frozen=True, order=True):
@@ -125,14 +124,15 @@ def _has_begun(one: Owned, facts: Facts) -> bool:
 def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Wanted | Skip:
     group = _port_group(mode, one, port)
     ident, subject = group + address, _port_subject(mode, one, port)
-    if reason := _why_not(one, port, facts):
+    wish = PortWish(Ask.PREFERRED, port.number)
+    if reason := _why_not(one, port, ident, wish, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(one, port, facts)
     return Wanted(
         id=ident,
         subject=subject,
         # A debugger is there before the pod is Ready, and whoever asks for pods means the pods as they are.
-        spec=spec(ident, group, address, PortWish(Ask.PREFERRED, port.number), facts, eager=True),
+        spec=spec(ident, group, address, wish, facts, eager=True),
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
@@ -147,7 +147,7 @@ def _because(mode: Mode, facts: Facts) -> str:
     return f"mode pods: {whose}" if mode is Mode.PODS else f"mode debug: {whose}, and Skaffold lists the port"
 
 
-def _why_not(one: Owned, port: _Port, facts: Facts) -> str:
+def _why_not(one: Owned, port: _Port, ident: str, wish: PortWish, facts: Facts) -> str:
     """The reason for a no, or ""."""
     owner = one.owner
     spellings = _called(port)
@@ -155,8 +155,8 @@ def _why_not(one: Owned, port: _Port, facts: Facts) -> str:
         return refused
     for pod in one.pods:
         own = held_by_skaffold(facts, "pod", pod.metadata.name, owner.namespace, spellings)
-        if own is not None:
-            return skaffold_has_it(own)
+        if left := left_to_skaffold(own, ident, wish, facts):
+            return left
     return ""
 
 

@@ -13,10 +13,12 @@ from watcher.cluster.objects import Service, ServicePort
 from watcher.config.entries import Entry
 from watcher.config.rules import Thing
 from watcher.plan import run
-from watcher.plan.endpoints import Found, endpoints_of, unreachable
+from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
 from watcher.plan.namespaces import Namespaces
-from watcher.plan.neighbours import lists, neighbours
+from watcher.plan.neighbours import neighbours, unlisted_of
+from watcher.plan.ports import unreachable
+from watcher.plan.serving import Found
 from watcher.plan.verdicts import (
     Passed,
     Skip,
@@ -24,9 +26,9 @@ from watcher.plan.verdicts import (
     Verdict,
     Wanted,
     held_by_skaffold,
-    skaffold_has_it,
+    left_to_skaffold,
+    not_listed,
     spec,
-    unlisted,
     unlisted_kind,
 )
 from watcher.skaffold.modes import Mode
@@ -34,7 +36,7 @@ from watcher.skaffold.modes import Mode
 # Skaffold asks for a service's own port only from here on.
 FIRST_UNPRIVILEGED = 1024
 
-# Namespace, name and port, by number or by name.
+# Namespace, name and port number. An entry that names the port is another forward, as it is for Skaffold.
 Asked = Mapping[tuple[str, str, int | str], Entry]
 
 
@@ -101,10 +103,10 @@ def _asked_by_entries(facts: Facts) -> Asked:
 def _service(service: Service, port: ServicePort, address: str, facts: Facts, asked: Asked) -> Wanted | Skip:
     group, subject = _group(service, port), _subject(service, port)
     ident = group + address
-    if reason := _why_not(service, port, facts, asked):
+    wish = PortWish(Ask.PREFERRED, port.port) if port.port >= FIRST_UNPRIVILEGED else PortWish(Ask.AUTOMATIC)
+    if reason := _why_not(service, port, facts, asked) or _left(service, port, ident, wish, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(service, port, facts)
-    wish = PortWish(Ask.PREFERRED, port.port) if port.port >= FIRST_UNPRIVILEGED else PortWish(Ask.AUTOMATIC)
     return Wanted(
         id=ident,
         subject=subject,
@@ -121,15 +123,16 @@ def _service(service: Service, port: ServicePort, address: str, facts: Facts, as
 def _why_not(service: Service, port: ServicePort, facts: Facts, asked: Asked) -> str:
     """The reason for a no, or ""."""
     name, namespace = service.metadata.name, service.metadata.namespace
+    entry = asked.get((namespace, name, port.port))
+    if entry is not None:
+        return f"{entry.origin} asks for this port already"
     called = _called(port)
-    for spelling in called:
-        entry = asked.get((namespace, name, spelling))
-        if entry is not None:
-            return f"{entry.origin} asks for this port already"
-    if refused := facts.rules.refused(Thing("service", name, namespace, service.metadata.labels or {}, called)):
-        return refused
-    own = held_by_skaffold(facts, "service", name, namespace, called)
-    return "" if own is None else skaffold_has_it(own)
+    return facts.rules.refused(Thing("service", name, namespace, service.metadata.labels or {}, called))
+
+
+def _left(service: Service, port: ServicePort, ident: str, wish: PortWish, facts: Facts) -> str:
+    own = held_by_skaffold(facts, "service", service.metadata.name, service.metadata.namespace, (port.port,))
+    return left_to_skaffold(own, ident, wish, facts)
 
 
 def _called(port: ServicePort) -> tuple[int | str, ...]:
@@ -138,8 +141,6 @@ def _called(port: ServicePort) -> tuple[int | str, ...]:
 
 def _find(service: Service, port: ServicePort, facts: Facts) -> Found:
     namespace = service.metadata.namespace
-    for watch in lists("service", namespace, service):
-        if not facts.cluster.synced(watch):
-            why, refused = unlisted(watch, facts)
-            return Found(broken=why) if refused else Found(waiting_for=why)
+    if (needed := unlisted_of("service", namespace, service, facts)) is not None:
+        return not_listed(needed, facts)
     return endpoints_of(service, "service", port.port, neighbours("service", namespace, service, facts))

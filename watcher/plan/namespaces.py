@@ -43,11 +43,10 @@ class Namespaces:
         holding = _holding(self._of_run, entry, self._facts)
         return holding if len(holding) > 1 and self._here not in holding else ()
 
-    def candidates(self, entry: Entry) -> tuple[str, ...]:
-        """Where the entry's object may be, the likeliest first."""
-        if said := self._said(entry):
-            return (said,)
-        return tuple(dict.fromkeys([*sorted(self._of_run), self._here]))
+    def candidates(self, entry: Entry) -> frozenset[str]:
+        """Where the entry's object may be."""
+        said = self._said(entry)
+        return frozenset({said}) if said else self._of_run | {self._here}
 
     def _said(self, entry: Entry) -> str:
         return entry.namespace or self._facts.namespace
@@ -63,6 +62,10 @@ def pods_in(namespace: str) -> Watch:
 
 def jobs_in(namespace: str) -> Watch:
     return Watch(kinds.JOB, namespace)
+
+
+def replica_sets_in(namespace: str) -> Watch:
+    return Watch(kinds.REPLICA_SET_METADATA, namespace)
 
 
 def slices_of(namespace: str, service: str) -> Watch:

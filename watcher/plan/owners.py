@@ -1,8 +1,4 @@
-"""Owns what a pod's forwards are named after: the thing that outlives the pod. Pure.
-
-As Skaffold's topLevelOwnerKey (kubernetes/portforward/pod_forwarder.go), but told from the pod alone: a Deployment's
-ReplicaSets come and go with each redeploy, and their names are the Deployment's with the pods' hash behind.
-"""
+"""Groups the run's pods by what outlives them: the forwards of modes pods and debug are named after that. Pure."""
 
 from __future__ import annotations
 
@@ -14,18 +10,9 @@ from watcher.cluster import kinds
 from watcher.cluster.kinds import Kind
 from watcher.cluster.objects import Pod, PodSpec, ReplicationController, Resource, Workload
 from watcher.plan import run
-from watcher.plan.endpoints import ranking
+from watcher.plan.controllers import Owner, owner_of
 from watcher.plan.facts import Facts
-
-_HASH_LABEL = "pod-template-hash"
-
-
-class Owner(Struct, frozen=True, order=True):
-    """`kind` in lower case: deployment, statefulset …; pod for one that nothing made."""
-
-    namespace: str
-    kind: str
-    name: str
+from watcher.plan.ranking import ranking
 
 
 class Source(Struct, frozen=True):
@@ -62,23 +49,11 @@ def owned(facts: Facts) -> list[Owned]:
     ]
 
 
-def owner_of(pod: Pod) -> Owner:
-    namespace, labels = pod.metadata.namespace, pod.metadata.labels or {}
-    for owner in pod.metadata.owner_references or ():
-        if not owner.controller:
-            continue
-        hashed = f"-{labels.get(_HASH_LABEL, '')}"
-        if owner.kind == "ReplicaSet" and len(hashed) > 1 and owner.name.endswith(hashed):
-            return Owner(namespace, kinds.DEPLOYMENT.singular, owner.name.removesuffix(hashed))
-        return Owner(namespace, owner.kind.lower(), owner.name)
-    return Owner(namespace, kinds.POD.singular, pod.metadata.name)
-
-
 def _templates(facts: Facts) -> Iterable[tuple[Owner, Resource]]:
     """Workloads that nothing else made: a Deployment's ReplicaSets are the Deployment's business."""
     for kind in run.WORKLOADS:
         for item in run.objects(kind, facts):
-            if not any(owner.controller for owner in item.metadata.owner_references or ()):
+            if item.metadata.controller is None:
                 yield _owner(kind, item), item
 
 

@@ -16,8 +16,10 @@ def watches(everywhere: Watch, facts: Facts) -> tuple[Watch, ...]:
     """`everywhere` alone, and with it the same in each known namespace once it was refused.
 
     The refused watch stays wanted (it is tried again slowly), and those in its place stay until it has objects: an API
-    server that is away says nothing about rights.
+    server that is away says nothing about rights. Where the user has named the namespaces, those alone.
     """
+    if facts.within:
+        return tuple(replace(everywhere, namespace=namespace) for namespace in sorted(facts.within))
     known = sorted(facts.namespaces | {facts.namespace or facts.context_namespace or "default"})
     in_place = tuple(replace(everywhere, namespace=namespace) for namespace in known)
     cluster = facts.cluster

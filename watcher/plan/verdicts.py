@@ -14,6 +14,7 @@ from watcher.cluster.kinds import Kind
 from watcher.cluster.store import Watch
 from watcher.plan import run, spread
 from watcher.plan.facts import Facts, OwnForward
+from watcher.plan.serving import Found
 
 
 class Subject(Struct, frozen=True, kw_only=True):
@@ -34,7 +35,7 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """One forward that shall be. `waiting_for`, `broken`, `starting`: see endpoints.Found.
+    """One forward that shall be. `waiting_for`, `broken`, `starting`: see serving.Found.
 
     `because`: the rule that chose it. `called`: what its port is called, as far as that is known: its number, its name.
     """
@@ -114,18 +115,26 @@ def held_by_skaffold(
     return None
 
 
-def skaffold_has_it(own: OwnForward) -> str:
+def left_to_skaffold(own: OwnForward | None, ident: str, wish: PortWish, facts: Facts) -> str:
+    """Why Skaffold's forward `own` stands for ours, or "".
+
+    The one that holds the asked port keeps it: a Skaffold that was started later found it taken, and moved on. Where no
+    port is asked for, ours stays if it is bound already.
+    """
+    held = facts.holding.get(ident)
+    if own is None or (held is not None and wish.number in {0, held}):
+        return ""
     place = f"[{own.address}]" if ":" in own.address else own.address
     return f"Skaffold forwards it itself, to {place}:{own.local_port}; start it with --port-forward=off"
 
 
-def unlisted(watch: Watch, facts: Facts) -> tuple[str, bool]:
-    """Why a watch that has no objects yet has none, and whether that is a refusal: nothing comes of waiting for it."""
+def not_listed(watch: Watch, facts: Facts) -> Found:
+    """What is known while a watch has no objects yet. Where it is refused nothing comes of waiting."""
     problem = facts.cluster.problems.get(watch)
     if problem is None:
         where = f"namespace {watch.namespace}" if watch.namespace else "all namespaces"
-        return f"listing {watch.kind.plural} in {where}", False
-    return problem.text, problem.forbidden
+        return Found(waiting_for=f"listing {watch.kind.plural} in {where}")
+    return Found(broken=problem.text) if problem.forbidden else Found(waiting_for=problem.text)
 
 
 def unlisted_kind(kind: Kind, source: str, facts: Facts) -> Iterator[Skip]:

@@ -1,0 +1,109 @@
+"""Finds a port's number by its name and protocol, in a service or in a pod's containers. Pure.
+
+Kubernetes forwards TCP only, and one name may stand for a UDP port in one container and a TCP port in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+from watcher.cluster.objects import (
+    Container,
+    ContainerPort,
+    CronJob,
+    Object,
+    Pod,
+    PodSpec,
+    ReplicationController,
+    Service,
+    ServicePort,
+    Workload,
+)
+
+TCP = "TCP"
+
+
+def service_port(service: Service, port: int | str) -> ServicePort | None:
+    """The service's port by number or name; the TCP one where a number stands for several."""
+    named = [p for p in service.spec.ports or () if port in {p.port, p.name}]
+    return min(named, key=lambda p: p.protocol != TCP, default=None)
+
+
+def container_port(spec: PodSpec, port: int | str) -> ContainerPort | None:
+    """The port that a container declares, by number or name; the TCP one where several are called so."""
+    named = [p for p in declared(spec) if port in {p.container_port, p.name}]
+    return min(named, key=lambda p: p.protocol != TCP, default=None)
+
+
+def number_in(pod: Pod, port: int | str) -> int | None:
+    """The number of a port in this pod; a number needs no declaration."""
+    if isinstance(port, int):
+        return port
+    found = container_port(pod.spec, port)
+    return found.container_port if found is not None and not unforwardable(found) else None
+
+
+def unforwardable(port: ServicePort | ContainerPort | None) -> str:
+    """Why a port cannot be forwarded whatever its pods do, or ""."""
+    if port is None or port.protocol == TCP:
+        return ""
+    number = port.port if isinstance(port, ServicePort) else port.container_port
+    return f"port {number} is {port.protocol}, and Kubernetes forwards TCP only"
+
+
+def unreachable(service: Service, port: ServicePort | None) -> str:
+    """Why a service's port cannot be forwarded whatever happens to its pods, or ""."""
+    if service.spec.type == "ExternalName":
+        return f"it is an ExternalName for {service.spec.external_name}: there is no pod behind it"
+    return unforwardable(port)
+
+
+def asked_number(target: Object | None, port: int | str) -> int | None:
+    """The number that kubectl listens at locally for a port of `target` by name; None where it cannot be told."""
+    if isinstance(target, Service):
+        of_service = service_port(target, port)
+        return None if of_service is None else of_service.port
+    spec = pod_spec(target)
+    of_pod = None if spec is None else container_port(spec, port)
+    return None if of_pod is None else of_pod.container_port
+
+
+def spellings(target: Object | None, port: int | str) -> tuple[int | str, ...]:
+    """`port`, and how else it is called: its number, its name."""
+    found: tuple[int | str, ...] = ()
+    if isinstance(target, Service):
+        if (of_service := service_port(target, port)) is not None:
+            found = (of_service.port, of_service.name)
+    elif (spec := pod_spec(target)) is not None and (of_pod := container_port(spec, port)) is not None:
+        found = (of_pod.container_port, of_pod.name)
+    return tuple(dict.fromkeys((port, *(spelling for spelling in found if spelling))))
+
+
+def pod_spec(target: Object | None) -> PodSpec | None:
+    """What the pods of `target` are made of."""
+    match target:
+        case Pod():
+            return target.spec
+        case Workload() | ReplicationController():
+            return target.spec.template.spec
+        case CronJob():
+            return target.spec.job_template.spec.template.spec
+    return None
+
+
+def staying(spec: PodSpec) -> tuple[Container, ...]:
+    """The containers that stay: an init container that restarts is a sidecar. Ephemeral ones declare no ports."""
+    return (*spec.containers, *(c for c in spec.init_containers or () if c.restart_policy == "Always"))
+
+
+def declared(spec: PodSpec) -> Iterable[ContainerPort]:
+    return chain.from_iterable(container.ports or () for container in staying(spec))
+
+
+def undeclared(pod: Pod, port: int | str, name: str) -> str:
+    """Why `port` of the target that reasons call `name` has no number in its pods."""
+    if unable := unforwardable(container_port(pod.spec, port)):
+        return f"{name}: {unable}"
+    there = ", ".join(f"{p.container_port}/{p.name}" for p in declared(pod.spec) if p.name)
+    return f"{name}: no container of pod {pod.metadata.name} declares a port named {port} (it has {there or 'none'})"
