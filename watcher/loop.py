@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -121,7 +121,7 @@ class Loop:
     async def plan_once(self, fleet: Fleet) -> None:
         """One turn: returns when what the plan changes has been changed. Without a new plan the last one stays."""
         self._dirty = trio.Event()
-        if self._replan():
+        if self._replan(fleet.ports):
             with contained(logger, "carrying out the plan"):
                 await self._apply(self._plan, fleet)
             with contained(logger, "showing the plan"):
@@ -129,10 +129,10 @@ class Loop:
         self._planned.set()
         self._planned = trio.Event()
 
-    def _replan(self) -> bool:
+    def _replan(self, holding: Mapping[str, int]) -> bool:
         """Whether there is a plan of what is known now. A bug is reported once, and the next change tries again."""
         try:
-            self._plan_facts()
+            self._plan_facts(holding)
         except Exception as error:  # noqa: BLE001 - facts come from outside; forwards must not end with a bug
             if cause_of(error) != self._planning_failed:
                 report(logger, "planning failed by a bug of portside's, what is forwarded stays as it is", error)
@@ -141,9 +141,9 @@ class Loop:
         self._planning_failed = ""
         return True
 
-    def _plan_facts(self) -> None:
+    def _plan_facts(self, holding: Mapping[str, int]) -> None:
         gathered = self._gather()
-        facts = replace(gathered, curious=trio.current_time() < self._curious_until, holding=fleet.ports)
+        facts = replace(gathered, curious=trio.current_time() < self._curious_until, holding=holding)
         needed = needs(facts)
         self._want(needed | self._plan.arrivals)
         plan = make_plan(facts)

@@ -5,12 +5,9 @@ It waits for no deploy: what is missing is reported as missing, until it is ther
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import logging
 from functools import partial
-=======
 from typing import NamedTuple
->>>>>>> 316e94a (The right pod and port: pods by owner reference, StatefulSets by ordinal, equals take no turns; ports by name and protocol; who holds the asked port keeps it; watch --cluster -n, -A)
 
 import trio
 from msgspec.structs import replace
@@ -53,12 +50,8 @@ class Alone:
     async def prepare(cls, options: Options, configured: Configured, wanted: Wanted) -> Alone:
         """Raises UsageError."""
         cluster = await load(options.kubeconfig or None, configured.kube_context or None)
-<<<<<<< HEAD
         door = await Door.opened(configured.gateway)
-        return cls(Host("watch", options, door), cluster, configured, run_id=run_id, selector=selector)
-=======
-        return cls(Host("watch", options, configured.gateway), cluster, configured, wanted)
->>>>>>> 316e94a (The right pod and port: pods by owner reference, StatefulSets by ordinal, equals take no turns; ports by name and protocol; who holds the asked port keeps it; watch --cluster -n, -A)
+        return cls(Host("watch", options, door), cluster, configured, wanted)
 
     async def run(self) -> None:
         """Forwards until cancelled."""
