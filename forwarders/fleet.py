@@ -67,6 +67,10 @@ class Fleet:
         """The process slept, or the way to the API server is in doubt: see at once which sessions still live."""
         self._pools.check()
 
+    def reopen(self) -> None:
+        """Sessions are opened elsewhere from now on: put no new connection on one that stands."""
+        self._pools.reopen()
+
     @property
     def ports(self) -> Mapping[str, int]:
         """The local port of each forward that is bound."""

@@ -129,6 +129,14 @@ class Pool:
                 opening.cancel()
         self._demand.fire()
 
+    def reopen(self) -> None:
+        """Put no new connection on a session that stands, and begin again with those that are being opened."""
+        for session in self._sessions:
+            session.ending = True
+        for opening in self._opening:
+            opening.cancel()
+        self._changed()
+
     async def run(self) -> None:
         """Returns once the pod is not wanted and the last connection is gone."""
         async with trio.open_nursery() as nursery:

@@ -69,6 +69,12 @@ class Pools:
             pool.check()
         self._gate.open()
 
+    def reopen(self) -> None:
+        """Sessions are opened elsewhere from now on: put no new connection on one that stands."""
+        for pool in self._pools.values():
+            pool.reopen()
+        self._gate.open()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled; all sessions end with it."""
         async with trio.open_nursery() as nursery:

@@ -49,6 +49,12 @@ class Opener:
         # Why each transport failed last, for the message while only one is being tried.
         self._failures: dict[str, dict[Transport, TransportError]] = {}
 
+    def move(self, server: ApiServer) -> None:
+        """Open sessions at this server from now on, by the transport that works there."""
+        self._server = server
+        self._choices.clear()
+        self._failures.clear()
+
     async def open(self, pod: PodRef) -> tuple[Channel, bytes]:
         """A channel that speaks SPDY/3.1 with the pod's runtime, and the bytes that came behind the upgrade.
 

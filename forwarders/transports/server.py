@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from forwarders.transports.proxy import Proxy
+from forwarders.transports.proxy import Proxy, authority
 
 Headers = list[tuple[str, str]]
 
@@ -28,6 +28,11 @@ class ApiServer:
     server_name: str
     authorize: Callable[[bool], Awaitable[Headers]]
     proxy: Proxy | None = None
+
+    @property
+    def url(self) -> str:
+        """Where requests go, for httpx and for messages."""
+        return f"{'http' if self.tls is None else 'https'}://{authority(self.host, self.port)}{self.prefix}"
 
     async def authorize_after(self, refused: Headers) -> Headers:
         """After a 401: other headers than the refused ones, if somebody has renewed them meanwhile, else new ones."""

@@ -59,7 +59,7 @@ class Alone:
             follow = partial(self._configured.run, self.host.touch)
             nursery.start_soon(kept, logger, "following the configuration", follow)
             async with Client(self._cluster.server) as client:
-                await self.host.run(client, self._gather)
+                await self.host.run(client, self._gather, cluster=self._cluster)
 
     def _gather(self) -> Facts:
         return replace(

@@ -94,7 +94,7 @@ class Beside:
             with trio.move_on_after(FIRST_WORD):
                 await self._heard.wait()
             async with Client(self._cluster.server) if self._cluster else nullcontext() as client:
-                await self.host.run(client, self._gather)
+                await self.host.run(client, self._gather, cluster=self._cluster)
 
     @property
     def forwards(self) -> bool:

@@ -18,10 +18,10 @@ from watcher.cli.options import Options, Place
 from watcher.config.load import Loaded, load_all
 from watcher.config.project import Configuration, Project
 from watcher.config.skaffold_yaml import default_file
-from watcher.config.watching import Stamps, change_since, stamps
 from watcher.errors import UsageError
 from watcher.plan.facts import Facts
 from watcher.skaffold.modes import OFF, Mode
+from watcher.watching import Stamps, change_since, stamps
 
 if TYPE_CHECKING:
     from watcher.gateway import GatewayWish

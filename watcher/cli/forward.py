@@ -67,7 +67,7 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
         async with Client(cluster.server) as client:
             nonlocal facts
             facts = replace(facts, entries=await _looked_up(client, entries))
-            await host.run(client, gather, end_when_failed=True)
+            await host.run(client, gather, cluster=cluster, end_when_failed=True)
 
     return await served(host, serve)
 

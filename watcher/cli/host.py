@@ -24,6 +24,7 @@ from forwarders.pool import Open
 from forwarders.spec import PodRef
 from forwarders.transports.errors import TransportError
 from forwarders.transports.opener import Opener
+from forwarders.transports.server import ApiServer
 from watcher.board.board import Board
 from watcher.cli.gateway import Door
 from watcher.cli.options import Options
@@ -31,6 +32,8 @@ from watcher.cli.outputs import Outputs
 from watcher.cli.serving import StatusAddress
 from watcher.cli.user_command import UserCommand
 from watcher.cluster.client import Client
+from watcher.cluster.credentials import ClusterConfig
+from watcher.cluster.following import follow
 from watcher.cluster.store import Snapshot, Watch
 from watcher.cluster.watches import Watches
 from watcher.loop import Loop
@@ -76,9 +79,12 @@ class Host:
         client: Client | None,
         gather: Callable[[], Facts],
         *,
+        cluster: ClusterConfig | None = None,
         end_when_failed: bool = False,
     ) -> None:
         """Forwards what the plan of `gather()` says, in the cluster of `client` or without; closes the status socket.
+
+        `cluster`: the kubeconfig that `client` is made of, followed while this runs.
 
         `end_when_failed`: return once the first plan stands and none of its forwards has a port.
         """
@@ -91,7 +97,7 @@ class Host:
                 outputs = trio.CancelScope(shield=True)
                 nursery.start_soon(self._show, outputs)
                 try:
-                    await self._forward(client, gather, end_when_failed=end_when_failed)
+                    await self._forward(client, gather, cluster, end_when_failed=end_when_failed)
                 finally:
                     self.board.close()
                     outputs.deadline = trio.current_time() + LAST_LINES
@@ -100,6 +106,7 @@ class Host:
         self,
         client: Client | None,
         gather: Callable[[], Facts],
+        cluster: ClusterConfig | None,
         *,
         end_when_failed: bool,
     ) -> None:
@@ -111,7 +118,8 @@ class Host:
             if client is not None:
                 self._watches = Watches(client, self.touch, Random(), gate=gate)
                 check = self._watches.check
-                want, open_session = self._watches.want, Opener(client.server).open
+                opener = Opener(client.server)
+                want, open_session = self._watches.want, opener.open
                 nursery.start_soon(self._watches.run)
             door = self._gateway
             self._loop = Loop(gather, want, self.board, door.names if door else None)
@@ -120,6 +128,8 @@ class Host:
             await nursery.start(fleet.run)
             watch = partial(watch_sleep, partial(_after_sleep, fleet.check, check))
             nursery.start_soon(kept, logger, "noticing that the machine slept", watch)
+            if client is not None and cluster is not None:
+                nursery.start_soon(follow, cluster, partial(_move, client, opener, self._watches, fleet))
             await self._loop.plan_once(fleet)
             gc.freeze()  # what is there by now is code and stays: looking through it stops every forward for 30 ms
             if door is not None:
@@ -136,6 +146,15 @@ class Host:
     async def _show(self, scope: trio.CancelScope) -> None:
         with scope:
             await self._outputs.run(self.board)
+
+
+async def _move(client: Client, opener: Opener, watches: Watches | None, fleet: Fleet, server: ApiServer) -> None:
+    """Everything goes to this server from now on; listeners and open connections stay."""
+    opener.move(server)
+    await client.move(server)
+    if watches is not None:
+        watches.restart()
+    fleet.reopen()
 
 
 def _after_sleep(*checks: Callable[[], None]) -> None:

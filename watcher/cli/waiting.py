@@ -16,8 +16,8 @@ from watcher.board.board import Board
 from watcher.board.follow import follow
 from watcher.board.lines import WAITING_IS_SAID_AFTER
 from watcher.board.runtime import Running
-from watcher.config.watching import until
 from watcher.errors import WatcherError
+from watcher.watching import until
 
 Problems = tuple[str, ...]
 

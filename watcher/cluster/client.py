@@ -6,10 +6,11 @@ begins again once. Every failure is a ClusterError; no wait but a watch's is lon
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +19,7 @@ from msgspec import Struct
 
 from forwarders.transports.server import ApiServer, Headers
 from watcher.cluster import network, wire
+from watcher.cluster.bodies import unpacked
 from watcher.cluster.causes import why
 from watcher.cluster.errors import ApiError, ExpiredError, MalformedError, NotFoundError, UnreachableError
 from watcher.cluster.kinds import Kind
@@ -32,8 +34,13 @@ WHOLE = 120.0
 WATCH_GRACE = 15.0
 # kubectl's and client-go's page. 500 pods are some 5 MB of JSON.
 PAGE = 500
-# A page of PAGE objects of half a megabyte, a third of what etcd takes at all. Only a broken server sends more.
+# Bytes of a whole list, over all its pages, and of any other answer: 40,000 pods of 6 kB.
 MAX_BODY = 256 * 1024 * 1024
+# Pages of a list: 500,000 objects, where Kubernetes itself is made for 150,000 pods.
+MAX_PAGES = 1000
+# Seconds from a request to the end of its answer's head, connecting included, informational answers too: what an API
+# server does not answer within its own minute fails there.
+HEAD_WITHIN = 65.0
 # What ApiServer.authorize is asked.
 KEEP = False
 
@@ -50,16 +57,7 @@ class Client:
 
     def __init__(self, server: ApiServer, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.server = server
-        scheme = "http" if server.tls is None else "https"
-        host = f"[{server.host}]" if ":" in server.host else server.host
-        self.url = f"{scheme}://{host}:{server.port}{server.prefix}"
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            transport=transport or network.transport(server),
-            trust_env=False,
-            timeout=httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
-            headers={"User-Agent": "portside", "Accept": "application/json", "Accept-Encoding": "gzip"},
-        )
+        self._http = _http(server, transport)
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -69,6 +67,18 @@ class Client:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._http.__aexit__(kind, value, traceback)
+
+    @property
+    def url(self) -> str:
+        """Where requests go."""
+        return self.server.url
+
+    async def move(self, server: ApiServer) -> None:
+        """Send requests there from now on. Those under way fail as if the old server had closed the connection."""
+        old, self._http = self._http, _http(server, None)
+        self.server = server
+        await self._http.__aenter__()
+        await old.aclose()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Resource:
         """One object. Raises NotFoundError and every other ClusterError."""
@@ -90,13 +100,18 @@ class Client:
         asked = wire.Asked("list", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | ({"limit": str(limit)} if limit else {})
         objects: list[Resource] = []
-        while True:
-            body = await self._read(asked, _path(watch.kind, watch.namespace), query, _accept(watch.kind, "List"))
+        room, headers = MAX_BODY, _accept(watch.kind, "List")
+        for _ in range(MAX_PAGES):
+            body = await self._read(asked, _path(watch.kind, watch.namespace), query, headers, room)
+            room -= len(body)
             page = wire.decode(body, wire.Page, asked)
             objects += [wire.decode(item, watch.kind.decodes_to, asked) for item in page.items or ()]
             if not page.metadata.continue_:
                 return Listed(tuple(objects), page.metadata.resource_version)
+            if query.get("continue") == page.metadata.continue_:
+                raise MalformedError(f"cannot {asked}: the API server sends the same page again and again")
             query["continue"] = page.metadata.continue_
+        raise MalformedError(f"cannot {asked}: the list does not end within {MAX_PAGES} pages")
 
     @asynccontextmanager
     async def watch(self, watch: Watch, resource_version: str, seconds: int) -> AsyncIterator[WatchStream]:
@@ -132,11 +147,16 @@ class Client:
             return await self._whole(response)
 
     async def _read(
-        self, asked: wire.Asked, path: str, query: Mapping[str, str], headers: Mapping[str, str] = {}
+        self,
+        asked: wire.Asked,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str] = {},
+        room: int = MAX_BODY,
     ) -> bytes:
         request = self._http.build_request("GET", path, params=dict(query), headers=headers)
         async with self._answer(asked, request) as response:
-            return await self._whole(response)
+            return await self._whole(response, room)
 
     @asynccontextmanager
     async def _answer(self, asked: wire.Asked, request: httpx.Request) -> AsyncIterator[httpx.Response]:
@@ -147,29 +167,33 @@ class Client:
             await response.aclose()
             response = await self._send(request, await self.server.authorize_after(headers))
         try:
-            if not response.is_success:
+            if not response.is_success:  # a redirect too: none is followed, since it would take the credentials along
                 raise await self._error(asked, response)
             yield response
         finally:
             await response.aclose()
 
     async def _send(self, request: httpx.Request, headers: Headers) -> httpx.Response:
-        request.headers.pop("Authorization", None)  # the refused one, where this is the second try
+        for name in [name for name in request.headers if name.startswith(("authorization", "impersonate-"))]:
+            del request.headers[name]  # the refused ones, where this is the second try
         request.headers.update(headers)
         request.extensions["sni_hostname"] = self.server.server_name
         try:
-            return await self._http.send(request, stream=True)
+            with trio.fail_after(HEAD_WITHIN):
+                return await self._http.send(request, stream=True)
+        except trio.TooSlowError as error:
+            raise UnreachableError(f"the API server {self.url} gave no answer within {HEAD_WITHIN:.0f} s") from error
         except httpx.HTTPError as error:
             raise UnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
 
     async def _error(self, asked: wire.Asked, response: httpx.Response) -> ApiError:
         return wire.api_error(wire.status(await self._whole(response), response.status_code), asked)
 
-    async def _whole(self, response: httpx.Response) -> bytes:
+    async def _whole(self, response: httpx.Response, room: int = MAX_BODY) -> bytes:
         try:
             with trio.fail_after(WHOLE):
                 async with self._pieces(response) as pieces:
-                    return await _joined(pieces)
+                    return await _joined(pieces, room)
         except trio.TooSlowError as error:
             text = f"the API server {self.url} did not end its answer within {WHOLE:.0f} s"
             raise UnreachableError(text) from error
@@ -177,8 +201,10 @@ class Client:
     @asynccontextmanager
     async def _pieces(self, response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
         """An answer's body. However it is left, no generator of httpx stays behind half-way."""
-        pieces = response.aiter_bytes()
+        raw = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+        pieces = raw
         try:
+            pieces = unpacked(response, raw)
             yield pieces
         except httpx.HTTPError as error:
             raise UnreachableError(f"the API server {self.url} broke off its answer: {why(error)}") from error
@@ -186,7 +212,9 @@ class Client:
             # httpx's generators are nested and end only from the innermost: a cancelled read is what reaches it.
             with trio.CancelScope() as scope:
                 scope.cancel()
-                await _exhausted(pieces)
+                if pieces is not raw:
+                    await pieces.aclose()
+                await _exhausted(raw)
 
 
 class WatchStream:
@@ -204,13 +232,25 @@ class WatchStream:
         return self._decoder.feed(await anext(self._pieces))
 
 
-async def _joined(pieces: AsyncIterator[bytes]) -> bytes:
+def _http(server: ApiServer, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=server.url,
+        transport=transport or network.transport(server),
+        trust_env=False,
+        timeout=httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
+        headers={"User-Agent": "portside", "Accept": "application/json", "Accept-Encoding": "gzip"},
+        # An API server sets no cookies; whatever does is not to be remembered, and to be sent back even less.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    )
+
+
+async def _joined(pieces: AsyncIterator[bytes], room: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     async for piece in pieces:
         parts.append(piece)
         size += len(piece)
-        if size > MAX_BODY:
+        if size > room:
             raise MalformedError(f"the API server's answer is longer than {MAX_BODY >> 20} MiB")
     return b"".join(parts)
 

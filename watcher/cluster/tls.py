@@ -8,10 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import os
 import ssl
+import sys
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from msgspec import Struct
 
@@ -30,7 +34,7 @@ class Chain(Struct, frozen=True):
         return "Chain(…)"
 
 
-def client_context(selected: Selected, chain: Chain | None) -> ssl.SSLContext:
+def client_context(selected: Selected) -> ssl.SSLContext:
     """The context for connections to the selected cluster. Raises KubeconfigError."""
     field, authority = _pem(selected, "cluster", "certificate-authority")
     try:
@@ -50,8 +54,6 @@ def client_context(selected: Selected, chain: Chain | None) -> ssl.SSLContext:
         )
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if chain is not None:
-        use_chain(context, chain, selected)
     return context
 
 
@@ -73,15 +75,46 @@ def trust_more(context: ssl.SSLContext, selected: Selected) -> None:
 
 def use_chain(context: ssl.SSLContext, chain: Chain, selected: Selected) -> None:
     """Connections made from now on show this certificate. Raises KubeconfigError."""
-    # ssl reads a chain only from a file: this one is ours alone (0600) and gone when this returns.
-    with tempfile.NamedTemporaryFile(prefix="portside-") as file:
-        file.write(chain.certificate.rstrip() + b"\n" + chain.key)
+    try:
+        with _as_file(chain.certificate.rstrip() + b"\n" + chain.key) as name:
+            context.load_cert_chain(name, password=_refuse_password)
+    except (ssl.SSLError, ValueError) as error:
+        reason = (getattr(error, "reason", None) or "not PEM, or with a password").lower().replace("_", " ")
+        selected.refuse("user", "client-certificate, client-key", f"cannot be used: {reason}")
+    except OSError as error:
+        problem = f"cannot be used: OpenSSL reads them from a file only, and none can be written: {error.strerror}"
+        selected.refuse("user", "client-certificate, client-key", problem)
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A name to read the content by, for the length of the block: in memory where the system can. Raises OSError."""
+    try:
+        descriptor = os.memfd_create("portside") if sys.platform == "linux" else -1
+    except OSError:  # a sandbox without it
+        descriptor = -1
+    if descriptor < 0 or not os.path.exists(f"/proc/self/fd/{descriptor}"):
+        if descriptor >= 0:
+            os.close(descriptor)
+        with _temporary(content) as name:
+            yield name
+        return
+    with open(descriptor, "wb") as file:
+        file.write(content)
         file.flush()
-        try:
-            context.load_cert_chain(file.name, password=_refuse_password)
-        except (ssl.SSLError, ValueError) as error:
-            reason = (getattr(error, "reason", None) or "not PEM, or with a password").lower().replace("_", " ")
-            selected.refuse("user", "client-certificate, client-key", f"cannot be used: {reason}")
+        yield f"/proc/self/fd/{descriptor}"
+
+
+@contextmanager
+def _temporary(content: bytes) -> Iterator[str]:
+    """Ours alone (0600), closed before anybody reads it (Windows), and gone afterwards."""
+    descriptor, name = tempfile.mkstemp(prefix="portside-")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        yield name
+    finally:
+        os.unlink(name)
 
 
 def chain_of(selected: Selected) -> Chain | None:
@@ -95,6 +128,16 @@ def chain_of(selected: Selected) -> Chain | None:
             "user", "client-certificate" if certificate is None else field, "is missing, its other half is there"
         )
     return Chain(certificate, key)
+
+
+def authority_of(cluster: Mapping[str, Any]) -> str:
+    """The cluster's own authority in base64, as a login plugin is told it; "" for none, or none that can be read."""
+    if data := cluster.get("certificate-authority-data"):
+        return "".join(str(data).split())
+    with suppress(OSError, ValueError):
+        if file := cluster.get("certificate-authority"):
+            return base64.b64encode(Path(str(file)).read_bytes()).decode()
+    return ""
 
 
 def _pem(selected: Selected, entry: str, field: str) -> tuple[str, bytes | None]:

@@ -74,6 +74,12 @@ class Watches:
             reflector.check()
         self._gate.open()
 
+    def restart(self) -> None:
+        """Another API server answers from now on: every watch begins with a list. What is known stays until then."""
+        for reflector, _ in self._running.values():
+            reflector.restart()
+        self._gate.open()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs what is wanted until cancelled."""
         async with trio.open_nursery() as nursery:

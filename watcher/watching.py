@@ -16,7 +16,7 @@ from msgspec import Struct
 # `watchfiles.watch` does not tell from when on it looks, and what is saved before that would be lost.
 from watchfiles._rust_notify import RustNotify
 
-logger = logging.getLogger("portside.config")
+logger = logging.getLogger("portside.files")
 
 # Milliseconds. Changes that come together are one: an editor's save is over in a few. `step` is how long the end of a
 # burst is waited for, and how long the watching thread may take to notice that nobody waits for it any more.

@@ -1,0 +1,154 @@
+"""Keeps the headers and the client certificate of one user valid: renews them in time, after a 401, and after an edit.
+
+A renewal that fails, for whatever reason, costs nothing but itself: the old credentials are used for as long as the
+API server takes them, and the next try comes after a pause that grows.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from random import Random
+from typing import Never
+
+import trio
+
+from forwarders.transports.server import Headers
+from watcher.cluster import tls
+from watcher.cluster.backoff import Backoff
+from watcher.cluster.certificate_dates import valid_until
+from watcher.cluster.errors import KubeconfigError, RenewalError
+from watcher.cluster.login import Login
+
+logger = logging.getLogger("portside.cluster")
+
+# Many requests meet a 401 at once, and a dead token keeps them coming, up to ten a second: they share what was read
+# within this. A file is cheap to read, and its new token is to be used within a second; a plugin is a process.
+SHARED_FOR, ASKED_FOR = 0.1, 0.5
+# Seconds between two tries that fail, doubling: a plugin costs a process and often a request, but a login that was
+# made in another terminal is to be noticed within seconds.
+FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
+# Fields of a user whose reading may run a command or ask a server.
+_RUNS_SOMETHING = {"exec", "auth-provider"}
+
+Read = Callable[[], Awaitable[Login]]
+
+
+class CredentialProvider:
+    """ApiServer.authorize: the headers that authenticate a request.
+
+    While `run` runs, renewals happen there, so a caller that gives up does not stop one; without it the first caller
+    that needs one makes it.
+    """
+
+    def __init__(self, found: Login, context: ssl.SSLContext | None, again: Read) -> None:
+        self._login = found
+        self._context = context
+        self._again = again
+        self._lock = trio.Lock()
+        self._running = False
+        self._wanted = trio.Event()
+        self._over = trio.Event()  # the renewal under way
+        self._backoff = Backoff(Random(), FIRST_PAUSE, LAST_PAUSE)  # noqa: S311 - jitter
+        self._not_before = float("-inf")
+        self._due: float | None = None
+        self._failure = ""
+
+    async def __call__(self, renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
+        """Raises RenewalError where the renewal that was asked for failed."""
+        if self._due is None:
+            self._due = _due(self._login)
+        due = trio.current_time() >= self._due and not self._running and not self._lock.locked()
+        if renew or due:
+            await self._renewed()
+            if renew and (problem := self._failure or expired(self._login)):
+                raise RenewalError(problem)
+        return self._login.headers
+
+    async def run(self) -> Never:
+        """Renews shortly before the credentials end, and whenever a caller asks; until cancelled."""
+        self._running = True
+        try:
+            async with self._lock:
+                while True:
+                    await self._until_due()
+                    await self._renew()
+                    self._over.set()
+                    self._over = trio.Event()
+        finally:
+            self._running = False
+            self._over.set()
+
+    async def _until_due(self) -> None:
+        if self._due is None:
+            self._due = _due(self._login)
+        with trio.move_on_at(max(self._due, self._not_before)):
+            await self._wanted.wait()
+        self._wanted = trio.Event()
+
+    def use(self, context: ssl.SSLContext | None) -> None:
+        """Show the client certificate on the connections of this context from now on. Raises KubeconfigError."""
+        if context is not None and self._login.chain is not None:
+            tls.use_chain(context, self._login.chain, self._login.selected)
+        self._context = context
+
+    async def edited(self) -> None:
+        """The kubeconfig was edited: read it now, whatever failed before. Raises RenewalError."""
+        self._not_before = float("-inf")
+        self._backoff.reset()
+        await self(True)  # noqa: FBT003 - ApiServer's signature
+
+    async def _renewed(self) -> None:
+        if trio.current_time() < self._not_before:
+            return
+        if self._running:
+            self._wanted.set()
+            await self._over.wait()
+            return
+        async with self._lock:
+            if trio.current_time() >= self._not_before:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        try:
+            self._take(await self._again())
+        except Exception as error:  # noqa: BLE001 - whatever a login meets must cost no forward
+            self._failed(error)
+
+    def _take(self, found: Login) -> None:
+        if self._context is not None and found.chain is not None and found.chain != self._login.chain:
+            tls.use_chain(self._context, found.chain, found.selected)
+        if self._failure:
+            logger.warning("credentials are renewed")
+        self._login, self._failure = found, ""
+        self._backoff.reset()
+        runs_something = found.selected.user.keys() & _RUNS_SOMETHING
+        self._not_before = trio.current_time() + (ASKED_FOR if runs_something else SHARED_FOR)
+        self._due = _due(found)
+
+    def _failed(self, error: Exception) -> None:
+        """The old ones may still be good: a 401 will tell."""
+        # Another error's text may quote a token.
+        text = str(error) if isinstance(error, KubeconfigError) else f"a mistake of portside's: {type(error).__name__}"
+        if text != self._failure:
+            logger.warning("credentials could not be renewed: %s", text)
+        self._failure = text
+        self._not_before = self._due = trio.current_time() + self._backoff.next()
+
+
+def expired(found: Login) -> str:
+    """What is to be said of a client certificate that has ended, "" for one that is good or has no readable date."""
+    ends = valid_until(found.chain.certificate) if found.chain is not None else None
+    if ends is None or ends > datetime.now(UTC):
+        return ""
+    selected = found.selected
+    return (
+        f'kubeconfig {selected.source}: the client certificate of user "{selected.user_name}" (context '
+        f'"{selected.context}") expired on {ends:%Y-%m-%d %H:%M} UTC: get a new one from the cluster, then log in again'
+    )
+
+
+def _due(found: Login) -> float:
+    return float("inf") if found.life is None else trio.current_time() + found.life

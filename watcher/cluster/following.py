@@ -1,0 +1,116 @@
+"""Follows a kubeconfig while portside runs: other credentials are used, another address or authority is moved to.
+
+minikube, kind and k3d rewrite it whenever a cluster comes back. An edit that cannot be used is one warning, and the
+previous settings stay.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Never
+
+import trio
+from msgspec import Struct
+
+from forwarders.transports.server import ApiServer
+from watcher.cluster import kubeconfig, login, tls
+from watcher.cluster.backoff import Backoff
+from watcher.cluster.credentials import ClusterConfig, server_of
+from watcher.cluster.errors import KubeconfigError, RenewalError
+from watcher.cluster.kubeconfig import FILE_FIELDS, Selected
+from watcher.watching import change_since, stamps
+
+logger = logging.getLogger("portside.cluster")
+
+# Seconds until the next look after a mistake of ours, doubling.
+FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
+
+
+async def follow(config: ClusterConfig, moved: Callable[[ApiServer], Awaitable[None]]) -> Never:
+    """Keeps credentials valid and calls `moved` with another server; until cancelled."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(config.credentials.run)
+        await _Follower(config, moved).run()
+
+
+class _Follower:
+    def __init__(self, config: ClusterConfig, moved: Callable[[ApiServer], Awaitable[None]]) -> None:
+        self._config = config
+        self._moved = moved
+        self._selected = config.selected
+        self._seen: _Seen | None = None
+        self._problem = ""
+
+    async def run(self) -> Never:
+        pauses = Backoff(Random(), FIRST_PAUSE, LAST_PAUSE)  # noqa: S311 - jitter
+        while self._config.context:  # a pod's service account has none, and no kubeconfig
+            try:
+                files = self._files()
+                before = stamps(files)
+                await self._look()
+                pauses.reset()
+                if self._files() == files:
+                    await change_since(before)
+            except Exception as error:  # noqa: BLE001 - a mistake here must cost no forward
+                self._say(f"a mistake of portside's: {type(error).__name__}")
+                await trio.sleep(pauses.next())
+        await trio.sleep_forever()
+        raise AssertionError
+
+    def _files(self) -> frozenset[Path]:
+        """The kubeconfig's own files, and those that it names for this context."""
+        fields = (self._selected.cluster, self._selected.user)
+        named = (Path(str(part[name])) for part in fields for name in FILE_FIELDS if part.get(name))
+        return frozenset((*kubeconfig.files(self._config.asked), *named))
+
+    async def _look(self) -> None:
+        """Takes over what has changed for our context."""
+        try:
+            selected = await login.select(self._config.asked, self._config.context)
+            seen = await trio.to_thread.run_sync(_seen, selected)
+            if self._seen is None:  # what was loaded, if it has not been edited since
+                moved = renewed = selected != self._config.selected
+            else:
+                moved, renewed = seen.place != self._seen.place, seen.who != self._seen.who
+            if moved:
+                await self._move(selected)
+            elif renewed:
+                await self._renew()
+        except KubeconfigError as error:
+            self._say(str(error))
+        else:
+            self._selected, self._seen, self._problem = selected, seen, ""
+
+    async def _move(self, selected: Selected) -> None:
+        server = await trio.to_thread.run_sync(server_of, selected, self._config.credentials)
+        await self._renew()
+        logger.warning('the kubeconfig was edited: context "%s" is now at %s', selected.context, server.url)
+        await self._moved(server)
+
+    async def _renew(self) -> None:
+        with suppress(RenewalError):  # it has been logged, and is tried again
+            await self._config.credentials.edited()
+
+    def _say(self, problem: str) -> None:
+        if problem != self._problem:
+            logger.warning("%s; keeping the previous settings", problem)
+        self._problem = problem
+
+
+class _Seen(Struct, frozen=True):
+    """What portside uses of a context, with the contents of the files that it names."""
+
+    place: tuple[object, ...]
+    who: tuple[object, ...]
+
+    def __repr__(self) -> str:
+        return "_Seen(…)"
+
+
+def _seen(selected: Selected) -> _Seen:
+    """Raises KubeconfigError."""
+    return _Seen((selected.cluster, tls.authority_of(selected.cluster)), (selected.user, login.from_files(selected)))

@@ -1,0 +1,295 @@
+"""Runs a kubeconfig's exec plugin and reads the credential that it prints.
+
+The protocol is client-go's (plugin/pkg/client/auth/exec): client.authentication.k8s.io/v1 and v1beta1. What the
+plugin prints on stdout is secret and is never quoted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, NoReturn, cast
+
+import msgspec
+import psutil
+import trio
+from msgspec import Struct
+
+from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.plugin_words import CHUNK, PluginWords
+
+logger = logging.getLogger("portside.cluster")
+
+# Seconds a plugin may take: asking a server, or a person who has a terminal to answer on.
+DEADLINE, DEADLINE_FOR_A_PERSON = 60.0, 300.0
+# Seconds until the user is told what is being waited for.
+NOTICE = 1.5
+# Seconds for the rest of the output once the plugin has ended: a process that it left behind may hold the pipe open.
+DRAIN = 0.5
+# A credential is a token or a certificate with its key: some kilobytes.
+MAX_OUTPUT = 1024 * 1024
+Output = trio.abc.ReceiveStream
+VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1"))
+_MODES = "Never, IfAvailable, Always"
+# The kubeconfig extension whose content a plugin gets as cluster.config.
+_EXTENSION = "client.authentication.k8s.io/exec"
+_SECRET_NAME = re.compile("token|secret|password|key", re.IGNORECASE)
+
+
+class _Variable(Struct, frozen=True):
+    name: str
+    value: str = ""
+
+
+class ExecEntry(Struct, frozen=True, rename="camel"):
+    """`exec` of a user, as the kubeconfig has it."""
+
+    command: str
+    api_version: str = ""
+    args: tuple[str, ...] | None = None
+    env: tuple[_Variable, ...] | None = None
+    install_hint: str | None = None
+    provide_cluster_info: bool | None = None
+    interactive_mode: str | None = None
+
+
+class PluginCredential(Struct, frozen=True, rename="camel"):
+    """The status of an ExecCredential."""
+
+    token: str | None = None
+    client_certificate_data: str | None = None
+    client_key_data: str | None = None
+    expiration_timestamp: str | None = None
+
+    def __repr__(self) -> str:
+        return "PluginCredential(…)"
+
+
+class _Printed(Struct, frozen=True, rename="camel"):
+    kind: str
+    api_version: str
+    status: PluginCredential | None = None
+
+
+async def ask_plugin(selected: Selected, *, starting: bool) -> PluginCredential:
+    """What the user's plugin prints. Raises KubeconfigError.
+
+    `starting`: nothing else uses the terminal yet, so the plugin gets stdin, and its stderr is passed on as it is.
+    """
+    entry = _entry(selected)
+    return await _Run(selected, entry, starting=starting).credential()
+
+
+def _entry(selected: Selected) -> ExecEntry:
+    try:
+        entry = msgspec.convert(selected.user["exec"], ExecEntry)
+    except msgspec.ValidationError as error:
+        selected.refuse("user", "exec", f"cannot be used: {error}")  # names types and fields, no value
+    if not entry.command:
+        selected.refuse("user", "exec.command", "is missing")
+    if entry.api_version not in VERSIONS:
+        known = " and ".join(VERSIONS)
+        selected.refuse("user", "exec.apiVersion", f'is "{entry.api_version}"; portside and kubectl know {known}')
+    if entry.interactive_mode not in {None, *_MODES.split(", ")}:
+        selected.refuse(
+            "user", "exec.interactiveMode", f'is "{entry.interactive_mode}": not Never, IfAvailable, Always'
+        )
+    return entry
+
+
+class _Run:
+    """One run of the plugin."""
+
+    def __init__(self, selected: Selected, entry: ExecEntry, *, starting: bool) -> None:
+        self._selected = selected
+        self._entry = entry
+        self._starting = starting
+        # During a session the terminal shows forwards, or belongs to Skaffold: only a plugin that must ask may read it.
+        mode = entry.interactive_mode or "IfAvailable"
+        wanted = mode == "Always" or (mode == "IfAvailable" and starting)
+        self._interactive = wanted and _has_terminal()
+        if mode == "Always" and not self._interactive:
+            self._fail("cannot run: its interactiveMode is Always, and standard input is not a terminal")
+        secrets = (variable.value for variable in entry.env or () if _SECRET_NAME.search(variable.name))
+        self._words = PluginWords(_to_stderr if starting else self._to_log, secrets)
+        self._stdout = bytearray()
+
+    def _fail(self, problem: str, *, words: str = "") -> NoReturn:
+        said = f": {words}" if words else ""
+        self._selected.refuse("user", "exec", f"({self._entry.command}) {problem}{said}")
+
+    async def credential(self) -> PluginCredential:
+        limit = DEADLINE_FOR_A_PERSON if self._interactive else DEADLINE
+        process = await self._started()
+        try:
+            with trio.move_on_after(limit) as scope:
+                await self._collect(process, limit)
+        finally:
+            await _end(process, group=not self._starting)
+        if scope.cancelled_caught:
+            await self._end_line()
+            self._fail(f"gave no answer within {limit:.0f} s and was ended", words=self._words.text)
+        return await self._judged(process.returncode)
+
+    async def _started(self) -> trio.Process:
+        entry = self._entry
+        own_group: dict[str, Any] = {} if self._starting or sys.platform == "win32" else {"process_group": 0}
+        try:
+            return await trio.lowlevel.open_process(
+                [entry.command, *(entry.args or ())],
+                stdin=None if self._interactive else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environment(),
+                **own_group,
+            )
+        except (OSError, ValueError) as error:  # ValueError: a NUL in a word
+            hint = f"; {entry.install_hint}" if entry.install_hint else ""
+            reason = getattr(error, "strerror", None) or error
+            self._selected.refuse("user", "exec.command", f"({entry.command}) cannot be run: {reason}{hint}")
+
+    def _environment(self) -> dict[str, str]:
+        spec: dict[str, Any] = {"interactive": self._interactive}
+        if self._entry.provide_cluster_info:
+            spec["cluster"] = _cluster_info(self._selected.cluster)
+        info = {"kind": "ExecCredential", "apiVersion": self._entry.api_version, "spec": spec}
+        given = {variable.name: variable.value for variable in self._entry.env or ()}
+        return {**os.environ, **given, "KUBERNETES_EXEC_INFO": json.dumps(info, default=str)}
+
+    async def _collect(self, process: trio.Process, limit: float) -> None:
+        stdout, stderr = cast("Output", process.stdout), cast("Output", process.stderr)
+        async with trio.open_nursery() as helpers:
+            helpers.start_soon(self._notice, limit)
+            helpers.start_soon(self._words.show_live)
+            async with trio.open_nursery() as readers:
+                readers.start_soon(self._read, stdout, readers.cancel_scope)
+                readers.start_soon(self._words.take, stderr)
+                await process.wait()
+                readers.cancel_scope.deadline = trio.current_time() + DRAIN
+            helpers.cancel_scope.cancel()
+
+    async def _read(self, stdout: trio.abc.ReceiveStream, whole: trio.CancelScope) -> None:
+        while data := await stdout.receive_some(CHUNK):
+            self._stdout += data
+            if self._too_long:
+                whole.cancel()
+                return
+
+    async def _notice(self, limit: float) -> None:
+        await trio.sleep(NOTICE)
+        if not (self._starting and self._words.shown):  # what it shows itself says it better
+            name, user = self._entry.command, self._selected.user_name
+            logger.warning('waiting for the login plugin %s of user "%s", up to %.0f s', name, user, limit)
+
+    async def _judged(self, code: int | None) -> PluginCredential:
+        found = f"it printed more than {MAX_OUTPUT >> 20} MiB" if self._too_long else self._decoded()
+        if code != 0 or isinstance(found, str):
+            await self._end_line()
+            self._failed(code, found)
+        await self._words.show_rest()
+        return found
+
+    def _failed(self, code: int | None, found: PluginCredential | str) -> NoReturn:
+        if isinstance(found, PluginCredential):
+            self._words.secrets.add(found.token or "\0")
+        words = self._words.text or ("it said nothing" if code else "")
+        problem = f"failed ({_ended(code)})" if code and not self._too_long else f"failed: {found}"
+        self._fail(problem, words=words)
+
+    @property
+    def _too_long(self) -> bool:
+        return len(self._stdout) > MAX_OUTPUT
+
+    def _decoded(self) -> PluginCredential | str:
+        """Or what is wrong with it, without a value: it is secret."""
+        try:
+            printed = msgspec.json.decode(self._stdout, type=_Printed)
+        except msgspec.ValidationError as error:
+            return f"what it printed is no ExecCredential: {error}"  # names types and fields, no value
+        except (ValueError, RecursionError):
+            return "what it printed is not JSON" if self._stdout.strip() else "it printed nothing on stdout"
+        status, version = printed.status or PluginCredential(), self._entry.api_version
+        wrong = {
+            "what it printed is no ExecCredential": printed.kind != "ExecCredential",
+            f"it did not answer in {version}, which the kubeconfig asks for": printed.api_version != version,
+            "it printed only one of clientCertificateData and clientKeyData": bool(status.client_certificate_data)
+            != bool(status.client_key_data),
+            "it printed neither a token nor a certificate": not (status.token or status.client_certificate_data),
+        }
+        return next((text for text, so in wrong.items() if so), status)
+
+    async def _end_line(self) -> None:
+        """The error stands on a line of its own, behind what was shown already."""
+        if self._starting and self._words.shown:
+            await self._words.show_rest()
+            await _to_stderr(b"\n")
+
+    async def _to_log(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        for line in data.splitlines():
+            if text := self._words.plain(line):
+                logger.warning("login plugin %s: %s", self._entry.command, text)
+
+
+def _has_terminal() -> bool:
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
+
+
+async def _to_stderr(data: bytes) -> None:
+    """As it is: a prompt has no end of line. In a thread, since nobody may be reading."""
+    with suppress(OSError):
+        await trio.to_thread.run_sync(partial(os.write, 2, data), abandon_on_cancel=True)
+
+
+def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """ExecCredential's spec.cluster."""
+    from watcher.cluster.tls import authority_of  # noqa: PLC0415 - ssl is needed by few plugins
+
+    names = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression")
+    info = {name: cluster[name] for name in names if cluster.get(name)}
+    if authority := authority_of(cluster):
+        info["certificate-authority-data"] = authority
+    for extension in cluster.get("extensions") or ():
+        if isinstance(extension, dict) and extension.get("name") == _EXTENSION:
+            info["config"] = extension.get("extension")
+    return info
+
+
+def _ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return f"ended by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+async def _end(process: trio.Process, *, group: bool) -> None:
+    """Kill the plugin and its children, where they still run."""
+    if process.returncode is None:
+        _kill(process.pid, group=group)
+        with trio.CancelScope(shield=True):  # it has been killed: this ends
+            await process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+
+def _kill(pid: int, *, group: bool) -> None:
+    with suppress(psutil.Error):
+        parent = psutil.Process(pid)
+        for child in [parent, *parent.children(recursive=True)]:
+            with suppress(psutil.Error):
+                child.kill()
+    if group and sys.platform != "win32":
+        with suppress(OSError):
+            os.killpg(pid, signal.SIGKILL)
