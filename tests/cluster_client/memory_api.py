@@ -50,6 +50,13 @@ def refusal(code: int, message: str = "no") -> httpx.Response:
     return httpx.Response(code, json=status(code, message))
 
 
+def streamed(answer: httpx.Response) -> httpx.Response:
+    """As the network gives it: a response whose body is still to be read."""
+    if not answer.is_stream_consumed:
+        return answer
+    return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(answer.content))
+
+
 class Feed(httpx.AsyncByteStream):
     """The body of one watch, written by the test."""
 
@@ -101,9 +108,10 @@ class MemoryApi(httpx.AsyncBaseTransport):
             answer = self.answers[verb].popleft()
             if isinstance(answer, Exception):
                 raise answer
-            return answer
+            return streamed(answer)
         if verb == "list":
-            return httpx.Response(200, json={"metadata": {"resourceVersion": str(self.version)}, "items": self.pods})
+            listed = {"metadata": {"resourceVersion": str(self.version)}, "items": self.pods}
+            return streamed(httpx.Response(200, json=listed))
         self.feeds.append(Feed())
         return httpx.Response(200, stream=self.feeds[-1])
 

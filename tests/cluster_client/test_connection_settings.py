@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import ssl
 import stat
 import tempfile
 from pathlib import Path
@@ -23,7 +25,7 @@ from watcher.cluster.errors import KubeconfigError
     [
         ({"tokenFile": "gone"}, r"tokenFile of user \"dev\" \(.*gone\) cannot be read: No such file"),
         ({"username": "ann"}, "gives neither a token nor a password"),
-        ({"auth-provider": {"name": "gcp"}}, "its authentication of user"),
+        ({"auth-provider": {"name": "gcp"}}, "auth-provider of user"),
         ({"client-key-data": "eA=="}, 'client-certificate of user "dev" is missing'),
         ({"client-certificate-data": "eA=="}, 'client-key of user "dev" is missing'),
         ({"client-certificate-data": "@", "client-key-data": "eA=="}, "client-certificate-data of user .* not base64"),
@@ -107,17 +109,44 @@ async def test_a_certificate_and_a_key_that_do_not_match_are_refused(tmp_path: P
         await load(str(write(tmp_path / "mixed", content)), None)
 
 
-async def test_a_temporary_key_is_the_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While ssl reads the key its file has mode 0600."""
-    modes: list[int] = []
-    real = tempfile.NamedTemporaryFile
-
-    def watched(*args: Any, **more: Any) -> Any:
-        file = real(*args, **more)
-        modes.append(stat.S_IMODE(Path(file.name).stat().st_mode))
-        return file
-
-    monkeypatch.setattr(tempfile, "NamedTemporaryFile", watched)
+async def test_a_key_never_reaches_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder for temporary files is needed where the system has files in memory."""
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: pytest.fail("a file on a disk"))
     async with EmbeddedCluster.open() as cluster:
-        await load(str(cluster.kubeconfig(tmp_path / "config")), None)
+        config = await load(str(cluster.kubeconfig(tmp_path / "config")), None)
+    assert config.server.tls is not None
+
+
+async def test_without_files_in_memory_a_key_is_the_owners_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While ssl reads the key its file has mode 0600 and is closed; afterwards it is gone."""
+    modes: list[int] = []
+
+    def watched(context: ssl.SSLContext, name: str, **more: Any) -> None:
+        modes.append(stat.S_IMODE(Path(name).stat().st_mode))
+        real(context, name, **more)
+
+    real = ssl.SSLContext.load_cert_chain
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with EmbeddedCluster.open() as cluster:
+        path = cluster.kubeconfig(tmp_path / "config")
+        monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watched)
+        monkeypatch.delattr(os, "memfd_create")
+        await load(str(path), None)
     assert modes == [0o600]
+    assert os.listdir(tmp_path) == ["config"]
+
+
+async def test_no_room_for_a_key_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without memory files and without room on the disk: the field, and why."""
+
+    def full(**words: Any) -> tuple[int, str]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with EmbeddedCluster.open() as cluster:
+        path = cluster.kubeconfig(tmp_path / "config")
+        monkeypatch.delattr(os, "memfd_create")
+        monkeypatch.setattr(tempfile, "mkstemp", full)
+        with pytest.raises(KubeconfigError, match=r"client-certificate, client-key .* none can be written: No space"):
+            await load(str(path), None)

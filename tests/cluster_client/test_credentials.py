@@ -17,7 +17,8 @@ from trio.testing import MockClock
 from fixtures.embedded import EmbeddedCluster
 from tests.cluster_client.test_kubeconfig import document, write
 from watcher.cluster import login
-from watcher.cluster.credentials import Authority, ClusterConfig, load
+from watcher.cluster.authority import CredentialProvider
+from watcher.cluster.credentials import ClusterConfig, load
 from watcher.cluster.errors import KubeconfigError
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.login import Login
@@ -76,19 +77,17 @@ async def test_a_token_file_wins_over_a_token_and_its_newline_is_no_part_of_it(t
     assert await config.server.authorize(KEEP) == [("Authorization", "Bearer from-file")]
 
 
-async def test_a_token_file_is_read_again_after_a_minute_and_after_a_401(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_a_token_file_is_read_again_after_a_minute_and_after_a_401(tmp_path: Path, mock_clock: MockClock) -> None:
     """The kubelet replaces such files; the old content is used until then."""
     (tmp_path / "token").write_text("one")
     config = await loaded(tmp_path, {"tokenFile": "token"})
     await config.server.authorize(KEEP)
     (tmp_path / "token").write_text("two")
     assert await config.server.authorize(KEEP) == [("Authorization", "Bearer one")]
-    await trio.sleep(61)
+    mock_clock.jump(61)
     assert await config.server.authorize(KEEP) == [("Authorization", "Bearer two")]
     (tmp_path / "token").write_text("three")
-    await trio.sleep(2)
+    mock_clock.jump(2)
     assert await config.server.authorize(RENEW) == [("Authorization", "Bearer three")]
 
 
@@ -118,10 +117,23 @@ async def test_a_plugin_gives_a_token_and_is_asked_once_for_many(tmp_path: Path)
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("sys.exit('no session: run sso login')", r"exec of user \"dev\" \(.*python.*\) failed: .*no session: run sso"),
-        ("print('no json')", "failed to decode process output"),
-        ("print('{}')", "missing key"),
+        (
+            "sys.exit('no session:\\nrun sso login')",
+            r"exec of user \"dev\" \(.*python.*\) failed \(exit code 1\): no session: run sso login",
+        ),
+        ("sys.exit(3)", r"failed \(exit code 3\): it said nothing"),
+        ("import os; os.kill(os.getpid(), 9)", r"failed \(ended by SIGKILL\): it said nothing"),
+        ("", "failed: it printed nothing on stdout"),
+        ("print('no json')", "failed: what it printed is not JSON"),
+        ("print('[' * 100_000)", "is no ExecCredential: Expected `object`, got `array`"),
+        ("print('{}')", "no ExecCredential: Object missing required field `kind`"),
+        ("print('x' * 2_000_000)", "failed: it printed more than 1 MiB"),
+        ("while True: print('x' * 1000)", "failed: it printed more than 1 MiB"),
         (credential(), "printed neither a token nor a certificate"),
+        (credential(clientCertificateData="c"), "only one of clientCertificateData and clientKeyData"),
+        (credential(token="t").replace("io/v1", "io/v1beta1"), "did not answer in client.authentication.k8s.io/v1,"),
+        (credential(token="t").replace("ExecCredential", "Pod"), "is no ExecCredential"),
+        (credential(token={"a": 1}), "no ExecCredential: Expected"),
     ],
 )
 async def test_a_plugin_that_fails_is_one_line(tmp_path: Path, code: str, said: str) -> None:
@@ -165,12 +177,12 @@ async def test_a_failed_renewal_is_raised_to_those_who_need_it_and_shared(autoju
     """After a 401 the reason is told; a proactive renewal that fails keeps what still works."""
     reads = 0
 
-    def again() -> Login:
+    async def again() -> Login:
         nonlocal reads
         reads += 1
         raise KubeconfigError("log in again")
 
-    authority = Authority(a_login("Bearer old", life=60), None, again)
+    authority = CredentialProvider(a_login("Bearer old", life=60), None, again)
     assert await authority(KEEP) == [("Authorization", "Bearer old")]
     await trio.sleep(61)
     assert await authority(KEEP) == [("Authorization", "Bearer old")]
@@ -189,12 +201,12 @@ async def test_a_dead_token_costs_few_readings(autojump_clock: MockClock, user: 
     """Ten a second of a file, two of a plugin, however many requests are refused."""
     reads = 0
 
-    def again() -> Login:
+    async def again() -> Login:
         nonlocal reads
         reads += 1
         return a_login("Bearer old", user=user)
 
-    authority = Authority(a_login("Bearer old", user=user), None, again)
+    authority = CredentialProvider(a_login("Bearer old", user=user), None, again)
     began = trio.current_time()
     while trio.current_time() < began + 5:
         await authority(RENEW)
@@ -208,5 +220,5 @@ async def test_a_plugins_token_is_renewed_before_it_ends(tmp_path: Path, lasts: 
     end = (datetime.now(UTC) + timedelta(seconds=lasts)).isoformat().replace("+00:00", "Z")
     user = plugin(tmp_path, credential(token="t", expirationTimestamp=end))
     path = write(tmp_path / "config", document(users=[{"name": "dev", "user": user}]))
-    found = await trio.to_thread.run_sync(login.read, str(path), None)
+    found = await login.read(str(path), None)
     assert found.life == pytest.approx(life, abs=30)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,7 +125,7 @@ def test_nothing_shows_secrets_by_accident(tmp_path: Path) -> None:
     """A repr in a log or a traceback holds no token."""
     path = write(tmp_path / "config", document())
     assert SECRET not in repr(kubeconfig.select([path], None))
-    assert SECRET not in repr(login.read(str(path), None))
+    assert SECRET not in repr(trio.run(login.read, str(path), None))
 
 
 @given(st.binary(max_size=300))

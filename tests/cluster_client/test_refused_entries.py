@@ -23,8 +23,11 @@ from watcher.cluster.errors import KubeconfigError
     [
         ({"token": f"{SECRET}\nX-Evil: 1"}, "its authentication .* no HTTP header may have"),
         ({"token": f"{SECRET}é"}, "its authentication .* no HTTP header may have"),
-        ({"token": SECRET, "as": "root"}, "as of user .* is not supported"),
-        ({"token": SECRET, "as-groups": ["system:masters"]}, "as-groups of user .* is not supported"),
+        ({"token": SECRET, "as": ["root"]}, "as of user .* is not a text"),
+        ({"token": SECRET, "as": "root\r\nX: y"}, "as of user .* no HTTP header may have"),
+        ({"token": SECRET, "as-groups": ["system:masters"]}, "as of user .* is missing: as-uid, as-groups"),
+        ({"token": SECRET, "as": "root", "as-groups": "one"}, "as-groups of user .* is not a list"),
+        ({"token": SECRET, "as": "root", "as-user-extra": ["a"]}, "as-user-extra of user .* is not a mapping"),
         ({"client-certificate": f"{SECRET}\0"}, "client-certificate of user .* cannot be read"),
         ({"tokenFile": "gone"}, "tokenFile of user .* cannot be read: No such file"),
     ],

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fixtures.embedded import EmbeddedCluster
 from forwarders.spec import PodRef
@@ -21,8 +21,9 @@ from forwarders.transports.server import Headers
 from tests.cluster_client.test_client import answering, whole
 from tests.cluster_client.test_credentials import a_login, credential, plugin
 from tests.cluster_client.test_kubeconfig import write
+from watcher.cluster.authority import LAST_PAUSE, CredentialProvider
 from watcher.cluster.client import Client
-from watcher.cluster.credentials import Authority, load
+from watcher.cluster.credentials import load
 from watcher.cluster.errors import KubeconfigError, UnreachableError
 from watcher.cluster.kinds import POD
 from watcher.cluster.login import Login
@@ -54,63 +55,101 @@ async def test_a_session_to_a_pod_fails_alone_where_the_plugin_fails(tmp_path: P
             await Opener(config.server).open(PodRef("default", "web", "uid"))
 
 
-async def test_a_plugin_that_hangs_is_not_started_again_by_those_who_give_up(mock_clock: MockClock) -> None:
-    """Callers have deadlines of their own; each that passes must not leave another process behind."""
-    started, release = threading.Semaphore(0), threading.Event()
+async def test_a_plugin_that_hangs_is_not_started_again_by_those_who_give_up(autojump_clock: MockClock) -> None:
+    """Callers have deadlines of their own; each that passes must neither end the plugin nor start another."""
+    release = trio.Event()
     readings: list[int] = []
 
-    def hanging() -> Login:
+    async def hanging() -> Login:
         readings.append(1)
-        started.release()
-        release.wait()
+        await release.wait()
         return a_login("Bearer new")
 
-    authority = Authority(a_login("Bearer old"), None, hanging)
+    provider = CredentialProvider(a_login("Bearer old"), None, hanging)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(authority, RENEW)
-        await trio.to_thread.run_sync(started.acquire)
-        nursery.cancel_scope.cancel()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(authority, RENEW)
-        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(provider.run)
+        await wait_all_tasks_blocked()
+        for _ in range(3):
+            with trio.move_on_after(5):
+                await provider(RENEW)
         assert len(readings) == 1
         release.set()
-    assert await authority(KEEP) == [("Authorization", "Bearer new")]
+        assert await provider(RENEW) == [("Authorization", "Bearer new")]
+        nursery.cancel_scope.cancel()
 
 
-async def test_a_slow_plugin_holds_up_nobody_whose_token_is_still_good(mock_clock: MockClock) -> None:
+@pytest.mark.parametrize("runs", [True, False], ids=["in the background", "by its first caller"])
+async def test_a_slow_plugin_holds_up_nobody_whose_token_is_still_good(
+    autojump_clock: MockClock, *, runs: bool
+) -> None:
     """A minute before its end a token is renewed by one; the others do not wait for that."""
-    started, release = threading.Semaphore(0), threading.Event()
+    release = trio.Event()
 
-    def slow() -> Login:
-        started.release()
-        release.wait()
+    async def slow() -> Login:
+        await release.wait()
         return a_login("Bearer new")
 
-    authority = Authority(a_login("Bearer old", life=60), None, slow)
-    await authority(KEEP)
-    mock_clock.jump(61)
+    provider = CredentialProvider(a_login("Bearer old", life=60), None, slow)
+    await provider(KEEP)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(authority, KEEP)
-        await trio.to_thread.run_sync(started.acquire)
-        assert await authority(KEEP) == [("Authorization", "Bearer old")]
+        nursery.start_soon(provider.run if runs else trio.sleep_forever)
+        await trio.sleep(61)
+        nursery.start_soon(provider, KEEP)
+        await wait_all_tasks_blocked()
+        assert await provider(KEEP) == [("Authorization", "Bearer old")]
         release.set()
-    assert await authority(KEEP) == [("Authorization", "Bearer new")]
+        await wait_all_tasks_blocked()
+        assert await provider(KEEP) == [("Authorization", "Bearer new")]
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_failure_that_repeats_is_logged_once(mock_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """Every retry of every watch asks anew; people read it once."""
+    """Every retry of every watch asks again; people read it once."""
 
-    def failing() -> Login:
+    async def failing() -> Login:
         raise KubeconfigError("log in again")
 
-    authority = Authority(a_login("Bearer old"), None, failing)
+    provider = CredentialProvider(a_login("Bearer old"), None, failing)
     with caplog.at_level(logging.WARNING, "portside.cluster"):
         for _ in range(5):
             with pytest.raises(KubeconfigError):
-                await authority(RENEW)
+                await provider(RENEW)
             mock_clock.jump(2)
     assert [record.getMessage() for record in caplog.records] == ["credentials could not be renewed: log in again"]
+
+
+@pytest.mark.parametrize(
+    "error", [KubeconfigError("no session"), ValueError("secret"), ExceptionGroup("x", [OSError()])]
+)
+async def test_any_failure_of_a_renewal_costs_only_itself(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """The old header serves on, the next tries come ever more seldom, and a later success is used."""
+    tries: list[float] = []
+    broken = True
+
+    async def again() -> Login:
+        tries.append(trio.current_time())
+        if broken:
+            raise error
+        return a_login("Bearer new", life=3600)
+
+    provider = CredentialProvider(a_login("Bearer old", life=60), None, again)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(provider.run)
+        await trio.sleep(60 + 300)
+        assert await provider(KEEP) == [("Authorization", "Bearer old")]
+        pauses = [later - earlier for earlier, later in pairwise(tries)]
+        assert 0.2 <= pauses[0] <= 0.5
+        assert max(pauses) <= LAST_PAUSE
+        assert len(tries) < 80
+        broken = False
+        await trio.sleep(LAST_PAUSE)
+        assert await provider(KEEP) == [("Authorization", "Bearer new")]
+        assert trio.current_time() - tries[-1] < LAST_PAUSE
+        nursery.cancel_scope.cancel()
+    assert "secret" not in caplog.text
+    assert len(caplog.records) == 2
 
 
 async def test_a_401_that_comes_after_the_renewal_does_not_renew_again() -> None:

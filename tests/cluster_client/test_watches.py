@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from forwarders.gates import TURN
-from tests.cluster_client.memory_api import SERVER, MemoryApi, event, longest, pod, refusal, until
+from tests.cluster_client.memory_api import SERVER, MemoryApi, event, longest, pod, refusal, streamed, until
 from watcher.cluster.client import Client
 from watcher.cluster.kinds import POD, SERVICE
 from watcher.cluster.store import Watch
@@ -79,7 +79,7 @@ async def test_one_watchs_trouble_is_its_own(autojump_clock: MockClock) -> None:
     class NoServices(MemoryApi):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             if request.url.path.endswith("/services"):
-                return refusal(403, "services is forbidden")
+                return streamed(refusal(403, "services is forbidden"))
             return await super().handle_async_request(request)
 
     async with running(NoServices("a"), PODS, SERVICES) as watches:

@@ -15,9 +15,9 @@ from typing import Never
 
 import trio
 
+from forwarders.backoff import Backoff
 from forwarders.transports.server import Headers
 from watcher.cluster import tls
-from watcher.cluster.backoff import Backoff
 from watcher.cluster.certificate_dates import valid_until
 from watcher.cluster.errors import KubeconfigError, RenewalError
 from watcher.cluster.login import Login
@@ -75,6 +75,7 @@ class CredentialProvider:
                 while True:
                     await self._until_due()
                     await self._renew()
+                    self._wanted = trio.Event()  # who asked meanwhile has the answer too
                     self._over.set()
                     self._over = trio.Event()
         finally:
@@ -86,7 +87,6 @@ class CredentialProvider:
             self._due = _due(self._login)
         with trio.move_on_at(max(self._due, self._not_before)):
             await self._wanted.wait()
-        self._wanted = trio.Event()
 
     def use(self, context: ssl.SSLContext | None) -> None:
         """Show the client certificate on the connections of this context from now on. Raises KubeconfigError."""

@@ -13,6 +13,8 @@ import trio
 
 from watcher.cluster.errors import MalformedError
 
+# Bytes of a whole list, over all its pages, and of any other answer: 40,000 pods of 6 kB.
+MAX_BODY = 256 * 1024 * 1024
 # Bytes of one piece: some 0.1 ms to unpack.
 PIECE = 64 * 1024
 # Characters of a header that are quoted in an error.
@@ -51,3 +53,24 @@ async def _gunzipped(raw: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         raise MalformedError(f"the API server's answer cannot be unpacked: {error}") from None
     if not decoder.eof:
         raise MalformedError("the API server's answer ends in the middle of its compressed data")
+
+
+async def joined(pieces: AsyncIterator[bytes], room: int) -> bytes:
+    """The whole body. Raises MalformedError for more than `room` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
+        if size > room:
+            raise MalformedError(f"the API server's answer is longer than {MAX_BODY >> 20} MiB")
+    return b"".join(parts)
+
+
+async def exhausted(pieces: AsyncIterator[bytes]) -> None:
+    """Reads to the end and throws away."""
+    try:
+        async for _ in pieces:
+            pass
+    except httpx.HTTPError:
+        return  # it is being thrown away; what broke it has been said

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from forwarders.transports.server import ApiServer, Headers
 from watcher.cluster import network, wire
-from watcher.cluster.bodies import unpacked
+from watcher.cluster.bodies import MAX_BODY, exhausted, joined, unpacked
 from watcher.cluster.causes import why
 from watcher.cluster.errors import ApiError, ExpiredError, MalformedError, NotFoundError, UnreachableError
 from watcher.cluster.kinds import Kind
@@ -34,8 +34,6 @@ WHOLE = 120.0
 WATCH_GRACE = 15.0
 # kubectl's and client-go's page. 500 pods are some 5 MB of JSON.
 PAGE = 500
-# Bytes of a whole list, over all its pages, and of any other answer: 40,000 pods of 6 kB.
-MAX_BODY = 256 * 1024 * 1024
 # Pages of a list: 500,000 objects, where Kubernetes itself is made for 150,000 pods.
 MAX_PAGES = 1000
 # Seconds from a request to the end of its answer's head, connecting included, informational answers too: what an API
@@ -193,7 +191,7 @@ class Client:
         try:
             with trio.fail_after(WHOLE):
                 async with self._pieces(response) as pieces:
-                    return await _joined(pieces, room)
+                    return await joined(pieces, room)
         except trio.TooSlowError as error:
             text = f"the API server {self.url} did not end its answer within {WHOLE:.0f} s"
             raise UnreachableError(text) from error
@@ -214,7 +212,7 @@ class Client:
                 scope.cancel()
                 if pieces is not raw:
                     await pieces.aclose()
-                await _exhausted(raw)
+                await exhausted(raw)
 
 
 class WatchStream:
@@ -242,25 +240,6 @@ def _http(server: ApiServer, transport: httpx.AsyncBaseTransport | None) -> http
         # An API server sets no cookies; whatever does is not to be remembered, and to be sent back even less.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
-
-
-async def _joined(pieces: AsyncIterator[bytes], room: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for piece in pieces:
-        parts.append(piece)
-        size += len(piece)
-        if size > room:
-            raise MalformedError(f"the API server's answer is longer than {MAX_BODY >> 20} MiB")
-    return b"".join(parts)
-
-
-async def _exhausted(pieces: AsyncIterator[bytes]) -> None:
-    try:
-        async for _ in pieces:
-            pass
-    except httpx.HTTPError:
-        return  # it is being thrown away; what broke it has been said
 
 
 def _path(kind: Kind, namespace: str) -> str:

@@ -16,9 +16,9 @@ from typing import Never
 import trio
 from msgspec import Struct
 
+from forwarders.backoff import Backoff
 from forwarders.transports.server import ApiServer
 from watcher.cluster import kubeconfig, login, tls
-from watcher.cluster.backoff import Backoff
 from watcher.cluster.credentials import ClusterConfig, server_of
 from watcher.cluster.errors import KubeconfigError, RenewalError
 from watcher.cluster.kubeconfig import FILE_FIELDS, Selected

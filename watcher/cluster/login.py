@@ -23,7 +23,6 @@ from watcher.cluster.auth_provider import provided_header
 from watcher.cluster.errors import KubeconfigError
 from watcher.cluster.impersonation import impersonation
 from watcher.cluster.kubeconfig import Selected
-from watcher.cluster.plugin import ask_plugin
 from watcher.cluster.tls import Chain
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -84,6 +83,8 @@ async def log_in(selected: Selected, *, starting: bool) -> Login:
     header = f"Bearer {token}" if token else ""
     # client-go's order (rest/config.go): a plugin is asked only where no token stands beside it.
     if user.get("exec") and not token:
+        from watcher.cluster.plugin import ask_plugin  # noqa: PLC0415 - psutil is needed by plugins alone
+
         found = await ask_plugin(selected, starting=starting)
         life = _life(found.expiration_timestamp)
         header = f"Bearer {found.token}" if found.token else ""

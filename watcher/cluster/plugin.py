@@ -24,6 +24,7 @@ import trio
 from msgspec import Struct
 
 from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.plugin_answer import MAX_OUTPUT, PluginCredential, decoded
 from watcher.cluster.plugin_words import CHUNK, PluginWords
 
 logger = logging.getLogger("portside.cluster")
@@ -34,8 +35,6 @@ DEADLINE, DEADLINE_FOR_A_PERSON = 60.0, 300.0
 NOTICE = 1.5
 # Seconds for the rest of the output once the plugin has ended: a process that it left behind may hold the pipe open.
 DRAIN = 0.5
-# A credential is a token or a certificate with its key: some kilobytes.
-MAX_OUTPUT = 1024 * 1024
 Output = trio.abc.ReceiveStream
 VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1"))
 _MODES = "Never, IfAvailable, Always"
@@ -59,24 +58,6 @@ class ExecEntry(Struct, frozen=True, rename="camel"):
     install_hint: str | None = None
     provide_cluster_info: bool | None = None
     interactive_mode: str | None = None
-
-
-class PluginCredential(Struct, frozen=True, rename="camel"):
-    """The status of an ExecCredential."""
-
-    token: str | None = None
-    client_certificate_data: str | None = None
-    client_key_data: str | None = None
-    expiration_timestamp: str | None = None
-
-    def __repr__(self) -> str:
-        return "PluginCredential(…)"
-
-
-class _Printed(Struct, frozen=True, rename="camel"):
-    kind: str
-    api_version: str
-    status: PluginCredential | None = None
 
 
 async def ask_plugin(selected: Selected, *, starting: bool) -> PluginCredential:
@@ -179,7 +160,7 @@ class _Run:
     async def _read(self, stdout: trio.abc.ReceiveStream, whole: trio.CancelScope) -> None:
         while data := await stdout.receive_some(CHUNK):
             self._stdout += data
-            if self._too_long:
+            if len(self._stdout) > MAX_OUTPUT:
                 whole.cancel()
                 return
 
@@ -190,7 +171,7 @@ class _Run:
             logger.warning('waiting for the login plugin %s of user "%s", up to %.0f s', name, user, limit)
 
     async def _judged(self, code: int | None) -> PluginCredential:
-        found = f"it printed more than {MAX_OUTPUT >> 20} MiB" if self._too_long else self._decoded()
+        found = decoded(self._stdout, self._entry.api_version)
         if code != 0 or isinstance(found, str):
             await self._end_line()
             self._failed(code, found)
@@ -201,30 +182,8 @@ class _Run:
         if isinstance(found, PluginCredential):
             self._words.secrets.add(found.token or "\0")
         words = self._words.text or ("it said nothing" if code else "")
-        problem = f"failed ({_ended(code)})" if code and not self._too_long else f"failed: {found}"
+        problem = f"failed ({_ended(code)})" if code and len(self._stdout) <= MAX_OUTPUT else f"failed: {found}"
         self._fail(problem, words=words)
-
-    @property
-    def _too_long(self) -> bool:
-        return len(self._stdout) > MAX_OUTPUT
-
-    def _decoded(self) -> PluginCredential | str:
-        """Or what is wrong with it, without a value: it is secret."""
-        try:
-            printed = msgspec.json.decode(self._stdout, type=_Printed)
-        except msgspec.ValidationError as error:
-            return f"what it printed is no ExecCredential: {error}"  # names types and fields, no value
-        except (ValueError, RecursionError):
-            return "what it printed is not JSON" if self._stdout.strip() else "it printed nothing on stdout"
-        status, version = printed.status or PluginCredential(), self._entry.api_version
-        wrong = {
-            "what it printed is no ExecCredential": printed.kind != "ExecCredential",
-            f"it did not answer in {version}, which the kubeconfig asks for": printed.api_version != version,
-            "it printed only one of clientCertificateData and clientKeyData": bool(status.client_certificate_data)
-            != bool(status.client_key_data),
-            "it printed neither a token nor a certificate": not (status.token or status.client_certificate_data),
-        }
-        return next((text for text, so in wrong.items() if so), status)
 
     async def _end_line(self) -> None:
         """The error stands on a line of its own, behind what was shown already."""

@@ -20,7 +20,7 @@ from watcher.cluster import tls
 from watcher.cluster.errors import KubeconfigError
 from watcher.cluster.kubeconfig import Selected
 
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 Refuse = Callable[[str], NoReturn]
 
@@ -62,10 +62,10 @@ def _proxy(url: str, source: str, selected: Selected, refuse: Refuse) -> Proxy:
     except ValueError:
         refuse("is no URL of a proxy")
     shown = f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
-    if parts.scheme.startswith("socks"):
-        refuse(f"({shown}) is a SOCKS proxy: portside goes through http and https proxies only")
     if parts.scheme not in _PORTS or not parts.hostname or not _printable(parts.hostname):
-        refuse("is no http or https URL of a proxy")
+        refuse(f"({shown}) is no http, https or socks5 URL of a proxy")
+    if parts.scheme.startswith("socks"):
+        return Proxy(parts.hostname, port, source=source, socks=True, login=_login(parts))
     context = _context(selected) if parts.scheme == "https" else None
     return Proxy(parts.hostname, port, context, _authorization(parts), source)
 
@@ -74,12 +74,14 @@ def _printable(host: str) -> bool:
     return host.isascii() and host.isprintable() and " " not in host
 
 
+def _login(url: SplitResult) -> tuple[str, str] | None:
+    return None if url.username is None else (unquote(url.username), unquote(url.password or ""))
+
+
 def _authorization(url: SplitResult) -> str:
     """RFC 7617."""
-    if url.username is None:
-        return ""
-    pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
-    return "Basic " + base64.b64encode(pair.encode()).decode()
+    login = _login(url)
+    return "" if login is None else "Basic " + base64.b64encode(":".join(login).encode()).decode()
 
 
 def _context(selected: Selected) -> ssl.SSLContext:

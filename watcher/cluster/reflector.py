@@ -8,8 +8,10 @@ got, only an expired version (410, or 504 "Too large resource version") leads to
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from random import Random
 from typing import Never
 
@@ -17,8 +19,9 @@ import trio
 
 from forwarders.backoff import Backoff
 from forwarders.gates import Gate
-from watcher.cluster.client import Client
+from watcher.cluster.client import Client, WatchStream
 from watcher.cluster.errors import ClusterError, ExpiredError, ForbiddenError, MalformedError, UnreachableError
+from watcher.cluster.later import with_later
 from watcher.cluster.store import Problem, Shelf
 from watcher.cluster.wire import Change, WatchEvent
 
@@ -35,6 +38,13 @@ FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
 # are not: a second request for each watch at once, then one every 0.8 s, but one each forwarders.gates.TURN seconds for
 # all together.
 LAST_AWAY = 0.8
+# A watch whose connection broke goes out of turn once in so many seconds: behind a proxy that cuts everything every few
+# seconds, watches wait their turn.
+OUT_OF_TURN_EVERY = 30.0
+# A list so soon after the last one shows that versions do not last: the watch behind it waits its turn as well.
+LISTED_LATELY = 10.0
+# Seconds until the user is told what is being waited for.
+SLOW = 1.5
 # What was never allowed is rarely allowed later: rights are given by people.
 FORBIDDEN_PAUSE = 15.0
 # A watch that began, or a question that was asked, less than this long ago need not be checked.
@@ -58,7 +68,8 @@ class Reflector:
         self._seen_at: datetime | None = None
         self._asking: trio.CancelScope | None = None
         self._asked_at = trio.current_time()
-        self._accepted = False
+        self._accepted = self._useful = self._stood = False  # the watch under way
+        self._out_of_turn_at = self._listed_at = -math.inf
 
     async def run(self) -> Never:
         """Lists and watches until cancelled; a ClusterError is a problem on the shelf, and never ends it."""
@@ -66,13 +77,32 @@ class Reflector:
         while True:
             try:
                 with trio.CancelScope() as self._asking:
-                    self._asked_at, self._accepted = trio.current_time(), False
-                    await self._list_and_watch()
+                    self._asked_at = trio.current_time()
+                    self._accepted = self._useful = self._stood = False
+                    await with_later(SLOW, self._slow, self._list_and_watch)
             except ClusterError as error:
                 self._asking = None
-                pause = self._failed(error)
-                wait = self._gate.pause if self._failures == 1 else self._gate.turn
-                await wait(pause)
+                await self._wait(self._failed(error))
+            else:
+                if not self._asking.cancelled_caught:
+                    self._asking = None
+                    await self._wait(0)
+
+    async def _wait(self, pause: float) -> None:
+        """Until the next request. What was answered, but did not last, waits its turn: it costs the API server."""
+        now = trio.current_time()
+        lasted = self._stood or not self._accepted
+        if lasted and self._failures <= 1 and now - self._out_of_turn_at >= OUT_OF_TURN_EVERY:
+            self._out_of_turn_at = now
+            await self._gate.pause(pause)
+        else:
+            await self._gate.turn(pause)
+
+    def restart(self) -> None:
+        """Another API server answers from now on: begin with a list."""
+        self._version = None
+        if self._asking is not None:
+            self._asking.cancel()
 
     def check(self) -> None:
         """The connection may be dead: ask on a new one, from the last version on. Who waits is woken by the gate."""
@@ -84,27 +114,57 @@ class Reflector:
             listed = await self._client.list(self._watch)
             self.shelf.replace(listed.objects)
             self._version = listed.resource_version
+            self._answered()
+            again, self._listed_at = trio.current_time() - self._listed_at < LISTED_LATELY, trio.current_time()
+            if again:  # lists that help no watch have their turns too
+                await self._gate.turn(0)
         await self._follow(self._version)
 
     async def _follow(self, version: str) -> None:
         """One watch request, until the API server ends it in good order."""
         seconds = int(self._random.uniform(MIN_WATCH_SECONDS, 2 * MIN_WATCH_SECONDS))
         async with self._client.watch(self._watch, version, seconds) as stream:
-            began, worked, self._accepted = trio.current_time(), False, True
-            if self.shelf.well():
-                self._gate.open()
+            self._accepted = True
+            if self._answered():
+                self.shelf.well()
             try:
-                async for events in stream:
-                    self._apply(events)
-                    worked = worked or bool(events)
+                await with_later(STEADY, self._stands, partial(self._take, stream))
             finally:
                 self._seen_at = self._now()
-                worked = worked or trio.current_time() - began >= STEADY
-                if worked:
-                    self._away.reset()
-                    self._unwell.reset()
-        if not worked:
+        if not self._useful:
             raise UnreachableError("the API server ended a watch at once")
+
+    async def _take(self, stream: WatchStream) -> None:
+        async for events in stream:
+            self._apply(events)
+            if events:
+                self._works()
+
+    def _answered(self) -> bool:
+        """After an outage the first answer releases all others. Whether there is no reason to doubt that it helps."""
+        trusted = not self._unwell.failures
+        if trusted and self._away.failures:
+            self._away.reset()
+            self._gate.open()
+        return trusted
+
+    def _works(self) -> bool:
+        """The watch is of use. Whether that ends a problem."""
+        self._useful = True
+        self._away.reset()
+        self._unwell.reset()
+        return self.shelf.well()
+
+    def _stands(self) -> None:
+        """After watches that ended at once only this proves that others may try too."""
+        self._stood = True
+        if self._works():
+            self._gate.open()
+
+    def _slow(self) -> None:
+        if not self._accepted:
+            asked = f"{'list' if self._version is None else 'watch'} {self._name}"
+            self._report(UnreachableError(f"cannot {asked} yet: {self._client.url} has not answered"), forbidden=False)
 
     def _apply(self, events: list[WatchEvent]) -> None:
         for event in events:
@@ -121,7 +181,8 @@ class Reflector:
         """Take note of it; returns the seconds to wait."""
         if expired := isinstance(error, ExpiredError | MalformedError):
             self._version = None
-        pause = (self._unwell if expired or self._accepted else self._away).next()
+            self._away.reset()  # it answers
+        pause = (self._unwell if expired or (self._accepted and not self._stood) else self._away).next()
         forbidden = isinstance(error, ForbiddenError)
         # A connection that breaks once and comes back at once is no news to anyone who has the objects.
         if forbidden or self._failures > 1 or not self.shelf.synced:

@@ -91,7 +91,7 @@ def _as_file(content: bytes) -> Iterator[str]:
     """A name to read the content by, for the length of the block: in memory where the system can. Raises OSError."""
     try:
         descriptor = os.memfd_create("portside") if sys.platform == "linux" else -1
-    except OSError:  # a sandbox without it
+    except (OSError, AttributeError):  # a sandbox, or a C library, without it
         descriptor = -1
     if descriptor < 0 or not os.path.exists(f"/proc/self/fd/{descriptor}"):
         if descriptor >= 0:
