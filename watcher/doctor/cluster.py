@@ -78,7 +78,10 @@ class Cluster:
             return [error(str(problem), "correct the file, or name another: --kubeconfig, --kube-context")]
         context = f"context {config.context}" if config.context else "no context"
         async with Client(config.server) as client:
-            return [ok(f"{config.source}, {context}, namespace {await self.namespace()}, server {client.url}")]
+            found = [ok(f"{config.source}, {context}, namespace {await self.namespace()}, server {client.url}")]
+        if config.problem:
+            found.append(error(config.problem, "log in again, or ask whoever runs the cluster for a new certificate"))
+        return found
 
     async def server_check(self) -> Iterable[Finding]:
         await self.config.given()
