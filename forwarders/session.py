@@ -27,6 +27,8 @@ logger = logging.getLogger("portside.sessions")
 SEND_LIMIT = 512 * 1024
 # Read at once, this much says that the channel has more: others have a turn first. After less the next read waits.
 TURN_SIZE = 64 * 1024
+# One read can hold 20,000 PINGs, which take 100 ms: so many frames take a millisecond, then others have a turn.
+FRAMES_A_TURN = 128
 # After a pair's data ended, its error stream ends in the same moment. If it does not, the end counts as good.
 FINISH_TIMEOUT = 2.0
 # A dial is local to the pod: milliseconds, or never.
@@ -142,11 +144,11 @@ class Session:
                     nursery.start_soon(self._until_lost, self._read, nursery)
         finally:
             self.ending = True
-            self._channel.close()
             for pair in list(self._tunnels):
                 self._finish(pair, TunnelError(str(self._loss or "the session to the pod was closed")))
             self._writer.written.fire()
             self._progress.fire()
+            self._channel.close()
         if self._loss is not None:
             raise self._loss
 
@@ -214,12 +216,20 @@ class Session:
                 raise SessionLostError("the API server closed the session to the pod")
 
     async def _receive(self, nursery: trio.Nursery, data: bytes) -> None:
+        size = len(data)
+        await self._turn(nursery, data, size)
+        while self._wire.more:
+            await trio.lowlevel.checkpoint()
+            await self._turn(nursery, b"", size)
+
+    async def _turn(self, nursery: trio.Nursery, data: bytes, size: int) -> None:
+        """Some frames of the `size` bytes that were read at once."""
         try:
-            events = self._wire.receive_data(data)
+            events = self._wire.receive_data(data, FRAMES_A_TURN)
         except WireError as error:
             raise SessionLostError(f"the session to the pod is not SPDY any more: {error}") from error
         self._health.heard()
-        fed = self._take_in(nursery, events, len(data))
+        fed = self._take_in(nursery, events, size)
         for tunnel in fed:
             tunnel.tell()
         self._progress.fire()

@@ -115,6 +115,10 @@ class Gateway:
 
     async def _lead(self, client: Client, request: Request) -> None:
         """Raises RequestError."""
+        if request.host in self._suffixes:
+            links = [target.link for target in self._names.all()]
+            await client.show(200, "these names are forwarded:" if links else "nothing is forwarded", links)
+            return
         match self._meant(request):
             case []:
                 links = [target.link for target in self._names.all()]
@@ -132,6 +136,4 @@ class Gateway:
             name = request.host.removesuffix(f".{suffix}")
             if name != request.host:
                 return list(self._names.meant(name))
-            if request.host == suffix:
-                return []
         raise RequestError(421, "this answers for names that end in " + ", ".join(f".{one}" for one in self._suffixes))

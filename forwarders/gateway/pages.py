@@ -27,9 +27,9 @@ def page(status: int, text: str, links: Sequence[Link] = (), *, body: bool = Tru
     """A whole answer after which the connection ends. `body`: False for HEAD."""
     phrase = HTTPStatus(status).phrase
     items = "".join(f"<li>{_item(link)}</li>" for link in links)
-    shown = _PAGE.format(
-        title=f"portside: {escape(phrase)}", text=escape(text), links=f"<ul>{items}</ul>" if items else ""
-    ).encode()
+    title = "portside" if status == HTTPStatus.OK else f"portside: {escape(phrase)}"
+    listed = f"<ul>{items}</ul>" if items else ""
+    shown = _PAGE.format(title=title, text=escape(text), links=listed).encode()
     later = "Retry-After: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {len(shown)}\r\n"

@@ -6,6 +6,7 @@ embedded cluster speak through the very same code's other end.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Literal
 
@@ -27,6 +28,9 @@ from forwarders.wire.states import TRANSITIONS, Happening, StreamState
 
 # The server role's bound on streams a peer may have open at once; port forwarding needs two a connection.
 MAX_STREAMS = 20_000
+# Answers to PINGs and refusals of streams that wait to be taken: a peer that makes us write, and does not read, must
+# not fill our memory. The runtime sends neither.
+MAX_ANSWERS = 1024
 
 
 class Connection:
@@ -43,6 +47,7 @@ class Connection:
         self._decoder = frames.FrameDecoder()
         self._out: list[bytes | memoryview] = []
         self._out_size = 0
+        self._answers = 0  # since the last `take`
 
     # What is to be sent
 
@@ -56,6 +61,7 @@ class Connection:
         joined = b"".join(self._out)
         self._out.clear()
         self._out_size = 0
+        self._answers = 0
         return joined
 
     def _put(self, piece: bytes | memoryview) -> None:
@@ -106,8 +112,19 @@ class Connection:
         return ping_id
 
     def answer(self, ping_id: int) -> None:
-        """Send the peer's PING back."""
+        """Send the peer's PING back. Raises RemoteProtocolError where too many answers are not taken."""
         self._put(frames.encode(frames.Ping(ping_id)))
+        self._count_answer()
+
+    def refuse(self, stream_id: int) -> None:
+        """Reset a stream that the peer opened. Raises RemoteProtocolError where too many answers are not taken."""
+        self.reset(stream_id, frames.REFUSED_STREAM)
+        self._count_answer()
+
+    def _count_answer(self) -> None:
+        self._answers += 1
+        if self._answers > MAX_ANSWERS:
+            raise RemoteProtocolError(f"the peer does not read, and asks for more than {MAX_ANSWERS} answers")
 
     def go_away(self) -> None:
         self._put(frames.encode(frames.GoAway(self._last_peer_stream_id)))
@@ -140,9 +157,15 @@ class Connection:
 
     # Their side
 
-    def receive_data(self, data: bytes) -> list[Event]:
+    @property
+    def more(self) -> bool:
+        """Whether `most` kept frames back that have come: receive b"" for the next ones."""
+        return self._decoder.more
+
+    def receive_data(self, data: bytes, most: int = sys.maxsize) -> list[Event]:
+        """What has come, at most so many frames of it."""
         events: list[Event] = []
-        for frame in self._decoder.feed(data):
+        for frame in self._decoder.feed(data, most):
             if type(frame) is frames.Data:
                 self._receive_payload(frame, events)
             else:

@@ -7,6 +7,7 @@ Layout: SPDY protocol draft 3.1, section 2.2; `moby/spdystream` is the peer in p
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -115,23 +116,30 @@ def data_head(stream_id: int, length: int, *, fin: bool) -> bytes:
 class FrameDecoder:
     """Bytes in, frames out. DATA payloads are handed on as they arrive, as views of the caller's buffer.
 
-    `feed` raises RemoteProtocolError at the first malformed frame; the decoder is of no use afterwards.
+    `feed` raises RemoteProtocolError at the first malformed frame; the decoder is of no use afterwards. It gives
+    `most` frames at most; while there is `more`, feed b"" for the next ones.
     """
 
     def __init__(self) -> None:
-        self._kept = b""  # an incomplete head or control frame: at most 8 + MAX_CONTROL_LENGTH bytes
+        # An incomplete head or control frame (at most 8 + MAX_CONTROL_LENGTH bytes), or what `most` left.
+        self._kept = b""
+        self.more = False
         self._stream_id = 0
         self._left = 0  # payload bytes still to come of the DATA frame under way
         self._fin = False
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes, most: int = sys.maxsize) -> list[Frame]:
         if self._kept:
             data = self._kept + data
             self._kept = b""
         view = memoryview(data)
         frames: list[Frame] = []
         position, end = 0, len(data)
+        self.more = False
         while position < end:
+            if len(frames) >= most:
+                self.more = True
+                break
             if self._left:
                 taken = min(self._left, end - position)
                 self._left -= taken

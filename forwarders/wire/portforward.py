@@ -7,6 +7,8 @@ can leave in one write.
 
 from __future__ import annotations
 
+import sys
+
 from msgspec import Struct
 
 from forwarders.wire import events, frames
@@ -202,10 +204,15 @@ class PortForward:
 
     # Receiving
 
-    def receive_data(self, data: bytes) -> list[PairEvent]:
-        """Raises RemoteProtocolError; the session is then over."""
+    @property
+    def more(self) -> bool:
+        """Whether `most` kept frames back that have come: receive b"" for the next ones."""
+        return self._connection.more
+
+    def receive_data(self, data: bytes, most: int = sys.maxsize) -> list[PairEvent]:
+        """What has come, at most so many frames of it. Raises RemoteProtocolError; the session is then over."""
         out: list[PairEvent] = []
-        for event in self._connection.receive_data(data):
+        for event in self._connection.receive_data(data, most):
             self._receive(event, out)
         return out
 
@@ -226,7 +233,7 @@ class PortForward:
             case events.PingReceived(ping_id):
                 self._connection.answer(ping_id)
             case events.StreamOpened(stream_id, _) if self._connection.is_open(stream_id):
-                self._connection.reset(stream_id, frames.REFUSED_STREAM)
+                self._connection.refuse(stream_id)
             case events.GoAwayReceived(_):
                 out.append(SessionEnding())
 

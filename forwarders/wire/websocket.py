@@ -7,6 +7,8 @@ tools/portforward/tunneling_connection.go.
 
 from __future__ import annotations
 
+import sys
+
 from wsproto import connection, events
 from wsproto.frame_protocol import CloseReason
 
@@ -26,9 +28,12 @@ class WebSocketStream:
         self._replies = b""
         self._failure = ""
         self.ended = False
+        self.more = False
 
-    def receive_data(self, data: bytes) -> bytes:
+    def receive_data(self, data: bytes, most: int = sys.maxsize) -> bytes:
         """The stream's next bytes, b"" where there are none yet or, once `ended`, no more.
+
+        From at most `most` frames; while there is `more`, receive b"" for what the next ones hold.
 
         Raises RemoteProtocolError for what is no WebSocket, a text message, and a close that is no good end; from then
         on always. PINGs and the peer's close leave an answer in `take`.
@@ -38,8 +43,16 @@ class WebSocketStream:
         if self.ended:
             return b""
         # What is no WebSocket is told by a CloseConnection too, with the code that it would be answered with.
-        self._socket.receive_data(data)
-        return b"".join([self._handled(event) for event in self._socket.events()])
+        self.more = False
+        if data:
+            self._socket.receive_data(data)
+        pieces: list[bytes | bytearray] = []
+        for event in self._socket.events():
+            pieces.append(self._handled(event))
+            if len(pieces) >= most:
+                self.more = True
+                break
+        return b"".join(pieces)
 
     def take(self) -> bytes:
         """What must be sent in answer to what came."""

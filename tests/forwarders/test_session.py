@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
 from forwarders.health import BUSY_INTERVAL, DOUBT
-from forwarders.session import RETIRE_TIMEOUT, STALLED_AFTER, Session
+from forwarders.session import FRAMES_A_TURN, RETIRE_TIMEOUT, STALLED_AFTER, Session
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import FRAME_SIZE, RECEIVE_LIMIT, DialError, Tunnel, TunnelError
+from forwarders.wire.connection import Connection
 from forwarders.wire.workers import CREDIT, FRAME_WORKERS, worker_of
 from forwarders.writer import WRITE_TIMEOUT, SessionLostError
 from tests.forwarders.peer import Peer, PeerStream
@@ -553,3 +556,49 @@ async def test_a_retired_session_does_not_wait_for_ever(sides: Sides, autojump_c
     sides.session.retire()
     with trio.fail_after(RETIRE_TIMEOUT + 0.01):
         await sides.ended.wait()
+
+
+async def _count_turns(counted: list[int]) -> None:
+    while True:
+        counted[0] += 1
+        await trio.lowlevel.checkpoint()
+
+
+FLOODS: dict[str, Callable[[Connection, int], object]] = {
+    "PINGs": lambda wire, _: wire.ping(),
+    "streams that it resets": lambda wire, _: wire.reset(wire.open_stream(())),
+    "empty DATA": lambda wire, stream: wire.send_data(stream, b""),
+    "DATA of a byte": lambda wire, stream: wire.send_data(stream, b"x"),
+}
+
+
+@pytest.mark.parametrize("what", FLOODS)
+async def test_a_flood_keeps_nobody_waiting(sides: Sides, nursery: trio.Nursery, what: str) -> None:
+    """20,000 small frames in one read: other tasks have a turn every FRAMES_A_TURN, and the session goes on."""
+    _, stream = await sides.connect()
+    other, calm = await sides.connect()
+    await trio.testing.wait_all_tasks_blocked()
+    turns = [0]
+    nursery.start_soon(_count_turns, turns)
+    for _ in range(20_000):
+        FLOODS[what](sides.peer.wire, stream.data)
+    before = turns[0]
+    sides.peer.flush()
+    await calm.send_all(b"behind it")
+    with trio.fail_after(60):
+        assert await other.receive_pieces() == [b"behind it"]
+    assert turns[0] - before >= 20_000 // FRAMES_A_TURN
+    assert sides.lost == ""
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_asks_and_does_not_read(sides: Sides, autojump_clock: MockClock) -> None:
+    """The session ends before its answers fill the memory."""
+    await sides.connect()
+    await trio.testing.wait_all_tasks_blocked()
+    sides.peer.reading = False
+    for _ in range(50_000):
+        sides.peer.wire.ping()
+    sides.peer.flush()
+    await sides.ended.wait()
+    assert "does not read" in sides.lost

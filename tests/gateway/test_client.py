@@ -40,7 +40,7 @@ def test_another_parser_finds_one_host_in_what_goes_on(head: bytes, attack: byte
     """Whatever is sent, however it is cut: the pod's own parser reads requests for the first one's Host only."""
     sent = head + attack
     passed = _run(sent, cut)
-    assert sent.startswith(passed)
+    assert sent.startswith(passed) or sent.lstrip(b"\r\n").startswith(passed)  # without empty lines before the first
     assert len({host.rpartition(b":")[0] or host for host in _hosts(passed)}) <= 1
 
 

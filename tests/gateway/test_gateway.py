@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,9 +11,10 @@ import trio
 import trio.testing
 
 from forwarders.gateway import gateway as module
+from forwarders.gateway.client import Client
 from forwarders.gateway.gateway import HEAD_TIMEOUT, MAX_UNREAD
 from forwarders.gateway.head import MAX_HEAD
-from tests.gateway.made import Street, get, nobody, rest, street, wanted
+from tests.gateway.made import Street, get, nobody, pair, rest, street, wanted
 
 CLOSE = "Connection: close"
 WEBSOCKET = get("web.localhost", "/ws", "Connection: Upgrade", "Upgrade: websocket")
@@ -57,7 +59,9 @@ async def test_a_name_leads_to_its_pod(shop: Street, host: str, pod: str) -> Non
     ("request_", "status", "says"),
     [
         (get("nobody.localhost"), 404, b'<a href="http://api.blog.localhost:8000">'),
-        (get("localhost"), 404, b'<a href="http://web.localhost:8000">'),
+        (get("localhost"), 200, b'<a href="http://web.localhost:8000">'),
+        (get("localhost:8000", "/any/path"), 200, b"<title>portside</title>"),
+        (get("dev.example"), 200, b'<a href="http://web.localhost:8000">'),
         (get("api.localhost"), 300, b'<a href="http://api.shop.localhost:8000">'),
         (get("evil.example"), 421, b".localhost"),
         (get("127.0.0.1:8000"), 421, b".localhost"),
@@ -76,6 +80,36 @@ async def test_what_leads_nowhere_is_told(shop: Street, request_: bytes, status:
     assert says in answer
     assert b"default-src 'none'" in answer
     assert not any(shop.got.values())
+
+
+async def test_a_client_that_pipelines_a_read_full_of_requests(shop: Street) -> None:
+    """128 KiB of requests of one line: others have a turn every few of them, and all are answered."""
+    few = get("web.localhost") * 16
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    ours, theirs = pair()
+    client = Client(theirs)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.send_all, few * 100)
+        assert await client.first() is not None
+        nursery.start_soon(take_turns)
+        passed = b""
+        while len(passed) < len(few) * 100:
+            data = await client.receive()
+            assert len(data) <= len(few) + 1
+            passed += data
+        assert turns > 40
+        nursery.cancel_scope.cancel()
+    assert passed == few * 100
+    client.close()
+    await ours.aclose()
 
 
 async def test_head_gets_no_body(shop: Street) -> None:

@@ -14,7 +14,7 @@ from forwarders.transports.channel import Channel, PlainChannel
 from forwarders.transports.choice import Transport
 from forwarders.transports.errors import BrokenOffError, UpgradeError
 from forwarders.transports.opener import open_by
-from forwarders.transports.websocket import WebSocketChannel
+from forwarders.transports.websocket import FRAMES_A_TURN, WebSocketChannel
 from tests.transports.net import POD, Handler, MemorySocket, Net, head, server
 
 ACCEPT = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 4.2.2
@@ -206,3 +206,22 @@ async def test_each_handshake_has_its_own_key(net: Net) -> None:
             await open_by(Transport.WEBSOCKET, server(), POD)
     assert len(set(keys)) == 3
     assert all(len(base64.b64decode(key)) == 16 for key in keys)
+
+
+async def test_a_flood_of_small_frames_keeps_nobody_waiting(nursery: trio.Nursery) -> None:
+    """Empty messages and PINGs, a read full of each: other tasks have a turn every FRAMES_A_TURN."""
+    ours, theirs = memory_stream_pair()
+    ws, turns = channel(ours), 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    await theirs.send_all(b"\x82\x00" * 3000 + b"\x89\x00" * 3000 + b"\x82\x01!")
+    nursery.start_soon(take_turns)
+    with trio.fail_after(60):
+        assert await ws.receive() == b"!"
+    assert turns >= 6000 // FRAMES_A_TURN
+    nursery.cancel_scope.cancel()

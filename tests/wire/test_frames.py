@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forwarders.wire import frames
 from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
-from tests.wire.feeding import assert_same_however_cut, cut, feed_in
+from tests.wire.feeding import assert_same_however_cut, cut, feed_in, joined
 
 ids = st.integers(1, frames.MAX_STREAM_ID)
 words = st.integers(0, 2**32 - 1)
@@ -138,3 +138,17 @@ def test_what_is_not_sent() -> None:
     with pytest.raises(LocalProtocolError, match="16777216"):
         frames.data_head(1, 2**24, fin=False)
     assert len(frames.data_head(1, 2**24 - 1, fin=False)) == 8
+
+
+@given(st.lists(controls | data_frames, max_size=12), st.lists(st.integers(0, 10_000), max_size=4), st.integers(1, 5))
+def test_a_few_frames_at_a_time(sent: list[frames.Frame], places: list[int], most: int) -> None:
+    """No call gives more than was asked for, and all together give what one call would."""
+    data = b"".join(encoded(frame) for frame in sent)
+    decoder_, got = frames.FrameDecoder(), []
+    for piece in cut(data, places):
+        batches = [decoder_.feed(piece, most)]
+        while decoder_.more:
+            batches.append(decoder_.feed(b"", most))
+        assert all(len(batch) <= most for batch in batches)
+        got += [frame for batch in batches for frame in batch]
+    assert joined(got) == joined(frames.FrameDecoder().feed(data))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarders.wire import events, frames
-from forwarders.wire.connection import Connection
+from forwarders.wire.connection import MAX_ANSWERS, Connection
 from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire.portforward import MAX_ERROR_TEXT, PairEof, PairFinished, PortForward, SessionEnding
 from forwarders.wire.workers import CREDIT, FRAME_WORKERS, PROBE_LIMIT
@@ -470,3 +470,29 @@ def test_any_order_of_well_formed_frames_and_calls(order: list[bytes | tuple[str
             take_step(wire, *step, ended)
     assert len(wire._by_stream) == 2 * wire.open_pairs
     assert wire._connection.open_streams <= 2 * wire.open_pairs
+
+
+def test_a_flood_of_pings_is_taken_in_turns(runtime: Runtime) -> None:
+    """Each turn looks at so many frames; all are answered where the answers are taken."""
+    pings = [runtime.server.ping() for _ in range(2 * MAX_ANSWERS)]
+    assert runtime.client.receive_data(runtime.server.take(), 128) == []
+    answered = runtime.server.receive_data(runtime.client.take())
+    while runtime.client.more:
+        runtime.client.receive_data(b"", 128)
+        now = runtime.server.receive_data(runtime.client.take())
+        assert len(now) <= 128
+        answered += now
+    assert answered == [events.PingAnswered(ping) for ping in pings]
+
+
+@pytest.mark.parametrize("what", ["PINGs", "streams", "both"])
+def test_answers_that_nobody_takes_are_bounded(runtime: Runtime, what: str) -> None:
+    """A peer that asks and does not read is no peer: memory does not grow with what it sends."""
+    for _ in range(MAX_ANSWERS + 1):
+        if what != "streams":
+            runtime.server.ping()
+        if what != "PINGs":
+            runtime.server.open_stream(())
+    with pytest.raises(RemoteProtocolError, match="does not read"):
+        runtime.client.receive_data(runtime.server.take())
+    assert runtime.client.pending < 32 * MAX_ANSWERS

@@ -169,3 +169,28 @@ def test_what_is_no_tunnel(data: bytes, said: str) -> None:
     for _ in range(2):
         with pytest.raises(RemoteProtocolError, match=said):
             stream.receive_data(data)
+
+
+@given(PIECES, st.lists(st.integers(min_value=0), max_size=6), st.integers(1, 5))
+def test_a_few_frames_at_a_time(messages: list[tuple[bytes, int]], cuts: list[int], most: int) -> None:
+    """However few frames are looked at in one call, the same bytes come, and every PING is answered."""
+    server = Server()
+    sent = [server.message(piece, fragments=fragments) + server.socket.send(Ping()) for piece, fragments in messages]
+    stream, got, answers = WebSocketStream(), b"", b""
+    for piece in cut(b"".join(sent), *cuts):
+        got += stream.receive_data(piece, most)
+        answers += stream.take()
+        while stream.more:
+            got += stream.receive_data(b"", most)
+            answers += stream.take()
+    assert got == b"".join(piece for piece, _ in messages)
+    assert server.read(answers) == [Pong()] * len(messages)
+
+
+def test_a_read_full_of_frames_is_looked_at_in_turns() -> None:
+    """Each call looks at so many frames and says that there are more."""
+    stream, server = WebSocketStream(), Server()
+    assert stream.receive_data(server.message(b"a") + server.message(b"b") + server.message(b"c"), 2) == b"ab"
+    assert stream.more
+    assert stream.receive_data(b"", 2) == b"c"
+    assert not stream.more
