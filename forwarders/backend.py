@@ -1,32 +1,42 @@
-"""Chooses the pod for a forward's next connection among the plan's endpoints, and paces redials.
+"""Chooses the pod for a forward's next connection among the plan's endpoints.
 
 Ready pods come first, then those of the newest revision, then the one that serves already, then the plan's order. With
-none Ready for `patience` seconds, a Running one will do. A pod that refused a connection is tried again at a bounded
-pace, by one waiting connection after the other.
+none Ready for `patience` seconds, a Running one will do. A pod whose port refuses keeps its place, because it is what
+was deployed last; one whose sandbox is gone gives way.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import trio
 
 from forwarders.direct import Container
-from forwarders.gates import Gate
 from forwarders.pool import Pool
 from forwarders.pools import Pools
-from forwarders.signals import Signal
+from forwarders.redials import Redials
 from forwarders.spec import Endpoint, PodRef
-from forwarders.tunnel import Carrier
+from forwarders.tunnel import Carrier, DialError
 
 # Pods whose sessions one forward keeps up while none of them serves yet.
 MAX_WANTED = 3
-# Redials of one endpoint that refuses: this many seconds apart, all waiting connections together.
-REDIAL_INTERVAL = 0.025
+
+
+class Dialled(NamedTuple):
+    """A tunnel to the pod of `endpoint`. `suspected`: its port refused the last connection."""
+
+    endpoint: Endpoint
+    tunnel: Carrier
+    suspected: bool
 
 
 class Backend:
-    """The pods behind one forward. `on_change` is called when the answer of `serving` or `problem` may have changed."""
+    """The pods behind one forward.
+
+    `on_change` is called when the answer of `serving`, `problem`, `refusal` or `dial` may have changed.
+    """
 
     def __init__(self, pools: Pools, patience: float, on_change: Callable[[], None]) -> None:
         self._pools = pools
@@ -34,10 +44,9 @@ class Backend:
         self._on_change = on_change
         self._endpoints: tuple[Endpoint, ...] = ()
         self._wanted: dict[Endpoint, Pool | Container] = {}
-        self._gates: dict[Endpoint, Gate] = {}
+        self._redials: dict[Endpoint, Redials] = {}
         self._preferred: PodRef | None = None
         self._unready_since = trio.current_time()
-        self.changed = Signal()
 
     # From the plan
 
@@ -46,18 +55,17 @@ class Backend:
         self._endpoints = self._in_order(endpoints)
         if had_ready:
             self._unready_since = trio.current_time()
-        self._gates = {endpoint: gate for endpoint, gate in self._gates.items() if endpoint in endpoints}
+        self._redials = {endpoint: redials for endpoint, redials in self._redials.items() if endpoint in endpoints}
         self.refresh()
 
     def refresh(self) -> None:
-        """Choose anew what is wanted; tell those who wait."""
+        """Choose again which pods are wanted, and report the change."""
         wanted = self._choose_wanted()
         for endpoint in self._wanted.keys() - wanted.keys():
             if endpoint.pod not in {kept.pod for kept in wanted}:
                 self._pools.leave(endpoint.pod, self.refresh)
         self._wanted = wanted
         self._prefer_what_serves()
-        self.changed.fire()
         self._on_change()
 
     def _prefer_what_serves(self) -> None:
@@ -95,9 +103,9 @@ class Backend:
             if opening and (standing is None or not standing.up):
                 continue
             pool = wanted[endpoint] = self._pools.want(endpoint.pod, self.refresh)
-            if pool.up or len(wanted) == MAX_WANTED:
+            if (pool.up and not self._is_gone(endpoint)) or len(wanted) == MAX_WANTED:
                 break
-            opening = opening or not pool.problem
+            opening = opening or not (pool.up or pool.problem)
         later = (endpoint for endpoint in self._endpoints if endpoint not in eligible)
         coming = min(later, key=lambda endpoint: endpoint.pod == self._preferred, default=None)
         if coming is not None:
@@ -122,37 +130,62 @@ class Backend:
         """Where a connection would go now."""
         eligible = self.eligible()
         up = [endpoint for endpoint, pool in self._wanted.items() if pool.up and endpoint in eligible]
-        return min(up, key=lambda endpoint: endpoint in self._gates, default=None)
+        return min(up, key=self._is_gone, default=None)
 
     @property
     def problem(self) -> str:
-        """Why no eligible pod has a session."""
+        """Why no eligible pod has a session; "" where one is being opened and nothing failed yet."""
         pools = [self._wanted[endpoint] for endpoint in self.eligible() if endpoint in self._wanted]
         return next((pool.problem for pool in pools if pool.problem), "")
 
+    @property
+    def refusal(self) -> str:
+        """Why the runtime could not connect to the serving pod's port last, "" if it could."""
+        redials = None if self.serving is None else self._redials.get(self.serving)
+        return "" if redials is None else redials.reason
+
+    def _is_gone(self, endpoint: Endpoint) -> bool:
+        redials = self._redials.get(endpoint)
+        return redials is not None and redials.sandbox_gone
+
     # For connections
 
-    def take(self, endpoint: Endpoint) -> Carrier | None:
-        """A tunnel to this pod, or None where every session is at its bound: wait for a change."""
-        pool = self._wanted.get(endpoint)
-        session = None if pool is None else pool.take()
-        return None if session is None else session.open(endpoint.port)
+    def dial(self, waiting: int = 1) -> Dialled | float:
+        """A tunnel to the serving pod, or when to ask again (infinite: after a change). `waiting`: for how many."""
+        endpoint = self.serving
+        if endpoint is None:
+            return math.inf
+        redials = self._redials.get(endpoint)
+        if redials is not None and redials.due > trio.current_time():
+            return redials.due
+        session = self._wanted[endpoint].take(waiting)
+        if session is None:
+            return math.inf
+        if redials is not None:
+            redials.begin()
+        return Dialled(endpoint, session.open(endpoint.port), suspected=redials is not None)
 
-    def refuses(self, endpoint: Endpoint) -> bool:
-        """Whether it refused a connection, and has taken none since."""
-        return endpoint in self._gates
-
-    async def turn(self, endpoint: Endpoint) -> None:
-        """Waits for this connection's turn at an endpoint that refuses."""
-        gate = self._gates.get(endpoint)
-        if gate is not None:
-            await gate.turn(REDIAL_INTERVAL)
-
-    def refused(self, endpoint: Endpoint) -> None:
-        if endpoint in self._endpoints:
-            self._gates.setdefault(endpoint, Gate(REDIAL_INTERVAL))
+    def refused(self, endpoint: Endpoint, error: DialError) -> None:
+        """The runtime could not connect."""
+        if endpoint not in self._endpoints:
+            return
+        redials = self._redials.get(endpoint)
+        if redials is None:
+            redials = self._redials[endpoint] = Redials(endpoint, error)
+        else:
+            redials.refused(error)
+        if redials.sandbox_gone:
+            self.refresh()
+        else:
+            self._on_change()
 
     def succeeded(self, endpoint: Endpoint) -> None:
-        gate = self._gates.pop(endpoint, None)
-        if gate is not None:
-            gate.open()
+        """The application listens: waiting connections need not wait for its port any more."""
+        if self._redials.pop(endpoint, None) is not None:
+            self._on_change()
+
+    def abandoned(self, endpoint: Endpoint) -> None:
+        """A dial to a suspected pod ended without an answer."""
+        if (redials := self._redials.get(endpoint)) is not None:
+            redials.abandon()
+            self._on_change()

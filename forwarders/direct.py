@@ -28,7 +28,7 @@ class Container:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def take(self) -> Container:
+    def take(self, waiting: int = 1) -> Container:  # noqa: ARG002 - a container has room for all
         return self
 
     def open(self, port: int) -> DirectTunnel:

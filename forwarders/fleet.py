@@ -5,6 +5,7 @@ It compares no plans: the caller tells it what to start, change and stop, in ord
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
@@ -13,6 +14,7 @@ import trio
 
 from forwarders.bulkhead import contained, kept
 from forwarders.counters import Counts
+from forwarders.disconnects import DisconnectWatcher
 from forwarders.forward import Forward
 from forwarders.gates import TURN, Gate
 from forwarders.pool import Open
@@ -50,6 +52,7 @@ class Fleet:
         on_silence: Callable[[], None] = lambda: None,
     ) -> None:
         self._pools = Pools(open_channel, random, gate or Gate(TURN), on_silence)
+        self._watcher = DisconnectWatcher()
         self._book = PortBook()
         self._report = report
         self._running: dict[str, _Running] = {}
@@ -57,11 +60,13 @@ class Fleet:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled: then every listener closes at once, and every session."""
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._pools.run)
-            with Tasks(nursery) as self._tasks:
-                task_status.started()
-                await trio.sleep_forever()
+        with contextlib.closing(self._watcher):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._pools.run)
+                with Tasks(nursery) as self._tasks:
+                    nursery.start_soon(kept, logger, "watching for clients that leave", self._watcher.run)
+                    task_status.started()
+                    await trio.sleep_forever()
 
     def check(self) -> None:
         """The process slept, or the way to the API server is in doubt: see at once which sessions still live."""
@@ -95,7 +100,7 @@ class Fleet:
         """Returns once the port is bound, or known not to be."""
         if self._tasks is None:
             raise RuntimeError("Fleet.start before Fleet.run")
-        running = _Running(Forward(spec, self._book, self._pools, self._reported))
+        running = _Running(Forward(spec, self._book, self._pools, self._watcher, self._reported))
         running.forward.serve_from(endpoints, waiting_for, broken)
         self._running[spec.id] = running
         if self._tasks.start(self._run, running):

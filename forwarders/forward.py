@@ -1,6 +1,6 @@
-"""Owns one forward: its listener for life, the connections accepted there, its state as the contract names it.
+"""One forward: its listener for life, the connections accepted there, its state (docs/reference/json.md).
 
-Refuses to decide anything of the plan: pods and their order come from outside, and may change at any time.
+It decides nothing of the plan: pods and their order come from outside, and may change at any time.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import trio
 
@@ -16,7 +15,8 @@ from forwarders.accepting import accept
 from forwarders.backend import Backend
 from forwarders.bulkhead import contained, kept
 from forwarders.counters import Counters
-from forwarders.errors import ForwarderError
+from forwarders.disconnects import DisconnectWatcher
+from forwarders.holding import ClientLeftError, HeldDial, HoldExpiredError, WaitingLine
 from forwarders.listeners import BindError, Bound, bind
 from forwarders.pools import Pools
 from forwarders.ports import PortBook
@@ -24,21 +24,12 @@ from forwarders.relay import Relay
 from forwarders.spec import Endpoint, ForwardSpec, State, Status
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
-from forwarders.tunnel import Carrier
 
 logger = logging.getLogger("portside.forwards")
 
-
-class HoldExpiredError(ForwarderError):
-    """Nothing could serve a connection for as long as it may be held."""
-
-
-class Found(NamedTuple):
-    """A tunnel to the pod of `endpoint`; `suspected`: it refused a connection before."""
-
-    endpoint: Endpoint
-    tunnel: Carrier
-    suspected: bool
+# What keeps connections waiting is shown after this many seconds, and again as often while it lasts: a late application
+# or a new session is there sooner as a rule.
+NOTICE_AFTER, NOTICE_AGAIN = 0.5, 1.0
 
 
 class Forward:
@@ -47,7 +38,14 @@ class Forward:
     `settled`: the port is bound, or known not to be.
     """
 
-    def __init__(self, spec: ForwardSpec, book: PortBook, pools: Pools, report: Callable[[Status], None]) -> None:
+    def __init__(
+        self,
+        spec: ForwardSpec,
+        book: PortBook,
+        pools: Pools,
+        watcher: DisconnectWatcher,
+        report: Callable[[Status], None],
+    ) -> None:
         self.spec = spec
         self.status = Status(id=spec.id, state=State.WAITING)
         self.counters = Counters()
@@ -57,7 +55,11 @@ class Forward:
         self._failure = ""
         self._waiting_for = ""
         self._broken = ""
-        self._backend = Backend(pools, spec.patience, self._refresh_status)
+        self._backend = Backend(pools, spec.patience, self._changed)
+        self._line = WaitingLine(spec, self._backend, watcher, self.counters, self._why_waiting)
+        # What the status shows of those who wait: how many, and why although a pod is ready.
+        self._waiting_shown = 0
+        self._refusal_shown = self._crowd_shown = False
         self._patience_moved = trio.Event()
         self._tasks: Tasks | None = None
         self.settled = trio.Event()
@@ -81,6 +83,7 @@ class Forward:
             async with trio.open_nursery() as nursery:
                 with Tasks(nursery) as self._tasks:
                     nursery.start_soon(kept, logger, f"{self.spec.label}: waiting for readiness", self._watch_patience)
+                    nursery.start_soon(kept, logger, f"{self.spec.label}: showing who waits", self._show_who_waits)
                     for listener in self._bound.sockets if self._bound else ():
                         serve = partial(accept, RawSocket(listener), self.spec.label, self._tasks, self._serve)
                         nursery.start_soon(kept, logger, f"{self.spec.label}: accepting", serve)
@@ -136,9 +139,13 @@ class Forward:
             self.counters.closed()
 
     async def _relay(self, local: RawSocket) -> None:
-        relay = Relay(local, _Dial(self), self.spec.linger, self.counters)
+        relay = Relay(local, HeldDial(self._line, local), self.spec.linger, self.counters)
         try:
             await relay.run()
+        except ClientLeftError as error:
+            logger.debug("%s: %s", self.spec.label, error)
+            local.close()
+            return
         except HoldExpiredError as error:
             self.counters.failed(str(error))
             logger.warning("%s: %s", self.spec.label, error)
@@ -147,52 +154,6 @@ class Forward:
         if relay.error:
             self.counters.failed(relay.error)
             logger.info("%s: a connection was cut: %s", self.spec.label, relay.error)
-
-    # Connections
-
-    async def hold(self, deadline: float) -> Found:
-        """A tunnel to the pod that serves now, waiting for one until `deadline`."""
-        if (found := self._at_once()) is not None:
-            return found
-        if self.counters.held >= self.spec.held:
-            raise HoldExpiredError(f"{self.spec.held} connections wait already, which is the limit: one was refused")
-        self.counters.held += 1
-        try:
-            with trio.fail_at(deadline):
-                return await self._found()
-        except trio.TooSlowError:
-            reason = self.status.reason or "nothing answered"
-            raise HoldExpiredError(f"a connection was given up after {self.spec.hold:.0f} s: {reason}") from None
-        finally:
-            self.counters.held -= 1
-
-    def _at_once(self) -> Found | None:
-        """As a rule a pod serves."""
-        endpoint = self._backend.serving
-        if endpoint is None or self._backend.refuses(endpoint):
-            return None
-        tunnel = self._backend.take(endpoint)
-        return None if tunnel is None else Found(endpoint, tunnel, suspected=False)
-
-    async def _found(self) -> Found:
-        """Once one does."""
-        while True:
-            endpoint = self._backend.serving
-            if endpoint is not None and self._backend.refuses(endpoint):
-                await self._backend.turn(endpoint)
-                if endpoint != self._backend.serving:
-                    continue
-                if (tunnel := self._backend.take(endpoint)) is not None:
-                    return Found(endpoint, tunnel, suspected=True)
-            await self._backend.changed.wait()
-            if (found := self._at_once()) is not None:
-                return found
-
-    def refused(self, endpoint: Endpoint) -> None:
-        self._backend.refused(endpoint)
-
-    def succeeded(self, endpoint: Endpoint) -> None:
-        self._backend.succeeded(endpoint)
 
     # Status
 
@@ -203,37 +164,55 @@ class Forward:
             return
         serving = self._backend.serving
         if serving is not None:
-            state, reason = State.READY, self._bound.remark
-        elif self._broken:
-            state, reason = State.FAILED, self._broken
+            state, why = State.READY, self._why_waiting() if self._refusal_shown or self._crowd_shown else ""
         else:
-            state, reason = State.LISTENING, self._backend.problem or self._waiting_for
+            state, why = State.FAILED if self._broken else State.LISTENING, self._why_waiting()
+        count = self._waiting_shown if why or serving is None else 0
+        waiting = f"{count} connection{' waits' if count == 1 else 's wait'}" if count else ""
+        remark = self._bound.remark if serving is not None else ""
+        reason = "; ".join(part for part in (remark, why, waiting) if part)
         status = Status(id=self.spec.id, state=state, local_port=self._bound.port, endpoint=serving, reason=reason)
         self._set_status(status)
+
+    def _why_waiting(self) -> str:
+        """Why a connection that came now would wait, or waits."""
+        serving = self._backend.serving
+        if serving is not None:
+            return self._backend.refusal or f"every session to pod {serving.pod.name} is in use"
+        if reason := self._broken or self._backend.problem or self._waiting_for:
+            return reason
+        coming = next(iter(self._backend.eligible()), None)
+        return "" if coming is None else f"a session to pod {coming.pod.name} is being opened"
+
+    def _changed(self) -> None:
+        self._line.changed()
+        self._refusal_shown = self._refusal_shown and bool(self._backend.refusal)
+        self._crowd_shown = self._crowd_shown and self._backend.serving is not None
+        self._refresh_status()
+
+    async def _show_who_waits(self) -> None:
+        """Keeps the reason and the number of those who wait in the status while connections wait."""
+        while True:
+            if not self.counters.held:
+                await self._line.began.wait()
+            await trio.sleep(NOTICE_AFTER)
+            self._show_cause()
+            while self.counters.held:
+                with trio.move_on_after(NOTICE_AGAIN):
+                    await self._line.emptied.wait()
+                self._show_cause()
+
+    def _show_cause(self) -> None:
+        waits, refusal = self.counters.held, self._backend.refusal
+        begins = bool((waits and not self._waiting_shown) or (refusal and not self._refusal_shown))
+        self._waiting_shown = waits
+        self._refusal_shown = bool(refusal)
+        self._crowd_shown = bool(waits and not refusal and self._backend.serving is not None)
+        self._refresh_status()
+        if begins:
+            logger.log(logging.WARNING if refusal else logging.INFO, "%s: %s", self.spec.label, self.status.reason)
 
     def _set_status(self, status: Status) -> None:
         if status != self.status:
             self.status = status
             self._report(status)
-
-
-class _Dial:
-    """One connection's dials, all within the hold time that began when it was accepted."""
-
-    def __init__(self, forward: Forward) -> None:
-        self._forward = forward
-        self._deadline = trio.current_time() + forward.spec.hold
-        self._endpoint: Endpoint | None = None
-        self.suspected = False
-
-    async def next(self) -> Carrier:
-        self._endpoint, tunnel, self.suspected = await self._forward.hold(self._deadline)
-        return tunnel
-
-    def refused(self) -> None:
-        if self._endpoint is not None:
-            self._forward.refused(self._endpoint)
-
-    def succeeded(self) -> None:
-        if self._endpoint is not None:
-            self._forward.succeeded(self._endpoint)

@@ -1,4 +1,4 @@
-"""Owns one question about a local connection whose client sent FIN: is anybody still there to read an answer?
+"""Answers whether the client of a local connection is still there to read an answer.
 
 A client that closed and one that only ended its sending look alike on the wire. On Linux the kernel tells, for
 connections of this machine: a socket that no process holds has inode 0 (sock_diag(7), `struct inet_diag_msg`).
@@ -11,6 +11,9 @@ import socket
 import struct
 import sys
 
+# When to ask again whether the client is gone, at first and later: a close() shows a moment after its FIN.
+FIRST_LOOK, LAST_LOOK = 0.005, 1.0
+
 _SOCK_DIAG_BY_FAMILY = 20
 _NETLINK_SOCK_DIAG = 4
 _NLM_F_REQUEST = 1
@@ -20,6 +23,37 @@ _NO_COOKIE = b"\xff" * 8
 # struct nlmsghdr is 16 bytes; in struct inet_diag_msg (72 bytes) idiag_inode stands last.
 _HEADER = struct.Struct("=IHHII")
 _INODE_AT = 16 + 68
+
+
+def has_left(connection: socket.socket) -> bool:
+    """Whether the client has reset or closed its connection, as far as the system can tell.
+
+    A client that has only ended its sending still waits for an answer: it has not left.
+    """
+    return was_reset(connection) or reader_is_gone(connection) is True
+
+
+def left_without_a_word(connection: socket.socket) -> bool:
+    """Whether the client has reset its connection, or closed it with nothing left to read.
+
+    Cheap for a client that is there: it is asked of every new connection.
+    """
+    try:
+        if connection.recv(1, socket.MSG_PEEK):
+            return was_reset(connection)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return reader_is_gone(connection) is True
+
+
+def was_reset(connection: socket.socket) -> bool:
+    """Whether the kernel has seen a reset, even behind bytes that nobody has read. True once: the kernel forgets it."""
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    except OSError:
+        return True
 
 
 def reader_is_gone(connection: socket.socket) -> bool | None:

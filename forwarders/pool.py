@@ -100,11 +100,15 @@ class Pool:
         """While not: idle sessions close, the others when their last connection ends."""
         return bool(self.listeners)
 
-    def take(self) -> Session | None:
-        """The session for one more connection, or None where the caller must wait for a change. Asks for spares."""
+    def take(self, waiting: int = 1) -> Session | None:
+        """The session for one more connection, or None where `waiting` of them must wait for a change.
+
+        Asks for spares.
+        """
         usable = [session for session in self._sessions if session.usable]
         chosen = min(usable, key=lambda session: session.load, default=None)
-        self._short += chosen is None
+        if chosen is None:
+            self._short = max(self._short + 1, waiting)
         if not any(session is not chosen and not session.load for session in usable):
             self._demand.fire()
         return chosen

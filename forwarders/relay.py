@@ -1,7 +1,7 @@
-"""Owns one local connection's life: from accept, through a pod's tunnel (or several dialled in turn), to its close.
+"""Relays one local connection from accept to close, through a pod's tunnel or several that are dialled in turn.
 
-Refuses to choose pods, and to send anything twice that may have reached an application: a new tunnel is dialled only
-after the runtime's own dial error.
+It does not choose pods, and sends nothing twice that may have reached an application: it dials again only after the
+runtime's own dial error, or while nothing was sent at all.
 """
 
 from __future__ import annotations
@@ -14,39 +14,43 @@ import trio
 from forwarders.counters import Counters
 from forwarders.delivery import Delivery
 from forwarders.errors import ForwarderError
-from forwarders.peers import reader_is_gone
+from forwarders.peers import FIRST_LOOK, LAST_LOOK, has_left, reader_is_gone
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import Carrier, DialError, TunnelError
 
 # Bytes kept for another dial until the pod's end is known to have taken them: one read. More waits for that knowledge.
 REPLAY_LIMIT = READ_SIZE
-# A tunnel that has not been refused for this long proves, for want of an answer, that the application listens: the dial
-# is local to the pod, so a refusal takes one round trip and some milliseconds.
-PROBATION = 0.1
+# Seconds that the runtime's dial may take once it is known to have the request: milliseconds as a rule, up to 110 where
+# it starts socat for it. No refusal after that means that the application listens.
+DIAL_GRACE = 0.15
 # After the answer's end the client has this long to close.
 CLOSE_TIMEOUT = 1.0
 # When a FIN came in the middle of an answer and the system cannot tell whether anybody still reads it.
 UNSURE_LINGER = 0.25
-# When to ask again whether the client is gone: a close() shows a moment after its FIN.
-FIRST_LOOK, LAST_LOOK = 0.005, 1.0
 
 
 class Dial(Protocol):
     """Where one connection's tunnels come from."""
 
     async def next(self) -> Carrier:
-        """A tunnel, not yet known to work. Raises HoldExpiredError."""
+        """A tunnel, not yet known to work. Raises ForwarderError."""
 
     @property
     def suspected(self) -> bool:
-        """Whether the last tunnel's pod refused a connection before."""
+        """Whether the last tunnel's port refused a connection before."""
 
-    def refused(self) -> None:
+    def refused(self, error: DialError) -> None:
         """The runtime could not dial for the last tunnel."""
 
     def succeeded(self) -> None:
-        """Bytes came back through the last tunnel."""
+        """An application listens behind the last tunnel."""
+
+    def lost(self) -> None:
+        """The last tunnel ended before that was known."""
+
+    def over(self) -> None:
+        """The connection is over."""
 
 
 class Relay:
@@ -60,6 +64,7 @@ class Relay:
         self._replay: list[bytes] = []
         self._replay_size = 0
         self._proven = False
+        self._may_send = False
         self._fin = False
         self.sent = 0
         self.received = 0
@@ -68,18 +73,8 @@ class Relay:
     async def run(self) -> None:
         """The local connection is closed, or reset, in every case but one: what `Dial.next` raises is the caller's."""
         try:
-            while True:
-                tunnel = await self._dial.next()
-                try:
-                    await self._through(tunnel)
-                except DialError as error:
-                    if self._proven:
-                        raise TunnelError(str(error)) from error
-                    self._dial.refused()
-                else:
-                    break
-                finally:
-                    tunnel.abort()
+            while await self._dialled_again():
+                pass
             await self._close_gently()
         except TunnelError as error:
             self.error = str(error)
@@ -92,6 +87,28 @@ class Relay:
         except BaseException:
             self._local.reset()
             raise
+        finally:
+            self._dial.over()
+
+    async def _dialled_again(self) -> bool:
+        """One tunnel's life; whether there is to be another, because nothing can have reached an application."""
+        tunnel = await self._dial.next()
+        self._may_send = not self._dial.suspected
+        try:
+            await self._through(tunnel)
+        except DialError as error:
+            if self._proven:
+                raise TunnelError(str(error)) from error
+            self._dial.refused(error)
+            return True
+        except TunnelError:
+            if self._may_send or self.received:
+                raise
+            self._dial.lost()
+            return True
+        finally:
+            tunnel.abort()
+        return False
 
     async def _through(self, tunnel: Carrier) -> None:
         """Both directions until one of them is over. Raises TunnelError, OSError; never a group of them."""
@@ -115,11 +132,12 @@ class Relay:
     async def _up(self, tunnel: Carrier) -> bool:
         """Whether the connection is over with this direction; as a rule the other one decides."""
         if self._dial.suspected:
-            # Bytes for a port that refuses cost the session one of its workers (wire/workers.py): look first.
-            with trio.move_on_after(PROBATION):
-                await tunnel.wait_finished()
+            if not await self._listens(tunnel):
                 return False
             self._dial.succeeded()
+            if has_left(self._local.socket):
+                return True  # and nothing of it is sent
+        self._may_send = True
         for data in tuple(self._replay):
             await tunnel.write(data)
         while not self._fin:
@@ -137,6 +155,19 @@ class Relay:
             else:
                 self._fin = True
         return await self._hold_fin(tunnel)
+
+    async def _listens(self, tunnel: Carrier) -> bool:
+        """Whether an application takes connections at a port that has refused; False if the tunnel is over instead.
+
+        Bytes for a port that refuses cost the session one of its workers (wire/workers.py), so none go first. The
+        proof that the runtime has the request takes a round trip, however long that is; its dial is local to the pod.
+        """
+        if not await tunnel.confirm():
+            return False
+        with trio.move_on_after(DIAL_GRACE):
+            await tunnel.wait_finished()
+            return False
+        return True
 
     def _keep(self, data: bytes) -> None:
         self.sent += len(data)

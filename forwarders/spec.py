@@ -83,7 +83,7 @@ class ForwardSpec(Struct, frozen=True, kw_only=True):
 
 
 class State(Enum):
-    """A forward's state as the contract names it."""
+    """A forward's state, in the words of docs/reference/json.md."""
 
     WAITING = "waiting"
     LISTENING = "listening"

@@ -1,4 +1,4 @@
-"""The JSON objects, held against the contract's own example."""
+"""The JSON objects, held against the example that scripts were written for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.board.made import skaffold, skip
 from watcher.board.records import counted, forward_record, timestamp, url
 from watcher.plan.plan import Subject, Wanted
 
-# contract.md, `--output json`, to the letter.
+# One line of `--output json` as it was promised, to the letter: names that scripts read are never renamed.
 CONTRACT = """
 {"time":"2026-11-23T22:48:04.616Z","kind":"forward","id":"services/default/service/web/8080/127.0.0.1","source":"services",
  "state":"ready","resourceType":"service","resourceName":"web","namespace":"default","container":"","remotePort":8080,
@@ -36,7 +36,7 @@ WANTED = Wanted(
 
 
 def test_a_ready_forward_is_the_contracts_example() -> None:
-    """Names, values and time format are the contract's; podPort, portName and gateway stand beside them."""
+    """Names, values and time format are those promised; podPort, portName and gateway stand beside them."""
     endpoint = Endpoint(PodRef("default", "web-6c…", "uid"), 8081, ready=True)
     status = Status(id=ID, state=State.READY, local_port=8080, endpoint=endpoint)
     shown = json.loads(msgspec.json.encode(forward_record(WANTED, status, NOW)))

@@ -10,6 +10,7 @@ import trio
 from forwarders.spec import Endpoint, PodRef
 from forwarders.transports.channel import Channel
 from forwarders.transports.errors import RefusedError, UnreachableError
+from tests.forwarders.far import FarChannel
 from tests.forwarders.peer import Peer, PeerStream
 
 App = Callable[[PeerStream], Awaitable[None]]
@@ -36,6 +37,8 @@ class Pods:
         self.apps: dict[str, App] = {}
         self.short_lived = False
         self.polite = False  # each session says GOAWAY at once, and stays
+        self.round_trip = 0.0
+        self.payloads: list[bytes] = []  # of all sessions, in the order in which they came
 
     async def open_channel(self, pod: PodRef) -> tuple[Channel, bytes]:
         self.opens.append(trio.current_time())
@@ -45,6 +48,7 @@ class Pods:
         if self.failure:
             raise UnreachableError(self.failure)
         peer = Peer()
+        peer.payloads = self.payloads
         self.peers.setdefault(pod.name, []).append(peer)
         if self.short_lived:
             peer.close()
@@ -53,6 +57,8 @@ class Pods:
             peer.flush()
         if pod.name in self.apps:
             self._nursery.start_soon(self._serve, pod.name, peer)
+        if self.round_trip:
+            return FarChannel(peer.channel(), self.round_trip / 2, self._nursery), b""
         return peer.channel(), b""
 
     def standing(self, name: str) -> list[Peer]:

@@ -34,6 +34,8 @@ class Peer:
         self.closed = False
         self.pings = 0
         self.sent_by_client = 0
+        self.payloads: list[bytes] = []  # in the order in which they came
+        self.thrown_away = 0  # payloads for connections that were refused or are over
         self._queues: list[deque[Callable[[], bool]]] = [deque() for _ in range(FRAME_WORKERS)]
         self._round = 0
         self._opening: dict[str, int] = {}
@@ -75,6 +77,7 @@ class Peer:
                 case events.StreamOpened(stream, headers):
                     self._put(stream, partial(self._open, stream, dict(headers)))
                 case events.DataReceived(stream, payload):
+                    self.payloads.append(bytes(payload))
                     self._put(stream, partial(self._data, stream, bytes(payload)))
                 case events.StreamEnded(stream):
                     self._put(stream, partial(self._data, stream, b""))
@@ -89,9 +92,13 @@ class Peer:
 
     def work(self) -> None:
         """Each worker goes on until it holds data that its application has no room for."""
-        for worker, queue in enumerate(self._queues):
-            while queue and self.answering and worker not in self.stuck and queue[0]():
-                queue.popleft()
+        went_on = True
+        while went_on:  # a stream that one worker opens may be the one that another has data for
+            went_on = False
+            for worker, queue in enumerate(self._queues):
+                while queue and self.answering and worker not in self.stuck and queue[0]():
+                    queue.popleft()
+                    went_on = True
         self.flush()
 
     def _answer(self, ping: int) -> bool:
@@ -112,7 +119,12 @@ class Peer:
 
     def _data(self, stream: int, payload: bytes) -> bool:
         target = self.streams.get(stream)
-        return target is None or target.take(payload)
+        if stream in self._opening.values():
+            return False  # its partner is still in another worker's queue
+        if target is None:
+            self.thrown_away += bool(payload)
+            return True
+        return target.take(payload)
 
     def _reset(self, stream: int) -> bool:
         target = self.streams.pop(stream, None)
@@ -296,6 +308,7 @@ class PeerStream(trio.abc.HalfCloseableStream):
 
     def refuse(self, text: str = REFUSED) -> None:
         """The runtime could not dial, or the application reset: error text, then RST_STREAM on the error stream."""
+        self._peer.thrown_away += bool(self._held)
         if self._peer.wire.is_open(self.error):  # else the client has reset it meanwhile
             self._peer.wire.send_data(self.error, text.encode())
             self._peer.wire.reset(self.error)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from random import Random
 
 import pytest
 import trio
-import trio.testing
 from trio.testing import MockClock
 
-from forwarders.backend import MAX_WANTED, REDIAL_INTERVAL, Backend
+from forwarders.backend import MAX_WANTED, Backend, Dialled
 from forwarders.gates import TURN, Gate
 from forwarders.pools import Pools
 from forwarders.spec import Endpoint
+from forwarders.tunnel import DialError
 from tests.forwarders.cluster import Pods, endpoint, pod
+from tests.forwarders.peer import REFUSED
 
 OUTDATED = endpoint("old", outdated=True)
 
@@ -36,6 +39,16 @@ async def choosing(nursery: trio.Nursery) -> Choosing:
     choosing = Choosing(nursery)
     await nursery.start(choosing.pools.run)
     return choosing
+
+
+def dialled(choosing: Choosing) -> Dialled:
+    got = choosing.backend.dial()
+    assert isinstance(got, Dialled)
+    return got
+
+
+REFUSAL = DialError(REFUSED)
+GONE = DialError('network namespace for sandbox "a" is closed', sandbox_gone=True)
 
 
 async def settled() -> None:
@@ -163,70 +176,70 @@ async def test_pods_that_cannot_be_reached(choosing: Choosing, autojump_clock: M
 
 
 async def test_connections_go_where_a_session_is(choosing: Choosing, autojump_clock: MockClock) -> None:
-    """`take` opens the endpoint's port; where there is no session, or the endpoint is unknown, nothing."""
+    """`dial` opens the endpoint's port; where there is no session there is nothing to wait for but a change."""
     choosing.backend.set((endpoint("a", port=8080),))
-    assert choosing.backend.take(endpoint("a", port=8080)) is None
+    assert choosing.backend.dial() == math.inf
     await settled()
-    assert choosing.backend.take(endpoint("other")) is None
-    assert choosing.backend.take(endpoint("a", port=8080)) is not None
+    assert dialled(choosing)[::2] == (endpoint("a", port=8080), False)
     stream = await choosing.pods.standing("a")[0].accept()
     assert stream.port == 8080
 
 
-async def test_redials_have_a_pace(choosing: Choosing, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """Waiting connections redial a refusing endpoint one after the other, REDIAL_INTERVAL apart."""
-    one = endpoint("a")
-    choosing.backend.set((one,))
-    assert not choosing.backend.refuses(one)
-    choosing.backend.refused(one)
-    turns: list[float] = []
-
-    async def wait() -> None:
-        assert choosing.backend.refuses(one)
-        await choosing.backend.turn(one)
-        turns.append(trio.current_time())
-
-    began = trio.current_time()
-    for _ in range(10):
-        nursery.start_soon(wait)
-    await trio.sleep(1)
-    assert turns == pytest.approx([began + REDIAL_INTERVAL * count for count in range(1, 11)])
-
-
-async def test_a_success_releases_all(choosing: Choosing, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """As soon as one redial succeeds nobody waits any more, and later connections are not held up."""
-    one = endpoint("a")
-    choosing.backend.set((one,))
-    choosing.backend.refused(one)
-    done = 0
-
-    async def wait() -> None:
-        nonlocal done
-        await choosing.backend.turn(one)
-        done += 1
-
-    for _ in range(1000):
-        nursery.start_soon(wait)
-    await trio.sleep(0.1)
-    assert done < 10
-    choosing.backend.succeeded(one)
-    await trio.testing.wait_all_tasks_blocked()
-    assert done == 1000
-    assert not choosing.backend.refuses(one)
-    choosing.backend.succeeded(one)
-
-
-async def test_a_pod_that_refuses_gives_way(choosing: Choosing, autojump_clock: MockClock) -> None:
-    """Of two pods that have sessions the one that did not refuse serves; a refusal by an unknown one says nothing."""
-    choosing.backend.set((endpoint("old"),))
+async def test_redials_fall_off(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """A port that refuses is dialled soon after its first refusal, then four times a second; success ends it."""
+    choosing.backend.set((endpoint("a"),))
     await settled()
-    choosing.pods.latency = 0.3
-    choosing.backend.set((endpoint("new"), OUTDATED))
-    choosing.backend.refused(endpoint("gone"))
-    choosing.backend.refused(OUTDATED)
-    assert choosing.backend.serving == OUTDATED
+    began, dials = trio.current_time(), list[float]()
+    while trio.current_time() < began + 30:
+        at = choosing.backend.dial()
+        if isinstance(at, Dialled):
+            dials.append(trio.current_time() - began)
+            at.tunnel.abort()
+            choosing.backend.refused(at.endpoint, REFUSAL)
+            await trio.sleep(0.003)
+        else:
+            await trio.sleep_until(at)
+    assert dials[1] <= 0.03
+    assert len([at for at in dials if at >= 5]) <= 25 * 4 + 1
+    assert len(dials) < 140
+    gaps = [later - earlier for earlier, later in itertools.pairwise(dials)]
+    assert max(gaps) <= 0.26
+    assert "connection refused" in choosing.backend.refusal
+    choosing.backend.succeeded(endpoint("a"))
+    assert choosing.backend.refusal == ""
+    assert not dialled(choosing).suspected
+
+
+async def test_a_port_that_refuses_is_dialled_by_one_at_a_time(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """While a redial has no answer nobody else dials; when it ends without one the next may at once."""
+    choosing.backend.set((endpoint("a"),))
+    await settled()
+    choosing.backend.refused(endpoint("a"), REFUSAL)
     await trio.sleep(1)
-    assert choosing.backend.serving == endpoint("new")
+    assert dialled(choosing).suspected
+    await trio.sleep(10)
+    assert choosing.backend.dial() == math.inf
+    choosing.backend.abandoned(endpoint("a"))
+    assert dialled(choosing).suspected
+
+
+async def test_a_pod_that_is_gone_gives_way(choosing: Choosing, autojump_clock: MockClock) -> None:
+    """A pod that merely refuses is what was deployed last and stays; one whose sandbox is gone does not."""
+    new, old = endpoint("new"), OUTDATED
+    choosing.backend.set((new, old))
+    await settled()
+    choosing.backend.refused(endpoint("unknown"), GONE)
+    choosing.backend.refused(new, REFUSAL)
+    await settled()
+    assert (choosing.backend.serving, set(choosing.pods.peers)) == (new, {"new"})
+    choosing.backend.refused(new, GONE)
+    await settled()
+    assert choosing.backend.serving == old
+    assert choosing.pods.standing("new") != []
+    assert not dialled(choosing).suspected
+    choosing.backend.succeeded(new)
+    choosing.backend.refresh()
+    assert choosing.backend.serving == new
 
 
 async def test_closing_lets_go(choosing: Choosing, autojump_clock: MockClock) -> None:
@@ -249,9 +262,8 @@ async def test_the_next_pods_session_is_up_before_the_old_one_is_gone(
     for ready in (False, True):
         choosing.backend.set((endpoint("new", ready=ready),))
         served.append(choosing.backend.serving)
-        assert choosing.backend.take(endpoint("old")) is None
     assert served == [endpoint("old"), None, endpoint("new")]
-    assert choosing.backend.take(endpoint("new")) is not None
+    assert dialled(choosing).endpoint == endpoint("new")
     await settled()
     assert choosing.pods.standing("old") == []
 

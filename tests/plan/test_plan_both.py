@@ -109,7 +109,7 @@ def test_another_namespaces_forward_is_not_this_one() -> None:
     ],
 )
 def test_the_recorded_projects_modes(modes: frozenset[Mode], expected: list[str]) -> None:
-    """skaffold-facts section 1, its rows U, S and U S: deployment/app:http to 9001, s80, s8080."""
+    """As Skaffold does with the modes user, services and both: deployment/app:http to 9001, s80, s8080."""
     items = [workload(DEPLOYMENT, "app"), service("s80", ServicePort(80)), service("s8080"), pod("app-0", app="app")]
     app = entry("deployment", "app", "http", wish=PortWish(Ask.EXPLICIT, 9001))
     plan = planned(items, modes=modes, entries=(app,), namespace="default")

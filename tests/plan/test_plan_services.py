@@ -28,7 +28,7 @@ from watcher.skaffold.modes import Mode
 
 
 def test_a_service_of_the_run_is_forwarded() -> None:
-    """With the contract's id, the pods that serve it, and the rule that chose it."""
+    """With the promised id, the pods that serve it, and the rule that chose it."""
     wanted = only(planned(WEB))
     assert wanted.id == wanted.spec.id == "services/default/service/web/8080/127.0.0.1"
     assert (wanted.subject.source, wanted.subject.resource_type, wanted.subject.resource_name) == (

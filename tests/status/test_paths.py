@@ -1,4 +1,4 @@
-"""The status address over real sockets: the contract's paths, who may ask, and what it leaves behind."""
+"""The status address over real sockets: the documented paths, who may ask, and what it leaves behind."""
 
 from __future__ import annotations
 

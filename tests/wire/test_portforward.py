@@ -1,4 +1,4 @@
-"""Pairs of streams as Kubernetes' port forwarding uses them: the client against a runtime that plays by wire-facts."""
+"""Pairs of streams as Kubernetes' port forwarding uses them: the client against a runtime as docs/wire.md has it."""
 
 from __future__ import annotations
 

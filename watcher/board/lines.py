@@ -84,9 +84,12 @@ class PlainLines:
         return min((due for due, _ in self._waiting.values()), default=math.inf)
 
     def _say(self, ident: str, lines: Lines) -> Iterable[str]:
-        if lines and self._said.get(ident) != lines:
+        said = self._said.get(ident, ())
+        if lines and said != lines:
             self._said[ident] = lines
-            yield from (printable(line) + "\n" for line in lines)
+            # Where the forward still leads to the same place, only the remark is new.
+            fresh = lines[1:] if lines[0] in said else lines
+            yield from (printable(line) + "\n" for line in fresh)
 
 
 def _sentences(record: Record) -> Lines:

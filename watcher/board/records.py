@@ -1,4 +1,4 @@
-"""Owns the JSON objects of the contract: one a change, the same on stdout, over HTTP and on the page.
+"""The JSON objects that scripts read (docs/reference): one a change, the same on stdout, over HTTP and on the page.
 
 Refuses to decide: a record says what plan, forwards and Skaffold said.
 """

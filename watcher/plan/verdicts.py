@@ -18,7 +18,7 @@ from watcher.plan.serving import Found
 
 
 class Subject(Struct, frozen=True, kw_only=True):
-    """What a verdict is about, in the contract's words. `remote_port` as asked; "" for a thing as a whole.
+    """What a verdict is about, in the words of the JSON records. `remote_port` as asked; "" for a thing as a whole.
 
     `origin`: where an entry stands, "" for what was found. `protocol`, `port_name`: of a port that was found.
     """

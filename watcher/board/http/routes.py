@@ -1,4 +1,4 @@
-"""Owns what is answered on which path (contract.md). Reads the board, changes nothing; who may ask is the guard's."""
+"""Answers each path of the status address (docs/status-http.md) from the board. Who may ask is the guard's decision."""
 
 from __future__ import annotations
 

@@ -1,0 +1,25 @@
+"""Words for a person why the runtime could not connect to a port in a pod."""
+
+from __future__ import annotations
+
+import re
+
+from forwarders.spec import Endpoint
+from forwarders.tunnel import DialError
+
+# Linux's text in the words of every runtime, and of socat.
+_REFUSED = re.compile("connection refused", re.IGNORECASE)
+# Runtimes' texts are under 500 bytes; a reason is one line of a table.
+MAX_WORDS = 200
+
+
+def dial_reason(endpoint: Endpoint, error: DialError) -> str:
+    """One line: the port, the pod, and what the runtime answered."""
+    what = "container" if endpoint.pod.address else "pod"
+    where = f"{what} {endpoint.pod.name}"
+    words = " ".join(str(error).split())[:MAX_WORDS]
+    if error.sandbox_gone:
+        return f"{where} has ended: {words}"
+    if _REFUSED.search(words):
+        return f"nothing listens on {endpoint.port} in {where}: connection refused"
+    return f"no connection to {endpoint.port} in {where}: {words}"
