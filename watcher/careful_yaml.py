@@ -1,7 +1,7 @@
-"""Owns the YAML loaders for files that others wrote. Refuses merge keys that grow without bound, and half characters.
+"""YAML loaders for files that others wrote. Each checks the bounds of its text before it builds anything of it.
 
-A few lines, each merging the one before nine times, would otherwise take all memory: PyYAML keeps every pair of them.
-A lone surrogate ("\\ud800") is no text: it could not be written anywhere, not even in a message.
+The C loader is recursive: 100,000 brackets end the process. Merge keys would grow without bound: PyYAML keeps every
+pair. A lone surrogate ("\\ud800") is no text: it could not be written anywhere, not even in a message.
 """
 
 from __future__ import annotations
@@ -10,9 +10,24 @@ from typing import Any
 
 import yaml
 
+# People nest ten levels deep. A node costs half a kilobyte and 10 µs: a kubeconfig of 5,000 clusters has as many.
+MAX_DEPTH, MAX_NODES = 100, 200_000
+# Each is compared with all before it.
+MAX_DIRECTIVES = 1000
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class OutOfBoundsError(yaml.MarkedYAMLError):
+    """The text is nested too deeply or has too many values. `problem` says which, and quotes nothing."""
+
 
 class _Careful:
-    """Keeps of each key the pair that counts, after every merge."""
+    """Keeps of each key the pair that counts, after every merge. Raises OutOfBoundsError when it is made."""
+
+    def __init__(self, text: str | bytes) -> None:
+        check_bounds(text)
+        super().__init__(text)  # type: ignore[call-arg]  # of the loader that this stands before
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         super().flatten_mapping(node)  # type: ignore[misc]  # of the loader that this stands before
@@ -34,5 +49,32 @@ class PlainLoader(_Careful, yaml.SafeLoader):
     """In Python."""
 
 
-class FastLoader(_Careful, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # which of the two is chosen here
+class FastLoader(_Careful, _Base):  # type: ignore[misc]  # its type is not known before it runs
     """In C, where PyYAML has it."""
+
+
+def check_bounds(text: str | bytes) -> None:
+    """Raises OutOfBoundsError. Whether the text is YAML at all, the loader says."""
+    depth = nodes = 0
+    if (text.count("\n%") if isinstance(text, str) else text.count(b"\n%")) > MAX_DIRECTIVES:
+        raise OutOfBoundsError(problem=f"it has more than {MAX_DIRECTIVES} directives")
+    try:
+        parser = _Base(text)
+        try:
+            # The parser, other than what builds nodes of its events, is not recursive.
+            while (event := parser.get_event()) is not None:
+                if isinstance(event, yaml.CollectionStartEvent):
+                    depth += 1
+                elif isinstance(event, yaml.CollectionEndEvent):
+                    depth -= 1
+                nodes += isinstance(event, yaml.NodeEvent)
+                if depth > MAX_DEPTH or nodes > MAX_NODES:
+                    deep = f"is nested more than {MAX_DEPTH} levels deep"
+                    problem = deep if depth > MAX_DEPTH else f"has more than {MAX_NODES} values"
+                    raise OutOfBoundsError(problem=f"it {problem}", problem_mark=event.start_mark)
+        finally:
+            parser.dispose()
+    except OutOfBoundsError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return

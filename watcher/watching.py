@@ -36,7 +36,7 @@ Stamps = Mapping[Path, Stamp | None]
 
 def stamps(files: Iterable[Path]) -> Stamps:
     """The files as they are now, None for one that is not there. Take them before reading."""
-    return {path: _stamp(path) for path in (file.parent.resolve() / file.name for file in files)}
+    return {path: _stamp(path) for path in map(_resolved, files)}
 
 
 async def change_since(before: Stamps) -> None:
@@ -73,6 +73,14 @@ def _wait(changed: Callable[[], bool], folders: list[str], stop: threading.Event
     with RustNotify(folders, False, False, 0, False, True) as watcher:  # noqa: FBT003 - it takes them by place
         while not changed() and not stop.is_set():
             watcher.watch(_DEBOUNCE, _STEP, 0, stop)
+
+
+def _resolved(file: Path) -> Path:
+    """Where a relative name leads from a folder that was deleted nobody knows; it is not there."""
+    try:
+        return file.parent.resolve() / file.name
+    except (OSError, RuntimeError):  # the latter: a loop of links
+        return file
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -37,7 +37,7 @@ def test_anchors_aliases_and_merge_keys_are_resolved() -> None:
         ("a: !!python/name:os.system", "f line 1: not YAML: could not determine a constructor"),
         ("a: 2001-99-99", "f: not YAML"),
         ("a: \x00", "characters that no text has"),
-        ("[" * 3000, "nested too deeply"),
+        ("[" * 3000, "f line 1: it is nested more than 100 levels deep"),
         ("- a\n", "a document is a list, not a mapping"),
         ("a: 1\n---\n", "a document is empty"),
         ("just words", "a document is a str"),

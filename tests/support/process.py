@@ -149,12 +149,17 @@ async def portside(
     output: str = "json",
     session: bool = False,
     terminal: int | None = None,
+    ignoring: str = "",
 ) -> AsyncIterator[Portside]:
     """Start `portside ARGUMENTS…`; killed at the end, with its session, unless it ended before.
+
+    `ignoring`: signals by name that it ignores from the start, as under nohup.
 
     `session`: in a session and process group of its own, as a shell's job. `terminal`: that is its controlling one.
     """
     command: Sequence[str] = (PORTSIDE, arguments[0], f"--output={output}", *arguments[1:])
+    if ignoring:
+        command = ("sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh", *command)
     if terminal is not None:
         command = (sys.executable, "-c", _ON_TERMINAL, *command)
     process = await trio.lowlevel.open_process(

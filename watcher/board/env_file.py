@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from watcher import user_files
 from watcher.board.board import Board
 from watcher.board.variables import Variables, env_lines
 from watcher.errors import UsageError
@@ -25,7 +26,10 @@ class EnvFile:
     """`--env-file PATH`. Makes it, without a variable yet. Raises UsageError where it cannot or must not be written."""
 
     def __init__(self, path: str, variables: Variables) -> None:
-        self._path = Path(path).resolve()  # what a link leads to is written, not the link
+        try:
+            self._path = Path(path).resolve()  # what a link leads to is written, not the link
+        except (OSError, RuntimeError):  # the latter: before Python 3.13
+            raise UsageError(f"--env-file {path} is a link that leads to itself") from None
         self._variables = variables
         self._check()
         self._written = HEADER
@@ -60,13 +64,12 @@ class EnvFile:
 
     def _check(self) -> None:
         try:
-            with self._path.open(encoding="utf-8", errors="replace") as file:
-                ours = self._path.is_file() and file.readline() in {HEADER, ""}
+            start = user_files.read_start(self._path, len(HEADER))
         except FileNotFoundError:
             return
         except OSError as error:
-            raise UsageError(f"--env-file {self._path} cannot be read: {error.strerror}") from None
-        if not ours:
+            raise UsageError(f"--env-file {self._path} cannot be used: {error.strerror}") from None
+        if start not in {HEADER.encode(), b""} or os.path.samefile(self._path, os.devnull):
             raise UsageError(f"--env-file {self._path} holds what portside did not write; name another file")
 
     def _write(self, text: str) -> None:

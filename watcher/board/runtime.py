@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from watcher import user_files
 from watcher.errors import UsageError
 
 logger = logging.getLogger("portside.board")
@@ -37,7 +38,7 @@ class Running(msgspec.Struct, frozen=True):
         """What a question to its status URL must carry. Raises OSError where the token cannot be read."""
         if not self.token_file:
             return {}
-        return {"Authorization": f"Bearer {Path(self.token_file).read_text().strip()}"}
+        return {"Authorization": f"Bearer {user_files.read_text(self.token_file, user_files.SECRET).strip()}"}
 
 
 def directory() -> Path:
@@ -92,7 +93,7 @@ def found() -> list[Running]:
     for path in directory().glob("*.json"):
         try:
             since = path.stat().st_mtime
-            running = msgspec.json.decode(path.read_bytes(), type=Running)
+            running = msgspec.json.decode(user_files.read_bytes(path, user_files.SECRET), type=Running)
             os.kill(running.pid, 0)
         except (OSError, OverflowError, msgspec.DecodeError):
             path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import click
 
 from watcher.cli import logs
 from watcher.cli.options import Options, collect, shared
+from watcher.cli.surroundings import check_descriptors
 
 if TYPE_CHECKING:
     from watcher.cluster.client import Client
@@ -37,6 +38,7 @@ def command(targets: tuple[str, ...], **given: Any) -> int:
 
     options = collect(given)
     logs.set_up(options.verbose)
+    check_descriptors()
     return trio.run(_run, targets, options)
 
 

@@ -5,13 +5,16 @@ Refuses every import that `--help` does not need.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
 import sys
 
 import click
 
+from watcher.cli.surroundings import check_folder, give_up_full_output, open_streams
 from watcher.errors import UsageError, WatcherError
+from watcher.suggestions import did_you_mean
 
 # httpx brings a command line of its own along, and with it rich and pygments: a tenth of our whole start.
 sys.modules["httpx._main"] = None  # type: ignore[assignment] # Python's own way to say that a module is not to be had
@@ -44,6 +47,13 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f'there is no command "{args[0]}"{did_you_mean(args[0], COMMANDS)}', ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -63,6 +73,7 @@ def portside() -> None:
     portside watch                        beside a Skaffold that runs already
     portside forward svc/web 8080:80      without Skaffold
     """
+    check_folder()
 
 
 def main() -> None:
@@ -71,6 +82,7 @@ def main() -> None:
     # at once and without a word. Where it is ignored (a script's background job) it stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    open_streams()
     try:
         code = portside.main(prog_name="portside", standalone_mode=False)
     except click.exceptions.Abort:
@@ -79,8 +91,9 @@ def main() -> None:
         help_of = f"; see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
         _say(f"{' '.join(error.format_message().split())}{help_of}")
         code = USAGE if isinstance(error, click.UsageError) else error.exit_code
-    except (WatcherError, ExceptionGroup) as error:
+    except (WatcherError, OSError, ExceptionGroup) as error:
         code = _explain(error)
+        give_up_full_output()
     sys.exit(code if isinstance(code, int) else DONE)
 
 
@@ -90,21 +103,28 @@ def _explain(error: Exception) -> int:
     if other is not None:
         raise other
     for one in expected:
-        _say(str(one))
+        _say(_system_error(one) if isinstance(one, OSError) else str(one))
     return USAGE if any(isinstance(one, UsageError) for one in expected) else FAILED
+
+
+def _system_error(error: OSError) -> str:
+    """What nobody nearer to it had a better word for: no descriptors, no memory, no room on the disk."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
 
 
 def _say(text: str) -> None:
     """One line on stderr: texts come from clusters and files, and must not steer a terminal."""
     from watcher.board.text import printable
 
-    click.echo(f"portside: {printable(text)}", err=True)
+    with contextlib.suppress(OSError):  # a full disk: the exit code says it as well
+        click.echo(f"portside: {printable(text)}", err=True)
 
 
 def _split(error: Exception) -> tuple[list[Exception], Exception | None]:
     if not isinstance(error, ExceptionGroup):
         return [error], None
-    matching, rest = error.split(WatcherError)
+    matching, rest = error.split((WatcherError, OSError))
     leaves: list[Exception] = []
     groups: list[Exception] = [matching] if matching else []
     while groups:

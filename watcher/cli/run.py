@@ -10,6 +10,7 @@ import click
 
 from watcher.cli import logs
 from watcher.cli.options import Options, beside_skaffold, collect_own, environment, shared
+from watcher.cli.surroundings import check_descriptors
 
 logger = logging.getLogger("portside")
 
@@ -41,6 +42,7 @@ def command(skaffold: tuple[str, ...], **given: Any) -> int:
 
     options = collect_own(given)
     logs.set_up(options.verbose)
+    check_descriptors()
     return trio.run(_run, skaffold, options)
 
 

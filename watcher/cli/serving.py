@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from watcher import user_files
 from watcher.board import runtime
 from watcher.board.board import Board
 from watcher.board.http.address import listen, parse_address, url
@@ -93,9 +94,9 @@ def _given_token(options: Options) -> tuple[str, Path | None]:
     if options.status_token_file:
         path, origin = Path(options.status_token_file).absolute(), f"--status-token-file {options.status_token_file}"
         try:
-            token = path.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{origin} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            token = user_files.read_text(path, user_files.SECRET).strip()
+        except OSError as error:
+            raise UsageError(f"{origin} cannot be read: {error.strerror}") from None
     elif not token:
         return "", None
     if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable() and " " not in token):

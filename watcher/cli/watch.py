@@ -15,6 +15,7 @@ from watcher.cli.options import (
     event_api,
     shared_in_several_namespaces,
 )
+from watcher.cli.surroundings import check_descriptors
 
 EPILOG = """\b
 Examples:
@@ -54,6 +55,7 @@ def command(
     namespaces = tuple(dict.fromkeys(filter(None, namespace)))
     options = collect({**given, "namespace": namespaces[0] if len(namespaces) == 1 else ""})
     logs.set_up(options.verbose)
+    check_descriptors()
     if cluster:
         return trio.run(_alone, run_id, selector, _Where(namespaces, all_namespaces), options)
     if run_id or selector or all_namespaces:

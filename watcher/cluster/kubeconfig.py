@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Struct
 
+from watcher import user_files
 from watcher.cluster.errors import KubeconfigError
 
 HOME_FILE = "~/.kube/config"
@@ -112,17 +113,19 @@ def _read(path: Path) -> _File:
     # Slow, and only a command that talks to a cluster needs it.
     import yaml  # noqa: PLC0415
 
-    from watcher.careful_yaml import FastLoader  # noqa: PLC0415
+    from watcher.careful_yaml import FastLoader, OutOfBoundsError  # noqa: PLC0415
 
     try:
-        document = yaml.load(path.read_bytes(), Loader=FastLoader)  # noqa: S506 - it is a SafeLoader
+        data = user_files.read_bytes(path, user_files.KUBECONFIG)
+        document = yaml.load(data, Loader=FastLoader)  # noqa: S506 - it is a SafeLoader
         read = msgspec.convert({} if document is None else document, _File)
     except OSError as error:
         raise KubeconfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise KubeconfigError(f"kubeconfig {path}{where}: not valid YAML") from None
+        problem = error.problem if isinstance(error, OutOfBoundsError) else "not valid YAML"
+        raise KubeconfigError(f"kubeconfig {path}{where}: {problem}") from None
     except msgspec.ValidationError as error:
         raise KubeconfigError(f"kubeconfig {path}: {error}") from None  # names types and the field, no value
     except (yaml.YAMLError, ValueError, RecursionError):

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from msgspec import Struct
 
+from watcher import user_files
 from watcher.cluster.kubeconfig import Selected
 
 logger = logging.getLogger("portside.cluster")
@@ -150,9 +151,9 @@ def _pem(selected: Selected, entry: str, field: str) -> tuple[str, bytes | None]
             selected.refuse(entry, f"{field}-data", "is not base64")
     if file := fields.get(field):
         try:
-            return field, Path(str(file)).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            selected.refuse(entry, field, f"({file}) cannot be read: {getattr(error, 'strerror', error)}")
+            return field, user_files.read_bytes(str(file), user_files.SECRET)
+        except OSError as error:
+            selected.refuse(entry, field, f"({file}) cannot be read: {error.strerror}")
     return field, None
 
 

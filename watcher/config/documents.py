@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from watcher.careful_yaml import PlainLoader
+from watcher.careful_yaml import OutOfBoundsError, PlainLoader
 from watcher.config.errors import ConfigError
 
 
@@ -44,6 +44,8 @@ def documents(text: str, source: str) -> tuple[Mapping, ...]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" line {mark.line + 1}" if mark else ""
+        if isinstance(error, OutOfBoundsError):
+            raise ConfigError(f"{source}{line}: {error.problem}") from None
         raise ConfigError(f"{source}{line}: not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError:
         raise ConfigError(f"{source}: not YAML: it has characters that no text has") from None

@@ -6,12 +6,14 @@ and no lines; `restored` takes the defaults out again and finds the line.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
+from watcher import user_files
 from watcher.config.documents import Mapping, documents, mappings
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.config.errors import ConfigError
@@ -33,15 +35,13 @@ def read(filename: str) -> File:
     if filename == "-":
         raise ConfigError("-f -: standard input belongs to Skaffold; give portside a file")
     path = Path(filename)
-    if path.name == DEFAULT_FILE and not path.exists() and path.with_name(OTHER_DEFAULT).exists():
-        path = path.with_name(OTHER_DEFAULT)
+    other = path.with_name(OTHER_DEFAULT) if path.name == DEFAULT_FILE else path
+    if not os.path.lexists(path) and os.path.lexists(other):
+        path = other
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} cannot be read: it is not a UTF-8 text; give -f FILE") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        said = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path} cannot be read: {said}; give -f FILE") from None
+        text = user_files.read_text(path, user_files.PROJECT_FILE)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; give -f FILE") from None
     return File(str(path), documents(text, str(path)))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from forwarders.spec import Ask, PortWish
+from watcher import user_files
 from watcher.config import documents
 from watcher.config.entries import (
     CONTAINER,
@@ -39,11 +40,9 @@ def read(folder: Path) -> Settings:
     """The Settings of `folder`'s portside.yaml; those of an empty one where there is none. Raises ConfigError."""
     path = folder / FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = user_files.read_text(path, user_files.PROJECT_FILE)
     except FileNotFoundError:
         return Settings()
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: it is not a UTF-8 text") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     return parse(text, str(path))

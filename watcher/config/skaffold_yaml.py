@@ -5,10 +5,10 @@ Refuses to guess: what a plain reading cannot get right (modules, patches, old s
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from watcher.config import documents, files, profiles
 from watcher.config.diagnose import diagnose
@@ -29,7 +29,7 @@ _DEPLOYERS = {"docker", "kubectl", "helm", "kpt", "cloudrun"}
 
 def default_file() -> str | None:
     """The project's file in the working directory, as Skaffold looks for it; None where there is none."""
-    return next((name for name in (DEFAULT_FILE, files.OTHER_DEFAULT) if Path(name).exists()), None)
+    return next((name for name in (DEFAULT_FILE, files.OTHER_DEFAULT) if os.path.lexists(name)), None)
 
 
 async def load(project: Project, environ: Mapping[str, str]) -> Configuration:

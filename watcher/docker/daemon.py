@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct, field
 
+from watcher import user_files
 from watcher.docker.errors import DaemonAddressError
 
 _Read = TypeVar("_Read", bound=Struct)
@@ -83,6 +84,6 @@ def parse_host(host: str, where: str) -> Daemon:
 def _read(path: Path, default: _Read) -> _Read:
     """What stands there; `default` where there is nothing that can be read: the docker command would say so."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=type(default))
+        return msgspec.json.decode(user_files.read_bytes(path, user_files.PROJECT_FILE), type=type(default))
     except (OSError, msgspec.DecodeError):
         return default

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+
+from watcher import user_files
 
 # Read by Skaffold from its working directory, whatever -f says (cmd/skaffold/app/cmd/cmd.go, setEnvVariablesFromFile).
 ENV_FILE = "skaffold.env"
@@ -31,7 +32,7 @@ def effective_environment(environ: Mapping[str, str], env_file: str = "") -> dic
 def env_file_text() -> str:
     """What the working directory's skaffold.env holds; "" where there is none, or none that can be read."""
     try:
-        return Path(ENV_FILE).read_text(encoding="utf-8", errors="replace")
+        return user_files.read_bytes(ENV_FILE, user_files.PROJECT_FILE).decode(errors="replace")
     except OSError:
         return ""
 

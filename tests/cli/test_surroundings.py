@@ -1,0 +1,188 @@
+"""What the process was started with: closed streams, full disks, a folder that is gone, few descriptors, odd files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from fixtures.embedded import EmbeddedCluster
+from tests.cli.made import PATIENCE, Place, closed_port, kubeconfig
+from tests.support.process import PORTSIDE, portside
+from watcher import user_files
+from watcher.board.env_file import EnvFile
+from watcher.board.variables import Variables
+from watcher.cli.options import Options
+from watcher.cli.serving import StatusAddress
+from watcher.cluster import kubeconfig as kubeconfig_files
+from watcher.config import files, portside_yaml
+from watcher.errors import UsageError
+
+FORWARD = ("forward", "svc/web", ":8080")
+
+
+def _large(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 30)
+
+
+# Each makes what stands at the path that it is given.
+ODD: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "a folder": os.mkdir,
+    "a link to itself": lambda path: os.symlink(path, path),
+    "no folder": lambda path: os.symlink("nowhere/file", path),
+    "a device without end": lambda path: os.symlink("/dev/zero", path),
+    "a large file": _large,
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+}
+YAML = {
+    "brackets": "[" * 100_000,
+    "mappings": "{a: " * 100_000,
+    "dashes": "- " * 100_000,
+    "questions": "? " * 100_000,
+    "values": "a: [" + "1," * 300_000 + "]",
+    "directives": "".join(f"%TAG !a{number}! b\n" for number in range(20_000)),
+}
+
+
+def shell(place: Place, line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The line in sh, in the place's folder; `portside` is the program."""
+    words = ["sh", "-c", line.replace("portside", PORTSIDE, 1)]
+    given = place.environment | environment
+    return subprocess.run(
+        words, cwd=place.folder, env=given, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def is_one_line(done: subprocess.CompletedProcess[str], *texts: str) -> None:
+    """Refused: exit code 2, one line on stderr."""
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("portside: ")
+    assert done.stderr.count("\n") == 1
+    assert all(text in done.stderr for text in texts), done.stderr
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Place:
+    """A place with a kubeconfig for an API server that is not there."""
+    place = Place(tmp_path)
+    place.environment["KUBECONFIG"] = place.write("kubeconfig", kubeconfig(closed_port()))
+    return place
+
+
+@pytest.fixture(params=ODD)
+def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Something other than a small regular file."""
+    path = tmp_path / "odd"
+    ODD[request.param](path)
+    return path
+
+
+@pytest.mark.parametrize("option", ["--status-token-file=odd", "--kubeconfig=odd", "--env-file=odd", "--filename=odd"])
+def test_a_pipe_in_place_of_a_file(here: Place, option: str) -> None:
+    """One line, at once, by each option that names a file."""
+    os.mkfifo(here.folder / "odd")
+    is_one_line(here.portside("watch", "--skaffold=1", option), "odd")
+
+
+def test_whatever_stands_in_place_of_a_file(odd: Path) -> None:
+    """The same by all who read one: one error each, and nobody waits."""
+    options = dict.fromkeys(Options.__dataclass_fields__) | {"status": "127.0.0.1:0"}
+    asked = Options(**(options | {"status_token_file": str(odd)}))  # type: ignore[arg-type]  # no other one is looked at
+    readers: list[Callable[[], object]] = [
+        lambda: StatusAddress.asked(asked),
+        lambda: kubeconfig_files.select([odd], None),
+        lambda: files.read(str(odd)),
+        lambda: EnvFile(str(odd), Variables()),
+        lambda: portside_yaml.parse(user_files.read_text(odd, user_files.PROJECT_FILE), "portside.yaml"),
+    ]
+    for read in readers:
+        with pytest.raises((UsageError, OSError)) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_broken_link_is_not_nothing(here: Place) -> None:
+    """A skaffold.yaml is used where it stands, also where it leads to itself."""
+    (here.folder / "skaffold.yaml").symlink_to(here.folder / "skaffold.yaml")
+    is_one_line(here.portside("watch", "--skaffold=1"), "skaffold.yaml cannot be read: ")
+
+
+def test_a_kubeconfig_of_brackets(here: Place) -> None:
+    """The C loader would end the process by a signal."""
+    here.write("kubeconfig", YAML["brackets"])
+    is_one_line(here.portside(*FORWARD), "kubeconfig", "nested more than")
+
+
+@pytest.mark.parametrize("text", YAML.values(), ids=YAML)
+def test_yaml_without_bounds(tmp_path: Path, text: str) -> None:
+    """Depth, values and directives are refused before they cost anything."""
+    path = tmp_path / "file"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="more than"):
+        files.read(str(path))
+    with pytest.raises(UsageError, match="more than"):
+        portside_yaml.parse(text, "portside.yaml")
+    with pytest.raises(UsageError, match="more than"):
+        kubeconfig_files.select([path], None)
+
+
+@pytest.mark.parametrize("limit", [5, 16, 63])
+def test_few_descriptors(here: Place, limit: int) -> None:
+    """No forward could work."""
+    done = shell(here, f"ulimit -n {limit}; portside forward svc/web 8080")
+    is_one_line(done, f"only {limit} files may be open", "ulimit -n")
+
+
+@pytest.mark.parametrize("words", ["forward svc/web 8080", "run -- skaffold dev", "status"])
+def test_a_folder_that_is_gone(here: Place, words: str) -> None:
+    """It was deleted by somebody else, while the shell stood in it."""
+    is_one_line(shell(here, f"mkdir gone && cd gone && rmdir ../gone && portside {words}"), "working folder")
+
+
+@pytest.mark.parametrize(("streams", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0), (">/dev/full", 1)])
+def test_standard_streams(here: Place, streams: str, code: int) -> None:
+    """Closed: it goes on without. Full: one line."""
+    done = shell(here, f"portside schema {streams}")
+    assert done.returncode == code
+    assert done.stderr == ("portside: No space left on device\n" if code else "")
+
+
+@pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&- <&-", ">/dev/full 2>/dev/full"])
+async def test_forwards_without_streams(cluster: EmbeddedCluster, place: Place, streams: str) -> None:
+    """Forwards work, and nothing that is printed goes to a socket that got the number of a closed stream."""
+    line = f"exec {PORTSIDE} forward svc/web 8080 --output=json --exec 'curl -sS $WEB_8080_URL >page' {streams}"
+    with trio.fail_after(PATIENCE):
+        done = await trio.run_process(["sh", "-c", line], cwd=place.folder, env=place.environment, check=False)
+    assert done.returncode == 0
+    assert "hello" in (place.folder / "page").read_text()
+
+
+@pytest.mark.parametrize(
+    ("ignored", "sent", "ends"),
+    [("HUP", signal.SIGHUP, False), ("HUP INT", signal.SIGINT, True), ("INT", signal.SIGINT, True)],
+)
+async def test_ignored_signals(
+    cluster: EmbeddedCluster, place: Place, ignored: str, sent: signal.Signals, *, ends: bool
+) -> None:
+    """As kubectl: nohup keeps it from a hangup; a script's background job, which ignores SIGINT, is ended by it."""
+    async with portside(*FORWARD, environment=place.environment, folder=place.folder, ignoring=ignored) as program:
+        await program.ready("web")
+        program.process.send_signal(sent)
+        if not ends:
+            with trio.move_on_after(0.5):
+                await program.process.wait()
+            assert program.process.returncode is None
+        assert await program.wait() == 0 if ends else await program.end(signal.SIGTERM) == 0
+
+
+def test_a_misspelt_command(here: Place) -> None:
+    """The nearest one is named."""
+    is_one_line(here.portside("forwad", "svc/web", "8080"), 'no command "forwad"; did you mean "forward"?')
+    assert "did you mean" not in here.portside("xyzzy").stderr
