@@ -111,7 +111,7 @@ def test_a_yaml_mistake_names_line_and_column(tmp_path: Path) -> None:
 
 def test_a_folder_is_not_a_kubeconfig(tmp_path: Path) -> None:
     """What cannot be read says the system's reason."""
-    with pytest.raises(KubeconfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(KubeconfigError, match="cannot be read: it is a folder"):
         kubeconfig.select([tmp_path], None)
 
 

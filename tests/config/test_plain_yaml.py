@@ -181,7 +181,7 @@ async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: byte
 
 async def test_a_directory_and_standard_input_are_refused(tmp_path: Path) -> None:
     """-f - would take from Skaffold what is meant for it."""
-    with pytest.raises(ConfigError, match="Is a directory"):
+    with pytest.raises(ConfigError, match="it is a folder"):
         await load(Project(filename=str(tmp_path), binary=None), {})
     with pytest.raises(ConfigError, match="standard input belongs to Skaffold"):
         await load(Project(filename="-", binary=None), {})
