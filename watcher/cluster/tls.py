@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, NoReturn
 
 from msgspec import Struct
@@ -137,7 +136,7 @@ def authority_of(cluster: Mapping[str, Any]) -> str:
         return "".join(str(data).split())
     with suppress(OSError, ValueError):
         if file := cluster.get("certificate-authority"):
-            return base64.b64encode(Path(str(file)).read_bytes()).decode()
+            return base64.b64encode(user_files.read_bytes(str(file), user_files.SECRET)).decode()
     return ""
 
 
