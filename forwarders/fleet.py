@@ -18,7 +18,7 @@ from forwarders.disconnects import DisconnectWatcher
 from forwarders.forward import Forward
 from forwarders.gates import TURN, Gate
 from forwarders.pool import Open
-from forwarders.pools import Pools
+from forwarders.pools import Pools, Upstream, no_others
 from forwarders.ports import PortBook
 from forwarders.spec import Endpoint, ForwardSpec, Status
 from forwarders.tasks import Tasks
@@ -39,7 +39,7 @@ class _Running:
 class Fleet:
     """`report` gets every forward's every change of status, `on_silence` when a session gives no sign of life.
 
-    `gate`: the pace of tries at the API server, where it is shared with others.
+    `gate`: the pace of tries at the API server, where it is shared with others. `others`: as for Pools.
     """
 
     def __init__(
@@ -50,8 +50,9 @@ class Fleet:
         *,
         gate: Gate | None = None,
         on_silence: Callable[[], None] = lambda: None,
+        others: Callable[[str], Upstream] = no_others,
     ) -> None:
-        self._pools = Pools(open_channel, random, gate or Gate(TURN), on_silence)
+        self._pools = Pools(open_channel, random, gate or Gate(TURN), on_silence, others)
         self._watcher = DisconnectWatcher()
         self._book = PortBook()
         self._report = report
@@ -72,9 +73,9 @@ class Fleet:
         """The process slept, or the way to the API server is in doubt: see at once which sessions still live."""
         self._pools.check()
 
-    def reopen(self) -> None:
-        """Sessions are opened elsewhere from now on: put no new connection on one that stands."""
-        self._pools.reopen()
+    def reopen(self, cluster: str = "") -> None:
+        """A cluster's sessions are opened elsewhere from now on: put no new connection on one that stands."""
+        self._pools.reopen(cluster)
 
     @property
     def ports(self) -> Mapping[str, int]:

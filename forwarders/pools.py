@@ -1,4 +1,4 @@
-"""Keeps the pools of all wanted pods, and what they share: the retry limit of the API server, and doubts of it.
+"""Keeps the pools of all wanted pods, and what those of one cluster share: the way to its API server and doubts of it.
 
 It knows no forwards: each one that wants a pod subscribes a callback.
 """
@@ -6,9 +6,11 @@ It knows no forwards: each one that wants a pod subscribes a callback.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import trio
+from msgspec import Struct
 
 from forwarders.direct import Container
 from forwarders.gates import Gate
@@ -17,17 +19,35 @@ from forwarders.spec import PodRef
 from forwarders.tasks import Tasks
 
 
+class Upstream(Struct, frozen=True):
+    """The way to one API server. `gate`: the pace of all who try to reach it. `on_silence`: called if it seems dead."""
+
+    open_channel: Open
+    gate: Gate
+    on_silence: Callable[[], None]
+
+
+def no_others(cluster: str) -> Upstream:
+    raise LookupError(f"no way to the cluster {cluster}")
+
+
 class Pools:
     """The pools of all pods that someone wants. Holders are told of changes by calling their listener.
 
-    `gate`: the pace of all who try to reach this API server. `on_silence` is called when it seems to be dead.
+    The first arguments make the Upstream of the default cluster; `others` gives those of the others.
     """
 
-    def __init__(self, open_channel: Open, random: Random, gate: Gate, on_silence: Callable[[], None]) -> None:
-        self._open_channel = open_channel
+    def __init__(
+        self,
+        open_channel: Open,
+        random: Random,
+        gate: Gate,
+        on_silence: Callable[[], None],
+        others: Callable[[str], Upstream] = no_others,
+    ) -> None:
+        self._default = Upstream(open_channel, gate, on_silence)
+        self._others = others
         self._random = random
-        self._gate = gate
-        self._on_silence = on_silence
         self._pools: dict[PodRef, Pool] = {}
         self._tasks: Tasks | None = None
 
@@ -45,7 +65,9 @@ class Pools:
             return Container(pod.address)
         pool = self._pools.get(pod)
         if pool is None:
-            pool = self._pools[pod] = Pool(pod, self._open_channel, self._random, self._gate, self._silent)
+            up = self._upstream(pod.cluster)
+            silent = partial(self._silent, pod.cluster)
+            pool = self._pools[pod] = Pool(pod, up.open_channel, self._random, up.gate, silent)
             pool.listen(listener)
             if self._tasks is not None:
                 self._tasks.start(self._run, pool)
@@ -58,22 +80,31 @@ class Pools:
         if pool is not None:
             pool.leave(listener)
 
-    def _silent(self) -> None:
-        """What ended one session in silence may have ended all: nobody is to find out one by one."""
-        self.check()
-        self._on_silence()
+    def _upstream(self, cluster: str) -> Upstream:
+        return self._others(cluster) if cluster else self._default
+
+    def _silent(self, cluster: str) -> None:
+        """What ended one session in silence may have ended all to this API server: each is checked at once."""
+        self._check(cluster)
+        self._upstream(cluster).on_silence()
 
     def check(self) -> None:
-        """The process slept, or the way to the API server is in doubt: see at once what still lives."""
-        for pool in self._pools.values():
-            pool.check()
-        self._gate.open()
+        """The process slept: see at once what still lives."""
+        for cluster in {"", *(pod.cluster for pod in self._pools)}:
+            self._check(cluster)
 
-    def reopen(self) -> None:
-        """Sessions are opened elsewhere from now on: put no new connection on one that stands."""
-        for pool in self._pools.values():
-            pool.reopen()
-        self._gate.open()
+    def _check(self, cluster: str) -> None:
+        for pod, pool in self._pools.items():
+            if pod.cluster == cluster:
+                pool.check()
+        self._upstream(cluster).gate.open()
+
+    def reopen(self, cluster: str) -> None:
+        """A cluster's sessions are opened elsewhere from now on: put no new connection on one that stands."""
+        for pod, pool in self._pools.items():
+            if pod.cluster == cluster:
+                pool.reopen()
+        self._upstream(cluster).gate.open()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled; all sessions end with it."""

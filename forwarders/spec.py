@@ -35,13 +35,15 @@ class PortWish(Struct, frozen=True):
 class PodRef(Struct, frozen=True):
     """One pod in the life of one UID: a pod made again under the same name (a StatefulSet's) is another.
 
-    `address`: of a container that is reached by TCP, without an API server; "" for a pod.
+    `address`: of a container that is reached by TCP, without an API server; "" for a pod. `cluster`: which cluster the
+    pod is in, "" for the one that most forwards are in.
     """
 
     namespace: str
     name: str
     uid: str
     address: str = ""
+    cluster: str = ""
 
 
 class Endpoint(Struct, frozen=True):

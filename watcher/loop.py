@@ -32,10 +32,9 @@ from watcher.board.records import (
 )
 from watcher.cluster.store import Watch
 from watcher.config.entries import DEFAULT_ADDRESS
-from watcher.plan.explain import explain
+from watcher.plan.clusters import explain, make_plan, needs, settled
 from watcher.plan.facts import Facts
-from watcher.plan.needs import needs, settled
-from watcher.plan.plan import Plan, Published, Skip, Wanted, make_plan
+from watcher.plan.plan import Plan, Published, Skip, Wanted
 from watcher.reconcile import Change, Start, Stop, Update, diff
 
 if TYPE_CHECKING:

@@ -194,3 +194,21 @@ async def test_a_port_by_name_listens_at_its_number_and_is_tcp(bed: Bed, space: 
         direct = await running.ready("mixed", resourceType="deployment")
         assert (through["localPort"], through["requestedPort"], direct["requestedPort"]) == (port, port, 8080)
         assert {through["podPort"], direct["podPort"]} == {8080}
+
+
+async def test_labelled_objects_are_looked_for_in_the_namespaces_that_were_named(bed: Bed, space: str) -> None:
+    """`watch --cluster -n A -n B`; the context's alone without -n, all with -A."""
+    labels = {"portside.test/run": space}
+    with namespace(bed, f"{space}-b") as other, namespace(bed, f"{space}-c") as third:
+        for name in (space, other, third):
+            apply(bed, name, service(f"svc-{name}", port=free_port(), labels=labels))
+        words = ("watch", "--cluster", "-l", f"portside.test/run={space}", "--port-forward=services")
+        for limits, expected in (
+            (("-n", space, "-n", other), {space, other}),
+            (("-n", other), {other}),
+            (("-A",), {space, other, third}),
+            ((), set()),
+        ):
+            async with portside(*words, *limits, environment=bed.environment()) as running:
+                await running.wait_for(lambda records: any(r["kind"] == "plan" and r["settled"] for r in records))
+                assert {record["namespace"] for record in running.forwards} == expected

@@ -50,8 +50,10 @@ def test_one_port_has_one_verdict(modes: frozenset[Mode], port: int | str) -> No
         Facts(modes=modes, run_id=RUN, curious=True, entries=(entry(port=port),)), [(kind, item), pod("web-0")]
     )
     answers = [answer for answer in explained(facts) if answer.subject.resource_type.lower() == "service"]
+    both = port == "http" and Mode.SERVICES in modes  # two forwards, as with Skaffold
     assert [(answer.forwarded, answer.rule) for answer in answers] == [
-        (True, "it is asked for by skaffold.yaml line 1")
+        (True, "it is asked for by skaffold.yaml line 1"),
+        *([(True, "mode services: it is a service of this run")] if both else []),
     ]
 
 

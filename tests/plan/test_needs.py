@@ -62,6 +62,16 @@ def test_refused_everywhere_means_asking_for_each_namespace() -> None:
     }
 
 
+def test_labelled_objects_are_looked_for_where_the_user_said() -> None:
+    """In these namespaces alone, and no right beyond them is asked for."""
+    facts = Facts(modes=SERVICES, any_run=True, within=frozenset({"one", "two"}), context_namespace="mine")
+    seen = world(facts, [service(namespace="one"), service(namespace="mine")])
+    assert {watch for watch in needs(seen) if watch.kind is SERVICE} == {
+        Watch(SERVICE, name, label_selector=RUN_ID_LABEL) for name in ("one", "two")
+    }
+    assert {watch.namespace for watch in needs(seen) if watch.kind is POD} == {"one"}
+
+
 def test_an_error_that_is_no_refusal_changes_nothing() -> None:
     """An API server that is away is waited for."""
     facts = Facts(modes=SERVICES, cluster=Snapshot(problems={EVERYWHERE: Problem("connection refused")}))

@@ -54,6 +54,7 @@ def test_a_number_that_both_protocols_have_is_called_by_the_tcp_ports_name() -> 
     """As rules and names of the gateway know it."""
     spec = PodSpec((Container(ports=(ContainerPort(53, "dns", "UDP"), ContainerPort(53, "dns-tcp"))),))
     assert container_port(spec, 53) == ContainerPort(53, "dns-tcp")
+    assert spellings(None, 53) == spellings(Pod(metadata=pod("a")[1].metadata), 53) == (53,)  # type: ignore[attr-defined] # a pod
     assert spellings(Pod(metadata=pod("a")[1].metadata, spec=spec), 53) == (53, "dns-tcp")  # type: ignore[attr-defined] # a pod
 
 

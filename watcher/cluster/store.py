@@ -16,12 +16,16 @@ from watcher.cluster.objects import Object, Resource
 
 
 class Watch(Struct, frozen=True):
-    """One list-and-watch: a kind in a namespace ("" = all of them), narrowed by the API's own selectors."""
+    """One list-and-watch: a kind in a namespace ("" = all of them), narrowed by the API's own selectors.
+
+    `cluster`: which one, "" for the default; a cluster's own store and plan leave it out.
+    """
 
     kind: Kind
     namespace: str
     label_selector: str = ""
     field_selector: str = ""
+    cluster: str = ""
 
 
 class Problem(Struct, frozen=True):

@@ -29,7 +29,8 @@ class Entry(Struct, frozen=True, kw_only=True):
     """One thing to forward. `source`: user or direct; `origin` says where it stands, for messages.
 
     `kind` is the kind's singular in lower case; `resource_type` is it as written. `namespace` "": to be found out.
-    `addresses` (): the ones that hold for all. `selector`: labels, as the API takes them, in place of a `name` ("").
+    `addresses` (): the ones that hold for all. `context`: the kube-context, "" for the default one.
+    `selector`: labels, as the API takes them, in place of a `name` ("").
     """
 
     source: str
@@ -42,6 +43,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     wish: PortWish
     addresses: tuple[str, ...] = ()
     selector: str = ""
+    context: str = ""
 
 
 class BadEntry(Struct, frozen=True):

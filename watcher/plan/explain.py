@@ -46,12 +46,12 @@ def explain(plan: Plan, facts: Facts, failures: Mapping[str, str] = {}) -> tuple
 
 
 def _decisive(plan: Plan) -> Iterator[Verdict]:
-    """Every verdict but those on ports that another source decides."""
+    """Every forward, and every verdict but those on ports that another source decides."""
     decided: dict[_Port, str] = {}
     verdicts: tuple[Verdict, ...] = (*plan.forwards, *plan.published, *plan.skips, *plan.passed)
     for verdict in verdicts:
         source, ports = verdict.subject.source, _ports(verdict)
-        if any(decided.get(port, source) != source for port in ports):
+        if not isinstance(verdict, Wanted) and any(decided.get(port, source) != source for port in ports):
             continue
         for port in ports:
             decided.setdefault(port, source)

@@ -33,6 +33,15 @@ class OwnForward(Struct, frozen=True):
     address: str = DEFAULT_ADDRESS
 
 
+class OtherCluster(Struct, frozen=True):
+    """A cluster beside the default one. `namespace`: the context's, or "". `problem`: why it cannot be used at all."""
+
+    context: str
+    cluster: Snapshot = Snapshot()
+    namespace: str = ""
+    problem: str = ""
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """Everything that a plan depends on.
 
@@ -46,6 +55,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     `curious`: somebody asks why: everything of the run is looked at, whatever the modes.
     `own_forwards`: Skaffold's. `holding`: the local ports that our forwards are bound to, by id.
     `within`: the namespaces in which labelled objects are looked for, () for all of them.
+    `context`: the name of the kube-context that all these facts are about, but for `others` and their entries.
     `deployed`: nothing more is on its way by itself: an object that is missing is missing.
     """
 
@@ -70,6 +80,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     own_forwards: tuple[OwnForward, ...] = ()
     holding: Mapping[str, int] = {}
     within: frozenset[str] = frozenset()
+    context: str = ""
+    others: tuple[OtherCluster, ...] = ()
     waiting: Waiting = Waiting()
 
     @property

@@ -7,6 +7,7 @@ port. Equal facts give an equal plan, in whatever order the cluster's objects ca
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from watcher.cluster.store import Watch
 from watcher.plan.arrivals import pulled_in
@@ -31,7 +32,8 @@ class Plan(Struct, frozen=True):
     @property
     def arrivals(self) -> frozenset[Watch]:
         """What to watch beside what the plan rests on: it tells of pods on their way, and nobody waits for it."""
-        return frozenset(pulled_in(wanted.subject.namespace) for wanted in self.forwards if wanted.starting)
+        starting = (wanted for wanted in self.forwards if wanted.starting)
+        return frozenset(replace(pulled_in(one.subject.namespace), cluster=one.cluster) for one in starting)
 
 
 def make_plan(facts: Facts) -> Plan:

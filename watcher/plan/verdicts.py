@@ -21,6 +21,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     """What a verdict is about, in the words of the JSON records. `remote_port` as asked; "" for a thing as a whole.
 
     `origin`: where an entry stands, "" for what was found. `protocol`, `port_name`: of a port that was found.
+    `context`: the kube-context, for people; "" where the plan has not named it.
     """
 
     source: str
@@ -32,12 +33,14 @@ class Subject(Struct, frozen=True, kw_only=True):
     origin: str = ""
     protocol: str = "TCP"
     port_name: str = ""
+    context: str = ""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
     """One forward that shall be. `waiting_for`, `broken`, `starting`: see serving.Found.
 
     `because`: the rule that chose it. `called`: what its port is called, as far as that is known: its number, its name.
+    `cluster`: as for PodRef.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     because: str
     called: tuple[int | str, ...] = ()
     starting: bool = False
+    cluster: str = ""
 
 
 class Published(Struct, frozen=True, kw_only=True):
