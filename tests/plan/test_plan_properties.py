@@ -226,7 +226,11 @@ def test_explain_has_one_verdict_for_each_thing_and_it_is_the_plans(
     assert len(things) == len(set(things))
     of_plan = [explanation for explanation in explanations if not explanation.rule.startswith("it goes with")]
     assert sorted(ident for one in of_plan for ident in one.forwards) == sorted(wanted.id for wanted in plan.forwards)
-    assert {one.subject for one in of_plan} == {v.subject for v in (*verdicts(plan), *plan.passed)}
+    said, all_of_plan = {one.subject for one in of_plan}, {v.subject for v in (*verdicts(plan), *plan.passed)}
+    assert {wanted.subject for wanted in plan.forwards} <= said <= all_of_plan
+    # One port that two sources have seen has the verdict of the one that decided.
+    about = {(one.namespace, one.resource_type, one.resource_name) for one in said}
+    assert all((one.namespace, one.resource_type.lower(), one.resource_name) in about for one in all_of_plan - said)
     broken = {wanted.id for wanted in plan.forwards if wanted.broken and not wanted.endpoints}
     for one in explanations:
         assert one.forwarded == any(ident not in broken for ident in one.forwards)
