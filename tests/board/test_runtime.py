@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from watcher.board.runtime import Running, announced, directory, found, kept_token
+from watcher.board.processes import began
+from watcher.board.runtime import MAX_FILE, Running, announced, directory, found, kept_token
 from watcher.errors import UsageError
 
 
@@ -133,3 +135,110 @@ def test_without_a_runtime_directory_of_the_system(monkeypatch: pytest.MonkeyPat
     """A folder of this user's in the temporary one."""
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert directory().name == f"portside-{os.getuid()}"
+
+
+def written(folder: Path, name: str, **fields: object) -> Path:
+    """A runtime file as another portside would have left it."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{name}.json"
+    given = {"pid": os.getpid(), "url": "http://127.0.0.1:1", "command": "watch", "folder": "/somewhere"}
+    path.write_bytes(msgspec.json.encode(given | fields))
+    return path
+
+
+def test_a_process_id_that_is_used_again(folder: Path) -> None:
+    """The process that has it now is another one: it is not asked, gets no token, and the file and token go."""
+    mine = began(os.getpid())
+    assert mine
+    token = folder / f"{os.getpid()}.token"
+    written(folder, str(os.getpid()), began=mine - 1, token_file=str(token))
+    token.write_text("secret")
+    assert found() == []
+    assert list(folder.iterdir()) == []
+    written(folder, str(os.getpid()), began=mine)
+    assert [one.pid for one in found()] == [os.getpid()]
+
+
+def test_a_token_is_not_sent_once_the_process_has_ended(folder: Path) -> None:
+    """Found while it ran, asked afterwards: its port may be a stranger's by now."""
+    folder.mkdir(mode=0o700)
+    (folder / "token").write_text("secret")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        one = Running(
+            pid=process.pid,
+            url="",
+            command="watch",
+            folder="/",
+            token_file=str(folder / "token"),
+            began=began(process.pid) or 0,
+        )
+        assert one.headers() == {"Authorization": "Bearer secret"}
+        process.communicate(b"\n")
+    with pytest.raises(ProcessLookupError):
+        one.headers()
+
+
+def test_a_token_needs_a_process_that_is_known(folder: Path) -> None:
+    """A file that does not say when its process began names nobody who may have the token."""
+    (folder.parent / "token").write_text("secret")
+    path = written(folder, "1", pid=os.getpid(), token_file=str(folder.parent / "token"))
+    assert found() == []
+    assert path.exists()
+
+
+def test_a_child_that_nobody_waited_for_has_ended() -> None:
+    """A zombie has a process id and serves nothing."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert began(process.pid) is None
+    finally:
+        process.wait()
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**31, 2**70])
+def test_no_such_process(pid: int) -> None:
+    """Whatever number a file or a user names."""
+    assert began(pid) is None
+
+
+GARBAGE = (b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"[" * 60_000, b"{}", b'{"pid":"x"}', b'{"pid":-1}')
+
+
+@pytest.mark.parametrize("data", GARBAGE, ids=range(len(GARBAGE)))
+def test_garbage_is_removed(folder: Path, data: bytes) -> None:
+    """No portside that runs wrote it."""
+    with announced(running()):
+        (folder / "9.json").write_bytes(data)
+        assert found() == [running()]
+        assert not (folder / "9.json").exists()
+
+
+def test_a_later_versions_file(folder: Path) -> None:
+    """Fields that this version does not know are passed over; a format that it does not know is left alone."""
+    written(folder, "1", began=began(os.getpid()), surprise={"new": [1]})
+    assert len(found()) == 1
+    strange = written(folder, "2", url=["http://127.0.0.1:1", "http://[::1]:1"])
+    assert len(found()) == 1
+    assert strange.exists()
+
+
+def test_what_is_no_small_file_of_ours(folder: Path, tmp_path: Path) -> None:
+    """A pipe is not waited for, a huge file not read, a link and a folder not followed; none is removed."""
+    with announced(running()):
+        os.mkfifo(folder / "1.json")
+        (folder / "2.json").write_bytes(b" " * (MAX_FILE + 1))
+        (tmp_path / "elsewhere").write_bytes(msgspec.json.encode(running()))
+        (folder / "3.json").symlink_to(tmp_path / "elsewhere")
+        (folder / "4.json").mkdir()
+        assert found() == [running()]
+        assert len(list(folder.iterdir())) == 5
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_another_users_file(folder: Path) -> None:
+    """It is neither believed nor removed."""
+    path = written(folder, "1")
+    os.chown(path, 12345, -1)
+    assert found() == []
+    assert path.exists()

@@ -91,7 +91,9 @@ async def test_status_shows_what_runs(cluster: EmbeddedCluster, place: Place) ->
         record = await program.ready("web")
         plain = await trio.to_thread.run_sync(place.portside, "status")
         assert plain.returncode == 0
-        assert plain.stdout.split() == ["ready", record["url"], "service/web:8080"]
+        heading, forward = plain.stdout.splitlines()
+        assert heading.startswith(f"portside forward (pid {program.process.pid}, {place.folder}): context ")
+        assert forward.split() == ["ready", record["url"], "service/web:8080"]
         shown = await trio.to_thread.run_sync(place.portside, "status", "--output=json")
         assert f'"url":"{record["url"]}"' in shown.stdout
         assert '"state":"ready"' in shown.stdout

@@ -136,11 +136,11 @@ def test_a_file_that_a_killed_portside_left(place: Place) -> None:
     folder.mkdir(mode=0o700)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    stale = Running(pid=os.getpid(), url=f"http://127.0.0.1:{port}", command="watch", folder="/")
+    stale = Running(pid=os.getpid(), url=f"http://127.0.0.1:{port}", command="watch", folder=str(place.folder))
     (folder / "1.json").write_bytes(msgspec.json.encode(stale))
     done = place.portside("wait", "--timeout", "2")
     assert done.returncode == 1
-    assert f"portside watch (pid {os.getpid()}, /) does not answer" in done.stderr
+    assert f"portside watch (pid {os.getpid()}, {place.folder}) does not answer" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("widget/x",), ("--timeout", "0"), ("--timeout", "soon"), ("--folder", "missing")])

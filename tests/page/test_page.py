@@ -16,6 +16,7 @@ from forwarders.counters import Counts
 from tests.board.made import forward, skaffold, skip
 from tests.page.made import at, busy_board, link, row, told, verdict
 from tests.status.made import port_of, served
+from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.http.address import Address
 from watcher.board.http.page import FILES
@@ -75,6 +76,16 @@ async def test_nothing_at_all(browser: Chromium) -> None:
             expect(page.get_by_role("alert")).to_be_hidden()
 
         await tab.do(look)
+
+
+async def test_which_portside_it_is(browser: Chromium) -> None:
+    """Command, process, folder, context and namespace, as in every other output, as text."""
+    about = About(
+        pid=42, url="http://127.0.0.1:1", command="watch", folder="/shop", context=HOSTILE, namespace="default"
+    )
+    async with shown(browser, Board(about)) as tab:
+        text = f"portside watch (pid 42) in /shop: context {HOSTILE}, namespace default"
+        await tab.do(lambda page: expect(page.locator("#about")).to_have_text(text))
 
 
 async def test_a_change_is_seen_within_a_second(browser: Chromium) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import trio
 Record = dict[str, Any]
 LAST_WORDS = 1.0
 PORTSIDE = str(Path(sys.executable).parent / "portside")
+_FIRST_LINE = r"^portside \w+: (context .*, (namespace .*|all namespaces)|no cluster), (page http://.*|no page .*)\n"
 # Makes standard input the controlling terminal of the session, then becomes the words that follow.
 _ON_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -26,15 +28,24 @@ _ON_TERMINAL = (
 
 
 class Portside:
-    """A running portside. `records` holds every JSON line so far, `others` what else stood on stdout."""
+    """A running portside. `records` holds every JSON line so far, `others` what else stood on stdout.
+
+    `first_line` names the context, the namespace and the page; it does not stand among `others` or on `stderr` again.
+    """
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
         self.records: list[Record] = []
         self.others: list[str] = []
-        self.stderr = ""
+        self.first_line = ""
+        self._stderr = ""
         self._arrived = trio.Event()
         self._stdout_over, self._stderr_over = trio.Event(), trio.Event()
+
+    @property
+    def stderr(self) -> str:
+        """What stood on stderr, without the first line."""
+        return re.sub(_FIRST_LINE, "", self._stderr, count=1, flags=re.MULTILINE)
 
     async def wait_for(self, wanted: Callable[[list[Record]], bool], timeout: float = 60) -> None:
         """Returns once `wanted(records)`; fails with what was said where that does not come."""
@@ -103,6 +114,8 @@ class Portside:
             ours = [line for line in lines if line.startswith(b'{"kind":')]
             self.records += [json.loads(line) for line in ours]
             self.others += [line.decode() for line in lines if line not in ours]
+            if self.others and re.match(_FIRST_LINE, f"{self.others[0]}\n"):
+                self.first_line = self.others.pop(0)
             self._arrived.set()
         self._stdout_over.set()
         self._arrived.set()
@@ -110,7 +123,9 @@ class Portside:
     async def read_stderr(self) -> None:
         assert self.process.stderr is not None
         async for data in self.process.stderr:
-            self.stderr += data.decode(errors="replace")
+            self._stderr += data.decode(errors="replace")
+            if found := re.search(_FIRST_LINE, self._stderr, re.MULTILINE):
+                self.first_line = found[0].rstrip("\n")
             self._arrived.set()
         self._stderr_over.set()
 

@@ -63,8 +63,12 @@ def headings(screen: list[str]) -> int:
 
 
 def whole(screen: list[str], without: str = "no such column") -> bool:
-    """Whether one table of one forward stands there, without a column, and nothing else."""
+    """Whether one table of one forward stands there, without a column, below which portside it is."""
     lines = [line for line in screen if line]
+    about = [line for line in lines if line.startswith(("context ", "page "))]
+    if "".join(about).count("page http") != 1 or lines[: len(about)] != about:
+        return False
+    lines = lines[len(about) :]
     return (
         len(lines) == 2
         and lines[0].startswith("NAME ")
@@ -112,7 +116,20 @@ async def test_another_size(stage: Stage) -> None:
             await term.resize(width, 24)
             await term.shows(partial(whole, without=lost))
         await term.resize(140, 30)
-        await term.shows(lambda screen: whole(screen) and "BYTES OUT/IN" in screen[0])
+        await term.shows(lambda screen: whole(screen) and "BYTES OUT/IN" in row(screen, "NAME "))
+
+
+async def test_in_the_background(stage: Stage) -> None:
+    """`portside forward … &` prints lines: the shell has the terminal, and a table would tear what it shows."""
+    async with terminal(stage.place.environment, stage.place.folder, width=130) as term:
+        await term.type("portside forward svc/web :8080 &")
+        await term.press("Enter")
+        await term.says("portside forward: context embedded, namespace parity, page http://127.0.0.1:")
+        await term.says("Port forwarding service/web in namespace parity, remote port 8080 -> http://127.0.0.1:")
+        assert headings(await term.screen()) == 0
+        await term.type("kill %1")
+        await term.press("Enter")
+        await term.says("Stopped forwarding service/web")
 
 
 async def test_more_rows_than_lines(stage: Stage) -> None:
@@ -122,7 +139,7 @@ async def test_more_rows_than_lines(stage: Stage) -> None:
     stage.cluster.service("waits", {"app": "nothing"}, [{"port": 80}], namespace=NAMESPACE)
     targets = [word for number in range(12) for word in (f"svc/s{number}", ":8080")]
     async with stage.portside("forward", *targets, "svc/waits", ":80", height=10) as term:
-        await term.says("and 6 more: portside status shows all")
+        await term.says("and 7 more: portside status shows all")
         screen = await term.shows(lambda screen: "listening" in row(screen, "service/waits:80"))
         assert headings(screen) == 1
         scrolled = await term.screen("-S", "-")

@@ -12,6 +12,7 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.counters import Counts
+from watcher.board.about import About
 from watcher.board.changes import Thing, ended, is_over, steps
 from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
 from watcher.board.subscription import Subscription
@@ -24,7 +25,8 @@ async def _nothing_to_explain() -> list[ExplainRecord]:
 class Board:
     """`publish` is called by the one loop; everything else reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, about: About | None = None) -> None:
+        self.about = about  # which portside this is the board of; None for a copy of another's
         self._forwards: dict[str, ForwardRecord] = {}
         self._skips: dict[str, SkipRecord] = {}
         self._skaffold: dict[str, SkaffoldRecord] = {}

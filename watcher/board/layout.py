@@ -16,6 +16,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from watcher.board.about import About
 from watcher.board.records import CountedForward, ExplainRecord, ForwardRecord, SkaffoldRecord, SkipRecord
 from watcher.board.text import printable
 
@@ -82,6 +83,14 @@ def verdicts_table(verdicts: Sequence[ExplainRecord]) -> Table:
         why = f"{one.rule}; {one.reason}" if one.reason else one.rule
         table.add_row(Text(f"  {target(one)}"), Text(printable(one.namespace)), Text(printable(why)))
     return table
+
+
+def about_lines(about: About, width: int) -> list[RenderableType]:
+    """Context, namespace and page; on two lines where one is too narrow for them."""
+    place, page = about.place, about.page
+    link = Text(printable(page), style=Style(link=printable(about.url), color="cyan") if about.url else "dim")
+    whole = Text.assemble(printable(place), ", ", link)
+    return [whole] if whole.cell_len <= width else [Text(printable(place)), link]
 
 
 def skaffold_line(record: SkaffoldRecord) -> Text:

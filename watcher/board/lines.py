@@ -13,6 +13,7 @@ from typing import Protocol
 
 import trio
 
+from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.changes import is_over, key
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
@@ -143,6 +144,8 @@ async def write_lines(board: Board, renderer: Renderer, descriptor: int) -> None
     """Write every change to `descriptor`, flushed at once, until the board closes or the reader is gone."""
     subscription = board.subscribe()
     try:
+        if board.about is not None and not isinstance(renderer, JsonLines):
+            await introduce(board.about, descriptor)
         while True:
             if lines := await next_lines(subscription, renderer):
                 # In a thread of its own, left behind at the end: a full pipe must hold nothing but its own lines.
@@ -151,6 +154,12 @@ async def write_lines(board: Board, renderer: Renderer, descriptor: int) -> None
         return  # nobody reads any more, and forwarding goes on; or all is said
     finally:
         board.unsubscribe(subscription)
+
+
+async def introduce(about: About, descriptor: int) -> None:
+    """Write the first line: which portside this is. Raises OSError."""
+    line = f"{printable(about.first_line)}\n".encode()
+    await trio.to_thread.run_sync(write_whole, descriptor, line, abandon_on_cancel=True)
 
 
 def write_whole(descriptor: int, data: bytes) -> None:

@@ -1,6 +1,7 @@
-"""Owns the runtime directory: one small file for each portside that runs, so that others find its status address.
+"""Keeps the runtime directory: one small file for each portside that runs, so that others find its status address.
 
-Beside it, where that address needs one, its token. Mode 0600 in a directory of mode 0700.
+Beside it, where that address needs one, its token. Mode 0600 in a directory of mode 0700. A file counts only while the
+very process that wrote it runs: a process id is used again, and the token must not go to whoever has it next.
 """
 
 from __future__ import annotations
@@ -17,28 +18,40 @@ from pathlib import Path
 import msgspec
 
 from watcher import user_files
+from watcher.board.about import About
+from watcher.board.processes import began
 from watcher.errors import UsageError
 
 logger = logging.getLogger("portside.board")
 
 
-class Running(msgspec.Struct, frozen=True):
-    """One portside: its process, its status URL, its command's name, the folder it was started in.
+# A runtime file is a few hundred bytes, a token less.
+MAX_FILE = 64 * 1024
 
-    `token_file`: where the token stands that the status URL asks for, "" where it asks for none.
+
+class Running(About, frozen=True):
+    """One portside as others find it.
+
+    `token_file`: where the token is kept that its status address asks for, "" where it asks for none.
+    `began`: when its process began (processes.began), 0 where the file does not say.
     """
 
-    pid: int
-    url: str
-    command: str
-    folder: str
     token_file: str = ""
+    began: float = 0.0
 
     def headers(self) -> dict[str, str]:
-        """What a question to its status URL must carry. Raises OSError where the token cannot be read."""
+        """What a request to its status address must carry. Raises OSError where the token cannot be read or sent."""
         if not self.token_file:
             return {}
-        return {"Authorization": f"Bearer {user_files.read_text(self.token_file, user_files.SECRET).strip()}"}
+        if self.began and not self.runs:
+            raise ProcessLookupError(errno.ESRCH, "its process has ended")
+        return {"Authorization": f"Bearer {user_files.read_text(self.token_file, MAX_FILE).strip()}"}
+
+    @property
+    def runs(self) -> bool:
+        """Whether this very process runs."""
+        now = began(self.pid)
+        return now is not None and self.began in {0, now}
 
 
 def directory() -> Path:
@@ -84,23 +97,49 @@ def kept_token(token: str) -> Iterator[Path]:
 
 
 def found() -> list[Running]:
-    """Those that run now, the newest last; files of processes that are gone are removed."""
+    """Those that run now, the newest last. Removes the files of processes that are gone."""
     all_running: list[tuple[float, Running]] = []
     try:
         _check_ours(directory())
+        paths = [*directory().glob("*.json")]
     except OSError:
         return []
-    for path in directory().glob("*.json"):
+    for path in paths:
         try:
-            since = path.stat().st_mtime
-            running = msgspec.json.decode(user_files.read_bytes(path, user_files.SECRET), type=Running)
-            os.kill(running.pid, 0)
-        except (OSError, OverflowError, msgspec.DecodeError):
-            path.unlink(missing_ok=True)
-            path.with_suffix(".token").unlink(missing_ok=True)
-            continue
-        all_running.append((since, running))
+            _check_owner(path)
+            since, data = path.lstat().st_mtime, user_files.read_bytes(path, MAX_FILE)
+        except OSError:
+            continue  # gone meanwhile, or nothing that a portside has written
+        running = _decoded(data)
+        if running is not None and running.runs:
+            # Without the moment it began nobody knows whether the process is the one that the token was made for.
+            if running.began or not running.token_file:
+                all_running.append((since, running))
+        elif running is not None or not _is_of_later_version(data):
+            _remove(path)
     return [running for _, running in sorted(all_running, key=lambda pair: pair[0])]
+
+
+def _decoded(data: bytes) -> Running | None:
+    try:
+        return msgspec.json.decode(data, type=Running)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _is_of_later_version(data: bytes) -> bool:
+    """Whether a portside that runs wrote this in a format of its own."""
+    try:
+        pid = msgspec.json.decode(data).get("pid")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
+        return False
+    return isinstance(pid, int) and began(pid) is not None
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.with_suffix(".token").unlink(missing_ok=True)
 
 
 def problem() -> str:
@@ -126,8 +165,16 @@ def _write(path: Path, data: bytes) -> None:
 
 def _check_ours(folder: Path) -> None:
     """In a temporary folder that all share, somebody else may have been there first. Raises OSError."""
+    _check_owner(folder)
     there = folder.lstat()
-    if not stat.S_ISDIR(there.st_mode) or (hasattr(os, "getuid") and there.st_uid != os.getuid()):
-        raise PermissionError(errno.EPERM, "it belongs to another user")
+    if not stat.S_ISDIR(there.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
     if stat.S_IMODE(there.st_mode) != 0o700:
         folder.chmod(0o700)
+
+
+def _check_owner(path: Path) -> None:
+    """Raises OSError for what another user made, and for a link."""
+    there = path.lstat()
+    if stat.S_ISLNK(there.st_mode) or (hasattr(os, "getuid") and there.st_uid != os.getuid()):
+        raise PermissionError(errno.EPERM, "it belongs to another user")

@@ -19,6 +19,7 @@ from watcher.board.layout import Paper
 from watcher.board.lines import write_whole
 from watcher.board.subscription import Subscription
 from watcher.board.table import TableView
+from watcher.board.terminal import in_foreground
 
 # Seconds between two pictures: more often nobody can read. Counters alone are looked at once in so many.
 PACE = 0.1
@@ -96,7 +97,7 @@ class Screen:
                 self._touch()
 
     async def _draw(self) -> None:
-        if not _in_foreground(self._descriptor):
+        if not in_foreground(self._descriptor):
             return  # the terminal is somebody else's now
         size = _size(self._descriptor)
         width, height = size
@@ -131,13 +132,6 @@ def _size(descriptor: int) -> tuple[int, int]:
     return columns or 80, rows or 24
 
 
-def _in_foreground(descriptor: int) -> bool:
-    try:
-        return os.tcgetpgrp(descriptor) == os.getpgrp()
-    except OSError:
-        return True  # not our controlling terminal: no shell shares it
-
-
 @contextlib.contextmanager
 def _silent_keys(descriptor: int) -> Iterator[None]:
     """Keys that are typed show nothing, which would tear the table, and do not reach the shell afterwards."""
@@ -152,7 +146,7 @@ def _set_echo(descriptor: int, *, on: bool) -> None:
     """Signals by key (Ctrl-C) work all the same. Nothing in the background, where it would stop us."""
     import termios  # noqa: PLC0415 - there is none on Windows, and no table
 
-    if not _in_foreground(descriptor):
+    if not in_foreground(descriptor):
         return
     with contextlib.suppress(termios.error):
         modes = termios.tcgetattr(descriptor)

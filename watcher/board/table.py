@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from watcher.board.board import Board
-from watcher.board.layout import Paper, Row, forwards_table, skaffold_line, skips_line
+from watcher.board.layout import Paper, Row, about_lines, forwards_table, skaffold_line, skips_line
 from watcher.board.lines import WAITING_IS_SAID_AFTER
 from watcher.board.records import ForwardRecord, Record, counted
 
@@ -52,11 +52,12 @@ class TableView:
         return min((moment for moment in moments if moment > now), default=math.inf)
 
     def frame(self, paper: Paper, height: int, now: float) -> list[str]:
-        """At most `height` lines: Skaffold's phase, the forwards, what is folded."""
+        """At most `height` lines: which portside this is, Skaffold's phase, the forwards, what is folded."""
         self._seen = {ident: seen for ident, seen in self._seen.items() if seen.until > now}
         rows = self._rows(now)
         skaffold, skips = self._board.skaffold, skips_line(self._board.skips.values())
-        above: list[RenderableType] = [skaffold_line(skaffold)] if skaffold else []
+        above: list[RenderableType] = about_lines(self._board.about, paper.width) if self._board.about else []
+        above += [skaffold_line(skaffold)] if skaffold else []
         below: list[RenderableType] = [skips] if skips else []
         room = max(height - SPARE - len(above) - len(below) - 1, 1)  # 1: the heading
         if len(rows) > room:

@@ -51,7 +51,10 @@ class Alone:
         """Raises UsageError."""
         cluster = await load(options.kubeconfig or None, configured.kube_context or None)
         door = await Door.opened(configured.gateway)
-        return cls(Host("watch", options, door), cluster, configured, wanted)
+        within = wanted.namespaces or (cluster.namespace or "default",)
+        namespace = "" if wanted.namespaces is None else ", ".join(within)
+        host = Host("watch", options, door, context=cluster.title, namespace=namespace)
+        return cls(host, cluster, configured, wanted)
 
     async def run(self) -> None:
         """Forwards until cancelled."""

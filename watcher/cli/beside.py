@@ -78,7 +78,11 @@ class Beside:
         # Of what Docker publishes Skaffold tells itself.
         publish = options.publish and not configured.docker
         door = await Door.opened(configured.gateway)
-        return cls(Host(command, options, door), place, configured, url, publish=publish)
+        context = namespace = ""
+        if isinstance(place, ClusterConfig):
+            context, namespace = place.title, options.namespace or place.namespace or "default"
+        host = Host(command, options, door, context=context, namespace=namespace)
+        return cls(host, place, configured, url, publish=publish)
 
     async def run(self) -> None:
         """Forwards until cancelled: the ports are free at once then, the stream is left politely."""

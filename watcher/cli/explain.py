@@ -1,4 +1,4 @@
-"""Owns `portside explain`: why something is forwarded or not, as the portsides that run here decided it."""
+"""The command `portside explain`: why something is forwarded or not, as the portsides that run here decided it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from watcher.cli.complete import seen_names
-from watcher.cli.running import ask, running_here
+from watcher.cli.running import Choice, ask, choosing, heading, here, object_line, running_here
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from watcher.board.records import ExplainRecord
+    from watcher.board.runtime import Running
 
 EPILOG = """\b
 Examples:
@@ -23,36 +26,53 @@ Examples:
 @click.command(name="explain", epilog=EPILOG)
 @click.argument("target", metavar="[TYPE/NAME]", default="", shell_complete=seen_names)
 @click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
-def command(target: str, output: str) -> int:
-    """Say of everything seen whether it is forwarded, and which rule decided.
+@choosing
+def command(target: str, output: str, *, pid: int | None, folder: str | None) -> int:
+    """Show what is forwarded, what is not, and why.
 
-    Grouped and wrapped for people; for a pipe a line for each, or a JSON object.
-    Exit code 1 where no portside runs here, or none has seen TYPE/NAME.
+    Of several portsides this folder's first, each below a line with its process,
+    folder, context, namespace and page. Grouped and wrapped for people; for a pipe a
+    line for each verdict, or a JSON object. Exit code 1 where no portside runs here,
+    or none has seen TYPE/NAME.
     """
     from watcher.board.records import ExplainRecord
-    from watcher.board.text import json_line
-    from watcher.cli.shown import on_terminal, show_verdicts
     from watcher.config.targets import parse_target
 
     asked = parse_target(target) if target else None
-    answers = [found for one in running_here() if (found := ask(one, "/v1/explain", list[ExplainRecord])) is not None]
-    records = [
-        record
-        for found in answers
-        for record in found
-        if asked is None or (record.resource_type.lower(), record.resource_name) == asked
-    ]
-    if output == "plain" and on_terminal():
-        show_verdicts(records)
-    else:
-        for record in records:
-            click.echo(_line(record) if output == "plain" else json_line(record))
-    if answers and asked and not records:
+    running = running_here(Choice(pid, folder))
+    several = len(running) > 1 or running != here(running)
+    answered = seen = False
+    for one in running:
+        found = ask(one, "/v1/explain", list[ExplainRecord])
+        if found is None:
+            continue
+        answered = True
+        records = [r for r in found if asked is None or (r.resource_type.lower(), r.resource_name) == asked]
+        seen = seen or bool(records)
+        if records:
+            _show(one, records, output, titled=several)
+    if answered and asked and not seen:
         click.echo(
             f"portside: {target} was not seen: services, pods and what makes them are seen where they are this run's",
             err=True,
         )
-    return 0 if answers and (records or asked is None) else 1
+    return 0 if answered and (seen or asked is None) else 1
+
+
+def _show(running: Running, records: Sequence[ExplainRecord], output: str, *, titled: bool) -> None:
+    from watcher.board.text import printable
+    from watcher.cli.shown import on_terminal, show_heading, show_verdicts
+
+    if output == "json":
+        for record in records:
+            click.echo(object_line(running, record))
+    elif on_terminal():
+        if titled:
+            show_heading(running)
+        show_verdicts(records)
+    else:
+        for line in [*([printable(heading(running))] if titled else ()), *map(_line, records)]:
+            click.echo(line)
 
 
 def _line(record: ExplainRecord) -> str:

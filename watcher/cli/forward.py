@@ -60,7 +60,8 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
     namespace = options.namespace or cluster.namespace or "default"
     entries = parse_targets(targets, namespace=namespace, addresses=facts.addresses)
     facts = replace(facts, entries=entries, namespace=namespace)
-    host = Host("forward", options, await Door.opened(wished(options.gateway, NOTHING)))
+    door = await Door.opened(wished(options.gateway, NOTHING))
+    host = Host("forward", options, door, context=cluster.title, namespace=namespace)
 
     def gather() -> Facts:
         return replace(facts, cluster=host.snapshot)

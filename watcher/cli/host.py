@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -25,6 +26,7 @@ from forwarders.spec import PodRef
 from forwarders.transports.errors import TransportError
 from forwarders.transports.opener import Opener
 from forwarders.transports.server import ApiServer
+from watcher.board.about import About, current_folder
 from watcher.board.board import Board
 from watcher.cli.gateway import Door
 from watcher.cli.options import Options
@@ -46,15 +48,28 @@ LAST_LINES = 0.3
 
 
 class Host:
-    """One portside's forwarding. `run` serves until it is cancelled; its listeners close at once then."""
+    """One portside's forwarding. `run` serves until it is cancelled; its listeners close at once then.
 
-    def __init__(self, command: str, options: Options, gateway: Door | None) -> None:
-        self.board = Board()
+    `context`, `namespace`: of Kubernetes, for people; "" without a cluster.
+    """
+
+    def __init__(
+        self, command: str, options: Options, gateway: Door | None, *, context: str = "", namespace: str = ""
+    ) -> None:
         self._gateway = gateway
         self.command = command
         self._options = options
         self._outputs = Outputs(command, options)
         self._status = StatusAddress.asked(options)
+        self._about = About(
+            pid=os.getpid(),
+            url=self._status.url if self._status else "",
+            command=command,
+            folder=current_folder(),
+            context=context,
+            namespace=namespace,
+        )
+        self.board = Board(self._about)
         self._watches: Watches | None = None
         self._loop: Loop | None = None
         self.failed = False  # no forward had a port, and that was the end
@@ -91,7 +106,7 @@ class Host:
         descriptors.raise_limit()
         with contextlib.ExitStack() as stack:
             if self._status is not None:
-                stack.enter_context(self._status.announced(self.command))
+                stack.enter_context(self._status.announced(self._about))
             async with trio.open_nursery() as nursery:
                 # Shielded: what the end itself has to say still goes out.
                 outputs = trio.CancelScope(shield=True)

@@ -1,6 +1,6 @@
-"""Owns which outputs a forwarding command has: lines or a table on stdout, the env file, what --exec is given.
+"""Chooses the outputs of a forwarding command: lines or a table on stdout, the env file, the command of --exec.
 
-Refuses to be waited for: each reads the board at its own pace.
+Each reads the board at its own pace.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from forwarders.bulkhead import kept
+from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.env_file import EnvFile
-from watcher.board.lines import JsonLines, PlainLines, Renderer, write_lines
+from watcher.board.lines import JsonLines, PlainLines, Renderer, introduce, write_lines
+from watcher.board.terminal import in_foreground
 from watcher.board.variables import Variables
 from watcher.cli import logs
 from watcher.cli.options import Options
@@ -42,7 +44,8 @@ class Outputs:
         # One for both: the same forward has the same names in the file and in the command.
         variables = Variables(os.environ)
         self.user_command = UserCommand.of(options, variables)
-        self._renderer: Renderer = JsonLines() if options.output == "json" else PlainLines()
+        self._json = options.output == "json"
+        self._renderer: Renderer = JsonLines() if self._json else PlainLines()
         self._table = _has_table(command, options)
         self._env_file = EnvFile(options.env_file, variables) if options.env_file else None
 
@@ -56,6 +59,8 @@ class Outputs:
             else:
                 write = partial(write_lines, board, self._renderer, sys.stdout.fileno())
                 nursery.start_soon(kept, logger, "printing lines", write)
+            if self._json and board.about is not None:
+                nursery.start_soon(_introduce, board.about)
 
 
 def _has_table(command: str, options: Options) -> bool:
@@ -69,9 +74,17 @@ def _has_table(command: str, options: Options) -> bool:
         hindrance = "stdout is none"
     elif os.environ.get("TERM", "dumb") == "dumb" or not hasattr(signal, "SIGWINCH"):
         hindrance = "this one cannot move its cursor (TERM)"
+    elif not in_foreground(sys.stdout.fileno()):
+        hindrance = "another program has it, since this one was started in the background"
     if options.output == "table" and hindrance:
         raise UsageError(f"--output table needs a terminal of its own: {hindrance}; use plain")
     return options.output in {"auto", "table"} and not hindrance
+
+
+async def _introduce(about: About) -> None:
+    """On stderr: stdout is for JSON alone."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be closed
+        await introduce(about, sys.stderr.fileno())
 
 
 async def _show_table(board: Board) -> None:

@@ -14,11 +14,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import trio
+from msgspec.structs import asdict
 
 from watcher import user_files
 from watcher.board import runtime
+from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.http.address import listen, parse_address, url
+from watcher.board.processes import began
 from watcher.cli.options import Options
 from watcher.cli.outputs import FORWARDS_FIRST
 from watcher.errors import UsageError
@@ -51,11 +54,16 @@ class StatusAddress:
             token = secrets.token_urlsafe(32)
         return cls(listen(address), token, token_file, loopback=address.loopback)
 
+    @property
+    def url(self) -> str:
+        """Where this machine reaches it."""
+        return url(self._socket)
+
     @contextlib.contextmanager
-    def announced(self, command: str) -> Iterator[None]:
+    def announced(self, about: About) -> Iterator[None]:
         """Other portsides and commands find it while the block runs; the socket is closed afterwards."""
         with self._socket, contextlib.ExitStack() as stack:
-            place, token_file = url(self._socket), self._token_file
+            token_file = self._token_file
             if self._token and token_file is None:
                 token_file = stack.enter_context(runtime.kept_token(self._token))
             if not self._loopback:
@@ -64,11 +72,7 @@ class StatusAddress:
                     "port %d is open to other machines: the status address, with the token in %s", port, token_file
                 )
             running = runtime.Running(
-                pid=os.getpid(),
-                url=place,
-                command=command,
-                folder=str(Path.cwd()),
-                token_file=str(token_file or ""),
+                **asdict(about), token_file=str(token_file or ""), began=began(os.getpid()) or 0.0
             )
             stack.enter_context(runtime.announced(running))
             yield

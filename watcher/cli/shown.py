@@ -23,20 +23,24 @@ def on_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
+def show_heading(running: Running) -> None:
+    """Which portside what follows is about."""
+    from watcher.board.text import printable
+    from watcher.cli.running import heading
+
+    click.secho(printable(heading(running)), bold=True)  # the terminal wraps it: no end of it is cut off
+
+
 def show_forwards(running: Running, forwards: Sequence[CountedForward]) -> None:
     """One portside's, below its name."""
     from rich.text import Text
 
     from watcher.board.layout import Row, forwards_table
-    from watcher.board.text import printable
 
-    rows = [Row(one, one.reason or one.last_error) for one in forwards]
+    show_heading(running)
     paper = _paper()
-    heading = Text(
-        printable(f"portside {running.command} (pid {running.pid}) in {running.folder}, {running.url}"), "bold"
-    )
-    body = forwards_table(rows, paper.width) if rows else Text("nothing is forwarded", "dim")
-    _echo(paper.lines(heading, body))
+    rows = [Row(one, one.reason or one.last_error) for one in forwards]
+    _echo(paper.lines(forwards_table(rows, paper.width) if rows else Text("nothing is forwarded", "dim")))
 
 
 def show_verdicts(records: Sequence[ExplainRecord]) -> None:

@@ -1,4 +1,4 @@
-"""Owns `portside status`: what the portsides that run here say of themselves."""
+"""The command `portside status`: the forwards of the portsides that run here, this folder's first."""
 
 from __future__ import annotations
 
@@ -6,23 +6,36 @@ from typing import TYPE_CHECKING
 
 import click
 
-from watcher.cli.running import ask, running_here
+from watcher.cli.running import Choice, ask, choosing, heading, object_line, running_here
 
 if TYPE_CHECKING:
+    from watcher.board.records import CountedForward
     from watcher.board.runtime import Running
 
+EPILOG = """\b
+Examples:
+  portside status
+  portside status --output json | jq .url
+  portside status --folder ../shop --url
+"""
 
-@click.command(name="status", epilog="Example: portside status --output json | jq .url")
+
+@click.command(name="status", epilog=EPILOG)
 @click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
-@click.option("--url", is_flag=True, help="Print the newest portside's status address alone.")
-def command(output: str, *, url: bool) -> int:
-    """Show the forwards of the portsides that run here. Exit code 1 where none runs.
+@click.option("--url", is_flag=True, help="Print one status address alone: this folder's newest, else the newest.")
+@choosing
+def command(output: str, *, url: bool, pid: int | None, folder: str | None) -> int:
+    """Show the forwards of the portsides that run here, this folder's first.
 
-    A table for people; for a pipe a line for each, or a JSON object.
+    For each portside a line with its process, folder, Kubernetes context, namespace
+    and page; then a table for people, for a pipe a line for each forward. As JSON
+    one object for each forward, with pid and folder. Exit code 1 where none runs.
     """
-    running = running_here()
+    from watcher.cli.running import here
+
+    running = running_here(Choice(pid, folder))
     if url and running:
-        click.echo(running[-1].url)
+        click.echo((here(running) or running)[-1].url)
         return 0
     answered = [_show(one, output) for one in running]
     return 0 if any(answered) else 1
@@ -30,20 +43,26 @@ def command(output: str, *, url: bool) -> int:
 
 def _show(running: Running, output: str) -> bool:
     """Print its forwards; False where it does not answer."""
-    from watcher.board.lines import JsonLines
     from watcher.board.records import CountedForward
     from watcher.board.text import printable
     from watcher.cli.shown import on_terminal, show_forwards
 
     forwards = ask(running, "/v1/forwards", list[CountedForward])
-    if forwards is not None and output == "plain" and on_terminal():
+    if forwards is None:
+        return False
+    if output == "json":
+        lines = [object_line(running, forward) for forward in forwards]
+    elif on_terminal():
         show_forwards(running, forwards)
         return True
-    for forward in forwards or ():
-        if output == "json":
-            click.echo("".join(JsonLines().lines(forward)), nl=False)
-        else:
-            target = f"{forward.resource_type}/{forward.resource_name}:{forward.remote_port}"
-            remarks = "  ".join(remark for remark in (forward.gateway, forward.reason) if remark)
-            click.echo(printable(f"{forward.state:10} {forward.url or '-':28} {target}  {remarks}").rstrip())
-    return forwards is not None
+    else:
+        lines = [printable(line) for line in (heading(running), *map(_line, forwards))]
+    for line in lines:
+        click.echo(line)
+    return True
+
+
+def _line(forward: CountedForward) -> str:
+    target = f"{forward.resource_type}/{forward.resource_name}:{forward.remote_port}"
+    remarks = "  ".join(remark for remark in (forward.gateway, forward.reason) if remark)
+    return f"{forward.state:10} {forward.url or '-':28} {target}  {remarks}".rstrip()

@@ -1,18 +1,12 @@
-"""Owns `portside wait`: the words, and the exit code a script goes by."""
+"""The command `portside wait`: returns once forwards are ready, with the exit code that a script goes by."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import click
 
 from watcher.cli.complete import seen_names
 from watcher.cli.options import READY_WITHIN
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from watcher.board.runtime import Running
+from watcher.cli.running import Choice, choosing
 
 EPILOG = """\b
 Examples:
@@ -21,14 +15,18 @@ Examples:
   portside run -- skaffold dev & portside wait --pid $!
 
 Without names it waits as /readyz does: until the first plan stands (beside
-Skaffold: a deploy has ended) and every forward is ready. A portside that is not
-there yet is waited for. Several are waited for all; --pid and --folder choose.
+Skaffold: a deploy has ended) and every forward is ready.
+
+It waits for the portsides of this folder: started in it, or in the nearest folder
+above it, below your home folder. One that does not run yet is waited for. --pid
+and --folder choose others.
 
 \b
 Exit codes:
   0  all is ready
-  1  a forward failed, the portside ended, the time is over or none runs here:
-     a line on stderr for each thing that is not ready says why
+  1  a forward failed, the portside ended, there is no process --pid, the time is
+     over or no portside runs here: stderr has a line for each thing that is not
+     ready
   2  wrong usage
 """
 
@@ -46,13 +44,7 @@ Exit codes:
     metavar="SECONDS",
     help="Then it gives up.",
 )
-@click.option("--pid", type=click.IntRange(min=1), default=None, metavar="PID", help="Only this portside.")
-@click.option(
-    "--folder",
-    type=click.Path(exists=True, file_okay=False, resolve_path=True),
-    default=None,
-    help="Only portsides that were started in this folder.",
-)
+@choosing
 def command(names: tuple[str, ...], namespace: str, timeout: float, pid: int | None, folder: str | None) -> int:
     """Return once the named forwards, or all, are ready."""
     import trio
@@ -64,17 +56,8 @@ def command(names: tuple[str, ...], namespace: str, timeout: float, pid: int | N
     def say(line: str) -> None:
         click.echo(f"portside: {printable(line)}", err=True)
 
-    waiting = Waiting([parse_name(name, namespace) for name in names], _chosen(pid, folder), say)
+    waiting = Waiting([parse_name(name, namespace) for name in names], Choice(pid, folder), say)
     problems = trio.run(waiting.run, timeout)
     for problem in problems:
         say(problem)
     return 1 if problems else 0
-
-
-def _chosen(pid: int | None, folder: str | None) -> Callable[[Running], bool]:
-    from pathlib import Path
-
-    def chosen(running: Running) -> bool:
-        return pid in {None, running.pid} and (folder is None or Path(running.folder).resolve() == Path(folder))
-
-    return chosen

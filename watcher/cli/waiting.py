@@ -1,6 +1,6 @@
-"""Owns waiting for the portsides that run here, or will: each followed as it tells, none of them asked twice.
+"""Waits for the portsides that run here, or will: follows the events of each.
 
-Refuses to poll: the runtime directory is watched, the events come by themselves.
+It does not poll: the runtime directory is watched, and the end of a process is an event.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from watcher.board.awaited import Name, Verdict, verdict
 from watcher.board.board import Board
 from watcher.board.follow import follow
 from watcher.board.lines import WAITING_IS_SAID_AFTER
+from watcher.board.processes import ended
 from watcher.board.runtime import Running
+from watcher.cli.running import Choice, here
 from watcher.errors import WatcherError
 from watcher.watching import until
 
@@ -23,16 +25,18 @@ Problems = tuple[str, ...]
 
 
 class Waiting:
-    """`chosen`: which portsides count. `say`: gets a line for people, once it takes a while."""
+    """`say`: gets a line for people, once it takes a while. Without a choice this folder's portsides count."""
 
-    def __init__(self, names: Sequence[Name], chosen: Callable[[Running], bool], say: Callable[[str], None]) -> None:
+    def __init__(self, names: Sequence[Name], choice: Choice, say: Callable[[str], None]) -> None:
         self._names = names
-        self._chosen = chosen
+        self._choice = choice
         self._say = say
         self._said: set[str] = set()
+        self._running: list[Running] = []
         self._boards: dict[Running, Board] = {}
-        self._mute: list[str] = []  # announced, but nobody answers there
-        self._ended: list[str] = []
+        self._mute: list[Running] = []  # announced, but nobody answers there
+        self._ended: list[Running] = []
+        self._process_over = False
         self._changed = trio.Event()
 
     async def run(self, timeout: float) -> Problems:
@@ -56,14 +60,21 @@ class Waiting:
             return ()
         if now is not None and now.hopeless:
             return now.missing
-        if self._ended and not self._boards:
-            return tuple(f"{one} has ended" for one in self._ended)
-        return None
+        if self._standing:
+            return None
+        if self._ended and not self._chosen(self._running):
+            return tuple(f"{one.name} has ended" for one in self._ended)
+        return (f"no process {self._choice.pid} runs",) if self._process_over else None
+
+    @property
+    def _standing(self) -> list[Board]:
+        """The boards of those that count and still answer."""
+        return [self._boards[one] for one in self._chosen(self._running) if one in self._boards]
 
     def _verdict(self) -> Verdict | None:
         """None while nobody has told anything; without names, until everybody has."""
-        told = [board for board in self._boards.values() if board.planned]
-        if not told or (not self._names and len(told) < len(self._boards)):
+        told = [board for board in self._standing if board.planned]
+        if not told or (not self._names and len(told) < len(self._standing)):
             return None
         return verdict(told, self._names)
 
@@ -71,30 +82,43 @@ class Waiting:
         now = self._verdict()
         if now is not None:
             return now.missing
-        silent = [*(_name(one) for one in self._boards), *self._mute]
-        return tuple(f"{one} does not answer" for one in silent) or ("no portside runs here",)
+        silent = self._chosen(self._running)
+        return tuple(f"{one.name} does not answer" for one in silent) or (self._choice.none(self._running),)
+
+    def _chosen(self, running: Sequence[Running]) -> list[Running]:
+        return self._choice.among(running) if self._choice.made else here(running)
 
     async def _find(self, nursery: trio.Nursery) -> None:
-        seen: set[Running] = set()
+        if self._choice.pid is not None:
+            nursery.start_soon(self._watch_process, self._choice.pid)
         while True:
-            running = runtime.found()
-            for one in running:
-                if one not in seen and self._chosen(one):
+            self._running = runtime.found()
+            for one in self._chosen(self._running):
+                if one not in (*self._boards, *self._mute, *self._ended):
                     self._boards[one] = Board()
                     nursery.start_soon(self._follow, one)
-            seen |= set(running)
-            await _others_than(running)
+            self._touch()
+            await _others_than(self._running)
+
+    async def _watch_process(self, pid: int) -> None:
+        """The process that was chosen may end, or have ended, without ever having been a portside."""
+        await ended(pid)
+        self._process_over = True
+        self._touch()
 
     async def _follow(self, one: Running) -> None:
         over = self._ended
+        board = self._boards[one]
         try:
-            await follow(one, self._boards[one], self._touch)
+            await follow(one, board, self._touch)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.HTTPStatusError, OSError):
             over = self._mute  # killed, and its process id another's by now; or its token is not for us
         except (httpx.HTTPError, httpx.InvalidURL):
-            pass  # it ended in the middle of a word
+            pass  # it ended in the middle of a message
         del self._boards[one]
-        over.append(_name(one))
+        over.append(one)
+        if over is self._ended:
+            self._running = [other for other in self._running if other != one]
         self._touch()
 
     def _touch(self) -> None:
@@ -119,7 +143,3 @@ async def _others_than(known: Collection[Running]) -> None:
         await until(lambda: set(runtime.found()) != before, [folder])
     except OSError as error:
         raise WatcherError(f"{folder} cannot be watched for a portside that starts: {error}; start it first") from error
-
-
-def _name(running: Running) -> str:
-    return f"portside {running.command} (pid {running.pid}, {running.folder})"

@@ -35,6 +35,11 @@ class ClusterConfig:
     credentials: CredentialProvider = field(repr=False)
     problem: str = ""
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.context or "of the cluster that this runs in"
+
 
 async def load(kubeconfig: str | None, context: str | None) -> ClusterConfig:
     """The context asked for (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).

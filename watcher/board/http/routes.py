@@ -28,6 +28,7 @@ class Routes:
             "/readyz": self._readyz,
             "/v1/forwards": self._forwards,
             "/v1/explain": self._explain,
+            "/v1/about": self._about,
             "/v1/events": self._events,
             "/metrics": self._metrics,
         }
@@ -55,6 +56,9 @@ class Routes:
 
     async def _explain(self, _: Request) -> Answer:
         return _json(await self._board.explain())
+
+    async def _about(self, _: Request) -> Answer:
+        return _json(self._board.about)
 
     async def _metrics(self, request: Request) -> Answer:
         return await metrics.answer(self._board, self._streams, request.header("accept"))

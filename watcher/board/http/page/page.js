@@ -1,7 +1,7 @@
 // Owns what the page knows: records from /v1/events, newest of each thing, and when to draw them.
 // Refuses to ask for anything twice: only the rules behind the verdicts are fetched, while they are being read.
 
-import { announce, drawAges, drawAway, drawChanges, drawForwards, drawSkaffold, drawSkips, drawWhy } from "./view.js";
+import { announce, drawAbout, drawAges, drawAway, drawChanges, drawForwards, drawSkaffold, drawSkips, drawWhy } from "./view.js";
 
 const CHANGES_KEPT = 12;
 const RETRY_AFTER = 1000;
@@ -23,6 +23,7 @@ function connect() {
     skaffold = null;
     openedAt = performance.now();
     drawAway("");
+    fetchAbout();
     draw();
   };
   events.onmessage = (event) => take(JSON.parse(event.data));
@@ -31,6 +32,17 @@ function connect() {
     events.close();
     setTimeout(connect, RETRY_AFTER);
   };
+}
+
+async function fetchAbout() {
+  try {
+    const answer = await fetch("/v1/about");
+    if (answer.ok) {
+      drawAbout(await answer.json());
+    }
+  } catch {
+    // The events say that portside does not answer; they bring it back too.
+  }
 }
 
 function take(record) {

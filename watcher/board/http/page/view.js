@@ -266,6 +266,13 @@ function verdictRow(verdict) {
   return row;
 }
 
+// Which portside this is; null where nobody knows.
+export function drawAbout(about) {
+  const namespace = about && about.namespace ? `namespace ${about.namespace}` : "all namespaces";
+  const place = about && about.context ? `context ${about.context}, ${namespace}` : "no cluster";
+  write(at("about"), about ? `portside ${about.command} (pid ${about.pid}) in ${about.folder}: ${place}` : "");
+}
+
 export function drawAway(words) {
   at("away").hidden = !words;
   write(at("away"), words);
