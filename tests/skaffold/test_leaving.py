@@ -155,7 +155,7 @@ async def test_a_replay_that_never_ends_is_left_after_a_minute(autojump_clock: M
         reading.scope.cancel()
         await peer.fin()  # and it never closes
 
-    assert await left_during(play) == pytest.approx(63)
+    assert await left_during(play) == pytest.approx(62.5)
 
 
 async def test_a_skaffold_that_never_closes_is_left_after_two_seconds(autojump_clock: MockClock) -> None:

@@ -49,6 +49,7 @@ def command(skaffold: tuple[str, ...], **given: Any) -> int:
 async def _run(words: tuple[str, ...], options: Options) -> int:
     from watcher.cli.beside import Beside
     from watcher.cli.configured import Configured, project_of
+    from watcher.cli.insistence import Insistence
     from watcher.skaffold import arguments
     from watcher.skaffold.address import ApiAddress, free_port
     from watcher.skaffold.process import SkaffoldProcess
@@ -64,7 +65,7 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     stdout = sys.stderr.fileno() if options.output == "json" else None
     user_command = beside.host.user_command
     pass_on = user_command.send_signal if user_command else None
-    process = SkaffoldProcess(arguments.rewritten(asked, port), environ, stdout, pass_on)
+    process = SkaffoldProcess(arguments.rewritten(asked, port), environ, stdout, pass_on, Insistence().heard)
     return await _both(process, beside, asked)
 
 

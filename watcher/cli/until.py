@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import trio
 
 from watcher.cli.host import Host
+from watcher.cli.insistence import Insistence
 from watcher.cli.user_command import UserCommand
 
 Task = Callable[[], Awaitable[None]]
@@ -35,17 +36,24 @@ async def served(host: Host, task: Task) -> int:
 async def until_signal(task: Task, command: UserCommand | None = None) -> None:
     """Runs `task` until it returns, or SIGINT, SIGTERM or (unless ignored, as under nohup) SIGHUP cancels it.
 
-    `command`: while it runs it gets the signals in place of us.
+    SIGINT ends it also where it was ignored (a script's background job), as it ends kubectl. A second signal ends the
+    process at once. `command`: while it runs it gets the signals instead of us.
     """
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hangup) as arrivals:
         async with trio.open_nursery() as nursery:
-            take = command.pass_on if command else _cancel_on_first
-            nursery.start_soon(take, arrivals, nursery.cancel_scope)
-            await task()
+            ending = trio.CancelScope()
+            nursery.start_soon(command.pass_on if command else _cancel, arrivals, ending)
+            with ending:
+                await task()
             nursery.cancel_scope.cancel()
 
 
-async def _cancel_on_first(arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in arrivals:
-        scope.cancel()
+async def _cancel(arrivals: AsyncIterator[int], ending: trio.CancelScope) -> None:
+    insistence = Insistence()
+    async with trio.open_nursery() as nursery:
+        async for number in arrivals:
+            insistence.heard(number)
+            if not ending.cancel_called:
+                ending.cancel()
+                nursery.start_soon(insistence.explain)

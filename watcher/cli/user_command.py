@@ -19,6 +19,7 @@ from watcher.board.awaited import verdict
 from watcher.board.board import Board
 from watcher.board.lines import WAITING_IS_SAID_AFTER
 from watcher.board.variables import Variables
+from watcher.cli.insistence import Insistence
 from watcher.cli.options import Options
 from watcher.skaffold.witness import group_witness
 
@@ -76,9 +77,11 @@ class UserCommand:
 
     async def pass_on(self, arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         """Each signal once: what the whole process group got it has already. Before it has begun: cancels `scope`."""
+        insistence = Insistence()
         async with group_witness() as witness:
             async for number in arrivals:
-                if not self._begun:
+                if not self.running:
+                    insistence.heard(number)
                     scope.cancel()
                 elif not await witness.group_was_hit():
                     self.send_signal(number)

@@ -25,7 +25,7 @@ class SkaffoldProcess:
     """One child Skaffold. `ending` is set at once when a signal asks us to end, while Skaffold still cleans up.
 
     `stdout`: the descriptor that takes the place of our standard output, which a program may read line by line.
-    `pass_on`: what else gets every signal that reached us alone.
+    `pass_on`: what else gets every signal that reached us alone. `heard` is told each signal, once Skaffold has it.
     """
 
     def __init__(
@@ -34,12 +34,14 @@ class SkaffoldProcess:
         environ: Mapping[str, str] | None = None,
         stdout: int | None = None,
         pass_on: Callable[[int], None] | None = None,
+        heard: Callable[[int], None] | None = None,
     ) -> None:
         self.ending = trio.Event()
         self._argv = list(argv)
         self._environ = environ
         self._stdout = stdout
         self._also = pass_on
+        self._heard = heard
         self._process: trio.Process | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> int:
@@ -88,6 +90,8 @@ class SkaffoldProcess:
                 process.send_signal(number)
                 if self._also is not None:
                     self._also(number)
+            if self._heard is not None:
+                self._heard(number)
 
 
 def _handled() -> list[signal.Signals]:

@@ -42,7 +42,7 @@ _ASLEEP, _LONG, _RARELY = 0.25, 4.0, 30.0
 _ASK = 2.0
 # Leaving, in seconds: for a log of some hundred megabytes. One that takes longer will not end at all.
 _LONGEST = 60.0
-_SAY_AFTER = 1.0
+_SAY_AFTER = 0.5
 # Skaffold closes within 15 ms of our FIN, or seconds on a busy machine: until then what it writes is read.
 _CLOSE = 2.0
 
@@ -179,7 +179,11 @@ class EventStream:
             with trio.move_on_after(_SAY_AFTER):
                 await self.replay(_pass_over)
                 return
-            logger.info("Skaffold still tells what it did so far; leaving it before it is done would freeze it")
+            logger.warning(
+                "Skaffold still reports what it did so far, and leaving now would freeze it: waiting, %.0f s at most; "
+                "Ctrl-C again leaves at once",
+                _LONGEST,
+            )
             with trio.move_on_after(_LONGEST):
                 await self.replay(_pass_over)
 
