@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from fixtures.cluster import missing
 from fixtures.cluster.bed import Bed, load
 from fixtures.cluster.errors import MissingError
-from tests.support import leftovers, limits
+from tests.support import beds, leftovers, limits
 
 if TYPE_CHECKING:
     from fixtures.browser.chromium import Chromium
@@ -31,6 +31,7 @@ _LONG = 3 * 3600
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(beds)
     config.pluginmanager.register(limits)
     config.pluginmanager.register(leftovers)
     _give_children_usual_signals()
@@ -48,6 +49,7 @@ def _give_children_usual_signals() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the suites that take minutes to hours too")
+    beds.add_options(parser)
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-trio's, whose marks are looked at
@@ -59,6 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("long")]
     for item in items:
         _limit(item)
+        beds.prepare(item)
     items.sort(key=_needs_bed)
 
 

@@ -9,7 +9,7 @@ from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, deployment, rolled_out
 from tests.support.process import portside
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.every_bed("half-close: a late answer arrives whole")]
 
 LATE = 7002
 

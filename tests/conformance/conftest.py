@@ -45,7 +45,10 @@ def real(bed: Bed) -> Iterator[RealSubject]:
     trio.run(subject.remove)
 
 
-@pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.cluster)])
+REAL = (pytest.mark.cluster, pytest.mark.every_bed("conformance: the API server, kubelet and runtime"))
+
+
+@pytest.fixture(params=["embedded", pytest.param("real", marks=REAL)])
 def chosen(request: pytest.FixtureRequest) -> RealSubject | None:
     """The real cluster, or None for the embedded one."""
     if request.param == "embedded":
@@ -74,13 +77,12 @@ async def _embedded(folder: Path) -> AsyncIterator[Subject]:
 
 
 ROUND_TRIP = 0.05
-REAL = pytest.mark.cluster
 
 
 @pytest.fixture(
     params=[
-        pytest.param((transport, round_trip, real), id=_line_id(transport, round_trip, real), marks=[REAL] * real)
-        for real, round_trip in ((False, 0.0), (True, 0.0), (True, ROUND_TRIP))
+        pytest.param((transport, round_trip, real), id=_line_id(transport, round_trip, real), marks=marks)
+        for real, round_trip, marks in ((False, 0.0, ()), (True, 0.0, REAL), (True, ROUND_TRIP, REAL[:1]))
         for transport in Transport
     ]
 )

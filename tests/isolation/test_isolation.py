@@ -73,6 +73,7 @@ def test_trouble_in_any_order(portal: BlockingPortal, tmp_path: Path, count: int
 
 
 @pytest.mark.cluster
+@pytest.mark.every_bed("isolation: trouble beside siblings")
 @pytest.mark.parametrize("count", [5, pytest.param(200, marks=pytest.mark.long)])
 def test_trouble_in_any_order_on_the_real_cluster(portal: BlockingPortal, bed: Bed, count: int) -> None:
     """The same through a real API server, kubelet and containerd."""

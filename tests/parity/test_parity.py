@@ -18,13 +18,14 @@ from fixtures.parity.rows import Forward, Outcome, Recording
 from tests.support.probe import get
 from tests.support.process import Portside, Record, portside
 
-# Every mode, every command and every kind of thing at least once.
+EVERY_BED = pytest.mark.every_bed("Skaffold's own forwarding, row by row")
+# Every mode, every command and every kind of thing at least once; on every bed one that stays and one that ends.
 LIVE = [
-    "dev --port-forward",
+    pytest.param("dev --port-forward", marks=EVERY_BED),
     "dev --port-forward=pods,services",
     "debug",
     "debug --port-forward=pods",
-    "run --port-forward=user",
+    pytest.param("run --port-forward=user", marks=EVERY_BED),
     "deploy --port-forward=services",
 ]
 

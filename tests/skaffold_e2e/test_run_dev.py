@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skaffold
 RUNS = pytest.mark.parametrize("run", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3, 4, 5))])
 
 
+@pytest.mark.every_bed("`skaffold dev`: a save brings new bytes at the same ports")
 async def test_each_forward_leads_to_the_deployed_app(project: Project) -> None:
     """A user entry by port name and two services are ready and answer; a save brings new bytes at the same ports.
 
