@@ -9,7 +9,7 @@ from forwarders.tunnel import DialError
 
 # Linux's text in the words of every runtime, and of socat.
 _REFUSED = re.compile("connection refused", re.IGNORECASE)
-# Runtimes' texts are under 500 bytes; a reason is one line of a table.
+# A reason is one line of a table. Runtimes name the cause behind all that failed because of it.
 MAX_WORDS = 200
 
 
@@ -17,9 +17,11 @@ def dial_reason(endpoint: Endpoint, error: DialError) -> str:
     """One line: the port, the pod, and what the runtime answered."""
     what = "container" if endpoint.pod.address else "pod"
     where = f"{what} {endpoint.pod.name}"
-    words = " ".join(str(error).split())[:MAX_WORDS]
+    words = " ".join(str(error).split())
+    if len(words) > MAX_WORDS:
+        words = f"… {words[-MAX_WORDS:]}"
     if error.sandbox_gone:
         return f"{where} has ended: {words}"
-    if _REFUSED.search(words):
+    if _REFUSED.search(str(error)):
         return f"nothing listens on {endpoint.port} in {where}: connection refused"
     return f"no connection to {endpoint.port} in {where}: {words}"
