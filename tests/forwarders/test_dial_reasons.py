@@ -13,7 +13,7 @@ from tests.forwarders.cluster import endpoint
 REFUSALS = [
     "error forwarding port 80 to pod 733a108b89a4b47462edcea5858781c84657a86924b66253ad76eeee94640f37, uid : failed to "
     'execute portforward in network namespace "/var/run/netns/cni-2ade790f-11b0": failed to '
-    'connect to localhost:80 inside namespace "733a108b", IPv4: dial tcp4 127.0.0.1:80: connect: connection refused '
+    'connect to localhost:80 inside namespace "733a", IPv4: dial tcp4 127.0.0.1:80: connect: connection refused '
     "IPv6 dial tcp6: address localhost: no suitable address found ",
     'port forward into network namespace "/var/run/netns/1": failed to connect to localhost:80 inside namespace 7: dial '
     "tcp [::1]:80: connect: connection refused",
