@@ -15,8 +15,8 @@ REFUSALS = [
     'execute portforward in network namespace "/var/run/netns/cni-2ade790f-11b0": failed to '
     'connect to localhost:80 inside namespace "733a", IPv4: dial tcp4 127.0.0.1:80: connect: connection refused '
     "IPv6 dial tcp6: address localhost: no suitable address found ",
-    'port forward into network namespace "/var/run/netns/1": failed to connect to localhost:80 inside namespace 7: dial '
-    "tcp [::1]:80: connect: connection refused",
+    'port forward into network namespace "/var/run/netns/1": failed to connect to localhost:80 inside namespace 7: '
+    "dial tcp [::1]:80: connect: connection refused",
     "exit status 1: 2026/11/28 19:24:46 socat[1] E connect(5, AF=2 127.0.0.1:80, 16): Connection refused\n",
 ]
 
