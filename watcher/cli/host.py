@@ -23,6 +23,7 @@ from forwarders.fleet import Fleet
 from forwarders.gates import TURN, Gate
 from forwarders.pool import Open
 from forwarders.spec import PodRef
+from forwarders.transports import names
 from forwarders.transports.errors import TransportError
 from forwarders.transports.opener import Opener
 from forwarders.transports.server import ApiServer
@@ -56,6 +57,7 @@ class Host:
     def __init__(
         self, command: str, options: Options, gateway: Door | None, *, context: str = "", namespace: str = ""
     ) -> None:
+        names.install()
         self._gateway = gateway
         self.command = command
         self._options = options

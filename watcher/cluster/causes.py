@@ -23,7 +23,8 @@ def why(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLError):
             return f"TLS failed ({(cause.reason or 'no reason').lower().replace('_', ' ')})"
         if isinstance(cause, socket.gaierror):
-            return "its name is not known"
+            again = cause.errno == socket.EAI_AGAIN
+            return "its name was not resolved: no answer from DNS" if again else "its name is not known"
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno).lower()  # trio's own text repeats the address
     if isinstance(error, httpx.TimeoutException):
