@@ -146,7 +146,8 @@ class Host:
             watch = partial(watch_sleep, partial(_after_sleep, fleet.check, check))
             nursery.start_soon(kept, logger, "noticing that the machine slept", watch)
             if client is not None and cluster is not None:
-                nursery.start_soon(follow, cluster, partial(_move, client, opener, self._watches, fleet))
+                move = partial(_move, client, opener, self._watches, fleet)
+                nursery.start_soon(kept, logger, "following the kubeconfig", partial(follow, cluster, move))
             await self._loop.plan_once(fleet)
             gc.freeze()  # what is there by now is code and stays: looking through it stops every forward for 30 ms
             if door is not None:

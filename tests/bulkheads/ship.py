@@ -1,0 +1,141 @@
+"""A whole portside in this process, beside a Skaffold and a cluster of our own: what is broken in it can be chosen."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from fixtures.embedded import EmbeddedCluster
+from fixtures.embedded.deployment import Deployment
+from fixtures.embedded.pods import Port
+from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
+from fixtures.embedded.web import web
+from forwarders import bulkhead
+from tests.support.probe import get
+from watcher.cli.beside import Beside
+from watcher.cli.configured import Configured, project_of
+from watcher.cli.options import Options, collect
+from watcher.cli.watch import command
+
+NAMESPACE = "parity"  # the recorded run's
+PORTS = [{"port": 8080, "targetPort": "http"}]
+PATIENCE = 30.0
+Condition = Callable[[], bool | Awaitable[bool]]
+
+
+class Ship:
+    """Forwards to two services, `calm` and `other`, with every output there is."""
+
+    def __init__(self, cluster: EmbeddedCluster, skaffold: SkaffoldApi, beside: Beside, folder: Path) -> None:
+        self.cluster = cluster
+        self.skaffold = skaffold
+        self.beside = beside
+        self.folder = folder
+        self.labels = {"skaffold.dev/run-id": Recording.load("handle-post").run_id}
+        self.rest = Recording.load("handle-post").split("DevLoop", "Succeeded")[1]
+        self.deployments: dict[str, Deployment] = {}
+        self._edits = 0
+
+    async def deploy(self, name: str) -> None:
+        self.deployments[name] = await self.cluster.deployment(
+            name, [Port(8080, web(name), "http")], namespace=NAMESPACE, labels=self.labels
+        )
+        self.cluster.service(name, {"app": name}, PORTS, namespace=NAMESPACE, labels=self.labels)
+
+    def port(self, name: str) -> int:
+        """Of a forward that is ready, else 0."""
+        for record in self.beside.host.board.forwards.values():
+            if record.resource_name == name and record.state == "ready":
+                return record.local_port
+        return 0
+
+    async def answers(self, name: str) -> bool:
+        """Whether a new connection to this forward is answered."""
+        try:
+            with trio.move_on_after(5):
+                return bool(self.port(name)) and (await get(self.port(name)))[0] == 200
+        except (OSError, EOFError, trio.BrokenResourceError):
+            pass
+        return False
+
+    async def asks(self, url: str, host: str = "", within: float = 5.0) -> int:
+        """The status of an answer, 0 for none."""
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=within) as client:
+                return (await client.get(url, headers={"Host": host} if host else {})).status_code
+        except httpx.HTTPError:
+            return 0
+
+    @property
+    def status(self) -> str:
+        socket = self.beside.host._status
+        assert socket is not None
+        return f"http://127.0.0.1:{socket._socket.getsockname()[1]}"
+
+    @property
+    def gateway(self) -> str:
+        wish = self.beside.host._gateway
+        assert wish is not None
+        return f"http://127.0.0.1:{wish._wish.port}"
+
+    def edit(self) -> None:
+        """portside.yaml says something else."""
+        self._edits += 1
+        text = f"forwards:\n- {{resourceType: service, resourceName: other, port: {9000 + self._edits}}}\n"
+        (self.folder / "portside.yaml").write_text(text)
+
+    async def soon(self, condition: Condition, within: float = 3.0) -> bool:
+        """Whether it comes to hold; asked again and again, since it is asked from outside."""
+        with trio.move_on_after(within):
+            while True:
+                found = condition()
+                if found if isinstance(found, bool) else await found:
+                    return True
+                await trio.sleep(0.02)
+        return False
+
+    async def until(self, condition: Condition, what: str) -> None:
+        assert await self.soon(condition, PATIENCE), f"not within {PATIENCE:.0f} s: {what}"
+
+
+def options_of(*words: str) -> tuple[Options, str]:
+    """As the command line of `portside watch` gives them, and the event API's URL."""
+    given = command.make_context("watch", list(words)).params
+    url = given["url"]
+    names = {field.name for field in dataclasses.fields(Options)}
+    return collect({**{name: given[name] for name in names & given.keys()}, "namespace": ""}), url
+
+
+@contextlib.asynccontextmanager
+async def sailing(folder: Path, monkeypatch: pytest.MonkeyPatch, free_port: int) -> AsyncIterator[Ship]:
+    """It runs, and both forwards are ready. Restarts are quick."""
+    monkeypatch.setattr(bulkhead, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(bulkhead, "LAST_PAUSE", 0.05)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "run").mkdir(mode=0o700)
+    (folder / "portside.yaml").write_text("forwards: []\n")
+    recording, _ = Recording.load("handle-post").split("DevLoop", "Succeeded")
+    async with EmbeddedCluster.open() as cluster, SkaffoldApi.open(recording) as skaffold:
+        config = cluster.kubeconfig(folder / "config", namespace=NAMESPACE)
+        words = ("--port-forward=user,services", f"--kubeconfig={config}", "--output=json", "--env-file=env")
+        options, url = options_of(f"--skaffold={skaffold.url}", f"--gateway={free_port}", *words)
+        configured = await Configured.load(options, "watch", project_of(options, "dev"), {})
+        beside = await Beside.prepare("watch", options, url, configured)
+        ship = Ship(cluster, skaffold, beside, folder)
+        for name in ("calm", "other"):
+            await ship.deploy(name)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beside.run)
+            for name in ("calm", "other"):
+                await ship.until(partial(ship.answers, name), f"{name} is forwarded")
+            yield ship
+            nursery.cancel_scope.cancel()
