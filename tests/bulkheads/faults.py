@@ -22,7 +22,7 @@ FAULTS: Sequence[Exception] = (
 
 
 class Seam:
-    """A function, named `module:function` or `module:Class.method`, that raises each of FAULTS once after `arm`."""
+    """A function, `module:function` or `module:Class.method`, that raises each of some exceptions once after `arm`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
         module, _, names = place.partition(":")
@@ -33,8 +33,8 @@ class Seam:
         self.left: list[Exception] = []
         monkeypatch.setattr(owner, name, self._replacing(getattr(owner, name)))
 
-    def arm(self) -> None:
-        self.left = list(FAULTS)
+    def arm(self, faults: Sequence[Exception]) -> None:
+        self.left = list(faults)
 
     def _replacing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.iscoroutinefunction(original):

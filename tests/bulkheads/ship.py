@@ -23,9 +23,11 @@ from watcher.cli.beside import Beside
 from watcher.cli.configured import Configured, project_of
 from watcher.cli.options import Options, collect
 from watcher.cli.watch import command
+from watcher.cluster import following
 
 NAMESPACE = "parity"  # the recorded run's
 PORTS = [{"port": 8080, "targetPort": "http"}]
+HEAD = "apiVersion: portside/v1\n"
 PATIENCE = 30.0
 Condition = Callable[[], bool | Awaitable[bool]]
 
@@ -88,7 +90,7 @@ class Ship:
     def edit(self) -> None:
         """portside.yaml says something else."""
         self._edits += 1
-        text = f"forwards:\n- {{resourceType: service, resourceName: other, port: {9000 + self._edits}}}\n"
+        text = f"{HEAD}forwards:\n- {{resourceType: service, resourceName: other, port: {9000 + self._edits}}}\n"
         (self.folder / "portside.yaml").write_text(text)
 
     async def soon(self, condition: Condition, within: float = 3.0) -> bool:
@@ -118,11 +120,13 @@ async def sailing(folder: Path, monkeypatch: pytest.MonkeyPatch, free_port: int)
     """It runs, and both forwards are ready. Restarts are quick."""
     monkeypatch.setattr(bulkhead, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(bulkhead, "LAST_PAUSE", 0.05)
+    monkeypatch.setattr(following, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(following, "LAST_PAUSE", 0.05)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
     monkeypatch.setenv("HOME", str(folder))
     (folder / "run").mkdir(mode=0o700)
-    (folder / "portside.yaml").write_text("forwards: []\n")
+    (folder / "portside.yaml").write_text(HEAD)
     recording, _ = Recording.load("handle-post").split("DevLoop", "Succeeded")
     async with EmbeddedCluster.open() as cluster, SkaffoldApi.open(recording) as skaffold:
         config = cluster.kubeconfig(folder / "config", namespace=NAMESPACE)
