@@ -36,7 +36,7 @@ class Project:
             for (app, port), at in self._ports.items()
             if app in apps
         ]
-        (self.folder / "new.yaml").write_text(yaml.safe_dump({"forwards": forwards}))
+        (self.folder / "new.yaml").write_text(yaml.safe_dump({"apiVersion": "portside/v1", "forwards": forwards}))
         (self.folder / "new.yaml").replace(self.folder / "portside.yaml")
 
     def target(self, app: str) -> Target:
