@@ -10,13 +10,13 @@ from tests.plan.made import BOTH, RUN, Item, entry, pod, pod_of_run, service, wo
 from tests.plan.test_plan_properties import all_facts, clusters
 from watcher.cluster.kinds import POD, SERVICE
 from watcher.cluster.objects import RUN_ID_LABEL, Condition, Pod
-from watcher.cluster.store import Problem, Snapshot, Watch
+from watcher.cluster.store import OtherCluster, Problem, Snapshot, Watch
 from watcher.config.entries import BadEntry
 from watcher.plan import explain as explaining
 from watcher.plan import needs as needing
 from watcher.plan import plan as planning
 from watcher.plan.clusters import explain, make_plan, needs, settled
-from watcher.plan.facts import Facts, OtherCluster, OwnForward
+from watcher.plan.facts import Facts, OwnForward
 from watcher.skaffold.modes import Mode
 
 WEB: list[Item] = [service(), pod("web-0")]

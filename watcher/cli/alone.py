@@ -17,7 +17,7 @@ from watcher.cli.configured import Configured
 from watcher.cli.gateway import Door
 from watcher.cli.host import Host
 from watcher.cli.options import Options
-from watcher.cluster.client import Client
+from watcher.cluster.clusters import Cluster
 from watcher.cluster.credentials import ClusterConfig, load
 from watcher.plan.facts import Facts
 
@@ -61,14 +61,12 @@ class Alone:
         async with trio.open_nursery() as nursery:
             follow = partial(self._configured.run, self.host.touch)
             nursery.start_soon(kept, logger, "following the configuration", follow)
-            async with Client(self._cluster.server) as client:
-                await self.host.run(client, self._gather, cluster=self._cluster)
+            async with Cluster(self._cluster, self.host.touch) as cluster:
+                await self.host.run(cluster, self._gather)
 
     def _gather(self) -> Facts:
         return replace(
-            self._configured.facts,
-            context_namespace=self._cluster.namespace,
-            cluster=self.host.snapshot,
+            self.host.located(self._configured.facts),
             run_id=self._wanted.run_id,
             selector=self._wanted.selector,
             any_run=not self._wanted.run_id,

@@ -25,7 +25,7 @@ from watcher.cli.configured import Configured
 from watcher.cli.gateway import Door
 from watcher.cli.host import Host
 from watcher.cli.options import Options
-from watcher.cluster.client import Client
+from watcher.cluster.clusters import Cluster
 from watcher.cluster.credentials import ClusterConfig, load
 from watcher.config.entries import CONTAINER
 from watcher.docker.daemon import Daemon, daemon_of
@@ -97,8 +97,8 @@ class Beside:
                 nursery.start_soon(kept, logger, "telling Skaffold of the forwards", publish)
             with trio.move_on_after(FIRST_WORD):
                 await self._heard.wait()
-            async with Client(self._cluster.server) if self._cluster else nullcontext() as client:
-                await self.host.run(client, self._gather, cluster=self._cluster)
+            async with Cluster(self._cluster, self.host.touch) if self._cluster else nullcontext() as cluster:
+                await self.host.run(cluster, self._gather)
 
     @property
     def forwards(self) -> bool:
@@ -118,13 +118,11 @@ class Beside:
             )
             for (kind, name, namespace, port), forward in self._own(skaffold).items()
         )
-        facts = self._configured.facts
+        facts = self.host.located(self._configured.facts)
         return replace(
             facts,
             artifacts=skaffold.artifacts or facts.artifacts,
-            context_namespace=self._cluster.namespace if self._cluster else "",
             containers=self._docker.snapshot if self._docker else None,
-            cluster=self.host.snapshot,
             run_id=skaffold.run_id,
             former_run_ids=self._former_run_ids,
             namespaces=self._namespaces,

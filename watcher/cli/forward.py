@@ -1,4 +1,4 @@
-"""Owns `portside forward`: targets from the command line, kubectl's syntax and habits, no Skaffold."""
+"""The command `portside forward`: targets from the command line, with kubectl's syntax and habits, no Skaffold."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import logs
+from watcher.cli.contexts_among_targets import OPTION, ContextsAmongTargets
 from watcher.cli.options import Options, collect, shared
 from watcher.cli.surroundings import check_descriptors
 
 if TYPE_CHECKING:
-    from watcher.cluster.client import Client
-    from watcher.cluster.objects import Resource
+    from collections.abc import Mapping
+
+    from watcher.cluster.credentials import ClusterConfig
     from watcher.config.entries import Entry
 
 EPILOG = """\b
@@ -21,16 +23,24 @@ Examples:
   portside forward deploy/api :http svc/db 5432
   portside forward web-6c7d 8080 --address 0.0.0.0
   portside forward svc/web :8080 --exec 'curl "$WEB_8080_URL"'
+  portside forward --context staging svc/web 8080 --context prod svc/web 9080:8080
 
 \b
 PORT alone is a preference (another is chosen where it is taken, and said; for a
-port by name its number), LOCAL:PORT a demand; :PORT leaves the local port to the system. Connections wait
-while no pod can serve them; the forward outlives the pods.
+port by name its number), LOCAL:PORT a demand; :PORT leaves the local port to the
+system. Connections wait while no pod can serve them; the forward outlives the
+pods.
 """
 
 
-@click.command(name="forward", epilog=EPILOG)
+@click.command(name="forward", cls=ContextsAmongTargets, epilog=EPILOG)
 @click.argument("targets", nargs=-1, required=True, metavar="TYPE/NAME [LOCAL:]PORT ...")
+@click.option(
+    OPTION,
+    metavar="CONTEXT",
+    expose_value=False,
+    help="The kube-context of the targets after it; repeatable. Before the first: --kube-context.",
+)
 @shared
 def command(targets: tuple[str, ...], **given: Any) -> int:
     """Forward now, like kubectl port-forward, for several targets at once and for good."""
@@ -43,63 +53,55 @@ def command(targets: tuple[str, ...], **given: Any) -> int:
 
 
 async def _run(targets: tuple[str, ...], options: Options) -> int:
+    from contextlib import AsyncExitStack
+
     from msgspec.structs import replace
 
     from watcher.cli.asked import NOTHING, base_facts
     from watcher.cli.gateway import Door, wished
     from watcher.cli.host import Host
+    from watcher.cli.lookup import looked_up
     from watcher.cli.until import served
-    from watcher.cluster.client import Client
-    from watcher.cluster.credentials import load
+    from watcher.cluster.clusters import Cluster
     from watcher.config.targets import parse_targets
-    from watcher.plan.facts import Facts
 
     facts = base_facts(options)
-    parse_targets(targets, namespace="default", addresses=facts.addresses)  # words first: they cost nothing
-    cluster = await load(options.kubeconfig or None, options.kube_context or None)
-    namespace = options.namespace or cluster.namespace or "default"
-    entries = parse_targets(targets, namespace=namespace, addresses=facts.addresses)
-    facts = replace(facts, entries=entries, namespace=namespace)
+    asked = parse_targets(targets, namespace=options.namespace, addresses=facts.addresses)
+    configs = await _loaded(asked, options)
+    default, *others = {config.context: config for config in configs.values()}.values()
+    entries = tuple(_placed(entry, configs, default.context) for entry in asked)
+    namespace = options.namespace or default.namespace or "default"
+    facts = replace(facts, namespace=namespace)
     door = await Door.opened(wished(options.gateway, NOTHING))
-    host = Host("forward", options, door, context=cluster.title, namespace=namespace)
-
-    def gather() -> Facts:
-        return replace(facts, cluster=host.snapshot)
+    host = Host("forward", options, door, context=default.title, namespace=namespace)
 
     async def serve() -> None:
-        async with Client(cluster.server) as client:
-            nonlocal facts
-            facts = replace(facts, entries=await _looked_up(client, entries))
-            await host.run(client, gather, cluster=cluster, end_when_failed=True)
+        nonlocal facts
+        async with AsyncExitStack() as stack:
+            cluster = await stack.enter_async_context(Cluster(default, host.touch))
+            clients = {"": cluster.client}
+            for config in others:
+                other = await stack.enter_async_context(Cluster(config, host.touch))
+                clients[config.context] = other.client
+                host.others.add(config.context, other)
+            facts = replace(facts, entries=await looked_up(clients, entries))
+            await host.run(cluster, lambda: host.located(facts), end_when_failed=True)
 
     return await served(host, serve)
 
 
-async def _looked_up(client: Client, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """The entries; those that name a port ask for its number. Raises ApiError naming what does not exist, as kubectl.
+async def _loaded(entries: tuple[Entry, ...], options: Options) -> dict[str, ClusterConfig]:
+    """The contexts of the entries as they are called there, the default one first. Raises KubeconfigError."""
+    from watcher.cluster.credentials import load
 
-    An API server that does not answer is waited for later, and that is reported.
-    """
-    from watcher.cluster.errors import ApiError, UnreachableError
-    from watcher.cluster.kinds import BY_NAME
-
-    found: dict[tuple[str, str, str], Resource] = {}
-    for kind, name, namespace in dict.fromkeys((e.kind, e.name, e.namespace) for e in entries):
-        try:
-            found[kind, name, namespace] = await client.get(BY_NAME[kind], namespace, name)
-        except UnreachableError:
-            break
-        except ApiError as error:
-            if error.code == 404:
-                raise
-    return tuple(_numbered(entry, found.get((entry.kind, entry.name, entry.namespace))) for entry in entries)
+    names = dict.fromkeys(entry.context for entry in entries)
+    return {name: await load(options.kubeconfig or None, name or options.kube_context or None) for name in names}
 
 
-def _numbered(entry: Entry, target: Resource | None) -> Entry:
+def _placed(entry: Entry, configs: Mapping[str, ClusterConfig], default: str) -> Entry:
+    """The entry with its namespace, and "" for the default context, however that was named."""
     from msgspec.structs import replace
 
-    from forwarders.spec import Ask, PortWish
-    from watcher.plan.ports import asked_number
-
-    number = asked_number(target, entry.port) if entry.wish.ask is Ask.AUTOMATIC else None
-    return entry if number is None else replace(entry, wish=PortWish(Ask.PREFERRED, number))
+    config = configs[entry.context]
+    context = "" if config.context == default else config.context
+    return replace(entry, namespace=entry.namespace or config.namespace or "default", context=context)

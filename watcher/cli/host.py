@@ -15,18 +15,17 @@ from random import Random
 from typing import NoReturn
 
 import trio
+from msgspec.structs import replace
 
 from forwarders import descriptors
 from forwarders.awake import watch_sleep
 from forwarders.bulkhead import kept
 from forwarders.fleet import Fleet
 from forwarders.gates import TURN, Gate
-from forwarders.pool import Open
+from forwarders.pools import Upstream
 from forwarders.spec import PodRef
 from forwarders.transports import names
 from forwarders.transports.errors import TransportError
-from forwarders.transports.opener import Opener
-from forwarders.transports.server import ApiServer
 from watcher.board.about import About, current_folder
 from watcher.board.board import Board
 from watcher.cli.gateway import Door
@@ -34,11 +33,8 @@ from watcher.cli.options import Options
 from watcher.cli.outputs import Outputs
 from watcher.cli.serving import StatusAddress
 from watcher.cli.user_command import UserCommand
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import ClusterConfig
-from watcher.cluster.following import follow
-from watcher.cluster.store import Snapshot, Watch
-from watcher.cluster.watches import Watches
+from watcher.cluster.clusters import Cluster, OtherClusters
+from watcher.cluster.store import Watch
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
 
@@ -72,7 +68,8 @@ class Host:
             namespace=namespace,
         )
         self.board = Board(self._about)
-        self._watches: Watches | None = None
+        self._cluster: Cluster | None = None
+        self.others = OtherClusters(options.kubeconfig or None, self.touch)
         self._loop: Loop | None = None
         self.failed = False  # no forward had a port, and that was the end
 
@@ -81,10 +78,19 @@ class Host:
         """The command of --exec, which the caller runs beside `run`."""
         return self._outputs.user_command
 
-    @property
-    def snapshot(self) -> Snapshot:
-        """What is known of the cluster."""
-        return self._watches.snapshot if self._watches else Snapshot()
+    def located(self, facts: Facts) -> Facts:
+        """`facts` with what is known of the clusters that they are about."""
+        if self._cluster is None:
+            return facts
+        config = self._cluster.config
+        named = facts.contexts | {entry.context for entry in facts.active_entries}
+        return replace(
+            facts,
+            cluster=self._cluster.watches.snapshot,
+            context=config.context,
+            context_namespace=config.namespace,
+            others=self.others.seen(sorted(named - {"", config.context})),
+        )
 
     def touch(self) -> None:
         """The facts changed."""
@@ -93,15 +99,12 @@ class Host:
 
     async def run(
         self,
-        client: Client | None,
+        cluster: Cluster | None,
         gather: Callable[[], Facts],
         *,
-        cluster: ClusterConfig | None = None,
         end_when_failed: bool = False,
     ) -> None:
-        """Forwards what the plan of `gather()` says, in the cluster of `client` or without; closes the status socket.
-
-        `cluster`: the kubeconfig that `client` is made of, followed while this runs.
+        """Forwards what the plan of `gather()` says, by default in `cluster`; closes the status socket.
 
         `end_when_failed`: return once the first plan stands and none of its forwards has a port.
         """
@@ -114,40 +117,38 @@ class Host:
                 outputs = trio.CancelScope(shield=True)
                 nursery.start_soon(self._show, outputs)
                 try:
-                    await self._forward(client, gather, cluster, end_when_failed=end_when_failed)
+                    await self._forward(cluster, gather, end_when_failed=end_when_failed)
                 finally:
                     self.board.close()
                     outputs.deadline = trio.current_time() + LAST_LINES
 
     async def _forward(
         self,
-        client: Client | None,
+        cluster: Cluster | None,
         gather: Callable[[], Facts],
-        cluster: ClusterConfig | None,
         *,
         end_when_failed: bool,
     ) -> None:
         async with trio.open_nursery() as nursery:
-            want: Callable[[frozenset[Watch]], None] = _nothing
-            open_session: Open = _no_session
-            gate = Gate(TURN)
-            check: Callable[[], None] = _no_check
-            if client is not None:
-                self._watches = Watches(client, self.touch, Random(), gate=gate)
-                check = self._watches.check
-                opener = Opener(client.server)
-                want, open_session = self._watches.want, opener.open
-                nursery.start_soon(self._watches.run)
+            self._cluster = cluster
             door = self._gateway
-            self._loop = Loop(gather, want, self.board, door.names if door else None)
-            fleet = Fleet(open_session, Random(), self._loop.report, gate=gate, on_silence=check)
+            self._loop = Loop(gather, self._want, self.board, door.names if door else None)
+            up = Upstream(_no_session, Gate(TURN), _nothing) if cluster is None else cluster.upstream
+            fleet = Fleet(
+                up.open_channel,
+                Random(),
+                self._loop.report,
+                gate=up.gate,
+                on_silence=up.on_silence,
+                others=self.others.upstream,
+            )
             self.board.counters, self.board.sessions = fleet.counters, fleet.sessions
             await nursery.start(fleet.run)
-            watch = partial(watch_sleep, partial(_after_sleep, fleet.check, check))
+            watch = partial(watch_sleep, partial(_after_sleep, fleet.check, up.on_silence, self.others.check))
             nursery.start_soon(kept, logger, "noticing that the machine slept", watch)
-            if client is not None and cluster is not None:
-                move = partial(_move, client, opener, self._watches, fleet)
-                nursery.start_soon(kept, logger, "following the kubeconfig", partial(follow, cluster, move))
+            if cluster is not None:
+                nursery.start_soon(cluster.run, fleet.reopen)
+                nursery.start_soon(self.others.run, fleet.reopen)
             await self._loop.plan_once(fleet)
             gc.freeze()  # what is there by now is code and stays: looking through it stops every forward for 30 ms
             if door is not None:
@@ -161,18 +162,14 @@ class Host:
                 await self.board.handed_out()  # why it failed, before it has stopped
             nursery.cancel_scope.cancel()
 
+    def _want(self, watches: frozenset[Watch]) -> None:
+        if self._cluster is not None:
+            self._cluster.watches.want(frozenset(watch for watch in watches if not watch.cluster))
+        self.others.want(watches)
+
     async def _show(self, scope: trio.CancelScope) -> None:
         with scope:
             await self._outputs.run(self.board)
-
-
-async def _move(client: Client, opener: Opener, watches: Watches | None, fleet: Fleet, server: ApiServer) -> None:
-    """Everything goes to this server from now on; listeners and open connections stay."""
-    opener.move(server)
-    await client.move(server)
-    if watches is not None:
-        watches.restart()
-    fleet.reopen()
 
 
 def _after_sleep(*checks: Callable[[], None]) -> None:
@@ -181,13 +178,9 @@ def _after_sleep(*checks: Callable[[], None]) -> None:
         check()
 
 
-def _no_check() -> None:
-    """Without a cluster nothing can be lost."""
-
-
-def _nothing(_: frozenset[Watch]) -> None:
-    """Without a cluster nothing is watched in one."""
-
-
 async def _no_session(pod: PodRef) -> NoReturn:
     raise TransportError(f"there is no cluster to reach pod {pod.name} in")
+
+
+def _nothing() -> None:
+    """Without a cluster nothing can be lost."""

@@ -45,6 +45,15 @@ class Snapshot(Struct, frozen=True):
         return watch in self.objects
 
 
+class OtherCluster(Struct, frozen=True):
+    """A cluster beside the default one. `namespace`: the context's, or "". `problem`: why it cannot be used at all."""
+
+    context: str
+    cluster: Snapshot = Snapshot()
+    namespace: str = ""
+    problem: str = ""
+
+
 class Store:
     """The one mutable thing behind a live Snapshot.
 

@@ -1,7 +1,8 @@
-"""Owns the words of `portside forward`: kubectl's syntax, for several targets. Refuses IO.
+"""Reads the words of `portside forward`: kubectl's syntax, for several targets.
 
 A word with "/" is a target. Digits, or a word with ":", are a port. Any other word is a pod's name, except right after
-a target that has no port yet: there it is a port's name (`svc/web http`).
+a target that has no port yet: there it is a port's name (`svc/web http`). A word of `in_context` puts the targets after
+it into another kube-context.
 """
 
 from __future__ import annotations
@@ -19,9 +20,18 @@ from watcher.config.errors import ConfigError
 _PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
+# No argument of a program can hold it.
+_CONTEXT = "\0"
+
+
 class _Target(Struct, frozen=True):
     kind: str
     name: str
+
+
+def in_context(context: str) -> str:
+    """The word that stands for `--context CONTEXT` among the others."""
+    return _CONTEXT + context
 
 
 def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str, ...]) -> tuple[Entry, ...]:
@@ -29,10 +39,16 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
     entries: dict[tuple[object, ...], Entry] = {}
     target: _Target | None = None
     needs_port = False
+    context, unused = "", ""
     for word in words:
+        if word.startswith(_CONTEXT):
+            _check_served(target, needs_port=needs_port)
+            target, needs_port, context = None, False, word.removeprefix(_CONTEXT)
+            unused = context
+            continue
         if "/" in word or not (_looks_like_port(word) or needs_port):
             _check_served(target, needs_port=needs_port)
-            target, needs_port = _target(word), True
+            target, needs_port, unused = _target(word), True, ""
             continue
         if target is None:
             raise ConfigError(f"{word!r} is a port, but no target stands before it: portside forward TYPE/NAME {word}")
@@ -48,9 +64,12 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
             port=port,
             wish=wish,
             addresses=addresses,
+            context=context,
         )
-        entries.setdefault((target, port, wish), entry)
+        entries.setdefault((context, target, port, wish), entry)
     _check_served(target, needs_port=needs_port)
+    if unused:
+        raise ConfigError(f"--context {unused} holds for the targets after it, and there is none")
     return tuple(entries.values())
 
 

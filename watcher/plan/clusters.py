@@ -11,12 +11,12 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from watcher.cluster.store import Snapshot, Watch
+from watcher.cluster.store import OtherCluster, Snapshot, Watch
 from watcher.plan import explain as explaining
 from watcher.plan import needs as needing
 from watcher.plan import plan as planning
 from watcher.plan.explain import Explanation
-from watcher.plan.facts import Facts, OtherCluster
+from watcher.plan.facts import Facts
 from watcher.plan.plan import Plan
 from watcher.plan.verdicts import Passed, Published, Skip, Wanted
 from watcher.skaffold.modes import Mode

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from watcher.cluster.store import Snapshot
+from watcher.cluster.store import OtherCluster, Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
 from watcher.config.rules import Rules
 from watcher.docker.objects import Containers
@@ -33,15 +33,6 @@ class OwnForward(Struct, frozen=True):
     address: str = DEFAULT_ADDRESS
 
 
-class OtherCluster(Struct, frozen=True):
-    """A cluster beside the default one. `namespace`: the context's, or "". `problem`: why it cannot be used at all."""
-
-    context: str
-    cluster: Snapshot = Snapshot()
-    namespace: str = ""
-    problem: str = ""
-
-
 class Facts(Struct, frozen=True, kw_only=True):
     """Everything that a plan depends on.
 
@@ -56,6 +47,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     `own_forwards`: Skaffold's. `holding`: the local ports that our forwards are bound to, by id.
     `within`: the namespaces in which labelled objects are looked for, () for all of them.
     `context`: the name of the kube-context that all these facts are about, but for `others` and their entries.
+    `contexts`: those that the run deploys to beside it.
     `deployed`: nothing more is on its way by itself: an object that is missing is missing.
     """
 
@@ -81,6 +73,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     holding: Mapping[str, int] = {}
     within: frozenset[str] = frozenset()
     context: str = ""
+    contexts: frozenset[str] = frozenset()
     others: tuple[OtherCluster, ...] = ()
     waiting: Waiting = Waiting()
 
