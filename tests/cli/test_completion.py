@@ -17,6 +17,7 @@ from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
 from tests.cli.made import Place
 from tests.support.process import PORTSIDE, portside
+from watcher.cli.complete import offered
 
 # What readline does when Tab is pressed behind the words: calls the function, shows COMPREPLY.
 TAB = """
@@ -65,6 +66,28 @@ async def test_what_runs_is_offered(place: Place) -> None:
                 "deploy/": ["deploy/web"],
                 "pod/": [],
             }
+
+
+HOSTILE = [
+    "pod/a b",
+    "pod/$(touch x)",
+    "pod/`x`",
+    "pod/a;b",
+    "pod/a'b",
+    'pod/a"b',
+    "pod/a\nb",
+    "pod/a*",
+    "-x/y",
+    "pod/ü",
+    "pod/",
+]
+
+
+def test_names_that_a_shell_would_read_are_not_offered() -> None:
+    """A shell inserts what it is given; no name in Kubernetes or Docker needs a quote."""
+    good = ["pod/web-0", "deploy/api.v1", "container/my_app"]
+    assert offered([*HOSTILE, *good], "") == sorted(good)
+    assert offered([*HOSTILE, *good], "pod/") == ["pod/web-0"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -130,6 +130,7 @@ async def test_what_is_not_there_at_the_start(cluster: EmbeddedCluster, place: P
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert "wbe" in done.stderr
+    assert 'did you mean "web"?' in done.stderr
 
 
 def _fill(sock: socket.socket) -> None:

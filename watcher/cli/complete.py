@@ -6,11 +6,15 @@ Refuses to say anything but words: in the middle of a command line nobody wants 
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Iterable
 
 import click
 
 # A local program answers at once; whoever presses Tab waits for no other.
 TIMEOUT = 1
+
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 
 def seen_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -32,4 +36,13 @@ def seen_names(_context: click.Context, _parameter: click.Parameter, incomplete:
             for one in records:
                 kind = one.resource_type.lower()
                 names.add(f"{typed if slash and kind_of(typed) == kind else kind}/{one.resource_name}")
-    return sorted(name for name in names if name.startswith(incomplete) and name.isprintable())
+    return offered(names, incomplete)
+
+
+def offered(names: Iterable[str], incomplete: str) -> list[str]:
+    """Those that begin so, in order.
+
+    A shell puts them into the command line as they are. Names in Kubernetes and Docker need no quotes; a name that does
+    is none, and is not offered.
+    """
+    return sorted(name for name in names if name.startswith(incomplete) and _NEEDS_NO_QUOTES.fullmatch(name))

@@ -36,24 +36,30 @@ def command(target: str, output: str, *, pid: int | None, folder: str | None) ->
     or none has seen TYPE/NAME.
     """
     from watcher.board.records import ExplainRecord
+    from watcher.board.text import printable
     from watcher.config.targets import parse_target
+    from watcher.suggestions import did_you_mean
 
     asked = parse_target(target) if target else None
     running = running_here(Choice(pid, folder))
     several = len(running) > 1 or running != here(running)
     answered = seen = False
+    names: set[str] = set()
     for one in running:
         found = ask(one, "/v1/explain", list[ExplainRecord])
         if found is None:
             continue
         answered = True
+        names |= {f"{r.resource_type.lower()}/{r.resource_name}" for r in found}
         records = [r for r in found if asked is None or (r.resource_type.lower(), r.resource_name) == asked]
         seen = seen or bool(records)
         if records:
             _show(one, records, output, titled=several)
     if answered and asked and not seen:
+        near = did_you_mean("/".join(asked), sorted(names))
         click.echo(
-            f"portside: {target} was not seen: services, pods and what makes them are seen where they are this run's",
+            f"portside: {printable(target)} was not seen: services, pods and their owners are seen where they are this "
+            f"run's{printable(near)}",
             err=True,
         )
     return 0 if answered and (seen or asked is None) else 1

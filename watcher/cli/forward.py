@@ -8,7 +8,7 @@ import click
 
 from watcher.cli import logs
 from watcher.cli.contexts_among_targets import OPTION, ContextsAmongTargets
-from watcher.cli.options import Options, collect, shared
+from watcher.cli.options import Options, collect, without_project
 from watcher.cli.surroundings import check_descriptors
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ pods.
     expose_value=False,
     help="The kube-context of the targets after it; repeatable. Before the first: --kube-context.",
 )
-@shared
+@without_project
 def command(targets: tuple[str, ...], **given: Any) -> int:
     """Forward now, like kubectl port-forward, for several targets at once and for good."""
     import trio

@@ -9,14 +9,18 @@ from msgspec.structs import replace
 
 from forwarders.spec import Ask, PortWish
 from watcher.cluster.client import Client
-from watcher.cluster.errors import ApiError, UnreachableError
+from watcher.cluster.errors import ApiError, ClusterError, UnreachableError
 from watcher.cluster.kinds import BY_NAME
 from watcher.cluster.objects import Resource
+from watcher.cluster.store import Watch
 from watcher.config.entries import Entry
 from watcher.plan.ports import asked_number
+from watcher.suggestions import did_you_mean
 
 # With several clusters: what one of them has not answered by then keeps the others' forwards waiting no longer.
 PATIENCE = 5.0
+# Seconds that the list may take in which the right name of a misspelt one is looked for.
+LISTED_WITHIN = 2.0
 
 _Key = tuple[str, str, str, str]
 
@@ -53,7 +57,19 @@ async def _look_up(client: Client, entries: Iterable[Entry], found: dict[_Key, R
             return
         except ApiError as error:
             if error.code == 404:
-                raise
+                near = await _near(client, kind, namespace, name)
+                raise ApiError(f"{error}{near}", error.code) from None
+
+
+async def _near(client: Client, kind: str, namespace: str, name: str) -> str:
+    """The end of the message that `name` does not exist: the one that was meant, where a list comes soon."""
+    with trio.move_on_after(LISTED_WITHIN):
+        try:
+            listed = await client.list(Watch(BY_NAME[kind], namespace))
+        except ClusterError:
+            return ""
+        return did_you_mean(name, [item.metadata.name for item in listed.objects])
+    return ""
 
 
 def _key(entry: Entry) -> _Key:

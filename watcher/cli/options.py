@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from watcher.errors import UsageError
 from watcher.skaffold.environment import effective_environment, env_file_text
 
 # Seconds that `portside wait` and --exec wait for: a first build may well take minutes.
@@ -98,10 +99,13 @@ _NAMESPACES = _option(
     multiple=True,
     help="Default: the context's. With --cluster repeatable: look for objects in these namespaces.",
 )
-# Which cluster and which project are meant, beside the namespace.
-_PLACE = (
+# Which cluster is meant, beside the namespace.
+_CLUSTER = (
     _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", help="Default: the current one."),
     _option("--kubeconfig", env="SKAFFOLD_KUBECONFIG", help="Default: $KUBECONFIG, ~/.kube/config."),
+)
+# Which project.
+_PROJECT = (
     _option(
         "--filename", "-f", env="SKAFFOLD_FILENAME", multiple=True, help="Default: skaffold.yaml, where it exists."
     ),
@@ -109,7 +113,7 @@ _PLACE = (
     _option("--module", "-m", env="SKAFFOLD_MODULE", multiple=True, help="Skaffold modules."),
 )
 
-_OPTIONS = (
+_MODES = (
     _option(
         "--port-forward",
         env="SKAFFOLD_PORT_FORWARD",
@@ -118,6 +122,9 @@ _OPTIONS = (
         metavar="[MODES]",
         help="user, services, debug, pods (comma-separated), or off, true, false; bare: true.",
     ),
+)
+# What every forwarding command has.
+_OPTIONS = (
     _option(
         "--address",
         env="PORTSIDE_ADDRESS",
@@ -131,7 +138,6 @@ _OPTIONS = (
         default=False,
         help="Fail a forward whose port is taken, in place of taking the next one.",
     ),
-    *_PLACE,
     _option(
         "--output",
         env="PORTSIDE_OUTPUT",
@@ -217,17 +223,22 @@ _OPTIONS = (
 
 def shared(function: F) -> F:
     """Add the shared options; they arrive as keyword arguments for `collect`."""
-    return _with((_NAMESPACE, *_OPTIONS), function)
+    return _with((_NAMESPACE, *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS), function)
+
+
+def without_project(function: F) -> F:
+    """The same without those that choose a project or what of it is forwarded."""
+    return _with((_NAMESPACE, *_CLUSTER, *_OPTIONS), function)
 
 
 def shared_in_several_namespaces(function: F) -> F:
     """The same, but `namespace` is a tuple of all that were given."""
-    return _with((_NAMESPACES, *_OPTIONS), function)
+    return _with((_NAMESPACES, *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS), function)
 
 
 def placed(function: F) -> F:
     """Add those of them that make a Place; they arrive as keyword arguments for `collect_place`."""
-    return _with((_NAMESPACE, *_PLACE), function)
+    return _with((_NAMESPACE, *_CLUSTER, *_PROJECT), function)
 
 
 def _with(options: tuple[Callable[[F], F], ...], function: F) -> F:
@@ -254,9 +265,28 @@ beside_skaffold = _option(
 )
 
 
+_NO_PROJECT: Mapping[str, Any] = {"port_forward": None, "filename": (), "profile": (), "module": ()}
+
+
 def collect(given: dict[str, Any]) -> Options:
-    """One value of what click parsed; comma lists are split where Skaffold splits them."""
-    return Options(**_as_written(given))
+    """One value of what click parsed; comma lists are split where Skaffold splits them. Raises UsageError."""
+    refuse_idle(
+        ("--status-token-file", "status_token_file", "without a status address", given["status"] == "off"),
+        ("--exec-timeout", "exec_timeout", "without --exec", not given["exec_command"]),
+    )
+    return Options(**_as_written({**_NO_PROJECT, **given}))
+
+
+def refuse_idle(*rules: tuple[str, str, str, bool]) -> None:
+    """Raises UsageError for an option of the command line that means nothing beside the others.
+
+    Each rule: the option, its parameter's name, when it means nothing, and whether that is so. Variables may be set for
+    other commands, and count for none.
+    """
+    context = click.get_current_context()
+    for option, name, when, is_so in rules:
+        if is_so and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{option} means nothing {when}: leave it out")
 
 
 def collect_place(given: dict[str, Any]) -> Place:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from watcher.skaffold.arguments import SkaffoldCommand
     from watcher.skaffold.process import SkaffoldProcess
 
+_DEPLOYS_NOTHING = {"build", "test", "verify", "exec"}
+
 EPILOG = """\b
 Examples:
   portside run -- skaffold dev
@@ -56,6 +58,7 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
 
     environ = environment()
     asked = arguments.read(words, environ)
+    _check_deploys(asked)
     options = as_asked(options, asked)
     project = project_of(options, asked.command, asked.binary, asked.profile_flags)
     configured = await Configured.load(options, asked.command, project, environ)
@@ -67,6 +70,17 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     pass_on = user_command.send_signal if user_command else None
     process = SkaffoldProcess(arguments.rewritten(asked, port), environ, stdout, pass_on, Insistence().heard)
     return await _both(process, beside, asked)
+
+
+def _check_deploys(asked: SkaffoldCommand) -> None:
+    """Raises UsageError for a command after which there is nothing to forward to."""
+    from watcher.errors import UsageError
+
+    if asked.command in _DEPLOYS_NOTHING:
+        raise UsageError(
+            f"`{asked.binary} {asked.command}` deploys nothing that could be forwarded to: run it without portside, "
+            "or give portside skaffold with dev, debug, run or deploy"
+        )
 
 
 def as_asked(options: Options, asked: SkaffoldCommand) -> Options:

@@ -31,8 +31,10 @@ def command(output: str, *, url: bool, pid: int | None, folder: str | None) -> i
     and page; then a table for people, for a pipe a line for each forward. As JSON
     one object for each forward, with pid and folder. Exit code 1 where none runs.
     """
+    from watcher.cli.options import refuse_idle
     from watcher.cli.running import here
 
+    refuse_idle(("--output", "output", "with --url, which prints the address alone", url))
     running = running_here(Choice(pid, folder))
     if url and running:
         click.echo((here(running) or running)[-1].url)

@@ -13,6 +13,7 @@ from watcher.cli.options import (
     collect,
     environment,
     event_api,
+    refuse_idle,
     shared_in_several_namespaces,
 )
 from watcher.cli.surroundings import check_descriptors
@@ -57,6 +58,10 @@ def command(
     logs.set_up(options.verbose)
     check_descriptors()
     if cluster:
+        refuse_idle(
+            ("--skaffold", "url", "with --cluster, which is without any Skaffold", True),
+            ("--publish", "publish", "with --cluster, which is without any Skaffold", True),
+        )
         return trio.run(_alone, run_id, selector, _Where(namespaces, all_namespaces), options)
     if run_id or selector or all_namespaces:
         raise UsageError(

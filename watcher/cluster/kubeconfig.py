@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from watcher import user_files
 from watcher.cluster.errors import KubeconfigError
+from watcher.suggestions import did_you_mean
 
 HOME_FILE = "~/.kube/config"
 # Fields of a user or cluster that name files, relative to the kubeconfig's own folder.
@@ -82,7 +83,8 @@ def select(paths: Iterable[Path], context: str | None) -> Selected:
     if asked is None:
         raise KubeconfigError(f"kubeconfig {source}: no current-context; choose by --kube-context, there are: {names}")
     if asked not in contexts:
-        raise KubeconfigError(f'kubeconfig {source}: there is no context "{asked}"; there are: {names}')
+        near = did_you_mean(asked, contexts)
+        raise KubeconfigError(f'kubeconfig {source}: there is no context "{asked}"; there are: {names}{near}')
     chosen = contexts[asked].context or {}
     cluster, user = str(chosen.get("cluster") or ""), str(chosen.get("user") or "")
     clusters, users = (_merged(part.clusters for part in parts), _merged(part.users for part in parts))

@@ -16,10 +16,11 @@ from watcher.config.errors import ConfigError
 
 
 class Mapping(dict[str, Any]):
-    """A YAML mapping; `line` is its first line's number, `lines` those of its values, both from 1."""
+    """A YAML mapping. `line` is its first line's number, `lines` has those of its values, `key_lines` of its keys."""
 
     line: int = 0
     lines: dict[str, int]
+    key_lines: dict[str, int]
 
 
 class _Short(reprlib.Repr):
@@ -103,10 +104,11 @@ class _Composed:
         self._loader.flatten_mapping(node)  # merge keys: `<<: *anchor`
         mapping = Mapping()
         mapping.line = node.start_mark.line + 1
-        mapping.lines = {}
+        mapping.lines, mapping.key_lines = {}, {}
         for key, value in node.value:
             found = self.value(key)
             name = str(found) if isinstance(key, yaml.ScalarNode) else shown(found)
             mapping[name] = self.value(value)
             mapping.lines[name] = value.start_mark.line + 1
+            mapping.key_lines[name] = key.start_mark.line + 1
         return mapping

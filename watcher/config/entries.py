@@ -13,6 +13,7 @@ from msgspec import Struct
 from forwarders.spec import Ask, PortWish
 from watcher.cluster.kinds import BY_NAME, KINDS, Kind
 from watcher.config.errors import ConfigError
+from watcher.suggestions import did_you_mean
 
 DEFAULT_ADDRESS = "127.0.0.1"
 # The Docker deployer's resource type; everything else is a Kubernetes kind.
@@ -72,8 +73,9 @@ def skaffold_kind_of(resource_type: str) -> str | None:
     return word if word == CONTAINER or any(kind.singular == word for kind in KINDS) else None
 
 
-def known_kinds() -> str:
-    return ", ".join(sorted(kind.singular for kind in KINDS))
+def known_kinds(meant: str = "") -> str:
+    """For messages; with the one that is most like what was meant."""
+    return ", ".join(sorted(kind.singular for kind in KINDS)) + did_you_mean(meant, BY_NAME)
 
 
 def wish_for(port: int | str) -> PortWish:

@@ -29,10 +29,15 @@ from watcher.config.errors import ConfigError
 from watcher.config.rules import Rule, Rules
 from watcher.config.selector import checked_selector
 from watcher.config.settings import FILE, ForwardItem, PortsideFile, RuleItem, Settings
+from watcher.suggestions import did_you_mean
 
 # msgspec ends its messages with the place: "… - at `$.forwards[2].port`".
 _AT = re.compile(r"(?P<said>.*) - at `\$(?P<path>.*)`", re.DOTALL)
 _SUFFIX = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
+_FIELDS = {
+    field.encode_name for kind in (PortsideFile, RuleItem, ForwardItem) for field in msgspec.structs.fields(kind)
+}
 _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+)\]")
 
 
@@ -154,7 +159,7 @@ def _rule_kind(text: str, where: str) -> str:
 def _kind(text: str, where: str) -> str:
     kind = kind_of(text)
     if kind is None:
-        raise ConfigError(f"{where}: {text!r} is not one of {known_kinds()}")
+        raise ConfigError(f"{where}: {text!r} is not one of {known_kinds(text)}")
     return kind
 
 
@@ -192,5 +197,8 @@ def _explained(said: str, document: documents.Mapping, source: str) -> str:
         elif index is not None and isinstance(at, list) and int(index) < len(at):
             at = at[int(index)]
             line = at.line if isinstance(at, documents.Mapping) else line
+    if (unknown := _UNKNOWN.fullmatch(what)) and isinstance(at, documents.Mapping):
+        line = at.key_lines.get(unknown["field"], line)
+        what += did_you_mean(unknown["field"], _FIELDS)
     where = f": {path.removeprefix('.')}" if path else ""
     return f"{source} line {line}{where}: {what[:1].lower()}{what[1:]}"

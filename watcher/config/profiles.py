@@ -15,6 +15,7 @@ from watcher.config.documents import mappings
 from watcher.config.errors import ConfigError
 from watcher.config.files import File, port_forward
 from watcher.config.project import Project
+from watcher.suggestions import did_you_mean
 
 logger = logging.getLogger("portside.config")
 
@@ -93,7 +94,8 @@ def _check_known(file: File, project: Project) -> None:
     known = [str(profile.get("name")) for profile in profiles]
     for name in project.profiles:
         if not name.startswith("-") and name not in known:
-            raise ConfigError(f"{file.name}: there is no profile {name!r}; there are: {', '.join(known) or 'none'}")
+            there = f"{', '.join(known) or 'none'}{did_you_mean(name, known)}"
+            raise ConfigError(f"{file.name}: there is no profile {name!r}; there are: {there}")
 
 
 def _undecided(document: documents.Mapping, project: Project) -> list[documents.Mapping]:

@@ -18,6 +18,8 @@ from watcher.config.errors import ConfigError
 
 # A service's port may be as long as a label, a container's only 15 characters (RFC 6335).
 _PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# As docker and a service's manifest write them.
+_PROTOCOLS = {"tcp", "udp", "sctp"}
 
 
 # No argument of a program can hold it.
@@ -46,6 +48,7 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
             target, needs_port, context = None, False, word.removeprefix(_CONTEXT)
             unused = context
             continue
+        _check_protocol(word)
         if "/" in word or not (_looks_like_port(word) or needs_port):
             _check_served(target, needs_port=needs_port)
             target, needs_port, unused = _target(word), True, ""
@@ -83,6 +86,12 @@ def _looks_like_port(word: str) -> bool:
     return ":" in word or word.isdigit()
 
 
+def _check_protocol(word: str) -> None:
+    port, slash, protocol = word.rpartition("/")
+    if slash and protocol.lower() in _PROTOCOLS and _looks_like_port(port):
+        raise ConfigError(f"{word!r}: a port is written without a protocol, and only TCP is forwarded: {port}")
+
+
 def _check_served(target: _Target | None, *, needs_port: bool) -> None:
     if target is not None and needs_port:
         given = f"{target.kind}/{target.name}"
@@ -95,7 +104,9 @@ def _target(word: str) -> _Target:
         resource_type = "pod"
     kind = kind_of(resource_type)
     if kind is None:
-        raise ConfigError(f"{word!r}: {resource_type!r} is no type that can be forwarded to; known: {known_kinds()}")
+        raise ConfigError(
+            f"{word!r}: {resource_type!r} is no type that can be forwarded to; known: {known_kinds(resource_type)}"
+        )
     before, colon, port = name.rpartition(":")
     if colon:
         raise ConfigError(f"{word!r}: the target and its port are two words: {resource_type}/{before} {port}")

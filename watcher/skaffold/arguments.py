@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from watcher.errors import UsageError
 from watcher.skaffold.flags import CommandLine, parse_words
+from watcher.suggestions import did_you_mean
 
 # Subcommands that serve the event API, and those of them that forward ports (cmd/skaffold/app/cmd/flags.go, DefinedOn).
 _SERVING = {"dev", "build", "run", "debug", "deploy", "test", "verify", "apply", "exec"}
@@ -92,7 +93,8 @@ def _line(argv: Sequence[str]) -> CommandLine:
     line = parse_words(argv)
     if line is None or line.command not in _SERVING:
         what = f"{argv[0]} {line.command}" if line else " ".join(argv[:1])
-        raise UsageError(f"portside cannot run beside `{what}`: give it skaffold with dev, debug, run or deploy")
+        near = did_you_mean(line.command, _SERVING) if line else ""
+        raise UsageError(f"portside cannot run beside `{what}`: give it skaffold with dev, debug, run or deploy{near}")
     return line
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum
 
 from watcher.errors import UsageError
+from watcher.suggestions import did_you_mean
 
 
 class Mode(Enum):
@@ -66,4 +67,5 @@ def _mode(word: str, where: str) -> Mode:
         accepted = ", ".join(mode.value for mode in Mode)
         raise UsageError(
             f'{where}: unknown mode "{word}"; accepted are {accepted} (comma-separated), off, true, false'
+            f"{did_you_mean(word, [*(mode.value for mode in Mode), *_ALONE, 'true', 'false'])}"
         ) from None
