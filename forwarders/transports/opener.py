@@ -111,7 +111,10 @@ async def open_by(transport: Transport, server: ApiServer, pod: PodRef) -> tuple
     except RefusedError as error:
         if error.status != 401:
             raise
-    return await _open(transport, server, pod, await _credentials(server, credentials))
+        renewed = await _credentials(server, credentials)
+        if renewed and renewed == credentials:  # none: with a client certificate, which may be another one now
+            raise
+    return await _open(transport, server, pod, renewed)
 
 
 class Probed(Struct, frozen=True):

@@ -240,6 +240,25 @@ async def test_what_somebody_else_has_renewed_is_used(net: Net) -> None:
     assert renewals == 0
 
 
+async def test_the_same_header_is_not_refused_twice(net: Net) -> None:
+    """A renewal that gives what was refused costs the API server no second request."""
+    asked = 0
+
+    async def authorize(renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
+        return [("Authorization", "Bearer dead")]
+
+    async def refuse(stream: trio.abc.Stream) -> None:
+        nonlocal asked
+        asked += 1
+        await head(stream)
+        await stream.send_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+
+    net.handlers["api.test", 6443] = refuse
+    with pytest.raises(RefusedError):
+        await open_by(Transport.SPDY, ApiServer("api.test", 6443, "", None, "api.test", authorize), POD)
+    assert asked == 1
+
+
 @pytest.mark.parametrize("transport", list(Transport))
 async def test_credentials_refused_for_good(stage: Stage, transport: Transport) -> None:
     """401 after the renewal too: it is said, and no reason to change the transport."""

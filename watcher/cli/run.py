@@ -117,6 +117,7 @@ async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand
     """
     import trio
 
+    from forwarders.bulkhead import report
     from watcher.cli.until import until_signal
 
     async def forward() -> None:
@@ -124,8 +125,8 @@ async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand
         try:
             with scope:
                 await beside.run()
-        except Exception:
-            logger.exception("portside failed and forwards nothing any more; Skaffold goes on")
+        except Exception as error:  # noqa: BLE001 - as above
+            report(logger, "portside failed and forwards nothing any more, Skaffold goes on", error)
 
     async def let_go() -> None:
         await process.ending.wait()
