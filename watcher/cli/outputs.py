@@ -60,7 +60,7 @@ class Outputs:
                 write = partial(write_lines, board, self._renderer, sys.stdout.fileno())
                 nursery.start_soon(kept, logger, "printing lines", write)
             if self._json and board.about is not None:
-                nursery.start_soon(_introduce, board.about)
+                nursery.start_soon(kept, logger, "the first line", partial(_introduce, board.about))
 
 
 def _has_table(command: str, options: Options) -> bool:
