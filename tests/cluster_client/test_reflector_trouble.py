@@ -241,3 +241,25 @@ async def test_a_list_that_is_due_after_an_outage_does_not_wait_for_its_length(a
         await seen.watching(2)
         assert trio.current_time() - back < 1
         await until(lambda: not seen.problem())
+
+
+async def test_a_question_that_is_not_answered_is_said_within_two_seconds(autojump_clock: MockClock) -> None:
+    """While it waits, with the address and what was asked; the answer ends the problem."""
+    release = trio.Event()
+
+    class Slow(MemoryApi):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await release.wait()
+            return await super().handle_async_request(request)
+
+    async with reflecting(Slow("a")) as seen:
+        began = trio.current_time()
+        await until(seen.problem)
+        assert trio.current_time() - began < 2
+        assert seen.problem() == Problem(
+            "cannot list pods in namespace shop yet: http://api.test:6443 has not answered"
+        )
+        release.set()
+        await seen.watching()
+        await until(lambda: not seen.problem())
+        assert seen.names() == {"a"}

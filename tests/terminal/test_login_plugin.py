@@ -115,6 +115,10 @@ async def test_forwards_serve_whatever_becomes_of_the_plugin(scene: Scene) -> No
         screen = await term.screen("-S", "-")
         assert [sum(words in line for line in screen) for words in said.values()] == [1] * len(said)
         assert not [line for line in screen if "Traceback" in line]
+        scene.does("work")  # the one that hangs is not waited for
+        await term.says("credentials are renewed", timeout=20)
+        scene.does("hang")
+        await serves(term)
         await term.press("C-c")
         await term.prompts()
     await scene.plugin_ends()

@@ -49,6 +49,7 @@ class CredentialProvider:
         self._again = again
         self._lock = trio.Lock()
         self._running = False
+        self._attempt = trio.CancelScope()
         self._wanted = trio.Event()
         self._over = trio.Event()  # the renewal under way
         self._backoff = Backoff(Random(), FIRST_PAUSE, LAST_PAUSE)  # noqa: S311 - jitter
@@ -74,7 +75,10 @@ class CredentialProvider:
             async with self._lock:
                 while True:
                     await self._until_due()
-                    await self._renew()
+                    with trio.CancelScope() as self._attempt:
+                        await self._renew()
+                    if self._attempt.cancelled_caught:
+                        continue  # the kubeconfig was edited meanwhile
                     self._wanted = trio.Event()  # who asked meanwhile has the answer too
                     self._over.set()
                     self._over = trio.Event()
@@ -94,11 +98,12 @@ class CredentialProvider:
             tls.use_chain(context, self._login.chain, self._login.selected)
         self._context = context
 
-    async def edited(self) -> None:
-        """The kubeconfig was edited: read it now, whatever failed before. Raises RenewalError."""
+    def edited(self) -> None:
+        """The kubeconfig was edited: let `run` read it now, whatever failed or hangs."""
+        self._attempt.cancel()
         self._not_before = float("-inf")
         self._backoff.reset()
-        await self(True)  # noqa: FBT003 - ApiServer's signature
+        self._wanted.set()
 
     async def _renewed(self) -> None:
         if trio.current_time() < self._not_before:

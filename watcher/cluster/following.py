@@ -28,6 +28,8 @@ logger = logging.getLogger("portside.cluster")
 
 # Seconds until the next look after a mistake of ours, doubling.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
+# Seconds for the new server's credentials, before it is moved to in any case: a plugin may take longer.
+CREDENTIALS_FIRST = 2.0
 
 
 async def follow(config: ClusterConfig, moved: Callable[[ApiServer], Awaitable[None]]) -> Never:
@@ -79,7 +81,7 @@ class _Follower:
             if moved:
                 await self._move(selected)
             elif renewed:
-                await self._renew()
+                self._config.credentials.edited()
         except KubeconfigError as error:
             self._say(str(error))
         else:
@@ -87,13 +89,11 @@ class _Follower:
 
     async def _move(self, selected: Selected) -> None:
         server = await trio.to_thread.run_sync(server_of, selected, self._config.credentials)
-        await self._renew()
+        self._config.credentials.edited()
+        with suppress(RenewalError), trio.move_on_after(CREDENTIALS_FIRST):  # what fails is logged, and tried again
+            await self._config.credentials(True)  # noqa: FBT003 - ApiServer's signature
         logger.warning('the kubeconfig was edited: context "%s" is now at %s', selected.context, server.url)
         await self._moved(server)
-
-    async def _renew(self) -> None:
-        with suppress(RenewalError):  # it has been logged, and is tried again
-            await self._config.credentials.edited()
 
     def _say(self, problem: str) -> None:
         if problem != self._problem:

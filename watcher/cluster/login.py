@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import os
-import stat
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -18,6 +17,7 @@ import trio
 from msgspec import Struct
 
 from forwarders.transports.server import Headers
+from watcher import user_files
 from watcher.cluster import kubeconfig, tls
 from watcher.cluster.auth_provider import provided_header
 from watcher.cluster.errors import KubeconfigError
@@ -35,8 +35,6 @@ MARGIN = 60.0
 FILES_WITHIN = 10.0
 # Seconds for a legacy auth-provider, which asks a server.
 PROVIDER_WITHIN = 60.0
-# The kubelet's tokens have some kilobytes.
-MAX_TOKEN = 1024 * 1024
 
 T = TypeVar("T")
 
@@ -129,16 +127,11 @@ def from_files(selected: Selected) -> tuple[Chain | None, str]:
 
 def _token(selected: Selected, name: str) -> str:
     try:
-        # A FIFO or a device would be waited for, or read, for ever.
-        if not stat.S_ISREG(os.stat(name).st_mode):
-            selected.refuse("user", "tokenFile", f"({name}) is not a regular file")
-        with open(name, "rb") as file:
-            token = file.read(MAX_TOKEN + 1).decode().strip()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or bytes that are no text
-        reason = getattr(error, "strerror", None) or "not a text"
-        selected.refuse("user", "tokenFile", f"({name}) cannot be read: {reason}")
-    if not 0 < len(token) <= MAX_TOKEN:
-        selected.refuse("user", "tokenFile", f"({name}) is {'too large' if token else 'empty'}")
+        token = user_files.read_text(name, user_files.SECRET).strip()
+    except OSError as error:
+        selected.refuse("user", "tokenFile", f"({name}) cannot be read: {error.strerror}")
+    if not token:
+        selected.refuse("user", "tokenFile", f"({name}) is empty")
     return token
 
 
