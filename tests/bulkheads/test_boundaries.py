@@ -72,7 +72,8 @@ async def renew(ship: Ship) -> None:
     cluster = ship.beside._cluster
     assert cluster is not None
     with suppress(ClusterError):
-        await cluster.credentials.edited()
+        cluster.credentials.edited()
+        await cluster.credentials(True)  # noqa: FBT003 - ApiServer's signature
 
 
 async def touch_kubeconfig(ship: Ship) -> None:

@@ -160,7 +160,7 @@ class OtherClusters:
         while True:
             before = stamps(kubeconfig.files(self._asked))
             try:
-                return await load(self._asked, context)
+                return await load(self._asked, context, starting=False)
             except KubeconfigError as error:
                 if str(error) != other.problem:
                     logger.warning("%s; its forwards alone are missing", error)

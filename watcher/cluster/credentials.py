@@ -41,12 +41,12 @@ class ClusterConfig:
         return self.context or "of the cluster that this runs in"
 
 
-async def load(kubeconfig: str | None, context: str | None) -> ClusterConfig:
+async def load(kubeconfig: str | None, context: str | None, *, starting: bool = True) -> ClusterConfig:
     """The context asked for (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).
 
-    Raises KubeconfigError. An exec plugin may talk to the user while this runs.
+    Raises KubeconfigError. `starting`: a login plugin may talk to the user, whose terminal shows nothing else yet.
     """
-    found = await login.read(kubeconfig, context, starting=True)
+    found = await login.read(kubeconfig, context, starting=starting)
     selected = found.selected
     # The context by name: it stays ours where an edit makes another one current.
     again = partial(login.read, kubeconfig, selected.context or None)
