@@ -109,10 +109,10 @@ class Ship:
 
 def options_of(*words: str) -> tuple[Options, str]:
     """As the command line of `portside watch` gives them, and the event API's URL."""
-    given = command.make_context("watch", list(words)).params
-    url = given["url"]
     names = {field.name for field in dataclasses.fields(Options)}
-    return collect({**{name: given[name] for name in names & given.keys()}, "namespace": ""}), url
+    with command.make_context("watch", list(words)) as context:
+        given = context.params
+        return collect({**{name: given[name] for name in names & given.keys()}, "namespace": ""}), given["url"]
 
 
 @contextlib.asynccontextmanager
