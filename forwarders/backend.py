@@ -139,6 +139,12 @@ class Backend:
         return next((pool.problem for pool in pools if pool.problem), "")
 
     @property
+    def forbidden(self) -> bool:
+        """Whether a missing permission is why no eligible pod has a session."""
+        pools = [self._wanted[endpoint] for endpoint in self.eligible() if endpoint in self._wanted]
+        return bool(pools) and all(pool.forbidden for pool in pools)
+
+    @property
     def refusal(self) -> str:
         """Why the runtime could not connect to the serving pod's port last, "" if it could."""
         redials = None if self.serving is None else self._redials.get(self.serving)

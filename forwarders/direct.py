@@ -24,6 +24,7 @@ class Container:
 
     up = True
     problem = ""
+    forbidden = False
 
     def __init__(self, address: str) -> None:
         self._address = address

@@ -166,7 +166,8 @@ class Forward:
         if serving is not None:
             state, why = State.READY, self._why_waiting() if self._refusal_shown or self._crowd_shown else ""
         else:
-            state, why = State.FAILED if self._broken else State.LISTENING, self._why_waiting()
+            hopeless = self._broken or self._backend.forbidden
+            state, why = State.FAILED if hopeless else State.LISTENING, self._why_waiting()
         count = self._waiting_shown if why or serving is None else 0
         waiting = f"{count} connection{' waits' if count == 1 else 's wait'}" if count else ""
         remark = self._bound.remark if serving is not None else ""

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
+from http import HTTPStatus
 from random import Random
 
 import trio
@@ -21,7 +22,7 @@ from forwarders.session import Session
 from forwarders.signals import Signal
 from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
-from forwarders.transports.errors import TransportError, UnreachableError
+from forwarders.transports.errors import RefusedError, TransportError, UnreachableError
 from forwarders.tunnel import DialError, Tunnel
 from forwarders.wire.workers import FRAME_WORKERS
 from forwarders.writer import SessionLostError, SilentError
@@ -54,13 +55,17 @@ STALE_OPENING = 0.5
 
 
 class Pool:
-    """Sessions to one pod. `problem`: why none could be opened last, "" while all is well."""
+    """Sessions to one pod. `problem`: why none could be opened last, "" while all is well.
+
+    `forbidden`: that is a permission that is missing.
+    """
 
     def __init__(
         self, pod: PodRef, open_channel: Open, random: Random, gate: Gate, on_silence: Callable[[], None]
     ) -> None:
         self.pod = pod
         self.problem = ""
+        self.forbidden = False
         self.listeners: set[Callable[[], None]] = set()
         self._open_channel = open_channel
         self._gate = gate
@@ -212,12 +217,13 @@ class Pool:
             if self._away and not isinstance(error, UnreachableError):
                 self._gate.open()  # it answers again, if only to refuse this pod
             self._away = isinstance(error, UnreachableError)
+            self.forbidden = isinstance(error, RefusedError) and error.status == HTTPStatus.FORBIDDEN
             if self.problem != str(error):
                 logger.info("%s", error)
             self._unopened(str(error))
             return None
         if self.problem:
-            self.problem = ""
+            self.problem, self.forbidden = "", False
             self._gate.open()
         session = Session(channel, received, self._changed, self._has_room)
         self._sessions.append(session)

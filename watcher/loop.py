@@ -21,6 +21,7 @@ from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
 from watcher.board.board import Board
 from watcher.board.exposure import Exposure
+from watcher.board.prospects import Prospects
 from watcher.board.records import (
     ExplainRecord,
     PlanRecord,
@@ -72,6 +73,7 @@ class Loop:
         self._planned = trio.Event()
         self._planning_failed = ""  # the bug that keeps the last plan from being replaced
         self._complete = False
+        self._prospects = Prospects()
         self._renamed: set[str] = set()  # forwards whose name at the gateway is to be shown
         board.explain = self.explained
 
@@ -82,6 +84,8 @@ class Loop:
     def report(self, status: Status) -> None:
         """Hand one forward's new status to the board."""
         wanted = self._wanted.get(status.id)
+        if status.state is State.READY:
+            self._prospects.worked(status.id)
         if wanted is not None:
             gateway = self._names.url(status.id) if self._names else ""
             self._board.publish(forward_record(wanted, status, datetime.now(UTC), gateway))
@@ -101,14 +105,9 @@ class Loop:
         return [explain_record(explanation) for explanation in explain(self._plan, self._stands_on, failed)]
 
     @property
-    def failed(self) -> bool:
-        """Whether there are forwards and every one of them has no port."""
-        return bool(self._wanted) and all(
-            (record := self._board.forwards.get(ident)) is not None
-            and record.state == State.FAILED.value
-            and not record.local_port
-            for ident in self._wanted
-        )
+    def hopeless(self) -> bool:
+        """Whether something was asked for and none of it can ever work. Each record on the board may change it."""
+        return self._prospects.none_left(self._plan, self._board.forwards, settled=self._complete)
 
     async def run(self, fleet: Fleet) -> None:
         """Plans and reconciles until cancelled."""
@@ -155,6 +154,7 @@ class Loop:
 
     def _show(self, plan: Plan) -> None:
         """All of the plan but its forwards, whose states the fleet reports."""
+        self._prospects.planned(plan, settled=self._complete)
         renamed, self._renamed = self._renamed, set()
         self._rename(renamed)
         self._publish_verdicts(plan)

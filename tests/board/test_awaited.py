@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.board.made import forward, plan, skip
-from watcher.board.awaited import NOT_SETTLED, Verdict, parse_name, verdict
+from watcher.board.awaited import NOT_SETTLED, NOTHING, Verdict, for_command, parse_name, verdict
 from watcher.board.board import Board
 from watcher.board.records import Record
 from watcher.config.errors import ConfigError
@@ -76,3 +76,22 @@ def test_no_name_at_all(word: str) -> None:
     """A mistake, said as one."""
     with pytest.raises(ConfigError):
         parse_name(word, "")
+
+
+def test_the_command_of_exec_needs_something() -> None:
+    """Nothing forwarded is not ready: with the reasons of what is not forwarded, once the plan stands."""
+    assert for_command(shown(plan(), forward())).ready
+    nothing = for_command(shown(plan()))
+    assert (nothing.missing, nothing.hopeless) == ((NOTHING,), False)
+    refused = for_command(shown(plan(), skip()))
+    assert refused.missing == (NOTHING, f"service/dns port 53 is not forwarded: {skip().reason}")
+    assert for_command(shown(plan(settled=False))).missing == (NOT_SETTLED,)
+
+
+def test_the_command_of_exec_needs_all_that_forward_was_asked_for() -> None:
+    """A skip of what somebody typed is hopeless; one that a mode met is not even worth a line beside forwards."""
+    asked = for_command(shown(plan(), forward(), skip(source="direct")))
+    assert asked.missing == (f"service/dns port 53 is not forwarded: {skip().reason}",)
+    assert asked.hopeless
+    assert not for_command(shown(plan(settled=False), forward(), skip(source="direct"))).hopeless
+    assert for_command(shown(plan(), forward(), skip())).ready

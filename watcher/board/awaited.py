@@ -1,6 +1,6 @@
-"""Owns the answer to: is what was asked for ready? For `portside wait`, for --exec, by names or for all. Pure.
+"""Answers whether what was asked for is ready: for `portside wait` and for --exec, by names or for all. Pure.
 
-Refuses to wait. A forward that failed counts once the plan stands: before that a deploy may still put it right.
+A forward that failed counts once the plan stands: before that a deploy may still put it right.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from watcher.config.errors import ConfigError
 from watcher.config.targets import parse_target
 
 NOT_SETTLED = "the first deploy and the first lists are awaited"
+
+NOTHING = "nothing is forwarded"
 
 
 class Name(Struct, frozen=True):
@@ -81,11 +83,27 @@ def verdict(boards: Iterable[Board], names: Sequence[Name] = ()) -> Verdict:
     return Verdict(tuple(dict.fromkeys(missing)), hopeless)
 
 
+def for_command(board: Board) -> Verdict:
+    """Whether the command of --exec may begin: all is ready, and what `forward` was asked for is forwarded."""
+    now = verdict([board])
+    refused = [skip for skip in board.skips.values() if skip.source == "direct"]
+    skips = refused if board.forwards else [*board.skips.values()]
+    missing = [*now.missing, *(_not_forwarded(skip) for skip in skips)]
+    if board.settled and not board.forwards:
+        missing.insert(0, NOTHING)
+    return Verdict(tuple(dict.fromkeys(missing)), now.hopeless or (board.settled and bool(refused)))
+
+
 def line(record: ForwardRecord) -> str:
     """One line on a forward: its state, what it is, why."""
     reason = f": {record.reason}" if record.reason else ""
     target = f"{record.resource_type}/{record.resource_name} port {record.remote_port}"
     return f"{record.state} {target} in namespace {record.namespace}{reason}"
+
+
+def _not_forwarded(skip: SkipRecord) -> str:
+    port = f" port {skip.remote_port}" if skip.remote_port else ""
+    return f"{skip.resource_type}/{skip.resource_name}{port} is not forwarded: {skip.reason}"
 
 
 def _absent(name: Name, skips: Iterable[SkipRecord]) -> str:

@@ -30,6 +30,14 @@ PORT alone is a preference (another is chosen where it is taken, and said; for a
 port by name its number), LOCAL:PORT a demand; :PORT leaves the local port to the
 system. Connections wait while no pod can serve them; the forward outlives the
 pods.
+
+\b
+Exit codes:
+  0  ended by a signal, or by --exec with its command's code
+  1  nothing that was asked for can ever work: no such object or port, UDP only,
+     no permission, the demanded local port is taken. What has worked once is
+     waited for: a deleted object may be made again.
+  2  wrong usage
 """
 
 
@@ -85,7 +93,7 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
                 clients[config.context] = other.client
                 host.others.add(config.context, other)
             facts = replace(facts, entries=await looked_up(clients, entries))
-            await host.run(cluster, lambda: host.located(facts), end_when_failed=True)
+            await host.run(cluster, lambda: host.located(facts), end_when_hopeless=True)
 
     return await served(host, serve)
 

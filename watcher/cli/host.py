@@ -71,7 +71,7 @@ class Host:
         self._cluster: Cluster | None = None
         self.others = OtherClusters(options.kubeconfig or None, self.touch)
         self._loop: Loop | None = None
-        self.failed = False  # no forward had a port, and that was the end
+        self.failed = False  # nothing could work, and that was the end
 
     @property
     def user_command(self) -> UserCommand | None:
@@ -102,11 +102,11 @@ class Host:
         cluster: Cluster | None,
         gather: Callable[[], Facts],
         *,
-        end_when_failed: bool = False,
+        end_when_hopeless: bool = False,
     ) -> None:
         """Forwards what the plan of `gather()` says, by default in `cluster`; closes the status socket.
 
-        `end_when_failed`: return once the first plan stands and none of its forwards has a port.
+        `end_when_hopeless`: return once nothing that was asked for can ever work.
         """
         descriptors.raise_limit()
         with contextlib.ExitStack() as stack:
@@ -117,7 +117,7 @@ class Host:
                 outputs = trio.CancelScope(shield=True)
                 nursery.start_soon(self._show, outputs)
                 try:
-                    await self._forward(cluster, gather, end_when_failed=end_when_failed)
+                    await self._forward(cluster, gather, end_when_hopeless=end_when_hopeless)
                 finally:
                     self.board.close()
                     outputs.deadline = trio.current_time() + LAST_LINES
@@ -127,7 +127,7 @@ class Host:
         cluster: Cluster | None,
         gather: Callable[[], Facts],
         *,
-        end_when_failed: bool,
+        end_when_hopeless: bool,
     ) -> None:
         async with trio.open_nursery() as nursery:
             self._cluster = cluster
@@ -155,12 +155,23 @@ class Host:
                 nursery.start_soon(kept, logger, "the gateway", partial(door.serve, fleet))
             if self._status is not None:
                 nursery.start_soon(kept, logger, "the status address", partial(self._status.serve, self.board))
-            self.failed = end_when_failed and self._loop.failed
-            if not self.failed:
+            if end_when_hopeless:
+                nursery.start_soon(self._loop.run, fleet)
+                await self._until_hopeless(self._loop)
+                self.failed = True
+            else:
                 await self._loop.run(fleet)
             with trio.move_on_after(LAST_LINES):
                 await self.board.handed_out()  # why it failed, before it has stopped
             nursery.cancel_scope.cancel()
+
+    async def _until_hopeless(self, loop: Loop) -> None:
+        changes = self.board.subscribe()
+        try:
+            while not loop.hopeless:
+                await changes.next()
+        finally:
+            self.board.unsubscribe(changes)
 
     def _want(self, watches: frozenset[Watch]) -> None:
         if self._cluster is not None:

@@ -1,7 +1,8 @@
-"""Looks up the targets of `portside forward` when it starts: one that does not exist is a mistake, as with kubectl."""
+"""Looks up the targets of `portside forward` when it starts: where none exists that is a mistake, as with kubectl."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 import trio
@@ -17,6 +18,8 @@ from watcher.config.entries import Entry
 from watcher.plan.ports import asked_number
 from watcher.suggestions import did_you_mean
 
+logger = logging.getLogger("portside")
+
 # With several clusters: what one of them has not answered by then keeps the others' forwards waiting no longer.
 PATIENCE = 5.0
 # Seconds that the list may take in which the right name of a misspelt one is looked for.
@@ -26,39 +29,42 @@ _Key = tuple[str, str, str, str]
 
 
 async def looked_up(clients: Mapping[str, Client], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """The entries; those that name a port ask for its number. Raises ApiError naming what does not exist.
+    """The entries; those that name a port ask for its number. Raises ApiErrors where nothing of all that exists.
 
-    `clients`: by context. An API server that does not answer is waited for later, and that is reported.
+    Of several targets the others go on. `clients`: by context. An API server that does not answer is waited for later,
+    and that is reported.
     """
     found: dict[_Key, Resource] = {}
-    problems: list[ApiError] = []
+    missing: dict[_Key, ApiError] = {}
 
     async def look(context: str, client: Client) -> None:
         with trio.move_on_after(PATIENCE if len(clients) > 1 else float("inf")):
-            try:
-                await _look_up(client, (entry for entry in entries if entry.context == context), found)
-            except ApiError as error:
-                problems.append(error)
+            await _look_up(client, (entry for entry in entries if entry.context == context), found, missing)
 
     async with trio.open_nursery() as nursery:
         for context, client in clients.items():
             nursery.start_soon(look, context, client)
-    if problems:
-        raise problems[0]
+    if missing and missing.keys() == set(map(_key, entries)):
+        raise ExceptionGroup("nothing of what was asked for exists", [*missing.values()])
+    for problem in missing.values():
+        logger.warning("%s", problem)
     return tuple(_numbered(entry, found.get(_key(entry))) for entry in entries)
 
 
-async def _look_up(client: Client, entries: Iterable[Entry], found: dict[_Key, Resource]) -> None:
-    """Raises ApiError for what is not there; what may not be read may be there."""
-    for kind, name, namespace, context in dict.fromkeys(map(_key, entries)):
+async def _look_up(
+    client: Client, entries: Iterable[Entry], found: dict[_Key, Resource], missing: dict[_Key, ApiError]
+) -> None:
+    """What may not be read may be there."""
+    for key in dict.fromkeys(map(_key, entries)):
+        kind, name, namespace, _ = key
         try:
-            found[kind, name, namespace, context] = await client.get(BY_NAME[kind], namespace, name)
+            found[key] = await client.get(BY_NAME[kind], namespace, name)
         except UnreachableError:
             return
         except ApiError as error:
             if error.code == 404:
                 near = await _near(client, kind, namespace, name)
-                raise ApiError(f"{error}{near}", error.code) from None
+                missing[key] = ApiError(f"{error}{near}", error.code)
 
 
 async def _near(client: Client, kind: str, namespace: str, name: str) -> str:
@@ -70,13 +76,4 @@ async def _near(client: Client, kind: str, namespace: str, name: str) -> str:
             return ""
         return did_you_mean(name, [item.metadata.name for item in listed.objects])
     return ""
-
-
-def _key(entry: Entry) -> _Key:
-    return entry.kind, entry.name, entry.namespace, entry.context
-
-
-def _numbered(entry: Entry, target: Resource | None) -> Entry:
-    """A port by name is listened for at its number, where that is free."""
-    number = asked_number(target, entry.port) if entry.wish.ask is Ask.AUTOMATIC else None
-    return entry if number is None else replace(entry, wish=PortWish(Ask.PREFERRED, number))
+                missing[key] = error

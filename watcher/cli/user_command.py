@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import trio
 
 from forwarders.bulkhead import contained
-from watcher.board.awaited import verdict
+from watcher.board.awaited import NOTHING, Verdict, for_command
 from watcher.board.board import Board
 from watcher.board.lines import WAITING_IS_SAID_AFTER
 from watcher.board.variables import Variables
@@ -28,6 +28,8 @@ logger = logging.getLogger("portside")
 FAILED = 1
 # Seconds that a command may take to end when everything else has ended without it.
 LAST_WORDS = 5.0
+# Seconds for which there may be nothing to forward, once the plan stands, before --exec gives up.
+NOTHING_WITHIN = 5.0
 
 
 class UserCommand:
@@ -90,25 +92,24 @@ class UserCommand:
         """Why it must not begin; () where all is ready."""
         subscription = board.subscribe()
         said: set[str] = set()
-        say_at = trio.current_time() + WAITING_IS_SAID_AFTER
+        say_at, nothing_until = trio.current_time() + WAITING_IS_SAID_AFTER, math.inf
         try:
             with trio.move_on_after(self._within):
-                while not (now := verdict([board])).ready:
-                    if now.hopeless:
+                while not (now := for_command(board)).ready:
+                    if now.hopeless or trio.current_time() >= nothing_until:
                         return _unsaid(now.missing, said)
-                    with trio.move_on_at(say_at) as patience:
+                    nothing_until = _nothing_until(nothing_until, now)
+                    with trio.move_on_at(min(say_at, nothing_until)):
                         await subscription.next()
-                    if patience.cancelled_caught:
+                    if trio.current_time() >= say_at:
                         say_at = math.inf  # once
-                        said |= {*verdict([board]).missing}
-                        for problem in verdict([board]).missing:
-                            logger.warning("--exec waits: %s", problem)
+                        said |= _say(for_command(board).missing)
                 return ()
         except trio.EndOfChannel:
-            return ("the forwards have ended",)
+            return _unsaid(now.missing, said)
         finally:
             board.unsubscribe(subscription)
-        return (f"not ready within {self._within:g} s", *_unsaid(verdict([board]).missing, said))
+        return (f"not ready within {self._within:g} s", *_unsaid(for_command(board).missing, said))
 
     async def _execute(self, board: Board) -> int:
         self._begun = True
@@ -124,6 +125,19 @@ class UserCommand:
                 await _end(process)
             raise
         return code if code >= 0 else 128 - code
+
+
+def _nothing_until(before: float, now: Verdict) -> float:
+    """Until when something to forward may still appear: an object's arrival is told after the deploy's end."""
+    if NOTHING not in now.missing:
+        return math.inf
+    return before if before < math.inf else trio.current_time() + NOTHING_WITHIN
+
+
+def _say(problems: tuple[str, ...]) -> set[str]:
+    for problem in problems:
+        logger.warning("--exec waits: %s", problem)
+    return {*problems}
 
 
 def _unsaid(problems: tuple[str, ...], said: set[str]) -> tuple[str, ...]:
