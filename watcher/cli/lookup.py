@@ -31,8 +31,7 @@ _Key = tuple[str, str, str, str]
 async def looked_up(clients: Mapping[str, Client], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """The entries; those that name a port ask for its number. Raises ApiErrors where nothing of all that exists.
 
-    Of several targets the others go on. `clients`: by context. An API server that does not answer is waited for later,
-    and that is reported.
+    Of several targets the others go on. `clients`: by context. An API server that does not answer is waited for later, and that is reported.
     """
     found: dict[_Key, Resource] = {}
     missing: dict[_Key, ApiError] = {}
@@ -76,4 +75,13 @@ async def _near(client: Client, kind: str, namespace: str, name: str) -> str:
             return ""
         return did_you_mean(name, [item.metadata.name for item in listed.objects])
     return ""
-                missing[key] = error
+
+
+def _key(entry: Entry) -> _Key:
+    return entry.kind, entry.name, entry.namespace, entry.context
+
+
+def _numbered(entry: Entry, target: Resource | None) -> Entry:
+    """A port by name is listened for at its number, where that is free."""
+    number = asked_number(target, entry.port) if entry.wish.ask is Ask.AUTOMATIC else None
+    return entry if number is None else replace(entry, wish=PortWish(Ask.PREFERRED, number))
