@@ -31,7 +31,8 @@ _Key = tuple[str, str, str, str]
 async def looked_up(clients: Mapping[str, Client], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """The entries; those that name a port ask for its number. Raises ApiErrors where nothing of all that exists.
 
-    Of several targets the others go on. `clients`: by context. An API server that does not answer is waited for later, and that is reported.
+    Of several targets the others go on. `clients`: by context. An API server that does not answer is waited for later,
+    and that is reported.
     """
     found: dict[_Key, Resource] = {}
     missing: dict[_Key, ApiError] = {}
