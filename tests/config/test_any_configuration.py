@@ -11,7 +11,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from watcher.config import files, profiles
+from watcher.config import files
+from watcher.config.copies import readable_for_diagnose
 from watcher.config.errors import ConfigError
 from watcher.config.skaffold_yaml import Configuration, Project, load
 
@@ -57,9 +58,10 @@ def test_any_file_is_entries_or_one_line(tmp_path: Path, text: str, names: tuple
         assert all(entry.source == "user" for entry in found.entries)
     with suppress(ConfigError):
         # What is read beside Skaffold's own answer, before it has judged anything.
-        read_files = files.with_required(files.read(str(file)))
+        read_files = files.with_required(files.glanced(str(file)))
         files.written(read_files)
-        assert set(names) <= set(profiles.for_diagnose(read_files, project, ENVIRON))
+        with readable_for_diagnose(read_files, project) as readable:
+            assert Path(readable.name).exists()
 
 
 @pytest.mark.parametrize("text", ["", "---\n---\n", "apiVersion: skaffold/v4beta11\nportForward:\n"])
@@ -93,6 +95,6 @@ def test_a_value_that_aliases_blow_up_is_shown_short(tmp_path: Path) -> None:
     laughs = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))]
     file = tmp_path / "skaffold.yaml"
     file.write_text("\n".join(["apiVersion: skaffold/v4beta11", *laughs, "portForward: *a39"]))
-    with pytest.raises(ConfigError, match="an item of portForward is a mapping, not") as caught:
-        trio.run(load, Project(filename=str(file), binary=None), {})
-    assert len(str(caught.value)) < 10_000
+    found = trio.run(load, Project(filename=str(file), binary=None), {})
+    assert found.bad[0].reason.startswith("an item of portForward is a mapping, not")
+    assert len(found.bad[0].reason) < 10_000

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from forwarders.spec import Ask
 from watcher.config.errors import ConfigError
@@ -103,34 +105,29 @@ async def test_a_bad_template_spoils_one_entry(tmp_path: Path) -> None:
     [
         ("", (), "missing apiVersion"),
         ("kind: Config\n", (), "missing apiVersion"),
-        ("apiVersion: skaffold/v1beta5\n", (), "apiVersion 'skaffold/v1beta5' needs the skaffold binary"),
-        ("apiVersion: skaffold/v5\n", (), "apiVersion 'skaffold/v5' needs the skaffold binary"),
-        (HEAD + "requires:\n- path: ./m\n", (), "line 4: `requires` needs the skaffold binary"),
+        ("apiVersion: skaffold/v1beta5\n", (), "needs the skaffold binary on PATH, which was not found, for this: "),
+        ("apiVersion: skaffold/v5\n", (), "skaffold.yaml: apiVersion skaffold/v5"),
+        (HEAD + "requires:\n- git: {repo: r}\n", (), "line 4: a remote configuration"),
+        (HEAD + "requires:\n- path: ./m\n", (), "/m cannot be read: No such file or directory"),
+        ("apiVersion: skaffold/v1\n" + WEB.replace("8080", "http"), (), "line 3: a port by name in skaffold/v1"),
         (HEAD + WEB, ("gone",), "there is no profile 'gone'; there are: none"),
         (HEAD + WEB + PROFILE, ("gone",), "there are: other, empty, unrelated"),
         (
             HEAD + "profiles:\n- name: p\n  patches:\n  - {path: /portForward/0/port, value: 1}\n",
             ("p",),
-            "line 6: patches of portForward need the skaffold binary",
+            "line 6: patches of portForward",
         ),
         (
-            HEAD + "profiles:\n- name: p\n  activation: [{env: A=b}]\n  portForward: [{port: 1}]\n",
+            HEAD + "profiles:\n- name: p\n  activation: [{env: A}]\n  portForward: [{port: 1}]\n",
             (),
-            "line 4: whether profile p is active is for the skaffold binary to say, which is not on PATH; say -p p or",
+            "line 5: activation by env is KEY=VALUE, not 'A'",
         ),
         (
             HEAD + "profiles:\n- name: p\n  patches:\n  - {path: /deploy/docker, value: {}}\n",
             ("p",),
-            "line 6: patches of deploy need the skaffold binary",
-        ),
-        (
-            HEAD + "profiles:\n- name: p\n  activation: [{command: dev}]\n  deploy: {docker: {}}\n",
-            (),
-            "line 4: whether profile p is active",
+            "line 6: patches of deploy",
         ),
         (HEAD + "portForward: {a: b}\n", (), "line 3: portForward is a list"),
-        (HEAD + "portForward: [7]\n", (), "an item of portForward is a mapping, not 7"),
-        (HEAD + WEB + "  localPort: x\n", (), "line 4: localPort 'x' is not a number"),
         (HEAD + "portForward: [\n", (), "not YAML"),
     ],
 )
@@ -144,11 +141,134 @@ async def test_what_would_be_a_guess_is_refused(
     assert str(tmp_path) in str(raised.value)
 
 
-async def test_modules_need_skaffold(tmp_path: Path) -> None:
-    """-m chooses among configurations as only Skaffold does."""
-    (tmp_path / "skaffold.yaml").write_text(HEAD)
-    with pytest.raises(ConfigError, match="-m needs the skaffold binary"):
-        await load(Project(filename=str(tmp_path / "skaffold.yaml"), modules=("a",), binary=None), {})
+async def test_all_that_needs_skaffold_is_one_message(tmp_path: Path) -> None:
+    """Nobody has to mend one thing to be told of the next."""
+    text = (
+        HEAD + "requires: [{git: {repo: r}}]\nprofiles: [{name: p, patches: [{path: /build/artifacts, value: []}]}]\n"
+    )
+    with pytest.raises(ConfigError, match=r"for this: .*/v1beta5; .* line 4: patches of build; .* line 3: a remote "):
+        await loaded(tmp_path, text + "---\napiVersion: skaffold/v1beta5\n", "p")
+
+
+async def test_one_bad_entry_costs_that_entry(tmp_path: Path) -> None:
+    """Each with its line; the others are forwarded."""
+    bad = "- 7\n- {resourceType: service, port: 1}\n- {resourceType: pod, resourceName: p, port: 1, localPort: 99999}\n"
+    configuration = await loaded(tmp_path, HEAD + WEB + bad)
+    assert [entry.name for entry in configuration.entries] == ["web"]
+    assert [(one.origin[-6:], one.reason) for one in configuration.bad] == [
+        ("d.yaml", "an item of portForward is a mapping, not 7"),
+        ("line 8", "it needs resourceName"),
+        ("line 9", "localPort 99999 is not a number from 1 to 65535"),
+    ]
+
+
+MODULES = """\
+metadata: {name: root}
+requires:
+- path: m
+  configs: [m]
+  activeProfiles: [{name: p, activatedBy: [by-env]}]
+- configs: [second]
+profiles:
+- name: by-env
+  activation: [{env: A=b}]
+  portForward: [{resourceType: service, resourceName: root, port: 1}]
+- name: by-command
+  activation: [{command: debug}, {kubeContext: ^the}]
+  portForward: [{resourceType: service, resourceName: debugged, port: 1}]
+---
+apiVersion: skaffold/v4beta13
+metadata: {name: second}
+portForward: [{resourceType: service, resourceName: second, port: 1}]
+"""
+MODULE = """\
+apiVersion: skaffold/v4beta13
+metadata: {name: m}
+profiles:
+- name: p
+  portForward: [{resourceType: service, resourceName: m, port: 1}]
+---
+apiVersion: skaffold/v4beta13
+metadata: {name: unasked}
+portForward: [{resourceType: service, resourceName: unasked, port: 1}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("project", "environ", "names"),
+    [
+        ({}, {}, ["second"]),
+        ({}, {"A": "b"}, ["m", "second", "root"]),
+        ({"command": "debug"}, {}, ["second", "debugged"]),
+        ({"kube_context": "there"}, {}, ["second", "debugged"]),
+        ({"modules": ("m",)}, {"A": "b"}, ["m"]),
+        ({"modules": ("second",)}, {"A": "b"}, ["second"]),
+        ({"profiles": ("p",)}, {}, ["m", "second"]),
+        ({"profiles": ("p",), "profile_flags": ("--propagate-profiles=false",)}, {}, ["second"]),
+        ({"profile_flags": ("--profile-auto-activation=false",)}, {"A": "b"}, ["second"]),
+        ({}, {"A": "b", "SKAFFOLD_PROFILE_AUTO_ACTIVATION": "0"}, ["second"]),
+        ({"profiles": ("-by-env",)}, {"A": "b"}, ["second"]),
+    ],
+)
+async def test_modules_and_activations_are_evaluated(
+    tmp_path: Path, project: dict[str, Any], environ: dict[str, str], names: list[str]
+) -> None:
+    """Modules by path and in one file, profiles by command, variable and context, as Skaffold has them."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/skaffold.yaml").write_text(MODULE)
+    (tmp_path / "skaffold.yaml").write_text(HEAD + MODULES)
+    asked = Project(filename=str(tmp_path / "skaffold.yaml"), binary=None, kubeconfig=str(tmp_path / "none"))
+    configuration = await load(replace(asked, **project), environ)
+    assert [entry.name for entry in configuration.entries] == names
+
+
+async def test_the_current_context_is_the_kubeconfigs(tmp_path: Path) -> None:
+    """It is asked for only where a condition needs it; one that cannot be read is named."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/skaffold.yaml").write_text(MODULE)
+    (tmp_path / "skaffold.yaml").write_text(HEAD + MODULES)
+    (tmp_path / "kubeconfig").write_text("current-context: there\n")
+    project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=None, kubeconfig=str(tmp_path / "kubeconfig"))
+    assert [entry.name for entry in (await load(project, {})).entries] == ["second", "debugged"]
+    (tmp_path / "kubeconfig").write_text("[")
+    with pytest.raises(ConfigError, match=r"kubeconfig .* not valid YAML; a profile is activated by kubeContext"):
+        await load(project, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "deploy: {kubeContext: there}\nprofiles: [{name: p, activation: [{kubeContext: here}]}]\n",
+            "line 4: profile p is activated by the context 'here', and what is deployed goes to 'there'",
+        ),
+        (
+            "deploy: {kubeContext: there}\nprofiles:\n- name: p\n  requiresAllActivations: true\n"
+            "  activation: [{env: 'A='}, {kubeContext: here}]\n",
+            "line 5: profile p is activated by the context 'here'",
+        ),
+        (
+            "requires:\n- {configs: [x], activeProfiles: [{name: p}]}\n- {configs: [x]}\n---\n"
+            f"{HEAD}metadata: {{name: x}}\nprofiles: [{{name: p}}]\n",
+            "line 7 is required twice, with the profiles p and none",
+        ),
+    ],
+)
+async def test_what_skaffold_refuses_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """It would not start with such a project."""
+    (tmp_path / "skaffold.yaml").write_text(HEAD + text)
+    (tmp_path / "kubeconfig").write_text("current-context: here\n")
+    project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=None, kubeconfig=str(tmp_path / "kubeconfig"))
+    with pytest.raises(ConfigError) as raised:
+        await load(project, {})
+    assert said in str(raised.value)
+
+
+async def test_what_goes_to_cloud_run_is_named(tmp_path: Path) -> None:
+    """portside does not forward to it."""
+    configuration = await loaded(tmp_path, HEAD + "deploy: {cloudrun: {region: r}}\n" + WEB)
+    assert not configuration.entries
+    assert "Cloud Run, to which portside does not forward" in configuration.bad[0].reason
 
 
 async def test_a_binary_that_is_not_there_is_none(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,15 +10,17 @@ from hypothesis import strategies as st
 
 from forwarders.spec import Ask, PortWish
 from watcher.config.entries import BadEntry, Entry
-from watcher.config.errors import ConfigError
 from watcher.config.port_forward import entry
+from watcher.config.templates import Renderer
 
 ITEM = {"resourceType": "service", "resourceName": "web", "port": 8080}
 
 
 def made(environ: dict[str, str] | None = None, **fields: object) -> Entry | BadEntry:
     return entry(
-        {name: value for name, value in (ITEM | fields).items() if value != "ABSENT"}, "f line 3", environ or {}
+        {name: value for name, value in (ITEM | fields).items() if value != "ABSENT"},
+        "f line 3",
+        Renderer(environ or {}),
     )
 
 
@@ -75,10 +76,12 @@ def test_an_address_is_checked(address: str, addresses: tuple[str, ...]) -> None
     [
         ({"resourceType": "widget"}, "resourceType 'widget' is not one of cronjob, daemonset"),
         ({"resourceType": "svc"}, "resourceType 'svc' is not one of"),
-        ({"resourceType": "ABSENT"}, "portForward needs resourceType"),
-        ({"resourceName": ""}, "portForward needs resourceName"),
+        ({"resourceType": "ABSENT"}, "it needs resourceType"),
+        ({"resourceName": ""}, "it needs resourceName"),
         ({"resourceName": ["a"]}, "resourceName is a text, not ['a']"),
-        ({"port": "ABSENT"}, "port None is neither"),
+        ({"port": "ABSENT"}, "it needs port"),
+        ({"address": "*"}, "'*' is neither an IP address nor a host name"),
+        ({"localPort": 99999}, "localPort 99999 is not a number from 1 to 65535"),
         ({"port": 0}, "port 0 is neither"),
         ({"port": 65536}, "port 65536 is neither"),
         ({"port": "99999"}, "port '99999' is neither"),
@@ -93,12 +96,19 @@ def test_an_address_is_checked(address: str, addresses: tuple[str, ...]) -> None
         ({"localport": 80}, "portForward has no field 'localport'"),
     ],
 )
-def test_what_the_schema_refuses_names_line_field_and_value(fields: dict[str, Any], said: str) -> None:
-    """One line, with where it stands in front."""
-    with pytest.raises(ConfigError) as raised:
-        made(**fields)
-    assert str(raised.value).startswith("f line 3")
-    assert said in str(raised.value)
+def test_what_the_schema_refuses_costs_that_entry(fields: dict[str, Any], said: str) -> None:
+    """It names field and value, and where it stands; the other entries are forwarded."""
+    result = made(**fields)
+    assert isinstance(result, BadEntry)
+    assert result.origin == "f line 3"
+    assert said in result.reason
+
+
+def test_what_is_no_mapping_costs_that_entry() -> None:
+    """An item that is a number, or a list."""
+    result = entry(7, "f line 3", Renderer({}))
+    assert isinstance(result, BadEntry)
+    assert result.reason == "an item of portForward is a mapping, not 7"
 
 
 def test_several_addresses_may_stand_in_one() -> None:
@@ -120,8 +130,8 @@ def test_names_are_rendered_from_the_environment() -> None:
     [
         ({"resourceName": "{{.GONE}}"}, "GONE is not in the environment"),
         ({"namespace": "{{.GONE}}"}, "GONE is not in the environment"),
-        ({"resourceName": "{{.APP | lower}}"}, "portside alone renders only {{.NAME}}"),
-        ({"resourceName": "{{.APP"}, "portside alone renders only {{.NAME}}"),
+        ({"resourceName": "{{.APP | lower}}"}, "needs the skaffold binary on PATH; {{.NAME}} alone does not"),
+        ({"resourceName": "{{.APP"}, "needs the skaffold binary on PATH; {{.NAME}} alone does not"),
         ({"resourceName": "{{.APP}}"}, "no Kubernetes object can have the name '../x'"),
         ({"namespace": "a.b"}, "no namespace can have the name 'a.b'"),
     ],
@@ -132,6 +142,16 @@ def test_what_spoils_one_entry_spoils_only_that(fields: dict[str, Any], said: st
     assert isinstance(result, BadEntry)
     assert said in result.reason
     assert result.origin == "f line 3"
+
+
+def test_skaffold_renders_what_is_more_than_a_name() -> None:
+    """Its answer is taken; a template that it leaves as it is has a variable that is not set."""
+    by_skaffold = {"{{.APP | lower}}": "shop", "{{.GONE | lower}}": "{{.GONE | lower}}"}
+    good, bad = (entry(ITEM | {"resourceName": name}, "f line 3", Renderer({}, by_skaffold)) for name in by_skaffold)
+    assert isinstance(good, Entry)
+    assert good.name == "shop"
+    assert isinstance(bad, BadEntry)
+    assert "Skaffold cannot render the template '{{.GONE | lower}}'" in bad.reason
 
 
 def test_a_container_has_an_images_name() -> None:
@@ -146,8 +166,7 @@ fields = st.sampled_from([*ITEM, "namespace", "localPort", "address", "other"])
 
 @settings(deadline=None)  # two shared cores: time says nothing here
 @given(st.one_of(values, st.dictionaries(fields, values).map(lambda changes: ITEM | changes)))
-def test_any_item_is_an_entry_or_a_config_error(item: object) -> None:
-    """Nothing but ConfigError is raised, and an entry's ports exist."""
-    with suppress(ConfigError):
-        result = entry(item, "f line 3", {})
-        assert isinstance(result.port, str) or 1 <= result.port <= 65535
+def test_any_item_is_an_entry_or_a_bad_one(item: object) -> None:
+    """Nothing is raised, and an entry's ports exist."""
+    result = entry(item, "f line 3", Renderer({}))
+    assert isinstance(result, BadEntry) or isinstance(result.port, str) or 1 <= result.port <= 65535

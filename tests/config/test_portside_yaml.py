@@ -46,10 +46,10 @@ def test_the_documented_example_is_what_it_says() -> None:
 
 @pytest.mark.parametrize(
     ("written", "modes"),
-    [("off", "false"), ("true", "true"), ("false", "false"), ("[user, debug]", "user,debug"), ("'off'", "off")],
+    [("off", "off"), ("true", "true"), ("false", "false"), ("[user, debug]", "user,debug"), ("'off'", "off")],
 )
 def test_modes_as_yaml_has_them(written: str, modes: str) -> None:
-    """A bare off is a boolean to YAML, and Skaffold's syntax takes booleans."""
+    """Modes and booleans, quoted or not."""
     settings = parse(f"{HEAD}portForward: {written}\n", "f")
     assert (settings.modes, settings.modes_origin) == (modes, "f line 2: portForward")
 

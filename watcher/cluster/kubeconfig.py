@@ -72,6 +72,14 @@ def _expanded(name: str) -> Path:
     return Path(os.path.expanduser(name))  # Path's own fails where there is no home
 
 
+def current_context(paths: Iterable[Path]) -> str:
+    """The current context's name, "" where no file has one. Files that are not there count as empty, as for kubectl.
+
+    Raises KubeconfigError.
+    """
+    return next((found for path in paths if path.exists() and (found := _read(path).current_context)), None) or ""
+
+
 def select(paths: Iterable[Path], context: str | None) -> Selected:
     """The context asked for (None: the current one) of these files, which must all be there. Raises KubeconfigError."""
     paths = tuple(paths)

@@ -1,61 +1,108 @@
-"""Owns Skaffold's own answer to what a project's configuration is: `skaffold diagnose --yaml-only`.
+"""Asks Skaffold itself what a project's configuration is: `skaffold diagnose --yaml-only`.
 
-It does not interpret it, and needs no cluster. Modules, profiles and patches are applied; 0.1 to 0.2 s (Skaffold 2.16).
+It needs no cluster and applies modules, profiles and patches, in 0.1 to 0.2 s. copies.py sees to it that it answers as
+`dev` would; what the answer means is skaffold_yaml.py's.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import trio
 
+from watcher.config import documents
+from watcher.config.copies import Readable
 from watcher.config.errors import ConfigError
 from watcher.config.project import Project
 
-logger = logging.getLogger("portside.config")
-
 # It reads files; remote modules may have to be cloned.
 TIMEOUT = 60.0
+# Each `SKAFFOLD_<FLAG>` sets that flag of every command, diagnose included, and skaffold.env sets what is not set. So
+# those that would open ports, write files or change what is printed are set here, to what they are by default.
+_QUIET = {
+    **dict.fromkeys(("SKAFFOLD_RPC_PORT", "SKAFFOLD_RPC_HTTP_PORT"), ""),
+    **dict.fromkeys(("SKAFFOLD_EVENT_LOG_FILE", "SKAFFOLD_LAST_LOG_FILE", "SKAFFOLD_OUTPUT"), ""),
+    **dict.fromkeys(("SKAFFOLD_ENABLE_RPC", "SKAFFOLD_WAIT_FOR_CONNECTION", "SKAFFOLD_UPDATE_CHECK"), "false"),
+    **dict.fromkeys(("SKAFFOLD_INTERACTIVE", "SKAFFOLD_TIMESTAMPS", "SKAFFOLD_FORCE_COLORS"), "false"),
+    **dict.fromkeys(("SKAFFOLD_ENABLE_TEMPLATING", "SKAFFOLD_HELP"), "false"),
+    "SKAFFOLD_VERBOSITY": "warning",
+    "SKAFFOLD_COLOR": "0",
+}
+# Named on the command line, where lists are appended to their variable's.
+_NAMED = dict.fromkeys(("SKAFFOLD_PROFILE", "SKAFFOLD_MODULE"), "")
+
+
+def quiet_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a Skaffold that only answers: it opens no ports, and its answer is all that it prints."""
+    return {**environ, **_QUIET}
 
 
 async def diagnose(
-    binary: str, project: Project, profiles: Sequence[str], environ: Mapping[str, str], *, render: bool = False
-) -> str:
-    """The YAML documents, one per configuration. `render`: with templates filled in, where their keys are set.
+    binary: str, readable: Readable, project: Project, environ: Mapping[str, str]
+) -> tuple[documents.Mapping, ...]:
+    """The effective configurations, one document each. Raises ConfigError with Skaffold's own words."""
+    words = ["--filename", readable.name, *project.profile_flags]
+    words += [word for profile in project.profiles for word in ("--profile", profile)]
+    words += [word for module in project.modules for word in ("--module", module)]
+    # `diagnose` has no flags for these, but takes their variables.
+    cluster = {"SKAFFOLD_KUBE_CONTEXT": project.kube_context, "SKAFFOLD_KUBECONFIG": project.kubeconfig}
+    environment = quiet_environment(environ) | _NAMED | cluster
+    try:
+        text = await _answer([binary, "diagnose", "--yaml-only", *words], environment, project.filename)
+    except ConfigError as error:
+        raise ConfigError(readable.in_originals_terms(str(error))) from None
+    return documents.documents(text, f"skaffold diagnose of {project.filename}")
 
-    Raises ConfigError with Skaffold's own words.
-    """
-    filename = project.filename
-    command = [binary, "diagnose", "--yaml-only", "--filename", filename, *project.profile_flags]
-    command += [word for profile in profiles for word in ("--profile", profile)]
-    command += [word for module in project.modules for word in ("--module", module)]
-    command += ["--enable-templating"] if render else []
-    environment = {**environ, "SKAFFOLD_UPDATE_CHECK": "false", "SKAFFOLD_INTERACTIVE": "false"}
-    with _kubeconfig(project) as kubeconfig:
-        environment |= {"KUBECONFIG": kubeconfig} if kubeconfig else {}
-        return await _said(command, environment, filename)
+
+async def rendered(
+    binary: str, templates: Iterable[str], api_version: str, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """The templates as Skaffold renders them (Go's, with sprig's functions); without those that it cannot render."""
+    asked = tuple(dict.fromkeys(templates))
+    if not asked:
+        return {}
+    try:
+        return dict(zip(asked, await _rendered(binary, asked, api_version, environ), strict=True))
+    except ConfigError:
+        # One that fails has failed them all.
+        halves = (asked[: len(asked) // 2], asked[len(asked) // 2 :]) if len(asked) > 1 else ()
+        found: dict[str, str] = {}
+        for half in halves:
+            found |= await rendered(binary, half, api_version, environ)
+        return found
+
+
+async def _rendered(binary: str, templates: Sequence[str], api_version: str, environ: Mapping[str, str]) -> list[str]:
+    """Through a configuration that has nothing but an entry of this name for each."""
+    items = [{"resourceType": "pod", "resourceName": template, "port": 1} for template in templates]
+    with _temporary_file({"apiVersion": api_version, "kind": "Config", "portForward": items}) as name:
+        words = ["diagnose", "--yaml-only", "--enable-templating", "--filename", name]
+        environment = quiet_environment(environ) | _NAMED
+        text = await _answer([binary, *words], environment, "templates")
+    answer = documents.documents(text, "skaffold diagnose of templates")
+    found = [item for document in answer for item in documents.mappings(document.get("portForward"))]
+    if len(found) != len(templates):
+        raise ConfigError(f"{binary} diagnose has {len(found)} entries for {len(templates)}")
+    return [documents.text_of(item.get("resourceName")) for item in found]
 
 
 @contextmanager
-def _kubeconfig(project: Project) -> Iterator[str]:
-    """`diagnose` has no --kube-context, and looks at nothing of a kubeconfig but the current context's name."""
-    if not project.kube_context:
-        yield project.kubeconfig
-        return
-    context = {"name": project.kube_context, "context": {"cluster": "", "user": ""}}
-    named = {"apiVersion": "v1", "kind": "Config", "current-context": project.kube_context, "contexts": [context]}
-    with tempfile.NamedTemporaryFile("w", prefix="portside-", suffix=".yaml") as file:
-        json.dump(named, file)
-        file.flush()
-        yield file.name
+def _temporary_file(content: object) -> Iterator[str]:
+    """A YAML file (JSON is YAML). Raises ConfigError where none can be written."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="portside-", suffix=".yaml") as file:
+            json.dump(content, file)
+            file.flush()
+            yield file.name
+    except OSError as error:
+        raise ConfigError(f"no temporary file for skaffold diagnose: {error.strerror}") from None
 
 
-async def _said(command: Sequence[str], environment: Mapping[str, str], filename: str) -> str:
+async def _answer(command: Sequence[str], environment: Mapping[str, str], filename: str) -> str:
     binary = command[0]
     try:
         with trio.fail_after(TIMEOUT):
@@ -79,5 +126,5 @@ async def _said(command: Sequence[str], environment: Mapping[str, str], filename
 
 
 async def _kill(process: trio.Process) -> None:
-    """At once: it only reads, and nobody waits for what it would still say."""
+    """At once: it only reads, and nobody waits for what it would still print."""
     process.kill()

@@ -1,26 +1,42 @@
-"""Owns YAML text to plain values that remember where they stand: anchors, aliases and merge keys resolved.
+"""Turns YAML text into plain values that remember their lines and where in the text they stand.
 
-Refuses to know what they mean. Whatever the text is, the only error is ConfigError.
+Scalars mean what they mean to Skaffold's YAML library (gopkg.in/yaml.v3): unknown tags are ignored, a date is a text,
+`yes` and `=` are texts. Anchors, aliases and merge keys are resolved. ConfigError is the only error.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import reprlib
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-from watcher.careful_yaml import OutOfBoundsError, PlainLoader
+from watcher.careful_yaml import OutOfBoundsError, check_bounds
 from watcher.config.errors import ConfigError
+from watcher.config.scalars import plain_scalar
+
+# In C where PyYAML has it. Only its events are used.
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG = "tag:yaml.org,2002:"
+_RESOLVED_TAGS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "timestamp")}
+_MERGE = "<<"
+
+Span = tuple[int, int]
 
 
 class Mapping(dict[str, Any]):
-    """A YAML mapping. `line` is its first line's number, `lines` has those of its values, `key_lines` of its keys."""
+    """A YAML mapping. `line` is its first line's number, `lines` has those of its values, `key_lines` of its keys.
+
+    `spans`: where in the text each value stands, from its first character (or that of its tag or anchor) to its end.
+    """
 
     line: int = 0
     lines: dict[str, int]
     key_lines: dict[str, int]
+    spans: dict[str, Span]
 
 
 class _Short(reprlib.Repr):
@@ -48,12 +64,8 @@ def documents(text: str, source: str) -> tuple[Mapping, ...]:
         if isinstance(error, OutOfBoundsError):
             raise ConfigError(f"{source}{line}: {error.problem}") from None
         raise ConfigError(f"{source}{line}: not YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeError):
         raise ConfigError(f"{source}: not YAML: it has characters that no text has") from None
-    except RecursionError:
-        raise ConfigError(f"{source}: it is nested too deeply to be read") from None
-    except ValueError as error:  # an impossible date or number
-        raise ConfigError(f"{source}: not YAML: {error}") from None
     for value in values:
         if not isinstance(value, Mapping):
             what = "empty" if value is None else f"a {type(value).__name__}, not a mapping"
@@ -66,49 +78,125 @@ def mappings(value: object) -> list[Mapping]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
+def text_of(value: object) -> str:
+    """A scalar as Skaffold decodes it into a text field; "" for null, and for what is no scalar."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
 def _values(text: str) -> Iterator[Any]:
-    loader = PlainLoader(text)
+    check_bounds(text)  # so no more than a bounded depth of calls, and of memory, is needed
+    parser = _Parser(text)
     try:
-        while loader.check_node() and (node := loader.get_node()) is not None:
-            yield _Composed(loader).value(node)
+        parser.get_event()  # the stream's start
+        while not parser.check_event(yaml.StreamEndEvent):
+            parser.get_event()  # the document's start
+            yield _Composed(parser).value(parser.get_event())
+            parser.get_event()  # the document's end
     finally:
-        loader.dispose()
+        parser.dispose()
 
 
 class _Composed:
-    """One document's nodes as values. Each node is turned once, however many aliases lead to it."""
+    """One document's values. What an alias refers to is the same value again, however often it is used."""
 
-    def __init__(self, loader: PlainLoader) -> None:
-        self._loader = loader
-        self._done: dict[yaml.Node, Any] = {}
-        self._open: set[yaml.Node] = set()
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+        self._anchors: dict[str, Any] = {}
 
-    def value(self, node: yaml.Node) -> Any:
-        if node in self._done:
-            return self._done[node]
-        if node in self._open:
-            raise yaml.MarkedYAMLError(problem="an alias inside its own anchor", problem_mark=node.start_mark)
-        self._open.add(node)
-        self._done[node] = self._made(node)
-        self._open.remove(node)
-        return self._done[node]
+    def value(self, event: yaml.NodeEvent) -> Any:
+        """The value that begins with `event`."""
+        if isinstance(event, yaml.AliasEvent):
+            return self._aliased(event)
+        # Known by its anchor only once it is complete: an alias inside it would be a circle.
+        self._anchors |= {event.anchor: _OPEN} if event.anchor else {}
+        if isinstance(event, yaml.MappingStartEvent):
+            found: Any = self._mapping(event)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            found = [self.value(item) for item in self._items(yaml.SequenceEndEvent)]
+        else:
+            found = _scalar(event)
+        self._anchors |= {event.anchor: found} if event.anchor else {}
+        return found
 
-    def _made(self, node: yaml.Node) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(item) for item in node.value]
-        return self._loader.construct_object(node)
+    def _aliased(self, event: yaml.AliasEvent) -> Any:
+        if event.anchor not in self._anchors:
+            raise _error(f"found undefined alias {event.anchor!r}", event)
+        if self._anchors[event.anchor] is _OPEN:
+            raise _error("an alias inside its own anchor", event)
+        return self._anchors[event.anchor]
 
-    def _mapping(self, node: yaml.MappingNode) -> Mapping:
-        self._loader.flatten_mapping(node)  # merge keys: `<<: *anchor`
-        mapping = Mapping()
-        mapping.line = node.start_mark.line + 1
-        mapping.lines, mapping.key_lines = {}, {}
-        for key, value in node.value:
+    def _items(self, end: type[yaml.Event]) -> Iterator[Any]:
+        while not isinstance(event := self._parser.get_event(), end):
+            yield event
+
+    def _mapping(self, event: yaml.MappingStartEvent) -> Mapping:
+        own, merged = _mapping_at(event), list[Mapping]()
+        for key in self._items(yaml.MappingEndEvent):
             found = self.value(key)
-            name = str(found) if isinstance(key, yaml.ScalarNode) else shown(found)
-            mapping[name] = self.value(value)
-            mapping.lines[name] = value.start_mark.line + 1
-            mapping.key_lines[name] = key.start_mark.line + 1
-        return mapping
+            start = self._parser.get_event()
+            value = self.value(start)
+            if _is_merge(key):
+                merged += _merge_sources(value, start)
+                continue
+            name = key.value if isinstance(key, yaml.ScalarEvent) else shown(found)
+            if name in own:
+                raise _error(f"mapping key {shown(name)} is there twice", key)
+            own[name] = value
+            own.lines[name], own.key_lines[name], own.spans[name] = _line(start), _line(key), _span(start)
+        for source in merged:
+            for name in source.keys() - own.keys():
+                own[name], own.lines[name] = source[name], source.lines[name]
+                own.key_lines[name], own.spans[name] = source.key_lines[name], source.spans[name]
+        return own
+
+
+_OPEN = object()
+
+
+def _mapping_at(event: yaml.Event) -> Mapping:
+    mapping = Mapping()
+    mapping.line = _line(event)
+    mapping.lines, mapping.key_lines, mapping.spans = {}, {}, {}
+    return mapping
+
+
+def _is_merge(key: yaml.NodeEvent) -> bool:
+    return isinstance(key, yaml.ScalarEvent) and key.value == _MERGE and key.implicit[0]
+
+
+def _merge_sources(value: object, event: yaml.Event) -> list[Mapping]:
+    """The mappings of `<<: *one` or `<<: [*one, *other]`; of a key that several have, the first counts."""
+    sources = value if isinstance(value, list) else [value]
+    if not all(isinstance(source, Mapping) for source in sources):
+        raise _error("map merge requires map or sequence of maps as the value", event)
+    return mappings(sources)
+
+
+def _scalar(event: Any) -> Any:
+    try:
+        event.value.encode()
+    except UnicodeEncodeError:  # "\\ud800", which could be written nowhere, not even in a message
+        raise _error("half a character", event) from None
+    if event.tag == f"{_TAG}binary":
+        try:
+            return base64.b64decode(event.value, validate=False).decode()
+        except (binascii.Error, ValueError):
+            raise _error("!!binary value contains invalid base64 data", event) from None
+    if event.implicit[0] or event.tag in _RESOLVED_TAGS:
+        return plain_scalar(event.value)
+    return event.value
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _span(event: Any) -> Span:
+    """Right only for scalars and aliases, which are one event; of others nobody asks for the end."""
+    return int(event.start_mark.index), int(event.end_mark.index)
+
+
+def _error(problem: str, event: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)

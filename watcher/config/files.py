@@ -1,37 +1,56 @@
-"""Owns the project's files as they are written: which ones there are, and every `portForward` item in them.
+"""Reads the project's files as they are written: which ones there are, and every `portForward` item in them.
 
-Refuses to know which of them hold: that is Skaffold's answer, or profiles.py. Skaffold's answer has defaults filled in
+Which items hold is Skaffold's answer (skaffold_yaml.py), or else modules.py's. Skaffold's answer has defaults filled in
 and no lines; `restored` takes the defaults out again and finds the line.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from watcher import user_files
-from watcher.config.documents import Mapping, documents, mappings
+from watcher.config.documents import Mapping, documents, mappings, text_of
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.config.errors import ConfigError
 from watcher.config.project import DEFAULT_FILE
 
 # Skaffold looks for this where the default file is missing (pkg/skaffold/util/config.go).
 OTHER_DEFAULT = "skaffold.yml"
+REMOTE = {"git", "googleCloudStorage", "googleCloudBuildRepoV2"}
+_REQUIRED_PATH = re.compile(r"/requires/\d+/path")
 
 
 class File(Struct, frozen=True):
-    """One file and its documents."""
+    """One file, its text and its documents. `problem`: why the documents could not be read, "" where they could."""
 
     name: str
     documents: tuple[Mapping, ...]
+    text: str = ""
+    problem: str = ""
+
+    @property
+    def place(self) -> str:
+        """Its absolute path, as Skaffold tells files apart: links are not followed."""
+        return os.path.abspath(self.name)
 
 
 def read(filename: str) -> File:
     """Raises ConfigError: no such file, not a text, not YAML, "-"."""
+    file = glanced(filename)
+    if file.problem:
+        raise ConfigError(file.problem)
+    return file
+
+
+def glanced(filename: str) -> File:
+    """The same for a file that Skaffold reads too: one that is not YAML to us may be to Skaffold."""
     if filename == "-":
         raise ConfigError("-f -: standard input belongs to Skaffold; give portside a file")
     path = Path(filename)
@@ -42,26 +61,57 @@ def read(filename: str) -> File:
         text = user_files.read_text(path, user_files.PROJECT_FILE)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; give -f FILE") from None
-    return File(str(path), documents(text, str(path)))
+    try:
+        return File(str(path), documents(text, str(path)), text)
+    except ConfigError as error:
+        return File(str(path), (), text, str(error))
 
 
 def with_required(file: File) -> tuple[File, ...]:
-    """`file` and the local ones it requires, each once. What cannot be read is left out: Skaffold has judged it.
-
-    Paths in the project's own file start at the working directory, as for Skaffold; in required ones, at that file.
-    """
-    found = {_place(file.name): file}
+    """`file` and the local ones that it requires, directly or not, each once; without those that cannot be read."""
+    found = {file.place: file}
     queue = [file]
     while queue:
         current = queue.pop(0)
-        for name in _required(current, Path() if current is file else Path(current.name).parent):
-            if _place(name) not in found:
-                try:
-                    queue.append(read(name))
-                except ConfigError:
-                    continue
-                found[_place(name)] = queue[-1]
+        for mapping, field in (path for document in current.documents for path in required_paths(document)):
+            place = required_place(mapping[field], current)
+            if place not in found:
+                with suppress(ConfigError):
+                    queue.append(glanced(shorter(place)))
+                    found[place] = queue[-1]
     return tuple(found.values())
+
+
+def required_paths(document: Mapping) -> list[tuple[Mapping, str]]:
+    """Where a document names local files that it requires: a mapping, and the field in it that holds the path.
+
+    Remote ones have no path here. A profile's patch may replace a path.
+    """
+    patches = [patch for profile in mappings(document.get("profiles")) for patch in mappings(profile.get("patches"))]
+    named = [
+        *((item, "path") for item in mappings(document.get("requires")) if not item.keys() & REMOTE),
+        *((patch, "value") for patch in patches if _REQUIRED_PATH.fullmatch(text_of(patch.get("path")))),
+    ]
+    return [(mapping, field) for mapping, field in named if _is_path(mapping.get(field))]
+
+
+def required_place(path: str, file: File) -> str:
+    """The absolute path of the file that `path` means in `file`, at whose folder it starts. A directory means the
+    skaffold.yaml in it.
+    """
+    there = os.path.normpath(os.path.join(os.path.dirname(file.place), path))
+    return os.path.join(there, DEFAULT_FILE) if os.path.isdir(there) else there
+
+
+def shorter(place: str) -> str:
+    """A path as the user would write it: relative where it is below the working directory."""
+    folder = os.getcwd() + os.sep
+    return place.removeprefix(folder)
+
+
+def is_url(name: str) -> bool:
+    """Whether Skaffold would download it."""
+    return name.startswith(("http://", "https://"))
 
 
 def port_forward(mapping: Mapping, filename: str) -> list[object]:
@@ -130,16 +180,5 @@ def _identity(item: Mapping) -> Identity:
     return tuple(str(value).lower() for value in named)
 
 
-def _required(file: File, base: Path) -> Iterator[str]:
-    """Local configurations named by `requires`: a file, or a directory with one. Remote ones have no path here."""
-    remote = {"git", "googleCloudStorage", "googleCloudBuildRepoV2"}
-    for document in file.documents:
-        for required in mappings(document.get("requires")):
-            path = required.get("path")
-            if isinstance(path, str) and not required.keys() & remote:
-                there = base / path
-                yield str(there / DEFAULT_FILE if there.is_dir() else there)
-
-
-def _place(name: str) -> Path:
-    return Path(name).resolve()
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and not is_url(value)

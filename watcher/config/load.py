@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from watcher.config import portside_yaml, skaffold_yaml
+from watcher.config.files import is_url
 from watcher.config.project import Configuration, Project
 from watcher.config.settings import FILE, Settings
 
@@ -22,7 +23,7 @@ class Loaded(Struct, frozen=True):
 
 async def load_all(project: Project | None, environ: Mapping[str, str]) -> Loaded:
     """portside.yaml is looked for beside the project's file. Raises ConfigError naming file, line and field."""
-    folder = Path() if project is None else Path(project.filename).parent
+    folder = Path() if project is None or is_url(project.filename) else Path(project.filename).parent
     settings = portside_yaml.read(folder)
     configuration = Configuration() if project is None else await skaffold_yaml.load(project, environ)
     return Loaded(configuration, settings, (*map(Path, configuration.sources), folder / FILE))

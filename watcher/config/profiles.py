@@ -1,86 +1,112 @@
-"""Owns Skaffold's profiles (pkg/skaffold/schema/profiles.go) as far as portside must know them.
+"""Applies Skaffold's profiles (pkg/skaffold/schema/profiles.go) where Skaffold's own answer is not to be had.
 
-Beside Skaffold's answer: those that `command:` activates, for `diagnose` is itself a command. Without it: plain
-replacement of what portside reads. Refuses to guess: what would take more is an error that says so.
+Only what portside reads of a configuration is changed. A patch of that is beyond this module, and said.
 """
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec import Struct
 
 from watcher.config import documents
-from watcher.config.documents import mappings
+from watcher.config.documents import mappings, text_of
 from watcher.config.errors import ConfigError
-from watcher.config.files import File, port_forward
+from watcher.config.files import port_forward
 from watcher.config.project import Project
-from watcher.suggestions import did_you_mean
-
-logger = logging.getLogger("portside.config")
+from watcher.config.regexes import regex_equal
 
 _FALSE = {"0", "f", "false"}
-_AUTO_ACTIVATION = "--profile-auto-activation="
+_AUTO_ACTIVATION = "profile-auto-activation"
+_PROPAGATE = "propagate-profiles"
 # What of a configuration decides about forwards.
 _READ = ("portForward", "build", "deploy")
 
 
-def for_diagnose(files: Iterable[File], project: Project, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The -p words with which `diagnose` sees the profiles that `project.command` would, in the same order.
+class Situation(Struct, frozen=True):
+    """What activates profiles. `current_context`: asks the kubeconfig, which most projects need not."""
 
-    Skaffold applies the activated ones in the file's order, then those of -p (schema/profiles.go): where any of them
-    has to be named, all are, after `-name` for those that `diagnose` would activate by itself.
-    """
-    said = next((flag for flag in project.profile_flags if flag.startswith(_AUTO_ACTIVATION)), "").lower()
-    if (said.removeprefix(_AUTO_ACTIVATION) or environ.get("SKAFFOLD_PROFILE_AUTO_ACTIVATION", "").lower()) in _FALSE:
-        return project.profiles
-    undecided = [one for file in files for document in file.documents for one in _undecided(document, project)]
-    meant, seen = (
-        [str(one["name"]) for one in undecided if _active(one, command, project.kube_context, environ)]
-        for command in (project.command, "diagnose")
-    )
-    return project.profiles if meant == seen else (*(f"-{name}" for name in seen), *meant, *project.profiles)
+    project: Project
+    environ: Mapping[str, str]
+    current_context: Callable[[], str]
 
+    @property
+    def auto_activation(self) -> bool:
+        return self._flag(_AUTO_ACTIVATION)
 
-def plain(file: File, project: Project) -> tuple[documents.Mapping, ...]:
-    """A file's documents with `project.profiles` applied, as far as portside reads them. Raises ConfigError."""
-    _check_known(file, project)
-    for document in file.documents:
-        for profile in _undecided(document, project):
-            if profile.get("activation") and _matters(profile):
-                name = profile["name"]
-                raise ConfigError(
-                    f"{file.name} line {profile.line}: whether profile {name} is active is for the skaffold binary "
-                    f"to say, which is not on PATH; say -p {name} or -p -{name}"
-                )
-    return tuple(_with_profiles(document, file, project) for document in file.documents)
+    @property
+    def propagate(self) -> bool:
+        return self._flag(_PROPAGATE)
+
+    def _flag(self, name: str) -> bool:
+        """Both are on unless a flag, or else its variable, turns them off."""
+        prefix = f"--{name}="
+        said = next((flag.removeprefix(prefix) for flag in self.project.profile_flags if flag.startswith(prefix)), "")
+        variable = self.environ.get(f"SKAFFOLD_{name.upper().replace('-', '_')}", "")
+        return (said or variable).lower() not in _FALSE
 
 
-def _with_profiles(document: documents.Mapping, file: File, project: Project) -> documents.Mapping:
-    by_name = {str(profile.get("name")): profile for profile in mappings(document.get("profiles"))}
-    for name in project.profiles:
-        profile = by_name.get(name)
-        if profile is None or f"-{name}" in project.profiles:
-            continue
-        if patched := _patched(profile):
-            line = profile.lines["patches"]
-            raise ConfigError(f"{file.name} line {line}: patches of {patched} need the skaffold binary on PATH")
-        document = _overlaid(document, profile, file)
+def active(document: documents.Mapping, named: Iterable[str], situation: Situation, filename: str) -> list[str]:
+    """The names of the document's active profiles: the automatic ones, then those that were named, `-name` for off."""
+    profiles = mappings(document.get("profiles"))
+    known = [text_of(profile.get("name")) for profile in profiles]
+    found: list[str] = []
+    if situation.auto_activation:
+        found = [name for name, one in zip(known, profiles, strict=True) if _activated(one, situation, filename)]
+    for name in named:
+        if name.startswith("-"):
+            found = [other for other in found if other != name.removeprefix("-")]
+        elif name in known and name not in found:
+            found.append(name)
+    return found
+
+
+def check_context(document: documents.Mapping, kube_context: str, situation: Situation, filename: str) -> None:
+    """Raises ConfigError where one context activates a profile and what is deployed goes to another, as Skaffold."""
+    if situation.project.kube_context or not kube_context or not situation.auto_activation:
+        return
+    for profile in mappings(document.get("profiles")):
+        if _by_context(profile, situation, filename) and situation.current_context() != kube_context:
+            name, current = text_of(profile.get("name")), situation.current_context()
+            raise ConfigError(
+                f"{filename} line {profile.line}: profile {name} is activated by the context {current!r}, "
+                f"and what is deployed goes to {kube_context!r}"
+            )
+
+
+def applied(document: documents.Mapping, names: Iterable[str], filename: str) -> documents.Mapping:
+    """The document with these profiles. Raises ConfigError for a profile with a list that is none."""
+    by_name = {text_of(profile.get("name")): profile for profile in mappings(document.get("profiles"))}
+    for name in names:
+        document = _overlaid(document, by_name[name], filename)
     return document
 
 
-def _overlaid(document: documents.Mapping, profile: documents.Mapping, file: File) -> documents.Mapping:
+def patches_beyond_us(document: documents.Mapping, names: Iterable[str], filename: str) -> list[str]:
+    """The patches of these profiles that only Skaffold can apply, each with its line."""
+    found = []
+    for profile in mappings(document.get("profiles")):
+        paths = [text_of(patch.get("path")) for patch in mappings(profile.get("patches"))]
+        part = next((part for part in _READ if any(path.startswith(f"/{part}") for path in paths)), "")
+        if part and text_of(profile.get("name")) in names:
+            found.append(f"{filename} line {profile.lines['patches']}: patches of {part}")
+    return found
+
+
+def _overlaid(document: documents.Mapping, profile: documents.Mapping, filename: str) -> documents.Mapping:
     """A profile's list replaces the document's unless it is empty; what it deploys with is added."""
     found = documents.Mapping(document)
     found.line, found.lines = document.line, dict(document.lines)
-    if items := port_forward(profile, file.name):
+    found.key_lines, found.spans = document.key_lines, document.spans
+    if items := port_forward(profile, filename):
         found["portForward"] = items
         found.lines["portForward"] = profile.lines["portForward"]
     build, deploy = _part(profile, "build"), _part(profile, "deploy")
     if build.get("artifacts"):
         found["build"] = documents.Mapping({**_part(document, "build"), "artifacts": build["artifacts"]})
     if deploy:
-        found["deploy"] = documents.Mapping({**_part(document, "deploy"), **deploy})
+        told = {field: value for field, value in deploy.items() if value is not None and value != ""}
+        found["deploy"] = documents.Mapping({**_part(document, "deploy"), **told})
     return found
 
 
@@ -89,64 +115,33 @@ def _part(mapping: documents.Mapping, field: str) -> documents.Mapping:
     return part if isinstance(part, documents.Mapping) else documents.Mapping()
 
 
-def _check_known(file: File, project: Project) -> None:
-    profiles = [profile for document in file.documents for profile in mappings(document.get("profiles"))]
-    known = [str(profile.get("name")) for profile in profiles]
-    for name in project.profiles:
-        if not name.startswith("-") and name not in known:
-            there = f"{', '.join(known) or 'none'}{did_you_mean(name, known)}"
-            raise ConfigError(f"{file.name}: there is no profile {name!r}; there are: {there}")
+def _by_context(profile: documents.Mapping, situation: Situation, filename: str) -> bool:
+    """Whether a kubeContext had a part in the profile's automatic activation."""
+    if not _activated(profile, situation, filename):
+        return False
+    conditions = mappings(profile.get("activation"))
+    if profile.get("requiresAllActivations") is True:
+        return any(text_of(condition.get("kubeContext")) for condition in conditions)
+    first = next(condition for condition in conditions if _met(condition, situation, filename))
+    return bool(text_of(first.get("kubeContext")))
 
 
-def _undecided(document: documents.Mapping, project: Project) -> list[documents.Mapping]:
-    """The profiles that -p neither turns on nor off."""
-    named = {name.removeprefix("-") for name in project.profiles}
-    profiles = mappings(document.get("profiles"))
-    return [p for p in profiles if isinstance(p.get("name"), str) and p["name"] not in named]
-
-
-def _matters(profile: documents.Mapping) -> bool:
-    changed = profile.get("portForward") or _part(profile, "build").get("artifacts") or _part(profile, "deploy")
-    return bool(changed or _patched(profile))
-
-
-def _patched(profile: documents.Mapping) -> str:
-    """Which of the parts that portside reads the profile patches; "" for none."""
-    paths = [str(patch.get("path")) for patch in mappings(profile.get("patches"))]
-    return next((part for part in _READ if any(path.startswith(f"/{part}") for path in paths)), "")
-
-
-def _active(profile: documents.Mapping, command: str, context: str, environ: Mapping[str, str]) -> bool:
-    """Whether the profile's activation holds under `command`."""
+def _activated(profile: documents.Mapping, situation: Situation, filename: str) -> bool:
     conditions = mappings(profile.get("activation"))
     if not conditions:
         return False
-    met = [_met(condition, str(profile["name"]), command, context, environ) for condition in conditions]
-    return all(met) if profile.get("requiresAllActivations") else any(met)
+    met = (_met(condition, situation, filename) for condition in conditions)
+    return all(met) if profile.get("requiresAllActivations") is True else any(met)
 
 
-def _met(condition: documents.Mapping, name: str, command: str, context: str, environ: Mapping[str, str]) -> bool:
-    """`context` "": not known here. A condition on it alone is the same for every command, so it may count as unmet."""
-    asked, env = str(condition.get("command") or ""), str(condition.get("env") or "")
-    asked_context = str(condition.get("kubeContext") or "")
-    if asked_context and not context:
-        if asked and command != "diagnose":
-            logger.warning(
-                "profile %s is activated by command and kubeContext together: say -p %s or -p -%s", name, name, name
-            )
-        return False
-    variable, _, value = env.partition("=")
-    is_set = environ.get(variable, "")
-    env_met = not env or (_regex_equal(value, is_set) if value else not is_set)
-    context_met = not asked_context or _regex_equal(asked_context, context)
-    return env_met and context_met and (not asked or _regex_equal(asked, command))
-
-
-def _regex_equal(expected: str, actual: str) -> bool:
-    """pkg/skaffold/util/regex.go: equal, or found as a regular expression; a leading ! turns it around."""
-    pattern = expected.removeprefix("!")
-    try:
-        found = pattern == actual or re.search(pattern, actual) is not None
-    except re.error:
-        found = False
-    return found != expected.startswith("!")
+def _met(condition: documents.Mapping, situation: Situation, filename: str) -> bool:
+    command, env, context = (text_of(condition.get(field)) for field in ("command", "env", "kubeContext"))
+    variable, equals, value = env.partition("=")
+    if env and not equals:
+        raise ConfigError(f"{filename} line {condition.lines['env']}: activation by env is KEY=VALUE, not {env!r}")
+    is_set = situation.environ.get(variable, "")
+    return (
+        (not command or regex_equal(command, situation.project.command))
+        and (not env or (regex_equal(value, is_set) if value else not is_set))
+        and (not context or regex_equal(context, situation.project.kube_context or situation.current_context()))
+    )

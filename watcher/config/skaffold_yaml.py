@@ -1,30 +1,43 @@
-"""Owns the way from skaffold.yaml to entries: Skaffold's own answer where its binary is there, else our plain reading.
+"""Reads a project's entries: from Skaffold's own answer where its binary is there, else from the files alone.
 
-Refuses to guess: what a plain reading cannot get right (modules, patches, old schemas) is an error that says so.
+What the files alone cannot tell (old schemas, patches, remote modules) is then an error that names all of it.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from watcher.config import documents, files, profiles
-from watcher.config.diagnose import diagnose
-from watcher.config.entries import BadEntry, Entry
+import trio
+from msgspec import Struct
+
+from watcher.cluster import kubeconfig
+from watcher.cluster.errors import KubeconfigError
+from watcher.config import documents, files, modules
+from watcher.config.copies import Readable, readable_for_diagnose
+from watcher.config.diagnose import diagnose, rendered
+from watcher.config.entries import CONTAINER, BadEntry, Entry
 from watcher.config.errors import ConfigError
 from watcher.config.files import File
-from watcher.config.port_forward import entry
+from watcher.config.port_forward import bad_entry, entry
+from watcher.config.profiles import Situation
 from watcher.config.project import DEFAULT_FILE, Configuration, Project
-from watcher.config.templates import is_plain
+from watcher.config.templates import Renderer, is_plain
 
 __all__ = ["DEFAULT_FILE", "Configuration", "Project", "default_file", "load"]
 
-# Since v1 `portForward` has had today's fields; before, some had other names and types.
-_READABLE = re.compile(r"skaffold/v(1|[2-4]((alpha|beta)\d+)?)")
-
 _DEPLOYERS = {"docker", "kubectl", "helm", "kpt", "cloudrun"}
+_CLOUD_RUN = "it is deployed to Cloud Run, to which portside does not forward; without portside, Skaffold does"
+
+
+class _Item(Struct, frozen=True):
+    """One item of a `portForward`, the configuration that it belongs to, and where it stands."""
+
+    value: object
+    document: documents.Mapping
+    origin: str
 
 
 def default_file() -> str | None:
@@ -34,96 +47,95 @@ def default_file() -> str | None:
 
 async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
     """The project's entries. Raises ConfigError: no such file, not YAML, not what skaffold.yaml may hold."""
-    file = files.read(project.filename)
     binary = shutil.which(project.binary, path=environ.get("PATH")) if project.binary else None
     if binary is None:
-        plain = _plain(file, project)
-        found = [item for document in plain for item in files.port_forward(document, file.name)]
-        return _configuration([(item, files.origin(item, file.name)) for item in found], plain, environ, (file,))
-    read = files.with_required(file)
-    words = profiles.for_diagnose((file,), project, environ)
-    effective = await _effective(binary, project, words, environ)
-    items_of = [item for document in effective for item in documents.mappings(document.get("portForward"))]
-    rendered = items_of
-    if not all(is_plain(text) for item in items_of for text in _templated(item).values()):
-        rendered = await _rendered(binary, project, words, environ) or items_of
-    written = files.written(read)
-    restored = [files.restored(item, written, file.name) for item in items_of]
-    # A line is found by the name as written; the name itself is the rendered one.
+        return await trio.to_thread.run_sync(_from_files, project, environ)
+    if files.is_url(project.filename):
+        read: tuple[File, ...] = ()
+        answer = await diagnose(binary, Readable(project.filename), project, environ)
+    else:
+        read = await trio.to_thread.run_sync(_project_files, project)
+        with readable_for_diagnose(read, project) as readable:
+            answer = await diagnose(binary, readable, project, environ)
+    items = list(_answered(answer, read, project.filename))
+    version = documents.text_of(answer[0].get("apiVersion")) if answer else ""
+    by_skaffold = await rendered(binary, _templates(items), version, environ)
+    return _configuration(items, answer, Renderer(environ, by_skaffold), read)
+
+
+def _project_files(project: Project) -> tuple[File, ...]:
+    return files.with_required(files.glanced(project.filename))
+
+
+def _from_files(project: Project, environ: Mapping[str, str]) -> Configuration:
+    file = files.read(project.filename)
+    situation = Situation(project, environ, functools.cache(lambda: _current_context(project)))
+    parts = modules.configurations(file, situation)
     items = [
-        ({**item, **_templated(by_skaffold)}, origin)
-        for (item, origin), by_skaffold in zip(restored, rendered, strict=True)
+        _Item(value, part.document, files.origin(value, part.filename))
+        for part in parts
+        for value in files.port_forward(part.document, part.filename)
     ]
-    return _configuration(items, effective, environ, read)
+    answer = tuple(part.document for part in parts)
+    return _configuration(items, answer, Renderer(environ), files.with_required(file))
+
+
+def _current_context(project: Project) -> str:
+    try:
+        return kubeconfig.current_context(kubeconfig.files(project.kubeconfig or None))
+    except KubeconfigError as error:
+        raise ConfigError(f"{error}; a profile is activated by kubeContext") from None
+
+
+def _answered(answer: Iterable[documents.Mapping], read: tuple[File, ...], filename: str) -> Iterator[_Item]:
+    """The items of Skaffold's answer, without the defaults that it fills in."""
+    written = files.written(read)
+    for document in answer:
+        for item in documents.mappings(document.get("portForward")):
+            value, origin = files.restored(item, written, filename)
+            yield _Item(value, document, origin)
+
+
+def _templates(items: Iterable[_Item]) -> Iterator[str]:
+    """Those of names and namespaces that take more than the environment."""
+    for item in items:
+        for field in ("resourceName", "namespace"):
+            text = documents.text_of(item.value.get(field)) if isinstance(item.value, dict) else ""
+            if not is_plain(text):
+                yield text
 
 
 def _configuration(
-    items: Iterable[tuple[object, str]],
-    effective: Iterable[documents.Mapping],
-    environ: Mapping[str, str],
-    read: tuple[File, ...],
+    items: Iterable[_Item], answer: Iterable[documents.Mapping], renderer: Renderer, read: tuple[File, ...]
 ) -> Configuration:
-    found = [entry(item, origin, environ) for item, origin in items]
+    answer = tuple(answer)
+    found = [_entry(item, renderer) for item in items]
     return Configuration(
         entries=tuple(e for e in found if isinstance(e, Entry)),
         bad=tuple(e for e in found if isinstance(e, BadEntry)),
-        artifacts=tuple(dict.fromkeys(name for document in effective for name in _artifacts(document))),
-        docker=bool(effective) and all(map(_is_docker, effective)),
-        kube_context=next((context for document in effective if (context := _kube_context(document))), ""),
+        artifacts=tuple(dict.fromkeys(name for document in answer for name in _artifacts(document))),
+        docker=bool(answer) and all(_deployers(document) == {"docker"} for document in answer),
+        kube_context=next((context for document in answer if (context := modules.kube_context(document))), ""),
         sources=tuple(file.name for file in read),
     )
+
+
+def _entry(item: _Item, renderer: Renderer) -> Entry | BadEntry:
+    found = entry(item.value, item.origin, renderer)
+    if isinstance(found, Entry) and found.kind != CONTAINER and _deployers(item.document) == {"cloudrun"}:
+        return bad_entry(item.value, item.origin, _CLOUD_RUN) if isinstance(item.value, dict) else found
+    return found
 
 
 def _artifacts(document: documents.Mapping) -> list[str]:
     build = document.get("build")
     items = documents.mappings(build.get("artifacts")) if isinstance(build, documents.Mapping) else []
-    return [str(item["image"]) for item in items if item.get("image")]
+    return [name for item in items if (name := documents.text_of(item.get("image")))]
 
 
-def _kube_context(document: documents.Mapping) -> str:
-    """Where it deploys to unless --kube-context says otherwise (schema/latest, DeployConfig)."""
+def _deployers(document: documents.Mapping) -> set[str]:
+    """What it deploys with (schema/latest, DeployType)."""
     deploy = document.get("deploy")
-    return str(deploy.get("kubeContext") or "") if isinstance(deploy, documents.Mapping) else ""
-
-
-def _is_docker(document: documents.Mapping) -> bool:
-    """Whether it deploys with Docker and with nothing else (schema/latest, DeployType)."""
-    deploy = document.get("deploy")
-    kinds = deploy.keys() & _DEPLOYERS if isinstance(deploy, documents.Mapping) else set()
-    return kinds == {"docker"}
-
-
-async def _rendered(
-    binary: str, project: Project, words: tuple[str, ...], environ: Mapping[str, str]
-) -> list[documents.Mapping]:
-    """Skaffold's items with its templates rendered; none where one template fails, which fails them all."""
-    try:
-        effective = await _effective(binary, project, words, environ, render=True)
-    except ConfigError:
-        return []
-    return [item for document in effective for item in documents.mappings(document.get("portForward"))]
-
-
-async def _effective(
-    binary: str, project: Project, words: tuple[str, ...], environ: Mapping[str, str], *, render: bool = False
-) -> tuple[documents.Mapping, ...]:
-    text = await diagnose(binary, project, words, environ, render=render)
-    return documents.documents(text, f"skaffold diagnose of {project.filename}")
-
-
-def _templated(item: documents.Mapping) -> dict[str, str]:
-    return {field: str(item[field]) for field in ("resourceName", "namespace") if item.get(field)}
-
-
-def _plain(file: File, project: Project) -> tuple[documents.Mapping, ...]:
-    if project.modules:
-        raise ConfigError("-m needs the skaffold binary on PATH, which was not found")
-    for document in file.documents or (documents.Mapping(),):
-        version = str(document.get("apiVersion") or "")
-        if not _READABLE.fullmatch(version):
-            known = f"apiVersion {version!r} needs the skaffold binary on PATH" if version else "missing apiVersion"
-            raise ConfigError(f"{file.name}: {known}: without it, skaffold/v1 to skaffold/v4… are read")
-        if document.get("requires"):
-            line = document.lines["requires"]
-            raise ConfigError(f"{file.name} line {line}: `requires` needs the skaffold binary on PATH")
-    return profiles.plain(file, project)
+    if not isinstance(deploy, documents.Mapping):
+        return set()
+    return {name for name in _DEPLOYERS if deploy.get(name) is not None}
