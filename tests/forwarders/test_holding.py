@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import cast
 
 import msgspec
 import pytest
@@ -13,7 +16,13 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from forwarders.backend import Backend, Dialled
+from forwarders.counters import Counters
+from forwarders.disconnects import DisconnectWatcher
+from forwarders.holding import HeldDial, WaitingLine
 from forwarders.spec import State
+from forwarders.transports.sockets import RawSocket
+from forwarders.tunnel import Carrier
 from tests.forwarders.cluster import endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream
 from tests.forwarders.test_fleet import SPEC, Running, ask
@@ -274,6 +283,61 @@ async def test_nothing_is_sent_of_a_client_that_left_while_it_waited(
     assert staying.recv(1) == b"a"
     assert running.fleet.counters()["one"].errors == 0
     staying.close()
+
+
+@pytest.mark.parametrize("leave", [close, reset_late])
+@pytest.mark.parametrize("size", [0, 100])
+async def test_a_client_that_leaves_frees_its_place_at_once(
+    leave: Callable[[socket.socket], Awaitable[None]], size: int, running: Running, autojump_clock: MockClock
+) -> None:
+    """Even behind bytes that nobody has read."""
+    port = await running.start()
+    leaving = client(port, bytes(size))
+    await trio.sleep(0.2)
+    assert held(running) == 1
+    await leave(leaving)
+    await trio.sleep(0.05)
+    assert held(running) == 0
+
+
+class Room:
+    """A backend with room for as many connections as `free` says; no endpoint is behind it."""
+
+    def __init__(self) -> None:
+        self.free = 0
+
+    def dial(self, waiting: int = 1) -> Dialled | float:
+        if not self.free:
+            return math.inf
+        self.free -= 1
+        return Dialled(endpoint("a"), cast(Carrier, None), suspected=False)
+
+
+async def test_a_newcomer_does_not_overtake(nursery: trio.Nursery) -> None:
+    """Room that is there before the first in the line has been woken is still the first one's."""
+    backend, watcher = Room(), DisconnectWatcher()
+    line = WaitingLine(SPEC, cast(Backend, backend), watcher, Counters(), str)
+    served: list[str] = []
+
+    async def take(name: str, local: socket.socket) -> None:
+        await HeldDial(line, RawSocket(local)).next()
+        served.append(name)
+
+    with contextlib.closing(watcher), socket.create_server((HOST, 0)) as server:
+        for name in ("first", "second"):
+            client(server.getsockname()[1])
+            accepted = server.accept()[0]
+            OPENED.append(accepted)
+            nursery.start_soon(take, name, accepted)
+            await trio.testing.wait_all_tasks_blocked()
+            backend.free = 1  # and nobody is told
+        line.changed()
+        await trio.testing.wait_all_tasks_blocked()
+        assert served[0] == "first"
+        backend.free = 1
+        line.changed()
+        await trio.testing.wait_all_tasks_blocked()
+        assert served == ["first", "second"]
 
 
 @pytest.mark.parametrize("size", [0, 100])
