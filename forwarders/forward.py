@@ -15,6 +15,7 @@ from forwarders.accepting import accept
 from forwarders.backend import Backend
 from forwarders.bulkhead import contained, kept
 from forwarders.counters import Counters
+from forwarders.dial_reasons import with_count
 from forwarders.disconnects import DisconnectWatcher
 from forwarders.holding import ClientLeftError, HeldDial, HoldExpiredError, WaitingLine
 from forwarders.listeners import BindError, Bound, bind
@@ -168,10 +169,10 @@ class Forward:
         else:
             hopeless = self._broken or self._backend.forbidden
             state, why = State.FAILED if hopeless else State.LISTENING, self._why_waiting()
-        count = self._waiting_shown if why or serving is None else 0
-        waiting = f"{count} connection{' waits' if count == 1 else 's wait'}" if count else ""
+        if why or serving is None:
+            why = with_count(why, self._waiting_shown)
         remark = self._bound.remark if serving is not None else ""
-        reason = "; ".join(part for part in (remark, why, waiting) if part)
+        reason = "; ".join(part for part in (remark, why) if part)
         status = Status(id=self.spec.id, state=state, local_port=self._bound.port, endpoint=serving, reason=reason)
         self._set_status(status)
 

@@ -68,6 +68,18 @@ async def test_a_remark_leaves_the_sentence_alone(autojump_clock: trio.abc.Clock
     ]
 
 
+async def test_only_a_new_remark_is_printed(autojump_clock: trio.abc.Clock) -> None:
+    """What keeps connections waiting has a line once, however many they are; the sentence is not repeated for it."""
+    refused = "nothing listens on 8080 in pod web-1: connection refused"
+    steps = [
+        forward(reason=reason) for reason in ("", f"{refused}; 1 connection waits", f"{refused}; 12 connections wait")
+    ]
+    lines = await said(PlainLines(), *steps, forward(reason=refused), forward())
+    assert lines == [READY, f"  {refused}; 1 connection waits"]
+    lines = await said(PlainLines(), forward(), forward(reason="using 8081"), forward(reason="using 8082"))
+    assert lines == [READY, "  using 8081", "  using 8082"]
+
+
 async def test_a_short_wait_is_not_said(autojump_clock: trio.abc.Clock) -> None:
     """A pod that is replaced within a second changes nothing that people need to read."""
     waits = forward(state="listening", reason="no pod")

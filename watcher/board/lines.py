@@ -13,6 +13,7 @@ from typing import Protocol
 
 import trio
 
+from forwarders.dial_reasons import without_count
 from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.changes import is_over, key
@@ -86,11 +87,12 @@ class PlainLines:
 
     def _say(self, ident: str, lines: Lines) -> Iterable[str]:
         said = self._said.get(ident, ())
-        if lines and said != lines:
-            self._said[ident] = lines
+        lasting = tuple(without_count(line) for line in lines)
+        if lines and said != lasting:
+            self._said[ident] = lasting
             # Where the forward still leads to the same place, only the remark is new.
-            fresh = lines[1:] if lines[0] in said else lines
-            yield from (printable(line) + "\n" for line in fresh)
+            told = set(said) if lasting[0] in said else set()
+            yield from (printable(line) + "\n" for line in lines if without_count(line) not in told)
 
 
 def _sentences(record: Record) -> Lines:
