@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 from forwarders.counters import Counts
@@ -88,7 +89,7 @@ def test_addresses_are_links_and_states_have_colours() -> None:
 
 def test_columns_go_in_the_stated_order() -> None:
     """Narrower and narrower: name, address and state are the last that are left."""
-    _, view = view_of(forward(gateway="http://web.localhost:8000"), WAITS)
+    _, view = view_of(forward(gateway="http://web.localhost:8000", context="here"), replace(WAITS, context="far"))
     shown = [columns(frame(view, width)) for width in range(180, 55, -1)]
     lost = [column for wide, narrow in pairwise(shown) for column in wide if column not in narrow]
     assert tuple(lost) == DROPPED_FIRST

@@ -22,7 +22,7 @@ from watcher.board.text import printable
 
 GAP = 2
 # Left out one by one, in this order, until a narrow terminal has room for the rest.
-DROPPED_FIRST = ("BYTES OUT/IN", "OPEN/TOTAL", "POD", "NAMESPACE", "BY NAME", "NOTE")
+DROPPED_FIRST = ("BYTES OUT/IN", "OPEN/TOTAL", "POD", "NAMESPACE", "CONTEXT", "BY NAME", "NOTE")
 _LINK_NUMBER = re.compile(r"\x1b\]8;id=\d+;")
 # A note is cut off; less of it than this says nothing.
 SHORTEST_NOTE = 24
@@ -64,7 +64,8 @@ class Paper(Struct, frozen=True):
 
 def forwards_table(rows: Sequence[Row], width: int) -> Table:
     """A row for each forward, each on one line, in as many columns as fit."""
-    cells = [_cells(row) for row in rows]
+    several = len({row.record.context for row in rows if row.record.context}) > 1
+    cells = [_cells(row, several_contexts=several) for row in rows]
     columns = _columns(cells, width)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style=Style(bold=True))
     for column, cells_wide in columns.items():
@@ -138,12 +139,13 @@ def _few(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def _cells(row: Row) -> Mapping[str, Text]:
+def _cells(row: Row, *, several_contexts: bool) -> Mapping[str, Text]:
     record = row.record
     carried = f"{size(record.bytes_sent)}/{size(record.bytes_received)}" if record.since else ""
     connections = f"{record.connections}/{record.connections_total}" if record.since else ""
     return {
         "NAME": Text(target(record)),
+        "CONTEXT": Text(printable(record.context) if several_contexts else ""),
         "NAMESPACE": Text(printable(record.namespace)),
         "ADDRESS": _link(record.url, record.gateway or record.url) if record.url else Text("-"),
         "BY NAME": _link(record.gateway.removeprefix("http://"), record.gateway) if record.gateway else Text(""),

@@ -54,15 +54,19 @@ class JsonLines:
 
 
 class PlainLines:
-    """Skaffold's sentence whenever a forward leads somewhere; what hinders it only where that lasts."""
+    """Skaffold's sentence whenever a forward leads somewhere; what hinders it only where that lasts.
 
-    def __init__(self) -> None:
+    `context`: the default kube-context; only the others are named.
+    """
+
+    def __init__(self, context: str = "") -> None:
+        self._context = context
         # By id, for what is on the board: what was said of it last, and when a wait is to be said.
         self._said: dict[str, Lines] = {}
         self._waiting: dict[str, tuple[float, Lines]] = {}
 
     def lines(self, record: Record) -> Iterable[str]:
-        ident, lines = key(record), _sentences(record)
+        ident, lines = key(record), _sentences(record, self._context)
         state = record.state if isinstance(record, ForwardRecord) else ""
         if state in {"waiting", "listening"}:
             due = self._waiting.get(ident, (trio.current_time() + WAITING_IS_SAID_AFTER, ()))[0]
@@ -95,12 +99,13 @@ class PlainLines:
             yield from (printable(line) + "\n" for line in lines if without_count(line) not in told)
 
 
-def _sentences(record: Record) -> Lines:
+def _sentences(record: Record, home: str) -> Lines:
     match record:
         case ForwardRecord():
-            return _forward_sentences(record)
+            return _forward_sentences(record, _elsewhere(record.context, home))
         case SkipRecord(over=False):
-            return (f"Not forwarding {_name(record)}: {record.reason}",)
+            where = _elsewhere(record.context, home)
+            return (f"Not forwarding {_name(record)}{where}: {record.reason}",)
         case SkaffoldRecord(change="lost"):
             return (f"Skaffold: {record.reason or 'its event stream ended'}; forwards stay, waiting for it",)
         case _:
@@ -113,16 +118,21 @@ def _name(record: SkipRecord) -> str:
     return f"{record.resource_type}/{record.resource_name}{port}{where}"
 
 
-def _forward_sentences(record: ForwardRecord) -> Lines:
+def _elsewhere(context: str, home: str) -> str:
+    return "" if context in {"", home} else f" of context {context}"
+
+
+def _forward_sentences(record: ForwardRecord, where: str) -> Lines:
     name = f"{record.resource_type}/{record.resource_name} in namespace {record.namespace}"
-    target = f"{name}, remote port {record.remote_port}"
+    port = f", remote port {record.remote_port}"
+    target = f"{name}{where}{port}"
     remark = f" ({record.reason})" if record.reason else ""
     match record.state:
         case "ready":
             # Tools read Skaffold's sentence up to its end: a remark has a line of its own.
             by_name = f"also {record.gateway}" if record.gateway else ""
-            remarks = (f"  {remark}" for remark in (record.reason, by_name) if remark)
-            return (f"Port forwarding {target} -> {record.url}", *remarks)
+            remarks = (f"  {remark}" for remark in (where.strip(), record.reason, by_name) if remark)
+            return (f"Port forwarding {name}{port} -> {record.url}", *remarks)
         case "listening":
             return (f"Waiting to forward {target} -> {record.url}{remark}",)
         case "waiting":

@@ -23,6 +23,7 @@ class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
     """A forward as it is now; one for each local address.
 
     `port_name`: of a container's port that was found. `gateway`: its URL by name, "" where there is none.
+    `context`: the kube-context whose cluster it leads to, "" where that is not known.
     """
 
     time: str
@@ -43,6 +44,7 @@ class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
     reason: str
     port_name: str = ""
     gateway: str = ""
+    context: str = ""
 
 
 class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
@@ -72,6 +74,7 @@ class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="k
     remote_port: int | str
     reason: str
     over: bool = False
+    context: str = ""
 
 
 class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="explain"):
@@ -92,6 +95,7 @@ class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
     rule: str
     reason: str
     forwards: tuple[str, ...]
+    context: str = ""
 
 
 Change = Literal["attached", "lost", "phase", "run"]
@@ -147,6 +151,7 @@ def forward_record(wanted: Wanted, status: Status, now: datetime, gateway: str =
         reason=status.reason,
         port_name=subject.port_name,
         gateway=gateway,
+        context=subject.context,
     )
 
 
@@ -213,6 +218,7 @@ def published_record(published: Published, now: datetime) -> ForwardRecord:
         pod_port=0,
         url=url(published.address, published.local_port),
         reason="published by Docker itself",
+        context=subject.context,
     )
 
 
@@ -246,6 +252,7 @@ def explain_record(explanation: Explanation) -> ExplainRecord:
         rule=explanation.rule,
         reason=explanation.reason,
         forwards=explanation.forwards,
+        context=subject.context,
     )
 
 

@@ -27,7 +27,7 @@ _NUMBERED = re.compile(r".*_\d+_(URL|HOST|PORT)")
 
 
 class _Subject(Struct, frozen=True, order=True):
-    """What a forward forwards to, whatever its local addresses.
+    """What a forward forwards to, whatever its local addresses; `context` is "" for the default one.
 
     Of those that come together the first in this order gets a name that several would have.
     """
@@ -38,6 +38,7 @@ class _Subject(Struct, frozen=True, order=True):
     name: str
     container: str
     port: str
+    context: str
 
     @property
     def short(self) -> str:
@@ -45,23 +46,26 @@ class _Subject(Struct, frozen=True, order=True):
 
     @property
     def full(self) -> str:
-        return _identifier(self.namespace, self.resource_type, self.name, self.port)
+        context = (self.context,) if self.context else ()
+        return _identifier(*context, self.namespace, self.resource_type, self.name, self.port)
 
 
 class Variables:
     """Which forward has which name: always its full one (DEFAULT_SERVICE_WEB_8080), the short one if it is free.
 
-    `taken`: the names of variables that the user has.
+    `taken`: the names of variables that the user has. `context`: the default kube-context; the full names of forwards
+    in another one begin with it.
     """
 
-    def __init__(self, taken: Collection[str] = ()) -> None:
+    def __init__(self, taken: Collection[str] = (), context: str = "") -> None:
         self._taken = frozenset(taken)
+        self._context = context
         self._holders: dict[str, _Subject] = {}
         self._warned: set[str] = set()
 
     def of(self, forwards: Iterable[ForwardRecord]) -> dict[str, str]:
         """The variables of all that have a local port, sorted. Call it with all that are wanted, at every change."""
-        wanted = _by_subject(forwards)
+        wanted = _by_subject(forwards, self._context)
         self._holders = {name: subject for name, subject in self._holders.items() if subject in wanted}
         for subject in sorted(wanted):
             next(name for name in _spellings(subject.full) if self._holders.setdefault(name, subject) == subject)
@@ -91,7 +95,7 @@ def env_lines(variables: Mapping[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in variables.items())
 
 
-def _by_subject(forwards: Iterable[ForwardRecord]) -> dict[_Subject, list[ForwardRecord]]:
+def _by_subject(forwards: Iterable[ForwardRecord], default: str) -> dict[_Subject, list[ForwardRecord]]:
     wanted: dict[_Subject, list[ForwardRecord]] = {}
     for record in forwards:
         resource_type = record.resource_type.lower()
@@ -102,6 +106,7 @@ def _by_subject(forwards: Iterable[ForwardRecord]) -> dict[_Subject, list[Forwar
             record.resource_name,
             record.container,
             str(record.remote_port),
+            "" if record.context == default else record.context,
         )
         wanted.setdefault(subject, []).append(record)
     return wanted

@@ -107,10 +107,15 @@ def _facts(options: Options, command: str, loaded: Loaded) -> Facts:
     configuration: Configuration = loaded.configuration
     modes = modes_for(options, loaded.settings, command)
     extra = loaded.settings.entries if modes != OFF else ()
+    # --kube-context holds for all configurations, as with Skaffold; what portside.yaml says of a forward stays.
+    entries, contexts = configuration.entries, configuration.contexts
+    if options.kube_context:
+        entries, contexts = tuple(replace(entry, context="") for entry in entries), ()
     return replace(
         base_facts(options, loaded.settings),
         modes=modes,
-        entries=(*configuration.entries, *extra),
+        entries=(*entries, *extra),
         bad_entries=configuration.bad if Mode.USER in modes else (),
         artifacts=configuration.artifacts,
+        contexts=frozenset(contexts),
     )

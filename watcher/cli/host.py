@@ -57,7 +57,7 @@ class Host:
         self._gateway = gateway
         self.command = command
         self._options = options
-        self._outputs = Outputs(command, options)
+        self._outputs = Outputs(command, options, context)
         self._status = StatusAddress.asked(options)
         self._about = About(
             pid=os.getpid(),

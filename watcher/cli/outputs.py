@@ -38,14 +38,14 @@ FORWARDS_FIRST = 0.3
 
 
 class Outputs:
-    """Raises UsageError for what cannot be written."""
+    """`context`: the default kube-context. Raises UsageError for what cannot be written."""
 
-    def __init__(self, command: str, options: Options) -> None:
+    def __init__(self, command: str, options: Options, context: str) -> None:
         # One for both: the same forward has the same names in the file and in the command.
-        variables = Variables(os.environ)
+        variables = Variables(os.environ, context)
         self.user_command = UserCommand.of(options, variables)
         self._json = options.output == "json"
-        self._renderer: Renderer = JsonLines() if self._json else PlainLines()
+        self._renderer: Renderer = JsonLines() if self._json else PlainLines(context)
         self._table = _has_table(command, options)
         self._env_file = EnvFile(options.env_file, variables) if options.env_file else None
 

@@ -129,6 +129,8 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
         raise ConfigError(f"{origin}: a forward has either resourceName or selector")
     if container and item.selector is not None:
         raise ConfigError(f"{origin}: selector: a container is asked for by resourceName")
+    if container and item.context is not None:
+        raise ConfigError(f"{origin}: context: a container is in no cluster")
     name, namespace = item.resource_name or "", item.namespace or ""
     if not container and (problem := name_problem(name or "any", namespace)):
         raise ConfigError(f"{origin}: {problem}")
@@ -147,6 +149,7 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
             wish=wish,
             addresses=tuple(dict.fromkeys(checked_address(address, f"{origin}: address") for address in addresses)),
             selector=_selector(item.selector, f"{origin}: selector"),
+            context=item.context or "",
         )
         for wish in [PortWish(Ask.EXPLICIT, number) for number in dict.fromkeys(local)] or [wish_for(port)]
     ]

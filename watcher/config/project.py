@@ -31,7 +31,7 @@ class Configuration(Struct, frozen=True):
     """The entries of a project; `bad` are those that cannot be forwarded while the others can.
 
     `artifacts`: the names of the images it builds. `docker`: it deploys with Docker alone, nothing to Kubernetes.
-    `kube_context`: the one it says to deploy to, "" where it says none.
+    `kube_context`: the one it says to deploy to, "" where it says none; `contexts`: all of them, where several differ.
     `sources`: the files that were read, the project's own first.
     """
 
@@ -40,4 +40,5 @@ class Configuration(Struct, frozen=True):
     artifacts: tuple[str, ...] = ()
     docker: bool = False
     kube_context: str = ""
+    contexts: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()

@@ -30,13 +30,14 @@ class RuleItem(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ForwardItem(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A forward beside those of the modes. Exactly one of `resourceName` and `selector`."""
+    """A forward beside those of the modes. Exactly one of `resourceName` and `selector`. `context`: a kube-context."""
 
     resource_type: Text
     port: Port | Text
     resource_name: Text | None = None
     selector: dict[str, str] | Text | None = None
     namespace: Text | None = None
+    context: Text | None = None
     local_port: Port | Annotated[tuple[Port, ...], Meta(min_length=1)] | None = None
     address: Text | Annotated[tuple[Text, ...], Meta(min_length=1)] | None = None
 

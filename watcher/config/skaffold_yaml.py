@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from watcher.cluster import kubeconfig
 from watcher.cluster.errors import KubeconfigError
 from watcher.config import documents, files, modules
+from watcher.config.contexts import contexts_of
 from watcher.config.copies import Readable, readable_for_diagnose
 from watcher.config.diagnose import diagnose, rendered
 from watcher.config.entries import CONTAINER, BadEntry, Entry
@@ -60,7 +62,7 @@ async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
     items = list(_answered(answer, read, project.filename))
     version = documents.text_of(answer[0].get("apiVersion")) if answer else ""
     by_skaffold = await rendered(binary, _templates(items), version, environ)
-    return _configuration(items, answer, Renderer(environ, by_skaffold), read)
+    return _configuration(items, answer, Renderer(environ, by_skaffold), read, project)
 
 
 def _project_files(project: Project) -> tuple[File, ...]:
@@ -77,7 +79,7 @@ def _from_files(project: Project, environ: Mapping[str, str]) -> Configuration:
         for value in files.port_forward(part.document, part.filename)
     ]
     answer = tuple(part.document for part in parts)
-    return _configuration(items, answer, Renderer(environ), files.with_required(file))
+    return _configuration(items, answer, Renderer(environ), files.with_required(file), project)
 
 
 def _current_context(project: Project) -> str:
@@ -106,16 +108,23 @@ def _templates(items: Iterable[_Item]) -> Iterator[str]:
 
 
 def _configuration(
-    items: Iterable[_Item], answer: Iterable[documents.Mapping], renderer: Renderer, read: tuple[File, ...]
+    items: Iterable[_Item],
+    answer: Iterable[documents.Mapping],
+    renderer: Renderer,
+    read: tuple[File, ...],
+    project: Project,
 ) -> Configuration:
     answer = tuple(answer)
-    found = [_entry(item, renderer) for item in items]
+    contexts = contexts_of(answer, functools.partial(_default_context, project))
+    context_of = {id(document): context for document, context in zip(answer, contexts, strict=True)}
+    found = [_in_context(_entry(item, renderer), context_of[id(item.document)]) for item in items]
     return Configuration(
         entries=tuple(e for e in found if isinstance(e, Entry)),
         bad=tuple(e for e in found if isinstance(e, BadEntry)),
         artifacts=tuple(dict.fromkeys(name for document in answer for name in _artifacts(document))),
         docker=bool(answer) and all(_deployers(document) == {"docker"} for document in answer),
         kube_context=next((context for document in answer if (context := modules.kube_context(document))), ""),
+        contexts=tuple(dict.fromkeys(filter(None, contexts))),
         sources=tuple(file.name for file in read),
     )
 
@@ -125,6 +134,18 @@ def _entry(item: _Item, renderer: Renderer) -> Entry | BadEntry:
     if isinstance(found, Entry) and found.kind != CONTAINER and _deployers(item.document) == {"cloudrun"}:
         return bad_entry(item.value, item.origin, _CLOUD_RUN) if isinstance(item.value, dict) else found
     return found
+
+
+def _in_context(found: Entry | BadEntry, context: str) -> Entry | BadEntry:
+    return replace(found, context=context) if isinstance(found, Entry) and found.kind != CONTAINER else found
+
+
+def _default_context(project: Project) -> str:
+    """The current one; "" where there is none: then the entries are where the first configuration is."""
+    try:
+        return kubeconfig.current_context(kubeconfig.files(project.kubeconfig or None))
+    except KubeconfigError:
+        return ""
 
 
 def _artifacts(document: documents.Mapping) -> list[str]:

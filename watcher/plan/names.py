@@ -1,4 +1,4 @@
-"""Owns the names by which the gateway leads to forwards: [PORT.]SERVICE[.NAMESPACE].
+"""Owns the names by which the gateway leads to forwards: [PORT.]SERVICE[.NAMESPACE[.CONTEXT]].
 
 Refuses to guess: a name that may mean several forwards means all of them, and whoever asks has to choose. Pure.
 """
@@ -19,7 +19,10 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 class Named(Struct, frozen=True):
-    """One forward that has names. `ports`: the spellings of its port, the number first where there is one."""
+    """One forward that has names. `ports`: the spellings of its port, the number first where there is one.
+
+    `cluster`: as for PodRef.
+    """
 
     id: str
     kind: str
@@ -27,6 +30,13 @@ class Named(Struct, frozen=True):
     namespace: str
     ports: tuple[str, ...]
     http: bool
+    cluster: str = ""
+
+    @property
+    def context(self) -> str:
+        """Its context as the end of a name; "" for the default one, and for one that no host's name can end with."""
+        label = self.cluster.lower()
+        return label if _LABEL.fullmatch(label) else ""
 
 
 # By what each is called.
@@ -44,8 +54,8 @@ def named(forwards: Iterable[Wanted]) -> tuple[Named, ...]:
         called = (str(port).lower() for port in wanted.called or (subject.remote_port,))
         ports = tuple(sorted(filter(_LABEL.fullmatch, called), key=lambda port: not port.isdigit()))
         http = any(_HTTP.fullmatch(port) for port in ports)
-        key = (kind, name, namespace, subject.container, *ports)
-        found.setdefault(key, Named(wanted.id, kind, name, namespace, ports, http))
+        key = (wanted.cluster, kind, name, namespace, subject.container, *ports)
+        found.setdefault(key, Named(wanted.id, kind, name, namespace, ports, http, wanted.cluster))
     return tuple(found.values())
 
 
@@ -58,46 +68,61 @@ def by_name(known: Iterable[Named]) -> Known:
 
 
 def resolve(name: str, known: Known) -> tuple[Named, ...]:
-    """What `name` (labels, without .localhost) may mean; services before anything else."""
+    """What `name` (labels, without .localhost) may mean; services before all else, then the default cluster's."""
     readings = tuple(_readings(tuple(name.split("."))))
-    candidates = (one for called in dict.fromkeys(name for _, name, _ in readings) for one in known.get(called, ()))
+    candidates = (one for called in dict.fromkeys(name for _, name, *_ in readings) for one in known.get(called, ()))
     meant = [one for one in candidates if _is_meant(one, readings)]
     services = [one for one in meant if one.kind == "service"]
-    return _preferred(services or meant, named_port=all(port is not None for port, _, _ in readings))
+    by_port = all(port is not None for port, _, _, context in readings if context is None)
+    return _preferred(_at_home(services or meant), named_port=by_port)
 
 
 def shortest(one: Named, known: Known) -> str:
     """The shortest name that means this forward alone; "" where none does."""
     names = [one.name, f"{one.name}.{one.namespace}", *(f"{port}.{one.name}" for port in one.ports[:1])]
     names += [f"{port}.{one.name}.{one.namespace}" for port in one.ports[:1]]
+    if one.context:
+        whole = f"{one.name}.{one.namespace}.{one.context}"
+        names += [whole, *(f"{port}.{whole}" for port in one.ports[:1])]
     return next((name for name in names if not name.endswith(".") and resolve(name, known) == (one,)), "")
 
 
-_Reading = tuple[str | None, str, str | None]
+_Reading = tuple[str | None, str, str | None, str | None]
 
 
 def _readings(labels: tuple[str, ...]) -> Iterator[_Reading]:
-    """(port, name, namespace), None for any."""
+    """(port, name, namespace, context), None for any."""
     match labels:
         case (name,):
-            yield None, name, None
+            yield None, name, None, None
         case (first, second):
-            yield None, first, second
-            yield first, second, None
-        case (port, name, namespace):
-            yield port, name, namespace
+            yield None, first, second, None
+            yield first, second, None, None
+        case (first, second, third):
+            yield None, first, second, third
+            yield first, second, third, None
+        case (port, name, namespace, context):
+            yield port, name, namespace, context
 
 
 def _is_meant(one: Named, readings: Iterable[_Reading]) -> bool:
     return any(
-        name == one.name and namespace in {None, one.namespace} and (port is None or port in one.ports)
-        for port, name, namespace in readings
+        name == one.name
+        and namespace in {None, one.namespace}
+        and (port is None or port in one.ports)
+        and (context is None or context == one.context != "")
+        for port, name, namespace, context in readings
     )
+
+
+def _at_home(meant: list[Named]) -> list[Named]:
+    """Of several clusters the default one: the others' forwards have names that end with their context."""
+    return [one for one in meant if not one.cluster] or meant
 
 
 def _preferred(meant: list[Named], *, named_port: bool) -> tuple[Named, ...]:
     """Of one thing's ports the one that speaks HTTP, where no port was named and just one says that it does."""
-    things = {(one.kind, one.name, one.namespace) for one in meant}
+    things = {(one.cluster, one.kind, one.name, one.namespace) for one in meant}
     speaking = [one for one in meant if one.http]
     if len(things) == 1 and len(meant) > 1 and len(speaking) == 1 and not named_port:
         return tuple(speaking)

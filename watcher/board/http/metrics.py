@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
 # One forward at one local address. `id` alone is unique; the others are for people.
-FORWARD = ("id", "source", "namespace", "resource_type", "resource_name", "container", "remote_port", "local_address")
+FORWARD = (
+    "id",
+    "source",
+    "context",
+    "namespace",
+    "resource_type",
+    "resource_name",
+    "container",
+    "remote_port",
+    "local_address",
+)
 
 
 class Metric(Struct, frozen=True):

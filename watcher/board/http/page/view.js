@@ -40,11 +40,15 @@ function mark(node, className) {
 
 export const resource = (record) => `${record.resourceType}/${record.resourceName}`;
 
+// The default kube-context; what is elsewhere is said.
+let home = "";
+
 function place(record) {
   const container = record.container ? `container ${record.container}` : "";
   const port = record.remotePort ? `port ${record.remotePort}` : "";
   const namespace = record.namespace ? `in ${record.namespace}` : "";
-  return [container, port, namespace].filter(Boolean).join(" ");
+  const context = record.context && home && record.context !== home ? `of context ${record.context}` : "";
+  return [container, port, namespace, context].filter(Boolean).join(" ");
 }
 
 function age(since) {
@@ -268,6 +272,7 @@ function verdictRow(verdict) {
 
 // Which portside this is; null where nobody knows.
 export function drawAbout(about) {
+  home = about ? about.context : "";
   const namespace = about && about.namespace ? `namespace ${about.namespace}` : "all namespaces";
   const place = about && about.context ? `context ${about.context}, ${namespace}` : "no cluster";
   write(at("about"), about ? `portside ${about.command} (pid ${about.pid}) in ${about.folder}: ${place}` : "");
