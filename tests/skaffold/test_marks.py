@@ -98,3 +98,29 @@ async def test_a_mark_that_does_not_come_back(autojump_clock: MockClock) -> None
     with pytest.raises(StuckError, match="stands still"):
         await Marks(port.dial, ADDRESS).echo()
     assert trio.current_time() == 2.0
+
+
+async def test_a_mark_cut_between_two_reads_is_seen() -> None:
+    """At each of its bytes; and it is seen by the read that brings its end, not before."""
+    port = Port(is_open=True)
+    marks = Marks(port.dial, ADDRESS)
+    for _ in range(60):
+        number = await marks.post()
+        event = port.posts[-1]
+        start = event.index(b"portside-")
+        end = event.index(b".", start) + 1
+        cut = start + 1 + number % (end - start - 1)
+        marks.feed(event[:cut])
+        assert not await is_back(marks, number), cut
+        marks.feed(event[cut:end])
+        assert await is_back(marks, number), cut
+
+
+async def test_a_mark_that_comes_byte_by_byte_is_seen() -> None:
+    """Cut more than once."""
+    port = Port(is_open=True)
+    marks = Marks(port.dial, ADDRESS)
+    number = await marks.post()
+    for byte in raw("dev-first")[-200:] + port.posts[0]:
+        marks.feed(bytes([byte]))
+    assert await is_back(marks, number)
