@@ -152,3 +152,10 @@ def test_a_few_frames_at_a_time(sent: list[frames.Frame], places: list[int], mos
         assert all(len(batch) <= most for batch in batches)
         got += [frame for batch in batches for frame in batch]
     assert joined(got) == joined(frames.FrameDecoder().feed(data))
+
+
+@pytest.mark.parametrize("flags", range(256))
+def test_only_the_lowest_flag_of_data_is_fin(flags: int) -> None:
+    """The other bits mean nothing in a data frame (SPDY/3.1, 2.2.2)."""
+    [frame] = decoder()(struct.pack(">II", 5, flags << 24 | 1) + b"x")
+    assert frame == frames.Data(5, b"x", fin=bool(flags & 1))
