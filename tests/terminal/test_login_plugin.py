@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -17,7 +18,7 @@ from fixtures.embedded.access import EVERYTHING
 from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
 from tests.cli.made import Place
-from tests.support.process import gone
+from tests.support.process import gone, portside
 from tests.support.tmux import Terminal, terminal
 
 # Does what the file `does` says, once for each time that it is run, and prints the token of `token`.
@@ -159,4 +160,16 @@ async def test_ctrl_c_while_the_plugin_asks(scene: Scene) -> None:
         await term.says("waiting for the login plugin")
         await term.press("C-c")
         await term.prompts()
+    await scene.plugin_ends()
+
+
+async def test_sigterm_while_the_plugin_hangs_at_the_start(scene: Scene) -> None:
+    """Off a terminal: portside ends as by any SIGTERM, and leaves no process."""
+    scene.does("hang")
+    environment = scene.place.environment
+    async with portside(
+        "forward", "deploy/web", ":8080", environment=environment, folder=scene.place.folder
+    ) as program:
+        await program.says("waiting for the login plugin")
+        assert await program.end(signal.SIGTERM) == -signal.SIGTERM
     await scene.plugin_ends()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import trio
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from forwarders.spec import Ask, PortWish
 from watcher.cluster.client import Client
 from watcher.cluster.errors import ApiError, ClusterError, UnreachableError
 from watcher.cluster.kinds import BY_NAME
+from watcher.cluster.later import with_later
 from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
 from watcher.config.entries import Entry
@@ -20,8 +22,10 @@ from watcher.suggestions import did_you_mean
 
 logger = logging.getLogger("portside")
 
-# With several clusters: what one of them has not answered by then keeps the others' forwards waiting no longer.
+# What an API server has not answered by then keeps no forward waiting: its listeners are bound, and say what is missing.
 PATIENCE = 5.0
+# Seconds until the user is told what is being waited for.
+SLOW = 1.5
 # Seconds that the list may take in which the right name of a misspelt one is looked for.
 LISTED_WITHIN = 2.0
 
@@ -38,8 +42,10 @@ async def looked_up(clients: Mapping[str, Client], entries: tuple[Entry, ...]) -
     missing: dict[_Key, ApiError] = {}
 
     async def look(context: str, client: Client) -> None:
-        with trio.move_on_after(PATIENCE if len(clients) > 1 else float("inf")):
-            await _look_up(client, (entry for entry in entries if entry.context == context), found, missing)
+        own = [entry for entry in entries if entry.context == context]
+        say = partial(logger.warning, "%s has not answered yet; the targets are looked up there", client.url)
+        with trio.move_on_after(PATIENCE):
+            await with_later(SLOW, say, partial(_look_up, client, own, found, missing))
 
     async with trio.open_nursery() as nursery:
         for context, client in clients.items():

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,12 +18,12 @@ from functools import partial
 from typing import Any, NoReturn, cast
 
 import msgspec
-import psutil
 import trio
 from msgspec import Struct
 
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.plugin_answer import MAX_OUTPUT, PluginCredential, decoded
+from watcher.cluster.plugin_process import end_together, ended, how_ended
 from watcher.cluster.plugin_words import CHUNK, PluginWords
 
 logger = logging.getLogger("portside.cluster")
@@ -114,7 +113,7 @@ class _Run:
             with trio.move_on_after(limit) as scope:
                 await self._collect(process, limit)
         finally:
-            await _end(process, group=not self._starting)
+            await ended(process, group=not self._starting)
         if scope.cancelled_caught:
             await self._end_line()
             self._fail(f"gave no answer within {limit:.0f} s and was ended", words=self._words.text)
@@ -149,6 +148,8 @@ class _Run:
         stdout, stderr = cast("Output", process.stdout), cast("Output", process.stderr)
         async with trio.open_nursery() as helpers:
             helpers.start_soon(self._notice, limit)
+            if self._starting:
+                helpers.start_soon(end_together, process)
             helpers.start_soon(self._words.show_live)
             async with trio.open_nursery() as readers:
                 readers.start_soon(self._read, stdout, readers.cancel_scope)
@@ -182,7 +183,7 @@ class _Run:
         if isinstance(found, PluginCredential):
             self._words.secrets.add(found.token or "\0")
         words = self._words.text or ("it said nothing" if code else "")
-        problem = f"failed ({_ended(code)})" if code and len(self._stdout) <= MAX_OUTPUT else f"failed: {found}"
+        problem = f"failed ({how_ended(code)})" if code and len(self._stdout) <= MAX_OUTPUT else f"failed: {found}"
         self._fail(problem, words=words)
 
     async def _end_line(self) -> None:
@@ -223,32 +224,3 @@ def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(extension, dict) and extension.get("name") == _EXTENSION:
             info["config"] = extension.get("extension")
     return info
-
-
-def _ended(code: int | None) -> str:
-    if code is not None and code < 0:
-        with suppress(ValueError):
-            return f"ended by {signal.Signals(-code).name}"
-    return f"exit code {code}"
-
-
-async def _end(process: trio.Process, *, group: bool) -> None:
-    """Kill the plugin and its children, where they still run."""
-    if process.returncode is None:
-        _kill(process.pid, group=group)
-        with trio.CancelScope(shield=True):  # it has been killed: this ends
-            await process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            await trio.aclose_forcefully(stream)
-
-
-def _kill(pid: int, *, group: bool) -> None:
-    with suppress(psutil.Error):
-        parent = psutil.Process(pid)
-        for child in [parent, *parent.children(recursive=True)]:
-            with suppress(psutil.Error):
-                child.kill()
-    if group and sys.platform != "win32":
-        with suppress(OSError):
-            os.killpg(pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ import trio
 from msgspec import Struct
 
 from forwarders.spec import PodRef
+from forwarders.transports import names
 from forwarders.transports.choice import Transport
 from forwarders.transports.errors import RefusedError, TransportError
 from forwarders.transports.opener import Probed, probe
@@ -59,6 +60,7 @@ class Cluster:
     async def _load(self) -> ClusterConfig:
         if await self._files.docker():
             raise NotCheckedError("not needed: the project here deploys with Docker alone")
+        names.install()
         return await load(*self._asked)
 
     async def _reach(self) -> Reached:

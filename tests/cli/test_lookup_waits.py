@@ -1,0 +1,30 @@
+"""The targets of `forward` at an API server that does not answer: said, and not waited for."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.cluster_client.memory_api import SERVER
+from tests.cluster_client.test_bounds import Endless
+from watcher.cli.lookup import PATIENCE, looked_up
+from watcher.cluster.client import Client
+from watcher.config.targets import parse_targets
+
+
+async def test_a_server_that_takes_the_request_and_is_silent(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line within two seconds; after five the forwards go on without."""
+    entries = parse_targets(("svc/web", "80"), namespace="shop", addresses=("127.0.0.1",))
+    async with Client(SERVER, Endless()) as client:
+        began = trio.current_time()
+        with caplog.at_level(logging.WARNING):
+            assert await looked_up({"": client}, entries) == entries
+        assert trio.current_time() - began == PATIENCE
+    assert [record.getMessage() for record in caplog.records] == [
+        "http://api.test:6443 has not answered yet; the targets are looked up there"
+    ]
