@@ -22,7 +22,7 @@ from watcher.suggestions import did_you_mean
 
 logger = logging.getLogger("portside")
 
-# What an API server has not answered by then keeps no forward waiting: its listeners are bound, and say what is missing.
+# What an API server has not answered by then keeps no forward waiting: it is bound, and says what is missing.
 PATIENCE = 5.0
 # Seconds until the user is told what is being waited for.
 SLOW = 1.5
