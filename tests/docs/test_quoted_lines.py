@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock, MagicMock
@@ -30,6 +31,7 @@ from trio.testing import MockClock
 
 from fixtures.embedded import EmbeddedCluster, statuses
 from fixtures.embedded import kinds as served_kinds
+from forwarders.gates import TURN, Gate
 from forwarders.listeners import BindError, _refusal, bind
 from forwarders.ports import PortBook
 from forwarders.spec import Ask, ForwardSpec, PodRef, PortWish, State
@@ -38,7 +40,8 @@ from forwarders.transports.errors import BrokenOffError, ForbiddenError, ProxyEr
 from forwarders.transports.opener import _joined
 from forwarders.transports.proxy import Proxy, connect_through
 from forwarders.transports.server import ApiServer
-from tests.cluster_client.memory_api import no_headers
+from tests.cluster_client.memory_api import SERVER, no_headers
+from tests.cluster_client.test_bounds import Endless
 from tests.cluster_client.test_credentials import a_login
 from tests.forwarders.cluster import endpoint, refusing
 from tests.forwarders.peer import PeerStream
@@ -53,6 +56,7 @@ from tests.support.process import PORTSIDE, portside
 from watcher.board.exposure import Exposure
 from watcher.cli.beside import Beside
 from watcher.cli.configured import Configured
+from watcher.cli.lookup import SLOW, looked_up
 from watcher.cluster.authority import CredentialProvider, expired
 from watcher.cluster.causes import why
 from watcher.cluster.client import Client
@@ -62,11 +66,13 @@ from watcher.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.login import Login
 from watcher.cluster.plugin import ExecEntry, _Run
-from watcher.cluster.store import Snapshot, Watch
+from watcher.cluster.reflector import Reflector
+from watcher.cluster.store import Snapshot, Store, Watch
 from watcher.cluster.tls import Chain
 from watcher.cluster.wire import Asked, Status, api_error
 from watcher.config.errors import ConfigError
 from watcher.config.skaffold_yaml import Project, load
+from watcher.config.targets import parse_targets
 from watcher.skaffold.address import ApiAddress
 from watcher.skaffold.marks import Marks
 
@@ -184,10 +190,28 @@ async def edited_kubeconfig(scene: Scene) -> str:
     async def moved(server: ApiServer) -> None:
         """Nothing follows."""
 
-    config = cast(Any, SimpleNamespace(credentials=MagicMock(edited=AsyncMock()), selected=SELECTED))
+    config = cast(Any, SimpleNamespace(credentials=AsyncMock(edited=MagicMock(), use=MagicMock()), selected=SELECTED))
     follower = _Follower(config, moved)
     await follower._move(SELECTED)
     return scene.logged
+
+
+async def silent_at_the_start(scene: Scene) -> str:
+    targets = parse_targets(("svc/web", "80"), namespace="shop", addresses=("127.0.0.1",))
+    with trio.move_on_after(SLOW + 1):
+        async with Client(SERVER, Endless()) as client:
+            await looked_up({"": client}, targets)
+    return scene.logged
+
+
+async def silent_server(scene: Scene) -> str:
+    store = Store(lambda: None)
+    watch = Watch(POD, "default")
+    async with Client(SERVER, Endless()) as client:
+        reflector = Reflector(client, store.shelf(watch), Random(), Gate(TURN), lambda: datetime.now(UTC))
+        with trio.move_on_after(SLOW + 1):
+            await reflector.run()
+    return store.snapshot.problems[watch].text
 
 
 async def untrusted(scene: Scene) -> str:
@@ -360,12 +384,14 @@ PRODUCERS: dict[str, Callable[[Scene], Awaitable[str]]] = {
     "which Skaffold? give --skaffold URL or set SKAFFOLD_RPC_HTTP_PORT": which_skaffold,
     "there is no kubeconfig at …: give --kubeconfig FILE or set KUBECONFIG": no_kubeconfig,
     "the API server … cannot be reached: …": unreachable,
+    "… has not answered yet; the targets are looked up there": silent_at_the_start,
+    "cannot list … yet: … has not answered": silent_server,
     "the credentials are not accepted; log in again": not_accepted,
     "waiting for the login plugin …": slow_plugin,
     "credentials could not be renewed: …": not_renewed,
     'the client certificate of user "…" (context "…") expired on …': expired_certificate,
     'the kubeconfig was edited: context "…" is now at …': edited_kubeconfig,
-    "… was not seen: services, pods and what makes them are seen where they are this run's": not_seen,
+    "… was not seen: services, pods and their owners are seen where they are this run's": not_seen,
     "no pod of … is ready: …": nothing_ready,
     "…: no pod matches …": nothing_matches,
     "… has no pod: what matches … belongs to others": belongs_to_others,
