@@ -28,7 +28,7 @@ from watcher.cluster import following
 NAMESPACE = "parity"  # the recorded run's
 PORTS = [{"port": 8080, "targetPort": "http"}]
 HEAD = "apiVersion: portside/v1\n"
-PATIENCE = 30.0
+PATIENCE = 60.0
 Condition = Callable[[], bool | Awaitable[bool]]
 
 
@@ -61,13 +61,13 @@ class Ship:
     async def answers(self, name: str) -> bool:
         """Whether a new connection to this forward is answered."""
         try:
-            with trio.move_on_after(5):
+            with trio.move_on_after(15):
                 return bool(self.port(name)) and (await get(self.port(name)))[0] == 200
         except (OSError, EOFError, trio.BrokenResourceError):
             pass
         return False
 
-    async def asks(self, url: str, host: str = "", within: float = 5.0) -> int:
+    async def asks(self, url: str, host: str = "", within: float = 15.0) -> int:
         """The status of an answer, 0 for none."""
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=within) as client:
@@ -93,7 +93,7 @@ class Ship:
         text = f"{HEAD}forwards:\n- {{resourceType: service, resourceName: other, port: {9000 + self._edits}}}\n"
         (self.folder / "portside.yaml").write_text(text)
 
-    async def soon(self, condition: Condition, within: float = 3.0) -> bool:
+    async def soon(self, condition: Condition, within: float = 15.0) -> bool:
         """Whether it comes to hold; asked again and again, since it is asked from outside."""
         with trio.move_on_after(within):
             while True:

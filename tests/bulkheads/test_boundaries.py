@@ -133,7 +133,7 @@ class Boundary(NamedTuple):
 # To leave Skaffold's stream politely, so that it lives on, takes seconds each time.
 SLOW = 1
 # Portsides among which the boundaries are shared: each takes a second to start.
-SHIPS = 4
+SHIPS = 6
 BOUNDARIES = (
     Boundary("a connection", "forwarders.relay:Relay.run", connect, other_answers),
     Boundary("accepting", "forwarders.descriptors:among_the_last", connect, other_answers),
@@ -173,7 +173,7 @@ async def stay_on(ship: Ship, answered: list[int]) -> None:
         while True:
             await stream.send_all(b"GET / HTTP/1.1\r\nHost: calm\r\n\r\n")
             data = b""
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 while b"calm" not in data.partition(b"\r\n\r\n")[2]:
                     piece = await stream.receive_some()
                     assert piece, "the connection has ended"
@@ -192,7 +192,7 @@ async def test_a_bug_ends_no_more_than_itself(turn: int, tmp_path: Path, monkeyp
         for boundary, seam in seams.items():
             await ship.until(lambda: len(answered) > 3, "calm answers")
             seam.arm(FAULTS[: boundary.faults])
-            assert await ship.soon(partial(spent, boundary, seam, ship), 30), f"{boundary.name}: it was not reached"
+            assert await ship.soon(partial(spent, boundary, seam, ship), 60), f"{boundary.name}: it was not reached"
             await ship.until(partial(boundary.back, ship), f"{boundary.name} is back")
             answered.clear()
             await ship.until(lambda: len(answered) > 3, f"calm still answers after {boundary.name}")
