@@ -40,7 +40,7 @@ def watch(*args: object, **more: object) -> Ending:
 ENDINGS: dict[str, Ending] = {
     "ended politely": watch(),
     "cut": watch(cut=True),
-    "cut soon": watch(delay=0.3, cut=True),
+    "cut soon": watch(delay=0.2, cut=True),
     "expired in the watch": watch(error(410, "too old")),
     "expired in the answer": lambda: streamed(refusal(410, "too old")),
     "no watch event": watch(b"{}\n"),

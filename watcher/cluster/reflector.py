@@ -32,6 +32,9 @@ MIN_WATCH_SECONDS = 300
 # A watch that stood this long or brought something worked: all else is a failure, also without an error (client-go's
 # VeryShortWatchError).
 STEADY = 1.0
+# A watch that has not ended by then releases all others, so that news come within a second of an outage's end. Where a
+# server ends watches later than this, releases come ever more seldom (forwarders.gates).
+LASTS = 0.25
 # What is answered, but of no use (each watch expires, or ends at once), costs the API server: up to this long.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
 # An API server that is back, or rights that were given back, are to be seen within a second. What that costs while they
@@ -128,7 +131,8 @@ class Reflector:
             if self._answered():
                 self.shelf.well()
             try:
-                await with_later(STEADY, self._stands, partial(self._take, stream))
+                standing = partial(with_later, STEADY, self._stands, partial(self._take, stream))
+                await with_later(LASTS, self._lasts, standing)
             finally:
                 self._seen_at = self._now()
         if not self._useful:
@@ -155,11 +159,13 @@ class Reflector:
         self._unwell.reset()
         return self.shelf.well()
 
-    def _stands(self) -> None:
-        """After watches that ended at once only this proves that others may try too."""
-        self._stood = True
+    def _lasts(self) -> None:
+        """After watches that ended at once only this shows that others may try too."""
         if self._works():
             self._gate.open()
+
+    def _stands(self) -> None:
+        self._stood = True
 
     def _slow(self) -> None:
         if not self._accepted:
