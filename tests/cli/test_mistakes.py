@@ -89,7 +89,7 @@ def refused(place: Place, *words: str, **environment: str) -> str:
         ((*WATCH, "-f", "."), "cannot be read"),
         ((*WATCH, "-p", "staging"), "no skaffold.yaml|there is no profile"),
         (("run",), "Missing argument"),
-        (("run", "--", "make", "all"), "make"),
+        (("run", "--", "no-such-make", "all"), "no-such-make was not found"),
         (("run", "--", "skaffold", "render"), "render"),
         (("run", "--", "./no-such-skaffold", "dev"), "no-such-skaffold was not found"),
         (("run", "--", "skaffold", "dev", "--port-forward=bogus"), 'unknown mode "bogus"'),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.errors import UsageError
-from watcher.skaffold.arguments import SkaffoldCommand, read, rewritten
+from watcher.skaffold.arguments import SkaffoldCommand, child_environment, read, rewritten
+from watcher.skaffold.program import is_skaffold
 
 
 def line(text: str, **environ: str) -> SkaffoldCommand:
@@ -141,7 +143,6 @@ def test_missing_value(words: str) -> None:
     [
         "skaffold delete",
         "skaffold",
-        "dev",
         "skaffold --help",
         "skaffold render -f x",
         "skaffold -- dev",
@@ -231,5 +232,53 @@ def test_rewriting_is_stable(before: list[str], after: list[str]) -> None:
     assert (again.filename, again.profiles, again.namespace) == (command.filename, command.profiles, command.namespace)
     added = {"--port-forward=off", "--rpc-http-port=50055"}
     rest = [word for word in words if word not in added]
-    position = iter(command.line.words)
+    position = iter(command.words)
     assert all(word in position for word in rest)
+
+
+@pytest.mark.parametrize("words", ["make dev", "npm run dev", "./dev.sh -n x", "/usr/bin/env skaffold dev", "dev"])
+def test_a_wrapper_keeps_its_words(words: str) -> None:
+    """What its Skaffold is told stands in its environment; what it is asked by variables holds for portside too."""
+    environ = {"SKAFFOLD_PROFILE": "p", "SKAFFOLD_PORT_FORWARD": "services", "SKAFFOLD_NAMESPACE": "own"}
+    command = line(words, **environ)
+    assert rewritten(command, 50055) == shlex.split(words)
+    assert (command.line, command.binary, command.command) == (None, "skaffold", "dev")
+    assert (command.profiles, command.port_forward, command.namespace) == (("p",), "services", "own")
+    told = {"SKAFFOLD_PORT_FORWARD": "off", "SKAFFOLD_RPC_HTTP_PORT": "50055"}
+    assert child_environment(command, 50055, environ) == environ | told
+
+
+def test_skaffold_itself_gets_the_environment_as_it_is() -> None:
+    """It is told by its words."""
+    assert child_environment(line("skaffold dev"), 50055, {"A": "b"}) == {"A": "b"}
+
+
+@pytest.mark.parametrize(
+    ("program", "known"),
+    [
+        ("skaffold", True),
+        ("/opt/bin/skaffold", True),
+        ("skaffold.exe", True),
+        ("skaffold-v2.16.1", True),
+        ("skaffold2", True),
+        ("skaffold-linux-amd64", True),
+        ("skaffold.sh", False),
+        ("skaffold-dev", False),
+        ("my-skaffold", False),
+        ("make", False),
+        ("", False),
+    ],
+)
+def test_skaffold_is_known_by_its_name(program: str, *, known: bool) -> None:
+    """As it is installed and as it is downloaded; a script that is named after it is a wrapper."""
+    assert is_skaffold(program, "") is known
+
+
+def test_a_link_to_skaffold_is_skaffold(tmp_path: Path) -> None:
+    """By whatever name, on PATH or by its path."""
+    (tmp_path / "skaffold").write_text("#!/bin/sh\n")
+    (tmp_path / "skaffold").chmod(0o755)
+    (tmp_path / "sk").symlink_to("skaffold")
+    assert is_skaffold("sk", str(tmp_path))
+    assert is_skaffold(str(tmp_path / "sk"), "")
+    assert not is_skaffold("sk", "")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.skaffold.children import SKAFFOLD, portside
 from watcher.errors import UsageError
-from watcher.skaffold.process import SkaffoldProcess
+from watcher.skaffold.process import SkaffoldProcess, check_found, to_tree
 
 REACHED = "portside: SIGINT reached the whole process group, Skaffold has it already"
 CHILD = (sys.executable, "-c", SKAFFOLD)
@@ -37,6 +39,33 @@ async def test_not_found() -> None:
     """A missing binary is wrong usage, with a remedy."""
     with pytest.raises(UsageError, match="was not found; install Skaffold"):
         await SkaffoldProcess(["skaffold-that-is-not-there", "dev"]).run()
+
+
+def test_what_is_not_there_is_known_before_anything_else() -> None:
+    """On PATH or by its path."""
+    check_found(sys.executable, "")
+    check_found(Path(sys.executable).name, str(Path(sys.executable).parent))
+    with pytest.raises(UsageError, match="was not found; install Skaffold"):
+        check_found("skaffold-that-is-not-there", "/usr/bin")
+
+
+async def line_from(stream: trio.abc.ReceiveStream) -> bytes:
+    found = b""
+    while not found.endswith(b"\n"):
+        found += await stream.receive_some()
+    return found
+
+
+async def test_a_signal_reaches_what_a_wrapper_started() -> None:
+    """A shell waits for its child and passes nothing on."""
+    inner = "import signal; signal.signal(2, lambda *_: exit(7)); print(1, flush=True); signal.pause()"
+    script = f"{sys.executable} -c '{inner}'; echo $?"
+    started = await trio.lowlevel.open_process(["/bin/sh", "-c", f"trap : INT; {script}"], stdout=subprocess.PIPE)
+    assert started.stdout is not None
+    assert await line_from(started.stdout) == b"1\n"
+    to_tree(started, signal.SIGINT)
+    assert await line_from(started.stdout) == b"7\n"
+    assert await started.wait() == 0
 
 
 async def test_not_executable(tmp_path: Path) -> None:

@@ -22,15 +22,23 @@ if TYPE_CHECKING:
 
 _DEPLOYS_NOTHING = {"build", "test", "verify", "exec"}
 
+WRAPPED = (
+    "%s is not Skaffold: the Skaffold that it starts gets SKAFFOLD_PORT_FORWARD=off and SKAFFOLD_RPC_HTTP_PORT=%d, and "
+    "must have no such options of its own; portside reads the project as `skaffold dev`, with the options before --"
+)
+
 EPILOG = """\b
 Examples:
   portside run -- skaffold dev
   portside run --output json -- skaffold dev -p staging --port-forward=user,services
   portside run -- skaffold run --port-forward
   portside run --exec 'pytest tests/e2e' -- skaffold dev --port-forward=services
+  portside run -f k8s/skaffold.yaml -- make dev
 
 What the words behind -- ask of Skaffold (-f, -p, -m, -n, --kube-context,
 --kubeconfig, --rpc-http-port, --port-forward) holds for portside too.
+A program that is not Skaffold (make, npm, a script) is started as it is; the
+Skaffold in it is told by its environment, and portside by its own options.
 """
 
 
@@ -39,7 +47,7 @@ What the words behind -- ask of Skaffold (-f, -p, -m, -n, --kube-context,
 @beside_skaffold
 @shared
 def command(skaffold: tuple[str, ...], **given: Any) -> int:
-    """Start Skaffold (dev, debug, run, deploy) and forward what it deploys."""
+    """Start Skaffold (dev, debug, run, deploy), or a program that does, and forward what it deploys."""
     import trio
 
     options = collect_own(given)
@@ -49,12 +57,14 @@ def command(skaffold: tuple[str, ...], **given: Any) -> int:
 
 
 async def _run(words: tuple[str, ...], options: Options) -> int:
+    import trio
+
     from watcher.cli.beside import Beside
     from watcher.cli.configured import Configured, project_of
     from watcher.cli.insistence import Insistence
     from watcher.skaffold import arguments
     from watcher.skaffold.address import ApiAddress, free_port
-    from watcher.skaffold.process import SkaffoldProcess
+    from watcher.skaffold.process import SkaffoldProcess, check_found, to_tree
 
     environ = environment()
     asked = arguments.read(words, environ)
@@ -62,13 +72,18 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     options = as_asked(options, asked)
     project = project_of(options, asked.command, asked.binary, asked.profile_flags)
     configured = await Configured.load(options, asked.command, project, environ)
+    check_found(words[0], environ.get("PATH"))
     port = asked.rpc_http_port or free_port()
     beside = await Beside.prepare("run", options, ApiAddress("127.0.0.1", port).url, configured)
     # Standard output is for our objects alone where a program reads them; what Skaffold prints is for people.
     stdout = sys.stderr.fileno() if options.output == "json" else None
     user_command = beside.host.user_command
     pass_on = user_command.send_signal if user_command else None
-    process = SkaffoldProcess(arguments.rewritten(asked, port), environ, stdout, pass_on, Insistence().heard)
+    child = arguments.child_environment(asked, port, environ)
+    send = trio.Process.send_signal if asked.line else to_tree
+    if asked.line is None:
+        logger.warning(WRAPPED, words[0], port)
+    process = SkaffoldProcess(arguments.rewritten(asked, port), child, stdout, pass_on, Insistence().heard, send)
     return await _both(process, beside, asked)
 
 

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import trio
 
+from watcher.config.diagnose import quiet_environment
 from watcher.doctor.findings import Finding, error, note, ok, warning
 from watcher.skaffold.address import parse_address
 
@@ -24,12 +25,15 @@ STATE = "/v2/state"
 async def binary_check(environ: Mapping[str, str]) -> Iterable[Finding]:
     binary = shutil.which("skaffold", path=environ.get("PATH"))
     if binary is None:
-        remedy = "install it for `portside run`, and to have modules, patches and activated profiles read"
+        remedy = "install it for `portside run`, and to have patches, remote modules and old schemas read"
         return [note("skaffold is not on PATH; skaffold.yaml is read in a plain way without it", remedy)]
-    quiet = {**environ, "SKAFFOLD_UPDATE_CHECK": "false", "SKAFFOLD_INTERACTIVE": "false"}
     try:
         done = await trio.run_process(
-            [binary, "version"], capture_stdout=True, stderr=subprocess.DEVNULL, env=quiet, check=False
+            [binary, "version"],
+            capture_stdout=True,
+            stderr=subprocess.DEVNULL,
+            env=quiet_environment(environ),
+            check=False,
         )
     except OSError as problem:
         return [error(f"{binary} cannot be started: {problem.strerror}", "is it an executable of this machine?")]

@@ -1,6 +1,7 @@
-"""Owns what Skaffold's own command line and SKAFFOLD_ variables ask for, and the command line that we start instead.
+"""Reads what Skaffold's own command line and SKAFFOLD_ variables ask for, and makes the command to start instead.
 
-Refuses to check what Skaffold checks itself: a word that means nothing to us is passed on as it is.
+What Skaffold checks itself is not checked here: a word that means nothing to portside is passed on as it is. A program
+that is not Skaffold (make, npm, a script) keeps its words; the Skaffold that it starts is reached by its environment.
 """
 
 from __future__ import annotations
@@ -12,24 +13,31 @@ from msgspec import Struct
 
 from watcher.errors import UsageError
 from watcher.skaffold.flags import CommandLine, parse_words
+from watcher.skaffold.program import is_skaffold
 from watcher.suggestions import did_you_mean
 
 # Subcommands that serve the event API, and those of them that forward ports (cmd/skaffold/app/cmd/flags.go, DefinedOn).
 _SERVING = {"dev", "build", "run", "debug", "deploy", "test", "verify", "apply", "exec"}
 _FORWARDING = {"dev", "run", "deploy", "debug", "verify", "exec"}
 _DEFAULT_FILE = "skaffold.yaml"
+# What a wrapper is taken to start.
+_SKAFFOLD, _WRAPPED = "skaffold", "dev"
 _PROFILES = ("profile-auto-activation", "propagate-profiles")
 
 
 class SkaffoldCommand(Struct, frozen=True, kw_only=True):
     """A Skaffold command line, understood. Absent strings are "", an absent port or mode is None.
 
+    `binary`: the Skaffold to ask. `words`: all there are. `line`: None for a wrapper, which is taken to start `dev`.
     `kubeconfig`: one file, from the flag or SKAFFOLD_KUBECONFIG; KUBECONFIG, a list, is left to the kubeconfig loader.
     `port_forward`: in Skaffold's syntax, as modes.parse takes it; "true" for the bare flag.
     `profile_flags`: the words that choose profiles otherwise than by name.
     """
 
-    line: CommandLine
+    binary: str
+    command: str
+    line: CommandLine | None
+    words: tuple[str, ...]
     filename: str
     profiles: tuple[str, ...]
     modules: tuple[str, ...]
@@ -40,14 +48,6 @@ class SkaffoldCommand(Struct, frozen=True, kw_only=True):
     port_forward: str | None
     profile_flags: tuple[str, ...] = ()
 
-    @property
-    def binary(self) -> str:
-        return self.line.words[0]
-
-    @property
-    def command(self) -> str:
-        return self.line.command
-
 
 def read(argv: Sequence[str], environ: Mapping[str, str]) -> SkaffoldCommand:
     """What `argv` (the words behind `--`, the binary first) means in `environ`.
@@ -56,9 +56,15 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> SkaffoldCommand:
     lists (-p, -m) are appended to the variable's, as pflag does. Raises UsageError: nothing to start, a subcommand
     without an event API, a flag without value, a port that is none.
     """
-    line = _line(argv)
+    if not argv:
+        raise UsageError("nothing to start; write: portside run -- skaffold dev")
+    wrapper = not is_skaffold(argv[0], environ.get("PATH"))
+    line = CommandLine(tuple(argv), 0, ()) if wrapper else _line(argv)
     return SkaffoldCommand(
-        line=line,
+        binary=_SKAFFOLD if wrapper else argv[0],
+        command=_WRAPPED if wrapper else line.command,
+        line=None if wrapper else line,
+        words=line.words,
         filename=_one(line, environ, "filename") or _DEFAULT_FILE,
         profiles=_several(line, environ, "profile"),
         modules=_several(line, environ, "module"),
@@ -74,6 +80,8 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> SkaffoldCommand:
 def rewritten(command: SkaffoldCommand, rpc_http_port: int) -> list[str]:
     """The words to start: every --port-forward replaced by one `off`, and `rpc_http_port` where none is asked for."""
     line = command.line
+    if line is None:
+        return list(command.words)
     dropped = {at for flag in line.flags if flag.name == "port-forward" for at in flag.words}
     added = ["--port-forward=off"] if line.command in _FORWARDING else []
     if command.rpc_http_port is None:
@@ -87,9 +95,14 @@ def rewritten(command: SkaffoldCommand, rpc_http_port: int) -> list[str]:
     return words
 
 
+def child_environment(command: SkaffoldCommand, rpc_http_port: int, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment to start it in. A wrapper's Skaffold has no other way to be told what `rewritten` says."""
+    if command.line is not None:
+        return dict(environ)
+    return {**environ, _variable("port-forward"): "off", _variable("rpc-http-port"): str(rpc_http_port)}
+
+
 def _line(argv: Sequence[str]) -> CommandLine:
-    if not argv:
-        raise UsageError("nothing to start; write: portside run -- skaffold dev")
     line = parse_words(argv)
     if line is None or line.command not in _SERVING:
         what = f"{argv[0]} {line.command}" if line else " ".join(argv[:1])

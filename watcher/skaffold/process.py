@@ -1,14 +1,17 @@
-"""Owns the Skaffold that `portside run` starts: its terminal, the signals it must get, its exit code.
+"""Runs the Skaffold of `portside run`, or the wrapper around it: its terminal, its signals, its exit code.
 
-Refuses to end it unless asked: Skaffold belongs to the user. It shares our terminal and process group, no pipe leads to
-it, and neither cancelling `run` nor a crash of portside touches it.
+It is not ended unless the user asks for that: it shares our terminal and process group, has no pipe to us, and neither
+cancelling `run` nor a crash of portside touches it.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -26,6 +29,7 @@ class SkaffoldProcess:
 
     `stdout`: the descriptor that takes the place of our standard output, which a program may read line by line.
     `pass_on`: what else gets every signal that reached us alone. `heard` is told each signal, once Skaffold has it.
+    `send` sends a signal to it; `to_tree` for a wrapper, which may not pass on what only it got.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class SkaffoldProcess:
         stdout: int | None = None,
         pass_on: Callable[[int], None] | None = None,
         heard: Callable[[int], None] | None = None,
+        send: Callable[[trio.Process, int], None] = trio.Process.send_signal,
     ) -> None:
         self.ending = trio.Event()
         self._argv = list(argv)
@@ -42,6 +47,7 @@ class SkaffoldProcess:
         self._stdout = stdout
         self._also = pass_on
         self._heard = heard
+        self._send = send
         self._process: trio.Process | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> int:
@@ -67,14 +73,13 @@ class SkaffoldProcess:
         """As Ctrl-C in its terminal would: Skaffold cleans up what it deployed, and `run` returns."""
         self.ending.set()
         if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGINT)
+            self._send(self._process, signal.SIGINT)
 
     async def _start(self) -> trio.Process:
         try:
             return await trio.lowlevel.open_process(self._argv, env=self._environ, stdout=self._stdout)
         except FileNotFoundError:
-            remedy = "install Skaffold, or give its path: portside run -- /path/to/skaffold dev"
-            raise UsageError(f"{self._argv[0]} was not found; {remedy}") from None
+            raise UsageError(_not_found(self._argv[0])) from None
         except OSError as error:
             raise UsageError(f"{self._argv[0]} cannot be started: {error.strerror}; is it an executable?") from None
 
@@ -87,11 +92,32 @@ class SkaffoldProcess:
                 log.debug("%s reached the whole process group, Skaffold has it already", name)
             else:
                 log.debug("passing %s on to Skaffold", name)
-                process.send_signal(number)
+                self._send(process, number)
                 if self._also is not None:
                     self._also(number)
             if self._heard is not None:
                 self._heard(number)
+
+
+def check_found(program: str, path: str | None) -> None:
+    """Raises UsageError where there is no such program, before anything else is done."""
+    if shutil.which(program, path=path) is None and not os.path.exists(program):
+        raise UsageError(_not_found(program))
+
+
+def to_tree(process: trio.Process, number: int) -> None:
+    """Sends the signal to the process and to all that it started, as Ctrl-C in their terminal would reach them."""
+    import psutil  # noqa: PLC0415 - 20 ms, for wrappers alone
+
+    with suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                child.send_signal(number)
+    process.send_signal(number)
+
+
+def _not_found(program: str) -> str:
+    return f"{program} was not found; install Skaffold, or give its path: portside run -- /path/to/skaffold dev"
 
 
 def _handled() -> list[signal.Signals]:

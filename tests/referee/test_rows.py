@@ -1,0 +1,143 @@
+"""What once was read otherwise than Skaffold reads it: one project for each kind, and what it forwards."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from fixtures.referee.referee import Referee
+from tests.referee.asking import Outcome, outcome, question_in, read_by_portside
+
+pytestmark = pytest.mark.skaffold
+
+HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
+BUILT = "build: {artifacts: [{image: a}]}\n"
+
+
+def entries(*names: str) -> str:
+    items = ", ".join(f"{{resourceType: service, resourceName: {name}, port: 8080}}" for name in names)
+    return f"portForward: [{items}]\n"
+
+
+def profile(name: str, activation: str, entry: str) -> str:
+    return f"- name: {name}\n  activation: {activation}\n  {entries(entry)}"
+
+
+# Row: the files, the folder and file that Skaffold is called with, and the names that it forwards.
+ROWS = {
+    "4.2 requires, from the parent": (
+        {
+            "p/skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\n{entries('root')}",
+            "p/m/skaffold.yaml": HEAD + entries("m"),
+        },
+        (".", "p/skaffold.yaml"),
+        ["m", "root"],
+    ),
+    "4.2 requires, from elsewhere": (
+        {
+            "p/skaffold.yaml": f"{HEAD}requires: [{{path: ../m/a.yaml}}]\n",
+            "m/a.yaml": HEAD + entries("m"),
+            "x/y/unrelated": "",
+        },
+        ("x/y", "../../p/skaffold.yaml"),
+        ["m"],
+    ),
+    "4.3 a module's profile by command": (
+        {
+            "skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\n{entries('root')}",
+            "m/skaffold.yaml": f"{HEAD}{BUILT}profiles:\n" + profile("p", "[{command: dev}]", "m"),
+        },
+        (".", "skaffold.yaml"),
+        ["m", "root"],
+    ),
+    "4.4 an automatic profile stays where it is": (
+        {
+            "skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\nprofiles:\n" + profile("p", "[{command: dev}]", "root"),
+            "m/skaffold.yaml": f"{HEAD}{entries('m')}profiles:\n- name: p\n  {entries('leaked')}",
+        },
+        (".", "skaffold.yaml"),
+        ["m", "root"],
+    ),
+    "4.5 templates": (
+        {
+            "skaffold.yaml": HEAD
+            + "build: {artifacts: [{image: a, docker: {buildArgs: {x: '{{ .TAG | trunc 7 }}'}}}]}\n"
+            + entries("'{{ .NAME | trunc 2 }}'", "'{{ .NAME }}'", "'{{ .GONE | trunc 2 }}'")
+        },
+        (".", "skaffold.yaml"),
+        ["sh", "shop"],
+    ),
+    "4.6 tabs, tags, dates": (
+        {
+            "skaffold.yaml": HEAD.replace(" ", "\t")
+            + "metadata: {annotations: {a: =, b: 2001-99-99}}\n"
+            + entries("!mine web")
+        },
+        (".", "skaffold.yaml"),
+        ["web"],
+    ),
+    "4.9 by command and context": (
+        {"skaffold.yaml": f"{HEAD}profiles:\n" + profile("p", "[{command: dev, kubeContext: here}]", "web")},
+        (".", "skaffold.yaml"),
+        ["web"],
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_project(row: str, referee: Referee, skaffold: str, tmp_path: Path, environ: dict[str, str]) -> None:
+    """Skaffold's own packages and portside have the same entries, and these are they."""
+    written, (folder, file), names = ROWS[row]
+    for name, text in written.items():
+        (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "t" / name).write_text(text)
+    os.chdir(tmp_path / "t" / folder)
+    question = question_in(str(Path.cwd()), environ | {"NAME": "shop"}, file=file)
+    assert outcome(referee, question, skaffold) is Outcome.AGREE
+    assert [entry.name for entry in read_by_portside(question, skaffold).entries] == names
+
+
+@pytest.mark.parametrize("name", ["SKAFFOLD_RPC_HTTP_PORT", "SKAFFOLD_RPC_PORT"])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_event_apis_port_is_not_opened(
+    name: str, skaffold: str, tmp_path: Path, environ: dict[str, str], *, in_file: bool
+) -> None:
+    """Row 4.1: it is the running Skaffold's, and taken; in the environment, or in skaffold.env."""
+    (tmp_path / "skaffold.yaml").write_text(HEAD + entries("web"))
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        setting = (name, str(holder.getsockname()[1]))
+        if in_file:
+            (tmp_path / "skaffold.env").write_text("=".join(setting))
+        question = question_in(str(tmp_path), environ if in_file else environ | dict([setting]))
+        assert [entry.name for entry in read_by_portside(question, skaffold).entries] == ["web"]
+
+
+def test_one_bad_entry_costs_that_entry(skaffold: str, tmp_path: Path, environ: dict[str, str]) -> None:
+    """Row 4.7: Skaffold does not start with such a project, or never forwards it; each has its line."""
+    (tmp_path / "skaffold.yaml").write_text(
+        f"{HEAD}portForward:\n"
+        "- {resourceType: service, resourceName: web, port: 8080}\n"
+        "- {resourceType: service, port: 8080}\n"
+        "- {resourceType: service, resourceName: a}\n"
+        "- {resourceType: service, resourceName: b, port: 80, localPort: 99999}\n"
+        "- {resourceType: service, resourceName: c, port: 80, address: '*'}\n"
+        "- {resourceType: ingress, resourceName: d, port: 80}\n"
+    )
+    found = read_by_portside(question_in(str(tmp_path), environ), skaffold)
+    assert [entry.name for entry in found.entries] == ["web"]
+    assert [one.origin for one in found.bad] == [f"skaffold.yaml line {line}" for line in range(5, 10)]
+
+
+def test_cloud_run_is_named(skaffold: str, tmp_path: Path, environ: dict[str, str]) -> None:
+    """Row 4.7: the sample of Skaffold's documentation is read, and why it is not served is said."""
+    (tmp_path / "skaffold.yaml").write_text(
+        f"{HEAD}deploy: {{cloudrun: {{projectid: p, region: us-central1}}}}\n{entries('web')}"
+    )
+    found = read_by_portside(question_in(str(tmp_path), environ), skaffold)
+    assert not found.entries
+    assert "Cloud Run" in found.bad[0].reason
