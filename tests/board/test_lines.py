@@ -13,6 +13,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.board.made import forward, skaffold, skip
 from watcher.board.board import Board
@@ -66,6 +67,17 @@ async def test_a_remark_leaves_the_sentence_alone(autojump_clock: trio.abc.Clock
         READY.replace("127.0.0.1:8080", "127.0.0.1:8081"),
         "  port 8080 is taken; using 8081",
     ]
+
+
+async def test_another_context_is_named(autojump_clock: trio.abc.Clock) -> None:
+    """On a line of its own behind Skaffold's sentence, and in every other one; the default one never is."""
+    far = forward(context="far")
+    assert await said(PlainLines("here"), far) == [READY, "  of context far"]
+    assert await said(PlainLines("here"), forward(context="here")) == [READY]
+    failed = forward("api", "failed", context="far", reason="gone")
+    lines = await said(PlainLines("here"), failed, replace(skip(), context="far"))
+    assert lines[0].startswith("Cannot forward service/api in namespace default of context far, remote port 8080")
+    assert " of context far: " in lines[1]
 
 
 async def test_only_a_new_remark_is_printed(autojump_clock: trio.abc.Clock) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.board.made import forward
 from watcher.board.records import ForwardRecord, url
@@ -39,6 +40,18 @@ def records(draw: st.DrawFn) -> ForwardRecord:
         local_port=port,
         url=draw(st.sampled_from(["", url(address, port)])),
     )
+
+
+def test_the_names_of_another_context() -> None:
+    """In full they begin with it; the short name is the default one's."""
+    here, far = of("web", context="here"), of("web", context="far", local_port=8081)
+    made = Variables(context="here").of([replace(far, id="far"), here])
+    ports = {name: port for name, port in made.items() if name.endswith("_PORT")}
+    assert ports == {
+        "WEB_8080_PORT": "8080",
+        "DEFAULT_SERVICE_WEB_8080_PORT": "8080",
+        "FAR_DEFAULT_SERVICE_WEB_8080_PORT": "8081",
+    }
 
 
 def test_the_names() -> None:

@@ -31,7 +31,7 @@ def test_the_documented_example_is_what_it_says() -> None:
         ("service", "internal-*", {}, None),
         ("", "", {"tier": "data"}, "metrics"),
     ]
-    first, second, third = settings.entries
+    first, second, third, fourth = settings.entries
     assert [first.wish, second.wish] == [PortWish(Ask.EXPLICIT, 9000), PortWish(Ask.EXPLICIT, 9001)]
     assert first.addresses == ("127.0.0.1", "::1")
     assert (third.kind, third.name, third.selector, third.wish) == (
@@ -41,6 +41,7 @@ def test_the_documented_example_is_what_it_says() -> None:
         PortWish(Ask.PREFERRED, 8080),
     )
     assert re.fullmatch(r"portside\.yaml line \d+", third.origin)
+    assert (fourth.name, fourth.context, third.context) == ("db", "staging", "")
     assert {entry.source for entry in settings.entries} == {"direct"}
 
 

@@ -7,12 +7,13 @@ from random import Random
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders import pool as module
 from forwarders.gates import TURN, Gate
 from forwarders.pool import IDLE_TIMEOUT, MAX_OPENING, OWN_SESSIONS, SHARED, Pool
-from forwarders.pools import Pools
+from forwarders.pools import Pools, Upstream
 from forwarders.retries import FIRST_BACKOFF, LAST_BACKOFF, LAST_USELESS
 from forwarders.signals import Signal
 from forwarders.tunnel import DialError, Tunnel
@@ -521,3 +522,38 @@ async def test_a_server_that_answers_again_is_news_for_all(
     assert len(woken) == 1
     assert woken[0] - back < 1
     assert not pool.up
+
+
+async def test_each_cluster_has_a_way_of_its_own(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Sessions, the pace of retries and doubts of an API server are of one cluster alone."""
+    here, there = Pods(nursery), Pods(nursery)
+    silences: list[str] = []
+    gate = Gate(TURN)
+    far = Upstream(there.open_channel, gate, lambda: silences.append("far"))
+    pools = Pools(here.open_channel, Random(0), Gate(TURN), lambda: silences.append("here"), {"far": far}.__getitem__)
+    await nursery.start(pools.run)
+    near_pod, far_pod = pod("web"), replace(pod("web"), cluster="far")
+    near, distant = pools.want(near_pod, lambda: None), pools.want(far_pod, lambda: None)
+    await settled()
+    assert near is not distant
+    assert (len(here.standing("web")), len(there.standing("web"))) == (1, 1)
+    there.failure = "away"
+    for peer in there.standing("web"):
+        peer.close()
+    await settled()
+    assert (near.up, distant.up) == (True, False)
+    assert len(here.opens) == 1
+    pools.check()
+    pools.reopen("far")
+    await settled()
+    assert (near.up, silences.count("here")) == (True, 0)
+    there.failure = ""
+    await trio.sleep(5)
+    assert distant.up
+
+
+async def test_an_unknown_cluster_is_a_mistake(nursery: trio.Nursery) -> None:
+    """Nothing is opened in the default one in its place."""
+    pools = Pools(Pods(nursery).open_channel, Random(0), Gate(TURN), lambda: None)
+    with pytest.raises(LookupError, match="far"):
+        pools.want(replace(pod("web"), cluster="far"), lambda: None)

@@ -145,3 +145,18 @@ def test_ports_are_compared_as_they_are_written_in_a_host() -> None:
     """Hosts have no upper case."""
     [known] = named([one("web", "shop", "HTTP", 80)])
     assert (known.ports, known.http) == (("80", "http"), True)
+
+
+def test_another_clusters_names_end_with_its_context() -> None:
+    """The default cluster's come first; a context that no name can end with has those that nobody else has."""
+    here = one("web", "shop", 80)
+    far = replace(one("web", "shop", 80), id="far", cluster="Far-1")
+    odd = replace(one("web", "shop", 80), id="odd", cluster="arn:aws/x")
+    only_odd = replace(one("api", "shop", 80), id="api", cluster="arn:aws/x")
+    found = named([here, far, odd, only_odd])
+    known = by_name(found)
+    assert [one.id for one in resolve("web", known)] == [here.id]
+    assert [one.id for one in resolve("web.shop.far-1", known)] == ["far"]
+    assert [one.id for one in resolve("80.web.shop.far-1", known)] == ["far"]
+    assert resolve("web.shop.here", known) == ()
+    assert [shortest(one, known) for one in found] == ["web", "web.shop.far-1", "", "api"]

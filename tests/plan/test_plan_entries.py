@@ -162,6 +162,14 @@ def test_an_entrys_own_address_wins(written: tuple[str, ...], general: tuple[str
     assert len({wanted.spec.group for wanted in plan.forwards}) == 1
 
 
+def test_a_name_that_is_nearly_right_is_suggested() -> None:
+    """Of the objects of that type that the run has deployed."""
+    plan = planned(WEB, entries=(entry(name="wbe"), entry("deployment", name="wbe")))
+    service_, deployment_, *_ = plan.forwards
+    assert service_.broken == 'service wbe does not exist in namespace default; did you mean "web"?'
+    assert deployment_.broken == "deployment wbe does not exist in namespace default"
+
+
 def test_a_service_named_by_an_entry_is_that_entrys() -> None:
     """By its port's number; another port of it is automatic."""
     items = [service("web", ServicePort(8080, "http"), ServicePort(9090, "metrics")), pod("web-0")]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from functools import partial
 from random import Random
 from types import TracebackType
@@ -95,6 +96,7 @@ class OtherClusters:
         self._others: dict[str, _Other] = {}
         self._reopen: Callable[[str], None] = lambda _: None
         self._tasks: Tasks | None = None
+        self._stack = AsyncExitStack()
 
     def add(self, context: str, cluster: Cluster) -> None:
         """One that the caller has opened already, and keeps open while this runs."""
@@ -127,7 +129,7 @@ class OtherClusters:
     async def run(self, reopen: Callable[[str], None]) -> None:
         """Until cancelled. `reopen`: as for Cluster.run, with the context."""
         self._reopen = reopen
-        async with trio.open_nursery() as nursery:
+        async with self._stack, trio.open_nursery() as nursery:
             with Tasks(nursery) as self._tasks:
                 for context, other in self._others.items():
                     self._tasks.start(self._keep, context, other)
@@ -147,14 +149,11 @@ class OtherClusters:
         await kept(logger, f"context {context}", partial(self._use, context, other))
 
     async def _use(self, context: str, other: _Other) -> None:
-        reopen = partial(self._reopen, context)
-        if other.cluster is not None:
-            await other.cluster.run(reopen)
-            return
-        config = await self._loaded(context, other)
-        async with Cluster(config, self._on_change) as other.cluster:
+        if other.cluster is None:
+            config = await self._loaded(context, other)
+            other.cluster = await self._stack.enter_async_context(Cluster(config, self._on_change))
             self._on_change()
-            await other.cluster.run(reopen)
+        await other.cluster.run(partial(self._reopen, context))
 
     async def _loaded(self, context: str, other: _Other) -> ClusterConfig:
         while True:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from itertools import chain, count
 
 from forwarders.spec import Ask
+from watcher.cluster import kinds
 from watcher.cluster.objects import Object, Pod, Resource, Service
 from watcher.config.entries import CONTAINER, BadEntry, Entry
 from watcher.config.rules import Thing
+from watcher.plan import run
 from watcher.plan.arrivals import sandboxes
 from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
@@ -29,6 +31,10 @@ from watcher.plan.verdicts import (
     spec,
 )
 from watcher.skaffold.modes import Mode
+from watcher.suggestions import did_you_mean
+
+# To compare as many costs a millisecond, in every plan while the object is missing.
+COMPARED_NAMES = 100
 
 
 def from_entries(facts: Facts) -> Iterator[Verdict]:
@@ -149,11 +155,17 @@ def _find(entry: Entry, namespace: str, facts: Facts) -> Found:
     if target is None:
         what = f"{entry.kind} {entry.name}" if entry.name else f"a {entry.kind} with labels {entry.selector}"
         missing = f"{what} does not exist in namespace {namespace}"
-        return Found(broken=missing) if facts.deployed else Found(waiting_for=f"{missing} yet")
+        return Found(broken=missing + _meant(entry, facts)) if facts.deployed else Found(waiting_for=f"{missing} yet")
     if entry.selector and isinstance(target, Pod):
         pods = [pod for pod in cluster.objects[watch].values() if isinstance(pod, Pod)]
         return serving(pods, entry.port, f"{entry.kind} {entry.selector}", sandboxes(namespace, cluster))
     return endpoints_of(target, entry.kind, entry.port, neighbours(entry.kind, namespace, target, facts))
+
+
+def _meant(entry: Entry, facts: Facts) -> str:
+    """The name that was meant, where the run has an object of one like it."""
+    names = [item.metadata.name for item in run.objects(kinds.BY_NAME[entry.kind], facts)]
+    return did_you_mean(entry.name, names[:COMPARED_NAMES]) if entry.name else ""
 
 
 def _target(entry: Entry, namespace: str, facts: Facts) -> Object | None:

@@ -1,0 +1,93 @@
+"""Clusters beside the default one: opened when a forward is in one; a context that is wrong costs only its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from fixtures.embedded.cluster import EmbeddedCluster
+from forwarders.spec import PodRef
+from watcher.cluster.clusters import Cluster, OtherClusters
+from watcher.cluster.credentials import load
+from watcher.cluster.kinds import POD
+from watcher.cluster.store import OtherCluster, Watch
+
+PODS = Watch(POD, "default")
+
+
+class Seen:
+    """What is known of `contexts`, and a way to wait for it."""
+
+    def __init__(self, path: Path) -> None:
+        self._changed = trio.Event()
+        self.others = OtherClusters(str(path), self.changed)
+
+    def changed(self) -> None:
+        self._changed.set()
+
+    async def until(self, *contexts: str, problem: str = "", pods: int = -1) -> OtherCluster:
+        """The last of these contexts, once it has this problem or so many pods."""
+        with trio.fail_after(20):
+            while True:
+                self._changed = trio.Event()
+                *_, last = self.others.seen(contexts)
+                self.others.want(frozenset(Watch(POD, "default", cluster=context) for context in contexts))
+                found = last.cluster.objects.get(PODS)
+                if (problem and problem in last.problem) or (found is not None and len(found) == pods):
+                    return last
+                await self._changed.wait()
+
+
+async def test_a_context_is_opened_when_it_is_first_asked_for(nursery: trio.Nursery, tmp_path: Path) -> None:
+    """Its namespace and its own objects are known then; the pods are reached by its own way."""
+    async with EmbeddedCluster.open() as cluster:
+        await cluster.pod("web-0")
+        seen = Seen(cluster.kubeconfig(tmp_path / "config", namespace="shop"))
+        [before] = seen.others.seen(["embedded"])
+        nursery.start_soon(seen.others.run, lambda _: None)
+        found = await seen.until("embedded", pods=1)
+        assert (before.cluster.objects, before.problem) == ({}, "")
+        assert (found.context, found.namespace, found.problem) == ("embedded", "shop", "")
+        seen.others.check()
+        upstream = seen.others.upstream("embedded")
+        with trio.fail_after(10):
+            channel, _ = await upstream.open_channel(
+                PodRef("default", "web-0", next(iter(found.cluster.objects[PODS].values())).metadata.uid)  # type: ignore[attr-defined] # a pod
+            )
+        channel.close()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_context_that_is_not_there_is_waited_for(
+    nursery: trio.Nursery, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once; the other one is open all the while. An edit of the kubeconfig brings it."""
+    async with EmbeddedCluster.open() as cluster:
+        path = cluster.kubeconfig(tmp_path / "config")
+        seen = Seen(path)
+        nursery.start_soon(seen.others.run, lambda _: None)
+        await seen.until("embedded", "later", problem="later")
+        await seen.until("later", "embedded", pods=0)
+        with pytest.raises(LookupError, match="later"):
+            seen.others.upstream("later")
+        seen.others.check()
+        contexts = '"contexts": [{"name": "later", "context": {"cluster": "embedded", "user": "user"}},'
+        path.write_text(path.read_text().replace('"contexts": [', contexts))
+        await seen.until("embedded", "later", pods=0)
+        assert caplog.text.count("its forwards alone are missing") == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_that_the_caller_has_opened_is_used_as_it_is(nursery: trio.Nursery, tmp_path: Path) -> None:
+    """`forward` looks its targets up before anything runs."""
+    async with EmbeddedCluster.open() as cluster:
+        path = cluster.kubeconfig(tmp_path / "config")
+        seen = Seen(path)
+        async with Cluster(await load(str(path), "embedded"), seen.changed) as opened:
+            seen.others.add("embedded", opened)
+            nursery.start_soon(seen.others.run, lambda _: None)
+            await seen.until("embedded", pods=0)
+            assert seen.others.upstream("embedded") is opened.upstream
+            nursery.cancel_scope.cancel()
