@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,6 @@ from trio.testing import MockClock
 from fixtures.cluster.binaries import build_all
 from fixtures.cluster.layout import Layout
 from forwarders.spec import Ask, PortWish
-from watcher.config import files
-from watcher.config.copies import readable_for_diagnose
 from watcher.config.errors import ConfigError
 from watcher.config.skaffold_yaml import Configuration, Project, load
 
@@ -140,75 +137,6 @@ async def test_a_skaffold_that_hangs_is_given_up(tmp_path: Path, autojump_clock:
     fake.chmod(0o755)
     with pytest.raises(ConfigError, match=r"skaffold diagnose` did not read .* within 60 s"):
         await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), os.environ)
-
-
-ACTIVATED = f"""\
-{HEAD}.cmd: &c run
-metadata: {{name: root}}
-requires:
-- path: ../m
-profiles:
-- name: a
-  activation:
-  - command: dev
-  - {{"command":"!dev", env: A=b}}
-  - command: &x !!str dev
-  - command: *x
-  - command: *c
-  - command: >-
-      dev|run
-    kubeContext: here
-"""
-
-
-async def test_the_copies_hold_for_diagnose_what_holds_for_dev(tmp_path: Path) -> None:
-    """Conditions on the command and the paths of `requires` are replaced, and nothing else; lines stay lines."""
-    for name in ("p", "m"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "p/skaffold.yaml").write_text(ACTIVATED)
-    module = HEAD + "requires: [{path: ../p}, {path: gone.yaml}, {path: broken.yaml}]\n"
-    (tmp_path / "m/skaffold.yaml").write_text(module)
-    (tmp_path / "m/broken.yaml").write_text("a: [")
-    read = files.with_required(files.glanced(str(tmp_path / "p/skaffold.yaml")))
-    with readable_for_diagnose(read, Project(filename=read[0].name)) as readable:
-        copies = {original: copy for copy, original in readable.originals.items()}
-        root, other = (Path(copies[file.name]) for file in read[:2])
-        copied = root.read_text()
-        assert copied == (
-            ACTIVATED.replace("- path: ../m", f'- path: "{other}"')
-            .replace("- command: dev", '- command: "diagnose"')
-            .replace('"!dev"', '"!diagnose"')
-            .replace("&x !!str dev", '&x !!str "diagnose"')
-            .replace("*x", '"diagnose"')
-            .replace(">-\n      dev|run\n", '"diagnose"\n\n')
-        )
-        assert other.read_text() == module.replace("../p", f'"{root}"').replace(
-            "gone.yaml", f'"{tmp_path}/m/gone.yaml"'
-        ).replace("broken.yaml", f'"{tmp_path}/m/broken.yaml"')
-        assert readable.in_originals_terms(f"x {root}: y") == f"x {tmp_path}/p/skaffold.yaml: y"
-    assert not root.exists()
-
-
-async def test_copies_are_made_only_where_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module beside the working directory's own file is found by Skaffold itself."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "m.yaml").write_text(HEAD)
-    (tmp_path / "skaffold.yaml").write_text(HEAD + "requires: [{path: m.yaml}]\n")
-    read = files.with_required(files.glanced("skaffold.yaml"))
-    with readable_for_diagnose(read, Project()) as readable:
-        assert readable.name == "skaffold.yaml"
-    monkeypatch.chdir("/")
-    read = files.with_required(files.glanced(str(tmp_path / "skaffold.yaml")))
-    with readable_for_diagnose(read, Project(filename=read[0].name)) as readable:
-        assert set(readable.originals.values()) == {file.name for file in read}
-
-
-async def test_no_room_for_copies_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names the file and what the system says."""
-    (tmp_path / "skaffold.yaml").write_text(ACTIVATED)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with pytest.raises(ConfigError, match=r"no temporary folder for copies of .*skaffold.yaml: No such file"):
-        await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary="true"), os.environ)
 
 
 async def test_a_skaffold_that_only_answers_opens_no_port(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def outcome(referee: Referee, question: Question, binary: str | None) -> Outcome
         if binary is None and NEEDS in str(error):
             return Outcome.REFUSED
         raise AssertionError(f"{error}; Skaffold reads it") from error
-    assert not (differing := differences(ruling, found)), "\n".join(differing)
+    assert not (differing := differences(ruling, found, question.kube_context)), "\n".join(differing)
     return Outcome.AGREE
 
 
