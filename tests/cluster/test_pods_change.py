@@ -29,6 +29,7 @@ from tests.support.process import portside
 pytestmark = [pytest.mark.cluster, pytest.mark.every_bed("pods replaced: no connection fails")]
 
 INTERVAL, AT_LEAST = 0.05, 400  # 20 s of connections to each application
+LAST_WORDS = 20_000  # characters of portside's log
 # Three runs of each are the bar; one is what every change has time for.
 RUNS = pytest.mark.parametrize("run", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3))])
 
@@ -142,7 +143,7 @@ async def test_no_connection_fails_while_pods_are_replaced(
     words = [word for app in CHANGES for word in (f"deploy/{app}", ":8080")]
     async with (
         environment_for(bed, transport, tmp_path) as environment,
-        portside("forward", "-n", space, *words, environment=environment) as running,
+        portside("forward", "-vv", "-n", space, *words, environment=environment) as running,
     ):
         everything = [Requests(app, (await running.ready(app))["localPort"]) for app in CHANGES]
         async with trio.open_nursery() as nursery:
@@ -152,6 +153,7 @@ async def test_no_connection_fails_while_pods_are_replaced(
     arrived = Counter((record / "ids").read_text().split())
     failed = {ident: what for requests in everything for ident, what in requests.failed().items()}
     in_the_app = failed.keys() & arrived.keys()
+    print(running.stderr[-LAST_WORDS:])  # noqa: T201 - pytest shows it beside a failure
     print(f"{transport.value}: {sum(len(r.found) for r in everything)} requests, {len(in_the_app)} failed in the app")  # noqa: T201 - pytest shows it beside a failure
     assert not {ident: what for ident, what in failed.items() if ident not in in_the_app}
     assert not {ident: times for ident, times in arrived.items() if times > 1}

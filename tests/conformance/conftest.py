@@ -20,6 +20,7 @@ from fixtures.net.way import Way
 from forwarders.transports.choice import Transport
 from tests.conformance.spdy_client import Line
 from tests.conformance.subjects import POD, EmbeddedSubject, RealSubject, Server, Subject
+from tests.conformance.ways import ways_of
 
 
 def _line_id(transport: Transport, round_trip: float, real: object) -> str:
@@ -37,9 +38,8 @@ def real(bed: Bed) -> Iterator[RealSubject]:
     assert url.hostname is not None
     assert url.port is not None
     authority = Path(cluster["certificate-authority"]).read_text()
-    subject = RealSubject(
-        Server(url.hostname, url.port, admin, nobody, authority), f"conformance-{uuid.uuid4().hex[:8]}"
-    )
+    server = Server(url.hostname, url.port, admin, nobody, authority)
+    subject = RealSubject(server, f"conformance-{uuid.uuid4().hex[:8]}", ways_of(bed.layout.versions))
     trio.run(subject.prepare)
     yield subject
     trio.run(subject.remove)

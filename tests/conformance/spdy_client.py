@@ -24,9 +24,6 @@ from tests.conformance.subjects import POD, Subject
 # Until the slowest thing that is waited for here: the answer of the late port, 2 s, and the runtime's 1 s.
 PATIENCE = 10.0
 GET = b"GET / HTTP/1.0\r\n\r\n"
-# Seconds the runtime waits once one direction has ended. Measured from before the request was sent, a busy machine
-# can only make it longer.
-CLOSE = 1.0
 
 
 @dataclass
@@ -42,6 +39,11 @@ class Seen:
     @property
     def text(self) -> str:
         return self.data.decode()
+
+    @property
+    def over(self) -> bool:
+        """Ended or reset."""
+        return self.ended is not None or self.reset is not None
 
 
 class SpdyClient:

@@ -21,6 +21,7 @@ from fixtures.embedded.access import Rule
 from fixtures.embedded.apps import standard
 from fixtures.embedded.pod import Pod
 from forwarders.transports.server import ApiServer, Headers
+from tests.conformance.ways import EMBEDDED, Ways
 
 CONTENT = "conformance"
 POD = "app"
@@ -65,6 +66,7 @@ class Subject(Protocol):
     namespace: str
     few: str  # the token of the user with few rights
     few_name: str
+    ways: Ways
 
     async def put_service(self, name: str, labels: dict[str, str]) -> None:
         """Create it, or change its labels."""
@@ -82,6 +84,8 @@ class Subject(Protocol):
 
 
 class EmbeddedSubject:
+    ways = EMBEDDED
+
     def __init__(self, cluster: EmbeddedCluster, server: Server, namespace: str) -> None:
         self.server = server
         self.namespace = namespace
@@ -112,9 +116,10 @@ class EmbeddedSubject:
 class RealSubject:
     """Through the real API; `prepare` once, before anything else."""
 
-    def __init__(self, server: Server, namespace: str) -> None:
+    def __init__(self, server: Server, namespace: str, ways: Ways) -> None:
         self.server = server
         self.namespace = namespace
+        self.ways = ways
         self.few = ""
         self.few_name = f"system:serviceaccount:{namespace}:few"
         self._base = f"/api/v1/namespaces/{namespace}"

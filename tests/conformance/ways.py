@@ -1,0 +1,82 @@
+"""What kubelets and container runtimes do differently behind a port-forward, as the beds were seen to do it.
+
+The embedded cluster does as the default bed does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fixtures.cluster.versions import BEDS, BedVersions, RuntimeKind, minor
+
+_FORWARDING = r"error forwarding port {port} to pod ([0-9a-f]{{64}}), uid : "
+
+
+@dataclass(frozen=True)
+class Ways:
+    """One bed's. Texts are patterns of `re`, with `{port}` for the port."""
+
+    # Refused: nothing listens. Gone: the pod's sandbox is stopped or removed. Reset: by the application.
+    refused: str
+    gone: str
+    reset: str | None  # None: a clean end, without a text
+    close: float  # seconds between one side's end and the other's
+    resets_error_stream: bool  # after a text; otherwise it is ended with FIN
+    data_stream_first: bool  # ends before the error stream does; after a refusal, before the text comes
+    refusal_stops_worker: bool  # where data was sent with the SYNs
+    not_upgraded: tuple[int, str]  # the answer to an upgrade that lacks a protocol: status and pattern
+    websocket_verb: str  # what RBAC asks for
+
+
+_CONTAINERD = Ways(
+    refused=_FORWARDING
+    + r'failed to execute portforward in network namespace "[^"]+/cni-[0-9a-f-]{{36}}": failed to connect to '
+    r'localhost:{port} inside namespace "\1", IPv4: dial tcp4 127\.0\.0\.1:{port}: connect: connection refused IPv6 '
+    r"dial tcp6: address localhost: no suitable address found ",
+    gone=_FORWARDING
+    + r'(network namespace for sandbox "\1" is closed|failed to find sandbox "\1" in store: not found)',
+    reset=_FORWARDING + r"(?s:.*): read tcp4 127\.0\.0\.1:\d+->127\.0\.0\.1:{port}: read: connection reset by peer",
+    close=1.0,
+    resets_error_stream=False,
+    data_stream_first=True,
+    refusal_stops_worker=True,
+    not_upgraded=(500, "invalid upgrade response: status code 200\n"),
+    websocket_verb="get",
+)
+
+
+def _containerd_2(ways: Ways) -> Ways:
+    return replace(ways, resets_error_stream=True, refusal_stops_worker=False)
+
+
+def _dockershim(ways: Ways) -> Ways:
+    return replace(
+        ways,
+        refused=_FORWARDING
+        + r"exit status 1: \d{{4}}/\d\d/\d\d \d\d:\d\d:\d\d socat\[\d+\] E connect\(5, AF=2 127\.0\.0\.1:{port}, 16\): "
+        r"Connection refused\n",
+        gone=_FORWARDING
+        + r"(container not running \(\1\)|no such container: \"\1\"|exit status 1: nsenter: cannot open "
+        r"/proc/\d+/ns/net: No such file or directory\n)",
+        reset=None,
+        close=0.5,
+        data_stream_first=False,
+        refusal_stops_worker=False,
+    )
+
+
+def ways_of(bed: BedVersions) -> Ways:
+    """What to expect of a bed."""
+    ways = _CONTAINERD
+    if bed.runtime is RuntimeKind.DOCKERSHIM:
+        ways = _dockershim(ways)
+    elif not bed.containerd.startswith("1.6"):
+        ways = _containerd_2(ways)
+    if minor(bed.kubernetes) >= 35:  # AuthorizePodWebsocketUpgradeCreatePermission
+        ways = replace(ways, websocket_verb="create")
+    if minor(bed.kubelet) >= 36:  # ExtendWebSocketsToKubelet: the kubelet itself looks at the upgrade
+        ways = replace(ways, not_upgraded=(400, r"unable to upgrade: missing upgrade headers in request: .*\n"))
+    return ways
+
+
+EMBEDDED = ways_of(BEDS[0])
