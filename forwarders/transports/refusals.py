@@ -19,6 +19,8 @@ _NO_UPGRADE = re.compile(r"upgrade request required|invalid upgrade|unable to up
 # The kubelet's own, without a Status: about the pod.
 _POD = re.compile(r"pod not found|container not found|sandbox", re.IGNORECASE)
 _RIGHTS = re.compile(r'User "(?P<user>[^"]*)" cannot (?P<verb>[a-z]+) resource')
+# From Kubernetes 1.35 on, a WebSocket needs `create` as well. RBAC refuses without a reason.
+_NO_REASON = re.compile(r'^pods "[^"]*" is forbidden: ?$')
 # A gateway without, or at odds with, what is behind it; and "later".
 _GATEWAY = {408, 429, 500, 502, 503, 504}
 # Of a text that is no Status; the first line has to do.
@@ -39,12 +41,20 @@ def refusal(pod: PodRef, answer: Answer) -> RefusedError:
     if _NO_UPGRADE.search(status.message or plain):
         return UpgradeError(text, answer.status)
     if status.kind == "Status":
-        rights = _RIGHTS.search(status.message) if answer.status == 403 else None
-        return ForbiddenError(text, rights["verb"], rights["user"]) if rights else RefusedError(text, answer.status)
+        return _denial(status.message, text) if answer.status == 403 else RefusedError(text, answer.status)
     if answer.status == 401 or _POD.search(plain):
         return RefusedError(text, answer.status)
     kind = GatewayError if answer.status in _GATEWAY else UpgradeError
     return kind(f"no upgrade for pod {pod.namespace}/{pod.name}: {said} from a proxy on the way", answer.status)
+
+
+def _denial(message: str, text: str) -> RefusedError:
+    """A 403 of the API server: RBAC's, with the verb that is missing, or an admission plugin's."""
+    if rights := _RIGHTS.search(message):
+        return ForbiddenError(text, rights["verb"], rights["user"])
+    if _NO_REASON.match(message):
+        return ForbiddenError(f"{text}RBAC lacks create on pods/portforward", "create", "")
+    return RefusedError(text, 403)
 
 
 def _status(body: bytes) -> _Status:

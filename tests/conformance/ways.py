@@ -23,6 +23,7 @@ class Ways:
     close: float  # seconds between one side's end and the other's
     resets_error_stream: bool  # after a text; otherwise it is ended with FIN
     data_stream_first: bool  # ends before the error stream does; after a refusal, before the text comes
+    our_reset_ends: bool  # a download that the client resets; otherwise it goes on while the application sends
     refusal_stops_worker: bool  # where data was sent with the SYNs
     not_upgraded: tuple[int, str]  # the answer to an upgrade that lacks a protocol: status and pattern
     websocket_verb: str  # what RBAC asks for
@@ -39,6 +40,7 @@ _CONTAINERD = Ways(
     close=1.0,
     resets_error_stream=False,
     data_stream_first=True,
+    our_reset_ends=True,
     refusal_stops_worker=True,
     not_upgraded=(500, "invalid upgrade response: status code 200\n"),
     websocket_verb="get",
@@ -61,6 +63,7 @@ def _dockershim(ways: Ways) -> Ways:
         reset=None,
         close=0.5,
         data_stream_first=False,
+        our_reset_ends=False,
         refusal_stops_worker=False,
     )
 
@@ -75,7 +78,9 @@ def ways_of(bed: BedVersions) -> Ways:
     if minor(bed.kubernetes) >= 35:  # AuthorizePodWebsocketUpgradeCreatePermission
         ways = replace(ways, websocket_verb="create")
     if minor(bed.kubelet) >= 36:  # ExtendWebSocketsToKubelet: the kubelet itself looks at the upgrade
-        ways = replace(ways, not_upgraded=(400, r"unable to upgrade: missing upgrade headers in request: .*\n"))
+        ways = replace(
+            ways, not_upgraded=(400, r"unable to upgrade: header X-Stream-Protocol-Version does not exist .*\n")
+        )
     return ways
 
 

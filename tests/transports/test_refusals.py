@@ -33,6 +33,7 @@ def status(code: int, message: str) -> Answer:
     [
         (status(401, "Unauthorized"), RefusedError),
         (status(403, FORBIDDEN), ForbiddenError),
+        (status(403, 'pods "web-1" is forbidden: '), ForbiddenError),
         (status(403, "admission webhook says no"), RefusedError),
         (status(404, 'pods "web-1" not found'), RefusedError),
         (status(400, "pod web-1 does not have a host assigned"), RefusedError),
