@@ -60,12 +60,12 @@ class Backend:
 
     def refresh(self) -> None:
         """Choose again which pods are wanted, and report the change."""
+        self._prefer_what_serves()
         wanted = self._choose_wanted()
         for endpoint in self._wanted.keys() - wanted.keys():
             if endpoint.pod not in {kept.pod for kept in wanted}:
                 self._pools.leave(endpoint.pod, self.refresh)
         self._wanted = wanted
-        self._prefer_what_serves()
         self._on_change()
 
     def _prefer_what_serves(self) -> None:

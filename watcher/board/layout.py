@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from watcher.board.about import About
+from watcher.board.lines import elsewhere
 from watcher.board.records import CountedForward, ExplainRecord, ForwardRecord, SkaffoldRecord, SkipRecord
 from watcher.board.text import printable
 
@@ -75,14 +76,18 @@ def forwards_table(rows: Sequence[Row], width: int) -> Table:
     return table
 
 
-def verdicts_table(verdicts: Sequence[ExplainRecord]) -> Table:
+def verdicts_table(verdicts: Sequence[ExplainRecord], home: str = "") -> Table:
     """A row for each verdict, its rule (and what is wrong or awaited) wrapped."""
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=False)
     for no_wrap in (True, True, False):
         table.add_column(no_wrap=no_wrap, overflow="ellipsis" if no_wrap else "fold")
     for one in verdicts:
         why = f"{one.rule}; {one.reason}" if one.reason else one.rule
-        table.add_row(Text(f"  {target(one)}"), Text(printable(one.namespace)), Text(printable(why)))
+        table.add_row(
+            Text(f"  {target(one)}"),
+            Text(printable(one.namespace + elsewhere(one.context, home))),
+            Text(printable(why)),
+        )
     return table
 
 

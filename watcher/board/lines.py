@@ -102,9 +102,9 @@ class PlainLines:
 def _sentences(record: Record, home: str) -> Lines:
     match record:
         case ForwardRecord():
-            return _forward_sentences(record, _elsewhere(record.context, home))
+            return _forward_sentences(record, elsewhere(record.context, home))
         case SkipRecord(over=False):
-            where = _elsewhere(record.context, home)
+            where = elsewhere(record.context, home)
             return (f"Not forwarding {_name(record)}{where}: {record.reason}",)
         case SkaffoldRecord(change="lost"):
             return (f"Skaffold: {record.reason or 'its event stream ended'}; forwards stay, waiting for it",)
@@ -118,7 +118,8 @@ def _name(record: SkipRecord) -> str:
     return f"{record.resource_type}/{record.resource_name}{port}{where}"
 
 
-def _elsewhere(context: str, home: str) -> str:
+def elsewhere(context: str, home: str) -> str:
+    """How a context other than the default one is named behind a namespace."""
     return "" if context in {"", home} else f" of context {context}"
 
 

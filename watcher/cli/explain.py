@@ -75,20 +75,25 @@ def _show(running: Running, records: Sequence[ExplainRecord], output: str, *, ti
     elif on_terminal():
         if titled:
             show_heading(running)
-        show_verdicts(records)
+        show_verdicts(records, running.context)
     else:
-        for line in [*([printable(heading(running))] if titled else ()), *map(_line, records)]:
+        for line in [
+            *([printable(heading(running))] if titled else ()),
+            *(_line(record, running.context) for record in records),
+        ]:
             click.echo(line)
 
 
-def _line(record: ExplainRecord) -> str:
+def _line(record: ExplainRecord, home: str = "") -> str:
+    from watcher.board.lines import elsewhere
     from watcher.board.text import printable
 
     verdict = "yes" if record.forwarded else "no"
     name = f"{record.resource_type}/{record.resource_name}"
     container = f" container {record.container}" if record.container else ""
     port = f" port {record.remote_port}" if record.remote_port else ""
-    told = f"{verdict:4}{name}{container}{port} in namespace {record.namespace}: {record.rule}"
+    place = f"in namespace {record.namespace}{elsewhere(record.context, home)}"
+    told = f"{verdict:4}{name}{container}{port} {place}: {record.rule}"
     origin = f" ({record.origin})" if record.origin and record.origin not in record.rule else ""
     reason = f"; {record.reason}" if record.reason else ""
     return printable(f"{told}{origin}{reason}")

@@ -43,8 +43,8 @@ def show_forwards(running: Running, forwards: Sequence[CountedForward]) -> None:
     _echo(paper.lines(forwards_table(rows, paper.width) if rows else Text("nothing is forwarded", "dim")))
 
 
-def show_verdicts(records: Sequence[ExplainRecord]) -> None:
-    """What is forwarded, then what is not, each with the rule that decided."""
+def show_verdicts(records: Sequence[ExplainRecord], home: str) -> None:
+    """What is forwarded, then what is not, each with the rule that decided. `home`: the default kube-context."""
     from rich.text import Text
 
     from watcher.board.layout import verdicts_table
@@ -52,7 +52,7 @@ def show_verdicts(records: Sequence[ExplainRecord]) -> None:
     paper = _paper()
     for heading, style, forwarded in (("Forwarded", "bold green", True), ("Not forwarded", "bold yellow", False)):
         if group := [record for record in records if record.forwarded is forwarded]:
-            _echo(paper.lines(Text(f"{heading} ({len(group)})", style), verdicts_table(group)))
+            _echo(paper.lines(Text(f"{heading} ({len(group)})", style), verdicts_table(group, home)))
 
 
 def _paper() -> Paper:

@@ -58,13 +58,18 @@ def _show(running: Running, output: str) -> bool:
         show_forwards(running, forwards)
         return True
     else:
-        lines = [printable(line) for line in (heading(running), *map(_line, forwards))]
+        lines = [
+            printable(line) for line in (heading(running), *(_line(forward, running.context) for forward in forwards))
+        ]
     for line in lines:
         click.echo(line)
     return True
 
 
-def _line(forward: CountedForward) -> str:
-    target = f"{forward.resource_type}/{forward.resource_name}:{forward.remote_port}"
+def _line(forward: CountedForward, home: str = "") -> str:
+    from watcher.board.lines import elsewhere
+
+    where = elsewhere(forward.context, home)
+    target = f"{forward.resource_type}/{forward.resource_name}:{forward.remote_port}{where}"
     remarks = "  ".join(remark for remark in (forward.gateway, forward.reason) if remark)
     return f"{forward.state:10} {forward.url or '-':28} {target}  {remarks}".rstrip()

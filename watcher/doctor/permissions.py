@@ -83,6 +83,9 @@ def _lost(thing: str, verbs: tuple[str, ...], namespace: str) -> Finding:
         return error(f"{what}: no forward finds its pods", REMEDY)
     if thing == "events":
         return note(f"{what}: the first connection to a new pod may wait for its session", REMEDY)
+    if thing == "replicasets":
+        lost = "no ReplicaSet is forwarded to there, and a Deployment's pods are found by their names"
+        return warning(f"{what}: {lost}", REMEDY)
     if thing != "pods/portforward":
         return warning(f"{what}: nothing is forwarded by way of {thing} there", REMEDY)
     if len(verbs) == len(FORWARD):
