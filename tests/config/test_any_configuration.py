@@ -98,3 +98,13 @@ def test_a_value_that_aliases_blow_up_is_shown_short(tmp_path: Path) -> None:
     found = trio.run(load, Project(filename=str(file), binary=None), {})
     assert found.bad[0].reason.startswith("an item of portForward is a mapping, not")
     assert len(found.bad[0].reason) < 10_000
+
+
+async def test_a_working_folder_that_is_gone_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for an edit that is read while portside runs."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(ConfigError, match="the working folder cannot be used: No such file or directory"):
+        await load(Project(binary=None), {})

@@ -53,6 +53,14 @@ ROWS = {
         (".", "skaffold.yaml"),
         ["m", "root"],
     ),
+    "4.3 a module's skaffold.yml": (
+        {
+            "skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\n{entries('root')}",
+            "m/skaffold.yml": f"{HEAD}profiles:\n" + profile("p", "[{command: dev}]", "m"),
+        },
+        (".", "skaffold.yaml"),
+        ["m", "root"],
+    ),
     "4.4 an automatic profile stays where it is": (
         {
             "skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\nprofiles:\n" + profile("p", "[{command: dev}]", "root"),

@@ -28,17 +28,16 @@ _REQUIRED_PATH = re.compile(r"/requires/\d+/path")
 
 
 class File(Struct, frozen=True):
-    """One file, its text and its documents. `problem`: why the documents could not be read, "" where they could."""
+    """One file, its text and its documents. `problem`: why the documents could not be read, "" where they could.
+
+    `place`: the absolute path that it was asked for by, as Skaffold tells files apart: links are not followed.
+    """
 
     name: str
+    place: str
+    text: str
     documents: tuple[Mapping, ...]
-    text: str = ""
     problem: str = ""
-
-    @property
-    def place(self) -> str:
-        """Its absolute path, as Skaffold tells files apart: links are not followed."""
-        return os.path.abspath(self.name)
 
 
 def read(filename: str) -> File:
@@ -53,7 +52,7 @@ def glanced(filename: str) -> File:
     """The same for a file that Skaffold reads too: one that is not YAML to us may be to Skaffold."""
     if filename == "-":
         raise ConfigError("-f -: standard input belongs to Skaffold; give portside a file")
-    path = Path(filename)
+    path, place = Path(filename), os.path.abspath(filename)
     other = path.with_name(OTHER_DEFAULT) if path.name == DEFAULT_FILE else path
     if not os.path.lexists(path) and os.path.lexists(other):
         path = other
@@ -62,9 +61,9 @@ def glanced(filename: str) -> File:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; give -f FILE") from None
     try:
-        return File(str(path), documents(text, str(path)), text)
+        return File(str(path), place, text, documents(text, str(path)))
     except ConfigError as error:
-        return File(str(path), (), text, str(error))
+        return File(str(path), place, text, (), str(error))
 
 
 def with_required(file: File) -> tuple[File, ...]:

@@ -49,6 +49,7 @@ def default_file() -> str | None:
 
 async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
     """The project's entries. Raises ConfigError: no such file, not YAML, not what skaffold.yaml may hold."""
+    _check_folder()
     binary = shutil.which(project.binary, path=environ.get("PATH")) if project.binary else None
     if binary is None:
         return await trio.to_thread.run_sync(_from_files, project, environ)
@@ -63,6 +64,14 @@ async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
     version = documents.text_of(answer[0].get("apiVersion")) if answer else ""
     by_skaffold = await rendered(binary, _templates(items), version, environ)
     return _configuration(items, answer, Renderer(environ, by_skaffold), read, project)
+
+
+def _check_folder() -> None:
+    """Raises ConfigError where the working directory was deleted: no relative path means anything then."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigError(f"the working folder cannot be used: {error.strerror}") from None
 
 
 def _project_files(project: Project) -> tuple[File, ...]:
