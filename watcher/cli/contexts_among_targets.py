@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import click
 
-from watcher.config.targets import in_context
-
 OPTION = "--context"
 
 
@@ -26,6 +24,8 @@ def _marked(args: list[str]) -> Iterator[str]:
             return
         name, equals, value = word.partition("=")
         if name == OPTION and (equals or (value := next(words, ""))):
+            from watcher.config.targets import in_context  # --help does without
+
             yield in_context(value)
         else:
             yield word
