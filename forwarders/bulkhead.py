@@ -1,6 +1,7 @@
 """Contains exceptions that nobody foresaw, so that a bug ends no more than the task it is in.
 
-ARCHITECTURE.md lists where it is used. Cancelled, KeyboardInterrupt and SystemExit pass through, also out of a group.
+docs/design/bulkheads.md lists where it is used. Cancelled, KeyboardInterrupt and SystemExit pass through, also out of
+a group.
 """
 
 from __future__ import annotations

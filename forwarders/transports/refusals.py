@@ -1,7 +1,7 @@
 """Owns what an answer other than an upgrade means: whether it is about the pod, about rights, or about this transport.
 
 Refuses IO. The API server speaks in Status objects; texts of the kubelet and the runtime come through it as they are; a
-proxy says what it likes. Measured on 1.34 (docs/wire.md).
+proxy says what it likes. Measured on 1.34 (docs/design/wire.md).
 """
 
 from __future__ import annotations

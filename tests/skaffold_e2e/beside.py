@@ -78,7 +78,7 @@ def _unread(port: int) -> bool:
 async def reading(nursery: trio.Nursery, port: int) -> Log:
     """A log of the Skaffold at `port`, read in `nursery`, which has to outlive that Skaffold.
 
-    For one that has not logged much yet: in a long replay a reader may stop it (docs/skaffold-events.md).
+    For one that has not logged much yet: in a long replay a reader may stop it (docs/design/skaffold-events.md).
     """
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     await stream.send_all(b"GET /v2/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")

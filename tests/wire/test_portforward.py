@@ -1,4 +1,4 @@
-"""Pairs of streams as Kubernetes' port forwarding uses them: the client against a runtime as docs/wire.md has it."""
+"""Pairs of streams as Kubernetes' port forwarding uses them: the client against a runtime as in docs/design/wire.md."""
 
 from __future__ import annotations
 
