@@ -66,6 +66,6 @@ def test_both_say_the_same(
 def test_without_the_binary_nothing_is_guessed(
     count: int, referee: Referee, tmp_path: Path, environ: dict[str, str]
 ) -> None:
-    """What portside reads alone is what Skaffold would read; the rest needs the binary, and is said to."""
+    """What portside reads alone is what Skaffold would read; the rest needs the binary, and the message names it."""
     found = outcomes(count, referee, None, tmp_path, environ)
     assert found[Outcome.AGREE] > count // 2

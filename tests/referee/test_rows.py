@@ -142,7 +142,7 @@ def test_one_bad_entry_costs_that_entry(skaffold: str, tmp_path: Path, environ: 
 
 
 def test_cloud_run_is_named(skaffold: str, tmp_path: Path, environ: dict[str, str]) -> None:
-    """Row 4.7: the sample of Skaffold's documentation is read, and why it is not served is said."""
+    """Row 4.7: the sample of Skaffold's documentation is read, and the reason why it is not served is named."""
     (tmp_path / "skaffold.yaml").write_text(
         f"{HEAD}deploy: {{cloudrun: {{projectid: p, region: us-central1}}}}\n{entries('web')}"
     )
