@@ -42,7 +42,7 @@ def prepare(item: pytest.Item) -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     suite = dict(report.user_properties).get(_PROPERTY)
     if suite is not None and (report.when == "call" or not report.passed):
-        gap = report.skipped and hasattr(report, "wasxfail")
+        gap = hasattr(report, "wasxfail")  # whether it failed this time or not
         _counts.setdefault(str(suite), Counter())["gap" if gap else report.outcome] += 1
 
 
