@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from fixtures.cluster import config
+from fixtures.cluster import config, layout
 from fixtures.cluster.binaries import GoModule, built, modules
 from fixtures.cluster.errors import BrokenError
-from fixtures.cluster.layout import Layout, State, choose_ports
+from fixtures.cluster.layout import Layout, State, choose_ports, preferred_ports
 from fixtures.cluster.lifecycle import up
 from fixtures.cluster.versions import BEDS, DEFAULT, NAMES, VARIABLE, BedVersions, RuntimeKind
 
@@ -45,9 +46,20 @@ def test_beds_side_by_side_differ_in_everything(tmp_path: Path) -> None:
     """Folders, cgroups, the pods' subnets and the ports, even where two are started in the same moment."""
     layouts = [Layout(tmp_path / name, tmp_path, name) for name in NAMES]
     for separate in ("state", "instance", "cgroup", "subnet"):
-        assert len({getattr(layout, separate) for layout in layouts}) == len(BEDS)
-    ports = [port for name in NAMES for port in choose_ports(name).values()]
+        assert len({getattr(each, separate) for each in layouts}) == len(BEDS)
+    ports = [port for name in NAMES for port in preferred_ports(name).values()]
     assert len(set(ports)) == len(ports)
+
+
+def test_a_bed_has_no_port_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the system chooses all of them, since somebody has the preferred ones."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(layout, "PREFERRED_PORTS", {str(number): port for number in range(200)})
+        chosen = choose_ports()
+    assert len(set(chosen.values())) == 200
+    assert port not in chosen.values()
 
 
 @pytest.mark.parametrize(("kubelet", "told"), [("1.23.17", False), ("1.34.4", True)])
@@ -57,10 +69,10 @@ def test_a_kubelet_gets_the_settings_that_it_knows(
     """A setting that came later is left out for an older one."""
     bed = BedVersions("default", "1.34.4", kubelet, RuntimeKind.CONTAINERD, "1.6", "2.16.1", "3.6.5")
     monkeypatch.setattr(Layout, "versions", property(lambda _: bed))
-    layout = Layout(tmp_path, tmp_path)
+    place = Layout(tmp_path, tmp_path)
     binaries = {"containerd-shim-runc-v2": "/shim"}
-    files = config.files(layout, State(choose_ports(), binaries, "", ""))
-    assert ("podLogsDir" in files[layout.config / "kubelet.json"]) is told
+    files = config.files(place, State(choose_ports(), binaries, "", ""))
+    assert ("podLogsDir" in files[place.config / "kubelet.json"]) is told
 
 
 def test_a_build_that_breaks_names_the_module(tmp_path: Path) -> None:
