@@ -20,7 +20,7 @@ from watcher.plan.facts import Facts, OwnForward
 from watcher.skaffold.modes import Mode
 
 WEB: list[Item] = [service(), pod("web-0")]
-HERE = Facts(modes=BOTH, run_id=RUN, context="here")
+HERE = Facts(modes=BOTH, run_id=RUN, context="here", contexts=frozenset({"here", "far"}))
 IN_FAR = replace(entry(), context="far")
 EVERYWHERE = Watch(SERVICE, "", label_selector=RUN_ID_LABEL)
 
@@ -71,6 +71,19 @@ def test_an_entry_is_looked_for_in_its_own_cluster_alone() -> None:
     ]
     names = {(watch.namespace, watch.cluster) for watch in needs(facts) if watch.kind is POD}
     assert names == {("mine", ""), ("theirs", "far")}
+
+
+def test_in_a_cluster_that_the_run_does_not_deploy_to_only_entries_are_looked_at() -> None:
+    """A forward of portside.yaml asks for no rights beyond its own, and finds nothing that happens to be labelled."""
+    alone = replace(HERE, contexts=frozenset(), entries=(IN_FAR,), curious=True)
+    for namespace, expected in (("theirs", "theirs"), ("", "default")):
+        facts = replace(alone, others=(OtherCluster("far", namespace=namespace),))
+        assert {(watch.kind, watch.namespace) for watch in needs(facts) if watch.cluster} == {
+            (POD, expected),
+            (SERVICE, expected),
+        }
+        [far] = [one for one in make_plan(facts).forwards if one.cluster]
+        assert far.subject.namespace == expected
 
 
 def test_entries_come_before_services_in_whichever_cluster() -> None:
@@ -159,7 +172,7 @@ def test_a_second_cluster_changes_nothing_of_the_first(
     away: bool,  # noqa: FBT001 - hypothesis gives it
 ) -> None:
     """Whatever is there, and if it is away: the first one's forwards are the same; ids are unique over both."""
-    facts = world(replace(facts, context="here"), here)
+    facts = world(replace(facts, context="here", contexts=frozenset({"far"})), here)
     far = OtherCluster("far") if away else seen(there, facts)
     asked = replace(facts, entries=(*facts.entries, IN_FAR), others=(far,))
     plan, alone = make_plan(asked), make_plan(facts)

@@ -159,4 +159,5 @@ def test_another_clusters_names_end_with_its_context() -> None:
     assert [one.id for one in resolve("web.shop.far-1", known)] == ["far"]
     assert [one.id for one in resolve("80.web.shop.far-1", known)] == ["far"]
     assert resolve("web.shop.here", known) == ()
+    assert resolve("a.80.web.shop.far-1", known) == ()
     assert [shortest(one, known) for one in found] == ["web", "web.shop.far-1", "", "api"]

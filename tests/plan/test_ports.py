@@ -97,6 +97,11 @@ def test_the_number_that_kubectl_listens_at_for_a_name(target: Object | None, po
     assert asked_number(target, port) == number
 
 
+def test_a_port_that_is_not_there_is_called_as_it_was_asked_for() -> None:
+    """Nothing is known of it."""
+    assert spellings(WEB, "nope") == ("nope",)
+
+
 def test_an_entry_by_name_leaves_the_services_own_forward() -> None:
     """As Skaffold has it: the two have different keys, and each its local port."""
     plan = planned([service("web", ServicePort(8080, "http")), pod("web-0")], modes=BOTH, entries=(entry(port="http"),))

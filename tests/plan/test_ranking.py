@@ -11,16 +11,26 @@ from tests.plan.made import Item, pod
 from watcher.cluster.objects import Owner, Pod
 from watcher.plan.ranking import outdated, ranking
 
+ARGO = "rollouts-pod-template-hash"
+
 
 def of_set(name: str, *, ready: bool = True, age: int = 0, revision: str = "") -> Pod:
     owner = Owner("StatefulSet", "db", "db", controller=True)
     return made(pod(name, ready=ready, age=age, owner=owner, revision=revision))
 
 
-def of_deployment(name: str, template: str, *, ready: bool = True, age: int = 0, deployment: str = "web") -> Pod:
+def of_deployment(
+    name: str,
+    template: str,
+    *,
+    ready: bool = True,
+    age: int = 0,
+    deployment: str = "web",
+    label: str = "pod-template-hash",
+) -> Pod:
     owner = Owner("ReplicaSet", f"{deployment}-{template}", f"{deployment}-{template}", controller=True)
     one = made(pod(name, ready=ready, age=age, owner=owner))
-    labels = {**(one.metadata.labels or {}), "pod-template-hash": template}
+    labels = {**(one.metadata.labels or {}), label: template}
     return replace(one, metadata=replace(one.metadata, labels=labels))
 
 
@@ -54,6 +64,8 @@ def test_the_order(pods: list[Pod], expected: list[str]) -> None:
     [
         ([of_deployment("a", "1", age=9), of_deployment("b", "2")], {"a"}),
         ([of_deployment("a", "1", age=9), of_deployment("b", "2", ready=False)], {"a"}),
+        ([of_deployment("a", "1", age=9, label=ARGO), of_deployment("b", "2", label=ARGO)], {"a"}),
+        ([of_deployment("a", "1", age=9, label="x"), of_deployment("b", "2", label="x")], set()),
         ([of_deployment("a", "1"), of_deployment("b", "1", age=9)], set()),
         ([of_deployment("a", "1", age=9), of_deployment("b", "2", deployment="other")], set()),
         ([of_deployment("a", "1"), of_deployment("b", "2")], set()),
@@ -61,7 +73,18 @@ def test_the_order(pods: list[Pod], expected: list[str]) -> None:
         ([made(pod("a", age=1)), made(pod("b"))], set()),
         ([], set()),
     ],
-    ids=["rolled out", "not yet Ready", "equals", "another's", "in the same second", "daemonset", "replicaset", "none"],
+    ids=[
+        "rolled out",
+        "not yet Ready",
+        "a Rollout of Argo's",
+        "unlike names",
+        "equals",
+        "another's",
+        "in the same second",
+        "daemonset",
+        "replicaset",
+        "none",
+    ],
 )
 def test_which_pods_are_of_an_older_revision(pods: list[Pod], old: set[str]) -> None:
     """Told from the pods alone: the one that was created last is of the newest revision of what made it."""

@@ -83,8 +83,13 @@ def _parts(facts: Facts) -> dict[str, Facts]:
 
 
 def _part(other: OtherCluster, facts: Facts) -> Facts:
+    """In a cluster that the run does not deploy to, only entries are looked at, each in the namespace that it names."""
+    deployed_to = other.context in facts.contexts
     return replace(
         facts,
+        modes=facts.modes if deployed_to else facts.modes & {Mode.USER},
+        curious=facts.curious and deployed_to,
+        namespace=facts.namespace if deployed_to else facts.namespace or other.namespace or "default",
         context=other.context,
         cluster=other.cluster,
         context_namespace=other.namespace,

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from watcher.cluster.objects import Pod
-from watcher.plan.controllers import owner_of
 
 _STATEFUL_SET = "StatefulSet"
+_HASH_LABELS = ("pod-template-hash", "rollouts-pod-template-hash")
 # DaemonSets put it on their pods.
 _REVISION_LABEL = "controller-revision-hash"
 
@@ -59,9 +59,15 @@ def _revision(pod: Pod) -> tuple[str, str]:
     if owner is None or owner.kind == _STATEFUL_SET:
         return "", ""
     if owner.kind == "ReplicaSet":
-        made_by = owner_of(pod)
-        return f"{made_by.kind}/{made_by.name}", owner.uid
+        return _without_hash(owner.name, pod), owner.uid
     return owner.uid, (pod.metadata.labels or {}).get(_REVISION_LABEL, "")
+
+
+def _without_hash(replica_set: str, pod: Pod) -> str:
+    """What its ReplicaSets of all revisions have in common: a Deployment's name, or that of an Argo Rollout."""
+    labels = pod.metadata.labels or {}
+    hashes = [f"-{labels[label]}" for label in _HASH_LABELS if labels.get(label)]
+    return next((replica_set.removesuffix(one) for one in hashes if replica_set.endswith(one)), replica_set)
 
 
 def _ordinal(pod: Pod) -> int:
