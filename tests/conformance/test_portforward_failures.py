@@ -82,9 +82,10 @@ async def test_the_app_resets(line: Line) -> None:
 async def test_the_client_resets_a_download(line: Line) -> None:
     """A client's RST_STREAM does not stop the server: it goes on for a second, or for as long as the app sends."""
     ways = line.subject.ways
+    path = b"/bytes?n=500000000" if ways.our_reset_ends else b"/stream?n=10000&ms=5"
     async with session(line) as client:
         error, stream = client.open(8080)
-        client.spdy.send_data(stream, b"GET /bytes?n=5000000000 HTTP/1.0\r\n\r\n")
+        client.spdy.send_data(stream, b"GET " + path + b" HTTP/1.0\r\n\r\n")
         await client.flush()
         await client.until(lambda: client.streams[stream].first_data)
         client.spdy.reset(stream)
@@ -93,7 +94,7 @@ async def test_the_client_resets_a_download(line: Line) -> None:
         if not ways.our_reset_ends:
             await trio.sleep(3 * ways.close)
             before = client.received
-            await client.until(lambda: client.received - before > 1_000_000)
+            await client.until(lambda: client.received > before)
             assert not client.streams[error].over
             return
         await client.until(lambda: client.streams[error].ended)
