@@ -6,9 +6,8 @@ import re
 
 from forwarders.spec import Endpoint
 from forwarders.tunnel import DialError
+from forwarders.wire.runtimes import says_refused
 
-# Linux's text in the words of every runtime, and of socat.
-_REFUSED = re.compile("connection refused", re.IGNORECASE)
 # A reason is one line of a table. Runtimes name the cause behind all that failed because of it.
 MAX_WORDS = 200
 _COUNT = re.compile(r"(; )?\d+ connections? waits?$")
@@ -23,7 +22,7 @@ def dial_reason(endpoint: Endpoint, error: DialError) -> str:
         words = f"… {words[-MAX_WORDS:]}"
     if error.sandbox_gone:
         return f"{where} has ended: {words}"
-    if _REFUSED.search(str(error)):
+    if says_refused(str(error)):
         return f"nothing listens on {endpoint.port} in {where}: connection refused"
     return f"no connection to {endpoint.port} in {where}: {words}"
 

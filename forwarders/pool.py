@@ -17,13 +17,13 @@ import trio
 
 from forwarders.bulkhead import contained, kept
 from forwarders.gates import Gate
+from forwarders.hung_dials import UNDIALLED_LOOK, HungDials
 from forwarders.retries import STEADY, Retries
 from forwarders.session import Session
 from forwarders.signals import Signal
 from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
 from forwarders.transports.errors import RefusedError, TransportError, UnreachableError
-from forwarders.tunnel import DialError, Tunnel
 from forwarders.wire.workers import FRAME_WORKERS
 from forwarders.writer import SessionLostError, SilentError
 
@@ -40,9 +40,6 @@ SPARE_AFTER = 0.02
 SHARED = FRAME_WORKERS
 # Sessions a pod, whatever happens: each costs the API server two connections and us some 60 KB.
 MAX_SESSIONS = 512
-# While nobody wants the pod any more: how often its silent connections are looked at, and how long the end of a session
-# may take to reach the runtime, which drops what nobody has taken.
-UNDIALLED_LOOK, UNDIALLED_PAUSE = 0.5, 0.5
 # An idle session none of whose workers becomes free again in this time is stuck.
 STUCK_AFTER = 3.0
 # Idle sessions beyond the spare are let go after this many seconds.
@@ -78,6 +75,7 @@ class Pool:
         # Sessions that may still turn out to be of no use, and since when they stand.
         self._unjudged: dict[Session, float] = {}
         self._retries = Retries(random, gate)
+        self._hung_dials = HungDials()
         self._away = False
         # Whether `run` waits without a moment at which it looks for idle sessions.
         self._untimed = False
@@ -157,7 +155,7 @@ class Pool:
             for session in [session for session in self._unjudged if session.dismissed]:
                 self._judge(session)
             if not self.wanted and self._sessions:
-                self._give_back_undialled(nursery)
+                self._hung_dials.look(self._sessions, nursery)
                 await self._wait_for_demand(min(self._retire(), UNDIALLED_LOOK))
             elif not self._wants_more():
                 await self._wait_for_demand(self._retire())
@@ -174,16 +172,6 @@ class Pool:
             while self.wanted and not self._short:
                 await self._demand.wait()
         return self._wants_more()
-
-    def _give_back_undialled(self, nursery: trio.Nursery) -> None:
-        for session in self._sessions:
-            tunnel = session.take_undialled()
-            if tunnel is not None:
-                nursery.start_soon(self._refuse, tunnel)
-
-    async def _refuse(self, tunnel: Tunnel) -> None:
-        await trio.sleep(UNDIALLED_PAUSE)
-        tunnel.finish(DialError("the pod went away before the runtime had dialled", sandbox_gone=True))
 
     def _wants_more(self) -> bool:
         if not self.wanted or len(self._sessions) + len(self._opening) >= MAX_SESSIONS:

@@ -18,12 +18,11 @@ from forwarders.peers import FIRST_LOOK, LAST_LOOK, has_left, reader_is_gone
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import Carrier, DialError, TunnelError
+from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
 
 # Bytes kept for another dial until the pod's end is known to have taken them: one read. More waits for that knowledge.
-REPLAY_LIMIT = READ_SIZE
-# Seconds that the runtime's dial may take once it is known to have the request: milliseconds as a rule, up to 110 where
-# it starts socat for it. No refusal after that means that the application listens.
-DIAL_GRACE = 0.15
+# It proves that the runtime has connected only where it has taken more than it may swallow before that.
+REPLAY_LIMIT = max(READ_SIZE, MOST_SWALLOWED + 1)
 # After the answer's end the client has this long to close.
 CLOSE_TIMEOUT = 1.0
 # When a FIN came in the middle of an answer and the system cannot tell whether anybody still reads it.
@@ -132,6 +131,7 @@ class Relay:
     async def _up(self, tunnel: Carrier) -> bool:
         """Whether the connection is over with this direction; as a rule the other one decides."""
         if self._dial.suspected:
+            # Bytes for a port that refuses cost the session one of its workers (wire/workers.py): none go first.
             if not await self._listens(tunnel):
                 return False
             self._dial.succeeded()
@@ -157,10 +157,10 @@ class Relay:
         return await self._hold_fin(tunnel)
 
     async def _listens(self, tunnel: Carrier) -> bool:
-        """Whether an application takes connections at a port that has refused; False if the tunnel is over instead.
+        """Whether an application takes connections at the port; False if the tunnel is over instead.
 
-        Bytes for a port that refuses cost the session one of its workers (wire/workers.py), so none go first. The
-        proof that the runtime has the request takes a round trip, however long that is; its dial is local to the pod.
+        The proof that the runtime has the request takes a round trip, however long that is. Its dial is local to the
+        pod, so a refusal comes soon after. That it has taken bytes proves no dial: socat's pipe takes some before.
         """
         if not await tunnel.confirm():
             return False
@@ -197,7 +197,7 @@ class Relay:
                 tunnel.end()
                 if gone and self.sent and not self._proven:
                     # Nobody waits for an answer, but what was sent is to arrive: a refusal must still be seen.
-                    await tunnel.confirm()
+                    await self._listens(tunnel)
                 return bool(gone)
             with trio.move_on_after(min(look, left)):
                 await tunnel.wait_finished()

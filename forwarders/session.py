@@ -12,13 +12,22 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from forwarders.ghosts import ResetStreams
 from forwarders.health import ANSWER_TIMEOUT, Health
 from forwarders.signals import Signal
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import Tunnel, TunnelError, classify
 from forwarders.wire.errors import WireError
-from forwarders.wire.portforward import PairData, PairEof, PairEvent, PairFinished, PortForward, SessionEnding
+from forwarders.wire.portforward import (
+    PairData,
+    PairEof,
+    PairEvent,
+    PairFinished,
+    PortForward,
+    SessionEnding,
+    StrayData,
+)
 from forwarders.writer import SessionLostError, SilentError, Writer
 
 logger = logging.getLogger("portside.sessions")
@@ -35,6 +44,8 @@ FINISH_TIMEOUT = 2.0
 UNDIALLED_AFTER = 1.0
 # An answer to a PING takes one round trip.
 RETIRE_TIMEOUT = 2.0
+# Beside a download that nobody takes its PINGs may be slow, and every moment costs bandwidth.
+HAUNTED_TIMEOUT = 0.5
 # A reader that is only slower than the pod makes its session pause many times a second: not worth a word.
 STALLED_AFTER = 0.1
 
@@ -66,6 +77,8 @@ class Session:
         self.idle_since = trio.current_time()
         self._was_usable = True
         self._held_up_since = math.inf
+        self._reset_streams = ResetStreams()
+        self._haunted = False
 
     # For the pool
 
@@ -108,6 +121,10 @@ class Session:
         """No connection is left: end the session once the runtime has taken what they sent, or after RETIRE_TIMEOUT."""
         self.ending = True
         self._retired.set()
+
+    def silent(self) -> list[Tunnel]:
+        """Connections for which nothing has come."""
+        return [tunnel for tunnel in self._tunnels.values() if not tunnel.received]
 
     def take_undialled(self) -> Tunnel | None:
         """The session's only connection, if the runtime never dialled for it: detached, and the session is closed.
@@ -183,7 +200,9 @@ class Session:
         self._writer.wake()
 
     def abort(self, pair: int) -> None:
-        self._wire.abort(pair)
+        stream = self._wire.abort(pair)
+        if stream is not None:
+            self._reset_streams.add(stream)
         self._writer.push()
         self._remove(pair)
 
@@ -252,6 +271,8 @@ class Session:
                     self._finish(pair, classify(text) if text else None)
                 case PairEof(pair):
                     half_done.append(pair)
+                case StrayData(stream):
+                    self._drop_stray(stream)
                 case SessionEnding():
                     self.ending = self.dismissed = True
                     self._on_change()
@@ -266,6 +287,13 @@ class Session:
             tunnel.feed(piece)
             fed[tunnel] = None
 
+    def _drop_stray(self, stream: int) -> None:
+        """An application sends on though its client has left: only the session's end stops it, so that is prepared."""
+        if not self._haunted and self._reset_streams.is_ghost(stream):
+            logger.debug("an application sends on after its client left: no new connection on this session")
+            self._haunted = self.ending = True
+            self._on_change()
+
     async def _pause(self, full: list[Tunnel]) -> None:
         """Stop reading until slow local readers have caught up; only this session's connections wait meanwhile."""
         self._health.pause()
@@ -277,6 +305,7 @@ class Session:
                 await _drained(full)
         finally:
             self._health.resume()
+            self._reset_streams.read_again()
         self._on_change()
 
     async def _watch_health(self) -> None:
@@ -291,7 +320,7 @@ class Session:
 
     async def _retire(self) -> None:
         await self._retired.wait()
-        with trio.move_on_after(RETIRE_TIMEOUT):
+        with trio.move_on_after(HAUNTED_TIMEOUT if self._haunted else RETIRE_TIMEOUT):
             if not self._wire.settled and self._wire.can_probe():
                 self._wire.probe()
                 self._writer.wake()

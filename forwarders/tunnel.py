@@ -1,12 +1,13 @@
-"""Owns one connection to a port in a pod, as a stream. Refuses framing: its session reads and writes for it.
+"""Is one connection to a port in a pod, as a stream. Its session reads and writes for it.
 
-Also knows which of the runtime's error texts prove that no byte can have reached an application.
+Also makes errors of the runtime's texts, by what they prove (wire/runtimes.py).
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import operator
-import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,25 +17,15 @@ from forwarders.errors import ForwarderError
 from forwarders.signals import Signal
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import Piece
+from forwarders.wire.runtimes import MAX_TAKEN_FRAME, Meaning, meaning, shape
+
+logger = logging.getLogger("portside.sessions")
 
 # A reader slower than the pod may leave this much unread before its session pauses (there is no flow control per
 # stream in spdystream): enough to ride out a scheduling delay at 300 MB/s, little beside a session's TLS state.
 RECEIVE_LIMIT = 512 * 1024
 # One DATA frame; the peer allocates each as a whole.
-FRAME_SIZE = 128 * 1024
-
-# containerd internal/cri/server/sandbox_portforward_linux.go, CRI-O internal/oci/runtime_oci.go, kubelet
-# Whatever connect(2) said (refused, no route once the namespace is being torn down): there is no connection.
-_REFUSED = re.compile(
-    r"failed to connect to localhost:\d+|failed to dial .*connection refused|connect: connection refused", re.DOTALL
-)
-_SANDBOX_GONE = re.compile(
-    r"network namespace for sandbox .* is closed"
-    r"|failed to find sandbox .* not found"
-    r"|sandbox .* is not running"
-    r"|could not find sandbox",
-    re.DOTALL,
-)
+FRAME_SIZE = MAX_TAKEN_FRAME
 
 
 class TunnelError(ForwarderError):
@@ -51,9 +42,22 @@ class DialError(TunnelError):
 
 def classify(text: str) -> TunnelError:
     """The error that the runtime's text stands for."""
-    if _SANDBOX_GONE.search(text):
-        return DialError(text, sandbox_gone=True)
-    return DialError(text) if _REFUSED.search(text) else TunnelError(text)
+    match meaning(text):
+        case Meaning.GONE:
+            return DialError(text, sandbox_gone=True)
+        case Meaning.REFUSED:
+            return DialError(text)
+        case Meaning.BROKEN:
+            return TunnelError(text)
+        case Meaning.UNKNOWN:
+            _ask_for_report(shape(text))
+            return TunnelError(text)
+
+
+@functools.lru_cache(maxsize=32)
+def _ask_for_report(text: str) -> None:
+    """Logs each kind of text once."""
+    logger.warning("the container runtime gave an error that portside does not know; please report it: %s", text)
 
 
 class Link(Protocol):
@@ -128,6 +132,11 @@ class Tunnel(trio.abc.HalfCloseableStream):
         self.error = error
         self.tell()
         self._drained.fire()
+
+    def fail(self, error: TunnelError) -> None:
+        """End it before the runtime does."""
+        self._link.abort(self._pair)
+        self.finish(error)
 
     @property
     def full(self) -> bool:

@@ -18,6 +18,7 @@ from forwarders.wire.events import (
     GoAwayReceived,
     PingAnswered,
     PingReceived,
+    StrayDataReceived,
     StreamAccepted,
     StreamEnded,
     StreamOpened,
@@ -173,9 +174,10 @@ class Connection:
         return events
 
     def _receive_payload(self, frame: frames.Data, events: list[Event]) -> None:
-        # Data of a stream that is gone was under way when we reset it.
         if not self._receives(frame.stream_id):
             self._check_known(frame.stream_id)
+            if frame.payload and frame.stream_id not in self._states:
+                events.append(StrayDataReceived(frame.stream_id))
             return
         if frame.payload:
             events.append(DataReceived(frame.stream_id, frame.payload))

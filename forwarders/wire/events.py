@@ -25,6 +25,12 @@ class DataReceived(Struct, frozen=True):
     data: bytes | memoryview
 
 
+class StrayDataReceived(Struct, frozen=True):
+    """Bytes for a stream that is gone here; they are dropped."""
+
+    stream_id: int
+
+
 class StreamEnded(Struct, frozen=True):
     """The peer's FIN: no more data from there."""
 
@@ -54,6 +60,7 @@ Event = (
     StreamOpened
     | StreamAccepted
     | DataReceived
+    | StrayDataReceived
     | StreamEnded
     | StreamReset
     | PingReceived

@@ -39,11 +39,17 @@ class PairFinished(Struct, frozen=True):
     error: str
 
 
+class StrayData(Struct, frozen=True):
+    """Bytes from an application whose pair is over: they were under way when its stream was reset, or it sends on."""
+
+    stream_id: int
+
+
 class SessionEnding(Struct, frozen=True):
     """GOAWAY: no new pair will be served on this session."""
 
 
-PairEvent = PairData | PairEof | PairFinished | SessionEnding
+PairEvent = PairData | PairEof | PairFinished | StrayData | SessionEnding
 
 
 class _Pair:
@@ -142,11 +148,13 @@ class PortForward:
             self._connection.send_data(pair.data_id, b"", fin=True)
             self._credit.sent(pair.data_id, may_block=False)
 
-    def abort(self, ident: int) -> None:
-        """Reset the pair's streams and forget it; nothing more is said of it."""
+    def abort(self, ident: int) -> int | None:
+        """Reset the pair's streams and forget it. Returns its data stream, for which StrayData may come; None: over."""
         pair = self._pairs.get(ident)
-        if pair is not None:
-            self._drop(pair)
+        if pair is None:
+            return None
+        self._drop(pair)
+        return pair.data_id
 
     def can_probe(self) -> bool:
         """Whether a round of PINGs cannot fill a queue of the peer's; False while one worker is stuck for long."""
@@ -220,6 +228,8 @@ class PortForward:
         match event:
             case events.DataReceived(stream_id, data):
                 self._receive_bytes(self._by_stream.get(stream_id), stream_id, data, out)
+            case events.StrayDataReceived(stream_id):
+                out.append(StrayData(stream_id))
             case events.StreamEnded(stream_id):
                 self._stream_over(stream_id, out)
             case events.StreamReset(stream_id, _):

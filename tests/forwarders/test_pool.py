@@ -12,9 +12,11 @@ from trio.testing import MockClock
 
 from forwarders import pool as module
 from forwarders.gates import TURN, Gate
+from forwarders.hung_dials import ASK_TIMEOUT, ASKED_PORT
 from forwarders.pool import IDLE_TIMEOUT, MAX_OPENING, OWN_SESSIONS, SHARED, Pool
 from forwarders.pools import Pools, Upstream
 from forwarders.retries import FIRST_BACKOFF, LAST_BACKOFF, LAST_USELESS
+from forwarders.session import Session
 from forwarders.signals import Signal
 from forwarders.tunnel import DialError, Tunnel
 from tests.forwarders.cluster import Pods, pod
@@ -80,6 +82,58 @@ async def test_a_dial_that_hangs_in_a_pod_that_is_gone(wanting: Wanting, autojum
     with trio.fail_after(4), pytest.raises(DialError):
         await tunnel.receive_pieces()
     assert pool.take() is None
+
+
+async def test_a_hung_dial_whose_bytes_are_in_a_pipe(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """The runtime took them before it dialled (socat), and others share the session: given back in 2 s all the same."""
+    pool = wanting.want()
+    await settled()
+    session = pool.take()
+    assert isinstance(session, Session)
+    hung, answered = session.open(80), session.open(81)
+    [peer] = wanting.pods.standing("web")
+    streams = {stream.port: stream for stream in (await peer.accept(), await peer.accept())}
+    await hung.write(b"GET /")
+    assert await streams[80].receive_some() == b"GET /"
+    await streams[81].send_all(b"hello")
+    wanting.pools.leave(POD, wanting.changed)
+
+    async def refuse_all() -> None:
+        while True:
+            stream = await peer.accept()
+            assert stream.port == ASKED_PORT
+            stream.refuse("container not running (733a108b89a4)")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(refuse_all)
+        with trio.fail_after(2), pytest.raises(DialError) as raised:
+            await hung.receive_pieces()
+        assert raised.value.sandbox_gone
+        assert await answered.receive_pieces() == [b"hello"]
+        assert not answered.finished
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("what", ["refuses", "hangs too"])
+async def test_a_silent_connection_to_a_pod_that_ends_slowly(
+    wanting: Wanting, autojump_clock: MockClock, what: str
+) -> None:
+    """While the sandbox is there its application may still answer: the connection is left alone."""
+    pool = wanting.want()
+    await settled()
+    [tunnel] = await connect(pool, 1)
+    peer = wanting.pods.standing("web")[0]
+    stream = await peer.accept()
+    await tunnel.write(b"GET /")
+    assert await stream.receive_some() == b"GET /"
+    wanting.pools.leave(POD, wanting.changed)
+    with trio.move_on_after(10):
+        while True:
+            asking = await peer.accept()
+            if what == "refuses":
+                asking.refuse()
+    await stream.send_all(b"late")
+    assert await tunnel.receive_pieces() == [b"late"]
 
 
 @pytest.mark.parametrize("case", ["the application has it", "others share the session", "the pod is wanted"])
@@ -347,6 +401,7 @@ async def test_a_released_pod_lets_its_connections_drain(wanting: Wanting, autoj
     await stream.send_all(b"still served")
     assert await tunnel.receive_pieces() == [b"still served"]
     tunnel.abort()
+    await trio.sleep(ASK_TIMEOUT)  # an empty dial of ours may be under way
     await settled()
     assert wanting.pods.standing("web") == []
     assert wanting.pools.get(POD) is None

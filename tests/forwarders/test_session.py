@@ -10,10 +10,12 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.health import BUSY_INTERVAL, DOUBT
-from forwarders.session import FRAMES_A_TURN, RETIRE_TIMEOUT, STALLED_AFTER, Session
+from forwarders.session import FRAMES_A_TURN, HAUNTED_TIMEOUT, RETIRE_TIMEOUT, STALLED_AFTER, Session
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import FRAME_SIZE, RECEIVE_LIMIT, DialError, Tunnel, TunnelError
+from forwarders.wire import frames
 from forwarders.wire.connection import Connection
+from forwarders.wire.runtimes import PAIR_ENDS_WITHIN
 from forwarders.wire.workers import CREDIT, FRAME_WORKERS, worker_of
 from forwarders.writer import WRITE_TIMEOUT, SessionLostError
 from tests.forwarders.peer import Peer, PeerStream
@@ -556,6 +558,49 @@ async def test_a_retired_session_does_not_wait_for_ever(sides: Sides, autojump_c
     sides.session.retire()
     with trio.fail_after(RETIRE_TIMEOUT + 0.01):
         await sides.ended.wait()
+
+
+async def test_an_application_that_sends_on_after_our_reset(sides: Sides, autojump_clock: MockClock) -> None:
+    """What still comes 1.5 s later is a download that only the session's end stops: it takes no connection and ends."""
+    tunnel, stream = await sides.connect()
+    await stream.send_all(b"x")
+    tunnel.abort()
+    await trio.testing.wait_all_tasks_blocked()
+    changes = sides.changes
+    for usable in (True, False):
+        haunt(sides.peer, stream)
+        await trio.testing.wait_all_tasks_blocked()
+        assert sides.session.usable is usable
+        await trio.sleep(PAIR_ENDS_WITHIN + 0.01)
+    assert sides.changes > changes
+    sides.session.retire()
+    with trio.fail_after(HAUNTED_TIMEOUT + 0.01):
+        await sides.ended.wait()
+
+
+async def test_stray_data_that_was_under_way(sides: Sides, autojump_clock: MockClock) -> None:
+    """What comes soon after a reset, or behind a pause of our own reading, proves nothing, however many were reset."""
+    streams = []
+    for _ in range(3):
+        tunnel, stream = await sides.connect()
+        tunnel.abort()
+        await trio.sleep(1)
+        streams.append(stream)
+    reader, filling = await sides.connect()
+    await filling.send_all(bytes(RECEIVE_LIMIT))
+    await trio.testing.wait_all_tasks_blocked()
+    for stream in streams:
+        haunt(sides.peer, stream)
+    await trio.sleep(60)
+    reader.take_pieces()
+    await trio.testing.wait_all_tasks_blocked()
+    assert sides.session.usable
+
+
+def haunt(peer: Peer, stream: PeerStream) -> None:
+    """As socat does: DATA for a stream that we have reset."""
+    peer.to_client += frames.data_head(stream.data, 4, fin=False) + b"more"
+    peer.changed.fire()
 
 
 async def _count_turns(counted: list[int]) -> None:

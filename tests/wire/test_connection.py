@@ -106,12 +106,12 @@ def test_reset_ends_both_directions(ends: Ends, reset_by: str) -> None:
     if reset_by == "client":
         ends.server.send_data(stream, b"under way")
         ends.client.reset(stream)
-        assert ends.to_client() == []
+        assert ends.to_client() == [events.StrayDataReceived(stream)]
         assert ends.to_server() == [events.StreamReset(1, frames.CANCEL)]
     else:
         ends.client.send_data(stream, b"under way", fin=True)
         ends.server.reset(stream, frames.REFUSED_STREAM)
-        assert ends.to_server() == []
+        assert ends.to_server() == [events.StrayDataReceived(stream)]
         assert ends.to_client() == [events.StreamReset(1, frames.REFUSED_STREAM)]
     assert ends.client.open_streams == ends.server.open_streams == 0
 

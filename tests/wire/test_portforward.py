@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from forwarders.wire import events, frames
 from forwarders.wire.connection import MAX_ANSWERS, Connection
 from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
-from forwarders.wire.portforward import MAX_ERROR_TEXT, PairEof, PairFinished, PortForward, SessionEnding
+from forwarders.wire.portforward import MAX_ERROR_TEXT, PairEof, PairFinished, PortForward, SessionEnding, StrayData
 from forwarders.wire.workers import CREDIT, FRAME_WORKERS, PROBE_LIMIT
 from tests.wire.feeding import Payload, assert_same_however_cut, cut, feed_in, joined
 
@@ -143,12 +143,12 @@ def test_the_data_stream_is_reset(runtime: Runtime, text: str) -> None:
 
 
 def test_abort(runtime: Runtime) -> None:
-    """An aborted pair is forgotten at once; what was under way for it is dropped, and it can be aborted again."""
+    """An aborted pair is forgotten at once; what was under way for it is told apart and dropped."""
     pair, error, data = opened(runtime)
     runtime.server.send_data(data, b"under way")
-    runtime.client.abort(pair)
-    runtime.client.abort(pair)
-    assert runtime.back() == []
+    assert runtime.client.abort(pair) == data
+    assert runtime.client.abort(pair) is None
+    assert runtime.back() == [StrayData(data)]
     runtime.exchange()
     assert runtime.received == [events.StreamReset(data, frames.CANCEL), events.StreamReset(error, frames.CANCEL)]
     assert runtime.forgot_everything()
@@ -463,7 +463,7 @@ def test_any_order_of_well_formed_frames_and_calls(order: list[bytes | tuple[str
     for step in order:
         alive = set(wire._pairs)
         if isinstance(step, bytes):
-            told = [event for event in wire.receive_data(step) if not isinstance(event, SessionEnding)]
+            told = [event for event in wire.receive_data(step) if not isinstance(event, SessionEnding | StrayData)]
             assert {event.pair for event in told} <= alive
             assert {event.pair for event in told if isinstance(event, PairFinished)} == alive - set(wire._pairs)
         else:
