@@ -128,7 +128,6 @@ async def environment_for(bed: Bed, transport: Transport, folder: Path) -> Async
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.gap("dockershim", "the texts of socat are not told from an application's own end yet")
 @PACE
 @pytest.mark.parametrize("transport", Transport, ids=lambda transport: transport.value)
 async def test_no_connection_fails_while_pods_are_replaced(
