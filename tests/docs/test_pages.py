@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 INDEX = ROOT / "docs" / "README.md"
+ROOMS = ("watcher", "forwarders", "fixtures", "tests")
 # ARCHITECTURE.md is to be read in ten minutes.
 LONGEST = 100
 # `forwarders/pool.py`, `tests/chaos`, `scripts/test`: what a page names so is in this repository.
@@ -42,6 +43,28 @@ def test_named_files_exist(page: Path) -> None:
     """A file that is moved or renamed takes the pages that name it along."""
     missing = [name for name in NAMED.findall(page.read_text()) if not list(ROOT.glob(name.rstrip("./")))]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_named_modules_exist(page: Path) -> None:
+    """`relay.py`, `skaffold/stream.py`: also where only the end of the path is named."""
+    named = re.findall(r"`((?:\w+/)*\w+\.py)`", page.read_text())
+    missing = [name for name in named if not any(ROOT.glob(f"{room}/**/{name}") for room in ROOMS)]
+    assert missing == []
+
+
+def test_bulkheads_stand_where_the_page_says() -> None:
+    """`pool._serve`: a module of that name defines that function."""
+    page = (ROOT / "docs" / "design" / "bulkheads.md").read_text()
+    rows = "\n".join(line for line in page.splitlines() if line.startswith("|"))
+    named = re.findall(r"`(\w+)\.(\w+)`", rows)
+    assert named
+    assert [one for one in named if not is_defined(*one)] == []
+
+
+def is_defined(module: str, function: str) -> bool:
+    sources = [path for room in ROOMS for path in ROOT.glob(f"{room}/**/{module}.py")]
+    return any(re.search(rf"def {function}\(", path.read_text()) for path in sources)
 
 
 def test_the_index_has_every_page() -> None:
