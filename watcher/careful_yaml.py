@@ -16,6 +16,12 @@ MAX_DEPTH, MAX_NODES = 100, 200_000
 MAX_DIRECTIVES = 1000
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# To programs in Go a date and "=" are texts, wherever a text may stand.
+_TEXTS = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}
+_RESOLVERS = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _TEXTS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class OutOfBoundsError(yaml.MarkedYAMLError):
@@ -24,6 +30,8 @@ class OutOfBoundsError(yaml.MarkedYAMLError):
 
 class _Careful:
     """Keeps of each key the pair that counts, after every merge. Raises OutOfBoundsError when it is made."""
+
+    yaml_implicit_resolvers = _RESOLVERS
 
     def __init__(self, text: str | bytes) -> None:
         check_bounds(text)
@@ -51,6 +59,15 @@ class PlainLoader(_Careful, yaml.SafeLoader):
 
 class FastLoader(_Careful, _Base):  # type: ignore[misc]  # its type is not known before it runs
     """In C, where PyYAML has it."""
+
+
+def first_document(data: bytes) -> Any:
+    """The first document's value, None where there is none. Raises yaml.YAMLError."""
+    loader = FastLoader(data)
+    try:
+        return loader.get_data() if loader.check_data() else None
+    finally:
+        loader.dispose()
 
 
 def check_bounds(text: str | bytes) -> None:

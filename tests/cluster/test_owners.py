@@ -197,6 +197,26 @@ async def test_a_port_by_name_listens_at_its_number_and_is_tcp(bed: Bed, space: 
         assert {through["podPort"], direct["podPort"]} == {8080}
 
 
+async def test_a_headless_services_port_is_the_pods(bed: Bed, space: str) -> None:
+    """kubectl connects there too: the API ignores targetPort where a service has no address."""
+    direct = deployment("direct", HTTP_PORTS="8080,9090")
+    headless = service("direct", port=9090, target=8080)
+    headless["spec"]["clusterIP"] = "None"
+    apply(bed, space, direct, headless)
+    rolled_out(bed, space, "direct")
+    kubectl = [str(bed.binary("kubectl")), "-n", space, "port-forward", "svc/direct", ":9090"]
+    process = await trio.lowlevel.open_process(kubectl, env=bed.environment(), stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    async with process.stdout:
+        assert b"-> 9090" in await process.stdout.receive_some()
+        process.terminate()
+        await process.wait()
+    async with portside("forward", "-n", space, "svc/direct", ":9090", environment=bed.environment()) as running:
+        record = await running.ready("direct")
+        assert record["podPort"] == 9090
+        assert (await get(record["localPort"]))[0] == 200
+
+
 async def test_labelled_objects_are_looked_for_in_the_namespaces_that_were_named(bed: Bed, space: str) -> None:
     """`watch --cluster -n A -n B`; the context's alone without -n, all with -A."""
     labels = {"portside.test/run": space}

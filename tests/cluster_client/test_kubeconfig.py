@@ -64,6 +64,25 @@ def test_file_names_are_relative_to_their_own_kubeconfig(tmp_path: Path) -> None
     assert found.user["exec"]["command"] == str(tmp_path / "deep" / "login")
 
 
+def test_scalars_mean_what_they_mean_to_kubectl(tmp_path: Path) -> None:
+    """A date is a text, and so is "="."""
+    text = """
+current-context: 2024-01-01
+contexts: [{name: 2024-01-01, context: {cluster: dev, user: dev, namespace: 2024-02-30}}]
+clusters: [{name: dev, cluster: {server: 'http://dev.test'}}]
+users: [{name: dev, user: {username: 2001-12-14t21:59:43.10-05:00, password: =}}]
+"""
+    found = kubeconfig.select([write(tmp_path / "config", text)], None)
+    assert (found.context, found.namespace) == ("2024-01-01", "2024-02-30")
+    assert found.user == {"username": "2001-12-14t21:59:43.10-05:00", "password": "="}
+
+
+def test_the_first_document_of_several_counts(tmp_path: Path) -> None:
+    """As for kubectl, whatever comes after it."""
+    text = f"---\n{yaml.safe_dump(document('one'))}---\n{yaml.safe_dump(document('two'))}---\n{{"
+    assert kubeconfig.select([write(tmp_path / "config", text)], None).context == "one"
+
+
 def test_a_plugins_bare_name_stays_for_the_path(tmp_path: Path) -> None:
     """`aws` is looked up on the PATH, not beside the kubeconfig."""
     content = document(users=[{"name": "dev", "user": {"exec": {"command": "aws"}}}])

@@ -125,6 +125,12 @@ async def test_a_bad_template_spoils_one_entry(tmp_path: Path) -> None:
             ("p",),
             "line 6: patches of deploy",
         ),
+        (
+            HEAD
+            + "requires: []\nprofiles:\n- name: p\n  patches:\n  - {op: add, path: /requires/-, value: {path: m}}\n",
+            ("p",),
+            "line 7: patches of requires",
+        ),
         (HEAD + "portForward: {a: b}\n", (), "line 3: portForward is a list"),
         (HEAD + "portForward: [\n", (), "not YAML"),
     ],

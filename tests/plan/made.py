@@ -141,9 +141,11 @@ def service(
     run: str | None = RUN,
     selector: Mapping[str, str] | None = None,
     kind: str = "ClusterIP",
+    cluster_ip: str = "10.0.0.7",
 ) -> Item:
     labels = {RUN_ID_LABEL: run} if run is not None else {}
     spec = ServiceSpec(
+        cluster_ip=cluster_ip,
         ports=ports or (ServicePort(8080, "http"),),
         selector=dict(selector) if selector is not None else {"app": name},
         type=kind,

@@ -88,6 +88,15 @@ def test_a_services_port_is_translated(target_port: int | str | None, number: in
     assert served(find(target, 80, one)) == served(find(target, "front", one)) == [("web-0", number, True)]
 
 
+@pytest.mark.parametrize("target_port", [8081, "http"])
+def test_a_headless_service_ignores_its_target_port(target_port: int | str) -> None:
+    """Its clients connect to a pod's address at the service's own port, and so does kubectl port-forward."""
+    target = service("web", ServicePort(80, "front", "TCP", target_port), cluster_ip="None")
+    assert (
+        served(find(target, 80, pod("web-0"))) == served(find(target, "front", pod("web-0"))) == [("web-0", 80, True)]
+    )
+
+
 def test_the_tcp_port_is_meant_where_udp_has_the_same_number() -> None:
     """As with DNS on 53."""
     target = service("dns", ServicePort(53, "dns", "UDP", 5353), ServicePort(53, "dns-tcp", "TCP", 5354))

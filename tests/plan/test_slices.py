@@ -13,6 +13,7 @@ from watcher.cluster.objects import (
     EndpointSlice,
     ObjectReference,
     Pod,
+    PodIP,
     ServicePort,
     SliceEndpoint,
 )
@@ -46,6 +47,27 @@ def test_a_slice_leads_to_its_pods(endpoint: SliceEndpoint) -> None:
     for facts in ({}, {"modes": frozenset({Mode.USER}), "entries": (entry(port=80, namespace="default"),)}):
         wanted = only(planned([SERVICE, slice_of(endpoint), at("one", "10.1.1.1"), at("two", "10.1.1.2")], **facts))
         assert [(e.pod.name, e.port, e.ready) for e in wanted.endpoints] == [("one", 8080, True)]
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+@pytest.mark.parametrize("name", ["a-job", "z-job"])
+def test_a_finished_pods_address_is_its_successors(name: str, phase: str) -> None:
+    """A pod that has ended keeps its address in its status, and the network gives it to another one."""
+    kind, ended = at(name, "10.1.1.1")
+    assert isinstance(ended, Pod)
+    ended = replace(ended, status=replace(ended.status, phase=phase))
+    wanted = only(planned([SERVICE, slice_of(SliceEndpoint(("10.1.1.1",))), at("one", "10.1.1.1"), (kind, ended)]))
+    assert [endpoint.pod.name for endpoint in wanted.endpoints] == ["one"]
+
+
+def test_a_pod_is_known_by_each_of_its_addresses() -> None:
+    """With two families a service may have the slice of the second one alone."""
+    kind, one = at("one", "10.1.1.1")
+    assert isinstance(one, Pod)
+    both = (PodIP("10.1.1.1"), PodIP("fd00::1"))
+    one = replace(one, status=replace(one.status, pod_ips=both))
+    wanted = only(planned([SERVICE, slice_of(SliceEndpoint(("fd00::1",))), (kind, one)]))
+    assert [endpoint.pod.name for endpoint in wanted.endpoints] == ["one"]
 
 
 def test_an_endpoint_that_is_not_ready_serves_last() -> None:

@@ -45,6 +45,29 @@ ROWS = {
         ("x/y", "../../p/skaffold.yaml"),
         ["m"],
     ),
+    "4.2 a patch brings requires, from the parent": (
+        {
+            "p/skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\nprofiles:\n- name: p\n  activation: [{{command: dev}}]\n  patches:\n"
+            "  - {op: replace, path: /requires/0, value: {path: a}}\n"
+            "  - {op: add, path: /requires/-, value: {path: b}}\n"
+            "- name: q\n  activation: [{command: run}]\n"
+            "  patches: [{op: replace, path: /requires, value: [{path: gone}]}]\n",
+            "p/m/skaffold.yaml": HEAD + entries("m"),
+            "p/a/skaffold.yaml": HEAD + entries("a"),
+            "p/b/skaffold.yaml": HEAD + entries("b"),
+        },
+        (".", "p/skaffold.yaml"),
+        ["a", "b"],
+    ),
+    "4.2 a patch brings the list of requires, from the parent": (
+        {
+            "p/skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\nprofiles:\n- name: p\n  activation: [{{command: dev}}]\n  patches: [{op: replace, path: /requires, value: [{path: a}]}]\n",
+            "p/m/skaffold.yaml": HEAD + entries("m"),
+            "p/a/skaffold.yaml": HEAD + entries("a"),
+        },
+        (".", "p/skaffold.yaml"),
+        ["a"],
+    ),
     "4.3 a module's profile by command": (
         {
             "skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\n{entries('root')}",

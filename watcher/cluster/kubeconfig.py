@@ -123,11 +123,11 @@ def _read(path: Path) -> _File:
     # Slow, and only a command that talks to a cluster needs it.
     import yaml  # noqa: PLC0415
 
-    from watcher.careful_yaml import FastLoader, OutOfBoundsError  # noqa: PLC0415
+    from watcher.careful_yaml import OutOfBoundsError, first_document  # noqa: PLC0415
 
     try:
         data = user_files.read_bytes(path, user_files.KUBECONFIG)
-        document = yaml.load(data, Loader=FastLoader)  # noqa: S506 - it is a SafeLoader
+        document = first_document(data)
         read = msgspec.convert({} if document is None else document, _File)
     except OSError as error:
         raise KubeconfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from None

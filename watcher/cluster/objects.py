@@ -84,9 +84,16 @@ class ContainerStatus(Object, frozen=True):
     state: ContainerState | None = None
 
 
+class PodIP(Object, frozen=True):
+    ip: str = ""
+
+
 class PodStatus(Object, frozen=True):
+    """`pod_ips`: one of each family, `pod_ip` the first of them."""
+
     phase: str = ""
     pod_ip: str | None = field(default=None, name="podIP")
+    pod_ips: tuple[PodIP, ...] | None = field(default=None, name="podIPs")
     reason: str | None = None
     conditions: tuple[Condition, ...] | None = None
     container_statuses: tuple[ContainerStatus, ...] | None = None

@@ -24,7 +24,9 @@ from watcher.config.project import DEFAULT_FILE
 # Skaffold looks for this where the default file is missing (pkg/skaffold/util/config.go).
 OTHER_DEFAULT = "skaffold.yml"
 REMOTE = {"git", "googleCloudStorage", "googleCloudBuildRepoV2"}
+# Where a patch (JSON Patch) puts the path of one module, and where a module or the list of them.
 _REQUIRED_PATH = re.compile(r"/requires/\d+/path")
+_REQUIRED = re.compile(r"/requires(/(\d+|-))?")
 
 
 class File(Struct, frozen=True):
@@ -84,14 +86,22 @@ def with_required(file: File) -> tuple[File, ...]:
 def required_paths(document: Mapping) -> list[tuple[Mapping, str]]:
     """Where a document names local files that it requires: a mapping, and the field in it that holds the path.
 
-    Remote ones have no path here. A profile's patch may replace a path.
+    Remote ones have no path here. A profile's patch may bring a path, a module, or a list of them.
     """
     patches = [patch for profile in mappings(document.get("profiles")) for patch in mappings(profile.get("patches"))]
+    items = [*mappings(document.get("requires")), *(item for patch in patches for item in _required_by(patch))]
     named = [
-        *((item, "path") for item in mappings(document.get("requires")) if not item.keys() & REMOTE),
+        *((item, "path") for item in items if not item.keys() & REMOTE),
         *((patch, "value") for patch in patches if _REQUIRED_PATH.fullmatch(text_of(patch.get("path")))),
     ]
     return [(mapping, field) for mapping, field in named if _is_path(mapping.get(field))]
+
+
+def _required_by(patch: Mapping) -> list[Mapping]:
+    value = patch.get("value")
+    if not _REQUIRED.fullmatch(text_of(patch.get("path"))):
+        return []
+    return mappings(value if isinstance(value, list) else [value])
 
 
 def required_place(path: str, file: File) -> str:

@@ -20,7 +20,7 @@ _FALSE = {"0", "f", "false"}
 _AUTO_ACTIVATION = "profile-auto-activation"
 _PROPAGATE = "propagate-profiles"
 # What of a configuration decides about forwards.
-_READ = ("portForward", "build", "deploy")
+_READ = ("portForward", "build", "deploy", "requires")
 
 
 class Situation(Struct, frozen=True):

@@ -30,7 +30,7 @@ from watcher.cluster.objects import (
 )
 from watcher.plan import selectors
 from watcher.plan.controllers import Owner, is_controlled_by, newest_replica_set, owner_of
-from watcher.plan.ports import TCP, service_port
+from watcher.plan.ports import TCP, pods_port, service_port
 from watcher.plan.ranking import outdated, ranking
 from watcher.plan.serving import NAMED_PODS, Found, ref, serving
 
@@ -129,14 +129,14 @@ def _of_service(service: Service, port: int | str, beside: Neighbours) -> Found:
     pods = selectors.selected(selector, beside.pods)
     if not pods:
         return Found(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
-    target_port, unready_too = wanted.target_port or wanted.port, service.spec.publish_not_ready_addresses
-    return serving(pods, target_port, name, beside.sandboxes, unready_too=unready_too)
+    unready_too = service.spec.publish_not_ready_addresses
+    return serving(pods, pods_port(service, wanted), name, beside.sandboxes, unready_too=unready_too)
 
 
 def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> Found:
     """The pods behind a service that somebody else keeps the EndpointSlices of. Their ports are numbers already."""
     by_uid = {pod.metadata.uid: pod for pod in beside.pods.values()}
-    by_ip = {pod.status.pod_ip: pod for pod in by_uid.values() if pod.status.pod_ip}
+    by_ip = {address: pod for pod in by_uid.values() for address in _addresses(pod)}
     pods: dict[str, Pod] = {}
     found: dict[PodRef, tuple[int, bool]] = {}
     strangers: list[str] = []
@@ -160,6 +160,13 @@ def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> Found:
             broken=f"{name} has no selector and leads to {shown}: that is no pod, and only pods can be reached"
         )
     return Found(waiting_for=f"{name} has no selector, and no EndpointSlice of it has an address for this port yet")
+
+
+def _addresses(pod: Pod) -> Iterable[str]:
+    """Those that are its own; one that has ended keeps them in its status, though others have them now."""
+    if pod.status.phase in {"Succeeded", "Failed"}:
+        return ()
+    return filter(None, (pod.status.pod_ip, *(one.ip for one in pod.status.pod_ips or ())))
 
 
 def _pod_of(there: SliceEndpoint, by_uid: Mapping[str, Pod], by_ip: Mapping[str, Pod]) -> Pod | None:

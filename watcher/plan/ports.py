@@ -22,12 +22,21 @@ from watcher.cluster.objects import (
 )
 
 TCP = "TCP"
+# A service's clusterIP where it has no address of its own.
+HEADLESS = "None"
 
 
 def service_port(service: Service, port: int | str) -> ServicePort | None:
     """The service's port by number or name; the TCP one where a number stands for several."""
     named = [p for p in service.spec.ports or () if port in {p.port, p.name}]
     return min(named, key=lambda p: p.protocol != TCP, default=None)
+
+
+def pods_port(service: Service, port: ServicePort) -> int | str:
+    """What a service's port is called in its pods. The API ignores targetPort where the service is headless: its
+    clients connect to the pods' addresses themselves, and so does kubectl.
+    """
+    return port.port if service.spec.cluster_ip == HEADLESS else port.target_port or port.port
 
 
 def container_port(spec: PodSpec, port: int | str) -> ContainerPort | None:
