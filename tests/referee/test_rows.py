@@ -14,6 +14,7 @@ from tests.referee.asking import Outcome, outcome, question_in, read_by_portside
 pytestmark = pytest.mark.skaffold
 
 HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
+PATCHED = f"{HEAD}requires: [{{path: m}}]\nprofiles:\n- name: p\n  activation: [{{command: dev}}]\n  patches:\n"
 BUILT = "build: {artifacts: [{image: a}]}\n"
 
 
@@ -47,11 +48,11 @@ ROWS = {
     ),
     "4.2 a patch brings requires, from the parent": (
         {
-            "p/skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\nprofiles:\n- name: p\n  activation: [{{command: dev}}]\n  patches:\n"
-            "  - {op: replace, path: /requires/0, value: {path: a}}\n"
-            "  - {op: add, path: /requires/-, value: {path: b}}\n"
-            "- name: q\n  activation: [{command: run}]\n"
-            "  patches: [{op: replace, path: /requires, value: [{path: gone}]}]\n",
+            "p/skaffold.yaml": PATCHED
+            + "  - {op: replace, path: /requires/0, value: {path: a}}\n"
+            + "  - {op: add, path: /requires/-, value: {path: b}}\n"
+            + "- name: q\n  activation: [{command: run}]\n"
+            + "  patches: [{op: replace, path: /requires, value: [{path: gone}]}]\n",
             "p/m/skaffold.yaml": HEAD + entries("m"),
             "p/a/skaffold.yaml": HEAD + entries("a"),
             "p/b/skaffold.yaml": HEAD + entries("b"),
@@ -61,7 +62,7 @@ ROWS = {
     ),
     "4.2 a patch brings the list of requires, from the parent": (
         {
-            "p/skaffold.yaml": f"{HEAD}requires: [{{path: m}}]\nprofiles:\n- name: p\n  activation: [{{command: dev}}]\n  patches: [{op: replace, path: /requires, value: [{path: a}]}]\n",
+            "p/skaffold.yaml": PATCHED + "  - {op: replace, path: /requires, value: [{path: a}]}\n",
             "p/m/skaffold.yaml": HEAD + entries("m"),
             "p/a/skaffold.yaml": HEAD + entries("a"),
         },
