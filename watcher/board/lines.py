@@ -6,8 +6,6 @@ Refuses to wait on the data path: a stuck stdout only makes the lines fewer (see
 from __future__ import annotations
 
 import math
-import os
-import select
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -20,6 +18,7 @@ from watcher.board.changes import is_over, key
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
 from watcher.board.subscription import Subscription
 from watcher.board.text import json_line, printable
+from watcher.board.writing import write_whole
 
 # What hinders a forward for less than this is nothing to read about.
 WAITING_IS_SAID_AFTER = 1.0
@@ -173,13 +172,3 @@ async def introduce(about: About, descriptor: int) -> None:
     """Write the first line: which portside this is. Raises OSError."""
     line = f"{printable(about.first_line)}\n".encode()
     await trio.to_thread.run_sync(write_whole, descriptor, line, abandon_on_cancel=True)
-
-
-def write_whole(descriptor: int, data: bytes) -> None:
-    """In one write where the reader keeps up: others who write there come before or after. Raises OSError."""
-    while data:
-        try:
-            data = data[os.write(descriptor, data) :]
-        except BlockingIOError:
-            # Whoever shares our terminal or pipe may have made it non-blocking.
-            select.select([], [descriptor], [])

@@ -16,10 +16,10 @@ import trio
 
 from watcher.board.board import Board
 from watcher.board.layout import Paper
-from watcher.board.lines import write_whole
 from watcher.board.subscription import Subscription
 from watcher.board.table import TableView
 from watcher.board.terminal import in_foreground
+from watcher.board.writing import write_whole
 
 # Seconds between two pictures: more often nobody can read. Counters alone are looked at once in so many.
 PACE = 0.1

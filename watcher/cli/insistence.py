@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 
 import trio
 
@@ -39,5 +38,5 @@ class Insistence:
 def leave(number: int) -> None:
     """As if the signal had not been caught. Ports and connections are the system's to close."""
     logger.warning("left at once, by a second signal")
-    sys.stderr.flush()
+    logging.shutdown()
     os._exit(128 + number)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Callable, Iterator
+
+from watcher.cli.log_lines import UnhurriedHandler
 
 FORMAT = "portside: %(message)s"
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
@@ -12,7 +15,7 @@ LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 def set_up(verbose: int) -> None:
     """portside's own loggers speak on stderr, from warnings (0) to debug (2 and more); nobody else's do."""
-    handler = logging.StreamHandler()
+    handler = UnhurriedHandler(sys.stderr.fileno(), sys.stderr.encoding)
     handler.setFormatter(_OneLine(FORMAT))
     ours = logging.getLogger("portside")
     ours.handlers[:] = [handler]

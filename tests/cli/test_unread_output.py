@@ -1,0 +1,131 @@
+"""Output that nobody reads: a full pipe, a terminal stopped by Ctrl-S. Forwards go on, and the end comes in time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pty
+import signal
+import subprocess
+import termios
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+
+from fixtures.embedded import EmbeddedCluster
+from tests.cli.made import PATIENCE, Place
+from tests.support import pages
+from tests.support.process import PORTSIDE
+from watcher.cli import log_lines
+from watcher.cli.log_lines import UnhurriedHandler
+
+Ends = tuple[int, int]
+
+
+def full_pipe() -> Ends:
+    """The reader's end, the writer's end."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+    return read, write
+
+
+def stopped_terminal() -> Ends:
+    """Its master's end, its own."""
+    master, slave = pty.openpty()
+    termios.tcflow(slave, termios.TCOOFF)
+    return master, slave
+
+
+@pytest.fixture(params=[full_pipe, stopped_terminal])
+def unread(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A stderr that takes nothing."""
+    make: Callable[[], Ends] = request.param
+    ends = make()
+    yield ends[1]
+    for descriptor in ends:
+        os.close(descriptor)
+
+
+async def ready_port(process: trio.Process) -> int:
+    """The local port of the first forward that is ready, from the JSON lines."""
+    text = b""
+    assert process.stdout is not None
+    async for data in process.stdout:
+        text += data
+        for line in text.split(b"\n")[:-1]:
+            record: dict[str, Any] = json.loads(line)
+            if record.get("state") == "ready":
+                port: int = record["localPort"]
+                return port
+    raise AssertionError("portside ended")
+
+
+async def test_forwards_beside_a_stderr_that_is_not_read(cluster: EmbeddedCluster, place: Place, unread: int) -> None:
+    """Everything is logged (-vv) and nothing is read: requests are answered, SIGTERM ends it in good order."""
+    command = [PORTSIDE, "forward", "svc/web", ":8080", "--output=json", "-vv"]
+    process = await trio.lowlevel.open_process(
+        command, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, stderr=unread
+    )
+    try:
+        with trio.fail_after(PATIENCE):
+            port = await ready_port(process)
+            for _ in range(3):
+                cluster.fail_watches(code=410)
+                await trio.sleep(0.3)  # each is logged, at once
+                assert "hello" in await pages.page(port, PATIENCE)
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+    finally:
+        process.kill()
+
+
+def test_lines_wait_in_order_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was logged while nobody read comes in order once somebody reads, then how many were dropped."""
+    monkeypatch.setattr(log_lines, "MOST_WAITING", 3)
+    read, write = full_pipe()
+    handler = UnhurriedHandler(write, "utf-8")
+    for number in range(5):
+        handler.handle(_record(f"line {number}"))
+    text = _read(read, until=b"not read\n")
+    assert text.lstrip("x").splitlines() == [
+        "line 0",
+        "line 1",
+        "line 2",
+        "portside: 2 more lines were dropped: stderr was not read",
+    ]
+    handler.flush()
+    handler.handle(_record("after"))
+    assert os.read(read, 100) == b"after\n"
+    os.close(read)
+    os.close(write)
+
+
+def test_a_reader_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines for nobody are dropped without a word, those that wait too."""
+    read, write = full_pipe()
+    handler = UnhurriedHandler(write, "ascii")
+    handler.handle(_record("waits"))
+    os.close(read)
+    monkeypatch.setattr(log_lines, "LAST_LINES", float(PATIENCE))
+    handler.flush()
+    handler.handle(_record("é"))
+    os.close(write)
+
+
+def _record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("portside", logging.WARNING, "", 0, text, None, None)
+
+
+def _read(descriptor: int, *, until: bytes) -> str:
+    data = b""
+    while not data.endswith(until):
+        data += os.read(descriptor, 1 << 16)
+    return data.decode()
