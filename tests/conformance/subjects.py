@@ -224,7 +224,10 @@ def _pod(name: str, *, scheduled: bool) -> dict[str, Any]:
     environment = [{"name": key, "value": value} for key, value in (ports | {"CONTENT": CONTENT}).items()]
     container = {"name": "app", "image": APP, "imagePullPolicy": "Never", "env": environment}
     declared = [{"name": "http", "containerPort": 8080}]
-    spec: dict[str, Any] = {"containers": [container | {"ports": declared}], "automountServiceAccountToken": False}
+    # Ready once it listens; without a probe it is Ready before that.
+    probe = {"exec": {"command": ["/app", "probe"]}, "periodSeconds": 1}
+    containers = [container | {"ports": declared, "readinessProbe": probe}]
+    spec: dict[str, Any] = {"containers": containers, "automountServiceAccountToken": False}
     if not scheduled:
         spec["nodeSelector"] = {"no": "where"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
