@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from forwarders import descriptors
+from forwarders.system import descriptors
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 

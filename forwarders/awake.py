@@ -6,12 +6,12 @@ waited for a time-out would wait on: so the one who is told checks everything at
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from typing import Never
 
 import trio
+
+from forwarders.system.clocks import clock_through_sleep
 
 # How often it is looked: a suspended machine is noticed this soon after it runs again.
 TICK = 1.0
@@ -19,12 +19,7 @@ TICK = 1.0
 ASLEEP = 3.0
 
 
-def _wall() -> float:
-    """A clock that goes on while the machine sleeps; where it is the wall's own, setting it costs one check."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.time()
-
-
-async def watch_sleep(on_wake: Callable[[], None], wall: Callable[[], float] = _wall) -> Never:
+async def watch_sleep(on_wake: Callable[[], None], wall: Callable[[], float] = clock_through_sleep) -> Never:
     """Calls `on_wake` after each sleep; until cancelled. trio's own clock stands still while a machine is suspended."""
     while True:
         wall_before, before = wall(), trio.current_time()

@@ -14,13 +14,13 @@ import trio
 
 from forwarders.bulkhead import contained, kept
 from forwarders.counters import Counts
-from forwarders.disconnects import DisconnectWatcher
 from forwarders.forward import Forward
 from forwarders.gates import TURN, Gate
 from forwarders.pool import Open
 from forwarders.pools import Pools, Upstream, no_others
 from forwarders.ports import PortBook
 from forwarders.spec import Endpoint, ForwardSpec, Status
+from forwarders.system.disconnects import DisconnectWatcher
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 

@@ -16,13 +16,13 @@ from forwarders.backend import Backend
 from forwarders.bulkhead import contained, kept
 from forwarders.counters import Counters
 from forwarders.dial_reasons import with_count
-from forwarders.disconnects import DisconnectWatcher
 from forwarders.holding import ClientLeftError, HeldDial, HoldExpiredError, WaitingLine
 from forwarders.listeners import BindError, Bound, bind
 from forwarders.pools import Pools
 from forwarders.ports import PortBook
 from forwarders.relay import Relay
 from forwarders.spec import Endpoint, ForwardSpec, State, Status
+from forwarders.system.disconnects import DisconnectWatcher
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 

@@ -15,11 +15,11 @@ import trio
 
 from forwarders.backend import Backend, Dialled
 from forwarders.counters import Counters
-from forwarders.disconnects import DisconnectWatcher
 from forwarders.errors import ForwarderError
 from forwarders.peers import FIRST_LOOK, LAST_LOOK, has_left, left_without_a_word
 from forwarders.signals import Signal
 from forwarders.spec import ForwardSpec
+from forwarders.system.disconnects import DisconnectWatcher
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Carrier, DialError
 

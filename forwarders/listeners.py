@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-import sys
 
 import trio
 
 from forwarders.errors import ForwarderError
-from forwarders.holders import holder_of
 from forwarders.ports import PortBook
 from forwarders.spec import Ask, ForwardSpec
+from forwarders.system.port_owners import holder_of
+from forwarders.system.tcp import own_the_port, privileged_port
 from forwarders.transports.sockets import local_options, set_options
 
 # Connections the kernel queues while we are busy; Linux cuts it at net.core.somaxconn (4096).
@@ -119,11 +119,7 @@ def _listen_if_there(family: socket.AddressFamily, address: str, port: int) -> s
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if sys.platform == "win32":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            # Connections of an earlier run in TIME_WAIT do not make a port taken; a listener does.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own_the_port(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         set_options(sock, local_options())  # accepted connections inherit them, on every system
@@ -138,7 +134,7 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
 
 async def _refusal(address: str, port: int, error: OSError, book: PortBook) -> str:
     if error.errno == errno.EACCES:
-        return f"port {port} needs privileges that this user does not have"
+        return privileged_port(port)
     if error.errno == errno.EADDRINUSE:
         return f"port {port} on {address} is taken{await _by_whom(port, book)}"
     return f"port {port} on {address} cannot be bound: {error.strerror}"

@@ -9,23 +9,16 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import sys
 from collections.abc import Sequence
 from functools import partial
 
 import trio
 
+from forwarders.system.tcp import Option, give_up_options, keepalive_options, send_gathered, unsent_options
 from forwarders.transports.attempts import first_of_many
 
-# A dead peer is noticed by the kernel within these seconds, also where nothing of ours is being written (a watch).
-KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 6, 3, 2
-# What an API server has not acknowledged, or has had no room for (Linux's tcp_probe_timer), in this time never arrives.
-USER_TIMEOUT_MS = 10_000
 # Unsent bytes the kernel takes from us: a question whether the peer lives must not queue behind megabytes.
 NOTSENT = 128 * 1024
-# Buffers a single sendmsg takes: Linux's UIO_MAXIOV.
-MAX_PIECES = 1024
-
 # Behind a read of less than this there is seldom more at once: to ask costs a message more than to wait does.
 SMALL_READ = 16 * 1024
 
@@ -36,8 +29,6 @@ _read_buffer = bytearray(READ_SIZE)
 _read_view = memoryview(_read_buffer)
 
 Piece = bytes | memoryview
-# Level, name and value for setsockopt.
-Option = tuple[int, int, int]
 
 
 class RawSocket:
@@ -90,7 +81,7 @@ class RawSocket:
         """As many as the system takes; those that are left."""
         while pieces:
             try:
-                sent = self.socket.sendmsg(pieces[:MAX_PIECES])
+                sent = send_gathered(self.socket, pieces)
             except BlockingIOError:
                 break
             pieces = _without(pieces, sent)
@@ -134,8 +125,7 @@ async def connect(host: str, port: int, options: Sequence[Option] | None = None)
     sock = socket.socket(fileno=stream.socket.detach())
     try:
         set_options(sock, keep_alive_options() if options is None else options)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT)
+        set_options(sock, unsent_options(NOTSENT))
     except OSError:
         sock.close()
         raise
@@ -150,10 +140,7 @@ def set_options(sock: socket.socket, options: Sequence[Option]) -> None:
 
 def keep_alive_options() -> list[Option]:
     """For a connection to an API server: `local_options`, and an end for what it does not take."""
-    options = local_options()
-    if sys.platform == "linux":
-        options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS))
-    return options
+    return [*local_options(), *give_up_options()]
 
 
 def local_options() -> list[Option]:
@@ -161,11 +148,4 @@ def local_options() -> list[Option]:
 
     Without TCP_USER_TIMEOUT: it ends connections whose peer lives but does not read, and a reader may take its time.
     """
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    if sys.platform == "linux":
-        options += [
-            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE),
-            (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL),
-            (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT),
-        ]
-    return options
+    return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *keepalive_options()]

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from watcher.board.processes import began
+from forwarders.system.processes import began
 from watcher.board.runtime import MAX_FILE, Running, announced, directory, found, kept_token
 from watcher.errors import UsageError
 

@@ -7,7 +7,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from forwarders import descriptors
+from forwarders.system import descriptors
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from trio.testing import MockClock
 
 from forwarders.backend import Backend, Dialled
 from forwarders.counters import Counters
-from forwarders.disconnects import DisconnectWatcher
 from forwarders.holding import HeldDial, WaitingLine
 from forwarders.spec import State
+from forwarders.system.disconnects import DisconnectWatcher
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Carrier
 from tests.forwarders.cluster import endpoint, greeter, refusing

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from forwarders.transports import sockets
+from forwarders.system import tcp
 from forwarders.transports.attempts import ATTEMPT_EVERY, ATTEMPT_LIFE
 from forwarders.transports.sockets import connect, local_options, set_options
 
@@ -25,7 +25,7 @@ async def test_a_reader_that_takes_its_time_is_not_ended_by_the_kernel() -> None
         with local:
             set_options(local, local_options())
             ends = [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for sock in (local, server.socket)]
-            assert ends == [0, sockets.USER_TIMEOUT_MS]
+            assert ends == [0, tcp.USER_TIMEOUT_MS]
             assert local.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         server.close()
 

@@ -19,7 +19,7 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.deployment import Deployment
 from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
-from forwarders import descriptors
+from forwarders.system import descriptors
 from tests.cli.made import Place, closed_port, kubeconfig
 from tests.gateway.made import get, rest
 from tests.support.process import Portside, portside

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from forwarders.system.ending import send_to_tree
 from tests.skaffold.children import SKAFFOLD, portside
 from watcher.errors import UsageError
-from watcher.skaffold.process import SkaffoldProcess, check_found, to_tree
+from watcher.skaffold.process import SkaffoldProcess, check_found
 
 REACHED = "portside: SIGINT reached the whole process group, Skaffold has it already"
 CHILD = (sys.executable, "-c", SKAFFOLD)
@@ -63,7 +64,7 @@ async def test_a_signal_reaches_what_a_wrapper_started() -> None:
     started = await trio.lowlevel.open_process(["/bin/sh", "-c", f"trap : INT; {script}"], stdout=subprocess.PIPE)
     assert started.stdout is not None
     assert await line_from(started.stdout) == b"1\n"
-    to_tree(started, signal.SIGINT)
+    send_to_tree(started, signal.SIGINT)
     assert await line_from(started.stdout) == b"7\n"
     assert await started.wait() == 0
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from pathlib import Path
 
 import trio
 
+from forwarders.system.files import write_whole_file
 from watcher import user_files
 from watcher.board.board import Board
 from watcher.board.variables import Variables, env_lines
@@ -74,11 +74,4 @@ class EnvFile:
 
     def _write(self, text: str) -> None:
         """A draft in the same folder, mode 0600 from the start, that takes the file's place at once."""
-        descriptor, draft = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(draft).replace(self._path)
-        except BaseException:
-            Path(draft).unlink()
-            raise
+        write_whole_file(self._path, text)

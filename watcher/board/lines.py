@@ -12,13 +12,13 @@ from typing import Protocol
 import trio
 
 from forwarders.dial_reasons import without_count
+from forwarders.system.writing import write_whole
 from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.changes import is_over, key
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
 from watcher.board.subscription import Subscription
 from watcher.board.text import json_line, printable
-from watcher.board.writing import write_whole
 
 # What hinders a forward for less than this is nothing to read about.
 WAITING_IS_SAID_AFTER = 1.0

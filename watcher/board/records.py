@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 
 from forwarders.counters import Counts
 from forwarders.spec import State, Status
+from forwarders.system.tcp import reachable_host
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.explain import Explanation
 from watcher.plan.plan import Published, Skip, Wanted
@@ -257,4 +258,5 @@ def explain_record(explanation: Explanation) -> ExplainRecord:
 
 
 def url(address: str, port: int) -> str:
+    address = reachable_host(address)
     return f"http://{f'[{address}]' if ':' in address else address}:{port}"

@@ -11,15 +11,15 @@ import errno
 import logging
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from forwarders.system import files
+from forwarders.system.processes import began
 from watcher import user_files
 from watcher.board.about import About
-from watcher.board.processes import began
 from watcher.errors import UsageError
 
 logger = logging.getLogger("portside.board")
@@ -55,13 +55,8 @@ class Running(About, frozen=True):
 
 
 def directory() -> Path:
-    """$XDG_RUNTIME_DIR/portside, else a folder of this user's in the system's temporary one."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if base:
-        return Path(base) / "portside"
-    return (
-        Path(tempfile.gettempdir()) / f"portside-{os.getuid() if hasattr(os, 'getuid') else os.environ.get('USERNAME')}"
-    )
+    """$XDG_RUNTIME_DIR/portside, else a folder of this user's (`system.files`)."""
+    return files.runtime_folder(os.environ, Path.home())
 
 
 @contextlib.contextmanager
@@ -160,7 +155,7 @@ def _write(path: Path, data: bytes) -> None:
     draft = path.with_suffix(".new")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)
-    draft.replace(path)
+    files.replace(draft, path)
 
 
 def _check_ours(folder: Path) -> None:
@@ -176,5 +171,5 @@ def _check_ours(folder: Path) -> None:
 def _check_owner(path: Path) -> None:
     """Raises OSError for what another user made, and for a link."""
     there = path.lstat()
-    if stat.S_ISLNK(there.st_mode) or (hasattr(os, "getuid") and there.st_uid != os.getuid()):
+    if stat.S_ISLNK(there.st_mode) or files.is_other_users(there.st_uid):
         raise PermissionError(errno.EPERM, "it belongs to another user")

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 
 import trio
 
+from forwarders.system.terminals import in_foreground, is_continued, redraw_signals, set_echo
+from forwarders.system.writing import write_whole
 from watcher.board.board import Board
 from watcher.board.layout import Paper
 from watcher.board.subscription import Subscription
 from watcher.board.table import TableView
-from watcher.board.terminal import in_foreground
-from watcher.board.writing import write_whole
 
 # Seconds between two pictures: more often nobody can read. Counters alone are looked at once in so many.
 PACE = 0.1
@@ -27,8 +26,6 @@ COUNTERS = 1.0
 # Lines above the table that a stuck terminal is still to get, and those that are said again at another size.
 MAX_ABOVE = 100
 RECENT = 3
-
-_SIGNALS = [getattr(signal, name) for name in ("SIGWINCH", "SIGCONT") if hasattr(signal, name)]
 
 
 class Screen:
@@ -89,11 +86,11 @@ class Screen:
 
     async def _follow_size(self) -> None:
         """Another size, or in the foreground again."""
-        with trio.open_signal_receiver(*_SIGNALS) as arrivals:
+        with trio.open_signal_receiver(*redraw_signals()) as arrivals:
             async for number in arrivals:
-                if number == getattr(signal, "SIGCONT", None):
+                if is_continued(number):
                     self._drawn, self._drawn_for = [], None  # the shell has written below it meanwhile
-                    _set_echo(self._descriptor, on=False)
+                    set_echo(self._descriptor, on=False)
                 self._touch()
 
     async def _draw(self) -> None:
@@ -135,22 +132,8 @@ def _size(descriptor: int) -> tuple[int, int]:
 @contextlib.contextmanager
 def _silent_keys(descriptor: int) -> Iterator[None]:
     """Keys that are typed show nothing, which would tear the table, and do not reach the shell afterwards."""
-    _set_echo(descriptor, on=False)
+    set_echo(descriptor, on=False)
     try:
         yield
     finally:
-        _set_echo(descriptor, on=True)
-
-
-def _set_echo(descriptor: int, *, on: bool) -> None:
-    """Signals by key (Ctrl-C) work all the same. Nothing in the background, where it would stop us."""
-    import termios  # noqa: PLC0415 - there is none on Windows, and no table
-
-    if not in_foreground(descriptor):
-        return
-    with contextlib.suppress(termios.error):
-        modes = termios.tcgetattr(descriptor)
-        modes[3] = modes[3] | termios.ECHO if on else modes[3] & ~termios.ECHO
-        termios.tcsetattr(descriptor, termios.TCSANOW, modes)
-        if on:
-            termios.tcflush(descriptor, termios.TCIFLUSH)
+        set_echo(descriptor, on=True)

@@ -17,13 +17,13 @@ from typing import NoReturn
 import trio
 from msgspec.structs import replace
 
-from forwarders import descriptors
 from forwarders.awake import watch_sleep
 from forwarders.bulkhead import kept
 from forwarders.fleet import Fleet
 from forwarders.gates import TURN, Gate
 from forwarders.pools import Upstream
 from forwarders.spec import PodRef
+from forwarders.system import descriptors
 from forwarders.transports import names
 from forwarders.transports.errors import TransportError
 from watcher.board.about import About, current_folder

@@ -12,7 +12,7 @@ import select
 import threading
 from collections import deque
 
-from watcher.board.writing import write_whole
+from forwarders.system.writing import write_whole
 
 # Lines that wait for a reader: more than anybody reads afterwards.
 MOST_WAITING = 1_000

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import signal
 import sys
 
 import click
 
+from forwarders.system.ending import let_ctrl_c_end_us
 from watcher.cli.surroundings import check_folder, give_up_full_output, open_streams
 from watcher.errors import UsageError, WatcherError
 from watcher.suggestions import did_you_mean
@@ -80,8 +80,7 @@ def main() -> None:
     """The console script. Every expected error is one line on stderr."""
     # Until a command has something to end in good order (host.until_signal), Ctrl-C ends us as it ends any program:
     # at once and without a word. Where it is ignored (a script's background job) it stays so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    let_ctrl_c_end_us()
     open_streams()
     try:
         code = portside.main(prog_name="portside", standalone_mode=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from forwarders.bulkhead import kept
+from forwarders.system.terminals import CAN_DRAW, in_foreground
 from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.env_file import EnvFile
 from watcher.board.lines import JsonLines, PlainLines, Renderer, introduce, write_lines
-from watcher.board.terminal import in_foreground
 from watcher.board.variables import Variables
 from watcher.cli import logs
 from watcher.cli.options import Options
@@ -72,7 +71,9 @@ def _has_table(command: str, options: Options) -> bool:
         hindrance = "with --exec the command has the terminal"
     elif not sys.stdout.isatty():
         hindrance = "stdout is none"
-    elif os.environ.get("TERM", "dumb") == "dumb" or not hasattr(signal, "SIGWINCH"):
+    elif not CAN_DRAW:
+        hindrance = "portside draws none on Windows"
+    elif os.environ.get("TERM", "dumb") == "dumb":
         hindrance = "this one cannot move its cursor (TERM)"
     elif not in_foreground(sys.stdout.fileno()):
         hindrance = "another program has it, since this one was started in the background"

@@ -36,11 +36,11 @@ class Choice:
 
     def among(self, running: Iterable[Running]) -> list[Running]:
         """Those that were chosen."""
-        return [one for one in running if self.pid in {None, one.pid} and self._in_folder(one)]
+        return [one for one in running if self._is_process(one.pid) and self._in_folder(one)]
 
     def problem(self) -> str:
         """Why nothing can come of waiting; "" where something may."""
-        from watcher.board.processes import began
+        from forwarders.system.processes import began
 
         return f"no process {self.pid} runs" if self.pid is not None and began(self.pid) is None else ""
 
@@ -53,6 +53,11 @@ class Choice:
         here = f"no portside runs in {self.folder}" if self.folder else "no portside runs here"
         others = ", ".join(f"{one.folder or '(its folder is gone)'} (pid {one.pid})" for one in running)
         return f"{here}; one runs in {others}: choose it by --folder or --pid" if others else here
+
+    def _is_process(self, pid: int) -> bool:
+        from forwarders.system.processes import launcher_of
+
+        return self.pid in {None, pid} or self.pid == launcher_of(pid)
 
     def _in_folder(self, running: Running) -> bool:
         return self.folder is None or _resolved(running.folder) == Path(self.folder)

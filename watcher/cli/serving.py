@@ -16,12 +16,12 @@ from pathlib import Path
 import trio
 from msgspec.structs import asdict
 
+from forwarders.system.processes import began
 from watcher import user_files
 from watcher.board import runtime
 from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.http.address import listen, parse_address, url
-from watcher.board.processes import began
 from watcher.cli.options import Options
 from watcher.cli.outputs import FORWARDS_FIRST
 from watcher.errors import UsageError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from forwarders.system.terminals import print_utf8
 from watcher.errors import UsageError
 
 # Idle, portside has 20 open; a forward with a connection takes a few more.
@@ -23,6 +24,7 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - as long as we run
+    print_utf8()
 
 
 def give_up_full_output() -> None:
@@ -43,13 +45,8 @@ def check_folder() -> None:
 
 def check_descriptors() -> None:
     """Raises UsageError where no forward could work."""
-    if sys.platform == "win32":
-        return
-    import resource
+    from forwarders.system import descriptors
 
-    from forwarders import descriptors
-
-    descriptors.raise_limit()
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < LEAST_DESCRIPTORS:
+    soft = descriptors.raise_limit()
+    if soft is not None and soft < LEAST_DESCRIPTORS:
         raise UsageError(f"only {soft} files may be open at once; raise `ulimit -n` to {LEAST_DESCRIPTORS} or more")

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 
 import trio
 
 from forwarders.bulkhead import contained
+from forwarders.system.ending import CONSOLE_REACHES_GROUP
+from forwarders.system.programs import shell_command
 from watcher.board.awaited import NOTHING, Verdict, for_command
 from watcher.board.board import Board
 from watcher.board.lines import WAITING_IS_SAID_AFTER
@@ -71,7 +72,9 @@ class UserCommand:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Passes a signal on, if it runs or is about to."""
+        """Passes a signal on, if it runs or is about to; where the console reaches the command, it has it already."""
+        if CONSOLE_REACHES_GROUP:
+            return
         if self._process is not None:
             self._process.send_signal(number)
         elif self._begun:
@@ -114,7 +117,7 @@ class UserCommand:
     async def _execute(self, board: Board) -> int:
         self._begun = True
         environment = self._variables.of(board.forwards.values()) | os.environ  # the user's own win
-        process = await trio.lowlevel.open_process(["sh", "-c", self._text], env=environment, stdout=self._stdout)
+        process = await trio.lowlevel.open_process(shell_command(self._text), env=environment, stdout=self._stdout)
         self._process = process
         for number in self._early:
             process.send_signal(number)
@@ -146,7 +149,7 @@ def _unsaid(problems: tuple[str, ...], said: set[str]) -> tuple[str, ...]:
 
 
 async def _end(process: trio.Process) -> None:
-    process.send_signal(signal.SIGTERM)
+    process.terminate()
     with trio.move_on_after(LAST_WORDS):
         await process.wait()
     if process.returncode is None:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Sequence
 import httpx
 import trio
 
+from forwarders.system.processes import ended
 from watcher.board import runtime
 from watcher.board.awaited import Name, Verdict, verdict
 from watcher.board.board import Board
 from watcher.board.follow import follow
 from watcher.board.lines import WAITING_IS_SAID_AFTER
-from watcher.board.processes import ended
 from watcher.board.runtime import Running
 from watcher.cli.running import Choice, here
 from watcher.errors import WatcherError

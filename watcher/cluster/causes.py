@@ -5,12 +5,13 @@ Refuses to decide anything by them: they are for people.
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from collections.abc import Iterator
 
 import httpx
+
+from forwarders.system.tcp import words_of
 
 
 def why(error: BaseException) -> str:
@@ -26,7 +27,7 @@ def why(error: BaseException) -> str:
             again = cause.errno == socket.EAI_AGAIN
             return "its name was not resolved: no answer from DNS" if again else "its name is not known"
         if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno).lower()  # trio's own text repeats the address
+            return words_of(cause.errno)  # trio's own text repeats the address
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     return str(error) or type(error).__name__

@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -21,6 +20,8 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from forwarders.system.ending import detached_group
+from forwarders.system.programs import resolved
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.plugin_answer import MAX_OUTPUT, PluginCredential, decoded
 from watcher.cluster.plugin_process import end_together, ended, how_ended
@@ -121,14 +122,15 @@ class _Run:
 
     async def _started(self) -> trio.Process:
         entry = self._entry
-        own_group: dict[str, Any] = {} if self._starting or sys.platform == "win32" else {"process_group": 0}
+        own_group: dict[str, Any] = {} if self._starting else detached_group()
+        environment = self._environment()
         try:
             return await trio.lowlevel.open_process(
-                [entry.command, *(entry.args or ())],
+                resolved([entry.command, *(entry.args or ())], environment),
                 stdin=None if self._interactive else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=self._environment(),
+                env=environment,
                 **own_group,
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in a word

@@ -8,16 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-import os
 import ssl
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from msgspec import Struct
 
+from forwarders.system.files import secret_file
 from watcher import user_files
 from watcher.cluster.kubeconfig import Selected
 
@@ -76,7 +74,7 @@ def trust_more(context: ssl.SSLContext, selected: Selected) -> None:
 def use_chain(context: ssl.SSLContext, chain: Chain, selected: Selected) -> None:
     """Connections made from now on show this certificate. Raises KubeconfigError."""
     try:
-        with _as_file(chain.certificate.rstrip() + b"\n" + chain.key) as name:
+        with secret_file(chain.certificate.rstrip() + b"\n" + chain.key) as name:
             context.load_cert_chain(name, password=_refuse_password)
     except (ssl.SSLError, ValueError) as error:
         reason = (getattr(error, "reason", None) or "not PEM, or with a password").lower().replace("_", " ")
@@ -84,37 +82,6 @@ def use_chain(context: ssl.SSLContext, chain: Chain, selected: Selected) -> None
     except OSError as error:
         problem = f"cannot be used: OpenSSL reads them from a file only, and none can be written: {error.strerror}"
         selected.refuse("user", "client-certificate, client-key", problem)
-
-
-@contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """A name to read the content by, for the length of the block: in memory where the system can. Raises OSError."""
-    try:
-        descriptor = os.memfd_create("portside") if sys.platform == "linux" else -1
-    except (OSError, AttributeError):  # a sandbox, or a C library, without it
-        descriptor = -1
-    if descriptor < 0 or not os.path.exists(f"/proc/self/fd/{descriptor}"):
-        if descriptor >= 0:
-            os.close(descriptor)
-        with _temporary(content) as name:
-            yield name
-        return
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        yield f"/proc/self/fd/{descriptor}"
-
-
-@contextmanager
-def _temporary(content: bytes) -> Iterator[str]:
-    """Ours alone (0600), closed before anybody reads it (Windows), and gone afterwards."""
-    descriptor, name = tempfile.mkstemp(prefix="portside-")
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-        yield name
-    finally:
-        os.unlink(name)
 
 
 def chain_of(selected: Selected) -> Chain | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import trio
 
+from forwarders.system.files import temporary_file
 from watcher.config import documents
 from watcher.config.copies import Readable
 from watcher.config.errors import ConfigError
@@ -94,10 +94,8 @@ async def _rendered(binary: str, templates: Sequence[str], api_version: str, env
 def _temporary_file(content: object) -> Iterator[str]:
     """A YAML file (JSON is YAML). Raises ConfigError where none can be written."""
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="portside-", suffix=".yaml") as file:
-            json.dump(content, file)
-            file.flush()
-            yield file.name
+        with temporary_file(json.dumps(content).encode(), ".yaml") as name:
+            yield name
     except OSError as error:
         raise ConfigError(f"no temporary file for skaffold diagnose: {error.strerror}") from None
 

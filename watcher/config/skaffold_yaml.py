@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 
 import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from forwarders.system.programs import find_program
 from watcher.cluster import kubeconfig
 from watcher.cluster.errors import KubeconfigError
 from watcher.config import documents, files, modules
@@ -50,7 +50,7 @@ def default_file() -> str | None:
 async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
     """The project's entries. Raises ConfigError: no such file, not YAML, not what skaffold.yaml may hold."""
     _check_folder()
-    binary = shutil.which(project.binary, path=environ.get("PATH")) if project.binary else None
+    binary = find_program(project.binary, environ.get("PATH")) if project.binary else None
     if binary is None:
         return await trio.to_thread.run_sync(_from_files, project, environ)
     if files.is_url(project.filename):

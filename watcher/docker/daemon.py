@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct, field
 
+from forwarders.system.tcp import UNIX_SOCKETS
 from watcher import user_files
 from watcher.docker.errors import DaemonAddressError
 
@@ -54,7 +55,7 @@ def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
     folder = Path(environ.get("DOCKER_CONFIG") or home / ".docker")
     context = environ.get("DOCKER_CONTEXT") or _read(folder / "config.json", _Config()).current_context
     if context in {"", "default"}:
-        return Daemon(DEFAULT_SOCKET)
+        return _by_socket(DEFAULT_SOCKET, "the Docker engine of this machine")
     digest = hashlib.sha256(context.encode()).hexdigest()
     endpoint = _read(folder / "contexts" / "meta" / digest / "meta.json", _Meta()).endpoints.get("docker", _Endpoint())
     if not endpoint.host:
@@ -70,7 +71,7 @@ def parse_host(host: str, where: str) -> Daemon:
     """`unix://PATH` or `tcp://HOST:PORT`. Raises DaemonAddressError."""
     scheme, separator, rest = host.partition("://")
     if scheme == "unix" and rest.startswith("/"):
-        return Daemon(rest)
+        return _by_socket(rest, where)
     try:
         parts = urlsplit(host)
         if separator and scheme in {"tcp", "http"} and parts.hostname and parts.port:
@@ -79,6 +80,13 @@ def parse_host(host: str, where: str) -> Daemon:
     except ValueError:
         pass
     raise DaemonAddressError(f"{where}: {host!r}: only unix:///PATH and tcp://HOST:PORT can be reached from here")
+
+
+def _by_socket(path: str, where: str) -> Daemon:
+    if not UNIX_SOCKETS:
+        remedy = "have Docker listen on a TCP port of this machine, and set DOCKER_HOST=tcp://127.0.0.1:PORT"
+        raise DaemonAddressError(f"{where}: portside reaches no socket file and no named pipe on Windows; {remedy}")
+    return Daemon(path)
 
 
 def _read(path: Path, default: _Read) -> _Read:

@@ -6,7 +6,6 @@ Refuses to poll, and to give up: an engine that is away is tried again, and what
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable
 from random import Random
 
@@ -16,6 +15,7 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.backoff import Backoff
+from forwarders.system.tcp import ENGINE_SHARES_NETWORK
 from watcher.docker.daemon import Daemon
 from watcher.docker.errors import DockerError
 from watcher.docker.objects import Containers, decode_containers, decode_version
@@ -72,7 +72,7 @@ class ContainerWatch:
 
     async def _is_reachable(self, client: httpx.AsyncClient) -> bool:
         """A desktop's engine, or one elsewhere, has its containers in a network of its own."""
-        if not self._daemon.socket or sys.platform != "linux":
+        if not self._daemon.socket or not ENGINE_SHARES_NETWORK:
             return False
         return "Docker Desktop" not in decode_version(await _get(client, "/version")).platform.name
 

@@ -6,11 +6,10 @@ Refuses to change a limit.
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from forwarders.descriptors import ENOUGH
+from forwarders.system import descriptors, files, half_close
 from watcher.board import runtime
 from watcher.doctor.findings import Finding, note, ok, warning
 
@@ -33,13 +32,11 @@ async def ipv6_check() -> Iterable[Finding]:
 
 
 async def files_check() -> Iterable[Finding]:
-    if sys.platform == "win32":
+    before = descriptors.soft_limit()
+    most = descriptors.raise_limit()
+    if before is None or most is None:
         return [ok("no limit of open files that concerns sockets")]
-    import resource  # noqa: PLC0415 - there is none on Windows
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = ENOUGH if hard == resource.RLIM_INFINITY else min(ENOUGH, hard)
-    said = f"{most} of them, for a soft limit of {soft} that portside lifts; {FILES} are recommended"
+    said = f"{most} of them, for a soft limit of {before} that portside lifts; {FILES} are recommended"
     if most >= FILES:
         return [ok(said)]
     return [warning(said, "have the hard limit raised: limits.conf, or systemd's LimitNOFILE")]
@@ -73,7 +70,15 @@ async def surroundings_check(environ: Mapping[str, str], root: Path = Path("/"))
                 "ssh -L PORT:127.0.0.1:PORT from yours",
             )
         )
-    return findings or [ok(f"{sys.platform}; neither WSL nor a container")]
+    if not half_close.KNOWN:
+        findings.append(
+            note(
+                f"{files.PLATFORM} does not tell a client that has only ended its sending from one that left; "
+                "its answer may be cut off after a second",
+                "keep such connections open for writing until the answer is there",
+            )
+        )
+    return findings or [ok(f"{files.PLATFORM}; neither WSL nor a container")]
 
 
 def _is_wsl(environ: Mapping[str, str], root: Path) -> bool:

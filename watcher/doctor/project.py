@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import trio
 
-from forwarders.holders import Holder, holders
+from forwarders.system.port_owners import Holder, holders
 from watcher.board.runtime import found
 from watcher.config.entries import Entry
 from watcher.config.load import Loaded, load_all
@@ -62,6 +62,10 @@ class ProjectFiles:
         entries = (*loaded.configuration.entries, *loaded.settings.entries)
         asked = {entry.wish.number: entry for entry in reversed(entries) if entry.wish.number}
         held = await trio.to_thread.run_sync(holders, abandon_on_cancel=True)
+        if held is None:
+            return [
+                note("who has which port cannot be looked up by this user", "run doctor as root to have it checked")
+            ]
         ours = {running.pid for running in found()}
         findings = [_taken(entry, held[port], ours) for port, entry in sorted(asked.items()) if port in held]
         return findings or [ok(f"{len(asked)} local ports are asked for, none is taken")]

@@ -6,7 +6,6 @@ Refuses to open its event stream: a reader that leaves it at the wrong moment en
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 
@@ -14,6 +13,7 @@ import httpx
 import msgspec
 import trio
 
+from forwarders.system.programs import find_program
 from watcher.config.diagnose import quiet_environment
 from watcher.doctor.findings import Finding, error, note, ok, warning
 from watcher.skaffold.address import parse_address
@@ -23,7 +23,7 @@ STATE = "/v2/state"
 
 
 async def binary_check(environ: Mapping[str, str]) -> Iterable[Finding]:
-    binary = shutil.which("skaffold", path=environ.get("PATH"))
+    binary = find_program("skaffold", environ.get("PATH"))
     if binary is None:
         remedy = "install it for `portside run`, and to have patches, remote modules and old schemas read"
         return [note("skaffold is not on PATH; skaffold.yaml is read in a plain way without it", remedy)]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
 
 import trio
 
+from forwarders.system.ending import CHILD_HAS_OWN_GROUP, CTRL_C, ending_signals, send_to, signalled_group
+from forwarders.system.programs import find_program, resolved
 from watcher.errors import UsageError
 from watcher.skaffold.witness import GroupWitness, group_witness
 
@@ -29,7 +29,7 @@ class SkaffoldProcess:
 
     `stdout`: the descriptor that takes the place of our standard output, which a program may read line by line.
     `pass_on`: what else gets every signal that reached us alone. `heard` is told each signal, once Skaffold has it.
-    `send` sends a signal to it; `to_tree` for a wrapper, which may not pass on what only it got.
+    `send` sends a signal to it; `send_to_tree` for a wrapper, which may not pass on what only it got.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SkaffoldProcess:
         stdout: int | None = None,
         pass_on: Callable[[int], None] | None = None,
         heard: Callable[[int], None] | None = None,
-        send: Callable[[trio.Process, int], None] = trio.Process.send_signal,
+        send: Callable[[trio.Process, int], None] = send_to,
     ) -> None:
         self.ending = trio.Event()
         self._argv = list(argv)
@@ -56,7 +56,7 @@ class SkaffoldProcess:
         A code of 128+n: ended by signal n, as a shell says it. Must run in the main thread, whose signals it takes.
         Cancelling it leaves Skaffold running. Raises UsageError where the binary cannot be started.
         """
-        with trio.open_signal_receiver(*_handled()) as arrivals:
+        with trio.open_signal_receiver(*ending_signals()) as arrivals:
             async with group_witness() as witness:
                 process = self._process = await self._start()
                 task_status.started(process.pid)
@@ -73,11 +73,13 @@ class SkaffoldProcess:
         """As Ctrl-C in its terminal would: Skaffold cleans up what it deployed, and `run` returns."""
         self.ending.set()
         if self._process is not None and self._process.returncode is None:
-            self._send(self._process, signal.SIGINT)
+            self._send(self._process, CTRL_C)
 
     async def _start(self) -> trio.Process:
         try:
-            return await trio.lowlevel.open_process(self._argv, env=self._environ, stdout=self._stdout)
+            return await trio.lowlevel.open_process(
+                resolved(self._argv, self._environ), env=self._environ, stdout=self._stdout, **signalled_group()
+            )
         except FileNotFoundError:
             raise UsageError(_not_found(self._argv[0])) from None
         except OSError as error:
@@ -88,7 +90,7 @@ class SkaffoldProcess:
         async for number in arrivals:
             self.ending.set()
             name = signal.Signals(number).name
-            if await witness.group_was_hit():
+            if not CHILD_HAS_OWN_GROUP and await witness.group_was_hit():
                 log.debug("%s reached the whole process group, Skaffold has it already", name)
             else:
                 log.debug("passing %s on to Skaffold", name)
@@ -101,26 +103,9 @@ class SkaffoldProcess:
 
 def check_found(program: str, path: str | None) -> None:
     """Raises UsageError where there is no such program, before anything else is done."""
-    if shutil.which(program, path=path) is None and not os.path.exists(program):
+    if find_program(program, path) is None and not os.path.exists(program):
         raise UsageError(_not_found(program))
-
-
-def to_tree(process: trio.Process, number: int) -> None:
-    """Sends the signal to the process and to all that it started, as Ctrl-C in their terminal would reach them."""
-    import psutil  # noqa: PLC0415 - 20 ms, for wrappers alone
-
-    with suppress(psutil.Error):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                child.send_signal(number)
-    process.send_signal(number)
 
 
 def _not_found(program: str) -> str:
     return f"{program} was not found; install Skaffold, or give its path: portside run -- /path/to/skaffold dev"
-
-
-def _handled() -> list[signal.Signals]:
-    """SIGHUP only where it is not ignored: under nohup both of us are to live on."""
-    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGINT, signal.SIGTERM, *hangup]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+
+from forwarders.system.programs import find_program
 
 # As it is installed, and as it is downloaded: skaffold-linux-amd64, skaffold-v2.16.1.
 _NAME = re.compile(r"skaffold([-_]?v?\d[\w.+-]*|-(linux|darwin|windows)-\w+)?(\.exe)?", re.IGNORECASE)
@@ -17,7 +18,7 @@ def is_skaffold(program: str, path: str | None) -> bool:
     """`path`: where bare names are looked for, as in PATH."""
     if _named_so(program):
         return True
-    found = shutil.which(program, path=path)
+    found = find_program(program, path)
     return found is not None and _named_so(os.path.realpath(found))
 
 

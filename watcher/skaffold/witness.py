@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from forwarders.system.ending import CONSOLE_REACHES_GROUP
+
 # The kernel marks the whole group before the sender goes on; what is left is the scheduling of one `cat`. Being wrong
 # on a machine that is slower costs a second signal, which Skaffold passes over (signal.NotifyContext).
 _TESTIMONY = 0.5
@@ -25,7 +27,12 @@ class GroupWitness:
         self._process: trio.Process | None = None
 
     async def call(self) -> None:
-        """Places a fresh witness. Without a `cat` there is none, and every signal counts as ours alone."""
+        """Places a fresh witness. Without a `cat` there is none, and every signal counts as ours alone.
+
+        None is needed where the console sends every signal to the whole group.
+        """
+        if CONSOLE_REACHES_GROUP:
+            return
         try:
             self._process = await trio.lowlevel.open_process(
                 ["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -36,7 +43,7 @@ class GroupWitness:
     async def group_was_hit(self) -> bool:
         """Whether the signal that has just reached us reached the group as well; a new witness then stands ready."""
         if self._process is None:
-            return False
+            return CONSOLE_REACHES_GROUP
         with trio.move_on_after(_TESTIMONY) as patience:
             await self._process.wait()
         if patience.cancelled_caught:

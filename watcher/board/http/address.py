@@ -7,6 +7,7 @@ import socket
 
 from msgspec import Struct
 
+from forwarders.system.tcp import own_the_port
 from watcher.board import records
 from watcher.errors import UsageError
 
@@ -50,7 +51,7 @@ def listen(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own_the_port(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # accepted connections inherit it
         sock.bind((host, port))
         sock.listen(BACKLOG)

@@ -1,4 +1,4 @@
-"""Owns one question: which process listens on a local port. Refuses to fail: not every system tells every user."""
+"""Finds the process that listens on a local port. It does not fail: not every system tells every user."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Holder(Struct, frozen=True):
         return f"{self.name} (pid {self.pid})" if self.pid else "a process that this user may not see"
 
 
-def holders() -> dict[int, Holder]:
-    """Who listens on which port of this machine; nothing where the system tells nothing."""
+def holders() -> dict[int, Holder] | None:
+    """Who listens on which port of this machine; None where this user may not look (macOS: root alone may)."""
     import psutil  # noqa: PLC0415 - 20 ms that only a taken port should cost
 
     found: dict[int, Holder] = {}
@@ -27,13 +27,13 @@ def holders() -> dict[int, Holder]:
                 if known is None or not known.pid:
                     found[connection.laddr.port] = _holder(connection.pid)
     except (psutil.Error, OSError):
-        return found
+        return found or None
     return found
 
 
 def holder_of(port: int) -> str:
     """` by nginx (pid 12)`, or "" where it cannot be known."""
-    holder = holders().get(port, Holder())
+    holder = (holders() or {}).get(port, Holder())
     return f" by {holder}" if holder.pid else ""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -21,21 +23,40 @@ def began(pid: int) -> float | None:
     """
     if pid <= 0:
         return None
-    return _of_proc(pid) if (_PROC / "self" / "stat").exists() else _of_system(pid)
+    has_proc = sys.platform == "linux" and (_PROC / "self" / "stat").exists()
+    return _of_proc(pid) if has_proc else _of_system(pid)
 
 
 async def ended(pid: int) -> None:
     """Returns once no process `pid` runs; at once where none does."""
     while began(pid) is not None:
-        try:
-            descriptor = os.pidfd_open(pid)
-        except (AttributeError, OSError):
-            await trio.sleep(_LOOK_EVERY)  # a system that tells nobody but the parent
+        descriptor = _descriptor_of(pid)
+        if descriptor is None:
+            await trio.sleep(_LOOK_EVERY)
             continue
         try:
             await trio.lowlevel.wait_readable(descriptor)
         finally:
             os.close(descriptor)
+
+
+def launcher_of(pid: int) -> int:
+    """The process that only started `pid` and waits for it: portside.exe, as pip makes it on Windows; 0 for none."""
+    if sys.platform == "win32":
+        import psutil  # noqa: PLC0415 - as below
+
+        with suppress(psutil.Error, OSError):
+            parent = psutil.Process(pid).parent()
+            return parent.pid if parent and parent.name().lower() == "portside.exe" else 0
+    return 0
+
+
+def _descriptor_of(pid: int) -> int | None:
+    """One that is readable once the process has ended; None where the system tells nobody but the parent."""
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):
+            return os.pidfd_open(pid)
+    return None
 
 
 def _of_proc(pid: int) -> float | None:

@@ -1,7 +1,7 @@
 """Tells of watched connections whose client has sent a FIN or a reset, even behind bytes that nobody has read.
 
 Only Linux has an event for this that works with unread bytes (EPOLLRDHUP); elsewhere nothing is told.
-Whether a client that sent FIN still reads is a question for `peers`.
+Whether a client that sent FIN still reads is a question for `half_close`.
 """
 
 from __future__ import annotations
