@@ -186,7 +186,9 @@ async def test_an_entry_that_cannot_be_forwarded(folder: Path) -> None:
 )
 async def test_open_files(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], level: str, most: int) -> None:
     """What portside itself lifts is no matter; what an administrator has to raise is a warning."""
-    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    now = [limits]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: now[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: now.append(wanted))
     (finding,) = await machine.files_check()
     assert finding.level == level
     assert finding.found.startswith(f"{most} of them, for a soft limit of {limits[0]}")
