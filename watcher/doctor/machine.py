@@ -1,6 +1,6 @@
-"""Owns the checks of this machine: IPv6 on loopback, open files, where it runs, other portsides.
+"""Checks this machine: IPv6 on loopback, open files, where it runs, other portsides.
 
-Refuses to change a limit.
+The limit of open files is lifted as any command lifts it, to see how far the system goes.
 """
 
 from __future__ import annotations
