@@ -16,6 +16,8 @@ INDEX = ROOT / "docs" / "README.md"
 ROOMS = ("watcher", "forwarders", "fixtures", "tests")
 # ARCHITECTURE.md is to be read in ten minutes.
 LONGEST = 100
+# Changes in one area of CHANGELOG.md that somebody still reads.
+MOST_CHANGES = 25
 # `forwarders/pool.py`, `tests/chaos`, `scripts/test`: what a page names so is in this repository.
 NAMED = re.compile(r"`((?:watcher|forwarders|tests|fixtures|scripts|docs|examples)/[\w./*-]+)")
 
@@ -86,3 +88,11 @@ def test_comments_name_pages_that_exist() -> None:
     ]
     named = {name for path in sources for name in re.findall(r"\b(docs/[\w/-]+\.md|[A-Z]{4,}\.md)\b", path.read_text())}
     assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_the_changelog_is_grouped() -> None:
+    """Below a heading of its area; a merge that keeps the list of one side beside the other's is noticed here."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    areas = re.split(r"^### ", text, flags=re.MULTILINE)
+    assert "\n- " not in areas[0]
+    assert [area.partition("\n")[0] for area in areas[1:] if area.count("\n- ") > MOST_CHANGES] == []
