@@ -156,6 +156,11 @@ class Backend:
 
     # For connections
 
+    def own_session_comes(self) -> bool:
+        """Whether one more connection should wait for a session that it need not share."""
+        endpoint = self.serving
+        return endpoint is not None and self._wanted[endpoint].own_session_comes()
+
     def dial(self, waiting: int = 1) -> Dialled | float:
         """A tunnel to the serving pod, or when to ask again (infinite: after a change). `waiting`: for how many."""
         endpoint = self.serving

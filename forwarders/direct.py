@@ -32,6 +32,10 @@ class Container:
     def take(self, waiting: int = 1) -> Container:  # noqa: ARG002 - a container has room for all
         return self
 
+    def own_session_comes(self) -> bool:
+        """Connections share nothing."""
+        return False
+
     def open(self, port: int) -> DirectTunnel:
         return DirectTunnel(self._address, port)
 

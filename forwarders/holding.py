@@ -17,6 +17,7 @@ from forwarders.backend import Backend, Dialled
 from forwarders.counters import Counters
 from forwarders.errors import ForwarderError
 from forwarders.peers import FIRST_LOOK, LAST_LOOK, has_left, left_without_a_word
+from forwarders.pool import OWN_PATIENCE
 from forwarders.signals import Signal
 from forwarders.spec import ForwardSpec
 from forwarders.system.disconnects import DisconnectWatcher
@@ -55,6 +56,7 @@ class WaitingLine:
         self._why = why
         self._numbers = itertools.count()
         self._line: list[HeldDial] = []
+        self._changes = Signal()
 
     def number(self) -> int:
         """The place of a connection that comes now."""
@@ -62,8 +64,20 @@ class WaitingLine:
 
     def changed(self) -> None:
         """The backend has changed: the first one asks again."""
+        self._changes.fire()
         if self._line:
             self._line[0].woken.fire()
+
+    async def wait_for_own_session(self) -> None:
+        """Of connections that come together each gets a session of its own, where that takes a moment only.
+
+        This is no place in the line: a client that leaves meanwhile is served.
+        """
+        if self.backend.own_session_comes():
+            with trio.move_on_after(OWN_PATIENCE):
+                await self._changes.wait()
+                while self.backend.own_session_comes():
+                    await self._changes.wait()
 
     def at_once(self, dial: HeldDial) -> Dialled | None:
         """A tunnel without waiting, where nobody else waits. Raises ClientLeftError."""
@@ -142,6 +156,7 @@ class HeldDial:
 
     async def next(self) -> Carrier:
         """Raises HoldExpiredError, ClientLeftError."""
+        await self._line.wait_for_own_session()
         dialled = self._line.at_once(self) or await self._line.wait(self)
         self._dialled = dialled
         self.suspected = dialled.suspected

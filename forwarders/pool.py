@@ -18,6 +18,7 @@ import trio
 from forwarders.bulkhead import contained, kept
 from forwarders.gates import Gate
 from forwarders.hung_dials import UNDIALLED_LOOK, HungDials
+from forwarders.overdraft import Overdraft
 from forwarders.retries import STEADY, Retries
 from forwarders.session import Session
 from forwarders.signals import Signal
@@ -31,8 +32,11 @@ logger = logging.getLogger("portside.sessions")
 
 Open = Callable[[PodRef], Awaitable[tuple[Channel, bytes]]]
 
-# Up to here every connection finds a session of its own (once the spare is up, some 35 ms after the last one went).
-OWN_SESSIONS = 8
+# Up to here every connection finds a session of its own: a reader that stalls stops its session.
+OWN_SESSIONS = 16
+# Connections that come together wait for a session of their own, where the fastest so far was open within NEAR seconds.
+# The patience is for a busy machine.
+NEAR, OWN_PATIENCE = 0.1, 1.0
 # To open one takes milliseconds of everybody's CPU, which a connection's first answer wants too (half of a first byte).
 SPARE_AFTER = 0.02
 # Connections a session beyond that: one for each of the peer's workers, so that an application which does not read
@@ -58,7 +62,13 @@ class Pool:
     """
 
     def __init__(
-        self, pod: PodRef, open_channel: Open, random: Random, gate: Gate, on_silence: Callable[[], None]
+        self,
+        pod: PodRef,
+        open_channel: Open,
+        random: Random,
+        gate: Gate,
+        on_silence: Callable[[], None],
+        overdraft: Overdraft,
     ) -> None:
         self.pod = pod
         self.problem = ""
@@ -67,6 +77,8 @@ class Pool:
         self._open_channel = open_channel
         self._gate = gate
         self._on_silence = on_silence
+        self._overdraft = overdraft
+        self._fastest = math.inf  # seconds that opening a session took
         self._sessions: list[Session] = []
         self._demand = Signal()
         # Connections that found no room, counted anew after each change; and sessions on their way.
@@ -115,6 +127,23 @@ class Pool:
         if not any(session is not chosen and not session.load for session in usable):
             self._demand.fire()
         return chosen
+
+    def own_session_comes(self) -> bool:
+        """Whether one more connection should wait, for OWN_PATIENCE at most, instead of sharing a session.
+
+        Asks for one.
+        """
+        if self._fastest > NEAR or self.problem or not (self.wanted and self._standing):
+            return False
+        if any(trio.current_time() - began >= OWN_PATIENCE for began in self._opening.values()):
+            return False
+        if any(session.usable and not session.load for session in self._sessions):
+            return False
+        if sum(session.load for session in self._sessions) + self._short >= OWN_SESSIONS:
+            return False
+        self._short += 1
+        self._demand.fire()
+        return True
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Want the pod; `listener` is called after every change of the pool."""
@@ -177,7 +206,8 @@ class Pool:
         if not self.wanted or len(self._sessions) + len(self._opening) >= MAX_SESSIONS:
             return False
         # Side by side as many as stand: a server that does not answer is asked once at a time, one that is back serves.
-        at_once = min(MAX_OPENING, -(-self._short // SHARED), len(self._standing))
+        needed = self._short if len(self._sessions) < OWN_SESSIONS else -(-self._short // SHARED)
+        at_once = min(MAX_OPENING, needed, len(self._standing))
         if len(self._opening) >= max(1, at_once):
             return False
         if any(session.usable and not session.load for session in self._sessions):
@@ -199,6 +229,7 @@ class Pool:
             await self._serve(session)
 
     async def _open(self) -> Session | None:
+        began = trio.current_time()
         try:
             channel, received = await self._open_channel(self.pod)
         except TransportError as error:
@@ -213,7 +244,8 @@ class Pool:
         if self.problem:
             self.problem, self.forbidden = "", False
             self._gate.open()
-        session = Session(channel, received, self._changed, self._has_room)
+        self._fastest = min(self._fastest, trio.current_time() - began)
+        session = Session(channel, received, self._changed, self._has_room, self._overdraft)
         self._sessions.append(session)
         self._unjudged[session] = trio.current_time()
         return session

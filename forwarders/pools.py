@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from forwarders.direct import Container
 from forwarders.gates import Gate
+from forwarders.overdraft import Overdraft
 from forwarders.pool import Open, Pool
 from forwarders.spec import PodRef
 from forwarders.tasks import Tasks
@@ -48,6 +49,7 @@ class Pools:
         self._default = Upstream(open_channel, gate, on_silence)
         self._others = others
         self._random = random
+        self._overdraft = Overdraft()
         self._pools: dict[PodRef, Pool] = {}
         self._tasks: Tasks | None = None
 
@@ -67,7 +69,7 @@ class Pools:
         if pool is None:
             up = self._upstream(pod.cluster)
             silent = partial(self._silent, pod.cluster)
-            pool = self._pools[pod] = Pool(pod, up.open_channel, self._random, up.gate, silent)
+            pool = self._pools[pod] = Pool(pod, up.open_channel, self._random, up.gate, silent, self._overdraft)
             pool.listen(listener)
             if self._tasks is not None:
                 self._tasks.start(self._run, pool)

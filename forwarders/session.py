@@ -14,6 +14,7 @@ import trio
 
 from forwarders.ghosts import ResetStreams
 from forwarders.health import ANSWER_TIMEOUT, Health
+from forwarders.overdraft import Overdraft
 from forwarders.signals import Signal
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
@@ -57,7 +58,12 @@ class Session:
     """
 
     def __init__(
-        self, channel: Channel, received: bytes, on_change: Callable[[], None], on_room: Callable[[Session], None]
+        self,
+        channel: Channel,
+        received: bytes,
+        on_change: Callable[[], None],
+        on_room: Callable[[Session], None],
+        overdraft: Overdraft | None = None,
     ) -> None:
         self._channel = channel
         self._first = received
@@ -77,6 +83,8 @@ class Session:
         self.idle_since = trio.current_time()
         self._was_usable = True
         self._held_up_since = math.inf
+        self._overdraft = overdraft or Overdraft()
+        self._overdrawn: list[Tunnel] = []
         self._reset_streams = ResetStreams()
         self._haunted = False
 
@@ -90,8 +98,14 @@ class Session:
     @property
     def usable(self) -> bool:
         """Whether a new connection may be put here."""
-        trusted = not (self.ending or self._health.paused or self._health.doubtful)
+        trusted = not (self.ending or self._health.paused or self._health.doubtful or self._has_slow_reader)
         return trusted and self._wire.can_open() and self._wire.can_probe()
+
+    @property
+    def _has_slow_reader(self) -> bool:
+        """Whether somebody leaves more unread than he may alone: the session may stop for him at any time."""
+        self._overdrawn = [tunnel for tunnel in self._overdrawn if tunnel.full]
+        return bool(self._overdrawn)
 
     @property
     def doubtful(self) -> bool:
@@ -256,7 +270,11 @@ class Session:
             self._writer.wake()
         self._look_for_room()
         if full := [tunnel for tunnel in fed if tunnel.full]:
-            await self._pause(full)
+            if self.load > 1 and all(self._overdraft.covers(tunnel) for tunnel in full):
+                self._overdrawn = [*(tunnel for tunnel in self._overdrawn if tunnel not in fed), *full]
+                self._was_usable = False
+            else:
+                await self._pause(full)
 
     def _take_in(self, nursery: trio.Nursery, events: list[PairEvent], size: int) -> dict[Tunnel, None]:
         """Which tunnels have got something."""

@@ -139,6 +139,11 @@ class Tunnel(trio.abc.HalfCloseableStream):
         self.finish(error)
 
     @property
+    def unread(self) -> int:
+        """Bytes that have come and are not taken."""
+        return self._unread
+
+    @property
     def full(self) -> bool:
         return self._unread >= RECEIVE_LIMIT and not self._finished and not self.closed
 

@@ -306,6 +306,9 @@ class Room:
     def __init__(self) -> None:
         self.free = 0
 
+    def own_session_comes(self) -> bool:
+        return False
+
     def dial(self, waiting: int = 1) -> Dialled | float:
         if not self.free:
             return math.inf

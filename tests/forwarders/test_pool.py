@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from forwarders import pool as module
 from forwarders.gates import TURN, Gate
 from forwarders.hung_dials import ASK_TIMEOUT, ASKED_PORT
-from forwarders.pool import IDLE_TIMEOUT, MAX_OPENING, OWN_SESSIONS, SHARED, Pool
+from forwarders.pool import IDLE_TIMEOUT, MAX_OPENING, OWN_PATIENCE, OWN_SESSIONS, SHARED, Pool
 from forwarders.pools import Pools, Upstream
 from forwarders.retries import FIRST_BACKOFF, LAST_BACKOFF, LAST_USELESS
 from forwarders.session import Session
@@ -183,6 +183,46 @@ async def test_few_connections_have_sessions_of_their_own(wanting: Wanting, auto
     assert sum(loads) == OWN_SESSIONS + 40
     assert max(loads) <= SHARED
     assert len(loads) * SHARED - sum(loads) >= SHARED
+
+
+@pytest.mark.parametrize("what", ["near", "far", "in trouble", "hangs", "many"])
+async def test_connections_that_come_together(wanting: Wanting, autojump_clock: MockClock, what: str) -> None:
+    """Each waits for a session of its own where that takes a moment; they share at once where it may take longer."""
+    wanting.pods.latency = 0.014 if what != "far" else 0.2
+    pool = wanting.want()
+    await settled()
+    if what == "in trouble":
+        wanting.pods.failure = "no route"
+        await connect(pool, 1)
+    if what == "hangs":
+        wanting.pods.latency = 10.0
+    waited: list[float] = []
+
+    async def connection() -> None:
+        began = trio.current_time()
+        with trio.move_on_after(OWN_PATIENCE):
+            while pool.own_session_comes():
+                await wanting.news.wait()
+        waited.append(trio.current_time() - began)
+        session = pool.take()
+        if isinstance(session, Session):
+            session.open(80)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8 if what != "many" else 3 * OWN_SESSIONS):
+            nursery.start_soon(connection)
+    loads = sorted(len(peer.streams) for peer in wanting.pods.standing("web"))
+    if what == "near":
+        assert loads[-8:] == [1] * 8
+        assert max(waited) < 0.1
+    elif what == "hangs":
+        assert max(waited) == OWN_PATIENCE
+        assert not pool.own_session_comes()
+    elif what == "many":
+        assert max(waited) < 0.2
+        assert sorted(waited)[OWN_SESSIONS] == 0
+    else:
+        assert max(waited) == 0
 
 
 async def test_who_asks_again_is_not_counted_again(wanting: Wanting, autojump_clock: MockClock) -> None:

@@ -9,7 +9,9 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from forwarders import overdraft
 from forwarders.health import BUSY_INTERVAL, DOUBT
+from forwarders.overdraft import FOR_ONE
 from forwarders.session import FRAMES_A_TURN, HAUNTED_TIMEOUT, RETIRE_TIMEOUT, STALLED_AFTER, Session
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import FRAME_SIZE, RECEIVE_LIMIT, DialError, Tunnel, TunnelError
@@ -146,7 +148,7 @@ async def test_an_error_text_held_up_behind_a_slow_reader(sides: Sides, autojump
     """While the session is paused for another tunnel no end is declared good: the text is still to be read."""
     slow, filling = await sides.connect()
     tunnel, stream = await sides.connect()
-    await filling.send_all(b"x" * RECEIVE_LIMIT)
+    filling.send_at_once(bytes(FOR_ONE))
     stream.end_data()
     await trio.testing.wait_all_tasks_blocked()
     stream.refuse("connection reset by peer")
@@ -209,6 +211,31 @@ async def test_a_client_that_does_not_read_is_said_once(
     assert "does not read" not in caplog.text
     await trio.sleep(30)
     assert caplog.text.count("a local client does not read: its session waits, 1 connections") == 1
+
+
+@pytest.mark.parametrize("budget", ["its own", "of all"])
+async def test_a_slow_reader_beside_others(
+    sides: Sides, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, budget: str
+) -> None:
+    """Its session reads on for the others, takes no new connection meanwhile, and pauses once the budget is used up."""
+    if budget == "of all":
+        monkeypatch.setattr(overdraft, "FOR_ALL", FOR_ONE // 2)
+    slow, filling = await sides.connect()
+    quick, stream = await sides.connect()
+    filling.send_at_once(bytes(FOR_ONE // 4))
+    await stream.send_all(b"still here")
+    assert await quick.receive_pieces() == [b"still here"]
+    before = sides.session.usable
+    slow.take_pieces()
+    assert (before, sides.session.usable) == (False, True)
+    filling.send_at_once(bytes(FOR_ONE if budget == "its own" else FOR_ONE // 2))
+    await trio.testing.wait_all_tasks_blocked()
+    await stream.send_all(b"later")
+    with trio.move_on_after(60) as waited:
+        await quick.receive_pieces()
+    assert waited.cancelled_caught
+    slow.take_pieces()
+    assert await quick.receive_pieces() == [b"later"]
 
 
 async def test_a_finished_or_closed_tunnel_pauses_nothing(sides: Sides, autojump_clock: MockClock) -> None:

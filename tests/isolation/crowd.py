@@ -19,15 +19,17 @@ from functools import partial
 import trio
 from msgspec import Struct
 
+from forwarders.overdraft import FOR_ONE
 from forwarders.pool import SHARED
 from tests.support.probe import get
 from tests.support.process import Portside
 
 PATIENCE = 60.0
 # A client behind Ethernet with a small buffer. Linux keeps some 220 KB for one that does not read (over plain loopback
-# 4 MB), portside what it writes (768 KiB at most) and as much beside it: by then its session has paused.
+# 4 MB), portside what it writes (768 KiB at most) and as much beside it, or FOR_ONE where it shares its session: by
+# then its session has paused.
 SEGMENT, SMALL_BUFFER = 1400, 16 * 1024
-ENDLESS = 2 * 1024 * 1024
+ENDLESS = 4 * FOR_ONE
 # What a download brings before it is reset.
 SOME = 64 * 1024
 # What portside's log says of a session that has paused.
@@ -196,6 +198,10 @@ class Crowd:
             _reset(stream)
 
     # The end
+
+    async def siblings_deliver(self) -> None:
+        """All of them, while the troublemakers stay."""
+        await self._until(lambda: not self._siblings, "beside troublemakers")
 
     async def settle(self) -> None:
         """All siblings deliver: those that share a session with a stalled reader when it has gone, the others before.

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.isolation.crowd import Place, gathered
 
-# Twice what have a session each (forwarders/pool.py, OWN_SESSIONS): alone and shared both happen.
-MOST = 16
+# Some more than have a session each (forwarders/pool.py, OWN_SESSIONS): alone and shared both happen.
+MOST = 20
 STEPS = 12
 
 sizes = st.integers(1, 200_000)

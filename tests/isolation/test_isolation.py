@@ -13,7 +13,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fixtures.cluster.bed import Bed
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.apps import standard
-from tests.isolation.crowd import Place
+from tests.isolation.crowd import STUCK, Place, gathered
 from tests.isolation.machine import run_sequences
 from tests.support.objects import apply, deployment, namespace, rolled_out
 from tests.support.process import portside
@@ -59,6 +59,40 @@ def run(portal: BlockingPortal, place: Place, count: int) -> None:
         raise
     assert psutil.Process(place.program.process.pid).num_fds() < MOST_OPEN
     assert portal.call(place.program.end) == 0
+
+
+SLOW, SIBLINGS = 8, 5
+
+
+async def readers_opened_together(place: Place) -> None:
+    """Eight readers that stop at once, and short requests beside them and behind them: each is answered."""
+    async with gathered(place) as crowd:
+        for _ in range(SLOW):
+            await crowd.stall(stuck=False)
+        for _ in range(2):
+            crowd.download(1000)
+        await place.program.wait_for(lambda said: place.program.stderr.count(STUCK) >= SLOW)
+        for _ in range(SIBLINGS):
+            crowd.download(1000)
+        await crowd.siblings_deliver()
+        assert not crowd.problems, crowd.problems
+
+
+def test_slow_readers_opened_together(portal: BlockingPortal, tmp_path: Path) -> None:
+    """No connection waits for a stranger's reader."""
+    with portal.wrap_async_context_manager(embedded(tmp_path)) as place:
+        portal.call(readers_opened_together, place)
+
+
+@pytest.mark.cluster
+@pytest.mark.every_bed("isolation: slow readers opened together")
+def test_slow_readers_opened_together_on_the_real_cluster(portal: BlockingPortal, bed: Bed) -> None:
+    """The same through a real API server, kubelet and container runtime."""
+    with namespace(bed, "isolation-together") as space:
+        apply(bed, space, deployment("web", ECHO_PORT=str(ECHO)))
+        rolled_out(bed, space, "web")
+        with portal.wrap_async_context_manager(forwarding(bed.environment(), "-n", space)) as place:
+            portal.call(readers_opened_together, place)
 
 
 # Ten thousand in four parts, which may run side by side (`-k quarter2`).
