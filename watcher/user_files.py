@@ -44,6 +44,11 @@ def read_start(path: str | Path, most: int) -> bytes:
     return _read(path, most, whole=False)
 
 
+def home_folder() -> Path:
+    """The user's home folder; a relative "~" where there is none (a container's user without HOME and passwd entry)."""
+    return Path(os.path.expanduser("~"))  # Path.home() raises there
+
+
 def _read(path: str | Path, most: int, *, whole: bool) -> bytes:
     """/dev/null is an empty file: KUBECONFIG=/dev/null means none."""
     try:

@@ -46,6 +46,15 @@ async def begun(place: Place) -> int:
         return int(await trio.Path(place.folder / "fifo").read_text())
 
 
+async def test_without_a_shell_it_fails(cluster: EmbeddedCluster, place: Place) -> None:
+    """One line says what the system said; it is no bug of portside's."""
+    place.environment["PATH"] = str(place.folder)
+    async with forwarding(place, "svc/web", ":8080", "--exec", "true") as program:
+        assert await program.wait() == 1
+        assert "--exec: sh cannot be started: No such file or directory\n" in program.stderr
+        assert "bug" not in program.stderr
+
+
 async def test_its_code_is_ours(cluster: EmbeddedCluster, place: Place) -> None:
     """It sees the variables, reaches the pod, and its output does not stand among our objects."""
     fetch = "import os, urllib.request as u; print(u.urlopen(os.environ['WEB_8080_URL']).read().decode())"

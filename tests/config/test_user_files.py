@@ -10,6 +10,7 @@ import yaml
 
 from watcher import careful_yaml, user_files
 from watcher.careful_yaml import FastLoader, OutOfBoundsError, PlainLoader
+from watcher.docker.daemon import DEFAULT_SOCKET, Daemon, daemon_of
 from watcher.suggestions import did_you_mean
 
 
@@ -43,6 +44,17 @@ def test_text(tmp_path: Path, text: bytes, read: str) -> None:
     """UTF-8, with or without the mark that editors on Windows put before it."""
     (tmp_path / "file").write_bytes(text)
     assert user_files.read_text(tmp_path / "file", 100) == read
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a user that has neither HOME nor a passwd entry: that is no error."""
+
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert daemon_of({}, user_files.home_folder()) == Daemon(DEFAULT_SOCKET)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "", "/"])

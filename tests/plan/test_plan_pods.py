@@ -217,6 +217,15 @@ def test_a_pod_without_the_port_does_not_serve_it() -> None:
     assert leads == {8080: ["app-6c-old"], 5005: ["app-6c-new"]}
 
 
+@pytest.mark.parametrize("number", [-1, 0, 65536, 1 << 70])
+def test_a_number_that_no_port_has_is_skipped(number: int) -> None:
+    """No real API server keeps one, and binding it would raise."""
+    spec = PodSpec((replace(APP, ports=(ContainerPort(number),)),))
+    plan = planned([made_by("Deployment", "app", "app-6c-x", spec=spec)], modes=PODS)
+    assert [skip.reason for skip in plan.skips] == [f"{number} is no port: ports are numbers from 1 to 65535"]
+    assert plan.forwards == ()
+
+
 def test_udp_is_skipped_with_a_word() -> None:
     """Once a port."""
     spec = PodSpec((replace(APP, ports=(ContainerPort(53, "dns", "UDP"),)),))

@@ -75,6 +75,13 @@ def test_services_come_by_namespace_name_and_port() -> None:
         (service(kind="ExternalName"), "it is an ExternalName for elsewhere.example: there is no pod behind it"),
         (service("web", ServicePort(53, "dns", "UDP")), "port 53 is UDP, and Kubernetes forwards TCP only"),
         (service("web", ServicePort(9, "x", "SCTP")), "port 9 is SCTP, and Kubernetes forwards TCP only"),
+        (service("web", ServicePort(-1)), "-1 is no port: ports are numbers from 1 to 65535"),
+        (service("web", ServicePort(65536)), "65536 is no port: ports are numbers from 1 to 65535"),
+        (service("web", ServicePort(80, "", "TCP", -1)), "-1 is no port: ports are numbers from 1 to 65535"),
+        (
+            service("web", ServicePort(80, "", "TCP", 1 << 70)),
+            f"{1 << 70} is no port: ports are numbers from 1 to 65535",
+        ),
     ],
 )
 def test_ports_that_cannot_be_forwarded_are_skipped(item: Item, reason: str) -> None:

@@ -89,6 +89,8 @@ assert isinstance(OF_WEB, Workload)
         (with_containers(UDP, TCP)[1], "dns", 53),
         (with_containers(TCP)[1], "http", None),
         (CRON_JOB_OF_WEB, "http", 8080),
+        (service("web", ServicePort(-1, "http"))[1], "http", None),
+        (with_containers(ContainerPort(65536, "http"))[1], "http", None),
         (None, "http", None),
     ],
 )

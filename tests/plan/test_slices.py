@@ -49,6 +49,13 @@ def test_a_slice_leads_to_its_pods(endpoint: SliceEndpoint) -> None:
         assert [(e.pod.name, e.port, e.ready) for e in wanted.endpoints] == [("one", 8080, True)]
 
 
+@pytest.mark.parametrize("number", [-1, 0, 65536])
+def test_a_number_that_no_port_has_leads_nowhere(number: int) -> None:
+    """A slice is written by anybody who may: it counts as one without this port."""
+    there = slice_of(SliceEndpoint(("10.1.1.1",)), ports=(EndpointPort(number, "http", "TCP"),))
+    assert only(planned([SERVICE, there, at("one", "10.1.1.1")])).endpoints == ()
+
+
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 @pytest.mark.parametrize("name", ["a-job", "z-job"])
 def test_a_finished_pods_address_is_its_successors(name: str, phase: str) -> None:

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from watcher.board.board import Board
 from watcher.board.records import ForwardRecord, SkipRecord
-from watcher.config.entries import CONTAINER, name_problem
+from watcher.config.entries import CONTAINER, checked_namespace, name_problem
 from watcher.config.errors import ConfigError
-from watcher.config.targets import parse_target
+from watcher.config.targets import parse_target, remote_port
 
 NOT_SETTLED = "the first deploy and the first lists are awaited"
 
@@ -51,7 +51,8 @@ class Verdict(Struct, frozen=True):
 
 def parse_name(word: str, namespace: str) -> Name:
     """kubectl's types and short forms, or a bare pod's name. Raises ConfigError."""
-    target, _, port = word.partition(":")
+    target, colon, port = word.partition(":")
+    checked_namespace(namespace, "--namespace")
     resource_type, _, name = target.rpartition("/")
     if resource_type.lower() == CONTAINER:
         kind = CONTAINER
@@ -59,7 +60,7 @@ def parse_name(word: str, namespace: str) -> Name:
             raise ConfigError(f"{word!r}: {problem}")
     else:
         kind, name = parse_target(target)
-    return Name(word, kind, name, port, namespace)
+    return Name(word, kind, name, str(remote_port(port, word)) if colon else "", namespace)
 
 
 def verdict(boards: Iterable[Board], names: Sequence[Name] = ()) -> Verdict:

@@ -38,5 +38,5 @@ async def _records(lines: AsyncIterator[str]) -> AsyncIterator[Record]:
         if field == "data":
             try:
                 yield msgspec.json.decode(value, type=Record)
-            except msgspec.ValidationError:
+            except (msgspec.DecodeError, RecursionError):
                 continue

@@ -10,7 +10,6 @@ import os
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Self
 
@@ -37,6 +36,7 @@ from watcher.skaffold.own_forwards import OwnForward as SkaffoldForward
 from watcher.skaffold.own_forwards import OwnForwards
 from watcher.skaffold.publisher import PAUSES, Forwarded, Publisher
 from watcher.skaffold.state import SkaffoldFacts
+from watcher.user_files import home_folder
 
 logger = logging.getLogger("portside")
 
@@ -72,7 +72,7 @@ class Beside:
         """`command` is portside's. Raises UsageError."""
         place: ClusterConfig | Daemon
         if configured.docker:
-            place = daemon_of(os.environ, Path.home())
+            place = daemon_of(os.environ, home_folder())
         else:
             place = await load(options.kubeconfig or None, configured.kube_context or None)
         # Of what Docker publishes Skaffold tells itself.

@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SKAFFOLD = "SKAFFOLD_"
 
 
-class _Seconds(click.FloatRange):
+class Seconds(click.FloatRange):
     """From 0 on; `inf` is for ever, `nan` is nothing."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -171,7 +171,7 @@ _OPTIONS = (
     _option(
         "--hold",
         env="PORTSIDE_HOLD",
-        type=_Seconds(min=0),
+        type=Seconds(min=0),
         default=None,
         metavar="SECONDS",
         help="How long a connection waits while no pod can serve it. Default: 30.",
@@ -187,7 +187,7 @@ _OPTIONS = (
     _option(
         "--linger",
         env="PORTSIDE_LINGER",
-        type=_Seconds(min=0),
+        type=Seconds(min=0),
         default=10.0,
         show_default=True,
         metavar="SECONDS",
@@ -211,7 +211,7 @@ _OPTIONS = (
     _option(
         "--exec-timeout",
         env="PORTSIDE_EXEC_TIMEOUT",
-        type=_Seconds(min=0),
+        type=Seconds(min=0),
         default=READY_WITHIN,
         show_default=True,
         metavar="SECONDS",
@@ -295,8 +295,11 @@ def collect_place(given: dict[str, Any]) -> Place:
 
 
 def _as_written(given: dict[str, Any]) -> dict[str, Any]:
+    from watcher.config.entries import checked_namespace  # --help does without
+
     for name in ("namespace", "kube_context", "kubeconfig"):
         given[name] = given[name] or ""
+    checked_namespace(given["namespace"], "--namespace")
     for name in {"address", "profile", "module", "filename"} & given.keys():
         given[name] = tuple(part.strip() for text in given[name] for part in text.split(",") if part.strip())
     return given

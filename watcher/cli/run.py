@@ -102,10 +102,12 @@ def as_asked(options: Options, asked: SkaffoldCommand) -> Options:
     """Skaffold's own words, and its variables, hold where portside was given none: both mean the same project."""
     from dataclasses import replace
 
+    from watcher.config.entries import checked_namespace
+
     return replace(
         options,
         port_forward=asked.port_forward if options.port_forward is None else options.port_forward,
-        namespace=options.namespace or asked.namespace,
+        namespace=options.namespace or checked_namespace(asked.namespace, "--namespace"),
         kube_context=options.kube_context or asked.kube_context,
         kubeconfig=options.kubeconfig or asked.kubeconfig,
         filename=options.filename or ((asked.filename,) if _named(asked) else ()),

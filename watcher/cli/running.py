@@ -108,7 +108,7 @@ def ask(running: Running, path: str, kind: type[T]) -> T | None:
         answer = httpx.get(f"{running.url}{path}", headers=running.headers(), timeout=TIMEOUT, trust_env=False)
         answer.raise_for_status()
         return msgspec.json.decode(answer.content, type=kind)
-    except (OSError, httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
+    except (OSError, httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, RecursionError) as error:
         _say(f"{running.name} does not answer at {running.url}: {error}")
         return None
 

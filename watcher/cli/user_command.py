@@ -117,7 +117,12 @@ class UserCommand:
     async def _execute(self, board: Board) -> int:
         self._begun = True
         environment = self._variables.of(board.forwards.values()) | os.environ  # the user's own win
-        process = await trio.lowlevel.open_process(shell_command(self._text), env=environment, stdout=self._stdout)
+        shell = shell_command(self._text)
+        try:
+            process = await trio.lowlevel.open_process(shell, env=environment, stdout=self._stdout)
+        except OSError as error:  # no sh on the PATH, too many processes, more variables than the system takes
+            logger.warning("--exec: %s cannot be started: %s", shell[0], error.strerror)
+            return FAILED
         self._process = process
         for number in self._early:
             process.send_signal(number)

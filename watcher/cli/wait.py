@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from watcher.cli.complete import seen_names
-from watcher.cli.options import READY_WITHIN
+from watcher.cli.options import READY_WITHIN, Seconds
 from watcher.cli.running import Choice, choosing
 
 EPILOG = """\b
@@ -38,7 +38,7 @@ Exit codes:
     "--timeout",
     envvar="PORTSIDE_TIMEOUT",
     show_envvar=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     default=READY_WITHIN,
     show_default=True,
     metavar="SECONDS",

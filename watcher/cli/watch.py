@@ -51,8 +51,11 @@ def command(
     """Attach to a Skaffold that already runs, or will."""
     import trio
 
+    from watcher.config.entries import checked_namespace
     from watcher.errors import UsageError
 
+    for name in namespace:
+        checked_namespace(name, "--namespace")
     namespaces = tuple(dict.fromkeys(filter(None, namespace)))
     options = collect({**given, "namespace": namespaces[0] if len(namespaces) == 1 else ""})
     logs.set_up(options.verbose)

@@ -99,6 +99,13 @@ def name_problem(name: str, namespace: str) -> str:
     return ""
 
 
+def checked_namespace(text: str, where: str) -> str:
+    """The name of a namespace, or "". Raises ConfigError."""
+    if text and not _NAMESPACE.fullmatch(text):
+        raise ConfigError(f"{where}: no namespace can have the name {text!r}")
+    return text
+
+
 def checked_address(text: str, where: str) -> str:
     """An IPv4 or IPv6 address or a host name. Raises ConfigError."""
     try:

@@ -82,6 +82,14 @@ def parse_target(word: str) -> tuple[str, str]:
     return target.kind, target.name
 
 
+def remote_port(text: str, word: str) -> int | str:
+    """The number or the name that `text`, a part of `word`, is. Raises ConfigError."""
+    port = _number(text, word) if text.isdigit() else text
+    if isinstance(port, str) and not _PORT_NAME.fullmatch(port):
+        raise ConfigError(f"{word!r}: {port!r} is neither a number nor a port's name")
+    return port
+
+
 def _looks_like_port(word: str) -> bool:
     return ":" in word or word.isdigit()
 
@@ -119,9 +127,7 @@ def _port(word: str) -> tuple[int | str, PortWish]:
     local, colon, remote = word.rpartition(":")
     if not remote or ":" in local:
         raise ConfigError(f"{word!r}: expected [LOCAL:]REMOTE, LOCAL a number, REMOTE a number or a port's name")
-    port: int | str = _number(remote, word) if remote.isdigit() else remote
-    if isinstance(port, str) and not _PORT_NAME.fullmatch(port):
-        raise ConfigError(f"{word!r}: {port!r} is neither a number nor a port's name")
+    port = remote_port(remote, word)
     if not colon:
         return port, wish_for(port)
     if not local.strip("0"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -13,6 +12,7 @@ from watcher.docker.errors import DaemonAddressError
 from watcher.docker.watch import client_of
 from watcher.doctor.findings import Finding, error, ok
 from watcher.doctor.project import ProjectFiles
+from watcher.user_files import home_folder
 
 
 class _Version(msgspec.Struct, frozen=True, rename="pascal"):
@@ -23,7 +23,7 @@ async def engine_check(files: ProjectFiles, environ: Mapping[str, str]) -> Itera
     if not await files.docker():
         return []
     try:
-        daemon = daemon_of(environ, Path.home())
+        daemon = daemon_of(environ, home_folder())
     except DaemonAddressError as problem:
         return [error(str(problem), "correct DOCKER_HOST, or choose another context: docker context use")]
     where = daemon.socket or daemon.url

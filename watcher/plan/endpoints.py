@@ -30,7 +30,7 @@ from watcher.cluster.objects import (
 )
 from watcher.plan import selectors
 from watcher.plan.controllers import Owner, is_controlled_by, newest_replica_set, owner_of
-from watcher.plan.ports import TCP, pods_port, service_port
+from watcher.plan.ports import TCP, is_port, pods_port, service_port
 from watcher.plan.ranking import outdated, ranking
 from watcher.plan.serving import NAMED_PODS, Found, ref, serving
 
@@ -142,7 +142,7 @@ def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> Found:
     strangers: list[str] = []
     for one in beside.slices:
         port = next((p.port for p in one.ports or () if (p.name or "", p.protocol or TCP) == (wanted.name, TCP)), None)
-        for there in one.endpoints or () if port else ():
+        for there in one.endpoints or () if port and is_port(port) else ():
             pod = _pod_of(there, by_uid, by_ip)
             if pod is None:
                 strangers += there.addresses

@@ -20,6 +20,7 @@ from watcher.cluster.objects import (
     ServicePort,
     Workload,
 )
+from watcher.config.entries import MAX_PORT
 
 TCP = "TCP"
 # A service's clusterIP where it has no address of its own.
@@ -53,11 +54,22 @@ def number_in(pod: Pod, port: int | str) -> int | None:
     return found.container_port if found is not None and not unforwardable(found) else None
 
 
+def is_port(number: int) -> bool:
+    """Whether TCP has a port of this number. A real API server keeps no other ones."""
+    return 1 <= number <= MAX_PORT
+
+
 def unforwardable(port: ServicePort | ContainerPort | None) -> str:
     """Why a port cannot be forwarded whatever its pods do, or ""."""
-    if port is None or port.protocol == TCP:
+    if port is None:
         return ""
     number = port.port if isinstance(port, ServicePort) else port.container_port
+    target = port.target_port if isinstance(port, ServicePort) else None
+    for one in (number, target or number):
+        if isinstance(one, int) and not is_port(one):
+            return f"{one} is no port: ports are numbers from 1 to {MAX_PORT}"
+    if port.protocol == TCP:
+        return ""
     return f"port {number} is {port.protocol}, and Kubernetes forwards TCP only"
 
 
@@ -72,10 +84,10 @@ def asked_number(target: Object | None, port: int | str) -> int | None:
     """The number that kubectl listens at locally for a port of `target` by name; None where it cannot be told."""
     if isinstance(target, Service):
         of_service = service_port(target, port)
-        return None if of_service is None else of_service.port
+        return of_service.port if of_service is not None and is_port(of_service.port) else None
     spec = pod_spec(target)
     of_pod = None if spec is None else container_port(spec, port)
-    return None if of_pod is None else of_pod.container_port
+    return of_pod.container_port if of_pod is not None and is_port(of_pod.container_port) else None
 
 
 def spellings(target: Object | None, port: int | str) -> tuple[int | str, ...]:
