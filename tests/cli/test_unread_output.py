@@ -20,8 +20,9 @@ from fixtures.embedded import EmbeddedCluster
 from tests.cli.made import PATIENCE, Place
 from tests.support import pages
 from tests.support.process import PORTSIDE
-from watcher.cli import log_lines
+from watcher.cli import log_lines, logs
 from watcher.cli.log_lines import UnhurriedHandler
+from watcher.cli.logs import OncePerSecond
 
 Ends = tuple[int, int]
 
@@ -120,8 +121,32 @@ def test_a_reader_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(write)
 
 
-def _record(text: str) -> logging.LogRecord:
-    return logging.LogRecord("portside", logging.WARNING, "", 0, text, None, None)
+def test_a_warning_that_repeats_is_printed_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of refused connections is a line a second, with their number; other texts and other levels all pass."""
+    clock = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+    once = OncePerSecond()
+    passed = []
+    for number in range(25):
+        clock = number / 10
+        for record in (_record("refused"), _record(f"other {number}"), _record("detail", logging.INFO)):
+            passed += [record.getMessage()] if once.filter(record) else []
+    refused = [text for text in passed if text.startswith("refused")]
+    assert refused == ["refused", "refused (9 times more)", "refused (9 times more)"]
+    assert len(passed) == 3 + 25 + 25
+
+
+def test_texts_that_never_repeat_cost_no_memory() -> None:
+    """The oldest is forgotten."""
+    once = OncePerSecond()
+    assert all(once.filter(_record(f"text {number}")) for number in range(10 * logs.MOST_TEXTS))
+    assert len(once._passed) == logs.MOST_TEXTS
+    assert not once.filter(_record(f"text {10 * logs.MOST_TEXTS - 1}"))
+    assert once.filter(_record("text 0"))
+
+
+def _record(text: str, level: int = logging.WARNING) -> logging.LogRecord:
+    return logging.LogRecord("portside", level, "", 0, text, None, None)
 
 
 def _read(descriptor: int, *, until: bytes) -> str:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from watcher import careful_yaml, user_files
+from watcher.board import runtime
 from watcher.careful_yaml import FastLoader, OutOfBoundsError, PlainLoader
 from watcher.docker.daemon import DEFAULT_SOCKET, Daemon, daemon_of
 from watcher.suggestions import did_you_mean
@@ -54,7 +55,9 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     assert daemon_of({}, user_files.home_folder()) == Daemon(DEFAULT_SOCKET)
+    assert runtime.directory().name.startswith("portside")
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "", "/"])

@@ -56,7 +56,7 @@ class Running(About, frozen=True):
 
 def directory() -> Path:
     """$XDG_RUNTIME_DIR/portside, else a folder of this user's (`system.files`)."""
-    return files.runtime_folder(os.environ, Path.home())
+    return files.runtime_folder(os.environ, user_files.home_folder())
 
 
 @contextlib.contextmanager
