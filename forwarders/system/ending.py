@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import trio
+if TYPE_CHECKING:
+    import trio
 
 CTRL_C = signal.SIGINT
 # Whether a child in our group always gets from the console what we get, so that there is nothing to pass on.
