@@ -16,15 +16,18 @@ import yaml
 
 from fixtures.cluster.bed import Bed
 from fixtures.embedded import EmbeddedCluster
+from fixtures.embedded.runtimes import CONTAINERD_1_6, MODES, RuntimeMode
 from fixtures.net.way import Way
 from forwarders.transports.choice import Transport
 from tests.conformance.spdy_client import Line
 from tests.conformance.subjects import POD, EmbeddedSubject, RealSubject, Server, Subject
-from tests.conformance.ways import ways_of
+from tests.conformance.ways import PLAYED, ways_of
 
 
-def _line_id(transport: Transport, round_trip: float, real: object) -> str:
-    return f"{'real' if real else 'embedded'}-{transport.value}" + (f"-{round_trip * 1000:.0f}ms" if round_trip else "")
+def _line_id(transport: Transport, round_trip: float, mode: RuntimeMode | None) -> str:
+    """`mode`: of the embedded cluster; None: the real one."""
+    where = "real" if mode is None else "embedded" if mode is CONTAINERD_1_6 else f"embedded-{mode.name}"
+    return f"{where}-{transport.value}" + (f"-{round_trip * 1000:.0f}ms" if round_trip else "")
 
 
 @pytest.fixture(scope="session")
@@ -68,10 +71,10 @@ async def subject(chosen: RealSubject | None, tmp_path: Path) -> AsyncIterator[S
 
 
 @contextlib.asynccontextmanager
-async def _embedded(folder: Path) -> AsyncIterator[Subject]:
-    async with EmbeddedCluster.open() as cluster:
+async def _embedded(folder: Path, mode: RuntimeMode = CONTAINERD_1_6) -> AsyncIterator[Subject]:
+    async with EmbeddedCluster.open(mode=mode) as cluster:
         server = Server("127.0.0.1", cluster.port, cluster.client_tls(folder), cluster.client_tls(), cluster.authority)
-        subject = EmbeddedSubject(cluster, server, "conformance")
+        subject = EmbeddedSubject(cluster, server, "conformance", PLAYED[mode])
         await subject.add_pod(POD)
         yield subject
 
@@ -81,23 +84,30 @@ ROUND_TRIP = 0.05
 
 @pytest.fixture(
     params=[
-        pytest.param((transport, round_trip, real), id=_line_id(transport, round_trip, real), marks=marks)
-        for real, round_trip, marks in ((False, 0.0, ()), (True, 0.0, REAL), (True, ROUND_TRIP, REAL[:1]))
+        pytest.param((transport, round_trip, mode), id=_line_id(transport, round_trip, mode), marks=marks)
+        for mode, round_trip, marks in (
+            *((mode, 0.0, ()) for mode in MODES),
+            (None, 0.0, REAL),
+            (None, ROUND_TRIP, REAL[:1]),
+        )
         for transport in Transport
     ]
 )
-def way(request: pytest.FixtureRequest) -> tuple[Transport, float, RealSubject | None]:
-    """Transport, round trip in seconds, and the real cluster or None for the embedded one."""
-    transport, round_trip, real = request.param
-    return transport, round_trip, request.getfixturevalue("real") if real else None
+def way(request: pytest.FixtureRequest) -> tuple[Transport, float, RealSubject | RuntimeMode]:
+    """Transport, round trip in seconds, and the real cluster or the runtime that the embedded one plays."""
+    transport, round_trip, mode = request.param
+    return transport, round_trip, request.getfixturevalue("real") if mode is None else mode
 
 
 @pytest.fixture
-async def line(way: tuple[Transport, float, RealSubject | None], tmp_path: Path) -> AsyncIterator[Line]:
+async def line(way: tuple[Transport, float, RealSubject | RuntimeMode], tmp_path: Path) -> AsyncIterator[Line]:
     """Each transport to each cluster, to the real one also from afar."""
-    transport, round_trip, real = way
+    transport, round_trip, where = way
     async with contextlib.AsyncExitStack() as stack:
-        found: Subject = real if real else await stack.enter_async_context(_embedded(tmp_path))
+        if isinstance(where, RuntimeMode):
+            found = await stack.enter_async_context(_embedded(tmp_path, where))
+        else:
+            found = where
         server = found.server
         nursery = await stack.enter_async_context(trio.open_nursery())
         if round_trip:

@@ -117,6 +117,8 @@ class SpdyClient:
                 seen = self.streams[stream_id]
                 seen.data += data
                 seen.first_data = seen.first_data or now
+            case events.StrayDataReceived():
+                pass  # for a stream that the client has reset
             case events.StreamEnded(stream_id):
                 self.streams[stream_id].ended = now
             case events.StreamReset(stream_id, status):

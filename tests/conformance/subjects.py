@@ -21,7 +21,7 @@ from fixtures.embedded.access import Rule
 from fixtures.embedded.apps import standard
 from fixtures.embedded.pod import Pod
 from forwarders.transports.server import ApiServer, Headers
-from tests.conformance.ways import EMBEDDED, Ways
+from tests.conformance.ways import Ways
 
 CONTENT = "conformance"
 POD = "app"
@@ -84,10 +84,9 @@ class Subject(Protocol):
 
 
 class EmbeddedSubject:
-    ways = EMBEDDED
-
-    def __init__(self, cluster: EmbeddedCluster, server: Server, namespace: str) -> None:
+    def __init__(self, cluster: EmbeddedCluster, server: Server, namespace: str, ways: Ways) -> None:
         self.server = server
+        self.ways = ways
         self.namespace = namespace
         self._cluster = cluster
         self._pods: dict[str, Pod] = {}

@@ -1,13 +1,14 @@
 """What kubelets and container runtimes do differently behind a port-forward, as the beds were seen to do it.
 
-The embedded cluster does as the default bed does.
+The embedded cluster plays each runtime; without a mode it does as the default bed does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fixtures.cluster.versions import BEDS, BedVersions, RuntimeKind, minor
+from fixtures.cluster.versions import BedVersions, RuntimeKind, minor
+from fixtures.embedded import runtimes
 
 _FORWARDING = r"error forwarding port {port} to pod ([0-9a-f]{{64}}), uid : "
 
@@ -84,4 +85,21 @@ def ways_of(bed: BedVersions) -> Ways:
     return ways
 
 
-EMBEDDED = ways_of(BEDS[0])
+def _crio(ways: Ways) -> Ways:
+    """What its source says: no bed has it."""
+    return replace(
+        ways,
+        refused=_FORWARDING
+        + r'port forward into network namespace "[^"]+": failed to connect to localhost:{port} inside namespace \1: '
+        r"dial tcp 127\.0\.0\.1:{port}: connect: connection refused",
+        gone=_FORWARDING + r"(sandbox \1 is not running|PodSandbox with ID starting with \1 not found)",
+    )
+
+
+# What the embedded cluster does in each of its modes: as the bed with that runtime does.
+PLAYED = {
+    runtimes.CONTAINERD_1_6: _CONTAINERD,
+    runtimes.CONTAINERD_2: _containerd_2(_CONTAINERD),
+    runtimes.CRIO: _crio(_containerd_2(_CONTAINERD)),
+    runtimes.DOCKERSHIM: _dockershim(_CONTAINERD),
+}

@@ -11,7 +11,9 @@ import pytest
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.apps import standard
+from fixtures.embedded.runtimes import CONTAINERD_1_6
 from tests.conformance.subjects import POD, EmbeddedSubject, Server
+from tests.conformance.ways import PLAYED
 
 
 @pytest.fixture
@@ -38,4 +40,4 @@ async def subject(cluster: EmbeddedCluster, admin: ssl.SSLContext) -> EmbeddedSu
     """The cluster as the conformance suite sees it, for its raw clients; the standard pod is `app`."""
     server = Server("127.0.0.1", cluster.port, admin, cluster.client_tls(), cluster.authority)
     await cluster.pod(POD, standard("embedded"), namespace="default")
-    return EmbeddedSubject(cluster, server, "default")
+    return EmbeddedSubject(cluster, server, "default", PLAYED[CONTAINERD_1_6])

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.apps import echo, hold
 from fixtures.embedded.pods import Port
+from fixtures.embedded.runtimes import CONTAINERD_1_6
 from fixtures.embedded.spdy import whole_frames
 from fixtures.embedded.timing import Timing
 from forwarders.wire import frames
 from tests.conformance.spdy_client import Line, session
 from tests.conformance.subjects import POD, EmbeddedSubject, Server
+from tests.conformance.ways import PLAYED
 
 QUICK = Timing(close=0.05, pair=0.05)
 # More than kernel and TLS buffers hold on loopback, so that an application that does not read stops the stream.
@@ -31,7 +33,7 @@ async def quick(tmp_path: Path) -> AsyncIterator[EmbeddedSubject]:
         admin, nobody = cluster.client_tls(tmp_path), cluster.client_tls()
         await cluster.pod(POD, [Port(7000, echo), Port(7004, hold), Port(9999)])
         server = Server("127.0.0.1", cluster.port, admin, nobody, cluster.authority)
-        yield EmbeddedSubject(cluster, server, "default")
+        yield EmbeddedSubject(cluster, server, "default", PLAYED[CONTAINERD_1_6])
 
 
 async def test_a_stream_without_its_partner(quick: EmbeddedSubject) -> None:
