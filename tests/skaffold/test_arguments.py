@@ -236,7 +236,7 @@ def test_rewriting_is_stable(before: list[str], after: list[str]) -> None:
     assert all(word in position for word in rest)
 
 
-@pytest.mark.parametrize("words", ["make dev", "npm run dev", "./dev.sh -n x", "/usr/bin/env skaffold dev", "dev"])
+@pytest.mark.parametrize("words", ["make dev", "npm run dev", "./dev.sh -n x", "/usr/bin/env skaffold dev", "make skaffold", "env skaffold build", "dev"])
 def test_a_wrapper_keeps_its_words(words: str) -> None:
     """What its Skaffold is told stands in its environment; what it is asked by variables holds for portside too."""
     environ = {"SKAFFOLD_PROFILE": "p", "SKAFFOLD_PORT_FORWARD": "services", "SKAFFOLD_NAMESPACE": "own"}
@@ -246,6 +246,18 @@ def test_a_wrapper_keeps_its_words(words: str) -> None:
     assert (command.profiles, command.port_forward, command.namespace) == (("p",), "services", "own")
     told = {"SKAFFOLD_PORT_FORWARD": "off", "SKAFFOLD_RPC_HTTP_PORT": "50055"}
     assert child_environment(command, 50055, environ) == environ | told
+
+
+@pytest.mark.parametrize("prefix", ["env X=1", "time", "nice -n 5", "doppler run --", "./with-login.sh"])
+def test_a_wrapped_command_line_is_read_where_it_is_seen(prefix: str) -> None:
+    """Its words stay as they are; command, profile, folder and namespace are what they say."""
+    words = f"{prefix} /opt/skaffold debug -p p -f k8s/skaffold.yaml -n own --rpc-http-port 50099"
+    command = line(words, SKAFFOLD_PROFILE="q")
+    assert rewritten(command, 50099) == shlex.split(words)
+    assert (command.line, command.binary, command.command) == (None, "/opt/skaffold", "debug")
+    assert (command.profiles, command.filename, command.namespace) == (("q", "p"), "k8s/skaffold.yaml", "own")
+    assert command.rpc_http_port == 50099
+    assert child_environment(command, 50099, {})["SKAFFOLD_PORT_FORWARD"] == "off"
 
 
 def test_skaffold_itself_gets_the_environment_as_it_is() -> None:

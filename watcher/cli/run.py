@@ -24,7 +24,7 @@ _DEPLOYS_NOTHING = {"build", "test", "verify", "exec"}
 
 WRAPPED = (
     "%s is not Skaffold: the Skaffold that it starts gets SKAFFOLD_PORT_FORWARD=off and SKAFFOLD_RPC_HTTP_PORT=%d, and "
-    "must have no such options of its own; portside reads the project as `skaffold dev`, with the options before --"
+    "must have no such options of its own; portside reads the project as `%s`, with the options before --"
 )
 
 EPILOG = """\b
@@ -82,7 +82,7 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     child = arguments.child_environment(asked, port, environ)
     send = send_to if asked.line else send_to_tree
     if asked.line is None:
-        logger.warning(WRAPPED, words[0], port)
+        logger.warning(WRAPPED, words[0], port, asked.reads_as)
     process = SkaffoldProcess(arguments.rewritten(asked, port), child, stdout, pass_on, Insistence().heard, send)
     return await _both(process, beside, asked)
 

@@ -1,12 +1,14 @@
 """Reads what Skaffold's own command line and SKAFFOLD_ variables ask for, and makes the command to start instead.
 
 What Skaffold checks itself is not checked here: a word that means nothing to portside is passed on as it is. A program
-that is not Skaffold (make, npm, a script) keeps its words; the Skaffold that it starts is reached by its environment.
+that is not Skaffold (make, npm, a script) keeps its words; the Skaffold that it starts is reached by its environment. Where
+that Skaffold's command line stands among the words (`env X=1 skaffold debug -p p`), it is read.
 """
 
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -20,15 +22,17 @@ from watcher.suggestions import did_you_mean
 _SERVING = {"dev", "build", "run", "debug", "deploy", "test", "verify", "apply", "exec"}
 _FORWARDING = {"dev", "run", "deploy", "debug", "verify", "exec"}
 _DEFAULT_FILE = "skaffold.yaml"
-# What a wrapper is taken to start.
+# What a wrapper is taken to start, unless its words say it.
 _SKAFFOLD, _WRAPPED = "skaffold", "dev"
+_DEPLOYING = {"dev", "debug", "run", "deploy"}
 _PROFILES = ("profile-auto-activation", "propagate-profiles")
 
 
 class SkaffoldCommand(Struct, frozen=True, kw_only=True):
     """A Skaffold command line, understood. Absent strings are "", an absent port or mode is None.
 
-    `binary`: the Skaffold to ask. `words`: all there are. `line`: None for a wrapper, which is taken to start `dev`.
+    `binary`: the Skaffold to ask. `words`: all there are. `line`: None for a wrapper.
+    `reads_as`: the command line that decides how the project is read.
     `kubeconfig`: one file, from the flag or SKAFFOLD_KUBECONFIG; KUBECONFIG, a list, is left to the kubeconfig loader.
     `port_forward`: in Skaffold's syntax, as modes.parse takes it; "true" for the bare flag.
     `profile_flags`: the words that choose profiles otherwise than by name.
@@ -37,6 +41,7 @@ class SkaffoldCommand(Struct, frozen=True, kw_only=True):
     binary: str
     command: str
     line: CommandLine | None
+    reads_as: str
     words: tuple[str, ...]
     filename: str
     profiles: tuple[str, ...]
@@ -58,13 +63,15 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> SkaffoldCommand:
     """
     if not argv:
         raise UsageError("nothing to start; write: portside run -- skaffold dev")
-    wrapper = not is_skaffold(argv[0], environ.get("PATH"))
-    line = CommandLine(tuple(argv), 0, ()) if wrapper else _line(argv)
+    path = environ.get("PATH")
+    wrapper = not is_skaffold(argv[0], path)
+    line = _wrapped_line(argv, path) if wrapper else _line(argv)
     return SkaffoldCommand(
-        binary=_SKAFFOLD if wrapper else argv[0],
-        command=_WRAPPED if wrapper else line.command,
+        binary=line.words[0],
+        command=line.command,
         line=None if wrapper else line,
-        words=line.words,
+        reads_as=shlex.join(line.words),
+        words=tuple(argv),
         filename=_one(line, environ, "filename") or _DEFAULT_FILE,
         profiles=_several(line, environ, "profile"),
         modules=_several(line, environ, "module"),
@@ -109,6 +116,15 @@ def _line(argv: Sequence[str]) -> CommandLine:
         near = did_you_mean(line.command, _SERVING) if line else ""
         raise UsageError(f"portside cannot run beside `{what}`: give it skaffold with dev, debug, run or deploy{near}")
     return line
+
+
+def _wrapped_line(argv: Sequence[str], path: str | None) -> CommandLine:
+    """The command line of the Skaffold that a wrapper starts, as far as it stands among its words."""
+    for at, word in enumerate(argv):
+        line = parse_words(argv[at:]) if is_skaffold(word, path) else None
+        if line is not None and line.command in _DEPLOYING:
+            return line
+    return CommandLine((_SKAFFOLD, _WRAPPED), 1, ())
 
 
 def _variable(name: str) -> str:
