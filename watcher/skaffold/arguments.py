@@ -1,8 +1,8 @@
 """Reads what Skaffold's own command line and SKAFFOLD_ variables ask for, and makes the command to start instead.
 
 What Skaffold checks itself is not checked here: a word that means nothing to portside is passed on as it is. A program
-that is not Skaffold (make, npm, a script) keeps its words; the Skaffold that it starts is reached by its environment. Its
-command line is read where it stands among the words (`env X=1 skaffold debug -p p`).
+that is not Skaffold (make, npm, a script) keeps its words; the Skaffold that it starts is reached by its environment.
+Its command line is read where it stands among the words (`env X=1 skaffold debug -p p`).
 """
 
 from __future__ import annotations
