@@ -78,6 +78,7 @@ FORWARD = "forwards:\n- resourceType: pod\n  port: 80\n"
         ("portForward: user\n", "line 1: object missing required field `apiVersion`"),
         ("apiVersion: portside/v2\n", "line 1: apiVersion: invalid enum value 'portside/v2'"),
         (HEAD + "ports: 1\n", "object contains unknown field `ports`"),
+        (HEAD + "forwards: [{kind: service}]\n", "forwards[0]: object contains unknown field `kind`"),
         (HEAD + "hold: -1\n", "line 2: hold: expected `float` >= 0.0"),
         (HEAD + "hold: .inf\n", "hold inf is no number of seconds"),
         (HEAD + "addresses: [nowhere at all]\n", "addresses: 'nowhere at all' is neither"),
@@ -104,6 +105,7 @@ def test_each_mistake_is_one_line(text: str, said: str) -> None:
     message = str(caught.value)
     assert message.startswith("portside.yaml")
     assert said in message
+    assert 'did you mean "kind"' not in message  # of another part of the file
     assert "\n" not in message
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from forwarders.spec import Ask, PortWish
 from watcher import user_files
@@ -35,9 +36,7 @@ from watcher.suggestions import did_you_mean
 _AT = re.compile(r"(?P<said>.*) - at `\$(?P<path>.*)`", re.DOTALL)
 _SUFFIX = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
-_FIELDS = {
-    field.encode_name for kind in (PortsideFile, RuleItem, ForwardItem) for field in msgspec.structs.fields(kind)
-}
+_ITEMS: dict[str, type[Struct]] = {"forwards": ForwardItem, "include": RuleItem, "exclude": RuleItem}
 _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+)\]")
 
 
@@ -202,6 +201,12 @@ def _explained(said: str, document: documents.Mapping, source: str) -> str:
             line = at.line if isinstance(at, documents.Mapping) else line
     if (unknown := _UNKNOWN.fullmatch(what)) and isinstance(at, documents.Mapping):
         line = at.key_lines.get(unknown["field"], line)
-        what += did_you_mean(unknown["field"], _FIELDS)
+        what += did_you_mean(unknown["field"], _fields_at(path))
     where = f": {path.removeprefix('.')}" if path else ""
     return f"{source} line {line}{where}: {what[:1].lower()}{what[1:]}"
+
+
+def _fields_at(path: str) -> list[str]:
+    """The names that may stand there: a field of another part of the file is no better than an unknown one."""
+    kind = _ITEMS.get(path.removeprefix(".").partition("[")[0], PortsideFile)
+    return [field.encode_name for field in msgspec.structs.fields(kind)]

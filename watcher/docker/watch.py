@@ -6,8 +6,11 @@ Refuses to poll, and to give up: an engine that is away is tried again, and what
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from random import Random
+from typing import cast
 
 import httpx
 import msgspec
@@ -24,6 +27,8 @@ logger = logging.getLogger("portside.docker")
 
 # A local engine answers at once, unless the machine is busy with builds.
 TIMEOUT = 10.0
+# 10,000 containers of 6 kB.
+MAX_BODY = 64 * 1024 * 1024
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
 # Whatever changes a container's state, name, address or ports (moby api/types/events).
 _EVENTS = {"filters": msgspec.json.encode({"type": ["container", "network"]}).decode()}
@@ -31,8 +36,13 @@ _EVENTS = {"filters": msgspec.json.encode({"type": ["container", "network"]}).de
 
 def client_of(daemon: Daemon) -> httpx.AsyncClient:
     """Requests to this engine; reading has no deadline, since events come when they come."""
-    transport = httpx.AsyncHTTPTransport(uds=daemon.socket or None)
-    return httpx.AsyncClient(transport=transport, base_url=daemon.url, timeout=httpx.Timeout(TIMEOUT, read=None))
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=daemon.socket or None),
+        base_url=daemon.url,
+        timeout=httpx.Timeout(TIMEOUT, read=None),
+        headers={"Accept-Encoding": "identity"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # an engine sets none
+    )
 
 
 class ContainerWatch:
@@ -50,7 +60,7 @@ class ContainerWatch:
             while True:
                 try:
                     await self._list_and_watch(client)
-                except (DockerError, httpx.HTTPError, msgspec.DecodeError) as error:
+                except (DockerError, httpx.HTTPError, msgspec.DecodeError, RecursionError) as error:
                     self._trouble(error)
                 await trio.sleep(self._backoff.next())
 
@@ -91,11 +101,24 @@ class ContainerWatch:
 
 async def _get(client: httpx.AsyncClient, path: str) -> bytes:
     with trio.move_on_after(TIMEOUT):
-        answer = await client.get(path)
-        if answer.status_code == 200:
-            return answer.content
-        raise DockerError(f"GET {path} was answered with HTTP status {answer.status_code}")
+        async with client.stream("GET", path) as answer:
+            if answer.status_code != 200:
+                raise DockerError(f"GET {path} was answered with HTTP status {answer.status_code}")
+            return await _body(answer, path)
     raise DockerError(f"GET {path} was not answered within {TIMEOUT:.0f} s")
+
+
+async def _body(answer: httpx.Response, path: str) -> bytes:
+    """httpx itself would unpack any number of content codings, without a bound."""
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise DockerError(f"GET {path} was answered with a content coding that was not asked for")
+    body = bytearray()
+    async with aclosing(cast("AsyncGenerator[bytes]", answer.aiter_raw())) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > MAX_BODY:
+                raise DockerError(f"GET {path} was answered with more than {MAX_BODY >> 20} MiB")
+    return bytes(body)
 
 
 async def _bursts(chunks: AsyncIterator[bytes]) -> AsyncIterator[None]:
