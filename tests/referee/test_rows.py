@@ -102,6 +102,22 @@ ROWS = {
         (".", "skaffold.yaml"),
         ["sh", "shop"],
     ),
+    "4.5 templates that look at what is not set": (
+        {
+            "skaffold.yaml": HEAD
+            + entries(
+                "'{{ .GONE | default \"x\" }}'",
+                "'{{ or .GONE .NAME }}'",
+                "'{{ repeat (atoi .GONE | add 1 | int) .NAME }}'",
+                "'{{ if .GONE }}{{ fail .GONE }}{{ end }}web'",
+                "'web{{ if .GONE }}-x{{ end }}'",
+                "'{{ if .NAME }}api{{ else }}{{ .GONE }}{{ end }}'",
+                "'db{{ index . \"GONE\" }}'",
+            )
+        },
+        (".", "skaffold.yaml"),
+        ["api", "db"],
+    ),
     "4.6 tabs, tags, dates": (
         {
             "skaffold.yaml": HEAD.replace(" ", "\t")

@@ -7,6 +7,7 @@ It needs no cluster and applies modules, profiles and patches, in 0.1 to 0.2 s. 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ _QUIET = {
 }
 # Named on the command line, where lists are appended to their variable's.
 _NAMED = dict.fromkeys(("SKAFFOLD_PROFILE", "SKAFFOLD_MODULE"), "")
+# What a template may look up in the environment.
+_LOOKED_UP = re.compile(r"\.([A-Za-z_]\w*)")
 
 
 def quiet_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -61,18 +64,33 @@ async def diagnose(
 async def rendered(
     binary: str, templates: Iterable[str], api_version: str, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """The templates as Skaffold renders them (Go's, with sprig's functions); without those that it cannot render."""
+    """The templates as Skaffold renders them (Go's, with sprig's functions); without those that it cannot render.
+
+    To `diagnose` a variable that is not set is empty; to `dev`, looking it up is an error. A template that would be
+    rendered otherwise if the variable were set is one that `dev` cannot render.
+    """
     asked = tuple(dict.fromkeys(templates))
+    found = await _rendered_by_halves(binary, asked, api_version, environ)
+    unset = {template: set(_LOOKED_UP.findall(template)) - environ.keys() for template in found}
+    doubtful = tuple(template for template, names in unset.items() if names)
+    all_set = {**environ, **{name: "set" for names in unset.values() for name in names}}
+    other = await _rendered_by_halves(binary, doubtful, api_version, all_set)
+    return {template: text for template, text in found.items() if not unset[template] or other.get(template) == text}
+
+
+async def _rendered_by_halves(
+    binary: str, asked: tuple[str, ...], api_version: str, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """One that fails has failed them all."""
     if not asked:
         return {}
     try:
         return dict(zip(asked, await _rendered(binary, asked, api_version, environ), strict=True))
     except ConfigError:
-        # One that fails has failed them all.
         halves = (asked[: len(asked) // 2], asked[len(asked) // 2 :]) if len(asked) > 1 else ()
         found: dict[str, str] = {}
         for half in halves:
-            found |= await rendered(binary, half, api_version, environ)
+            found |= await _rendered_by_halves(binary, half, api_version, environ)
         return found
 
 
