@@ -34,6 +34,8 @@ def answer(body: bytes, *headers: str) -> bytes:
         (b"", "does not answer"),
     ],
 )
+# httpcore does not close its generators where an answer is left before its end.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_what_an_engine_answers_costs_a_line(
     listed: bytes, said: str, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,8 +125,11 @@ class Publisher:
         async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT) as client:
             try:
                 for forward in forwards:
-                    answer = await client.post(self._url, content=body(forward))
-                    answer.raise_for_status()
+                    async with client.stream("POST", self._url, content=body(forward)) as answer:
+                        answer.raise_for_status()
+                        # Read to its end, or Skaffold may end; as it comes, or httpx unpacks whatever stands there.
+                        async for _ in answer.aiter_raw():
+                            pass
             except httpx.HTTPError as error:
                 if not self._said:
                     log.info("Skaffold was not told of the forwards: %s: %s", type(error).__name__, error)
