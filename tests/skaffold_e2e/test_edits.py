@@ -58,7 +58,7 @@ async def test_edits_touch_just_the_forwards_concerned(project: Project) -> None
             assert changed(running, since) == {"api", "app=hello"}
 
             file.write_text(SETTINGS.replace("exclude", "excldue"))
-            await running.says("portside.yaml line 1: object contains unknown field `excldue`; what was read before")
+            await running.says('portside.yaml line 2: object contains unknown field `excldue`; did you mean "exclude"?; ')
             since = len(running.records)
             file.write_text(SETTINGS.replace("8080", "http"))
             await running.ready("app=hello", 30, remotePort="http")
@@ -99,10 +99,11 @@ async def test_skaffold_is_told_after_each_deploy(project: Project) -> None:
 
 
 async def explain(project: Project, *words: str, code: int = 0) -> list[str]:
-    """The lines of `portside explain`."""
+    """The lines of `portside explain` in the project's folder, where its portside runs."""
     done = await trio.run_process(
         [PORTSIDE, "explain", *words],
         env=project.environment,
+        cwd=project.folder,
         capture_stdout=True,
         capture_stderr=True,
         check=False,
