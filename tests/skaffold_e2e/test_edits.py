@@ -58,7 +58,7 @@ async def test_edits_touch_just_the_forwards_concerned(project: Project) -> None
             assert changed(running, since) == {"api", "app=hello"}
 
             file.write_text(SETTINGS.replace("exclude", "excldue"))
-            await running.says('portside.yaml line 2: object contains unknown field `excldue`; did you mean "exclude"?; ')
+            await running.says('portside.yaml line 2: object contains unknown field `excldue`; did you mean "exclude"?')
             since = len(running.records)
             file.write_text(SETTINGS.replace("8080", "http"))
             await running.ready("app=hello", 30, remotePort="http")
