@@ -88,6 +88,7 @@ class Api:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.status = 200
+        self.headers: list[tuple[str, str]] = []
         self.arrived = trio.Event()
 
     async def serve(self, stream: trio.SocketStream) -> None:
@@ -100,7 +101,9 @@ class Api:
                 elif isinstance(event, h11.Data):
                     self.bodies.append(bytes(event.data))
                 elif isinstance(event, h11.EndOfMessage):
-                    head = http.send(h11.Response(status_code=self.status, headers=[("Content-Length", "2")]))
+                    head = http.send(
+                        h11.Response(status_code=self.status, headers=[("Content-Length", "2"), *self.headers])
+                    )
                     await stream.send_all((head or b"") + b"{}")
                     self.arrived.set()
                     self.arrived = trio.Event()
@@ -131,6 +134,20 @@ async def test_what_was_refused_is_told_again(nursery: trio.Nursery) -> None:
         publisher.touch()
         await trio.testing.wait_all_tasks_blocked(0.05)
     assert api.bodies == [body(WEB)] * told
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_is_not_unpacked(nursery: trio.Nursery) -> None:
+    """Some kB of `gzip, gzip` would become gigabytes; who looks at nothing but the status needs none of it."""
+    api = Api()
+    api.headers = [("Content-Encoding", "gzip, gzip")]
+    listeners = await nursery.start(trio.serve_tcp, api.serve, 0)
+    pauses = Backoff(Random(0), 0.001, 0.001)
+    url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+    publisher = Publisher(url, lambda: THERE, lambda: [WEB], pauses)
+    with trio.fail_after(20):
+        assert await publisher._tell([WEB])
+    assert api.bodies == [body(WEB)]
     nursery.cancel_scope.cancel()
 
 
