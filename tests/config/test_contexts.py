@@ -49,6 +49,7 @@ def test_a_context_holds_for_the_targets_after_it() -> None:
     [
         (("--context", "x"), "--context x holds for the targets after it, and there is none"),
         (("svc/a", "1", "--context", "x"), "--context x holds for the targets after it"),
+        (("--context", "x", "--context", "y", "svc/a", "1"), "--context x holds for the targets after it"),
         (("svc/a", "--context", "x", "1"), "service/a has no port"),
         (("--context", "x", "1"), "no target stands before it"),
     ],

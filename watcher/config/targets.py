@@ -45,6 +45,7 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
     for word in words:
         if word.startswith(_CONTEXT):
             _check_served(target, needs_port=needs_port)
+            _check_used(unused)
             target, needs_port, context = None, False, word.removeprefix(_CONTEXT)
             unused = context
             continue
@@ -71,8 +72,7 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
         )
         entries.setdefault((context, target, port, wish), entry)
     _check_served(target, needs_port=needs_port)
-    if unused:
-        raise ConfigError(f"--context {unused} holds for the targets after it, and there is none")
+    _check_used(unused)
     return tuple(entries.values())
 
 
@@ -104,6 +104,12 @@ def _check_served(target: _Target | None, *, needs_port: bool) -> None:
     if target is not None and needs_port:
         given = f"{target.kind}/{target.name}"
         raise ConfigError(f"{given} has no port: portside forward {given} [LOCAL:]PORT")
+
+
+def _check_used(context: str) -> None:
+    """`context`: one that no target came after, "" for none."""
+    if context:
+        raise ConfigError(f"--context {context} holds for the targets after it, and there is none")
 
 
 def _target(word: str) -> _Target:
