@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fixtures.cluster import missing
-from fixtures.cluster.bed import Bed, load
 from fixtures.cluster.errors import MissingError
 from tests.support import beds, leftovers, limits
 
 if TYPE_CHECKING:
     from fixtures.browser.chromium import Chromium
+    from fixtures.cluster.bed import Bed
 
 # The machine is shared and slow at times: an example that takes long says nothing about the code.
 settings.register_profile("portside", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,6 +43,8 @@ def _give_children_usual_signals() -> None:
 
     So what was ignored is caught, to no effect (execve(2)).
     """
+    if sys.platform == "win32":
+        return
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
@@ -92,6 +95,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _is_up() -> bool:
+    from fixtures.cluster.bed import load  # noqa: PLC0415 - for Linux alone, as below
+
     try:
         load()
     except MissingError:

@@ -25,6 +25,16 @@ def write_whole(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [])
 
 
+def has_room(descriptor: int, size: int) -> bool:
+    """Whether a write of so many bytes returns at once; Windows cannot tell, there it is assumed."""
+    if sys.platform != "win32":
+        asked = select.poll()
+        asked.register(descriptor, select.POLLOUT)
+        return size <= select.PIPE_BUF and bool(asked.poll(0))  # POSIX: so much goes in at once
+    else:  # noqa: RET505 - mypy knows platforms in blocks alone
+        return True
+
+
 def _console(descriptor: int) -> io.RawIOBase | None:
     if sys.platform == "win32" and os.isatty(descriptor):
         stream = sys.stderr if descriptor == 2 else sys.stdout

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import threading
 from collections import deque
 
-from forwarders.system.writing import write_whole
+from forwarders.system.writing import has_room, write_whole
 
 # Lines that wait for a reader: more than anybody reads afterwards.
 MOST_WAITING = 1_000
 # Seconds that the end of the program waits for what still waits.
 LAST_LINES = 0.3
-# POSIX: a pipe that can be written to takes so many bytes at once (PIPE_BUF).
-_AT_ONCE = 512 if not hasattr(select, "PIPE_BUF") else select.PIPE_BUF
 
 
 class UnhurriedHandler(logging.Handler):
@@ -45,7 +42,7 @@ class UnhurriedHandler(logging.Handler):
     def _write(self, line: str) -> None:
         data = f"{line}\n".encode(self._encoding, "backslashreplace")
         with self._changed:
-            if not self._waiting and self._has_room(data):
+            if not self._waiting and has_room(self._descriptor, len(data)):
                 try:
                     write_whole(self._descriptor, data)
                 except OSError:
@@ -55,13 +52,6 @@ class UnhurriedHandler(logging.Handler):
             else:
                 self._waiting.append(data)
                 self._start()
-
-    def _has_room(self, data: bytes) -> bool:
-        if not hasattr(select, "poll"):
-            return True  # Windows cannot tell
-        asked = select.poll()
-        asked.register(self._descriptor, select.POLLOUT)
-        return len(data) <= _AT_ONCE and bool(asked.poll(0))
 
     def _start(self) -> None:
         if not self._writing:
