@@ -23,7 +23,7 @@ PORTSIDE = str(Path(sys.executable).parent / "portside")
 _FIRST_LINE = r"^portside \w+: (context .*, (namespace .*|all namespaces)|no cluster), (page http://.*|no page .*)\n"
 # Makes standard input the controlling terminal of the session, then becomes the words that follow.
 _ON_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
 
@@ -165,14 +165,17 @@ async def portside(
     session: bool = False,
     terminal: int | None = None,
     ignoring: str = "",
+    program: Sequence[str] = (PORTSIDE,),
 ) -> AsyncIterator[Portside]:
     """Start `portside ARGUMENTS…`; killed at the end, with its session, unless it ended before.
 
     `ignoring`: signals by name that it ignores from the start, as under nohup.
 
     `session`: in a session and process group of its own, as a shell's job. `terminal`: that is its controlling one.
+
+    `program`: how portside is started.
     """
-    command: Sequence[str] = (PORTSIDE, arguments[0], f"--output={output}", *arguments[1:])
+    command: Sequence[str] = (*program, arguments[0], f"--output={output}", *arguments[1:])
     if ignoring:
         command = ("sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh", *command)
     if terminal is not None:
