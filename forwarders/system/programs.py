@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 WINDOWS = sys.platform == "win32"
+# PATHEXT may be written in any case, and name scripts that the system cannot start by itself.
+_STARTABLE = {".COM", ".EXE", ".BAT", ".CMD"}
 _EXTENSIONS = ".COM;.EXE;.BAT;.CMD"
 
 
@@ -25,8 +27,8 @@ def find_program(name: str, path: str | None) -> str | None:
 
 def find_on_windows(name: str, path: str) -> str | None:
     """A bare name in the absolute folders of `path` alone; anything else as it is, or with an extension of PATHEXT."""
-    known = os.environ.get("PATHEXT", _EXTENSIONS).split(os.pathsep if os.pathsep == ";" else ";")
-    extensions = ["", *known] if name.upper().endswith(tuple(known)) else known
+    known = [one for one in os.environ.get("PATHEXT", _EXTENSIONS).split(";") if one.upper() in _STARTABLE]
+    extensions = ["", *known] if name.upper().endswith(tuple(_STARTABLE)) else known
     bare = os.path.basename(name) == name
     folders = [folder.strip('"') for folder in path.split(os.pathsep)] if bare else [""]
     for folder in folders:

@@ -40,6 +40,8 @@ def test_a_program_has_one_of_the_extensions(tmp_path: Path, monkeypatch: pytest
     assert programs.find_on_windows("skaffold.CMD", str(tmp_path)) == command
     assert programs.find_on_windows(str(tmp_path / "skaffold"), "") == command
     assert programs.find_on_windows("skaffold.txt", str(tmp_path)) is None
+    monkeypatch.setenv("PATHEXT", ".com;.exe;.js")
+    assert programs.find_on_windows(command, "") == command
 
 
 def test_on_windows_a_command_starts_by_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-
 import pytest
 
 from fixtures.cluster.__main__ import say
@@ -13,10 +10,8 @@ from tests.support import limits
 
 
 @pytest.fixture(scope="session")
-def windows() -> Iterator[Windows]:
+def windows() -> Windows:
     if reason := missing():
         pytest.skip(reason)
     with limits.unlimited():  # the first time it is downloaded
-        found = installed(say)
-    yield found
-    subprocess.run(["wineserver", "-k"], env=found.environment(), check=False, capture_output=True)
+        return installed(say)

@@ -69,7 +69,8 @@ class EnvFile:
             return
         except OSError as error:
             raise UsageError(f"--env-file {self._path} cannot be used: {error.strerror}") from None
-        if start not in {HEADER.encode(), b""} or os.path.samefile(self._path, os.devnull):
+        header = HEADER.encode()
+        if start not in {header, header.replace(b"\n", b"\r"), b""} or os.path.samefile(self._path, os.devnull):
             raise UsageError(f"--env-file {self._path} holds what portside did not write; name another file")
 
     def _write(self, text: str) -> None:

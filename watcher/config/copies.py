@@ -70,7 +70,8 @@ def _needs_copies(files: tuple[File, ...], project: Project) -> bool:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files need not be texts
+        # Names of files need not be texts; ends of lines stay as they are.
+        path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 
