@@ -34,6 +34,7 @@ POSIX_MODULES = {
 }
 
 _RESET = "a client under Wine sees no reset"
+_BUFFERS = "sizes of Linux' socket buffers"
 _LINKS = "symbolic links"
 _WORDS = "quotes POSIX' words for errors of files"
 # A test, or all whose name begins so.
@@ -50,8 +51,8 @@ POSIX_TESTS = {
     "tests/config/test_user_files.py::test_a_file_without_a_size": "/proc",
     "tests/config/test_watching.py::test_what_a_link_leads_to_is_noticed": _LINKS,
     "tests/skaffold/test_arguments.py::test_a_link_to_skaffold_is_skaffold": _LINKS,
-    "tests/forwarders/test_delivery.py::test_what_comes_while_a_slow_client_catches_up": "sizes of Linux' socket buffers",
-    "tests/forwarders/test_tls_channel.py::test_what_the_socket_has_no_room_for": "sizes of Linux' socket buffers",
+    "tests/forwarders/test_delivery.py::test_what_comes_while_a_slow_client_catches_up": _BUFFERS,
+    "tests/forwarders/test_tls_channel.py::test_what_the_socket_has_no_room_for": _BUFFERS,
     "tests/forwarders/test_direct.py::test_a_reset_is_no_good_end": _RESET,
     "tests/forwarders/test_listeners.py::test_a_taken_port_means_the_next": "owners of ports, which Wine finds in 30 s",
     "tests/forwarders/test_listeners.py::test_a_demand_that_cannot_be_met": "owners of ports, which Wine finds in 30 s",
