@@ -211,6 +211,7 @@ async def test_connections_that_come_together(wanting: Wanting, autojump_clock: 
     async with trio.open_nursery() as nursery:
         for _ in range(8 if what != "many" else 3 * OWN_SESSIONS):
             nursery.start_soon(connection)
+    await settled()  # the peers have heard of each of them
     loads = sorted(len(peer.streams) for peer in wanting.pods.standing("web"))
     if what == "near":
         assert loads[-8:] == [1] * 8
