@@ -7,13 +7,12 @@ import hashlib
 import json
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.docker.daemon import Daemon, daemon_of
-from watcher.docker.errors import DaemonAddressError
+from watcher.docker.errors import DaemonAddressError, DockerError
 from watcher.docker.objects import Port, decode_containers, decode_version
 
 LISTED = {
@@ -51,10 +50,17 @@ WHOLE = json.dumps([LISTED]).encode()
 
 @given(st.binary(max_size=60) | st.integers(0, len(WHOLE)).map(lambda length: WHOLE[:length]))
 def test_any_bytes_are_containers_or_one_error(data: bytes) -> None:
-    """Never another than msgspec's."""
+    """Never another error than DockerError."""
     for decode in (decode_containers, decode_version):
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(DockerError):
             decode(data)
+
+
+def test_an_answer_that_is_nested_too_deeply() -> None:
+    """It is one line, like any answer that cannot be read."""
+    for decode in (decode_containers, decode_version):
+        with pytest.raises(DockerError, match="cannot be read"):
+            decode(b"[" * 100_000)
 
 
 def test_where_the_engine_is(tmp_path: Path) -> None:

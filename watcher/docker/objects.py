@@ -5,8 +5,12 @@ Refuses policy. Names are snake_case here and as the API has them (PascalCase) t
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 from msgspec import Struct, field
+
+from watcher.docker.errors import DockerError
 
 
 class Port(Struct, frozen=True, rename="pascal"):
@@ -71,14 +75,23 @@ class Version(Struct, frozen=True, rename="pascal"):
     platform: _Platform = _Platform()
 
 
+_Decoded = TypeVar("_Decoded")
 _containers, _version = msgspec.json.Decoder(tuple[Container, ...]), msgspec.json.Decoder(Version)
 
 
 def decode_containers(data: bytes) -> tuple[Container, ...]:
-    """In an order of their own: by id. Raises msgspec.DecodeError."""
-    return tuple(sorted(_containers.decode(data), key=lambda container: container.id))
+    """The containers, sorted by id. Raises DockerError."""
+    containers = _decoded(_containers, data)
+    return tuple(sorted(containers, key=lambda container: container.id))
 
 
 def decode_version(data: bytes) -> Version:
-    """Raises msgspec.DecodeError."""
-    return _version.decode(data)
+    """Raises DockerError."""
+    return _decoded(_version, data)
+
+
+def _decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes) -> _Decoded:
+    try:
+        return decoder.decode(data)
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors; deep nesting is a RecursionError
+        raise DockerError(f"its answer cannot be read: {error}") from None

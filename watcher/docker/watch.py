@@ -60,7 +60,7 @@ class ContainerWatch:
             while True:
                 try:
                     await self._list_and_watch(client)
-                except (DockerError, httpx.HTTPError, msgspec.DecodeError, RecursionError) as error:
+                except (DockerError, httpx.HTTPError) as error:
                     self._trouble(error)
                 await trio.sleep(self._backoff.next())
 
