@@ -185,6 +185,18 @@ async def test_few_connections_have_sessions_of_their_own(wanting: Wanting, auto
     assert len(loads) * SHARED - sum(loads) >= SHARED
 
 
+async def test_beyond_those_another_is_opened_only_where_room_is_short(
+    wanting: Wanting, autojump_clock: MockClock
+) -> None:
+    """All share OWN_SESSIONS and one more, as long as so many have SHARED places left."""
+    pool = wanting.want()
+    await settled()
+    await connect(pool, OWN_SESSIONS * SHARED)
+    assert len(wanting.pods.opens) == OWN_SESSIONS + 1
+    await connect(pool, 1)
+    assert len(wanting.pods.opens) == OWN_SESSIONS + 2
+
+
 @pytest.mark.parametrize("what", ["near", "far", "in trouble", "hangs", "many"])
 async def test_connections_that_come_together(wanting: Wanting, autojump_clock: MockClock, what: str) -> None:
     """Each waits for a session of its own where that takes a moment; they share at once where it may take longer."""
@@ -244,6 +256,19 @@ async def test_who_asks_again_is_not_counted_again(wanting: Wanting, autojump_cl
         assert pool.take() is None
         await trio.testing.wait_all_tasks_blocked()
     assert len(wanting.pods.opens) == before + 1
+
+
+async def test_one_that_waits_asks_for_one_session(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """Though two could be opened side by side."""
+    pool = wanting.want()
+    await settled()
+    await connect(pool, 1)
+    wanting.pods.latency = 1.0
+    before = len(wanting.pods.opens)
+    while session := pool.take():
+        session.open(80)
+    await trio.testing.wait_all_tasks_blocked()
+    assert (pool.sessions, len(wanting.pods.opens)) == (2, before + 1)
 
 
 async def test_many_who_wait_open_no_more_side_by_side_than_stand(wanting: Wanting, autojump_clock: MockClock) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forwarders.gateway.errors import RequestError
 from forwarders.gateway.head import MAX_HEAD, parse
-from forwarders.gateway.requests import Answer, Requests
+from forwarders.gateway.requests import MAX_INTERIM, Answer, Requests
 
 GET = b"GET / HTTP/1.1\r\nHost: web.localhost:8000\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 11\r\n\r\nhello\r\n\r\nok"
@@ -93,6 +93,7 @@ def test_pieces_in_any_order_lead_to_one_host(pieces: list[bytes], cuts: list[in
         ),
         (b"POST / HTTP/1.0\r\nHost: a.localhost\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a.localhost\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a.localhost\r\nX: " + b"a" * MAX_HEAD, 431),
         (b"GET / HTTP/1.1\r\nHost: a.localhost\r\n" + b"X: a\r\n" * (MAX_HEAD // 6), 431),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 0),
@@ -105,6 +106,7 @@ def test_what_two_parsers_may_read_differently_is_refused(head: bytes, status: i
     assert passed == b""
     assert error is not None
     assert error.status in ({status, 400} if status == 501 else {status})
+    assert status != 431 or str(error) == "the request's head is longer than 64 KiB"
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,13 @@ def test_an_answer_that_is_none_agrees_to_nothing() -> None:
     """What another protocol says, and heads without end."""
     assert Answer().feed(b"SSH-2.0-OpenSSH_9.2\r\n") is False
     assert Answer().feed(b"HTTP/1.1 103 " + b"x" * MAX_HEAD) is False
+
+
+def test_an_answer_may_follow_so_many_others() -> None:
+    """Behind MAX_INTERIM of 100 or 103 it still agrees; one more is an answer that never comes."""
+    interim, agreed = b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n"
+    assert Answer().feed(interim * MAX_INTERIM + agreed) is True
+    assert Answer().feed(interim * (MAX_INTERIM + 1) + agreed) is False
 
 
 @pytest.mark.parametrize(

@@ -39,16 +39,16 @@ def test_what_is_not_forwarded_says_why() -> None:
     ]
 
 
+@pytest.mark.parametrize("source", ["user", "direct"])
 @pytest.mark.parametrize("port", [8080, "http"])
 @pytest.mark.parametrize("modes", [frozenset({Mode.USER}), BOTH, frozenset({Mode.USER, Mode.PODS})])
-def test_one_port_has_one_verdict(modes: frozenset[Mode], port: int | str) -> None:
+def test_one_port_has_one_verdict(modes: frozenset[Mode], port: int | str, source: str) -> None:
     """An entry and a mode have both seen it: the answer is the entry's, by number or by name of the port."""
     kind, item = service()
     assert isinstance(item, Service)
     item = replace(item, spec=replace(item.spec, ports=(ServicePort(port=8080, name="http"),)))
-    facts = world(
-        Facts(modes=modes, run_id=RUN, curious=True, entries=(entry(port=port),)), [(kind, item), pod("web-0")]
-    )
+    facts = Facts(modes=modes, run_id=RUN, curious=True, entries=(entry(port=port, source=source),))
+    facts = world(facts, [(kind, item), pod("web-0")])
     answers = [answer for answer in explained(facts) if answer.subject.resource_type.lower() == "service"]
     both = port == "http" and Mode.SERVICES in modes  # two forwards, as with Skaffold
     assert [(answer.forwarded, answer.rule) for answer in answers] == [

@@ -18,6 +18,7 @@ from watcher.plan.images import is_artifact
         ("localhost:5000/my-app", "app", False),
         ("gcr.io/team/prod/app:v1", "gcr.io/team/app", True),
         ("europe-docker.pkg.dev/team/prod/app", "europe-docker.pkg.dev/team/app", True),
+        ("gcr.io/prod/team/app:v1", "gcr.io/team/app", True),
         ("gcr.io/team/prod/other", "gcr.io/team/app", False),
         ("gcr.io/others/prod/app", "gcr.io/team/app", False),
         ("quay.io/team/prod/app", "quay.io/team/app", False),

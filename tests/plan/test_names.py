@@ -108,6 +108,17 @@ def test_shortest_names_mean_their_own_thing_alone(forwards: list[Wanted]) -> No
         assert not name or resolve(name, by_name(known)) == (each,)
 
 
+def test_where_namespaces_have_the_same_ports_a_name_has_both() -> None:
+    """Neither the port nor the namespace tells the four apart alone."""
+    known = named([one("web", namespace, port) for namespace in ("blog", "shop") for port in (80, 81)])
+    assert [shortest(each, by_name(known)) for each in known] == [
+        "80.web.blog",
+        "81.web.blog",
+        "80.web.shop",
+        "81.web.shop",
+    ]
+
+
 def test_what_a_service_hides_has_no_name() -> None:
     """Its service's name would lead elsewhere."""
     known = named([one("db", "shop", 5432), one("db", "shop", 5432, kind="statefulset")])

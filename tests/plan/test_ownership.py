@@ -38,9 +38,11 @@ SETS = Watch(REPLICA_SET_METADATA, "default")
 SHARED = LabelSelector({"app": "shared"})
 
 
-def owned(name: str, kind: str, uid: str, owner: str = "", *, app: str = "shared", template: str = "") -> Item:
+def owned(
+    name: str, kind: str, uid: str, owner: str = "", *, app: str = "shared", template: str = "", age: int = 0
+) -> Item:
     """A pod that the object with this uid controls; `template`: its pod-template-hash."""
-    made, item = pod(name, app=app, owner=Owner(kind, owner or uid, uid, controller=True))
+    made, item = pod(name, app=app, owner=Owner(kind, owner or uid, uid, controller=True), age=age)
     assert isinstance(item, Pod)
     labels = (item.metadata.labels or {}) | ({"pod-template-hash": template} if template else {})
     return made, replace(item, metadata=replace(item.metadata, labels=labels))
@@ -95,15 +97,18 @@ def test_a_deployment_has_the_pods_of_its_replica_sets() -> None:
     assert [endpoint.outdated for endpoint in wanted.endpoints] == [False, True, True]
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "9" * 30, "²"])
+@pytest.mark.parametrize("text", ["", "x", "-1", "9" * 19, "9" * 30, "²"])
 def test_a_revision_that_is_no_number_says_nothing(text: str) -> None:
     """Anybody may write the annotation; the ReplicaSet of the pod that was created last counts then."""
-    kind, one = replica_set("web", uid="1")
-    assert isinstance(one, Resource)
-    odd = kind, replace(one, metadata=replace(one.metadata, annotations={"deployment.kubernetes.io/revision": text}))
-    items = [workload(DEPLOYMENT, "web", selector=SHARED), odd, owned("pod", "ReplicaSet", "1")]
+    items = [workload(DEPLOYMENT, "web", selector=SHARED)]
+    for uid, age in (("1", 9), ("2", 0)):
+        kind, one = replica_set("web", uid=uid)
+        assert isinstance(one, Resource)
+        annotations = {"deployment.kubernetes.io/revision": text}
+        items.append((kind, replace(one, metadata=replace(one.metadata, annotations=annotations))))
+        items.append(owned(f"pod-{uid}", "ReplicaSet", uid, f"web-{uid}", template=uid, age=age))
     wanted = only(planned(items, **asked(DEPLOYMENT)))
-    assert [endpoint.outdated for endpoint in wanted.endpoints] == [False]
+    assert [(e.pod.name, e.outdated) for e in wanted.endpoints] == [("pod-2", False), ("pod-1", True)]
 
 
 def test_where_replica_sets_may_not_be_listed_their_names_tell() -> None:
@@ -114,6 +119,7 @@ def test_where_replica_sets_may_not_be_listed_their_names_tell() -> None:
         owned("pod-2", "ReplicaSet", "2", "web-api-6c", template="6c"),
         owned("pod-3", "ReplicaSet", "3", "web-6c"),
         owned("pod-4", "Job", "4", "web-6c", template="6c"),
+        owned("pod-5", "ReplicaSet", "5", "api-6c", template="6c"),
     ]
     facts = Facts(entries=(entry("deployment", namespace="default", source="direct"),))
     wanted = only(make_plan(world(facts, items, refused=[SETS])))

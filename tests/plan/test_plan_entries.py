@@ -283,6 +283,7 @@ def test_an_entry_in_several_of_the_runs_namespaces_has_to_say_which() -> None:
     facts = {"entries": (entry("deployment"),), "modes": USER, "namespaces": frozenset({"a", "b"})}
     [skip] = planned(items, context_namespace="elsewhere", **facts).skips
     assert skip.reason == "deployment web is in namespaces a, b: say which one"
+    assert skip.subject.namespace == "a"
     assert only(planned(items, context_namespace="b", **facts)).subject.namespace == "b"
 
 

@@ -49,6 +49,14 @@ def test_a_slice_leads_to_its_pods(endpoint: SliceEndpoint) -> None:
         assert [(e.pod.name, e.port, e.ready) for e in wanted.endpoints] == [("one", 8080, True)]
 
 
+def test_a_slices_port_has_the_services_name_and_speaks_tcp() -> None:
+    """Other ports of the slice, and the same name by another protocol, stand before it."""
+    ports = (EndpointPort(9090, "admin", "TCP"), EndpointPort(8443, "http", "SCTP"), *PORTS)
+    there = slice_of(SliceEndpoint(("10.1.1.1",)), ports=ports)
+    wanted = only(planned([SERVICE, there, at("one", "10.1.1.1")]))
+    assert [endpoint.port for endpoint in wanted.endpoints] == [8080]
+
+
 @pytest.mark.parametrize("number", [-1, 0, 65536])
 def test_a_number_that_no_port_has_leads_nowhere(number: int) -> None:
     """A slice is written by anybody who may: it counts as one without this port."""

@@ -42,6 +42,15 @@ def decoder() -> Callable[[bytes], list[frames.Frame]]:
     return frames.FrameDecoder().feed
 
 
+def test_the_reasons_of_a_reset_are_the_drafts() -> None:
+    """Draft 3.1, section 2.6.3, numbers them; a peer reads nothing else."""
+    reasons = (frames.PROTOCOL_ERROR, frames.REFUSED_STREAM, frames.CANCEL)
+    sent = [frames.encode(frames.RstStream(9, reason)) for reason in reasons]
+    assert [reset.hex(" ", 4) for reset in sent] == [
+        f"80030003 00000008 00000009 0000000{number}" for number in (1, 3, 5)
+    ]
+
+
 @pytest.mark.parametrize(
     "frame",
     [

@@ -114,6 +114,15 @@ def test_a_stuck_worker_does_not_keep_the_others_from_being_asked() -> None:
     assert not credit.can_probe()
 
 
+def test_idle_workers_are_asked_for_before_a_pair_may_find_none() -> None:
+    """Three idle ones always have neighbours for a pair, two may not: with three left the others are asked."""
+    credit = WorkerCredit()
+    credit.sent(1)
+    assert credit.pings_for_idle_workers([0] * FRAME_WORKERS) == 0
+    credit.sent(2)
+    assert credit.pings_for_idle_workers([0] * FRAME_WORKERS) == 3
+
+
 @given(st.lists(st.integers(0, 4), max_size=300), st.sets(st.integers(0, 4)))
 def test_no_queue_is_ever_filled(order: list[int], stuck: set[int]) -> None:
     """However frames and rounds interleave, 50 frames are never unconsumed while callers keep to the answers."""
