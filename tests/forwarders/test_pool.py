@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from random import Random
 
 import pytest
@@ -424,6 +425,19 @@ async def test_losing_many_sessions_at_once_costs_one_pause(wanting: Wanting, au
     await trio.sleep(0.2)
     assert pool.up
     assert pool.take() is not None
+
+
+async def test_a_session_that_is_lost_names_its_pod(
+    wanting: Wanting, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In one line of the log."""
+    caplog.set_level(logging.INFO, "portside.sessions")
+    wanting.want()
+    await settled()
+    wanting.pods.standing("web")[0].close()
+    await settled()
+    [line] = caplog.messages
+    assert line.startswith(f"pod {POD.namespace}/web: ")
 
 
 async def test_idle_sessions_retire_but_one(wanting: Wanting, autojump_clock: MockClock) -> None:

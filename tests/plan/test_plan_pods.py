@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -224,6 +225,16 @@ def test_a_number_that_no_port_has_is_skipped(number: int) -> None:
     plan = planned([made_by("Deployment", "app", "app-6c-x", spec=spec)], modes=PODS)
     assert [skip.reason for skip in plan.skips] == [f"{number} is no port: ports are numbers from 1 to 65535"]
     assert plan.forwards == ()
+
+
+def test_a_port_that_says_tcp_is_called_as_one_that_says_nothing() -> None:
+    """The API server writes TCP where a manifest has no protocol: the forward keeps its id."""
+    said = msgspec.json.decode(b'{"containerPort": 8080, "name": "http", "protocol": "TCP"}', type=ContainerPort)
+    plans = [
+        planned([deployment(spec=PodSpec((replace(APP, ports=(port,)),)))], modes=PODS, artifacts=("app",))
+        for port in (HTTP, said)
+    ]
+    assert ids(plans[0]) == ids(plans[1]) != []
 
 
 def test_udp_is_skipped_with_a_word() -> None:

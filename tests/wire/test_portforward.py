@@ -301,6 +301,23 @@ def test_every_connection_has_a_worker_of_its_own(runtime: Runtime) -> None:
     assert runtime.client.can_open()
 
 
+@pytest.mark.parametrize("step", range(1, FRAME_WORKERS))
+def test_the_worker_of_a_pair_that_ended_is_found(runtime: Runtime, step: int) -> None:
+    """Whichever of five it is, and however far the ids have come: the next pair's data stream has that worker."""
+    on = {}
+    for _ in range(FRAME_WORKERS):
+        pair, _, data = opened(runtime)
+        on[data % FRAME_WORKERS] = pair
+    for turn in range(4 * FRAME_WORKERS):
+        worker = turn * step % FRAME_WORKERS
+        runtime.client.abort(on[worker])
+        runtime.exchange()
+        runtime.received.clear()
+        assert runtime.client.can_open()
+        on[worker], _, data = opened(runtime)
+        assert data % FRAME_WORKERS == worker
+
+
 def test_data_behind_the_pairs_end_in_one_read(runtime: Runtime) -> None:
     """What the runtime sent on the data stream after it failed the pair is dropped, also within one read."""
     pair, error, data = opened(runtime)
