@@ -85,6 +85,7 @@ def test_pieces_in_any_order_lead_to_one_host(pieces: list[bytes], cuts: list[in
         (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 1, 1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: +1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: " + b"9" * 19 + b"\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
         (b"POST / HTTP/1.1\r\nHost: a.localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
         (
