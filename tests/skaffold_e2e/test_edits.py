@@ -124,11 +124,10 @@ async def test_explain_says_what_decided(project: Project) -> None:
             f"yes service/api port 80 {place}: mode services: it is a service of this run",
             f"yes service/web port 8080 {place}: mode services: it is a service of this run",
         ]
-        # Modes pods and debug are off: what they would forward is looked at because somebody asks.
-        assert told[3] == f"no  deployment/app container app port 8080 {place}: modes pods and debug are off"
-        pod = running.forwards[0]["pod"]
-        assert f"no  pod/{pod} {place}: it goes with deployment app" in told
-        assert await explain(project, f"pod/{pod}") == [f"no  pod/{pod} {place}: it goes with deployment app"]
+        # Modes pods and debug are off; the port that they would forward has its verdict already, by the entry.
+        [pod] = [record["pod"] for record in running.forwards if record["resourceName"] == "app"]
+        assert told[3] == f"yes pod/{pod} {place}: it goes with deployment app"
+        assert await explain(project, f"pod/{pod}") == [told[3]]
         [line] = await explain(project, "svc/web", "--output", "json")
         [ident] = json.loads(line)["forwards"]
         assert ident in {record["id"] for record in running.forwards}
@@ -141,5 +140,5 @@ async def test_explain_answers_for_what_no_mode_asks_for(project: Project) -> No
         pod = (await running.ready("app", 90))["pod"]
         place = f"in namespace {project.namespace}"
         assert await explain(project, "svc/web") == [f"no  service/web port 8080 {place}: mode services is off"]
-        assert await explain(project, f"pod/{pod}") == [f"no  pod/{pod} {place}: it goes with deployment app"]
+        assert await explain(project, f"pod/{pod}") == [f"yes pod/{pod} {place}: it goes with deployment app"]
         assert {record["resourceName"] for record in running.forwards} == {"app"}
