@@ -135,14 +135,16 @@ class Backend:
     @property
     def problem(self) -> str:
         """Why no eligible pod has a session; "" where one is being opened and nothing failed yet."""
-        pools = [self._wanted[endpoint] for endpoint in self.eligible() if endpoint in self._wanted]
-        return next((pool.problem for pool in pools if pool.problem), "")
+        return next((pool.problem for pool in self._eligible_pools() if pool.problem), "")
 
     @property
     def forbidden(self) -> bool:
         """Whether a missing permission is why no eligible pod has a session."""
-        pools = [self._wanted[endpoint] for endpoint in self.eligible() if endpoint in self._wanted]
+        pools = self._eligible_pools()
         return bool(pools) and all(pool.forbidden for pool in pools)
+
+    def _eligible_pools(self) -> list[Pool | Container]:
+        return [self._wanted[endpoint] for endpoint in self.eligible() if endpoint in self._wanted]
 
     @property
     def refusal(self) -> str:

@@ -21,8 +21,8 @@ from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import Carrier, DialError, TunnelError
 from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
 
-# Bytes kept for another dial until the pod's end is known to have taken them: one read. More waits for that knowledge.
-# It proves that the runtime has connected only where it has taken more than it may swallow before that.
+# Bytes kept for another dial until the pod's end is known to have taken them. At least one read, and more than a
+# runtime swallows before it has connected, since only then does "taken" prove that it has. More waits for it.
 REPLAY_LIMIT = max(READ_SIZE, MOST_SWALLOWED + 1)
 # After the answer's end the client has this long to close.
 CLOSE_TIMEOUT = 1.0
