@@ -1,9 +1,106 @@
-"""Owns the root of everything `watcher` raises to its callers. Refuses details: each room derives its own."""
+"""The errors that `watcher` raises. The message of each is one line for the user: what failed, what to do.
+
+A message names files, fields and verbs, never a secret. Each room has its own root class below WatcherError.
+"""
+
+from __future__ import annotations
+
+from forwarders.transports.errors import UnreachableError
 
 
 class WatcherError(Exception):
-    """The message is one line for the user: what was tried, what came back, what to do."""
+    """Root of every error that `watcher` raises to its callers."""
 
 
 class UsageError(WatcherError):
-    """Wrong usage or configuration, found before anything is bound: one line, exit code 2."""
+    """Wrong usage or configuration, found before any port is bound. Exit code 2."""
+
+
+# --- the configuration
+
+
+class ConfigError(UsageError):
+    """A configuration file or an argument is invalid. Names the file, the field and the value."""
+
+
+# --- Skaffold
+
+
+class SkaffoldError(WatcherError):
+    """Root: something between portside and Skaffold failed."""
+
+
+class NotSkaffoldError(SkaffoldError):
+    """A server answers at the address, but it is not Skaffold's event API."""
+
+
+class StreamEndedError(SkaffoldError):
+    """The event stream has ended. Skaffold sends no reason: it may have exited, or only closed this stream."""
+
+
+class StuckError(SkaffoldError):
+    """Skaffold accepts no event, or sends none any more: a reader of its events blocks it, perhaps portside itself."""
+
+
+# --- a cluster
+
+
+class ClusterError(WatcherError):
+    """Root: something between portside and a cluster failed."""
+
+
+class KubeconfigError(ClusterError, UsageError):
+    """The kubeconfig cannot be used. Names the file, the field and the value. Exit code 2."""
+
+
+class RenewalError(KubeconfigError, UnreachableError):
+    """Rejected credentials could not be renewed. Sessions to pods meet it too and expect an UnreachableError."""
+
+
+class ApiUnreachableError(ClusterError):
+    """The API server did not answer, or its answer broke off."""
+
+
+class MalformedError(ClusterError):
+    """The answer is not one of a Kubernetes API server."""
+
+
+class ApiError(ClusterError):
+    """The API server answered with an error. `code`: the HTTP status, or the code in a watch's ERROR event."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UnauthorizedError(ApiError):
+    """401, also after the credentials were renewed."""
+
+
+class ApiForbiddenError(ApiError):
+    """403: the user lacks `verb` on `resource`. `namespace` "": in all namespaces."""
+
+    def __init__(self, message: str, verb: str, resource: str, namespace: str) -> None:
+        super().__init__(message, 403)
+        self.verb = verb
+        self.resource = resource
+        self.namespace = namespace
+
+
+class NotFoundError(ApiError):
+    """404."""
+
+
+class ExpiredError(ApiError):
+    """The resourceVersion is too old (410) or newer than this server's (504): list again."""
+
+
+# --- a Docker engine
+
+
+class DockerError(WatcherError):
+    """The Docker engine gave an error or an unexpected answer."""
+
+
+class DaemonAddressError(UsageError):
+    """DOCKER_HOST or the Docker context is invalid, or names an address that cannot be reached from here."""

@@ -8,7 +8,7 @@ from tests.board.made import forward, plan, skip
 from watcher.board.awaited import NOT_SETTLED, NOTHING, Verdict, for_command, parse_name, verdict
 from watcher.board.board import Board
 from watcher.board.records import Record
-from watcher.config.errors import ConfigError
+from watcher.errors import ConfigError
 
 
 def shown(*records: Record) -> Board:

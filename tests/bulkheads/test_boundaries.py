@@ -14,7 +14,7 @@ import trio
 from tests.bulkheads.faults import FAULTS, Seam
 from tests.bulkheads.ship import NAMESPACE, PORTS, Ship, sailing
 from tests.cli.made import closed_port
-from watcher.cluster.errors import ClusterError
+from watcher.errors import ClusterError
 
 
 async def connect(ship: Ship) -> None:

@@ -16,8 +16,8 @@ from tests.cluster_client.test_client import CHUNKED, PODS, answering, chunk, wh
 from watcher.cluster import bodies
 from watcher.cluster import client as requests
 from watcher.cluster.client import Client
-from watcher.cluster.errors import ApiError, ClusterError, MalformedError, UnreachableError
 from watcher.cluster.kinds import POD
+from watcher.errors import ApiError, ApiUnreachableError, ClusterError, MalformedError
 
 ZEROS = bytes(50_000_000)
 
@@ -185,7 +185,7 @@ async def test_an_answers_head_has_a_deadline(autojump_clock: MockClock) -> None
     """However it is dripped, informational answers included."""
     async with Client(SERVER, Endless()) as client:
         began = trio.current_time()
-        with pytest.raises(UnreachableError, match="gave no answer within 65 s"):
+        with pytest.raises(ApiUnreachableError, match="gave no answer within 65 s"):
             await client.get(POD, "shop", "web")
         assert trio.current_time() - began == requests.HEAD_WITHIN
 
@@ -203,7 +203,7 @@ async def test_heads_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch, dr
             await trio.sleep(0.05)
 
     async with answering(answer) as client:
-        with trio.fail_after(10), pytest.raises(UnreachableError, match="gave no answer within 1 s"):
+        with trio.fail_after(10), pytest.raises(ApiUnreachableError, match="gave no answer within 1 s"):
             await client.server_version()
 
 

@@ -16,10 +16,10 @@ from forwarders.transports.server import ApiServer, Headers
 from tests.cluster_client.memory_api import event, no_headers, pod
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import load
-from watcher.cluster.errors import MalformedError, NotFoundError, UnauthorizedError, UnreachableError
 from watcher.cluster.kinds import POD, SERVICE
 from watcher.cluster.store import Watch
 from watcher.cluster.wire import Change
+from watcher.errors import ApiUnreachableError, MalformedError, NotFoundError, UnauthorizedError
 
 PODS = Watch(POD, "shop")
 Answer = Callable[[trio.SocketStream, str], Awaitable[None]]
@@ -64,7 +64,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 async def test_a_connection_cut_in_a_line_is_one_error_after_the_whole_events() -> None:
-    """What came whole is handed on, what came half is not, and the break is an UnreachableError."""
+    """What came whole is handed on, what came half is not, and the break is an ApiUnreachableError."""
 
     async def cut(stream: trio.SocketStream, head: str) -> None:
         await stream.send_all(CHUNKED + chunk(event("ADDED", pod("a", 11))) + chunk(event("ADDED", pod("b", 12))[:40]))
@@ -77,7 +77,7 @@ async def test_a_connection_cut_in_a_line_is_one_error_after_the_whole_events() 
                 names.extend(event.object.metadata.name for event in events)
 
     async with answering(cut) as client:
-        with pytest.raises(UnreachableError, match="broke off its answer"):
+        with pytest.raises(ApiUnreachableError, match="broke off its answer"):
             await follow(client)
     assert names == ["a"]
 
@@ -105,7 +105,7 @@ async def test_an_answer_cut_short_is_no_answer() -> None:
         await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{")
 
     async with answering(short) as client:
-        with pytest.raises(UnreachableError, match="broke off its answer"):
+        with pytest.raises(ApiUnreachableError, match="broke off its answer"):
             await client.list(PODS)
 
 
@@ -171,7 +171,7 @@ async def test_nobody_there_is_said_in_words() -> None:
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     async with Client(ApiServer("127.0.0.1", port, "", None, "127.0.0.1", no_headers)) as client:
-        with pytest.raises(UnreachableError, match=f"http://127.0.0.1:{port} cannot be reached: connection refused"):
+        with pytest.raises(ApiUnreachableError, match=f"http://127.0.0.1:{port} cannot be reached: connection refused"):
             await client.list(PODS)
 
 
@@ -226,7 +226,7 @@ async def test_an_untrusted_certificate_is_said_in_words(tmp_path: Path) -> None
         (tmp_path / "mixed").write_text(json.dumps(content))
         config = await load(str(tmp_path / "mixed"), None)
         async with Client(config.server) as client:
-            with pytest.raises(UnreachableError, match=r"certificate is not trusted .*certificate-authority"):
+            with pytest.raises(ApiUnreachableError, match=r"certificate is not trusted .*certificate-authority"):
                 await client.server_version()
 
 

@@ -17,7 +17,7 @@ from fixtures.embedded import EmbeddedCluster
 from tests.cluster_client.test_credentials import KEEP, loaded
 from tests.cluster_client.test_kubeconfig import write
 from watcher.cluster.credentials import load
-from watcher.cluster.errors import KubeconfigError
+from watcher.errors import KubeconfigError
 
 
 @pytest.mark.parametrize(

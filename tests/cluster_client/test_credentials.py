@@ -19,9 +19,9 @@ from tests.cluster_client.test_kubeconfig import document, write
 from watcher.cluster import login
 from watcher.cluster.authority import CredentialProvider
 from watcher.cluster.credentials import ClusterConfig, load
-from watcher.cluster.errors import KubeconfigError
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.login import Login
+from watcher.errors import KubeconfigError
 
 KEEP, RENEW = False, True
 

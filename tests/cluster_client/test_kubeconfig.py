@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from watcher.cluster import kubeconfig, login
 from watcher.cluster.credentials import load
-from watcher.cluster.errors import ClusterError, KubeconfigError
-from watcher.errors import UsageError
+from watcher.errors import ClusterError, KubeconfigError, UsageError
 
 SECRET = "do-not-say-this"
 

@@ -16,10 +16,10 @@ import trio
 from tests.cluster_client.test_credentials import credential, loaded
 from tests.support.process import gone
 from watcher.cluster import plugin as running
-from watcher.cluster.errors import KubeconfigError
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.plugin import ask_plugin
 from watcher.cluster.plugin_answer import PluginCredential
+from watcher.errors import KubeconfigError
 
 V1 = "client.authentication.k8s.io/v1"
 SECRET = "eyJhbGciOiJub25lIn0.c2VjcmV0.c2ln"

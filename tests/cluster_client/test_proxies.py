@@ -19,11 +19,11 @@ from fixtures.net.connect import ConnectProxy
 from forwarders.transports.proxy import Proxy
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import load
-from watcher.cluster.errors import KubeconfigError, UnreachableError
 from watcher.cluster.kinds import POD
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.proxies import proxy_for
 from watcher.cluster.store import Watch
+from watcher.errors import ApiUnreachableError, KubeconfigError
 
 
 def chosen(
@@ -234,7 +234,9 @@ async def test_a_wrong_password_is_said_and_never_shown(stage: Stage, caplog: py
     caplog.set_level(logging.DEBUG)
     proxy = await stage.proxy("ann:right")
     async with await stage.client(**{"proxy-url": f"http://ann:wr0ng@127.0.0.1:{proxy.port}"}) as client:
-        with pytest.raises(UnreachableError, match=r"refused to connect to api\.test.*407.*user:password@") as raised:
+        with pytest.raises(
+            ApiUnreachableError, match=r"refused to connect to api\.test.*407.*user:password@"
+        ) as raised:
             await client.server_version()
     secret = _base64("ann:wr0ng")
     everything = caplog.text + str(raised.value)
@@ -248,5 +250,5 @@ async def test_a_proxy_that_is_gone(stage: Stage) -> None:
     proxy = await stage.proxy()
     gone = f"http://127.0.0.1:{proxy.port + 1 if proxy.port < 65535 else 1}"
     async with await stage.client(**{"proxy-url": gone}) as client:
-        with pytest.raises(UnreachableError, match="cannot be reached"):
+        with pytest.raises(ApiUnreachableError, match="cannot be reached"):
             await client.server_version()

@@ -18,11 +18,11 @@ from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, deployment, namespace, service
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
-from watcher.cluster.errors import NotFoundError
 from watcher.cluster.kinds import DEPLOYMENT, KINDS, POD, SERVICE
 from watcher.cluster.objects import Event, Object, Pod
 from watcher.cluster.store import Snapshot, Watch
 from watcher.cluster.watches import Watches
+from watcher.errors import NotFoundError
 from watcher.plan.arrivals import pulled_in
 
 pytestmark = pytest.mark.cluster

@@ -15,7 +15,7 @@ from tests.cluster_client.test_credentials import loaded
 from tests.cluster_client.test_kubeconfig import SECRET, document, write
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import load
-from watcher.cluster.errors import KubeconfigError
+from watcher.errors import KubeconfigError
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ from tests.cluster_client.test_kubeconfig import write
 from watcher.cluster.authority import LAST_PAUSE, CredentialProvider
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import load
-from watcher.cluster.errors import KubeconfigError, UnreachableError
 from watcher.cluster.kinds import POD
 from watcher.cluster.login import Login
 from watcher.cluster.store import Watch
+from watcher.errors import ApiUnreachableError, KubeconfigError
 
 KEEP, RENEW = False, True
 
@@ -234,6 +234,6 @@ async def test_the_server_name_is_what_the_certificate_must_name(tmp_path: Path,
             if trusted:
                 assert await client.server_version()
                 return
-            with pytest.raises(UnreachableError, match=r"certificate is not trusted \(Hostname mismatch") as raised:
+            with pytest.raises(ApiUnreachableError, match=r"certificate is not trusted \(Hostname mismatch") as raised:
                 await client.server_version()
             assert "\n" not in str(raised.value)

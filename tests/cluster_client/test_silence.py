@@ -15,9 +15,9 @@ from trio.testing import MockClock
 from forwarders.transports.server import ApiServer
 from tests.cluster_client.memory_api import SERVER, Feed, MemoryApi, no_headers
 from watcher.cluster.client import Client
-from watcher.cluster.errors import UnreachableError
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import Watch
+from watcher.errors import ApiUnreachableError
 
 PODS = Watch(POD, "shop")
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -65,7 +65,7 @@ async def test_a_server_that_never_answers_is_given_up_after_30_s(mock_clock: Mo
         async def ask() -> None:
             try:
                 await client.server_version()
-            except UnreachableError as error:
+            except ApiUnreachableError as error:
                 failures.append(str(error))
 
         nursery.start_soon(ask)
@@ -95,7 +95,7 @@ async def test_an_answer_that_never_ends_has_an_end(autojump_clock: MockClock) -
     async with Client(SERVER, Dripping()) as client, trio.open_nursery() as nursery:
         nursery.start_soon(drip)
         began = trio.current_time()
-        with pytest.raises(UnreachableError, match="did not end its answer within 120 s"):
+        with pytest.raises(ApiUnreachableError, match="did not end its answer within 120 s"):
             await client.list(PODS)
         assert trio.current_time() - began == pytest.approx(120)
         assert feed.closed

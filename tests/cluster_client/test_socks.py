@@ -17,9 +17,9 @@ from forwarders.transports.opener import Opener
 from forwarders.transports.proxy import Proxy, connect_through
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
-from watcher.cluster.errors import UnreachableError
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import Watch
+from watcher.errors import ApiUnreachableError
 
 
 async def behind(cluster: EmbeddedCluster, folder: Path, url: str) -> ClusterConfig:
@@ -70,7 +70,7 @@ async def test_a_refusal_is_said_without_the_password(tmp_path: Path, proxy: Soc
         await nursery.start(proxy.serve)
         config = await behind(cluster, tmp_path, f"socks5://{user}127.0.0.1:{proxy.port}")
         async with Client(config.server) as client:
-            with pytest.raises(UnreachableError, match=said) as raised:
+            with pytest.raises(ApiUnreachableError, match=said) as raised:
                 await client.server_version()
         nursery.cancel_scope.cancel()
     assert 'proxy-url of cluster "embedded"' in str(raised.value)

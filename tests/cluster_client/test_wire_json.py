@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from tests.cluster_client.memory_api import bookmark, error, event, pod
 from watcher.cluster import wire
-from watcher.cluster.errors import (
+from watcher.cluster.kinds import KINDS, POD
+from watcher.cluster.objects import Meta, Resource
+from watcher.cluster.wire import Asked, Cause, Change, Details, LineDecoder, Status, WatchDecoder, WatchEvent
+from watcher.errors import (
     ApiError,
+    ApiForbiddenError,
     ExpiredError,
-    ForbiddenError,
     MalformedError,
     NotFoundError,
     UnauthorizedError,
 )
-from watcher.cluster.kinds import KINDS, POD
-from watcher.cluster.objects import Meta, Resource
-from watcher.cluster.wire import Asked, Cause, Change, Details, LineDecoder, Status, WatchDecoder, WatchEvent
 
 ASKED = Asked("list", "pods", "shop")
 
@@ -182,7 +182,7 @@ def test_another_error_event_is_an_api_error() -> None:
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(401, UnauthorizedError), (403, ForbiddenError), (404, NotFoundError), (410, ExpiredError), (500, ApiError)],
+    [(401, UnauthorizedError), (403, ApiForbiddenError), (404, NotFoundError), (410, ExpiredError), (500, ApiError)],
 )
 def test_a_status_code_is_an_error_of_its_own(code: int, kind: type[ApiError]) -> None:
     """Each code that someone acts on has a type; the message says what was tried and what came back."""
@@ -195,7 +195,7 @@ def test_a_status_code_is_an_error_of_its_own(code: int, kind: type[ApiError]) -
 def test_a_forbidden_names_verb_resource_and_namespace() -> None:
     """What a role would have to allow can be read off the error."""
     found = wire.api_error(Status("no", code=403), ASKED)
-    assert isinstance(found, ForbiddenError)
+    assert isinstance(found, ApiForbiddenError)
     assert (found.verb, found.resource, found.namespace) == ("list", "pods", "shop")
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from watcher.config import files
 from watcher.config.copies import readable_for_diagnose
-from watcher.config.errors import ConfigError
 from watcher.config.skaffold_yaml import Configuration, Project, load
+from watcher.errors import ConfigError
 
 FIELDS = (
     *("apiVersion", "kind", "portForward", "profiles", "requires", "name", "activation", "command", "env"),

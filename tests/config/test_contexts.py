@@ -7,9 +7,9 @@ import pytest
 from watcher.cli.contexts_among_targets import _marked
 from watcher.config.contexts import contexts_of
 from watcher.config.documents import documents
-from watcher.config.errors import ConfigError
 from watcher.config.portside_yaml import parse
 from watcher.config.targets import parse_targets
+from watcher.errors import ConfigError
 
 
 @pytest.mark.parametrize(

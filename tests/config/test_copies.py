@@ -10,8 +10,8 @@ import pytest
 
 from watcher.config import files
 from watcher.config.copies import readable_for_diagnose
-from watcher.config.errors import ConfigError
 from watcher.config.skaffold_yaml import Project, load
+from watcher.errors import ConfigError
 
 HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
 ACTIVATED = f"""\

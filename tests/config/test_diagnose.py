@@ -11,8 +11,8 @@ from trio.testing import MockClock
 from fixtures.cluster.binaries import build_all
 from fixtures.cluster.layout import Layout
 from forwarders.spec import Ask, PortWish
-from watcher.config.errors import ConfigError
 from watcher.config.skaffold_yaml import Configuration, Project, load
+from watcher.errors import ConfigError
 
 HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watcher.config.documents import documents, shown
-from watcher.config.errors import ConfigError
+from watcher.errors import ConfigError
 
 
 def test_every_mapping_knows_its_line() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from watcher.config.errors import ConfigError
 from watcher.config.skaffold_yaml import Project, load
+from watcher.errors import ConfigError
 
 HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
 MODULES = """\

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from forwarders.spec import Ask
-from watcher.config.errors import ConfigError
 from watcher.config.skaffold_yaml import Configuration, Project, load
+from watcher.errors import ConfigError
 
 HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
 WEB = "portForward:\n- resourceType: service\n  resourceName: web\n  port: 8080\n"

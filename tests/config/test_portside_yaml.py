@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarders.spec import Ask, PortWish
-from watcher.config.errors import ConfigError
 from watcher.config.portside_yaml import parse, read
 from watcher.config.rules import Rule, Rules, Thing
 from watcher.config.settings import Settings, schema
+from watcher.errors import ConfigError
 
 DOCS = Path(__file__).parents[2] / "docs" / "portside-yaml.md"
 HEAD = "apiVersion: portside/v1\n"

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarders.spec import Ask
-from watcher.config.errors import ConfigError
 from watcher.config.targets import parse_targets
-from watcher.errors import UsageError
+from watcher.errors import ConfigError, UsageError
 
 DEMANDED, PREFERRED, AUTOMATIC, SYSTEM = Ask.DEMANDED, Ask.PREFERRED, Ask.AUTOMATIC, Ask.SYSTEM
 

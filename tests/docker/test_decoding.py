@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.docker.daemon import Daemon, daemon_of
-from watcher.docker.errors import DaemonAddressError, DockerError
 from watcher.docker.objects import Port, decode_containers, decode_version
+from watcher.errors import DaemonAddressError, DockerError
 
 LISTED = {
     "Id": "f6a245dbe956",

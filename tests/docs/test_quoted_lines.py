@@ -61,7 +61,6 @@ from watcher.cli.lookup import SLOW, looked_up
 from watcher.cluster.authority import CredentialProvider, expired
 from watcher.cluster.causes import why
 from watcher.cluster.client import Client
-from watcher.cluster.errors import KubeconfigError, UnreachableError
 from watcher.cluster.following import _Follower
 from watcher.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET
 from watcher.cluster.kubeconfig import Selected
@@ -71,9 +70,9 @@ from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Snapshot, Store, Watch
 from watcher.cluster.tls import Chain
 from watcher.cluster.wire import Asked, Status, api_error
-from watcher.config.errors import ConfigError
 from watcher.config.skaffold_yaml import Project, load
 from watcher.config.targets import parse_targets
+from watcher.errors import ApiUnreachableError, ConfigError, KubeconfigError
 from watcher.skaffold.address import ApiAddress
 from watcher.skaffold.marks import Marks
 
@@ -168,7 +167,7 @@ async def unreachable(scene: Scene) -> str:
     with socket.create_server((HERE, 0)) as server:
         port = server.getsockname()[1]
     async with Client(ApiServer(HERE, port, "", None, HERE, no_headers)) as client:
-        return await said(client.list(Watch(POD, "default")), UnreachableError)
+        return await said(client.list(Watch(POD, "default")), ApiUnreachableError)
 
 
 async def not_accepted(scene: Scene) -> str:

@@ -9,9 +9,9 @@ import trio
 
 from fixtures.referee.compare import NEEDS, differences
 from fixtures.referee.referee import Question, Referee
-from watcher.config.errors import ConfigError
 from watcher.config.project import Configuration, Project
 from watcher.config.skaffold_yaml import load
+from watcher.errors import ConfigError
 
 
 class Outcome(Enum):

@@ -21,7 +21,7 @@ from tests.support.process import PORTSIDE, portside
 from watcher.board.records import ExplainRecord
 from watcher.board.text import json_line, printable
 from watcher.cli import explain, main, status
-from watcher.cluster.errors import ApiError
+from watcher.errors import ApiError
 
 # Clear the screen, set the title, an 8-bit CSI, a line of its own, a backspace, a right-to-left override.
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\nroot# rm\r\x08\u202eevil"

@@ -11,8 +11,8 @@ from trio.testing import MockClock
 
 from tests.skaffold.peer import HEAD, TAKEN, Peer, Port, chunk, posted
 from tests.skaffold.recorded import raw
+from watcher.errors import StreamEndedError, StuckError
 from watcher.skaffold.address import ApiAddress
-from watcher.skaffold.errors import StreamEndedError, StuckError
 from watcher.skaffold.exchange import connect
 from watcher.skaffold.marks import Marks
 from watcher.skaffold.stream import EventStream

@@ -12,9 +12,9 @@ from trio.testing import MockClock
 
 from tests.skaffold.peer import Port
 from tests.skaffold.recorded import raw
+from watcher.errors import NotSkaffoldError, StreamEndedError, StuckError
 from watcher.skaffold.address import ApiAddress
 from watcher.skaffold.decoder import EventDecoder
-from watcher.skaffold.errors import NotSkaffoldError, StreamEndedError, StuckError
 from watcher.skaffold.marks import Marks
 
 ADDRESS = ApiAddress("127.0.0.1", 50051)

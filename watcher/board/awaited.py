@@ -12,8 +12,8 @@ from msgspec import Struct
 from watcher.board.board import Board
 from watcher.board.records import ForwardRecord, SkipRecord
 from watcher.config.entries import CONTAINER, checked_namespace, name_problem
-from watcher.config.errors import ConfigError
 from watcher.config.targets import parse_target, remote_port
+from watcher.errors import ConfigError
 
 NOT_SETTLED = "the first deploy and the first lists are awaited"
 

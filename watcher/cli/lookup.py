@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from forwarders.spec import Ask, PortWish
 from watcher.cluster.client import Client
-from watcher.cluster.errors import ApiError, ClusterError, UnreachableError
 from watcher.cluster.kinds import BY_NAME
 from watcher.cluster.later import with_later
 from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
 from watcher.config.entries import Entry
+from watcher.errors import ApiError, ApiUnreachableError, ClusterError
 from watcher.plan.ports import asked_number
 from watcher.suggestions import did_you_mean
 
@@ -65,7 +65,7 @@ async def _look_up(
         kind, name, namespace, _ = key
         try:
             found[key] = await client.get(BY_NAME[kind], namespace, name)
-        except UnreachableError:
+        except ApiUnreachableError:
             return
         except ApiError as error:
             if error.code == 404:

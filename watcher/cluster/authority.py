@@ -19,8 +19,8 @@ from forwarders.backoff import Backoff
 from forwarders.transports.server import Headers
 from watcher.cluster import tls
 from watcher.cluster.certificate_dates import valid_until
-from watcher.cluster.errors import KubeconfigError, RenewalError
 from watcher.cluster.login import Login
+from watcher.errors import KubeconfigError, RenewalError
 
 logger = logging.getLogger("portside.cluster")
 

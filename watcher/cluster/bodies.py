@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import httpx
 import trio
 
-from watcher.cluster.errors import MalformedError
+from watcher.errors import MalformedError
 
 # Bytes of a whole list, over all its pages, and of any other answer: 40,000 pods of 6 kB.
 MAX_BODY = 256 * 1024 * 1024

@@ -21,10 +21,10 @@ from forwarders.transports.server import ApiServer, Headers
 from watcher.cluster import network, wire
 from watcher.cluster.bodies import MAX_BODY, exhausted, joined, unpacked
 from watcher.cluster.causes import why
-from watcher.cluster.errors import ApiError, ExpiredError, MalformedError, NotFoundError, UnreachableError
 from watcher.cluster.kinds import Kind
 from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
+from watcher.errors import ApiError, ApiUnreachableError, ExpiredError, MalformedError, NotFoundError
 
 # Seconds to connect (name and TCP; TLS), and of silence while anything but a watch is being answered.
 CONNECT_TIMEOUT, SILENCE = 5.0, 30.0
@@ -180,9 +180,9 @@ class Client:
             with trio.fail_after(HEAD_WITHIN):
                 return await self._http.send(request, stream=True)
         except trio.TooSlowError as error:
-            raise UnreachableError(f"the API server {self.url} gave no answer within {HEAD_WITHIN:.0f} s") from error
+            raise ApiUnreachableError(f"the API server {self.url} gave no answer within {HEAD_WITHIN:.0f} s") from error
         except httpx.HTTPError as error:
-            raise UnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
+            raise ApiUnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
 
     async def _error(self, asked: wire.Asked, response: httpx.Response) -> ApiError:
         return wire.api_error(wire.status(await self._whole(response), response.status_code), asked)
@@ -194,7 +194,7 @@ class Client:
                     return await joined(pieces, room)
         except trio.TooSlowError as error:
             text = f"the API server {self.url} did not end its answer within {WHOLE:.0f} s"
-            raise UnreachableError(text) from error
+            raise ApiUnreachableError(text) from error
 
     @asynccontextmanager
     async def _pieces(self, response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -205,7 +205,7 @@ class Client:
             pieces = unpacked(response, raw)
             yield pieces
         except httpx.HTTPError as error:
-            raise UnreachableError(f"the API server {self.url} broke off its answer: {why(error)}") from error
+            raise ApiUnreachableError(f"the API server {self.url} broke off its answer: {why(error)}") from error
         finally:
             # httpx's generators are nested and end only from the innermost: a cancelled read is what reaches it.
             with trio.CancelScope() as scope:
@@ -216,7 +216,7 @@ class Client:
 
 
 class WatchStream:
-    """What one watch request brings. Iterate to its end; raises ApiError, MalformedError, UnreachableError."""
+    """What one watch request brings. Iterate to its end; raises ApiError, MalformedError, ApiUnreachableError."""
 
     def __init__(self, pieces: AsyncIterator[bytes], decoder: wire.WatchDecoder) -> None:
         self._pieces = pieces

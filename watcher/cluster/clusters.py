@@ -25,10 +25,10 @@ from forwarders.transports.server import ApiServer
 from watcher.cluster import kubeconfig
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
-from watcher.cluster.errors import KubeconfigError
 from watcher.cluster.following import follow
 from watcher.cluster.store import OtherCluster, Watch
 from watcher.cluster.watches import Watches
+from watcher.errors import KubeconfigError
 from watcher.watching import change_since, stamps
 
 logger = logging.getLogger("portside.cluster")

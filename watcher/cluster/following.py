@@ -20,8 +20,8 @@ from forwarders.backoff import Backoff
 from forwarders.transports.server import ApiServer
 from watcher.cluster import kubeconfig, login, tls
 from watcher.cluster.credentials import ClusterConfig, server_of
-from watcher.cluster.errors import KubeconfigError, RenewalError
 from watcher.cluster.kubeconfig import FILE_FIELDS, Selected
+from watcher.errors import KubeconfigError, RenewalError
 from watcher.watching import change_since, stamps
 
 logger = logging.getLogger("portside.cluster")

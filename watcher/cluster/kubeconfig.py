@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from watcher import user_files
-from watcher.cluster.errors import KubeconfigError
+from watcher.errors import KubeconfigError
 from watcher.suggestions import did_you_mean
 
 HOME_FILE = "~/.kube/config"

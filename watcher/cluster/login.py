@@ -20,10 +20,10 @@ from forwarders.transports.server import Headers
 from watcher import user_files
 from watcher.cluster import kubeconfig, tls
 from watcher.cluster.auth_provider import provided_header
-from watcher.cluster.errors import KubeconfigError
 from watcher.cluster.impersonation import impersonation
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.tls import Chain
+from watcher.errors import KubeconfigError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # Seconds after which a file's token is read again; client-go's cachingFileTokenSource, and the kubelet replaces it

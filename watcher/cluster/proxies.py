@@ -17,8 +17,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from forwarders.transports.proxy import Proxy
 from watcher.cluster import tls
-from watcher.cluster.errors import KubeconfigError
 from watcher.cluster.kubeconfig import Selected
+from watcher.errors import KubeconfigError
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 

@@ -20,10 +20,10 @@ import trio
 from forwarders.backoff import Backoff
 from forwarders.gates import Gate
 from watcher.cluster.client import Client, WatchStream
-from watcher.cluster.errors import ClusterError, ExpiredError, ForbiddenError, MalformedError, UnreachableError
 from watcher.cluster.later import with_later
 from watcher.cluster.store import Problem, Shelf
 from watcher.cluster.wire import Change, WatchEvent
+from watcher.errors import ApiForbiddenError, ApiUnreachableError, ClusterError, ExpiredError, MalformedError
 
 logger = logging.getLogger("portside.cluster")
 
@@ -136,7 +136,7 @@ class Reflector:
             finally:
                 self._seen_at = self._now()
         if not self._useful:
-            raise UnreachableError("the API server ended a watch at once")
+            raise ApiUnreachableError("the API server ended a watch at once")
 
     async def _take(self, stream: WatchStream) -> None:
         async for events in stream:
@@ -170,7 +170,9 @@ class Reflector:
     def _slow(self) -> None:
         if not self._accepted:
             asked = f"{'list' if self._version is None else 'watch'} {self._name}"
-            self._report(UnreachableError(f"cannot {asked} yet: {self._client.url} has not answered"), forbidden=False)
+            self._report(
+                ApiUnreachableError(f"cannot {asked} yet: {self._client.url} has not answered"), forbidden=False
+            )
 
     def _apply(self, events: list[WatchEvent]) -> None:
         for event in events:
@@ -189,7 +191,7 @@ class Reflector:
             self._version = None
             self._away.reset()  # it answers
         pause = (self._unwell if expired or (self._accepted and not self._stood) else self._away).next()
-        forbidden = isinstance(error, ForbiddenError)
+        forbidden = isinstance(error, ApiForbiddenError)
         # A connection that breaks once and comes back at once is no news to anyone who has the objects.
         if forbidden or self._failures > 1 or not self.shelf.synced:
             self._report(error, forbidden=forbidden)

@@ -12,16 +12,16 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw, Struct, field
 
-from watcher.cluster.errors import (
+from watcher.cluster.kinds import Kind
+from watcher.cluster.objects import Resource
+from watcher.errors import (
     ApiError,
+    ApiForbiddenError,
     ExpiredError,
-    ForbiddenError,
     MalformedError,
     NotFoundError,
     UnauthorizedError,
 )
-from watcher.cluster.kinds import Kind
-from watcher.cluster.objects import Resource
 
 T = TypeVar("T")
 
@@ -184,7 +184,7 @@ def api_error(status: Status, asked: Asked) -> ApiError:
         case 401:
             return UnauthorizedError(f"{message} (401): the credentials are not accepted; log in again", 401)
         case 403:
-            return ForbiddenError(f"{message} (403)", asked.verb, asked.resource, asked.namespace)
+            return ApiForbiddenError(f"{message} (403)", asked.verb, asked.resource, asked.namespace)
         case 404:
             return NotFoundError(f"{message} (404)", 404)
         case 410:

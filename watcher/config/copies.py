@@ -18,10 +18,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from watcher.config.documents import Span, mappings, text_of
-from watcher.config.errors import ConfigError
 from watcher.config.files import File, required_paths, required_place
 from watcher.config.project import Project
 from watcher.config.regexes import regex_equal
+from watcher.errors import ConfigError
 
 _DIAGNOSE = "diagnose"
 # An anchor or a tag before a value belongs to it, and others may refer to the anchor.

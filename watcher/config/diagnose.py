@@ -17,8 +17,8 @@ import trio
 from forwarders.system.files import temporary_file
 from watcher.config import documents
 from watcher.config.copies import Readable
-from watcher.config.errors import ConfigError
 from watcher.config.project import Project
+from watcher.errors import ConfigError
 
 # It reads files; remote modules may have to be cloned.
 TIMEOUT = 60.0

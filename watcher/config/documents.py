@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from watcher.careful_yaml import OutOfBoundsError, check_bounds
-from watcher.config.errors import ConfigError
 from watcher.config.scalars import plain_scalar
+from watcher.errors import ConfigError
 
 # In C where PyYAML has it. Only its events are used.
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from forwarders.spec import Ask, PortWish
 from watcher.cluster.kinds import BY_NAME, KINDS, Kind
-from watcher.config.errors import ConfigError
+from watcher.errors import ConfigError
 from watcher.suggestions import did_you_mean
 
 DEFAULT_ADDRESS = "127.0.0.1"

@@ -18,8 +18,8 @@ from msgspec import Struct
 from watcher import user_files
 from watcher.config.documents import Mapping, documents, mappings, text_of
 from watcher.config.entries import DEFAULT_ADDRESS
-from watcher.config.errors import ConfigError
 from watcher.config.project import DEFAULT_FILE
+from watcher.errors import ConfigError
 
 # Skaffold looks for this where the default file is missing (pkg/skaffold/util/config.go).
 OTHER_DEFAULT = "skaffold.yml"

@@ -14,9 +14,9 @@ from msgspec import Struct
 from watcher.config import files
 from watcher.config.documents import Mapping as Document
 from watcher.config.documents import mappings, text_of
-from watcher.config.errors import ConfigError
 from watcher.config.files import File
 from watcher.config.profiles import Situation, active, applied, check_context, patches_beyond_us
+from watcher.errors import ConfigError
 from watcher.suggestions import did_you_mean
 
 # Since v1 `portForward` has had today's fields; before, some had other names and types.

@@ -22,8 +22,8 @@ from watcher.config.entries import (
     skaffold_kind_of,
     wish_for,
 )
-from watcher.config.errors import ConfigError
 from watcher.config.templates import Renderer, TemplateError
+from watcher.errors import ConfigError
 
 _FIELDS = {"resourceType", "resourceName", "namespace", "port", "address", "localPort"}
 

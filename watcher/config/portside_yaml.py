@@ -26,10 +26,10 @@ from watcher.config.entries import (
     port_number,
     wish_for,
 )
-from watcher.config.errors import ConfigError
 from watcher.config.rules import Rule, Rules
 from watcher.config.selector import checked_selector
 from watcher.config.settings import FILE, ForwardItem, PortsideFile, RuleItem, Settings
+from watcher.errors import ConfigError
 from watcher.suggestions import did_you_mean
 
 # msgspec ends its messages with the place: "… - at `$.forwards[2].port`".

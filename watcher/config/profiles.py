@@ -11,10 +11,10 @@ from msgspec import Struct
 
 from watcher.config import documents
 from watcher.config.documents import mappings, text_of
-from watcher.config.errors import ConfigError
 from watcher.config.files import port_forward
 from watcher.config.project import Project
 from watcher.config.regexes import regex_equal
+from watcher.errors import ConfigError
 
 _FALSE = {"0", "f", "false"}
 _AUTO_ACTIVATION = "profile-auto-activation"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from watcher.config.errors import ConfigError
+from watcher.errors import ConfigError
 
 # apimachinery pkg/labels/selector.go and pkg/util/validation: a qualified name, and a value of up to 63 characters.
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"

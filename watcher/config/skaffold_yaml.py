@@ -15,18 +15,17 @@ from msgspec.structs import replace
 
 from forwarders.system.programs import find_program
 from watcher.cluster import kubeconfig
-from watcher.cluster.errors import KubeconfigError
 from watcher.config import documents, files, modules
 from watcher.config.contexts import contexts_of
 from watcher.config.copies import Readable, readable_for_diagnose
 from watcher.config.diagnose import diagnose, rendered
 from watcher.config.entries import CONTAINER, BadEntry, Entry
-from watcher.config.errors import ConfigError
 from watcher.config.files import File
 from watcher.config.port_forward import bad_entry, entry
 from watcher.config.profiles import Situation
 from watcher.config.project import DEFAULT_FILE, Configuration, Project
 from watcher.config.templates import Renderer, is_plain
+from watcher.errors import ConfigError, KubeconfigError
 
 __all__ = ["DEFAULT_FILE", "Configuration", "Project", "default_file", "load"]
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from forwarders.spec import Ask, PortWish
 from watcher.config.entries import MAX_PORT, Entry, kind_of, known_kinds, name_problem, port_number, wish_for
-from watcher.config.errors import ConfigError
+from watcher.errors import ConfigError
 
 # A service's port may be as long as a label, a container's only 15 characters (RFC 6335).
 _PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

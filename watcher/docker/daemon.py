@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from forwarders.system.tcp import UNIX_SOCKETS
 from watcher import user_files
-from watcher.docker.errors import DaemonAddressError
+from watcher.errors import DaemonAddressError
 
 _Read = TypeVar("_Read", bound=Struct)
 

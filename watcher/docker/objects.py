@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from watcher.docker.errors import DockerError
+from watcher.errors import DockerError
 
 
 class Port(Struct, frozen=True, rename="pascal"):

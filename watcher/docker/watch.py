@@ -20,8 +20,8 @@ from msgspec.structs import replace
 from forwarders.backoff import Backoff
 from forwarders.system.tcp import ENGINE_SHARES_NETWORK
 from watcher.docker.daemon import Daemon
-from watcher.docker.errors import DockerError
 from watcher.docker.objects import Containers, decode_containers, decode_version
+from watcher.errors import DockerError
 
 logger = logging.getLogger("portside.docker")
 

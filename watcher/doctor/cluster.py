@@ -20,13 +20,13 @@ from forwarders.transports.opener import Probed, probe
 from forwarders.transports.server import ApiServer
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
-from watcher.cluster.errors import ApiError, ClusterError, KubeconfigError
 from watcher.cluster.kinds import POD
 from watcher.cluster.objects import Pod
 from watcher.cluster.store import Watch
 from watcher.doctor.examine import Once
 from watcher.doctor.findings import Finding, NotCheckedError, error, note, ok
 from watcher.doctor.project import ProjectFiles
+from watcher.errors import ApiError, ClusterError, KubeconfigError
 
 # Seconds. A login plugin may ask a server far away, or its user; a server that needs longer than this is not usable.
 LOGIN, ANSWER = 30.0, 15.0

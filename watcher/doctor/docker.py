@@ -8,10 +8,10 @@ import httpx
 import msgspec
 
 from watcher.docker.daemon import daemon_of
-from watcher.docker.errors import DaemonAddressError
 from watcher.docker.watch import client_of
 from watcher.doctor.findings import Finding, error, ok
 from watcher.doctor.project import ProjectFiles
+from watcher.errors import DaemonAddressError
 from watcher.user_files import home_folder
 
 

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from forwarders.transports.choice import Transport
 from watcher.cluster.access import Action, allowed
 from watcher.cluster.client import Client
-from watcher.cluster.errors import ClusterError
 from watcher.cluster.kinds import ENDPOINT_SLICE, EVENT, KINDS, POD, Kind
 from watcher.doctor.cluster import Cluster
 from watcher.doctor.findings import Finding, error, note, ok, warning
+from watcher.errors import ClusterError
 
 READ = ("list", "watch")
 # SPDY is a POST, so create; a WebSocket is a GET, so get, and from Kubernetes 1.35 on create as well.

@@ -12,9 +12,9 @@ from random import Random
 import trio
 from msgspec.structs import replace
 
+from watcher.errors import NotSkaffoldError, StreamEndedError, StuckError
 from watcher.skaffold.address import parse_address
 from watcher.skaffold.decoder import EventDecoder
-from watcher.skaffold.errors import NotSkaffoldError, StreamEndedError, StuckError
 from watcher.skaffold.exchange import Dial, connect
 from watcher.skaffold.marks import Marks
 from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply

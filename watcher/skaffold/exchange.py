@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 import h11
 import trio
 
+from watcher.errors import NotSkaffoldError, StreamEndedError
 from watcher.skaffold.address import ApiAddress
-from watcher.skaffold.errors import NotSkaffoldError, StreamEndedError
 
 Dial = Callable[[ApiAddress], Awaitable[trio.abc.HalfCloseableStream]]
 

@@ -11,8 +11,8 @@ import secrets
 import msgspec
 import trio
 
+from watcher.errors import StreamEndedError, StuckError
 from watcher.skaffold.address import ApiAddress
-from watcher.skaffold.errors import StreamEndedError, StuckError
 from watcher.skaffold.exchange import Dial, Exchange
 
 PATH = "/v2/events/handle"

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import h11
 import trio
 
+from watcher.errors import NotSkaffoldError, SkaffoldError
 from watcher.skaffold.address import ApiAddress
-from watcher.skaffold.errors import NotSkaffoldError, SkaffoldError
 from watcher.skaffold.exchange import CHUNK, Exchange
 from watcher.skaffold.marks import Marks
 
