@@ -13,7 +13,7 @@ import trio
 
 from forwarders.errors import ForwarderError
 from forwarders.ports import PortBook
-from forwarders.spec import Ask, ForwardSpec
+from forwarders.spec import ForwardSpec, PortPolicy
 from forwarders.system.port_owners import holder_of
 from forwarders.system.tcp import own_the_port, privileged_port
 from forwarders.transports.sockets import local_options, set_options
@@ -71,7 +71,9 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
         return bound
     if not refusal:
         refusal = f"port {asked} is asked for by another entry"
-    remedy = "free it or ask for another" if spec.port.ask is Ask.DEMANDED else "no substitute was free either"
+    remedy = (
+        "free it or ask for another" if spec.port.policy is PortPolicy.DEMANDED else "no substitute was free either"
+    )
     raise BindError(f"{refusal}; {remedy}")
 
 

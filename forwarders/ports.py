@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from forwarders.spec import Ask, ForwardSpec, PortWish
+from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
 
 SUBSTITUTES = range(4503, 4534)
 MAX_PORT = 65535
 
 
-def candidates(wish: PortWish) -> Iterator[int]:
+def candidates(port_request: PortRequest) -> Iterator[int]:
     """Ports to try in order; 0 is the system's choice."""
-    if wish.ask is Ask.DEMANDED:
-        yield wish.number
+    if port_request.policy is PortPolicy.DEMANDED:
+        yield port_request.number
         return
-    if wish.ask in {Ask.EXPLICIT, Ask.PREFERRED}:
-        yield from range(wish.number, min(wish.number + 10, MAX_PORT) + 1)
-    if wish.ask is not Ask.SYSTEM:
+    if port_request.policy in {PortPolicy.EXPLICIT, PortPolicy.PREFERRED}:
+        yield from range(port_request.number, min(port_request.number + 10, MAX_PORT) + 1)
+    if port_request.policy is not PortPolicy.SYSTEM:
         yield from SUBSTITUTES
     yield 0
 
@@ -45,7 +45,7 @@ class PortBook:
 
     def choices(self, spec: ForwardSpec) -> Iterator[int]:
         """Ports to try for this forward: its group's first, then the usual order without those kept for others."""
-        sibling = None if spec.port.ask is Ask.DEMANDED else self._groups.get(spec.group)
+        sibling = None if spec.port.policy is PortPolicy.DEMANDED else self._groups.get(spec.group)
         if sibling is not None:
             yield sibling
         for port in candidates(spec.port):

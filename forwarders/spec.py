@@ -10,7 +10,7 @@ from enum import Enum
 from msgspec import Struct
 
 
-class Ask(Enum):
+class PortPolicy(Enum):
     """How firmly a local port is asked for."""
 
     DEMANDED = "demanded"  # this port or none: kubectl's LOCAL:PORT, or --strict-ports
@@ -20,16 +20,16 @@ class Ask(Enum):
     SYSTEM = "system"  # kubectl's `:PORT`: the operating system chooses
 
 
-class PortWish(Struct, frozen=True):
-    """A local port as asked for. `number` is 0 where `ask` is AUTOMATIC or SYSTEM."""
+class PortRequest(Struct, frozen=True):
+    """A local port as asked for. `number` is 0 where `policy` is AUTOMATIC or SYSTEM."""
 
-    ask: Ask
+    policy: PortPolicy
     number: int = 0
 
     @property
     def reserved(self) -> bool:
         """Whether no other forward may be given this port as a substitute."""
-        return self.ask in {Ask.DEMANDED, Ask.EXPLICIT}
+        return self.policy in {PortPolicy.DEMANDED, PortPolicy.EXPLICIT}
 
 
 class PodRef(Struct, frozen=True):
@@ -71,7 +71,7 @@ class ForwardSpec(Struct, frozen=True, kw_only=True):
 
     id: str
     address: str
-    port: PortWish
+    port: PortRequest
     group: str
     hold: float = 30.0
     held: int = 2048

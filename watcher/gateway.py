@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from forwarders.gateway.gateway import SUFFIX, Target
 from forwarders.gateway.pages import Link
-from watcher.plan.names import Known, Named, by_name, named, resolve, shortest
-from watcher.plan.verdicts import Wanted
+from watcher.plan.names import HostEntry, Known, by_name, named, resolve, shortest
+from watcher.plan.verdicts import PlannedForward
 
 
-class GatewayWish(Struct, frozen=True):
+class GatewayRequest(Struct, frozen=True):
     """Where the gateway is to listen, and what names end with (`localhost` among them). `origin`: who asked for it."""
 
     address: str
@@ -25,15 +25,15 @@ class GatewayWish(Struct, frozen=True):
 
 
 class GatewayNames:
-    """The plan's names, for a gateway that listens at `wish`."""
+    """The plan's names, for a gateway that listens at `request`."""
 
-    def __init__(self, wish: GatewayWish) -> None:
-        self._wish = wish
-        self._named: tuple[Named, ...] = ()
+    def __init__(self, request: GatewayRequest) -> None:
+        self._request = request
+        self._named: tuple[HostEntry, ...] = ()
         self._known: Known = {}
         self._urls: dict[str, str] = {}
 
-    def update(self, forwards: Iterable[Wanted]) -> set[str]:
+    def update(self, forwards: Iterable[PlannedForward]) -> set[str]:
         """The plan is another. The forwards whose name is another now."""
         found = named(forwards)
         if found == self._named:
@@ -53,11 +53,11 @@ class GatewayNames:
     def all(self) -> Sequence[Target]:
         return [self._target(one) for one in self._named]
 
-    def _url(self, one: Named) -> str:
+    def _url(self, one: HostEntry) -> str:
         name = shortest(one, self._known)
-        return f"http://{name}.{self._wish.suffixes[0]}:{self._wish.port}" if name else ""
+        return f"http://{name}.{self._request.suffixes[0]}:{self._request.port}" if name else ""
 
-    def _target(self, one: Named) -> Target:
+    def _target(self, one: HostEntry) -> Target:
         url = self.url(one.id)
         port = f"port {one.ports[0]} of " if one.ports else ""
         where = f" in namespace {one.namespace}" if one.namespace else ""

@@ -35,7 +35,7 @@ from watcher.cluster.store import Watch
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.clusters import explain, make_plan, needs, settled
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Plan, Published, Skip, Wanted
+from watcher.plan.plan import Plan, PlannedForward, Published, Skip
 from watcher.reconcile import Change, Start, Stop, Update, diff
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Loop:
         self._want = want
         self._board = board
         self._names = names
-        self._wanted: dict[str, Wanted] = {}  # what the fleet was told to run; how it does is on the board
+        self._wanted: dict[str, PlannedForward] = {}  # what the fleet was told to run; how it does is on the board
         self._stated: dict[str, Skip | Published] = {}  # the plan's other verdicts, as the board was told
         self._dirty = trio.Event()
         self._stands_on = Facts()
@@ -96,10 +96,10 @@ class Loop:
         Needs `run` to run.
         """
         self._curious_until = trio.current_time() + CURIOUS
-        if not self._stands_on.curious:
+        if not self._stands_on.explain_requested:
             self.touch()
         with trio.move_on_after(LISTED_WITHIN):
-            while not (self._stands_on.curious and self._listed):
+            while not (self._stands_on.explain_requested and self._listed):
                 await self._planned.wait()
         failed = {r.id: r.reason for r in self._board.forwards.values() if r.state == State.FAILED.value}
         return [explain_record(explanation) for explanation in explain(self._plan, self._stands_on, failed)]
@@ -112,7 +112,7 @@ class Loop:
     async def run(self, fleet: Fleet) -> None:
         """Plans and reconciles until cancelled."""
         while True:
-            with trio.move_on_at(self._curious_until if self._stands_on.curious else math.inf):
+            with trio.move_on_at(self._curious_until if self._stands_on.explain_requested else math.inf):
                 await self._dirty.wait()
             await self.plan_once(fleet)
 
@@ -141,7 +141,7 @@ class Loop:
 
     def _plan_facts(self, holding: Mapping[str, int]) -> None:
         gathered = self._gather()
-        facts = replace(gathered, curious=trio.current_time() < self._curious_until, holding=holding)
+        facts = replace(gathered, explain_requested=trio.current_time() < self._curious_until, holding=holding)
         needed = needs(facts)
         self._want(needed | self._plan.arrivals)
         plan = make_plan(facts)
@@ -177,7 +177,7 @@ class Loop:
         wanted = self._wanted.get(change.id) if isinstance(change, Stop) else change.wanted
         return title(wanted) if wanted else "a forward"
 
-    def _unchanged(self, ident: str, before: Wanted | None, cause: str) -> None:  # noqa: ARG002 - it is in the log
+    def _unchanged(self, ident: str, before: PlannedForward | None, cause: str) -> None:  # noqa: ARG002 - it is in the log
         """A bug kept the fleet from it: the next plan tries again."""
         if before is None:
             self._wanted.pop(ident, None)
@@ -220,7 +220,7 @@ class Loop:
                 self._stated[ident] = one
 
 
-def title(wanted: Wanted) -> str:
+def title(wanted: PlannedForward) -> str:
     """What people call a forward."""
     subject, address = wanted.subject, wanted.spec.address
     where = f" in namespace {subject.namespace}" if subject.namespace else ""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from watcher.plan.plan import Plan, Wanted
+from watcher.plan.plan import Plan, PlannedForward
 
 
 class Stop(Struct, frozen=True):
@@ -17,19 +17,19 @@ class Stop(Struct, frozen=True):
 
 
 class Start(Struct, frozen=True):
-    wanted: Wanted
+    wanted: PlannedForward
 
 
 class Update(Struct, frozen=True):
     """The same listener, other pods (or another reason why there are none)."""
 
-    wanted: Wanted
+    wanted: PlannedForward
 
 
 Change = Stop | Start | Update
 
 
-def diff(running: Mapping[str, Wanted], plan: Plan, ports: Mapping[str, int]) -> tuple[Change, ...]:
+def diff(running: Mapping[str, PlannedForward], plan: Plan, ports: Mapping[str, int]) -> tuple[Change, ...]:
     """Changes in the order to make them: stops, updates, then starts with the reserved ports first.
 
     `ports`: the local port of each running forward that has one. Stopped and started again, apart from what changed:
@@ -50,7 +50,7 @@ def diff(running: Mapping[str, Wanted], plan: Plan, ports: Mapping[str, int]) ->
     )
 
 
-def _outdated(running: Mapping[str, Wanted], plan: Plan, ports: Mapping[str, int]) -> set[str]:
+def _outdated(running: Mapping[str, PlannedForward], plan: Plan, ports: Mapping[str, int]) -> set[str]:
     """What is not wanted any more, or not so, or not there."""
     planned = {wanted.id: wanted for wanted in plan.forwards}
     gone = {ident for ident, now in running.items() if ident not in planned or planned[ident].spec != now.spec}
@@ -61,16 +61,16 @@ def _outdated(running: Mapping[str, Wanted], plan: Plan, ports: Mapping[str, int
     return gone | squatting
 
 
-def _freed(running: Mapping[str, Wanted], plan: Plan, ports: Mapping[str, int], stops: set[str]) -> set[str]:
+def _freed(running: Mapping[str, PlannedForward], plan: Plan, ports: Mapping[str, int], stops: set[str]) -> set[str]:
     """What has no port and may have one now: nobody else binds it again after these stops."""
     freed = {ports[ident] for ident in stops if ident in ports}
     freed -= _reserved(wanted for wanted in plan.forwards if _is_new(wanted, running, stops))
     return {ident for ident, now in running.items() if ident not in ports and _reserved([now]) & freed}
 
 
-def _is_new(wanted: Wanted, running: Mapping[str, Wanted], stops: set[str]) -> bool:
+def _is_new(wanted: PlannedForward, running: Mapping[str, PlannedForward], stops: set[str]) -> bool:
     return wanted.id not in running or wanted.id in stops
 
 
-def _reserved(forwards: Iterable[Wanted]) -> set[int]:
+def _reserved(forwards: Iterable[PlannedForward]) -> set[int]:
     return {wanted.spec.port.number for wanted in forwards if wanted.spec.port.reserved}

@@ -9,11 +9,11 @@ from unittest.mock import patch
 from msgspec import Struct
 
 from forwarders.fleet import Fleet
-from forwarders.spec import Ask, Endpoint, ForwardSpec, PodRef, PortWish, State, Status
+from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest, State, Status
 from watcher.board.board import Board
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Plan, Published, Skip, Subject, Wanted
+from watcher.plan.plan import Plan, PlannedForward, Published, ResourceRef, Skip
 
 Verdict = Literal["wanted", "skip", "published"]
 
@@ -25,8 +25,10 @@ class Said(Struct, frozen=True):
     variant: int = 0
 
 
-def subject(ident: str) -> Subject:
-    return Subject(source="services", resource_type="service", resource_name=ident, namespace="shop", remote_port=80)
+def subject(ident: str) -> ResourceRef:
+    return ResourceRef(
+        source="services", resource_type="service", resource_name=ident, namespace="shop", remote_port=80
+    )
 
 
 def plan_of(verdicts: Mapping[str, Said]) -> Plan:
@@ -36,10 +38,13 @@ def plan_of(verdicts: Mapping[str, Said]) -> Plan:
         match said.verdict:
             case "wanted":
                 spec = ForwardSpec(
-                    id=ident, address="127.0.0.1", port=PortWish(Ask.EXPLICIT, port_of(ident, said)), group=ident
+                    id=ident,
+                    address="127.0.0.1",
+                    port=PortRequest(PortPolicy.EXPLICIT, port_of(ident, said)),
+                    group=ident,
                 )
                 forwards.append(
-                    Wanted(
+                    PlannedForward(
                         id=ident,
                         subject=subject(ident),
                         spec=spec,

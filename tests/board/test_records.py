@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from forwarders.counters import Counts
-from forwarders.spec import Ask, Endpoint, ForwardSpec, PodRef, PortWish, State, Status
+from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest, State, Status
 from tests.board.made import skaffold, skip
 from watcher.board.records import counted, forward_record, timestamp, url
-from watcher.plan.plan import Subject, Wanted
+from watcher.plan.plan import PlannedForward, ResourceRef
 
 # One line of `--output json` as it was promised, to the letter: names that scripts read are never renamed.
 CONTRACT = """
@@ -22,12 +22,12 @@ CONTRACT = """
 """
 ID = "services/default/service/web/8080/127.0.0.1"
 NOW = datetime(2026, 11, 23, 22, 48, 4, 616200, UTC)
-WANTED = Wanted(
+WANTED = PlannedForward(
     id=ID,
-    subject=Subject(
+    subject=ResourceRef(
         source="services", resource_type="service", resource_name="web", namespace="default", remote_port=8080
     ),
-    spec=ForwardSpec(id=ID, address="127.0.0.1", port=PortWish(Ask.PREFERRED, 8080), group=""),
+    spec=ForwardSpec(id=ID, address="127.0.0.1", port=PortRequest(PortPolicy.PREFERRED, 8080), group=""),
     endpoints=(),
     waiting_for="",
     broken="",

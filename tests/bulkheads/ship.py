@@ -83,9 +83,9 @@ class Ship:
 
     @property
     def gateway(self) -> str:
-        wish = self.beside.host._gateway
-        assert wish is not None
-        return f"http://127.0.0.1:{wish._wish.port}"
+        request = self.beside.host._gateway
+        assert request is not None
+        return f"http://127.0.0.1:{request._request.port}"
 
     def edit(self) -> None:
         """portside.yaml says something else."""

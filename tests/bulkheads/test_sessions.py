@@ -11,14 +11,21 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders.fleet import Fleet
-from forwarders.spec import Ask, ForwardSpec, PodRef, PortWish
+from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
 from tests.bulkheads.faults import FAULTS
 from tests.forwarders.cluster import Pods, endpoint, greeter
 
 SPEC = ForwardSpec(
-    id="bad", address="127.0.0.1", port=PortWish(Ask.SYSTEM), group="bad", hold=5.0, held=2048, linger=1.0, patience=0.0
+    id="bad",
+    address="127.0.0.1",
+    port=PortRequest(PortPolicy.SYSTEM),
+    group="bad",
+    hold=5.0,
+    held=2048,
+    linger=1.0,
+    patience=0.0,
 )
 OTHER = replace(SPEC, id="good", group="good")
 OPERATIONS = ("open", "receive", "put", "flush", "close")

@@ -13,13 +13,20 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders.fleet import Fleet
-from forwarders.spec import Ask, ForwardSpec, PodRef, PortWish
+from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest
 from forwarders.transports.channel import Channel
 from tests.forwarders.cluster import Pods, endpoint, greeter
 from tests.forwarders.peer import PeerStream
 
 SPEC = ForwardSpec(
-    id="one", address="127.0.0.1", port=PortWish(Ask.SYSTEM), group="one", hold=5.0, held=2048, linger=1.0, patience=0.0
+    id="one",
+    address="127.0.0.1",
+    port=PortRequest(PortPolicy.SYSTEM),
+    group="one",
+    hold=5.0,
+    held=2048,
+    linger=1.0,
+    patience=0.0,
 )
 OTHER = replace(SPEC, id="other", group="other")
 CLIENTS = 3

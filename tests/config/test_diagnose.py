@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from fixtures.cluster.binaries import build_all
 from fixtures.cluster.layout import Layout
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from watcher.config.skaffold_yaml import Configuration, Project, load
 from watcher.errors import ConfigError
 
@@ -36,17 +36,17 @@ async def answered(folder: Path, written: str, answer: str, *, rendered: str | N
 
 
 @pytest.mark.parametrize(
-    ("written", "shown", "wish"),
+    ("written", "shown", "port_request"),
     [
-        ({}, {"localPort": 8080}, PortWish(Ask.PREFERRED, 8080)),
-        ({"localPort": 0}, {"localPort": 8080}, PortWish(Ask.PREFERRED, 8080)),
-        ({"localPort": 8080}, {"localPort": 8080}, PortWish(Ask.EXPLICIT, 8080)),
-        ({"localPort": 9001}, {"localPort": 9001}, PortWish(Ask.EXPLICIT, 9001)),
-        ({}, {"localPort": 7000}, PortWish(Ask.EXPLICIT, 7000)),  # a profile's patch
+        ({}, {"localPort": 8080}, PortRequest(PortPolicy.PREFERRED, 8080)),
+        ({"localPort": 0}, {"localPort": 8080}, PortRequest(PortPolicy.PREFERRED, 8080)),
+        ({"localPort": 8080}, {"localPort": 8080}, PortRequest(PortPolicy.EXPLICIT, 8080)),
+        ({"localPort": 9001}, {"localPort": 9001}, PortRequest(PortPolicy.EXPLICIT, 9001)),
+        ({}, {"localPort": 7000}, PortRequest(PortPolicy.EXPLICIT, 7000)),  # a profile's patch
     ],
 )
 async def test_only_what_somebody_wrote_is_explicit(
-    tmp_path: Path, written: dict[str, int], shown: dict[str, int], wish: PortWish
+    tmp_path: Path, written: dict[str, int], shown: dict[str, int], port_request: PortRequest
 ) -> None:
     """diagnose fills in localPort; the file says whether anybody asked for it."""
     configuration = await answered(
@@ -54,7 +54,7 @@ async def test_only_what_somebody_wrote_is_explicit(
         f"{HEAD}portForward:\n{item('web', **written)}",
         f"{HEAD}portForward:\n{item('web', **shown)}  address: 127.0.0.1\n",
     )
-    assert [entry.wish for entry in configuration.entries] == [wish]
+    assert [entry.local_port for entry in configuration.entries] == [port_request]
     assert configuration.entries[0].addresses == ()
     assert configuration.entries[0].origin == f"{tmp_path / 'skaffold.yaml'} line 4"
 
@@ -81,10 +81,10 @@ async def test_required_files_are_read_for_their_lines(tmp_path: Path, monkeypat
     (tmp_path / "n/other.yaml").write_text(f"{HEAD}portForward:\n{item('n')}")
     answer = "---\n".join(f"{HEAD}portForward:\n{item(name, localPort=8080)}" for name in ("m", "n", "remote"))
     configuration = await answered(tmp_path, HEAD + requires, answer)
-    assert [(entry.origin, entry.wish.ask) for entry in configuration.entries] == [
-        ("m/skaffold.yaml line 5", Ask.EXPLICIT),
-        ("n/other.yaml line 4", Ask.PREFERRED),
-        (str(tmp_path / "skaffold.yaml"), Ask.PREFERRED),
+    assert [(entry.origin, entry.local_port.policy) for entry in configuration.entries] == [
+        ("m/skaffold.yaml line 5", PortPolicy.EXPLICIT),
+        ("n/other.yaml line 4", PortPolicy.PREFERRED),
+        (str(tmp_path / "skaffold.yaml"), PortPolicy.PREFERRED),
     ]
     assert [Path(source).name for source in configuration.sources] == ["skaffold.yaml", "skaffold.yaml", "other.yaml"]
 
@@ -213,11 +213,11 @@ async def test_the_real_skaffold(tmp_path: Path, skaffold: str, monkeypatch: pyt
     (tmp_path / "skaffold.yaml").write_text(PROJECT)
     project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=skaffold)
     configuration = await load(project, {**os.environ, "NAME": "api"})
-    assert [(e.resource_type, e.name, e.port, e.wish) for e in configuration.entries] == [
-        ("service", "db", 5432, PortWish(Ask.EXPLICIT, 5432)),
-        ("Service", "web", 8080, PortWish(Ask.EXPLICIT, 7000)),
-        ("deployment", "api", "http", PortWish(Ask.EXPLICIT, 9001)),
-        ("deployment", "api-x", 80, PortWish(Ask.PREFERRED, 80)),
+    assert [(e.resource_type, e.name, e.port, e.local_port) for e in configuration.entries] == [
+        ("service", "db", 5432, PortRequest(PortPolicy.EXPLICIT, 5432)),
+        ("Service", "web", 8080, PortRequest(PortPolicy.EXPLICIT, 7000)),
+        ("deployment", "api", "http", PortRequest(PortPolicy.EXPLICIT, 9001)),
+        ("deployment", "api-x", 80, PortRequest(PortPolicy.PREFERRED, 80)),
     ]
     lines = [entry.origin.removeprefix(str(tmp_path) + "/") for entry in configuration.entries]
     assert lines == ["module/skaffold.yaml line 4", *(f"skaffold.yaml line {line}" for line in (7, 10, 15))]
@@ -279,7 +279,7 @@ async def test_a_patched_in_port_is_explicit(tmp_path: Path, skaffold: str) -> N
     (tmp_path / "skaffold.yaml").write_text(ORDERED)
     project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=skaffold, profiles=("added",))
     patched = (await load(project, os.environ)).entries[-1]
-    assert (patched.name, patched.wish) == ("p", PortWish(Ask.EXPLICIT, 9000))
+    assert (patched.name, patched.local_port) == ("p", PortRequest(PortPolicy.EXPLICIT, 9000))
     assert patched.origin.endswith("skaffold.yaml line 12")
 
 

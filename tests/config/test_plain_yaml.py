@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forwarders.spec import Ask
+from forwarders.spec import PortPolicy
 from watcher.config.skaffold_yaml import Configuration, Project, load
 from watcher.errors import ConfigError
 
@@ -177,7 +177,7 @@ async def test_a_binary_that_is_not_there_is_none(tmp_path: Path) -> None:
     """An empty PATH means a plain reading, not an error."""
     (tmp_path / "skaffold.yaml").write_text(HEAD + WEB)
     configuration = await load(Project(filename=str(tmp_path / "skaffold.yaml")), {"PATH": str(tmp_path)})
-    assert [entry.wish.ask for entry in configuration.entries] == [Ask.PREFERRED]
+    assert [entry.local_port.policy for entry in configuration.entries] == [PortPolicy.PREFERRED]
 
 
 async def test_the_other_spelling_is_found(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from watcher.config.entries import BadEntry, Entry
 from watcher.config.port_forward import entry
 from watcher.config.templates import Renderer
@@ -25,23 +25,23 @@ def made(environ: dict[str, str] | None = None, **fields: object) -> Entry | Bad
 
 
 @pytest.mark.parametrize(
-    ("fields", "port", "wish"),
+    ("fields", "port", "port_request"),
     [
-        ({}, 8080, PortWish(Ask.PREFERRED, 8080)),
-        ({"port": 80}, 80, PortWish(Ask.PREFERRED, 80)),
-        ({"port": "8080"}, 8080, PortWish(Ask.PREFERRED, 8080)),
-        ({"port": "http"}, "http", PortWish(Ask.AUTOMATIC)),
-        ({"localPort": 0}, 8080, PortWish(Ask.PREFERRED, 8080)),
-        ({"port": "http", "localPort": 0}, "http", PortWish(Ask.AUTOMATIC)),
-        ({"localPort": 8080}, 8080, PortWish(Ask.EXPLICIT, 8080)),
-        ({"port": "http", "localPort": 9001}, "http", PortWish(Ask.EXPLICIT, 9001)),
+        ({}, 8080, PortRequest(PortPolicy.PREFERRED, 8080)),
+        ({"port": 80}, 80, PortRequest(PortPolicy.PREFERRED, 80)),
+        ({"port": "8080"}, 8080, PortRequest(PortPolicy.PREFERRED, 8080)),
+        ({"port": "http"}, "http", PortRequest(PortPolicy.AUTOMATIC)),
+        ({"localPort": 0}, 8080, PortRequest(PortPolicy.PREFERRED, 8080)),
+        ({"port": "http", "localPort": 0}, "http", PortRequest(PortPolicy.AUTOMATIC)),
+        ({"localPort": 8080}, 8080, PortRequest(PortPolicy.EXPLICIT, 8080)),
+        ({"port": "http", "localPort": 9001}, "http", PortRequest(PortPolicy.EXPLICIT, 9001)),
     ],
 )
-def test_the_local_port_that_is_asked_for(fields: dict[str, Any], port: int | str, wish: PortWish) -> None:
+def test_the_local_port_that_is_asked_for(fields: dict[str, Any], port: int | str, port_request: PortRequest) -> None:
     """A localPort is a reservation; a number without one is a preference; a name asks for nothing."""
     result = made(**fields)
     assert isinstance(result, Entry)
-    assert (result.port, result.wish) == (port, wish)
+    assert (result.port, result.local_port) == (port, port_request)
 
 
 @pytest.mark.parametrize("spelt", ["pod", "Service", "DEPLOYMENT", "ReplicaSet", "cronjob", "container"])

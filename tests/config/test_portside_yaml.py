@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from watcher.config.portside_yaml import parse, read
-from watcher.config.rules import Rule, Rules, Thing
+from watcher.config.rules import Rule, Rules, RuleTarget
 from watcher.config.settings import Settings, schema
 from watcher.errors import ConfigError
 
@@ -32,13 +32,16 @@ def test_the_documented_example_is_what_it_says() -> None:
         ("", "", {"tier": "data"}, "metrics"),
     ]
     first, second, third, fourth = settings.entries
-    assert [first.wish, second.wish] == [PortWish(Ask.EXPLICIT, 9000), PortWish(Ask.EXPLICIT, 9001)]
+    assert [first.local_port, second.local_port] == [
+        PortRequest(PortPolicy.EXPLICIT, 9000),
+        PortRequest(PortPolicy.EXPLICIT, 9001),
+    ]
     assert first.addresses == ("127.0.0.1", "::1")
-    assert (third.kind, third.name, third.selector, third.wish) == (
+    assert (third.kind, third.name, third.selector, third.local_port) == (
         "pod",
         "",
         "app=worker",
-        PortWish(Ask.PREFERRED, 8080),
+        PortRequest(PortPolicy.PREFERRED, 8080),
     )
     assert re.fullmatch(r"portside\.yaml line \d+", third.origin)
     assert (fourth.name, fourth.context, third.context) == ("db", "staging", "")
@@ -140,7 +143,7 @@ def test_the_schema_is_of_the_same_fields() -> None:
     assert {"portForward", "addresses", "hold", "include", "exclude", "forwards"} < file["properties"].keys()
 
 
-WEB = Thing("service", "web", "shop", {"tier": "front"}, (80, "http"))
+WEB = RuleTarget("service", "web", "shop", {"tier": "front"}, (80, "http"))
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarders.spec import Ask
+from forwarders.spec import PortPolicy
 from watcher.config.targets import parse_targets
 from watcher.errors import ConfigError, UsageError
 
-DEMANDED, PREFERRED, AUTOMATIC, SYSTEM = Ask.DEMANDED, Ask.PREFERRED, Ask.AUTOMATIC, Ask.SYSTEM
+DEMANDED, PREFERRED, AUTOMATIC, SYSTEM = (
+    PortPolicy.DEMANDED,
+    PortPolicy.PREFERRED,
+    PortPolicy.AUTOMATIC,
+    PortPolicy.SYSTEM,
+)
 
 
-def parsed(words: str) -> list[tuple[str, str, int | str, Ask, int]]:
+def parsed(words: str) -> list[tuple[str, str, int | str, PortPolicy, int]]:
     entries = parse_targets(words.split(), namespace="shop", addresses=("127.0.0.1",))
-    return [(e.kind, e.name, e.port, e.wish.ask, e.wish.number) for e in entries]
+    return [(e.kind, e.name, e.port, e.local_port.policy, e.local_port.number) for e in entries]
 
 
 @pytest.mark.parametrize(
@@ -121,4 +126,4 @@ def test_any_words_are_entries_or_one_line(given_words: list[str]) -> None:
     with suppress(ConfigError):
         for entry in parse_targets(given_words, namespace="", addresses=()):
             assert isinstance(entry.port, str) or 1 <= entry.port <= 65535
-            assert bool(entry.wish.number) == (entry.wish.ask in {DEMANDED, PREFERRED})
+            assert bool(entry.local_port.number) == (entry.local_port.policy in {DEMANDED, PREFERRED})

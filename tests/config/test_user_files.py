@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from watcher import careful_yaml, user_files
+from watcher import safe_yaml, user_files
 from watcher.board import runtime
-from watcher.careful_yaml import FastLoader, OutOfBoundsError, PlainLoader
 from watcher.docker.daemon import DEFAULT_SOCKET, Daemon, daemon_of
+from watcher.safe_yaml import FastLoader, OutOfBoundsError, PlainLoader
 from watcher.suggestions import did_you_mean
 
 
@@ -81,7 +81,7 @@ def test_depth(loader: type[yaml.SafeLoader], text: str) -> None:
 @pytest.mark.parametrize("loader", [PlainLoader, FastLoader])
 def test_values(loader: type[yaml.SafeLoader], monkeypatch: pytest.MonkeyPatch) -> None:
     """So many in all, in however many documents; many bytes in one are none of that."""
-    monkeypatch.setattr(careful_yaml, "MAX_NODES", 50)
+    monkeypatch.setattr(safe_yaml, "MAX_NODES", 50)
     with pytest.raises(OutOfBoundsError, match="more than 50 values"):
         yaml.load("[" + "1," * 60 + "]", Loader=loader)  # noqa: S506 - likewise
     with pytest.raises(OutOfBoundsError, match="more than 50 values"):

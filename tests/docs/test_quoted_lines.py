@@ -35,7 +35,7 @@ from fixtures.embedded import kinds as served_kinds
 from forwarders.gates import TURN, Gate
 from forwarders.listeners import BindError, _refusal, bind
 from forwarders.ports import PortBook
-from forwarders.spec import Ask, ForwardSpec, PodRef, PortWish, State
+from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest, State
 from forwarders.transports.choice import Transport
 from forwarders.transports.errors import BrokenOffError, ForbiddenError, ProxyError, TransportError
 from forwarders.transports.opener import _joined
@@ -295,16 +295,16 @@ async def exposed(scene: Scene) -> str:
 
 async def taken(scene: Scene) -> str:
     with socket.create_server((HERE, 0)) as holder:
-        return await said(bind(port_spec(Ask.DEMANDED, holder.getsockname()[1]), PortBook()), BindError)
+        return await said(bind(port_spec(PortPolicy.DEMANDED, holder.getsockname()[1]), PortBook()), BindError)
 
 
 async def reserved(scene: Scene) -> str:
     with socket.create_server((HERE, 0)) as probe:
         port = probe.getsockname()[1]
     book = PortBook()
-    book.reserve([replace(port_spec(Ask.EXPLICIT, port), id="other", group="other")])
+    book.reserve([replace(port_spec(PortPolicy.EXPLICIT, port), id="other", group="other")])
     with ExitStack() as stack:
-        bound = await bind(port_spec(Ask.PREFERRED, port), book)
+        bound = await bind(port_spec(PortPolicy.PREFERRED, port), book)
         for sock in bound.sockets:
             stack.enter_context(sock)
         return bound.remark
@@ -314,8 +314,8 @@ async def privileged(scene: Scene) -> str:
     return await _refusal(HERE, 80, OSError(errno.EACCES, "Permission denied"), PortBook())
 
 
-def port_spec(ask: Ask, number: int) -> ForwardSpec:
-    return ForwardSpec(id="one", address=HERE, port=PortWish(ask, number), group="one")
+def port_spec(ask: PortPolicy, number: int) -> ForwardSpec:
+    return ForwardSpec(id="one", address=HERE, port=PortRequest(ask, number), group="one")
 
 
 # Connections

@@ -17,7 +17,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.spec import Ask, ForwardSpec, PortWish
+from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
 from tests.forwarders.cluster import endpoint
 from tests.forwarders.peer import PeerStream
 from tests.forwarders.test_fleet import SPEC, Running
@@ -99,8 +99,8 @@ class Editing:
 
     async def start(self, ident: str) -> None:
         port = self._load.ports.get(ident, 0)
-        wish = PortWish(Ask.DEMANDED, port) if port else PortWish(Ask.SYSTEM)
-        spec: ForwardSpec = msgspec.structs.replace(SPEC, id=ident, group=ident, port=wish, hold=PATIENCE)
+        port_request = PortRequest(PortPolicy.DEMANDED, port) if port else PortRequest(PortPolicy.SYSTEM)
+        spec: ForwardSpec = msgspec.structs.replace(SPEC, id=ident, group=ident, port=port_request, hold=PATIENCE)
         self._load.ports[ident] = await self._running.start(endpoint(self._random.choice(PODS)), spec=spec)
 
     async def step(self) -> None:

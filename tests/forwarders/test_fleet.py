@@ -14,12 +14,19 @@ import trio
 import trio.testing
 
 from forwarders.fleet import Fleet
-from forwarders.spec import Ask, Endpoint, ForwardSpec, PortWish, State, Status
+from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest, State, Status
 from tests.forwarders.cluster import Pods, endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream
 
 SPEC = ForwardSpec(
-    id="one", address="127.0.0.1", port=PortWish(Ask.SYSTEM), group="one", hold=5.0, held=2048, linger=1.0, patience=0.0
+    id="one",
+    address="127.0.0.1",
+    port=PortRequest(PortPolicy.SYSTEM),
+    group="one",
+    hold=5.0,
+    held=2048,
+    linger=1.0,
+    patience=0.0,
 )
 
 
@@ -298,7 +305,7 @@ async def test_a_stopped_forward_frees_its_port_at_once(running: Running) -> Non
         with pytest.raises(trio.BrokenResourceError):
             await client.receive_some()
     running.pods.apps["a"] = greeter("a")
-    again = msgspec.structs.replace(SPEC, port=PortWish(Ask.DEMANDED, port))
+    again = msgspec.structs.replace(SPEC, port=PortRequest(PortPolicy.DEMANDED, port))
     assert await running.start(endpoint("a"), spec=again) == port
     assert await ask(port) == b"a"
 
@@ -306,7 +313,7 @@ async def test_a_stopped_forward_frees_its_port_at_once(running: Running) -> Non
 async def test_a_port_that_is_taken_fails_that_forward_alone(running: Running) -> None:
     """The other forwards of the fleet go on; the failed one can be stopped like any other."""
     port = await running.start(endpoint("a"))
-    taken = msgspec.structs.replace(SPEC, id="two", group="two", port=PortWish(Ask.DEMANDED, port))
+    taken = msgspec.structs.replace(SPEC, id="two", group="two", port=PortRequest(PortPolicy.DEMANDED, port))
     assert await running.start(endpoint("b"), spec=taken) == 0
     assert running.states("two") == [State.FAILED]
     assert f"port {port} on 127.0.0.1 is taken" in [s for s in running.statuses if s.id == "two"][-1].reason
@@ -319,9 +326,9 @@ async def test_reserved_ports_wait_for_their_forward(running: Running) -> None:
     """A forward that comes first does not get the port that a later one asks for explicitly."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    later = msgspec.structs.replace(SPEC, id="two", group="two", port=PortWish(Ask.EXPLICIT, port))
+    later = msgspec.structs.replace(SPEC, id="two", group="two", port=PortRequest(PortPolicy.EXPLICIT, port))
     running.fleet.reserve([later])
-    first = msgspec.structs.replace(SPEC, port=PortWish(Ask.PREFERRED, port))
+    first = msgspec.structs.replace(SPEC, port=PortRequest(PortPolicy.PREFERRED, port))
     assert await running.start(endpoint("a"), spec=first) != port
     assert await running.start(endpoint("b"), spec=later) == port
 

@@ -16,11 +16,11 @@ from forwarders.fleet import Fleet
 from forwarders.gateway.gateway import Gateway
 from forwarders.listeners import bind
 from forwarders.ports import PortBook
-from forwarders.spec import Ask, ForwardSpec, PortWish
+from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
 from tests.forwarders.cluster import App, Pods, endpoint
 from tests.forwarders.peer import PeerStream
-from watcher.gateway import GatewayNames, GatewayWish
-from watcher.plan.verdicts import Subject, Wanted
+from watcher.gateway import GatewayNames, GatewayRequest
+from watcher.plan.verdicts import PlannedForward, ResourceRef
 
 HOLD = 5.0
 
@@ -29,8 +29,8 @@ def get(host: str, path: str = "/", *lines: str) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode()
 
 
-def wanted(name: str, *called: int | str, namespace: str = "shop", kind: str = "service") -> Wanted:
-    subject = Subject(
+def wanted(name: str, *called: int | str, namespace: str = "shop", kind: str = "service") -> PlannedForward:
+    subject = ResourceRef(
         source="services",
         resource_type=kind,
         resource_name=name,
@@ -40,9 +40,15 @@ def wanted(name: str, *called: int | str, namespace: str = "shop", kind: str = "
     )
     ident = f"{kind}/{namespace}/{name}/{called[0]}"
     spec = ForwardSpec(
-        id=ident, address="127.0.0.1", port=PortWish(Ask.SYSTEM), group=ident, hold=HOLD, linger=1.0, patience=0.0
+        id=ident,
+        address="127.0.0.1",
+        port=PortRequest(PortPolicy.SYSTEM),
+        group=ident,
+        hold=HOLD,
+        linger=1.0,
+        patience=0.0,
     )
-    return Wanted(
+    return PlannedForward(
         id=ident,
         subject=subject,
         spec=spec,
@@ -61,11 +67,11 @@ class Street:
         self.pods = Pods(nursery)
         self.got: dict[str, bytearray] = {}
         self.fleet = Fleet(self.pods.open_channel, Random(0), lambda status: None)
-        self.names = GatewayNames(GatewayWish("127.0.0.1", 8000))
+        self.names = GatewayNames(GatewayRequest("127.0.0.1", 8000))
         self.gateway = Gateway(self.names, self.fleet.adopt, ("localhost", "dev.example"))
         self.port = 0
 
-    async def start(self, forwards: Iterable[Wanted]) -> None:
+    async def start(self, forwards: Iterable[PlannedForward]) -> None:
         forwards = list(forwards)
         for one in forwards:
             name = one.subject.resource_name
@@ -138,14 +144,15 @@ async def rest(stream: trio.SocketStream) -> bytes:
 
 
 @asynccontextmanager
-async def street(*forwards: Wanted) -> AsyncIterator[Street]:
+async def street(*forwards: PlannedForward) -> AsyncIterator[Street]:
     """A gateway that listens, and these forwards."""
     async with trio.open_nursery() as nursery:
         made = Street(nursery)
         await nursery.start(made.fleet.run)
         await made.start(forwards)
         bound = await bind(
-            ForwardSpec(id="gateway", address="127.0.0.1", port=PortWish(Ask.SYSTEM), group="gateway"), PortBook()
+            ForwardSpec(id="gateway", address="127.0.0.1", port=PortRequest(PortPolicy.SYSTEM), group="gateway"),
+            PortBook(),
         )
         made.port = bound.port
         nursery.start_soon(made.gateway.run, bound)
@@ -153,7 +160,7 @@ async def street(*forwards: Wanted) -> AsyncIterator[Street]:
         nursery.cancel_scope.cancel()
 
 
-def nobody(one: Wanted, waiting_for: str, hold: float = HOLD) -> Wanted:
+def nobody(one: PlannedForward, waiting_for: str, hold: float = HOLD) -> PlannedForward:
     """The same without a pod."""
     return replace(one, endpoints=(), waiting_for=waiting_for, spec=replace(one.spec, hold=hold))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from forwarders.spec import PortWish
+from forwarders.spec import PortRequest
 from watcher.cluster.kinds import (
     CRON_JOB,
     DAEMON_SET,
@@ -50,10 +50,10 @@ from watcher.cluster.objects import (
     WorkloadSpec,
 )
 from watcher.cluster.store import Problem, Snapshot, Watch
-from watcher.config.entries import Entry, wish_for
+from watcher.config.entries import Entry, port_request_for
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs
-from watcher.plan.plan import Plan, Wanted, make_plan
+from watcher.plan.plan import Plan, PlannedForward, make_plan
 from watcher.skaffold.modes import Mode
 
 RUN = "run-1"
@@ -198,7 +198,7 @@ def entry(
     name: str = "web",
     port: int | str = 8080,
     *,
-    wish: PortWish | None = None,
+    local_port: PortRequest | None = None,
     namespace: str = "",
     source: str = "user",
     line: int = 1,
@@ -212,7 +212,7 @@ def entry(
         name=name,
         namespace=namespace,
         port=port,
-        wish=wish or wish_for(port),
+        local_port=local_port or port_request_for(port),
         addresses=addresses,
     )
 
@@ -290,7 +290,7 @@ def planned(items: list[Item], **facts: object) -> Plan:
     return make_plan(world(Facts(**{"modes": BOTH, "run_id": RUN, **facts}), items))  # type: ignore[arg-type]  # by name
 
 
-def only(plan: Plan) -> Wanted:
+def only(plan: Plan) -> PlannedForward:
     [wanted] = plan.forwards
     return wanted
 

@@ -75,7 +75,7 @@ def test_an_entry_is_looked_for_in_its_own_cluster_alone() -> None:
 
 def test_in_a_cluster_that_the_run_does_not_deploy_to_only_entries_are_looked_at() -> None:
     """A forward of portside.yaml asks for no rights beyond its own, and finds nothing that happens to be labelled."""
-    alone = replace(HERE, contexts=frozenset(), entries=(IN_FAR,), curious=True)
+    alone = replace(HERE, contexts=frozenset(), entries=(IN_FAR,), explain_requested=True)
     for namespace, expected in (("theirs", "theirs"), ("", "default")):
         facts = replace(alone, others=(OtherCluster("far", namespace=namespace),))
         assert {(watch.kind, watch.namespace) for watch in needs(facts) if watch.cluster} == {

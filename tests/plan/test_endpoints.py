@@ -23,12 +23,12 @@ from watcher.cluster.objects import (
     Workload,
 )
 from watcher.plan.endpoints import Neighbours, endpoints_of
-from watcher.plan.serving import Found
+from watcher.plan.serving import EndpointResult
 
 OF_WEB = Owner("ReplicaSet", "web", "web", controller=True)
 
 
-def find(target: Item, port: int | str, *others: Item) -> Found:
+def find(target: Item, port: int | str, *others: Item) -> EndpointResult:
     kind, item = target
     pods = Collection(other for _, other in others if isinstance(other, Pod))
     jobs = [other for other_kind, other in others if other_kind is JOB and isinstance(other, Workload)]
@@ -37,7 +37,7 @@ def find(target: Item, port: int | str, *others: Item) -> Found:
     return endpoints_of(item, kind.singular, port, Neighbours(pods, jobs, replica_sets=sets))
 
 
-def served(found: Found) -> list[tuple[str, int, bool]]:
+def served(found: EndpointResult) -> list[tuple[str, int, bool]]:
     return [(endpoint.pod.name, endpoint.port, endpoint.ready) for endpoint in found.endpoints]
 
 

@@ -47,7 +47,7 @@ def test_one_port_has_one_verdict(modes: frozenset[Mode], port: int | str, sourc
     kind, item = service()
     assert isinstance(item, Service)
     item = replace(item, spec=replace(item.spec, ports=(ServicePort(port=8080, name="http"),)))
-    facts = Facts(modes=modes, run_id=RUN, curious=True, entries=(entry(port=port, source=source),))
+    facts = Facts(modes=modes, run_id=RUN, explain_requested=True, entries=(entry(port=port, source=source),))
     facts = world(facts, [(kind, item), pod("web-0")])
     answers = [answer for answer in explained(facts) if answer.subject.resource_type.lower() == "service"]
     both = port == "http" and Mode.SERVICES in modes  # two forwards, as with Skaffold
@@ -62,7 +62,7 @@ def test_another_ports_verdict_stays() -> None:
     kind, item = service()
     assert isinstance(item, Service)
     ports = (ServicePort(port=8080), ServicePort(port=8080, protocol="UDP"), ServicePort(port=9090))
-    facts = Facts(modes=frozenset({Mode.USER}), run_id=RUN, curious=True, entries=(entry(),))
+    facts = Facts(modes=frozenset({Mode.USER}), run_id=RUN, explain_requested=True, entries=(entry(),))
     facts = world(facts, [(kind, replace(item, spec=replace(item.spec, ports=ports))), pod("web-0")])
     answers = [(a.subject.remote_port, a.subject.protocol, a.forwarded) for a in explained(facts)]
     assert sorted(answers, key=str) == [(8080, "TCP", True), (8080, "UDP", False), (9090, "TCP", False)]
@@ -70,7 +70,9 @@ def test_another_ports_verdict_stays() -> None:
 
 def test_a_pod_of_what_an_entry_asks_for() -> None:
     """Its owner is forwarded, and so is it."""
-    facts = Facts(modes=frozenset({Mode.USER}), run_id=RUN, curious=True, entries=(entry("deployment", "web"),))
+    facts = Facts(
+        modes=frozenset({Mode.USER}), run_id=RUN, explain_requested=True, entries=(entry("deployment", "web"),)
+    )
     answers = explained(world(facts, [deployment_of_run("web"), pod_of_run("x", "web")]))
     verdicts = {(a.subject.resource_type.lower(), a.forwarded) for a in answers if a.subject.remote_port in {"", 8080}}
     assert verdicts == {("deployment", True), ("pod", True)}

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from forwarders.spec import Ask, ForwardSpec, PortWish
+from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
 from watcher.plan.names import by_name, named, resolve, shortest
-from watcher.plan.verdicts import Subject, Wanted
+from watcher.plan.verdicts import PlannedForward, ResourceRef
 
 
-def one(name: str, namespace: str, *ports: int | str, kind: str = "service", container: str = "") -> Wanted:
-    subject = Subject(
+def one(name: str, namespace: str, *ports: int | str, kind: str = "service", container: str = "") -> PlannedForward:
+    subject = ResourceRef(
         source="services",
         resource_type=kind,
         resource_name=name,
@@ -22,8 +22,8 @@ def one(name: str, namespace: str, *ports: int | str, kind: str = "service", con
         remote_port=ports[0],
     )
     ident = f"{kind}/{namespace}/{name}/{ports[0]}"
-    spec = ForwardSpec(id=ident, address="127.0.0.1", port=PortWish(Ask.AUTOMATIC), group=ident)
-    return Wanted(
+    spec = ForwardSpec(id=ident, address="127.0.0.1", port=PortRequest(PortPolicy.AUTOMATIC), group=ident)
+    return PlannedForward(
         id=ident, subject=subject, spec=spec, endpoints=(), waiting_for="", broken="", because="", called=ports
     )
 
@@ -91,7 +91,7 @@ many = st.lists(st.builds(lambda n, s, p, k: one(n, s, *p, kind=k), names, names
 
 
 @given(many, st.lists(st.sampled_from(["a", "b", "http", "80", "81", "grpc", "web"]), min_size=1, max_size=3))
-def test_a_name_means_what_it_says(forwards: list[Wanted], labels: list[str]) -> None:
+def test_a_name_means_what_it_says(forwards: list[PlannedForward], labels: list[str]) -> None:
     """Never a thing whose name is none of its labels; nothing twice; services alone where there are any."""
     found = resolve(".".join(labels), by_name(named(forwards)))
     assert len(found) == len(set(found))
@@ -100,7 +100,7 @@ def test_a_name_means_what_it_says(forwards: list[Wanted], labels: list[str]) ->
 
 
 @given(many)
-def test_shortest_names_mean_their_own_thing_alone(forwards: list[Wanted]) -> None:
+def test_shortest_names_mean_their_own_thing_alone(forwards: list[PlannedForward]) -> None:
     """Or there is none."""
     known = named(forwards)
     for each in known:

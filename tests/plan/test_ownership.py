@@ -32,7 +32,7 @@ from watcher.cluster.kinds import (
 from watcher.cluster.objects import LabelSelector, Owner, Pod, Resource
 from watcher.cluster.store import Problem, Watch
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Wanted, make_plan
+from watcher.plan.plan import PlannedForward, make_plan
 
 SETS = Watch(REPLICA_SET_METADATA, "default")
 SHARED = LabelSelector({"app": "shared"})
@@ -52,7 +52,7 @@ def asked(kind: Kind, name: str = "web") -> dict[str, object]:
     return {"entries": (entry(kind.singular, name, namespace="default", source="direct"),)}
 
 
-def names(wanted: Wanted) -> list[str]:
+def names(wanted: PlannedForward) -> list[str]:
     return [endpoint.pod.name for endpoint in wanted.endpoints]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import (
     BOTH,
     SERVICES,
@@ -26,12 +26,14 @@ from watcher.skaffold.modes import Mode
 def test_strict_ports_are_demands() -> None:
     """For every forward that asks for a number; the others ask for none still."""
     items = [service("web"), service("low", ServicePort(80))]
-    plan = planned(items, entries=(entry(name="x", wish=PortWish(Ask.EXPLICIT, 9001)),), strict_ports=True)
+    plan = planned(
+        items, entries=(entry(name="x", local_port=PortRequest(PortPolicy.EXPLICIT, 9001)),), strict_ports=True
+    )
     asked = {wanted.subject.resource_name: wanted.spec.port for wanted in plan.forwards}
     assert asked == {
-        "x": PortWish(Ask.DEMANDED, 9001),
-        "web": PortWish(Ask.DEMANDED, 8080),
-        "low": PortWish(Ask.AUTOMATIC),
+        "x": PortRequest(PortPolicy.DEMANDED, 9001),
+        "web": PortRequest(PortPolicy.DEMANDED, 8080),
+        "low": PortRequest(PortPolicy.AUTOMATIC),
     }
 
 
@@ -111,7 +113,7 @@ def test_another_namespaces_forward_is_not_this_one() -> None:
 def test_the_recorded_projects_modes(modes: frozenset[Mode], expected: list[str]) -> None:
     """As Skaffold does with the modes user, services and both: deployment/app:http to 9001, s80, s8080."""
     items = [workload(DEPLOYMENT, "app"), service("s80", ServicePort(80)), service("s8080"), pod("app-0", app="app")]
-    app = entry("deployment", "app", "http", wish=PortWish(Ask.EXPLICIT, 9001))
+    app = entry("deployment", "app", "http", local_port=PortRequest(PortPolicy.EXPLICIT, 9001))
     plan = planned(items, modes=modes, entries=(app,), namespace="default")
     shown = [
         f"{w.subject.source} {w.subject.resource_name} {w.subject.remote_port} {w.spec.port.number}"

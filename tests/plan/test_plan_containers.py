@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import entry, only
 from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.config.rules import Rule, Rules
@@ -58,9 +58,9 @@ def test_what_it_does_not_is_forwarded_to_the_container() -> None:
 
 def test_a_local_port_that_portside_was_asked_for_is_its_own() -> None:
     """A forward of portside.yaml beside the port that Docker publishes."""
-    own = entry("container", "myapp", source="direct", wish=PortWish(Ask.EXPLICIT, 9751))
+    own = entry("container", "myapp", source="direct", local_port=PortRequest(PortPolicy.EXPLICIT, 9751))
     assert only(make_plan(facts(PUBLISHED, entries=(own,)))).spec.port.number == 9751
-    same = entry("container", "myapp", source="direct", wish=PortWish(Ask.EXPLICIT, 9701))
+    same = entry("container", "myapp", source="direct", local_port=PortRequest(PortPolicy.EXPLICIT, 9701))
     assert len(make_plan(facts(PUBLISHED, entries=(same,))).published) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import (
     RUN,
     SERVICES,
@@ -129,7 +129,7 @@ def test_the_spelling_stays_and_the_key_does_not_depend_on_it() -> None:
 
 def test_two_local_ports_for_one_target_are_two_forwards() -> None:
     """skaffold#6069: with explicit local ports both are meant; a third like the second is one too many."""
-    explicit = [entry(wish=PortWish(Ask.EXPLICIT, port), line=port) for port in (9001, 9002, 9002)]
+    explicit = [entry(local_port=PortRequest(PortPolicy.EXPLICIT, port), line=port) for port in (9001, 9002, 9002)]
     plan = planned(WEB, entries=tuple(explicit), modes=USER)
     assert [wanted.spec.port.number for wanted in plan.forwards] == [9001, 9002]
     assert len({wanted.spec.group for wanted in plan.forwards}) == 2
@@ -140,10 +140,16 @@ def test_two_local_ports_for_one_target_are_two_forwards() -> None:
 
 def test_direct_entries_differ_by_the_port_they_ask_for() -> None:
     """`svc/web 1:8080 2:8080 :8080` are three, in any mode, and in Kubernetes' words."""
-    wishes = (PortWish(Ask.DEMANDED, 1), PortWish(Ask.DEMANDED, 2), PortWish(Ask.SYSTEM))
-    entries = tuple(entry(source="direct", namespace="default", wish=wish) for wish in wishes)
+    port_requests = (
+        PortRequest(PortPolicy.DEMANDED, 1),
+        PortRequest(PortPolicy.DEMANDED, 2),
+        PortRequest(PortPolicy.SYSTEM),
+    )
+    entries = tuple(
+        entry(source="direct", namespace="default", local_port=port_request) for port_request in port_requests
+    )
     plan = planned(WEB, entries=entries, modes=frozenset())
-    assert [wanted.spec.port for wanted in plan.forwards] == list(wishes)
+    assert [wanted.spec.port for wanted in plan.forwards] == list(port_requests)
     assert len(set(ids(plan))) == 3
 
 

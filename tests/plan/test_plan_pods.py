@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import USER, Item, ids, meta, only, planned, world
 from watcher.cluster.kinds import DEPLOYMENT, JOB, POD, REPLICA_SET, STATEFUL_SET
 from watcher.cluster.objects import (
@@ -71,9 +71,9 @@ def test_every_port_is_forwarded_and_asked_for() -> None:
         [made_by("Deployment", "app", "app-6c-x", spec=PodSpec((APP, SIDE)))], modes=PODS, artifacts=("app",)
     )
     assert {wanted.id: wanted.spec.port for wanted in plan.forwards} == {
-        "pods/default/deployment/app/app/jdwp/5005/127.0.0.1": PortWish(Ask.PREFERRED, 5005),
-        "pods/default/deployment/app/app/http/8080/127.0.0.1": PortWish(Ask.PREFERRED, 8080),
-        "pods/default/deployment/app/side/side/81/127.0.0.1": PortWish(Ask.PREFERRED, 81),
+        "pods/default/deployment/app/app/jdwp/5005/127.0.0.1": PortRequest(PortPolicy.PREFERRED, 5005),
+        "pods/default/deployment/app/app/http/8080/127.0.0.1": PortRequest(PortPolicy.PREFERRED, 8080),
+        "pods/default/deployment/app/side/side/81/127.0.0.1": PortRequest(PortPolicy.PREFERRED, 81),
     }
     assert {wanted.spec.patience for wanted in plan.forwards} == {0.0}
     subject = plan.forwards[0].subject
@@ -151,7 +151,8 @@ def test_a_job_that_is_over_is_waited_for_no_more(phase: str, condition: str) ->
 def test_whoever_asks_why_is_told_of_pods_in_every_mode() -> None:
     """Each container and port, once, and each pod."""
     facts = world(
-        Facts(modes=USER, run_id="run-1", curious=True), [deployment(), made_by("Deployment", "app", "app-6c-x")]
+        Facts(modes=USER, run_id="run-1", explain_requested=True),
+        [deployment(), made_by("Deployment", "app", "app-6c-x")],
     )
     found = explain(make_plan(facts), facts)
     assert [(one.subject.resource_type, one.subject.remote_port, one.rule) for one in found] == [

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import (
     RUN,
     Item,
@@ -32,7 +32,7 @@ from watcher.config.rules import Rule, Rules
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts, OwnForward
 from watcher.plan.needs import needs
-from watcher.plan.plan import Plan, Skip, Wanted, make_plan
+from watcher.plan.plan import Plan, PlannedForward, Skip, make_plan
 from watcher.skaffold.modes import Mode
 
 names, namespaces = st.sampled_from(["web", "db", "api"]), st.sampled_from(["default", "shop"])
@@ -75,15 +75,16 @@ rules = st.builds(
     port=st.sampled_from([None, 8080, "http"]),
 )
 some_rules = st.lists(rules, max_size=1).map(tuple)
-wishes = st.one_of(
-    st.builds(PortWish, st.sampled_from([Ask.EXPLICIT, Ask.PREFERRED]), numbers), st.just(PortWish(Ask.AUTOMATIC))
+port_requests = st.one_of(
+    st.builds(PortRequest, st.sampled_from([PortPolicy.EXPLICIT, PortPolicy.PREFERRED]), numbers),
+    st.just(PortRequest(PortPolicy.AUTOMATIC)),
 )
 entries = st.builds(
     entry,
     st.sampled_from(["service", "deployment", "pod", "container"]),
     names,
     st.one_of(numbers, st.sampled_from(["http", "p8080-tcp"])),
-    wish=wishes,
+    local_port=port_requests,
     namespace=st.one_of(st.just(""), namespaces),
     source=st.sampled_from(["user", "direct"]),
     line=st.integers(1, 99),
@@ -118,7 +119,7 @@ all_facts = st.builds(
 clusters = st.lists(items, max_size=9, unique_by=lambda item: (item[0], meta_of(item).namespace, meta_of(item).name))
 
 
-def verdicts(plan: Plan) -> list[Wanted | Skip]:
+def verdicts(plan: Plan) -> list[PlannedForward | Skip]:
     return [*plan.forwards, *plan.skips]
 
 
@@ -177,13 +178,13 @@ def test_every_entry_has_a_verdict_for_each_address(facts: Facts, there: list[It
 def test_wishes_are_those_of_their_source(facts: Facts, there: list[Item]) -> None:
     """Only an entry reserves a port, unless ports are strict; then whoever has a number demands it."""
     for wanted in make_plan(world(facts, there)).forwards:
-        ask, number = wanted.spec.port.ask, wanted.spec.port.number
+        ask, number = wanted.spec.port.policy, wanted.spec.port.number
         if facts.strict_ports:
-            assert (ask is Ask.DEMANDED) == bool(number)
+            assert (ask is PortPolicy.DEMANDED) == bool(number)
         elif wanted.subject.source in {"pods", "debug"}:
-            assert wanted.spec.port == PortWish(Ask.PREFERRED, int(wanted.subject.remote_port))
+            assert wanted.spec.port == PortRequest(PortPolicy.PREFERRED, int(wanted.subject.remote_port))
         elif wanted.subject.source == "services":
-            assert ask is (Ask.PREFERRED if number else Ask.AUTOMATIC)
+            assert ask is (PortPolicy.PREFERRED if number else PortPolicy.AUTOMATIC)
             assert number in {0, wanted.subject.remote_port}
 
 
@@ -258,8 +259,14 @@ def test_forwards_of_pods_survive_new_pods(facts: Facts, there: list[Item], data
 @given(all_facts, clusters, refusals)
 def test_who_asks_why_changes_nothing(facts: Facts, there: list[Item], refused: frozenset[Watch]) -> None:
     """What is looked at out of curiosity is explained, and neither forwarded nor said to be passed over."""
-    plan, curious = (make_plan(world(replace(facts, curious=asked), there, refused)) for asked in (False, True))
-    assert (curious.forwards, curious.skips, curious.published) == (plan.forwards, plan.skips, plan.published)
+    plan, explained = (
+        make_plan(world(replace(facts, explain_requested=asked), there, refused)) for asked in (False, True)
+    )
+    assert (explained.forwards, explained.skips, explained.published) == (
+        plan.forwards,
+        plan.skips,
+        plan.published,
+    )
 
 
 def kept(facts: Facts) -> tuple[Facts, dict[Watch, Collection[Resource]]]:

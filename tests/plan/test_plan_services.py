@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import (
     RUN,
     SERVICES,
@@ -42,12 +42,16 @@ def test_a_service_of_the_run_is_forwarded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("port", "wish"),
-    [(80, PortWish(Ask.AUTOMATIC)), (1023, PortWish(Ask.AUTOMATIC)), (1024, PortWish(Ask.PREFERRED, 1024))],
+    ("port", "port_request"),
+    [
+        (80, PortRequest(PortPolicy.AUTOMATIC)),
+        (1023, PortRequest(PortPolicy.AUTOMATIC)),
+        (1024, PortRequest(PortPolicy.PREFERRED, 1024)),
+    ],
 )
-def test_privileged_ports_of_services_are_not_asked_for(port: int, wish: PortWish) -> None:
+def test_privileged_ports_of_services_are_not_asked_for(port: int, port_request: PortRequest) -> None:
     """Skaffold's rule: its own port from 1024 on, below that any (s80:80 leads to 4503 there)."""
-    assert only(planned([service("web", ServicePort(port))])).spec.port == wish
+    assert only(planned([service("web", ServicePort(port))])).spec.port == port_request
 
 
 def test_services_come_by_namespace_name_and_port() -> None:
@@ -107,7 +111,7 @@ def test_what_can_never_be_forwarded_is_said_once() -> None:
 
 def test_whoever_asks_why_is_told_in_every_mode() -> None:
     """Services are looked at then, and have their answer."""
-    plan = planned([service()], modes=frozenset({Mode.USER}), curious=True)
+    plan = planned([service()], modes=frozenset({Mode.USER}), explain_requested=True)
     assert [(passed.subject.resource_name, passed.reason) for passed in plan.passed] == [
         ("web", "mode services is off")
     ]

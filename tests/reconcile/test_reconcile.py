@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from forwarders.ports import PortBook
-from forwarders.spec import Ask, Endpoint, ForwardSpec, PodRef, PortWish
-from watcher.plan.plan import Plan, Subject, Wanted
+from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest
+from watcher.plan.plan import Plan, PlannedForward, ResourceRef
 from watcher.reconcile import Change, Start, Stop, Update, diff
 
 POD = Endpoint(PodRef("default", "web-0", "uid"), 8080, ready=True)
 
 
-def wanted(ident: str, ask: Ask = Ask.AUTOMATIC, number: int = 0, **fields: object) -> Wanted:
+def wanted(ident: str, ask: PortPolicy = PortPolicy.AUTOMATIC, number: int = 0, **fields: object) -> PlannedForward:
     """A forward of its own group, at 127.0.0.1."""
-    made = Wanted(
+    made = PlannedForward(
         id=ident,
-        subject=Subject(
+        subject=ResourceRef(
             source="services", resource_type="service", resource_name=ident, namespace="default", remote_port=80
         ),
-        spec=ForwardSpec(id=ident, address="127.0.0.1", port=PortWish(ask, number), group=ident),
+        spec=ForwardSpec(id=ident, address="127.0.0.1", port=PortRequest(ask, number), group=ident),
         endpoints=(),
         waiting_for="",
         broken="",
@@ -32,7 +32,7 @@ def wanted(ident: str, ask: Ask = Ask.AUTOMATIC, number: int = 0, **fields: obje
     return replace(made, **fields)
 
 
-def plan(*forwards: Wanted) -> Plan:
+def plan(*forwards: PlannedForward) -> Plan:
     return Plan(forwards, ())
 
 
@@ -40,7 +40,7 @@ class Bound:
     """What the forwarders do with changes: one machine's ports, chosen by the book, each held by one forward."""
 
     def __init__(self) -> None:
-        self.running: dict[str, Wanted] = {}
+        self.running: dict[str, PlannedForward] = {}
         self.ports: dict[str, int] = {}
         self._book = PortBook()
 
@@ -94,9 +94,9 @@ def test_other_pods_are_an_update() -> None:
 
 def test_another_spec_is_another_listener() -> None:
     """Stopped before it is started again."""
-    one = wanted("a", Ask.EXPLICIT, 9001)
+    one = wanted("a", PortPolicy.EXPLICIT, 9001)
     for spec in (
-        replace(one.spec, port=PortWish(Ask.EXPLICIT, 9002)),
+        replace(one.spec, port=PortRequest(PortPolicy.EXPLICIT, 9002)),
         replace(one.spec, address="::1"),
         replace(one.spec, hold=1.0),
     ):
@@ -109,10 +109,10 @@ def test_stops_then_updates_then_reserved_then_the_others() -> None:
     gone, kept = wanted("gone"), wanted("kept")
     starts = [
         wanted("auto"),
-        wanted("prefers", Ask.PREFERRED, 8080),
-        wanted("explicit", Ask.EXPLICIT, 9001),
-        wanted("system", Ask.SYSTEM),
-        wanted("demands", Ask.DEMANDED, 9002),
+        wanted("prefers", PortPolicy.PREFERRED, 8080),
+        wanted("explicit", PortPolicy.EXPLICIT, 9001),
+        wanted("system", PortPolicy.SYSTEM),
+        wanted("demands", PortPolicy.DEMANDED, 9002),
     ]
     changed = replace(kept, endpoints=(POD,))
     changes = diff({"gone": gone, "kept": kept}, plan(*starts, changed), {})
@@ -126,7 +126,7 @@ def test_stops_then_updates_then_reserved_then_the_others() -> None:
 def test_who_sits_on_a_reserved_port_moves() -> None:
     """An automatic forward yields to a new explicit one, and comes back after it, elsewhere."""
     bound = Bound()
-    squatter, owner = wanted("a", Ask.PREFERRED, 9001), wanted("b", Ask.EXPLICIT, 9001)
+    squatter, owner = wanted("a", PortPolicy.PREFERRED, 9001), wanted("b", PortPolicy.EXPLICIT, 9001)
     bound.turn(plan(squatter))
     assert bound.turn(plan(squatter, owner)) == (Stop("a"), Start(owner), Start(squatter))
     assert bound.ports == {"b": 9001, "a": 9002}
@@ -135,7 +135,7 @@ def test_who_sits_on_a_reserved_port_moves() -> None:
 def test_who_was_reserved_a_port_keeps_it() -> None:
     """Of two that ask for one port explicitly, the one that has it is not disturbed."""
     bound = Bound()
-    first, second = wanted("a", Ask.EXPLICIT, 9001), wanted("b", Ask.EXPLICIT, 9001)
+    first, second = wanted("a", PortPolicy.EXPLICIT, 9001), wanted("b", PortPolicy.EXPLICIT, 9001)
     bound.turn(plan(first))
     assert bound.turn(plan(second, first)) == (Start(second),)
     assert bound.ports == {"a": 9001, "b": 9002}
@@ -144,16 +144,22 @@ def test_who_was_reserved_a_port_keeps_it() -> None:
 def test_a_reserved_forward_on_a_substitute_yields_too() -> None:
     """It asked for another port than the one it sits on."""
     bound = Bound()
-    bound.turn(plan(wanted("x", Ask.DEMANDED, 9001), wanted("a", Ask.EXPLICIT, 9001)))
+    bound.turn(plan(wanted("x", PortPolicy.DEMANDED, 9001), wanted("a", PortPolicy.EXPLICIT, 9001)))
     assert bound.ports == {"x": 9001, "a": 9002}
-    bound.turn(plan(wanted("x", Ask.DEMANDED, 9001), wanted("a", Ask.EXPLICIT, 9001), wanted("b", Ask.EXPLICIT, 9002)))
+    bound.turn(
+        plan(
+            wanted("x", PortPolicy.DEMANDED, 9001),
+            wanted("a", PortPolicy.EXPLICIT, 9001),
+            wanted("b", PortPolicy.EXPLICIT, 9002),
+        )
+    )
     assert bound.ports == {"x": 9001, "b": 9002, "a": 9003}
 
 
 def test_a_running_reservation_evicts_nobody() -> None:
     """Only a new one does: nothing moves because something else changed."""
     bound = Bound()
-    one, two = wanted("a", Ask.EXPLICIT, 9001), wanted("b")
+    one, two = wanted("a", PortPolicy.EXPLICIT, 9001), wanted("b")
     bound.turn(plan(one, two))
     assert bound.turn(plan(replace(one, endpoints=(POD,)), two)) == (Update(replace(one, endpoints=(POD,))),)
 
@@ -161,7 +167,7 @@ def test_a_running_reservation_evicts_nobody() -> None:
 def test_a_port_that_comes_free_goes_to_who_demanded_it() -> None:
     """Two demanded it, one had it; when that one goes, the other starts again, and only then."""
     bound = Bound()
-    first, second, other = wanted("a", Ask.DEMANDED, 9001), wanted("b", Ask.DEMANDED, 9001), wanted("c")
+    first, second, other = wanted("a", PortPolicy.DEMANDED, 9001), wanted("b", PortPolicy.DEMANDED, 9001), wanted("c")
     bound.turn(plan(first, second, other))
     assert bound.ports == {"a": 9001, "c": 4503}
     assert bound.turn(plan(first, second)) == (Stop("c"),)
@@ -171,14 +177,20 @@ def test_a_port_that_comes_free_goes_to_who_demanded_it() -> None:
     assert bound.ports == {"b": 9001}
 
 
-wishes = st.one_of(
-    st.builds(PortWish, st.sampled_from([Ask.DEMANDED, Ask.EXPLICIT, Ask.PREFERRED]), st.integers(9000, 9003)),
-    st.builds(PortWish, st.sampled_from([Ask.AUTOMATIC, Ask.SYSTEM])),
+port_requests = st.one_of(
+    st.builds(
+        PortRequest,
+        st.sampled_from([PortPolicy.DEMANDED, PortPolicy.EXPLICIT, PortPolicy.PREFERRED]),
+        st.integers(9000, 9003),
+    ),
+    st.builds(PortRequest, st.sampled_from([PortPolicy.AUTOMATIC, PortPolicy.SYSTEM])),
 )
 forwards = st.builds(
-    lambda ident, wish, pods, waiting: wanted(ident, wish.ask, wish.number, endpoints=pods, waiting_for=waiting),
+    lambda ident, port_request, pods, waiting: wanted(
+        ident, port_request.policy, port_request.number, endpoints=pods, waiting_for=waiting
+    ),
     st.sampled_from("abcdef"),
-    wishes,
+    port_requests,
     st.sampled_from([(), (POD,)]),
     st.sampled_from(["", "no pod"]),
 )
@@ -238,7 +250,7 @@ def test_no_more_is_done_than_must_be(before: Plan, after: Plan) -> None:
             assert forward.id not in touched
 
 
-def _newly_reserved(running: Mapping[str, Wanted], after: Plan) -> set[int]:
+def _newly_reserved(running: Mapping[str, PlannedForward], after: Plan) -> set[int]:
     new = (f for f in after.forwards if f.id not in running or running[f.id].spec != f.spec)
     return {f.spec.port.number for f in new if f.spec.port.reserved}
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from forwarders.spec import State
 from watcher.board.records import ForwardRecord
-from watcher.plan.plan import Plan, Wanted
+from watcher.plan.plan import Plan, PlannedForward
 
 
 class Prospects:
@@ -44,7 +44,7 @@ class Prospects:
             and all(self._is_hopeless(wanted, forwards.get(wanted.id), settled=settled) for wanted in plan.forwards)
         )
 
-    def _is_hopeless(self, wanted: Wanted, record: ForwardRecord | None, *, settled: bool) -> bool:
+    def _is_hopeless(self, wanted: PlannedForward, record: ForwardRecord | None, *, settled: bool) -> bool:
         if record is None or record.state != State.FAILED.value or wanted.id in self._worked:
             return False
         if not record.local_port:

@@ -16,7 +16,7 @@ from forwarders.spec import State, Status
 from forwarders.system.tcp import reachable_host
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.explain import Explanation
-from watcher.plan.plan import Published, Skip, Wanted
+from watcher.plan.plan import PlannedForward, Published, Skip
 from watcher.skaffold.own_forwards import OwnForward
 
 
@@ -130,7 +130,7 @@ def timestamp(now: datetime) -> str:
     return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def forward_record(wanted: Wanted, status: Status, now: datetime, gateway: str = "") -> ForwardRecord:
+def forward_record(wanted: PlannedForward, status: Status, now: datetime, gateway: str = "") -> ForwardRecord:
     endpoint = status.endpoint
     address, subject = wanted.spec.address, wanted.subject
     return ForwardRecord(

@@ -24,7 +24,7 @@ from watcher.skaffold.modes import OFF, Mode
 from watcher.watching import Stamps, change_since, stamps
 
 if TYPE_CHECKING:
-    from watcher.gateway import GatewayWish
+    from watcher.gateway import GatewayRequest
 
 logger = logging.getLogger("portside.config")
 
@@ -73,7 +73,7 @@ class Configured:
         return self._loaded.configuration.docker
 
     @property
-    def gateway(self) -> GatewayWish | None:
+    def gateway(self) -> GatewayRequest | None:
         """The gateway that options or portside.yaml ask for, as of the start. Raises UsageError."""
         return wished(self._options.gateway, self._loaded.settings)
 

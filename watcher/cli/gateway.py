@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from forwarders.listeners import BindError, Bound, bind
 from forwarders.ports import PortBook
-from forwarders.spec import Ask, ForwardSpec, PortWish
+from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
 from watcher.board.exposure import is_loopback
 from watcher.config.entries import DEFAULT_ADDRESS, MAX_PORT, checked_address, port_number
 from watcher.config.settings import Settings
@@ -18,60 +18,62 @@ from watcher.errors import UsageError
 
 if TYPE_CHECKING:
     from forwarders.fleet import Fleet
-    from watcher.gateway import GatewayNames, GatewayWish
+    from watcher.gateway import GatewayNames, GatewayRequest
 
 logger = logging.getLogger("portside.gateway")
 
 
-def wished(option: str, settings: Settings) -> GatewayWish | None:
+def wished(option: str, settings: Settings) -> GatewayRequest | None:
     """`[ADDR:]PORT` of the option, else of portside.yaml; None where neither asks for a gateway."""
     text, where = (option, "--gateway") if option else (settings.gateway, settings.gateway_origin)
     if not text:
         return None
     from forwarders.gateway.gateway import SUFFIX
-    from watcher.gateway import GatewayWish
+    from watcher.gateway import GatewayRequest
 
     host, colon, port = text.rpartition(":")
     number = port_number(port)
     if number is None:
         raise UsageError(f"{where} {text}: expected [ADDR:]PORT, PORT a number from 1 to {MAX_PORT}")
     address = checked_address(host, where) if colon else DEFAULT_ADDRESS
-    return GatewayWish(address, number, (SUFFIX, *settings.gateway_suffixes), f"{where} {text}")
+    return GatewayRequest(address, number, (SUFFIX, *settings.gateway_suffixes), f"{where} {text}")
 
 
 class Door:
     """The gateway of one portside: bound, and with names that its loop keeps up to date."""
 
-    def __init__(self, wish: GatewayWish, bound: Bound, names: GatewayNames) -> None:
+    def __init__(self, request: GatewayRequest, bound: Bound, names: GatewayNames) -> None:
         self.names = names
-        self._wish = wish
+        self._request = request
         self._bound = bound
 
     @classmethod
-    async def opened(cls, wish: GatewayWish | None) -> Door | None:
+    async def opened(cls, request: GatewayRequest | None) -> Door | None:
         """The one that is wished for, if any. Raises UsageError where its port is taken.
 
         Asked for by its number, and part of every name's URL: another port, or none, would be no answer.
         """
-        if wish is None:
+        if request is None:
             return None
         from watcher.gateway import GatewayNames
 
-        spec = ForwardSpec(id="gateway", address=wish.address, port=PortWish(Ask.DEMANDED, wish.port), group="gateway")
+        spec = ForwardSpec(
+            id="gateway", address=request.address, port=PortRequest(PortPolicy.DEMANDED, request.port), group="gateway"
+        )
         try:
             bound = await bind(spec, PortBook())
         except BindError as error:
-            raise UsageError(f"{wish.origin}: {error}") from None
-        if not is_loopback(wish.address):
+            raise UsageError(f"{request.origin}: {error}") from None
+        if not is_loopback(request.address):
             logger.warning(
                 "the gateway at %s:%d can be reached from other machines, and so can all that it leads to",
-                wish.address,
-                wish.port,
+                request.address,
+                request.port,
             )
-        return cls(wish, bound, GatewayNames(wish))
+        return cls(request, bound, GatewayNames(request))
 
     async def serve(self, fleet: Fleet) -> None:
         """Until cancelled."""
         from forwarders.gateway.gateway import Gateway
 
-        await Gateway(self.names, fleet.adopt, self._wish.suffixes).run(self._bound)
+        await Gateway(self.names, fleet.adopt, self._request.suffixes).run(self._bound)

@@ -9,7 +9,7 @@ from functools import partial
 import trio
 from msgspec.structs import replace
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster.client import Client
 from watcher.cluster.kinds import BY_NAME
 from watcher.cluster.later import with_later
@@ -90,5 +90,5 @@ def _key(entry: Entry) -> _Key:
 
 def _numbered(entry: Entry, target: Resource | None) -> Entry:
     """A port by name is listened for at its number, where that is free."""
-    number = asked_number(target, entry.port) if entry.wish.ask is Ask.AUTOMATIC else None
-    return entry if number is None else replace(entry, wish=PortWish(Ask.PREFERRED, number))
+    number = asked_number(target, entry.port) if entry.local_port.policy is PortPolicy.AUTOMATIC else None
+    return entry if number is None else replace(entry, local_port=PortRequest(PortPolicy.PREFERRED, number))

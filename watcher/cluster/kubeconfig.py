@@ -123,7 +123,7 @@ def _read(path: Path) -> _File:
     # Slow, and only a command that talks to a cluster needs it.
     import yaml  # noqa: PLC0415
 
-    from watcher.careful_yaml import OutOfBoundsError, first_document  # noqa: PLC0415
+    from watcher.safe_yaml import OutOfBoundsError, first_document  # noqa: PLC0415
 
     try:
         data = user_files.read_bytes(path, user_files.KUBECONFIG)

@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from watcher.careful_yaml import OutOfBoundsError, check_bounds
 from watcher.config.scalars import plain_scalar
 from watcher.errors import ConfigError
+from watcher.safe_yaml import OutOfBoundsError, check_bounds
 
 # In C where PyYAML has it. Only its events are used.
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -10,7 +10,7 @@ import re
 
 from msgspec import Struct
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster.kinds import BY_NAME, KINDS, Kind
 from watcher.errors import ConfigError
 from watcher.suggestions import did_you_mean
@@ -41,7 +41,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     name: str
     namespace: str
     port: int | str
-    wish: PortWish
+    local_port: PortRequest
     addresses: tuple[str, ...] = ()
     selector: str = ""
     context: str = ""
@@ -78,9 +78,9 @@ def known_kinds(meant: str = "") -> str:
     return ", ".join(sorted(kind.singular for kind in KINDS)) + did_you_mean(meant, BY_NAME)
 
 
-def wish_for(port: int | str) -> PortWish:
+def port_request_for(port: int | str) -> PortRequest:
     """What no explicit local port means: the remote one where it is a number."""
-    return PortWish(Ask.PREFERRED, port) if isinstance(port, int) else PortWish(Ask.AUTOMATIC)
+    return PortRequest(PortPolicy.PREFERRED, port) if isinstance(port, int) else PortRequest(PortPolicy.AUTOMATIC)
 
 
 def port_number(text: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from watcher.config.documents import shown, text_of
 from watcher.config.entries import (
     CONTAINER,
@@ -19,8 +19,8 @@ from watcher.config.entries import (
     known_kinds,
     name_problem,
     port_number,
+    port_request_for,
     skaffold_kind_of,
-    wish_for,
 )
 from watcher.config.templates import Renderer, TemplateError
 from watcher.errors import ConfigError
@@ -70,7 +70,7 @@ def _entry(item: Mapping[str, Any], origin: str, renderer: Renderer) -> Entry:
         name=name,
         namespace=namespace,
         port=port,
-        wish=_wish(item, port),
+        local_port=_port_request(item, port),
         addresses=_addresses(_text(item, "address")),
     )
 
@@ -100,14 +100,14 @@ def _port(item: Mapping[str, Any]) -> int | str:
     return number
 
 
-def _wish(item: Mapping[str, Any], port: int | str) -> PortWish:
+def _port_request(item: Mapping[str, Any], port: int | str) -> PortRequest:
     """An explicit local port, unless it is 0: Skaffold takes that as not given."""
     local = item.get("localPort")
     if local is None or (local == 0 and not isinstance(local, bool)):
-        return wish_for(port)
+        return port_request_for(port)
     if not isinstance(local, int) or isinstance(local, bool) or not 1 <= local <= MAX_PORT:
         raise _ItemError(f"localPort {shown(local)} is not a number from 1 to {MAX_PORT}")
-    return PortWish(Ask.EXPLICIT, local)
+    return PortRequest(PortPolicy.EXPLICIT, local)
 
 
 def _addresses(text: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from watcher import user_files
 from watcher.config import documents
 from watcher.config.entries import (
@@ -24,7 +24,7 @@ from watcher.config.entries import (
     known_kinds,
     name_problem,
     port_number,
-    wish_for,
+    port_request_for,
 )
 from watcher.config.rules import Rule, Rules
 from watcher.config.selector import checked_selector
@@ -145,12 +145,13 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
             name=name,
             namespace=namespace,
             port=port,
-            wish=wish,
+            local_port=port_request,
             addresses=tuple(dict.fromkeys(checked_address(address, f"{origin}: address") for address in addresses)),
             selector=_selector(item.selector, f"{origin}: selector"),
             context=item.context or "",
         )
-        for wish in [PortWish(Ask.EXPLICIT, number) for number in dict.fromkeys(local)] or [wish_for(port)]
+        for port_request in [PortRequest(PortPolicy.EXPLICIT, number) for number in dict.fromkeys(local)]
+        or [port_request_for(port)]
     ]
 
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from msgspec import Struct
 
 
-class Thing(Struct, frozen=True):
+class RuleTarget(Struct, frozen=True):
     """What a rule is asked about. `kind` is the singular; `ports`: the spellings of its one port, number and name."""
 
     kind: str
@@ -34,7 +34,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = {}
     port: int | str | None = None
 
-    def matches(self, thing: Thing) -> bool:
+    def matches(self, thing: RuleTarget) -> bool:
         return (
             self.kind in {"", thing.kind}
             and fnmatchcase(thing.name, self.name or "*")
@@ -50,12 +50,12 @@ class Rules(Struct, frozen=True):
     include: tuple[Rule, ...] = ()
     exclude: tuple[Rule, ...] = ()
 
-    def excluded(self, thing: Thing) -> str:
+    def excluded(self, thing: RuleTarget) -> str:
         """Why the thing is not to be forwarded, or ""."""
         rule = _first(self.exclude, thing)
         return "" if rule is None else f"{rule.origin} excludes it"
 
-    def refused(self, thing: Thing) -> str:
+    def refused(self, thing: RuleTarget) -> str:
         """The same for what only a mode selected: it has to be included, too."""
         if not self.include or _first(self.include, thing) is not None:
             return self.excluded(thing)
@@ -63,5 +63,5 @@ class Rules(Struct, frozen=True):
         return self.excluded(thing) or f"{file} does not include it"
 
 
-def _first(rules: Iterable[Rule], thing: Thing) -> Rule | None:
+def _first(rules: Iterable[Rule], thing: RuleTarget) -> Rule | None:
     return next((rule for rule in rules if rule.matches(thing)), None)

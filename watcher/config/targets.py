@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from forwarders.spec import Ask, PortWish
-from watcher.config.entries import MAX_PORT, Entry, kind_of, known_kinds, name_problem, port_number, wish_for
+from forwarders.spec import PortPolicy, PortRequest
+from watcher.config.entries import MAX_PORT, Entry, kind_of, known_kinds, name_problem, port_number, port_request_for
 from watcher.errors import ConfigError
 
 # A service's port may be as long as a label, a container's only 15 characters (RFC 6335).
@@ -56,7 +56,7 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
             continue
         if target is None:
             raise ConfigError(f"{word!r} is a port, but no target stands before it: portside forward TYPE/NAME {word}")
-        port, wish = _port(word)
+        port, port_request = _port(word)
         needs_port = False
         entry = Entry(
             source="direct",
@@ -66,11 +66,11 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
             name=target.name,
             namespace=namespace,
             port=port,
-            wish=wish,
+            local_port=port_request,
             addresses=addresses,
             context=context,
         )
-        entries.setdefault((context, target, port, wish), entry)
+        entries.setdefault((context, target, port, port_request), entry)
     _check_served(target, needs_port=needs_port)
     _check_used(unused)
     return tuple(entries.values())
@@ -129,18 +129,18 @@ def _target(word: str) -> _Target:
     return _Target(kind, name)
 
 
-def _port(word: str) -> tuple[int | str, PortWish]:
+def _port(word: str) -> tuple[int | str, PortRequest]:
     local, colon, remote = word.rpartition(":")
     if not remote or ":" in local:
         raise ConfigError(f"{word!r}: expected [LOCAL:]REMOTE, LOCAL a number, REMOTE a number or a port's name")
     port = remote_port(remote, word)
     if not colon:
-        return port, wish_for(port)
+        return port, port_request_for(port)
     if not local.strip("0"):
-        return port, PortWish(Ask.SYSTEM)
+        return port, PortRequest(PortPolicy.SYSTEM)
     if not local.isdigit():
         raise ConfigError(f"{word!r}: the local port {local!r} is not a number")
-    return port, PortWish(Ask.DEMANDED, _number(local, word))
+    return port, PortRequest(PortPolicy.DEMANDED, _number(local, word))
 
 
 def _number(text: str, word: str) -> int:

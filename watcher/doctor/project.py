@@ -60,7 +60,7 @@ class ProjectFiles:
     async def ports_check(self) -> Iterable[Finding]:
         loaded = await self.loaded.given()
         entries = (*loaded.configuration.entries, *loaded.settings.entries)
-        asked = {entry.wish.number: entry for entry in reversed(entries) if entry.wish.number}
+        asked = {entry.local_port.number: entry for entry in reversed(entries) if entry.local_port.number}
         held = await trio.to_thread.run_sync(holders, abandon_on_cancel=True)
         if held is None:
             return [
@@ -72,7 +72,7 @@ class ProjectFiles:
 
 
 def _taken(entry: Entry, holder: Holder, ours: set[int]) -> Finding:
-    port = f"port {entry.wish.number}, which {entry.origin} asks for"
+    port = f"port {entry.local_port.number}, which {entry.origin} asks for"
     if holder.pid in ours:
         return ok(f"{port}, is held by the portside that runs here (pid {holder.pid})")
     return warning(f"{port}, is taken by {holder}; the next free one would be used", "free it, or ask for another")

@@ -18,10 +18,10 @@ from watcher.plan import plan as planning
 from watcher.plan.explain import Explanation
 from watcher.plan.facts import Facts
 from watcher.plan.plan import Plan
-from watcher.plan.verdicts import Passed, Published, Skip, Wanted
+from watcher.plan.verdicts import NotRequested, PlannedForward, Published, Skip
 from watcher.skaffold.modes import Mode
 
-V = TypeVar("V", Passed, Published, Skip)
+V = TypeVar("V", NotRequested, Published, Skip)
 
 # Skaffold's order, which is that of ports too: entries, services, then pods.
 _ENTRIES, _SERVICES = {"user", "direct"}, {"services"}
@@ -88,7 +88,7 @@ def _part(other: OtherCluster, facts: Facts) -> Facts:
     return replace(
         facts,
         modes=facts.modes if deployed_to else facts.modes & {Mode.USER},
-        curious=facts.curious and deployed_to,
+        explain_requested=facts.explain_requested and deployed_to,
         namespace=facts.namespace if deployed_to else facts.namespace or other.namespace or "default",
         context=other.context,
         cluster=other.cluster,
@@ -127,7 +127,7 @@ def _verdict(one: V, key: str, context: str) -> V:
     return replace(one, id=one.id + _suffix(key), subject=replace(one.subject, context=context))
 
 
-def _forward(one: Wanted, key: str, context: str) -> Wanted:
+def _forward(one: PlannedForward, key: str, context: str) -> PlannedForward:
     subject = replace(one.subject, context=context)
     if not key:
         return replace(one, subject=subject)
@@ -151,6 +151,6 @@ def _bare(ident: str, key: str) -> str:
     return ident.removesuffix(_suffix(key))
 
 
-def _rank(wanted: Wanted) -> int:
+def _rank(wanted: PlannedForward) -> int:
     source = wanted.subject.source
     return 0 if source in _ENTRIES else 1 if source in _SERVICES else 2

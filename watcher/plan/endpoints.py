@@ -32,7 +32,7 @@ from watcher.plan import selectors
 from watcher.plan.controllers import Owner, is_controlled_by, newest_replica_set, owner_of
 from watcher.plan.ports import TCP, is_port, pods_port, service_port
 from watcher.plan.ranking import outdated, ranking
-from watcher.plan.serving import NAMED_PODS, Found, ref, serving
+from watcher.plan.serving import NAMED_PODS, EndpointResult, ref, serving
 
 
 class Neighbours(Struct, frozen=True):
@@ -48,7 +48,7 @@ class Neighbours(Struct, frozen=True):
     replica_sets: Iterable[Resource] | None = ()
 
 
-def endpoints_of(target: Object, kind: str, port: int | str, beside: Neighbours) -> Found:
+def endpoints_of(target: Object, kind: str, port: int | str, beside: Neighbours) -> EndpointResult:
     """Where connections to `port` of `target` may go. `kind` is its singular."""
     match target:
         case Pod():
@@ -62,10 +62,10 @@ def endpoints_of(target: Object, kind: str, port: int | str, beside: Neighbours)
         case Workload() | ReplicationController():
             return _owned(target, port, beside, f"{kind} {target.metadata.name}")
         case _:
-            return Found(broken=f"portside does not know how to find the pods of a {kind}")
+            return EndpointResult(broken=f"portside does not know how to find the pods of a {kind}")
 
 
-def _of_deployment(target: Workload, port: int | str, beside: Neighbours) -> Found:
+def _of_deployment(target: Workload, port: int | str, beside: Neighbours) -> EndpointResult:
     """Its ReplicaSets own the pods. Where they may not be listed, a pod's own ReplicaSet has to be named after it."""
     name, labelled = f"deployment {target.metadata.name}", selectors.selected(target.spec.selector, beside.pods)
     if beside.replica_sets is None:
@@ -77,17 +77,17 @@ def _of_deployment(target: Workload, port: int | str, beside: Neighbours) -> Fou
     return _served(own, labelled, target.spec.selector, port, beside, name, newest_replica_set(sets))
 
 
-def _of_cron_job(cron_job: CronJob, port: int | str, beside: Neighbours) -> Found:
+def _of_cron_job(cron_job: CronJob, port: int | str, beside: Neighbours) -> EndpointResult:
     """The pods of the newest job: what kubectl cannot do."""
     name = f"cronjob {cron_job.metadata.name}"
     own = [job for job in beside.jobs if is_controlled_by(job, cron_job.metadata.uid)]
     if not own:
-        return Found(waiting_for=f"{name} has not started a job yet")
+        return EndpointResult(waiting_for=f"{name} has not started a job yet")
     newest = max(own, key=lambda job: (job.metadata.creation_timestamp or "", job.metadata.name))
     return _owned(newest, port, beside, name)
 
 
-def _owned(target: Workload | ReplicationController, port: int | str, beside: Neighbours, name: str) -> Found:
+def _owned(target: Workload | ReplicationController, port: int | str, beside: Neighbours, name: str) -> EndpointResult:
     plain = target.spec.selector
     selector = plain if isinstance(plain, LabelSelector) else selectors.selector_of(plain)
     labelled = selectors.selected(selector, beside.pods)
@@ -103,13 +103,13 @@ def _served(
     beside: Neighbours,
     name: str,
     newest: str = "",
-) -> Found:
+) -> EndpointResult:
     if own:
         return serving(own, port, name, beside.sandboxes, newest=newest)
     if labelled:
         text = f"{name} has no pod: what matches {selectors.text(selector)} ({_named(labelled)}) belongs to others"
-        return Found(waiting_for=text)
-    return Found(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
+        return EndpointResult(waiting_for=text)
+    return EndpointResult(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
 
 
 def _named(pods: list[Pod]) -> str:
@@ -117,23 +117,23 @@ def _named(pods: list[Pod]) -> str:
     return ", ".join(names[:NAMED_PODS]) + (f" and {len(names) - NAMED_PODS} more" if len(names) > NAMED_PODS else "")
 
 
-def _of_service(service: Service, port: int | str, beside: Neighbours) -> Found:
+def _of_service(service: Service, port: int | str, beside: Neighbours) -> EndpointResult:
     name = f"service {service.metadata.name}"
     wanted = service_port(service, port)
     if wanted is None:
         there = ", ".join(f"{p.port}/{p.name}" if p.name else str(p.port) for p in service.spec.ports or ())
-        return Found(broken=f"{name} has no port {port} (it has {there or 'none'})")
+        return EndpointResult(broken=f"{name} has no port {port} (it has {there or 'none'})")
     if not service.spec.selector:
         return _of_slices(name, wanted, beside)
     selector = selectors.selector_of(service.spec.selector)
     pods = selectors.selected(selector, beside.pods)
     if not pods:
-        return Found(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
+        return EndpointResult(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
     unready_too = service.spec.publish_not_ready_addresses
     return serving(pods, pods_port(service, wanted), name, beside.sandboxes, unready_too=unready_too)
 
 
-def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> Found:
+def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> EndpointResult:
     """The pods behind a service that somebody else keeps the EndpointSlices of. Their ports are numbers already."""
     by_uid = {pod.metadata.uid: pod for pod in beside.pods.values()}
     by_ip = {address: pod for pod in by_uid.values() for address in _addresses(pod)}
@@ -153,13 +153,15 @@ def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> Found:
         old, ranked = outdated(pods.values()), [ref(pod) for pod in ranking(pods.values())]
         endpoints = [Endpoint(pod, *found[pod], outdated=pod.uid in old) for pod in ranked]
         endpoints.sort(key=lambda endpoint: not endpoint.ready)
-        return Found(tuple(endpoints), waiting_for="" if endpoints[0].ready else f"no pod of {name} is ready")
+        return EndpointResult(tuple(endpoints), waiting_for="" if endpoints[0].ready else f"no pod of {name} is ready")
     if strangers:
         shown = ", ".join(strangers[:NAMED_PODS])
-        return Found(
+        return EndpointResult(
             broken=f"{name} has no selector and leads to {shown}: that is no pod, and only pods can be reached"
         )
-    return Found(waiting_for=f"{name} has no selector, and no EndpointSlice of it has an address for this port yet")
+    return EndpointResult(
+        waiting_for=f"{name} has no selector, and no EndpointSlice of it has an address for this port yet"
+    )
 
 
 def _addresses(pod: Pod) -> Iterable[str]:

@@ -15,7 +15,7 @@ from watcher.plan import run
 from watcher.plan.controllers import Owner, owner_of
 from watcher.plan.facts import Facts
 from watcher.plan.plan import Plan
-from watcher.plan.verdicts import Published, Subject, Verdict, Wanted
+from watcher.plan.verdicts import PlannedForward, Published, ResourceRef, Verdict
 from watcher.skaffold.modes import Mode
 
 
@@ -25,7 +25,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     `forwarded`: it leads somewhere, or will as soon as what it waits for is there; else `reason` says what is wrong.
     """
 
-    subject: Subject
+    subject: ResourceRef
     forwarded: bool
     rule: str
     reason: str = ""
@@ -37,7 +37,7 @@ def explain(plan: Plan, facts: Facts, failures: Mapping[str, str] = {}) -> tuple
 
     `failures`: by forward, why it has no port.
     """
-    found: dict[Subject, Explanation] = {}
+    found: dict[ResourceRef, Explanation] = {}
     for verdict in _decisive(plan):
         now = _explanation(verdict, failures)
         known = found.get(verdict.subject)
@@ -51,7 +51,7 @@ def _decisive(plan: Plan) -> Iterator[Verdict]:
     verdicts: tuple[Verdict, ...] = (*plan.forwards, *plan.published, *plan.skips, *plan.passed)
     for verdict in verdicts:
         source, ports = verdict.subject.source, _ports(verdict)
-        if not isinstance(verdict, Wanted) and any(decided.get(port, source) != source for port in ports):
+        if not isinstance(verdict, PlannedForward) and any(decided.get(port, source) != source for port in ports):
             continue
         for port in ports:
             decided.setdefault(port, source)
@@ -65,7 +65,7 @@ _Port = tuple[str, str, str, int | str]
 def _ports(verdict: Verdict) -> set[_Port]:
     """What the verdict's port is called; none for a thing as a whole, and for what TCP's verdict says nothing about."""
     subject = verdict.subject
-    called = verdict.called if isinstance(verdict, Wanted) else ()
+    called = verdict.called if isinstance(verdict, PlannedForward) else ()
     if subject.remote_port == "" or subject.protocol != "TCP":
         return set()
     thing = subject.namespace, subject.resource_type.lower(), subject.resource_name
@@ -74,7 +74,7 @@ def _ports(verdict: Verdict) -> set[_Port]:
 
 def _explanation(verdict: Verdict, failures: Mapping[str, str]) -> Explanation:
     match verdict:
-        case Wanted():
+        case PlannedForward():
             problem = failures.get(verdict.id) or ("" if verdict.endpoints else verdict.broken)
             runs = any(endpoint.running for endpoint in verdict.endpoints)
             return Explanation(
@@ -103,7 +103,7 @@ def _pods(plan: Plan, facts: Facts) -> Iterator[Explanation]:
         if owner.kind == "pod":
             continue
         ids = tuple(wanted.id for wanted in plan.forwards if _belongs_to(owner, wanted.subject))
-        subject = Subject(
+        subject = ResourceRef(
             source=(Mode.PODS if Mode.PODS in facts.modes else Mode.DEBUG).value,
             resource_type="pod",
             resource_name=pod.metadata.name,
@@ -113,6 +113,6 @@ def _pods(plan: Plan, facts: Facts) -> Iterator[Explanation]:
         yield Explanation(subject=subject, forwarded=bool(ids), rule=rule, forwards=ids)
 
 
-def _belongs_to(owner: Owner, subject: Subject) -> bool:
+def _belongs_to(owner: Owner, subject: ResourceRef) -> bool:
     kind = subject.resource_type.lower()
     return (kind, subject.resource_name, subject.namespace) == (owner.kind, owner.name, owner.namespace)

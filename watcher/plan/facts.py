@@ -43,7 +43,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     `any_run`: every object that a Skaffold labelled counts. `selector`: what it selects counts, labelled or not.
     `containers`: Docker's, where the project deploys with Docker alone; None: it deploys to Kubernetes.
     `artifacts`: names of the images that this run builds, () while unknown. `rules`: portside.yaml's.
-    `curious`: somebody asks why: everything of the run is looked at, whatever the modes.
+    `explain_requested`: somebody asks why: everything of the run is looked at, whatever the modes.
     `own_forwards`: Skaffold's. `holding`: the local ports that our forwards are bound to, by id.
     `within`: the namespaces in which labelled objects are looked for, () for all of them.
     `context`: the name of the kube-context that all these facts are about, but for `others` and their entries.
@@ -67,7 +67,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     containers: Containers | None = None
     artifacts: tuple[str, ...] = ()
     rules: Rules = Rules()
-    curious: bool = False
+    explain_requested: bool = False
     deployed: bool = True
     own_forwards: tuple[OwnForward, ...] = ()
     holding: Mapping[str, int] = {}

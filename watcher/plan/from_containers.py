@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from forwarders.spec import Endpoint, PodRef
 from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry
-from watcher.config.rules import Thing
+from watcher.config.rules import RuleTarget
 from watcher.docker.objects import Container, Containers, Port
 from watcher.plan import images
 from watcher.plan.facts import Facts
-from watcher.plan.serving import Found
-from watcher.plan.verdicts import Passed, Published, Skip, Subject, Wanted, spec
+from watcher.plan.serving import EndpointResult
+from watcher.plan.verdicts import NotRequested, PlannedForward, Published, ResourceRef, Skip, spec
 from watcher.skaffold.modes import Mode
 
 # Where Docker listens on all addresses, this one leads there.
@@ -26,13 +26,13 @@ ELSEWHERE = "the project deploys to Kubernetes; containers belong to Skaffold's 
 
 
 def container_verdict(
-    entry: Entry, subject: Subject, ident: str, group: str, address: str, facts: Facts
-) -> Wanted | Skip | Published | Passed:
+    entry: Entry, subject: ResourceRef, ident: str, group: str, address: str, facts: Facts
+) -> PlannedForward | Skip | Published | NotRequested:
     """One verdict for the entry at one address."""
     there = facts.containers
     if there is None:
         return Skip(id=ident, subject=subject, reason=ELSEWHERE)
-    thing = Thing(CONTAINER, entry.name, "", {}, (entry.port,))
+    thing = RuleTarget(CONTAINER, entry.name, "", {}, (entry.port,))
     if entry.source == "user" and (excluded := facts.rules.excluded(thing)):
         return Skip(id=ident, subject=subject, reason=excluded)
     if isinstance(entry.port, str):
@@ -47,10 +47,12 @@ def container_verdict(
     found = _found(entry, entry.port, container, there, deployed=facts.deployed)
     if entry.source == "user" and not found.endpoints and (container is None or not container.running):
         # Skaffold will have Docker publish it at this very port: whoever binds it first makes both of them drift.
-        return Passed(id=ident, subject=subject, reason=f"{found.waiting_for or found.broken}; Docker will publish it")
+        return NotRequested(
+            id=ident, subject=subject, reason=f"{found.waiting_for or found.broken}; Docker will publish it"
+        )
     # TCP all the way: a client's end of sending needs no holding back.
-    wanted = spec(ident, group, address, entry.wish, facts, eager=True, linger=0.0)
-    return Wanted(
+    wanted = spec(ident, group, address, entry.local_port, facts, eager=True, linger=0.0)
+    return PlannedForward(
         id=ident,
         subject=subject,
         spec=wanted,
@@ -76,7 +78,7 @@ def published_beside(facts: Facts) -> Iterator[Published]:
             for port in [] if covered else _published(container, number)[:1]:
                 yield Published(
                     id=f"{mode.value}//container/{container.name}/{number}/",
-                    subject=Subject(
+                    subject=ResourceRef(
                         source=mode.value,
                         resource_type=CONTAINER,
                         resource_name=container.name,
@@ -125,8 +127,8 @@ def _is_meant(name: str, container: Container) -> bool:
 
 def _asks_for_another(entry: Entry, published: Port) -> bool:
     """What Skaffold's own entries ask for is Docker's; whoever asks portside for a local port shall have it."""
-    own = entry.source != "user" and entry.wish.reserved
-    return own and entry.wish.number != published.public_port
+    own = entry.source != "user" and entry.local_port.reserved
+    return own and entry.local_port.number != published.public_port
 
 
 def _published(container: Container, port: int) -> list[Port]:
@@ -135,16 +137,22 @@ def _published(container: Container, port: int) -> list[Port]:
     return sorted(ports, key=lambda p: (":" in p.ip, p.ip, p.public_port)) if container.running else []
 
 
-def _found(entry: Entry, port: int, container: Container | None, there: Containers, *, deployed: bool) -> Found:
+def _found(
+    entry: Entry, port: int, container: Container | None, there: Containers, *, deployed: bool
+) -> EndpointResult:
     if container is None:
         if not there.synced:
-            return Found(waiting_for=there.problem or "listing containers")
+            return EndpointResult(waiting_for=there.problem or "listing containers")
         missing = f"there is no container {entry.name}"
-        return Found(broken=missing) if deployed else Found(waiting_for=f"{missing} yet")
+        return EndpointResult(broken=missing) if deployed else EndpointResult(waiting_for=f"{missing} yet")
     if not container.running:
-        return Found(waiting_for=f"container {container.name} is {container.state}")
+        return EndpointResult(waiting_for=f"container {container.name} is {container.state}")
     if not there.reachable:
-        return Found(broken=f"container {container.name} cannot be reached from here: have its port {port} published")
+        return EndpointResult(
+            broken=f"container {container.name} cannot be reached from here: have its port {port} published"
+        )
     if not container.address:
-        return Found(broken=f"container {container.name} has no network of its own: its ports are this machine's")
-    return Found((Endpoint(PodRef("", container.name, container.id, container.address), port, ready=True),))
+        return EndpointResult(
+            broken=f"container {container.name} has no network of its own: its ports are this machine's"
+        )
+    return EndpointResult((Endpoint(PodRef("", container.name, container.id, container.address), port, ready=True),))

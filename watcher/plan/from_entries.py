@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, count
 
-from forwarders.spec import Ask
+from forwarders.spec import PortPolicy
 from watcher.cluster import kinds
 from watcher.cluster.objects import Object, Pod, Resource, Service
 from watcher.config.entries import CONTAINER, BadEntry, Entry
-from watcher.config.rules import Thing
+from watcher.config.rules import RuleTarget
 from watcher.plan import run
 from watcher.plan.arrivals import sandboxes
 from watcher.plan.endpoints import endpoints_of
@@ -18,13 +18,13 @@ from watcher.plan.from_containers import container_verdict
 from watcher.plan.namespaces import Namespaces, target_in
 from watcher.plan.neighbours import neighbours, unlisted_of
 from watcher.plan.ports import service_port, spellings, unreachable
-from watcher.plan.serving import Found, serving
+from watcher.plan.serving import EndpointResult, serving
 from watcher.plan.verdicts import (
-    Passed,
+    NotRequested,
+    PlannedForward,
+    ResourceRef,
     Skip,
-    Subject,
     Verdict,
-    Wanted,
     held_by_skaffold,
     left_to_skaffold,
     not_listed,
@@ -52,8 +52,12 @@ def from_entries(facts: Facts) -> Iterator[Verdict]:
             group, target = _group(entry, entry.namespace or facts.namespace), _group(entry, namespace)
             earlier = seen.get(target + address)
             # Two explicit local ports for one target are two forwards (skaffold#6069: Skaffold drops one).
-            if earlier is not None and entry.wish.ask is Ask.EXPLICIT and entry.wish != earlier.wish:
-                group, target = (f"{key}{entry.wish.number}/" for key in (group, target))
+            if (
+                earlier is not None
+                and entry.local_port.policy is PortPolicy.EXPLICIT
+                and entry.local_port != earlier.local_port
+            ):
+                group, target = (f"{key}{entry.local_port.number}/" for key in (group, target))
                 earlier = seen.get(target + address)
             seen.setdefault(target + address, entry)
             names = chain([group + address], (f"{group}{address}/{n}" for n in count(2)))
@@ -83,12 +87,12 @@ def _foreign(facts: Facts) -> Iterator[Skip]:
 
 def _group(entry: Entry, namespace: str) -> str:
     """What the entry's forwards share. Skaffold's key, but direct entries differ by the local port they ask for too."""
-    asked = f"{entry.wish.ask.value}-{entry.wish.number}/" if entry.source == "direct" else ""
+    asked = f"{entry.local_port.policy.value}-{entry.local_port.number}/" if entry.source == "direct" else ""
     return f"{entry.source}/{namespace}/{entry.kind}/{entry.name or entry.selector}/{entry.port}/{asked}"
 
 
-def _subject(entry: Entry, namespace: str) -> Subject:
-    return Subject(
+def _subject(entry: Entry, namespace: str) -> ResourceRef:
+    return ResourceRef(
         source=entry.source,
         resource_type=entry.resource_type,
         resource_name=entry.name or entry.selector,
@@ -98,10 +102,10 @@ def _subject(entry: Entry, namespace: str) -> Subject:
     )
 
 
-def _unasked(entry: Entry, index: int, facts: Facts) -> Passed:
+def _unasked(entry: Entry, index: int, facts: Facts) -> NotRequested:
     namespace = entry.namespace or facts.namespace
     ident = f"{_group(entry, namespace)}{index}"  # several may stand in one line, and ask for the same
-    return Passed(id=ident, subject=_subject(entry, namespace), reason="mode user is off")
+    return NotRequested(id=ident, subject=_subject(entry, namespace), reason="mode user is off")
 
 
 def _entry(entry: Entry, namespaces: Namespaces, ident: str, group: str, address: str, facts: Facts) -> Verdict:
@@ -112,10 +116,10 @@ def _entry(entry: Entry, namespaces: Namespaces, ident: str, group: str, address
     if reason := _contested(entry, namespaces) or _why_not(entry, namespace, ident, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(entry, namespace, facts)
-    return Wanted(
+    return PlannedForward(
         id=ident,
         subject=subject,
-        spec=spec(ident, group, address, entry.wish, facts, eager=entry.kind == "pod"),
+        spec=spec(ident, group, address, entry.local_port, facts, eager=entry.kind == "pod"),
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
@@ -137,16 +141,16 @@ def _why_not(entry: Entry, namespace: str, ident: str, facts: Facts) -> str:
         return unable
     labels = target.metadata.labels or {} if isinstance(target, Resource) else {}
     if entry.source == "user":
-        thing = Thing(entry.kind, entry.name, namespace, labels, spellings(target, entry.port))
+        thing = RuleTarget(entry.kind, entry.name, namespace, labels, spellings(target, entry.port))
         if excluded := facts.rules.excluded(thing):
             return excluded
     own = held_by_skaffold(facts, entry.kind, entry.name, namespace, (entry.port,))
-    if own is not None and entry.wish.number not in {0, own.local_port}:
+    if own is not None and entry.local_port.number not in {0, own.local_port}:
         return ""  # what the entry asks for is not what Skaffold has, and nobody else serves it
-    return left_to_skaffold(own, ident, entry.wish, facts)
+    return left_to_skaffold(own, ident, entry.local_port, facts)
 
 
-def _find(entry: Entry, namespace: str, facts: Facts) -> Found:
+def _find(entry: Entry, namespace: str, facts: Facts) -> EndpointResult:
     watch, cluster = target_in(namespace, entry), facts.cluster
     target = _target(entry, namespace, facts)
     needed = unlisted_of(entry.kind, namespace, target, facts) if cluster.synced(watch) else watch
@@ -155,7 +159,11 @@ def _find(entry: Entry, namespace: str, facts: Facts) -> Found:
     if target is None:
         what = f"{entry.kind} {entry.name}" if entry.name else f"a {entry.kind} with labels {entry.selector}"
         missing = f"{what} does not exist in namespace {namespace}"
-        return Found(broken=missing + _meant(entry, facts)) if facts.deployed else Found(waiting_for=f"{missing} yet")
+        return (
+            EndpointResult(broken=missing + _meant(entry, facts))
+            if facts.deployed
+            else EndpointResult(waiting_for=f"{missing} yet")
+        )
     if entry.selector and isinstance(target, Pod):
         pods = [pod for pod in cluster.objects[watch].values() if isinstance(pod, Pod)]
         return serving(pods, entry.port, f"{entry.kind} {entry.selector}", sandboxes(namespace, cluster))
@@ -178,7 +186,7 @@ def _target(entry: Entry, namespace: str, facts: Facts) -> Object | None:
 
 
 def _bad(entry: BadEntry, index: int) -> Skip:
-    subject = Subject(
+    subject = ResourceRef(
         source="user",
         resource_type=entry.resource_type,
         resource_name=entry.name,

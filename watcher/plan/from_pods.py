@@ -13,23 +13,23 @@ from itertools import chain
 from msgspec import Struct
 from msgspec.structs import replace
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster import kinds
 from watcher.cluster.objects import ContainerPort, Pod
-from watcher.config.rules import Thing
+from watcher.config.rules import RuleTarget
 from watcher.plan import images
 from watcher.plan.arrivals import sandboxes
 from watcher.plan.debug import debug_ports
 from watcher.plan.facts import Facts
 from watcher.plan.owners import Owned, owned
 from watcher.plan.ports import TCP, staying, unforwardable
-from watcher.plan.serving import Found, serving
+from watcher.plan.serving import EndpointResult, serving
 from watcher.plan.verdicts import (
-    Passed,
+    NotRequested,
+    PlannedForward,
+    ResourceRef,
     Skip,
-    Subject,
     Verdict,
-    Wanted,
     held_by_skaffold,
     left_to_skaffold,
     spec,
@@ -65,31 +65,31 @@ def from_pods(facts: Facts) -> Iterator[Verdict]:
     yield from unlisted_kind(kinds.POD, mode.value, facts)
 
 
-def _unasked(one: Owned) -> Iterator[Passed]:
+def _unasked(one: Owned) -> Iterator[NotRequested]:
     ports = _ports(one)
     yield from _portless(one, ports, Mode.PODS)
     for port in sorted(ports):
         subject = _port_subject(Mode.PODS, one, port)
-        yield Passed(id=_port_group(Mode.PODS, one, port), subject=subject, reason="modes pods and debug are off")
+        yield NotRequested(id=_port_group(Mode.PODS, one, port), subject=subject, reason="modes pods and debug are off")
 
 
-def _portless(one: Owned, ports: set[_Port], mode: Mode) -> Iterator[Passed]:
+def _portless(one: Owned, ports: set[_Port], mode: Mode) -> Iterator[NotRequested]:
     for container in dict.fromkeys(c.name for source in one.sources for c in staying(source.spec)):
         if all(port.container != container for port in ports):
             ident, subject = f"{_group(mode, one)}{container}/", _subject(mode, one, container)
-            yield Passed(id=ident, subject=subject, reason="it declares no port")
+            yield NotRequested(id=ident, subject=subject, reason="it declares no port")
 
 
 def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
     if facts.artifacts and not any(images.is_artifact(image, facts.artifacts) for image in _images(one)):
         reason = f"this run built none of its images ({', '.join(sorted(set(_images(one)))) or 'it has none'})"
-        yield Passed(id=_group(mode, one), subject=_subject(mode, one), reason=reason)
+        yield NotRequested(id=_group(mode, one), subject=_subject(mode, one), reason=reason)
         return
     if not _has_begun(one, facts):
-        yield Passed(id=_group(mode, one), subject=_subject(mode, one), reason="none of its pods has run yet")
+        yield NotRequested(id=_group(mode, one), subject=_subject(mode, one), reason="none of its pods has run yet")
         return
     if one.finished:
-        yield Passed(id=_group(mode, one), subject=_subject(mode, one), reason="it has run to its end")
+        yield NotRequested(id=_group(mode, one), subject=_subject(mode, one), reason="it has run to its end")
         return
     ports = _ports(one)
     debug: frozenset[tuple[str, int]] = frozenset()
@@ -104,7 +104,7 @@ def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
         ident, subject = _port_group(mode, one, port), _port_subject(mode, one, port)
         if mode is Mode.DEBUG and (port.container, port.number) not in debug:
             reason = "mode debug: Skaffold's annotation does not list it as a debug port"
-            yield Passed(id=ident, subject=subject, reason=reason)
+            yield NotRequested(id=ident, subject=subject, reason=reason)
         elif unable := unforwardable(ContainerPort(port.number, port.name, port.protocol)):
             yield Skip(id=ident, subject=subject, reason=unable)
         else:
@@ -121,18 +121,18 @@ def _has_begun(one: Owned, facts: Facts) -> bool:
     return bool(settled) or any(pod.status.phase == "Running" for pod in one.pods)
 
 
-def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Wanted | Skip:
+def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> PlannedForward | Skip:
     group = _port_group(mode, one, port)
     ident, subject = group + address, _port_subject(mode, one, port)
-    wish = PortWish(Ask.PREFERRED, port.number)
-    if reason := _why_not(one, port, ident, wish, facts):
+    port_request = PortRequest(PortPolicy.PREFERRED, port.number)
+    if reason := _why_not(one, port, ident, port_request, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(one, port, facts)
-    return Wanted(
+    return PlannedForward(
         id=ident,
         subject=subject,
         # A debugger is there before the pod is Ready, and whoever asks for pods means the pods as they are.
-        spec=spec(ident, group, address, wish, facts, eager=True),
+        spec=spec(ident, group, address, port_request, facts, eager=True),
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
@@ -147,15 +147,15 @@ def _because(mode: Mode, facts: Facts) -> str:
     return f"mode pods: {whose}" if mode is Mode.PODS else f"mode debug: {whose}, and Skaffold lists the port"
 
 
-def _why_not(one: Owned, port: _Port, ident: str, wish: PortWish, facts: Facts) -> str:
+def _why_not(one: Owned, port: _Port, ident: str, port_request: PortRequest, facts: Facts) -> str:
     """The reason for a no, or ""."""
     owner = one.owner
     spellings = _called(port)
-    if refused := facts.rules.refused(Thing(owner.kind, owner.name, owner.namespace, one.labels, spellings)):
+    if refused := facts.rules.refused(RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, spellings)):
         return refused
     for pod in one.pods:
         own = held_by_skaffold(facts, "pod", pod.metadata.name, owner.namespace, spellings)
-        if left := left_to_skaffold(own, ident, wish, facts):
+        if left := left_to_skaffold(own, ident, port_request, facts):
             return left
     return ""
 
@@ -164,12 +164,12 @@ def _called(port: _Port) -> tuple[int | str, ...]:
     return (port.number, port.name) if port.name else (port.number,)
 
 
-def _find(one: Owned, port: _Port, facts: Facts) -> Found:
+def _find(one: Owned, port: _Port, facts: Facts) -> EndpointResult:
     """Only pods that have this very port: those of an earlier template may not."""
     name = f"{one.owner.kind} {one.owner.name}"
     pods = [pod for pod in one.pods if port in _ports_of(pod)]
     if not pods:
-        return Found(waiting_for=f"{name} has no pod with this port yet")
+        return EndpointResult(waiting_for=f"{name} has no pod with this port yet")
     return serving(pods, port.number, name, sandboxes(one.owner.namespace, facts.cluster))
 
 
@@ -219,13 +219,13 @@ def _port_group(mode: Mode, one: Owned, port: _Port) -> str:
     return f"{_group(mode, one)}{port.container}/{port.name}/{port.number}/{protocol}"
 
 
-def _port_subject(mode: Mode, one: Owned, port: _Port) -> Subject:
+def _port_subject(mode: Mode, one: Owned, port: _Port) -> ResourceRef:
     subject = _subject(mode, one, port.container)
     return replace(subject, remote_port=port.number, protocol=port.protocol, port_name=port.name)
 
 
-def _subject(mode: Mode, one: Owned, container: str = "") -> Subject:
-    return Subject(
+def _subject(mode: Mode, one: Owned, container: str = "") -> ResourceRef:
+    return ResourceRef(
         source=mode.value,
         resource_type=one.owner.kind,
         resource_name=one.owner.name,

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from forwarders.spec import Ask, PortWish
+from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster import kinds
 from watcher.cluster.objects import Service, ServicePort
 from watcher.config.entries import Entry
-from watcher.config.rules import Thing
+from watcher.config.rules import RuleTarget
 from watcher.plan import run
 from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
 from watcher.plan.namespaces import Namespaces
 from watcher.plan.neighbours import neighbours, unlisted_of
 from watcher.plan.ports import unreachable
-from watcher.plan.serving import Found
+from watcher.plan.serving import EndpointResult
 from watcher.plan.verdicts import (
-    Passed,
+    NotRequested,
+    PlannedForward,
+    ResourceRef,
     Skip,
-    Subject,
     Verdict,
-    Wanted,
     held_by_skaffold,
     left_to_skaffold,
     not_listed,
@@ -57,7 +57,7 @@ def from_services(facts: Facts) -> Iterator[Verdict]:
 def _of_port(service: Service, port: ServicePort, facts: Facts, asked: Asked) -> Iterator[Verdict]:
     group, subject = _group(service, port), _subject(service, port)
     if Mode.SERVICES not in facts.modes:
-        yield Passed(id=group, subject=subject, reason="mode services is off")
+        yield NotRequested(id=group, subject=subject, reason="mode services is off")
     elif unable := unreachable(service, port):
         yield Skip(id=group, subject=subject, reason=unable)
     else:
@@ -70,8 +70,8 @@ def _group(service: Service, port: ServicePort) -> str:
     return f"services/{service.metadata.namespace}/service/{service.metadata.name}/{port.port}/{protocol}"
 
 
-def _subject(service: Service, port: ServicePort) -> Subject:
-    return Subject(
+def _subject(service: Service, port: ServicePort) -> ResourceRef:
+    return ResourceRef(
         source="services",
         resource_type="service",
         resource_name=service.metadata.name,
@@ -81,12 +81,12 @@ def _subject(service: Service, port: ServicePort) -> Subject:
     )
 
 
-def _portless(service: Service) -> Passed:
+def _portless(service: Service) -> NotRequested:
     name, namespace = service.metadata.name, service.metadata.namespace
     external = f": it is an ExternalName for {service.spec.external_name}" if service.spec.external_name else ""
-    return Passed(
+    return NotRequested(
         id=f"services/{namespace}/service/{name}/",
-        subject=Subject(source="services", resource_type="service", resource_name=name, namespace=namespace),
+        subject=ResourceRef(source="services", resource_type="service", resource_name=name, namespace=namespace),
         reason=f"it has no port{external}",
     )
 
@@ -100,17 +100,21 @@ def _asked_by_entries(facts: Facts) -> Asked:
     return asked
 
 
-def _service(service: Service, port: ServicePort, address: str, facts: Facts, asked: Asked) -> Wanted | Skip:
+def _service(service: Service, port: ServicePort, address: str, facts: Facts, asked: Asked) -> PlannedForward | Skip:
     group, subject = _group(service, port), _subject(service, port)
     ident = group + address
-    wish = PortWish(Ask.PREFERRED, port.port) if port.port >= FIRST_UNPRIVILEGED else PortWish(Ask.AUTOMATIC)
-    if reason := _why_not(service, port, facts, asked) or _left(service, port, ident, wish, facts):
+    port_request = (
+        PortRequest(PortPolicy.PREFERRED, port.port)
+        if port.port >= FIRST_UNPRIVILEGED
+        else PortRequest(PortPolicy.AUTOMATIC)
+    )
+    if reason := _why_not(service, port, facts, asked) or _left(service, port, ident, port_request, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     found = _find(service, port, facts)
-    return Wanted(
+    return PlannedForward(
         id=ident,
         subject=subject,
-        spec=spec(ident, group, address, wish, facts),
+        spec=spec(ident, group, address, port_request, facts),
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
@@ -127,19 +131,19 @@ def _why_not(service: Service, port: ServicePort, facts: Facts, asked: Asked) ->
     if entry is not None:
         return f"{entry.origin} asks for this port already"
     called = _called(port)
-    return facts.rules.refused(Thing("service", name, namespace, service.metadata.labels or {}, called))
+    return facts.rules.refused(RuleTarget("service", name, namespace, service.metadata.labels or {}, called))
 
 
-def _left(service: Service, port: ServicePort, ident: str, wish: PortWish, facts: Facts) -> str:
+def _left(service: Service, port: ServicePort, ident: str, port_request: PortRequest, facts: Facts) -> str:
     own = held_by_skaffold(facts, "service", service.metadata.name, service.metadata.namespace, (port.port,))
-    return left_to_skaffold(own, ident, wish, facts)
+    return left_to_skaffold(own, ident, port_request, facts)
 
 
 def _called(port: ServicePort) -> tuple[int | str, ...]:
     return (port.port, port.name) if port.name else (port.port,)
 
 
-def _find(service: Service, port: ServicePort, facts: Facts) -> Found:
+def _find(service: Service, port: ServicePort, facts: Facts) -> EndpointResult:
     namespace = service.metadata.namespace
     if (needed := unlisted_of("service", namespace, service, facts)) is not None:
         return not_listed(needed, facts)

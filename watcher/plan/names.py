@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from watcher.plan.verdicts import Wanted
+from watcher.plan.verdicts import PlannedForward
 
 # Istio's and Kubernetes' way to say what a port speaks is its name.
 _HTTP = re.compile(r"(http|web)(-.*)?")
@@ -18,7 +18,7 @@ _HTTP = re.compile(r"(http|web)(-.*)?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
-class Named(Struct, frozen=True):
+class HostEntry(Struct, frozen=True):
     """One forward that has names. `ports`: the spellings of its port, the number first where there is one.
 
     `cluster`: as for PodRef.
@@ -40,12 +40,12 @@ class Named(Struct, frozen=True):
 
 
 # By what each is called.
-Known = Mapping[str, Sequence[Named]]
+Known = Mapping[str, Sequence[HostEntry]]
 
 
-def named(forwards: Iterable[Wanted]) -> tuple[Named, ...]:
+def named(forwards: Iterable[PlannedForward]) -> tuple[HostEntry, ...]:
     """Each target once, at the first of its addresses; none whose name is no label of a host's name."""
-    found: dict[tuple[str, ...], Named] = {}
+    found: dict[tuple[str, ...], HostEntry] = {}
     for wanted in forwards:
         subject = wanted.subject
         kind, name, namespace = subject.resource_type.lower(), subject.resource_name.lower(), subject.namespace
@@ -55,19 +55,19 @@ def named(forwards: Iterable[Wanted]) -> tuple[Named, ...]:
         ports = tuple(sorted(filter(_LABEL.fullmatch, called), key=lambda port: not port.isdigit()))
         http = any(_HTTP.fullmatch(port) for port in ports)
         key = (wanted.cluster, kind, name, namespace, subject.container, *ports)
-        found.setdefault(key, Named(wanted.id, kind, name, namespace, ports, http, wanted.cluster))
+        found.setdefault(key, HostEntry(wanted.id, kind, name, namespace, ports, http, wanted.cluster))
     return tuple(found.values())
 
 
-def by_name(known: Iterable[Named]) -> Known:
+def by_name(known: Iterable[HostEntry]) -> Known:
     """For `resolve` and `shortest`."""
-    found: dict[str, list[Named]] = {}
+    found: dict[str, list[HostEntry]] = {}
     for one in known:
         found.setdefault(one.name, []).append(one)
     return found
 
 
-def resolve(name: str, known: Known) -> tuple[Named, ...]:
+def resolve(name: str, known: Known) -> tuple[HostEntry, ...]:
     """What `name` (labels, without .localhost) may mean; services before all else, then the default cluster's."""
     readings = tuple(_readings(tuple(name.split("."))))
     candidates = (one for called in dict.fromkeys(name for _, name, *_ in readings) for one in known.get(called, ()))
@@ -77,7 +77,7 @@ def resolve(name: str, known: Known) -> tuple[Named, ...]:
     return _preferred(_at_home(services or meant), named_port=by_port)
 
 
-def shortest(one: Named, known: Known) -> str:
+def shortest(one: HostEntry, known: Known) -> str:
     """The shortest name that means this forward alone; "" where none does."""
     names = [one.name, f"{one.name}.{one.namespace}", *(f"{port}.{one.name}" for port in one.ports[:1])]
     names += [f"{port}.{one.name}.{one.namespace}" for port in one.ports[:1]]
@@ -105,7 +105,7 @@ def _readings(labels: tuple[str, ...]) -> Iterator[_Reading]:
             yield port, name, namespace, context
 
 
-def _is_meant(one: Named, readings: Iterable[_Reading]) -> bool:
+def _is_meant(one: HostEntry, readings: Iterable[_Reading]) -> bool:
     return any(
         name == one.name
         and namespace in {None, one.namespace}
@@ -115,12 +115,12 @@ def _is_meant(one: Named, readings: Iterable[_Reading]) -> bool:
     )
 
 
-def _at_home(meant: list[Named]) -> list[Named]:
+def _at_home(meant: list[HostEntry]) -> list[HostEntry]:
     """Of several clusters the default one: the others' forwards have names that end with their context."""
     return [one for one in meant if not one.cluster] or meant
 
 
-def _preferred(meant: list[Named], *, named_port: bool) -> tuple[Named, ...]:
+def _preferred(meant: list[HostEntry], *, named_port: bool) -> tuple[HostEntry, ...]:
     """Of one thing's ports the one that speaks HTTP, where no port was named and just one says that it does."""
     things = {(one.cluster, one.kind, one.name, one.namespace) for one in meant}
     speaking = [one for one in meant if one.http]

@@ -16,17 +16,17 @@ from watcher.plan.from_containers import published_beside
 from watcher.plan.from_entries import from_entries
 from watcher.plan.from_pods import from_pods
 from watcher.plan.from_services import from_services
-from watcher.plan.verdicts import Passed, Published, Skip, Subject, Verdict, Wanted
+from watcher.plan.verdicts import NotRequested, PlannedForward, Published, ResourceRef, Skip, Verdict
 
-__all__ = ["Passed", "Plan", "Published", "Skip", "Subject", "Verdict", "Wanted", "make_plan"]
+__all__ = ["NotRequested", "Plan", "PlannedForward", "Published", "ResourceRef", "Skip", "Verdict", "make_plan"]
 
 
 class Plan(Struct, frozen=True):
     """What is wanted, what is not, what was seen and not asked for, what others forward; ids are unique over all."""
 
-    forwards: tuple[Wanted, ...] = ()
+    forwards: tuple[PlannedForward, ...] = ()
     skips: tuple[Skip, ...] = ()
-    passed: tuple[Passed, ...] = ()
+    passed: tuple[NotRequested, ...] = ()
     published: tuple[Published, ...] = ()
 
     @property
@@ -40,8 +40,8 @@ def make_plan(facts: Facts) -> Plan:
     """The plan for these facts."""
     verdicts: list[Verdict] = [*from_entries(facts), *from_services(facts), *from_pods(facts), *published_beside(facts)]
     return Plan(
-        forwards=tuple(verdict for verdict in verdicts if isinstance(verdict, Wanted)),
+        forwards=tuple(verdict for verdict in verdicts if isinstance(verdict, PlannedForward)),
         skips=tuple(verdict for verdict in verdicts if isinstance(verdict, Skip)),
-        passed=tuple(verdict for verdict in verdicts if isinstance(verdict, Passed)),
+        passed=tuple(verdict for verdict in verdicts if isinstance(verdict, NotRequested)),
         published=tuple(verdict for verdict in verdicts if isinstance(verdict, Published)),
     )

@@ -37,9 +37,9 @@ def kinds_looked_at(facts: Facts) -> frozenset[Kind]:
     found: set[Kind] = set()
     if facts.containers is not None:
         return frozenset()
-    if Mode.SERVICES in facts.modes or facts.curious:
+    if Mode.SERVICES in facts.modes or facts.explain_requested:
         found.add(kinds.SERVICE)
-    if facts.modes & {Mode.DEBUG, Mode.PODS} or facts.curious:
+    if facts.modes & {Mode.DEBUG, Mode.PODS} or facts.explain_requested:
         found |= {kinds.POD, *WORKLOADS}
     if not facts.namespace:
         blank = (entry for entry in facts.active_entries if not entry.namespace and entry.kind in kinds.BY_NAME)

@@ -17,7 +17,7 @@ from watcher.plan.ranking import outdated, ranking
 NAMED_PODS = 3
 
 
-class Found(Struct, frozen=True):
+class EndpointResult(Struct, frozen=True):
     """The pods for a target. `waiting_for`: why there are none. `broken`: why there can be none until it changes.
 
     `starting`: there will be another one soon.
@@ -37,7 +37,7 @@ def serving(
     *,
     newest: str = "",
     unready_too: bool = False,
-) -> Found:
+) -> EndpointResult:
     """Those of `pods` that run, the best first, then those that have a sandbox. `name`: whose they are, for reasons.
 
     `newest`: as for ranking.outdated. `unready_too`: the target says that readiness does not matter.
@@ -58,11 +58,11 @@ def serving(
         if (number := number_in(pod, port)) is not None
     )
     if running and not endpoints:
-        return Found(broken=undeclared(running[0], port, name), starting=bool(starting))
+        return EndpointResult(broken=undeclared(running[0], port, name), starting=bool(starting))
     if any(endpoint.ready for endpoint in endpoints):
-        return Found(endpoints, starting=bool(starting))
+        return EndpointResult(endpoints, starting=bool(starting))
     states = ", ".join(_state(pod) for pod in ranked[:NAMED_PODS])
-    return Found(endpoints, waiting_for=f"no pod of {name} is ready: {states}", starting=bool(starting))
+    return EndpointResult(endpoints, waiting_for=f"no pod of {name} is ready: {states}", starting=bool(starting))
 
 
 def ref(pod: Pod) -> PodRef:

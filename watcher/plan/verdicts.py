@@ -1,4 +1,4 @@
-"""Owns what a plan says of one thing: Wanted, Skip or Passed, each with its reason, and what all sources share.
+"""Verdicts of the plan: PlannedForward, Skip or NotRequested, each with its reason; and what the sources share.
 
 Refuses to choose between them.
 """
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from forwarders.spec import Ask, Endpoint, ForwardSpec, PortWish
+from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest
 from watcher.cluster.kinds import Kind
 from watcher.cluster.store import Watch
 from watcher.plan import run, spread
 from watcher.plan.facts import Facts, OwnForward
-from watcher.plan.serving import Found
+from watcher.plan.serving import EndpointResult
 
 
-class Subject(Struct, frozen=True, kw_only=True):
+class ResourceRef(Struct, frozen=True, kw_only=True):
     """What a verdict is about, in the words of the JSON records. `remote_port` as asked; "" for a thing as a whole.
 
     `origin`: where an entry stands, "" for what was found. `protocol`, `port_name`: of a port that was found.
@@ -36,15 +36,15 @@ class Subject(Struct, frozen=True, kw_only=True):
     context: str = ""
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
-    """One forward that shall be. `waiting_for`, `broken`, `starting`: see serving.Found.
+class PlannedForward(Struct, frozen=True, kw_only=True):
+    """One forward that shall be. `waiting_for`, `broken`, `starting`: see serving.EndpointResult.
 
     `because`: the rule that chose it. `called`: what its port is called, as far as that is known: its number, its name.
     `cluster`: as for PodRef.
     """
 
     id: str
-    subject: Subject
+    subject: ResourceRef
     spec: ForwardSpec
     endpoints: tuple[Endpoint, ...]
     waiting_for: str
@@ -59,7 +59,7 @@ class Published(Struct, frozen=True, kw_only=True):
     """A port that somebody else listens on for good, Docker's: shown, and never bound here."""
 
     id: str
-    subject: Subject
+    subject: ResourceRef
     address: str
     local_port: int
     because: str
@@ -69,26 +69,26 @@ class Skip(Struct, frozen=True, kw_only=True):
     """Something that is not forwarded, and why."""
 
     id: str
-    subject: Subject
+    subject: ResourceRef
     reason: str
 
 
-class Passed(Struct, frozen=True, kw_only=True):
+class NotRequested(Struct, frozen=True, kw_only=True):
     """Something seen that nobody asked for: no news, but an answer for who asks why."""
 
     id: str
-    subject: Subject
+    subject: ResourceRef
     reason: str
 
 
-Verdict = Wanted | Published | Skip | Passed
+Verdict = PlannedForward | Published | Skip | NotRequested
 
 
 def spec(
     ident: str,
     group: str,
     address: str,
-    wish: PortWish,
+    port_request: PortRequest,
     facts: Facts,
     *,
     eager: bool = False,
@@ -96,11 +96,11 @@ def spec(
 ) -> ForwardSpec:
     """`eager`: a pod that is Running will do at once. `linger`: in place of the user's."""
     waiting = facts.waiting
-    strict = facts.strict_ports and wish.number
+    strict = facts.strict_ports and port_request.number
     return ForwardSpec(
         id=ident,
         address=address,
-        port=PortWish(Ask.DEMANDED, wish.number) if strict else wish,
+        port=PortRequest(PortPolicy.DEMANDED, port_request.number) if strict else port_request,
         group=group,
         hold=waiting.hold,
         held=waiting.held,
@@ -119,26 +119,26 @@ def held_by_skaffold(
     return None
 
 
-def left_to_skaffold(own: OwnForward | None, ident: str, wish: PortWish, facts: Facts) -> str:
+def left_to_skaffold(own: OwnForward | None, ident: str, port_request: PortRequest, facts: Facts) -> str:
     """Why Skaffold's forward `own` stands for ours, or "".
 
     The one that holds the asked port keeps it: a Skaffold that was started later found it taken, and moved on. Where no
     port is asked for, ours stays if it is bound already.
     """
     held = facts.holding.get(ident)
-    if own is None or (held is not None and wish.number in {0, held}):
+    if own is None or (held is not None and port_request.number in {0, held}):
         return ""
     place = f"[{own.address}]" if ":" in own.address else own.address
     return f"Skaffold forwards it itself, to {place}:{own.local_port}; start it with --port-forward=off"
 
 
-def not_listed(watch: Watch, facts: Facts) -> Found:
+def not_listed(watch: Watch, facts: Facts) -> EndpointResult:
     """What is known while a watch has no objects yet. Where it is refused nothing comes of waiting."""
     problem = facts.cluster.problems.get(watch)
     if problem is None:
         where = f"namespace {watch.namespace}" if watch.namespace else "all namespaces"
-        return Found(waiting_for=f"listing {watch.kind.plural} in {where}")
-    return Found(broken=problem.text) if problem.forbidden else Found(waiting_for=problem.text)
+        return EndpointResult(waiting_for=f"listing {watch.kind.plural} in {where}")
+    return EndpointResult(broken=problem.text) if problem.forbidden else EndpointResult(waiting_for=problem.text)
 
 
 def unlisted_kind(kind: Kind, source: str, facts: Facts) -> Iterator[Skip]:
@@ -146,6 +146,8 @@ def unlisted_kind(kind: Kind, source: str, facts: Facts) -> Iterator[Skip]:
     for watch in spread.unlisted(run.everywhere(kind, facts), facts):
         yield Skip(
             id=f"{source}/{watch.namespace}/{kind.singular}/*",
-            subject=Subject(source=source, resource_type=kind.singular, resource_name="*", namespace=watch.namespace),
+            subject=ResourceRef(
+                source=source, resource_type=kind.singular, resource_name="*", namespace=watch.namespace
+            ),
             reason=facts.cluster.problems[watch].text,
         )
