@@ -159,7 +159,7 @@ BOUNDARIES = (
     Boundary("Skaffold's events", "watcher.skaffold.attachment:apply", deploy, skaffold_is_read, SLOW),
     Boundary("the decoder of events", "watcher.skaffold.decoder:EventDecoder.feed", deploy, skaffold_is_read, SLOW),
     Boundary("what Skaffold is told", "watcher.skaffold.publisher:due", deploy, new_services_are_forwarded),
-    Boundary("what events mean", "watcher.cli.beside:_changes", deploy, skaffold_is_read, SLOW),
+    Boundary("what events mean", "watcher.cli.beside:change_kinds", deploy, skaffold_is_read, SLOW),
     Boundary("the configuration", "watcher.cli.configured:load_all", edit, edits_are_followed),
     Boundary("watching the configuration", "watcher.cli.configured:change_since", edit, edits_are_followed),
     Boundary("credentials", "watcher.cluster.authority:CredentialProvider._take", renew, other_answers),

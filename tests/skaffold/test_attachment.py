@@ -31,8 +31,10 @@ class Bench:
         self.attachment = Attachment("http://127.0.0.1:50051", self._changed, Random(1), self.port.dial)
         self._change = trio.Event()
 
-    def _changed(self) -> None:
-        self.seen.append(self.attachment.facts)
+    def _changed(self, before: SkaffoldFacts, now: SkaffoldFacts) -> None:
+        assert self.attachment.facts is now
+        assert (self.seen[-1] if self.seen else SkaffoldFacts()) is not now
+        self.seen.append(now)
         self._change.set()
         self._change = trio.Event()
 

@@ -6,7 +6,6 @@ Refuses to decide: a record says what plan, forwards and Skaffold said.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -18,6 +17,7 @@ from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.explain import Explanation
 from watcher.plan.plan import PlannedForward, Published, Skip
 from watcher.skaffold.own_forwards import OwnForward
+from watcher.skaffold.state import SkaffoldChange
 
 
 class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
@@ -99,14 +99,11 @@ class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
     context: str = ""
 
 
-Change = Literal["attached", "lost", "phase", "run"]
-
-
 class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skaffold"):
     """What Skaffold does. `change` is attached, lost, phase or run."""
 
     time: str
-    change: Change
+    change: SkaffoldChange
     attached: bool
     phase: str
     iteration: int

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from forwarders.backoff import Backoff
 from forwarders.bulkhead import kept
 from watcher.board.board import Board
-from watcher.board.records import Change, ForwardRecord, SkaffoldRecord, own_forward_record, timestamp
+from watcher.board.records import ForwardRecord, SkaffoldRecord, own_forward_record, timestamp
 from watcher.cli.configured import Configured
 from watcher.cli.gateway import Door
 from watcher.cli.host import Host
@@ -32,18 +32,15 @@ from watcher.docker.watch import ContainerWatch
 from watcher.plan.facts import Facts, OwnForward
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.modes import Mode
-from watcher.skaffold.own_forwards import OwnForward as SkaffoldForward
-from watcher.skaffold.own_forwards import OwnForwards
+from watcher.skaffold.own_forwards import OwnForwards, moved
 from watcher.skaffold.publisher import PAUSES, Forwarded, Publisher
-from watcher.skaffold.state import SkaffoldFacts
+from watcher.skaffold.state import SkaffoldFacts, change_kinds
 from watcher.user_files import home_folder
 
 logger = logging.getLogger("portside")
 
 # Seconds in which a Skaffold that is there has told what it forwards itself; before that we bind nothing it may hold.
 FIRST_WORD = 2.0
-# Runs without a successful deploy whose objects still count. Each edit of skaffold.yaml begins a run.
-MOST_RUNS = 32
 
 
 class Beside:
@@ -60,10 +57,6 @@ class Beside:
         pauses = Backoff(Random(), *PAUSES)
         self._is_child = host.command == "run"
         self._publisher = Publisher(url, lambda: self._attachment.facts, self._forwarded, pauses) if publish else None
-        self._seen = SkaffoldFacts()
-        # Both outlive a Skaffold that is started again: what the last one deployed counts until the next one has.
-        self._former_run_ids: frozenset[str] = frozenset()
-        self._namespaces: frozenset[str] = frozenset()
         self._warned = False
         self._heard = trio.Event()
 
@@ -124,8 +117,8 @@ class Beside:
             artifacts=skaffold.artifacts or facts.artifacts,
             containers=self._docker.snapshot if self._docker else None,
             run_id=skaffold.run_id,
-            former_run_ids=self._former_run_ids,
-            namespaces=self._namespaces,
+            former_run_ids=skaffold.former_run_ids,
+            namespaces=skaffold.namespaces,
             own_forwards=own,
             deployed=skaffold.deployed,
         )
@@ -145,17 +138,10 @@ class Beside:
     def _forwarded(self) -> list[Forwarded]:
         return forwarded(self.host.board)
 
-    def _on_skaffold(self) -> None:
-        now, before, self._seen = self._attachment.facts, self._seen, self._attachment.facts
+    def _on_skaffold(self, before: SkaffoldFacts, now: SkaffoldFacts) -> None:
         self._heard.set()
-        if now.run_id != before.run_id:
-            # What was there before a run that has deployed is nobody's: that deploy has told what counts.
-            kept = frozenset() if before.deployed or len(self._former_run_ids) >= MOST_RUNS else self._former_run_ids
-            self._former_run_ids = kept | ({before.run_id} - {""})
-        kept_namespaces = frozenset() if now.deployed and not before.deployed and now.namespaces else self._namespaces
-        self._namespaces = kept_namespaces | now.namespaces
         self._publish_own(self._own(before), self._own(now))
-        for change in _changes(before, now):
+        for change in change_kinds(before, now):
             self.host.board.publish(
                 SkaffoldRecord(
                     time=timestamp(datetime.now(UTC)),
@@ -187,9 +173,9 @@ class Beside:
             self._warned = True
             logger.warning("this Skaffold forwards ports itself; start it with --port-forward=off to have them held")
         time = datetime.now(UTC)
-        for own in _elsewhere(before, now):
+        for own in moved(before, now):
             self.host.board.publish(own_forward_record(own, time, over=True))
-        for own in _elsewhere(now, before):
+        for own in moved(now, before):
             self.host.board.publish(own_forward_record(own, time))
 
 
@@ -213,20 +199,3 @@ def told_of(record: ForwardRecord) -> Forwarded:
         address=record.local_address,
         local_port=record.local_port,
     )
-
-
-def _elsewhere(these: OwnForwards, others: OwnForwards) -> list[SkaffoldForward]:
-    """Those of `these` that `others` does not have, or has at another local address."""
-    differ = [own for key, own in these.items() if others.get(key) is not own]
-    return [own for own in differ if own.key not in others or others[own.key].place != own.place]
-
-
-def _changes(before: SkaffoldFacts, now: SkaffoldFacts) -> list[Change]:
-    changes: list[Change] = []
-    if now.attached != before.attached:
-        changes.append("attached" if now.attached else "lost")
-    if now.run_id != before.run_id:
-        changes.append("run")
-    if (now.phase, now.iteration, now.failed) != (before.phase, before.iteration, before.failed):
-        changes.append("phase")
-    return changes

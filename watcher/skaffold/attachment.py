@@ -17,7 +17,7 @@ from watcher.skaffold.address import parse_address
 from watcher.skaffold.decoder import EventDecoder
 from watcher.skaffold.exchange import Dial, connect
 from watcher.skaffold.marks import Marks
-from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply
+from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply, carried_over
 from watcher.skaffold.stream import EventStream
 
 log = logging.getLogger("portside.skaffold")
@@ -32,14 +32,14 @@ _SAY_AFTER = 1.0
 class Attachment:
     """Follows the Skaffold at `url` for as long as `run` runs: before it starts, while it works, after it ended.
 
-    `on_change` is called synchronously whenever `facts` differ from before; it must be quick and not raise.
+    `on_change` is called synchronously, with the facts before and now, whenever they differ; it must not block.
     `random` spreads the attempts to connect, which `dial` makes. Raises UsageError for a malformed `url`.
     """
 
     def __init__(
         self,
         url: str,
-        on_change: Callable[[], None],
+        on_change: Callable[[SkaffoldFacts, SkaffoldFacts], None],
         random: Random,
         dial: Dial = connect,
     ) -> None:
@@ -124,9 +124,9 @@ class Attachment:
         self._change(replace(self._facts, attached=False, problem=problem, phase="", own_forwards={}))
 
     def _change(self, facts: SkaffoldFacts) -> None:
-        if facts != self._facts:
-            self._facts = facts
-            self._on_change()
+        before, self._facts = self._facts, carried_over(self._facts, facts)
+        if self._facts != before:
+            self._on_change(before, self._facts)
 
 
 def _delays(random: Random) -> Iterator[float]:

@@ -94,3 +94,9 @@ def own_forward(event: PortEvent, at: datetime) -> OwnForward | None:
         iteration=int(number),
         at=at,
     )
+
+
+def moved(these: OwnForwards, others: OwnForwards) -> list[OwnForward]:
+    """Those of `these` that `others` does not have, or has at another local address."""
+    differ = [own for key, own in these.items() if others.get(key) is not own]
+    return [own for own in differ if own.key not in others or others[own.key].place != own.place]

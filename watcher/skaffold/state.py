@@ -8,6 +8,7 @@ older than what a fact rests on does not change that fact.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -43,6 +44,10 @@ PHASES = {
 _RESTING = {"DevLoop", "Deploy", "PortForward"}
 # Anybody can post events: what a real run has is far below, and what is beyond is passed over.
 MOST_NAMESPACES, MOST_ARTIFACTS = 100, 1000
+# Former run ids that are kept while no deploy succeeds. Each edit of skaffold.yaml starts a run.
+MOST_FORMER_RUNS = 32
+
+SkaffoldChange = Literal["attached", "lost", "phase", "run"]
 
 
 class SkaffoldFacts(Struct, frozen=True, kw_only=True):
@@ -53,8 +58,9 @@ class SkaffoldFacts(Struct, frozen=True, kw_only=True):
     `run_id`: the label of this run's objects, "" while unknown. `phase`: "" while unknown, "idle", or one of PHASES.
     `iteration`: of the last task. `failed`: something failed since the last loop began.
     `deployed`: a deploy of this run id has succeeded. `deploys`: how many have ended, well or not.
-    `own_forwards`: those that Skaffold itself holds. `namespaces`: those named in status checks of this process.
+    `own_forwards`: those that Skaffold itself holds. `namespaces`: those named in status checks.
     `artifacts`: image names this run builds, as written in skaffold.yaml.
+    `former_run_ids`: earlier runs whose objects still count, because no deploy has succeeded since.
     """
 
     attached: bool = False
@@ -69,6 +75,7 @@ class SkaffoldFacts(Struct, frozen=True, kw_only=True):
     own_forwards: dict[OwnForwardKey, OwnForward] = {}
     namespaces: frozenset[str] = frozenset()
     artifacts: tuple[str, ...] = ()
+    former_run_ids: frozenset[str] = frozenset()
 
 
 class SkaffoldState(Struct, frozen=True, kw_only=True):
@@ -102,6 +109,35 @@ def apply(state: SkaffoldState, event: Event) -> SkaffoldState:
             return _with(state, namespaces=state.facts.namespaces | {namespace})
         case _:
             return state
+
+
+def carried_over(before: SkaffoldFacts, now: SkaffoldFacts) -> SkaffoldFacts:
+    """Adds to `now` the run ids and namespaces of `before` that still count. Pure.
+
+    `now` comes from the events of one Skaffold process; `before` is what this function returned for the facts before.
+    A Skaffold that starts again, or reloads skaffold.yaml, gets a new run id. The objects of the old runs still serve
+    until a deploy of the new run succeeds; that deploy also checks every namespace that counts from then on.
+    """
+    former, namespaces = before.former_run_ids, before.namespaces
+    if now.run_id != before.run_id:
+        if before.deployed or len(former) >= MOST_FORMER_RUNS:
+            former = frozenset()
+        former |= {before.run_id} - {""}
+    if now.deployed and not before.deployed and now.namespaces:
+        namespaces = frozenset()
+    return replace(now, former_run_ids=former, namespaces=namespaces | now.namespaces)
+
+
+def change_kinds(before: SkaffoldFacts, now: SkaffoldFacts) -> list[SkaffoldChange]:
+    """The changes between two facts that people and programs are told of."""
+    kinds: list[SkaffoldChange] = []
+    if now.attached != before.attached:
+        kinds.append("attached" if now.attached else "lost")
+    if now.run_id != before.run_id:
+        kinds.append("run")
+    if (now.phase, now.iteration, now.failed) != (before.phase, before.iteration, before.failed):
+        kinds.append("phase")
+    return kinds
 
 
 def _meta(state: SkaffoldState, metadata: Metadata, at: datetime) -> SkaffoldState:
