@@ -1,4 +1,8 @@
-"""Makes files that only this user reads, replaces files at once, and knows the user's folder for runtime files."""
+"""Creates private files, replaces files atomically, and knows the limit of open files and the user's runtime folder.
+
+The last file descriptors are a reserve: sessions need them more than new local connections do. Nothing here waits for
+a free descriptor; callers ask, and pause. On Windows the limit does not concern sockets.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,28 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+if sys.platform != "win32":
+    import resource
+
 PLATFORM = sys.platform
 
-# On Windows a file that another program has open (an editor, a virus scanner) cannot be replaced at that moment.
+# On Windows a file cannot be replaced while another program (an editor, a virus scanner) has it open.
 IS_OFTEN_OPEN = sys.platform == "win32"
 REPLACE_TRIES, REPLACE_PAUSE = 20, 0.05
+
+# A connection needs one descriptor, and every fifth one a session. Many systems start programs with a soft limit of
+# 1,024 (what select(2) can take) and allow far more; Go's programs ask for all. Children inherit the limit, so it is
+# not raised without bound.
+ENOUGH = 65_536
+# macOS refuses more than kern.maxfilesperproc, though the hard limit is infinite: these are tried in turn.
+LESS = (10_240, 4_096)
+# Kept for sessions, watches, plugins and name look-ups, so that a flood of clients cannot take what they need.
+RESERVE, LARGEST_SHARE = 64, 8
 
 
 @contextmanager
 def secret_file(content: bytes) -> Iterator[str]:
-    """A name to read the content by, for the length of the block: in memory where the system can. Raises OSError."""
+    """A file name to read the content from inside the block; in memory where possible. Raises OSError."""
     descriptor = -1
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # a sandbox, or a C library, without it
@@ -38,7 +54,7 @@ def secret_file(content: bytes) -> Iterator[str]:
 
 @contextmanager
 def temporary_file(content: bytes, suffix: str = "") -> Iterator[str]:
-    """Ours alone (0600), closed before anybody reads it (Windows), and gone afterwards. Raises OSError."""
+    """A file of mode 0600, closed before it is read (Windows needs that) and deleted afterwards. Raises OSError."""
     descriptor, name = tempfile.mkstemp(prefix="portside-", suffix=suffix)
     try:
         with open(descriptor, "wb") as file:
@@ -49,7 +65,7 @@ def temporary_file(content: bytes, suffix: str = "") -> Iterator[str]:
 
 
 def write_whole_file(path: Path, text: str) -> None:
-    """Replaces the file at once by one of mode 0600 with `text` as it is. Raises OSError."""
+    """Replaces the file atomically with one of mode 0600 that contains exactly `text`. Raises OSError."""
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
@@ -61,7 +77,7 @@ def write_whole_file(path: Path, text: str) -> None:
 
 
 def replace(draft: Path, path: Path) -> None:
-    """Moves `draft` to `path`; on Windows again for a second while the file is open elsewhere. Raises OSError."""
+    """Moves `draft` to `path`; on Windows retries for a second while another program has it open. Raises OSError."""
     for _ in range(REPLACE_TRIES if IS_OFTEN_OPEN else 0):
         try:
             draft.replace(path)
@@ -73,10 +89,10 @@ def replace(draft: Path, path: Path) -> None:
 
 
 def runtime_folder(environ: Mapping[str, str], home: Path, platform: str = sys.platform) -> Path:
-    """Where this user's processes find each other's files: the same folder for every shell and for days."""
+    """The folder in which this user's processes find each other's files: the same in every shell, and for days."""
     if base := environ.get("XDG_RUNTIME_DIR"):
         return Path(base) / "portside"
-    if platform == "darwin":  # $TMPDIR differs between shells, and what lies there for 3 days is removed
+    if platform == "darwin":  # $TMPDIR differs between shells, and the system deletes its files after 3 days
         return home / "Library" / "Caches" / "portside" / "run"
     if platform == "win32" and (local := environ.get("LOCALAPPDATA")):
         return Path(local) / "portside" / "run"
@@ -84,7 +100,7 @@ def runtime_folder(environ: Mapping[str, str], home: Path, platform: str = sys.p
 
 
 def is_other_users(owner: int) -> bool:
-    """Whether a file of this owner (st_uid) is another user's; on Windows the folder's own rights say that."""
+    """Whether another user owns a file with this st_uid; on Windows the folder's access rights protect it instead."""
     if sys.platform == "win32":
         return False
     return owner != os.getuid()
@@ -94,3 +110,53 @@ def _user(environ: Mapping[str, str]) -> object:
     if sys.platform == "win32":
         return environ.get("USERNAME", "user")
     return os.getuid()
+
+
+# The limit of open files
+
+
+def descriptor_limit() -> int | None:
+    """How many descriptors may be open at once (`ulimit -n`); None: any number."""
+    if sys.platform != "win32":
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return None if soft == resource.RLIM_INFINITY else soft
+    else:  # noqa: RET505 - mypy knows platforms in blocks alone
+        return None
+
+
+def raise_descriptor_limit() -> int | None:
+    """Raises the soft limit towards the hard one as far as the system allows; returns the limit that is then set."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = ENOUGH if hard == resource.RLIM_INFINITY else min(ENOUGH, hard)
+        for wanted in (most, *(less for less in LESS if less < most)):
+            if soft == resource.RLIM_INFINITY or soft >= wanted:
+                break
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                break
+    return descriptor_limit()
+
+
+def is_reserved(descriptor: int) -> bool:
+    """Whether `descriptor` belongs to the reserve. open(2) returns the lowest free one, so few others are left then."""
+    soft = descriptor_limit()
+    return soft is not None and descriptor >= soft - min(RESERVE, soft // LARGEST_SHARE)
+
+
+def descriptors_are_scarce() -> bool:
+    """Whether only the reserve is left."""
+    try:
+        lowest = os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        return True
+    os.close(lowest)
+    return is_reserved(lowest)
+
+
+def boot_clock() -> float:
+    """A clock in seconds that counts while the machine sleeps; off Linux the wall clock, which users may set."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    else:  # noqa: RET505 - mypy knows platforms in blocks alone
+        return time.time()

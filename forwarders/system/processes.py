@@ -1,38 +1,65 @@
-"""Tells one process from a later one that has the same process id: by the moment it began."""
+"""Identifies processes, finds and starts programs, and passes the signals that ask portside to stop.
+
+On Windows only the console sends signals: Ctrl-C goes to every process of the console except those in a group of their
+own, and Ctrl-Break can be sent to such a group. Any other signal to a process there ends it at once.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import signal
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import trio
+from msgspec import Struct
 
-# Seconds; where the system has no event for the end of a process.
-_LOOK_EVERY = 0.5
+if TYPE_CHECKING:
+    import trio
 
+WINDOWS = sys.platform == "win32"
+CTRL_C = signal.SIGINT
+# Whether the console sends its signals to every child in our group, so that there is nothing to pass on.
+CONSOLE_REACHES_GROUP = sys.platform == "win32"
+# Whether children started with `signal_group` get only the signals that we send them.
+CHILD_HAS_OWN_GROUP = sys.platform == "win32"
+
+# Seconds between two checks, where the system has no event for the end of a process.
+_POLL_INTERVAL = 0.5
 _PROC = Path("/proc")
-_ENDED = {"Z", "X", "x"}
+_ENDED_STATES = {"Z", "X", "x"}
+# PATHEXT may be written in any case, and may name scripts that the system cannot start by itself.
+_STARTABLE = {".COM", ".EXE", ".BAT", ".CMD"}
+_EXTENSIONS = ".COM;.EXE;.BAT;.CMD"
 
 
-def began(pid: int) -> float | None:
-    """When process `pid` began, in a unit that holds on this machine; None where no such process runs.
+# Identity: a process id and the time at which the process started
 
-    On Linux in clock ticks since the boot, which no change of the clock moves.
+
+def start_time(pid: int) -> float | None:
+    """When process `pid` started, in a unit of this machine; None if no such process runs.
+
+    On Linux the unit is clock ticks since the boot, which a change of the wall clock does not move.
     """
     if pid <= 0:
         return None
     has_proc = sys.platform == "linux" and (_PROC / "self" / "stat").exists()
-    return _of_proc(pid) if has_proc else _of_system(pid)
+    return _start_time_from_proc(pid) if has_proc else _start_time_from_system(pid)
 
 
-async def ended(pid: int) -> None:
-    """Returns once no process `pid` runs; at once where none does."""
-    while began(pid) is not None:
-        descriptor = _descriptor_of(pid)
+async def wait_process_end(pid: int) -> None:
+    """Returns as soon as no process `pid` runs."""
+    import trio  # noqa: PLC0415 - every command imports this module; `--help` does not need trio
+
+    while start_time(pid) is not None:
+        descriptor = _process_descriptor(pid)
         if descriptor is None:
-            await trio.sleep(_LOOK_EVERY)
+            await trio.sleep(_POLL_INTERVAL)
             continue
         try:
             await trio.lowlevel.wait_readable(descriptor)
@@ -51,25 +78,25 @@ def launcher_of(pid: int) -> int:
     return 0
 
 
-def _descriptor_of(pid: int) -> int | None:
-    """One that is readable once the process has ended; None where the system tells nobody but the parent."""
+def _process_descriptor(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None where the system only informs the parent."""
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):
             return os.pidfd_open(pid)
     return None
 
 
-def _of_proc(pid: int) -> float | None:
+def _start_time_from_proc(pid: int) -> float | None:
     try:
         text = (_PROC / str(pid) / "stat").read_bytes()
     except (OSError, ValueError):
         return None
     # proc(5): pid, name in parentheses (of any characters), state, 18 numbers, starttime.
     fields = text[text.rindex(b")") + 1 :].split()
-    return None if fields[0].decode() in _ENDED else float(fields[19])
+    return None if fields[0].decode() in _ENDED_STATES else float(fields[19])
 
 
-def _of_system(pid: int) -> float | None:
+def _start_time_from_system(pid: int) -> float | None:
     import psutil  # noqa: PLC0415 - 20 ms, and not on Linux
 
     try:
@@ -77,3 +104,168 @@ def _of_system(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
     except (psutil.Error, OSError, OverflowError):
         return None
+
+
+# Port owners
+
+
+class PortOwner(Struct, frozen=True):
+    """A process that listens; pid 0 and no name if the system does not tell this user whose port it is."""
+
+    pid: int = 0
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})" if self.pid else "a process that this user may not see"
+
+
+def port_owners() -> dict[int, PortOwner] | None:
+    """The owners of this machine's listening TCP ports; None if this user may not ask (on macOS only root may)."""
+    import psutil  # noqa: PLC0415 - 20 ms that only a taken port should cost
+
+    owners: dict[int, PortOwner] = {}
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr:
+                known = owners.get(connection.laddr.port)
+                if known is None or not known.pid:
+                    owners[connection.laddr.port] = _owner(connection.pid)
+    except (psutil.Error, OSError):
+        return owners or None
+    return owners
+
+
+def owner_suffix(port: int) -> str:
+    """` by nginx (pid 12)`, or "" if the owner is not known."""
+    owner = (port_owners() or {}).get(port, PortOwner())
+    return f" by {owner}" if owner.pid else ""
+
+
+def _owner(pid: int | None) -> PortOwner:
+    import psutil  # noqa: PLC0415 - as above
+
+    try:
+        return PortOwner(pid, psutil.Process(pid).name()) if pid else PortOwner()
+    except (psutil.Error, OSError):
+        return PortOwner()
+
+
+# Signals
+
+
+def stop_signals() -> list[signal.Signals]:
+    """The signals that ask portside to stop. SIGHUP only if it is not ignored (nohup ignores it)."""
+    if sys.platform == "win32":
+        return [signal.SIGINT, signal.SIGTERM, signal.SIGBREAK]  # SIGBREAK: Ctrl-Break, or the console was closed
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
+
+
+def restore_default_ctrl_c() -> None:
+    """Lets Ctrl-C end the process without a traceback, unless Ctrl-C is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def fatal_signals() -> list[signal.Signals]:
+    """The signals among those of Ctrl-C and `kill` that have no handler and would end this process."""
+    return [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.SIG_DFL]
+
+
+def end_by_signal(number: int) -> None:
+    """Ends this process as the signal would have done without a handler."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
+def signal_group() -> dict[str, Any]:
+    """Options that start a child which `send_signal` can reach: on Windows in its own group, elsewhere in ours."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {}
+
+
+def detached_group() -> dict[str, Any]:
+    """Options that start a child which does not get the terminal's signals."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"process_group": 0}
+
+
+def send_signal(process: trio.Process, number: int) -> None:
+    """Sends a signal to a child started with `signal_group`; on Windows as Ctrl-Break, to its whole group."""
+    if sys.platform == "win32":
+        number = signal.CTRL_BREAK_EVENT
+    process.send_signal(number)
+
+
+def send_signal_to_tree(process: trio.Process, number: int) -> None:
+    """Sends the signal to the process and all its descendants, as Ctrl-C in their terminal would do."""
+    if sys.platform != "win32":
+        import psutil  # noqa: PLC0415 - 20 ms, for wrappers alone
+
+        with suppress(psutil.Error):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    child.send_signal(number)
+    send_signal(process, number)
+
+
+def kill_tree(pid: int, *, group: bool) -> None:
+    """Kills a process and all its descendants. `group`: it leads a process group, which is killed too."""
+    import psutil  # noqa: PLC0415 - 20 ms, for login plugins alone
+
+    with suppress(psutil.Error):
+        parent = psutil.Process(pid)
+        for child in [parent, *parent.children(recursive=True)]:
+            with suppress(psutil.Error):
+                child.kill()
+    if group and sys.platform != "win32":
+        with suppress(OSError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+# Programs. On Windows the system's own search looks into the working folder first, and so does `shutil.which`: a
+# cloned repository could bring its own skaffold.exe. Nothing is ever started from there.
+
+
+def find_program(name: str, path: str | None) -> str | None:
+    """The file that the command `name` would start. `path`: the value of PATH to search; None: this process's PATH."""
+    if not WINDOWS:
+        return shutil.which(name, path=path)
+    return find_on_windows(name, os.environ.get("PATH", "") if path is None else path)
+
+
+def find_on_windows(name: str, path: str) -> str | None:
+    """Searches for a bare name in the absolute folders of `path`, for any other as it is or with one of PATHEXT."""
+    known = [one for one in os.environ.get("PATHEXT", _EXTENSIONS).split(";") if one.upper() in _STARTABLE]
+    extensions = ["", *known] if name.upper().endswith(tuple(_STARTABLE)) else known
+    bare = os.path.basename(name) == name
+    folders = [folder.strip('"') for folder in path.split(os.pathsep)] if bare else [""]
+    for folder in folders:
+        if bare and not os.path.isabs(folder):
+            continue
+        for extension in extensions:
+            found = os.path.join(folder, name + extension)
+            if os.path.isfile(found):
+                return found
+    return None
+
+
+def startable(command: Sequence[str], environ: Mapping[str, str] | None) -> list[str]:
+    """`command`, on Windows with the program's full path. Raises FileNotFoundError if there is no such program."""
+    if not WINDOWS:
+        return [*command]
+    found = find_program(command[0], None if environ is None else environ.get("PATH"))
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+    return [found, *command[1:]]
+
+
+def shell_command(text: str) -> list[str] | str:
+    """The command that runs `text` in the user's shell: sh, or the command processor of Windows."""
+    if sys.platform == "win32":
+        system = os.environ.get("SYSTEMROOT", r"C:\Windows")
+        shell = os.environ.get("COMSPEC") or os.path.join(system, "System32", "cmd.exe")
+        return f'"{shell}" /d /s /c "{text}"'
+    return ["sh", "-c", text]

@@ -1,33 +1,37 @@
-"""Sets up TCP sockets as each platform wants it: ports of our own, dead peers noticed, many pieces in one call.
+"""Sets up TCP sockets as each platform needs it, and asks the kernel what the client of a connection has done.
 
-It also has the words for errors of sockets: on Windows os.strerror does not know them.
+It also turns socket errors into text: os.strerror does not know them on Windows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
+import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-# Whether sockets of files can be reached, and whether a Docker engine behind one shares our network (on Linux, unless
-# it is a desktop's): containers have addresses that we reach then.
+import trio
+
+# Whether sockets of files can be reached, and whether the containers of a Docker engine behind one have addresses that
+# this machine reaches (on Linux, unless the engine is a desktop's).
 UNIX_SOCKETS = sys.platform != "win32"
 ENGINE_SHARES_NETWORK = sys.platform == "linux"
 
-# A dead peer is noticed by the kernel within these seconds, also where nothing of ours is being written (a watch).
+# The kernel detects a dead peer within these seconds, also while we write nothing (a watch).
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 6, 3, 2
-# What an API server has not acknowledged, or has had no room for (Linux's tcp_probe_timer), in this time never arrives.
+# If an API server has not acknowledged data in this time, or had no room for it (Linux's tcp_probe_timer), it is lost.
 USER_TIMEOUT_MS = 10_000
-# Buffers that one sendmsg takes: Linux's UIO_MAXIOV. Without sendmsg so many bytes are joined for one send.
+# Buffers that one sendmsg takes: Linux's UIO_MAXIOV. Without sendmsg this many bytes are joined for one send.
 MAX_PIECES, MAX_JOINED = 1024, 256 * 1024
 
 # The kernel option for the idle time has another name on macOS.
 _KEEPALIVE_NAMES = (("TCP_KEEPIDLE", "TCP_KEEPALIVE"), ("TCP_KEEPINTVL",), ("TCP_KEEPCNT",))
 
-# Codes of Windows' sockets, which Python's errno module has under these names there.
-_WORDS = {
+# Error codes of Windows sockets, which have these names in Python's errno module there.
+_ERROR_TEXTS = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset by peer",
     errno.ECONNABORTED: "software caused connection abort",
@@ -43,8 +47,8 @@ _WORDS = {
 Option = tuple[int, int, int]
 
 
-def own_the_port(sock: socket.socket) -> None:
-    """Before bind: connections of an earlier run in TIME_WAIT do not make a port taken; another listener does.
+def set_exclusive(sock: socket.socket) -> None:
+    """Call before bind: the port counts as taken if another listener has it, but not for connections in TIME_WAIT.
 
     On Windows SO_REUSEADDR would let two listeners share a port. Raises OSError.
     """
@@ -55,14 +59,14 @@ def own_the_port(sock: socket.socket) -> None:
 
 
 def send_gathered(sock: socket.socket, pieces: Sequence[bytes | memoryview]) -> int:
-    """Sends neighbouring pieces in one system call; how many bytes the system took. Raises OSError."""
+    """Sends several pieces in one system call; returns how many bytes the kernel took. Raises OSError."""
     if sys.platform == "win32":
-        return sock.send(joined(pieces))
+        return sock.send(join_pieces(pieces))
     return sock.sendmsg(pieces[:MAX_PIECES])
 
 
-def joined(pieces: Sequence[bytes | memoryview]) -> bytes | memoryview:
-    """The first pieces as one, up to MAX_JOINED bytes; a piece alone is not copied."""
+def join_pieces(pieces: Sequence[bytes | memoryview]) -> bytes | memoryview:
+    """Joins the first pieces, up to MAX_JOINED bytes; a single piece is not copied."""
     if len(pieces) == 1 or len(pieces[0]) >= MAX_JOINED:
         return pieces[0]
     chosen: list[bytes | memoryview] = []
@@ -75,7 +79,7 @@ def joined(pieces: Sequence[bytes | memoryview]) -> bytes | memoryview:
 
 
 def keepalive_options() -> list[Option]:
-    """The kernel's own detection of dead peers, with its times where the system lets a program set them."""
+    """Options that make the kernel detect dead peers, with our times if the system allows setting them."""
     options: list[Option] = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for names, value in zip(_KEEPALIVE_NAMES, (KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT), strict=True):
         known = (getattr(socket, name) for name in names if hasattr(socket, name))
@@ -84,7 +88,7 @@ def keepalive_options() -> list[Option]:
 
 
 def give_up_options() -> list[Option]:
-    """An end for connections whose peer acknowledges nothing, where the system has one."""
+    """Options that end a connection whose peer acknowledges nothing, if the system has any."""
     if sys.platform == "linux":
         return [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)]
     else:  # noqa: RET505 - mypy knows platforms in blocks alone
@@ -92,14 +96,14 @@ def give_up_options() -> list[Option]:
 
 
 def unsent_options(most: int) -> list[Option]:
-    """A limit for bytes that the kernel takes and has not sent, where the system has one."""
+    """Options that limit the unsent bytes in the kernel's buffer, if the system has any."""
     name = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     return [] if name is None else [(socket.IPPROTO_TCP, name, most)]
 
 
-def words_of(code: int, platform: str = sys.platform) -> str:
-    """What an error code means, in lower case and in English where portside knows the code."""
-    known = _WORDS.get(code) if platform == "win32" else None
+def error_text(code: int, platform: str = sys.platform) -> str:
+    """What an error code means, in lower case, and in English if portside knows the code."""
+    known = _ERROR_TEXTS.get(code) if platform == "win32" else None
     if known is None and sys.platform == "win32":
         import ctypes  # noqa: PLC0415 - for rare errors alone
 
@@ -107,8 +111,8 @@ def words_of(code: int, platform: str = sys.platform) -> str:
     return known or os.strerror(code).lower()
 
 
-def privileged_port(port: int, platform: str = sys.platform) -> str:
-    """Why the system lets this user not have the port (EACCES)."""
+def port_denied_reason(port: int, platform: str = sys.platform) -> str:
+    """Why the system does not let this user bind the port (EACCES)."""
     if platform == "win32":
         look = "netsh interface ipv4 show excludedportrange protocol=tcp"
         return f"port {port} is reserved by Windows (see `{look}`) or held exclusively"
@@ -116,5 +120,128 @@ def privileged_port(port: int, platform: str = sys.platform) -> str:
 
 
 def reachable_host(address: str) -> str:
-    """A host to put into URLs for a listener on `address`: Windows does not connect to "all addresses"."""
+    """The host for URLs of a listener on `address`: Windows does not connect to the wildcard addresses."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address) if sys.platform == "win32" else address  # noqa: S104 - compared with, not bound
+
+
+# A client that closed its socket and one that only shut down its sending side look alike on the wire. For connections
+# inside this machine Linux knows: a socket that no process holds has inode 0 (sock_diag(7), `struct inet_diag_msg`).
+
+# Whether this system tells a client that half-closed from one that is gone.
+HALF_CLOSE_IS_KNOWN = sys.platform == "linux"
+
+_SOCK_DIAG_BY_FAMILY = 20
+_AF_NETLINK, _NETLINK_SOCK_DIAG = 16, 4
+_NLM_F_REQUEST = 1
+_NLMSG_ERROR = 2
+_ALL_STATES = 0xFFFFFFFF
+_NO_COOKIE = b"\xff" * 8
+# struct nlmsghdr is 16 bytes; idiag_inode is the last field of struct inet_diag_msg (72 bytes).
+_HEADER = struct.Struct("=IHHII")
+_INODE_AT = 16 + 68
+
+
+def reader_is_gone(connection: socket.socket) -> bool | None:
+    """Whether no process holds the other end of `connection` any more; None if this is not known."""
+    if sys.platform != "linux":
+        return None
+    try:
+        ours, theirs = connection.getsockname(), connection.getpeername()
+        if ours[0] != theirs[0]:
+            return None  # perhaps another machine's client: this kernel does not hold its socket
+        inode = _inode_of(connection.family, theirs, ours)
+    except OSError:
+        return None
+    return None if inode is None else inode == 0
+
+
+def _inode_of(family: int, local: tuple[str, int], remote: tuple[str, int]) -> int | None:
+    ident = struct.pack(
+        "!HH16s16sI8s",
+        local[1],
+        remote[1],
+        socket.inet_pton(family, local[0]),
+        socket.inet_pton(family, remote[0]),
+        0,
+        _NO_COOKIE,
+    )
+    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, _ALL_STATES) + ident
+    with socket.socket(_AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as netlink:
+        # The kernel answers within the call; the timeout only guards against one that does not answer at all.
+        netlink.settimeout(0.05)
+        length = _HEADER.size + len(request)
+        netlink.send(_HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + request)
+        answer = netlink.recv(4096)
+    # ENOENT may mean that the kernel has no tcp_diag module: nothing can be concluded from an error.
+    if len(answer) < _INODE_AT + 4 or _HEADER.unpack_from(answer)[1] == _NLMSG_ERROR:
+        return None
+    return int.from_bytes(answer[_INODE_AT : _INODE_AT + 4], sys.byteorder)
+
+
+# Events that one poll takes from the kernel; the rest is taken in the next turn.
+EVENTS_A_POLL = 64
+
+
+class Disconnect:
+    """Whether the client has sent a FIN or a reset."""
+
+    seen = False
+
+
+if sys.platform == "linux":
+    import select
+
+    class DisconnectWatcher:
+        """Reports when the client of a watched connection has sent a FIN or a reset, even behind unread bytes.
+
+        One epoll instance for all connections that wait, read by `run`. Only Linux has an event for this (EPOLLRDHUP).
+        """
+
+        def __init__(self) -> None:
+            self._epoll = select.epoll()
+            self._watched: dict[int, tuple[Disconnect, Callable[[], None]]] = {}
+
+        @contextlib.contextmanager
+        def watch(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> Iterator[Disconnect]:
+            """Calls `on_disconnect` once, when the client's FIN or reset has arrived."""
+            descriptor = connection.fileno()
+            disconnect = Disconnect()
+            self._watched[descriptor] = disconnect, on_disconnect
+            with contextlib.suppress(OSError, ValueError):  # no room for another watch: this one reports nothing
+                self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLONESHOT)
+            try:
+                yield disconnect
+            finally:
+                del self._watched[descriptor]
+                with contextlib.suppress(OSError, ValueError):
+                    self._epoll.unregister(descriptor)
+
+        async def run(self) -> None:
+            """Runs until cancelled."""
+            while True:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                for descriptor, _ in self._epoll.poll(0, EVENTS_A_POLL):
+                    disconnect, on_disconnect = self._watched[descriptor]
+                    disconnect.seen = True
+                    on_disconnect()
+
+        def close(self) -> None:
+            """Call after `run` has ended."""
+            self._epoll.close()
+
+else:
+
+    class DisconnectWatcher:
+        """Reports nothing: this system has no event for it."""
+
+        @contextlib.contextmanager
+        def watch(self, _connection: socket.socket, _on_disconnect: Callable[[], None]) -> Iterator[Disconnect]:
+            """As on Linux, but `seen` stays False."""
+            yield Disconnect()
+
+        async def run(self) -> None:
+            """Runs until cancelled."""
+            await trio.sleep_forever()
+
+        def close(self) -> None:
+            """Nothing is open."""

@@ -1,9 +1,10 @@
-"""Handles terminals and standard streams: who has the terminal, its size changes, the echo of keys, encodings."""
+"""Handles terminals and standard streams: foreground, window size, echo of keys, encodings, and complete writes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 from typing import TYPE_CHECKING, cast
@@ -14,19 +15,19 @@ if TYPE_CHECKING:
 if sys.platform != "win32":
     import termios
 
-# Whether the live table can be drawn: a change of the window's size must be an event.
+# Whether the live table can be drawn: it needs a signal when the window's size changes.
 CAN_DRAW = sys.platform != "win32"
 
 
 def redraw_signals() -> list[int]:
-    """The terminal has another size, or we have been brought back to the foreground."""
+    """The signals after which the table is drawn again: the window's size changed, or we are in the foreground."""
     if sys.platform == "win32":
         return []
     return [signal.SIGWINCH, signal.SIGCONT]
 
 
 def is_continued(number: int) -> bool:
-    """Whether the signal says that we run again after a stop."""
+    """Whether this is the signal that continues a stopped process."""
     if sys.platform == "win32":
         return False
     return number == signal.SIGCONT
@@ -43,7 +44,7 @@ def in_foreground(descriptor: int) -> bool:
 
 
 def set_echo(descriptor: int, *, on: bool) -> None:
-    """Whether typed keys are shown. Ctrl-C works all the same. Nothing in the background, where it would stop us."""
+    """Shows or hides typed keys; Ctrl-C works either way. Does nothing in the background, where it would stop us."""
     if sys.platform != "win32" and in_foreground(descriptor):
         with contextlib.suppress(termios.error):
             modes = termios.tcgetattr(descriptor)
@@ -54,13 +55,44 @@ def set_echo(descriptor: int, *, on: bool) -> None:
 
 
 def print_utf8() -> None:
-    """On Windows standard streams that are no console get UTF-8 too: their code page has no arrows."""
+    """On Windows, makes redirected standard streams UTF-8 too: their code page has no arrows."""
     if sys.platform == "win32":
         for stream in (sys.stdout, sys.stderr):
             use_utf8(cast("io.TextIOWrapper", stream))
 
 
 def use_utf8(stream: io.TextIOWrapper) -> None:
-    """Unless it is a console, or already does."""
+    """Sets the stream's encoding, unless it is a console, which always takes UTF-8."""
     if not stream.isatty():
         stream.reconfigure(encoding="utf-8")
+
+
+def write_whole(descriptor: int, data: bytes) -> None:
+    """Writes all of `data` (UTF-8), in one write if the reader keeps up, also if the descriptor is non-blocking.
+
+    A Windows console gets it through Python's stream: the console would decode bytes by its code page. Raises OSError.
+    """
+    console = _console(descriptor)
+    while data:
+        try:
+            data = data[(console.write(data) or 0) if console else os.write(descriptor, data) :]
+        except BlockingIOError:
+            # Another process that shares our terminal or pipe may have made it non-blocking.
+            select.select([], [descriptor], [])
+
+
+def has_room(descriptor: int, size: int) -> bool:
+    """Whether a write of `size` bytes would not block. Windows cannot tell; there the answer is always yes."""
+    if sys.platform != "win32":
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        return size <= select.PIPE_BUF and bool(poll.poll(0))  # POSIX: a write of PIPE_BUF bytes is atomic
+    else:  # noqa: RET505 - mypy knows platforms in blocks alone
+        return True
+
+
+def _console(descriptor: int) -> io.RawIOBase | None:
+    if sys.platform == "win32" and os.isatty(descriptor):
+        stream = sys.stderr if descriptor == 2 else sys.stdout
+        return cast("io.RawIOBase", cast("io.BufferedWriter", stream.buffer).raw)
+    return None
