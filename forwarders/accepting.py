@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from forwarders.system import descriptors
+from forwarders.system import files
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 
@@ -41,7 +41,7 @@ async def accept(listener: RawSocket, name: str, tasks: Tasks, serve: Callable[[
             await trio.lowlevel.checkpoint()
             continue
         tasks.start(serve, RawSocket(sock))
-        if descriptors.among_the_last(sock.fileno()):
+        if files.is_reserved(sock.fileno()):
             await pause.last("few file descriptors are left")
         elif (in_turn := in_turn + 1) % AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
@@ -59,5 +59,5 @@ class _Pause:
             logger.warning("%s: accepting pauses: %s; raise `ulimit -n`", self._name, why)
         self._warned_at = trio.current_time()
         await trio.sleep(ACCEPT_PAUSE)
-        while descriptors.scarce():  # noqa: ASYNC110 - the system has no event for it
+        while files.descriptors_are_scarce():  # noqa: ASYNC110 - the system has no event for it
             await trio.sleep(ACCEPT_PAUSE)

@@ -11,7 +11,7 @@ from typing import Never
 
 import trio
 
-from forwarders.system.clocks import clock_through_sleep
+from forwarders.system.files import boot_clock
 
 # How often it is looked: a suspended machine is noticed this soon after it runs again.
 TICK = 1.0
@@ -19,7 +19,7 @@ TICK = 1.0
 ASLEEP = 3.0
 
 
-async def watch_sleep(on_wake: Callable[[], None], wall: Callable[[], float] = clock_through_sleep) -> Never:
+async def watch_sleep(on_wake: Callable[[], None], wall: Callable[[], float] = boot_clock) -> Never:
     """Calls `on_wake` after each sleep; until cancelled. trio's own clock stands still while a machine is suspended."""
     while True:
         wall_before, before = wall(), trio.current_time()

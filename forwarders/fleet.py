@@ -20,7 +20,7 @@ from forwarders.pool import Open
 from forwarders.pools import Pools, Upstream, no_others
 from forwarders.ports import PortBook
 from forwarders.spec import Endpoint, ForwardSpec, Status
-from forwarders.system.disconnects import DisconnectWatcher
+from forwarders.system.tcp import DisconnectWatcher
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 

@@ -22,7 +22,7 @@ from forwarders.pools import Pools
 from forwarders.ports import PortBook
 from forwarders.relay import Relay
 from forwarders.spec import Endpoint, ForwardSpec, State, Status
-from forwarders.system.disconnects import DisconnectWatcher
+from forwarders.system.tcp import DisconnectWatcher
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 

@@ -20,7 +20,7 @@ from forwarders.peers import FIRST_LOOK, LAST_LOOK, has_left, left_without_a_wor
 from forwarders.pool import OWN_PATIENCE
 from forwarders.signals import Signal
 from forwarders.spec import ForwardSpec
-from forwarders.system.disconnects import DisconnectWatcher
+from forwarders.system.tcp import DisconnectWatcher
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Carrier, DialError
 

@@ -14,8 +14,8 @@ import trio
 from forwarders.errors import ForwarderError
 from forwarders.ports import PortBook
 from forwarders.spec import ForwardSpec, PortPolicy
-from forwarders.system.port_owners import holder_of
-from forwarders.system.tcp import own_the_port, privileged_port
+from forwarders.system.processes import owner_suffix
+from forwarders.system.tcp import port_denied_reason, set_exclusive
 from forwarders.transports.sockets import local_options, set_options
 
 # Connections the kernel queues while we are busy; Linux cuts it at net.core.somaxconn (4096).
@@ -121,7 +121,7 @@ def _listen_if_there(family: socket.AddressFamily, address: str, port: int) -> s
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        own_the_port(sock)
+        set_exclusive(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         set_options(sock, local_options())  # accepted connections inherit them, on every system
@@ -136,7 +136,7 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
 
 async def _refusal(address: str, port: int, error: OSError, book: PortBook) -> str:
     if error.errno == errno.EACCES:
-        return privileged_port(port)
+        return port_denied_reason(port)
     if error.errno == errno.EADDRINUSE:
         return f"port {port} on {address} is taken{await _by_whom(port, book)}"
     return f"port {port} on {address} cannot be bound: {error.strerror}"
@@ -149,5 +149,5 @@ async def _by_whom(port: int, book: PortBook) -> str:
     if port not in book.holders:
         book.holders[port] = ""
         with trio.move_on_after(HOLDER_TIMEOUT):
-            book.holders[port] = await trio.to_thread.run_sync(holder_of, port, abandon_on_cancel=True)
+            book.holders[port] = await trio.to_thread.run_sync(owner_suffix, port, abandon_on_cancel=True)
     return book.holders[port]

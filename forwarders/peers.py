@@ -1,13 +1,13 @@
 """Answers whether the client of a local connection is still there to read an answer.
 
-Whether a client that sent FIN still reads is the system's to know (`system.half_close`).
+Whether a client that sent FIN still reads is the system's to know (`system.tcp`).
 """
 
 from __future__ import annotations
 
 import socket
 
-from forwarders.system.half_close import reader_is_gone
+from forwarders.system.tcp import reader_is_gone
 
 # When to ask again whether the client is gone, at first and later: a close() shows a moment after its FIN.
 FIRST_LOOK, LAST_LOOK = 0.005, 1.0

@@ -15,7 +15,7 @@ from forwarders.counters import Counters
 from forwarders.delivery import Delivery
 from forwarders.errors import ForwarderError
 from forwarders.peers import FIRST_LOOK, LAST_LOOK, has_left
-from forwarders.system.half_close import reader_is_gone
+from forwarders.system.tcp import reader_is_gone
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import Carrier, DialError, TunnelError

@@ -15,9 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import trio
@@ -109,7 +107,7 @@ def _start_time_from_system(pid: int) -> float | None:
 # Port owners
 
 
-class PortOwner(Struct, frozen=True):
+class PortOwner(NamedTuple):  # every command imports this module: msgspec would cost it 20 ms
     """A process that listens; pid 0 and no name if the system does not tell this user whose port it is."""
 
     pid: int = 0

@@ -24,7 +24,7 @@ ENGINE_SHARES_NETWORK = sys.platform == "linux"
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 6, 3, 2
 # If an API server has not acknowledged data in this time, or had no room for it (Linux's tcp_probe_timer), it is lost.
 USER_TIMEOUT_MS = 10_000
-# Buffers that one sendmsg takes: Linux's UIO_MAXIOV. Without sendmsg this many bytes are joined for one send.
+# Buffers that one sendmsg takes: Linux's UIO_MAXIOV. Without sendmsg this many bytes are join_pieces for one send.
 MAX_PIECES, MAX_JOINED = 1024, 256 * 1024
 
 # The kernel option for the idle time has another name on macOS.

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from forwarders.system.processes import began
+from forwarders.system.processes import start_time
 from watcher.board.runtime import MAX_FILE, Running, announced, directory, found, kept_token
 from watcher.errors import UsageError
 
@@ -148,7 +148,7 @@ def written(folder: Path, name: str, **fields: object) -> Path:
 
 def test_a_process_id_that_is_used_again(folder: Path) -> None:
     """The process that has it now is another one: it is not asked, gets no token, and the file and token go."""
-    mine = began(os.getpid())
+    mine = start_time(os.getpid())
     assert mine
     token = folder / f"{os.getpid()}.token"
     written(folder, str(os.getpid()), began=mine - 1, token_file=str(token))
@@ -170,7 +170,7 @@ def test_a_token_is_not_sent_once_the_process_has_ended(folder: Path) -> None:
             command="watch",
             folder="/",
             token_file=str(folder / "token"),
-            began=began(process.pid) or 0,
+            began=start_time(process.pid) or 0,
         )
         assert one.headers() == {"Authorization": "Bearer secret"}
         process.communicate(b"\n")
@@ -191,7 +191,7 @@ def test_a_child_that_nobody_waited_for_has_ended() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     try:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert began(process.pid) is None
+        assert start_time(process.pid) is None
     finally:
         process.wait()
 
@@ -199,7 +199,7 @@ def test_a_child_that_nobody_waited_for_has_ended() -> None:
 @pytest.mark.parametrize("pid", [0, -1, 2**31, 2**70])
 def test_no_such_process(pid: int) -> None:
     """Whatever number a file or a user names."""
-    assert began(pid) is None
+    assert start_time(pid) is None
 
 
 GARBAGE = (b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"[" * 60_000, b"{}", b'{"pid":"x"}', b'{"pid":-1}')
@@ -216,7 +216,7 @@ def test_garbage_is_removed(folder: Path, data: bytes) -> None:
 
 def test_a_later_versions_file(folder: Path) -> None:
     """Fields that this version does not know are passed over; a format that it does not know is left alone."""
-    written(folder, "1", began=began(os.getpid()), surprise={"new": [1]})
+    written(folder, "1", began=start_time(os.getpid()), surprise={"new": [1]})
     assert len(found()) == 1
     strange = written(folder, "2", url=["http://127.0.0.1:1", "http://[::1]:1"])
     assert len(found()) == 1

@@ -136,7 +136,7 @@ SLOW = 1
 SHIPS = 6
 BOUNDARIES = (
     Boundary("a connection", "forwarders.relay:Relay.run", connect, other_answers),
-    Boundary("accepting", "forwarders.system.descriptors:among_the_last", connect, other_answers),
+    Boundary("accepting", "forwarders.system.files:is_reserved", connect, other_answers),
     Boundary("opening a session", "forwarders.transports.opener:Opener.open", connect_anew, other_answers),
     Boundary("a pod's pool", "forwarders.pool:Pool._wants_more", connect_anew, other_answers),
     Boundary("a forward's choice of pods", "forwarders.backend:Backend.refresh", connect_anew, other_answers),

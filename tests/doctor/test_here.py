@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
-from forwarders.system.descriptors import ENOUGH
+from forwarders.system.files import ENOUGH
 from tests.cli.made import closed_port
 from tests.support.sockets import listening
 from watcher.board.runtime import Running, announced

@@ -7,7 +7,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from forwarders.system import descriptors
+from forwarders.system import files
 
 
 @contextmanager
@@ -30,26 +30,26 @@ def test_the_soft_limit_is_raised_to_what_the_system_allows() -> None:
     """1,024 become the hard limit, or what is enough."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with limited(512):
-        descriptors.raise_limit()
+        files.raise_descriptor_limit()
         raised, kept = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert (raised, kept) == (min(hard, descriptors.ENOUGH) if hard > 0 else descriptors.ENOUGH, hard)
+    assert (raised, kept) == (min(hard, files.ENOUGH) if hard > 0 else files.ENOUGH, hard)
 
 
 def test_a_limit_that_is_high_enough_is_left_alone() -> None:
     """Nothing is lowered."""
-    descriptors.raise_limit()
+    files.raise_descriptor_limit()
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    descriptors.raise_limit()
+    files.raise_descriptor_limit()
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
 
 def test_the_last_ones_are_known_before_they_are_used() -> None:
     """With few left it is said; with none, too; with more again, not any more."""
     lowest = lowest_free()
-    assert not descriptors.scarce()
+    assert not files.descriptors_are_scarce()
     with limited(lowest + 1):
-        assert descriptors.scarce()
-        assert descriptors.among_the_last(lowest)
+        assert files.descriptors_are_scarce()
+        assert files.is_reserved(lowest)
     with limited(lowest):
-        assert descriptors.scarce()
-    assert not descriptors.scarce()
+        assert files.descriptors_are_scarce()
+    assert not files.descriptors_are_scarce()

@@ -20,7 +20,7 @@ from forwarders.backend import Backend, Dialled
 from forwarders.counters import Counters
 from forwarders.holding import HeldDial, WaitingLine
 from forwarders.spec import State
-from forwarders.system.disconnects import DisconnectWatcher
+from forwarders.system.tcp import DisconnectWatcher
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Carrier
 from tests.forwarders.cluster import endpoint, greeter, refusing

@@ -19,7 +19,7 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.deployment import Deployment
 from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
-from forwarders.system import descriptors
+from forwarders.system import files
 from tests.cli.made import Place, closed_port, kubeconfig
 from tests.gateway.made import get, rest
 from tests.support.process import Portside, portside
@@ -142,7 +142,7 @@ async def test_a_websocket(stage: Stage) -> None:
 
 async def test_a_thousand_slow_heads_at_once(stage: Stage) -> None:
     """Whoever sends a whole one is served meanwhile."""
-    descriptors.raise_limit()
+    files.raise_descriptor_limit()
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(1000):
             slow = await stack.enter_async_context(await stage.connect())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from forwarders.system.ending import send_to_tree
+from forwarders.system.processes import send_signal_to_tree
 from tests.skaffold.children import SKAFFOLD, portside
 from watcher.errors import UsageError
 from watcher.skaffold.process import SkaffoldProcess, check_found
@@ -64,7 +64,7 @@ async def test_a_signal_reaches_what_a_wrapper_started() -> None:
     started = await trio.lowlevel.open_process(["/bin/sh", "-c", f"trap : INT; {script}"], stdout=subprocess.PIPE)
     assert started.stdout is not None
     assert await line_from(started.stdout) == b"1\n"
-    send_to_tree(started, signal.SIGINT)
+    send_signal_to_tree(started, signal.SIGINT)
     assert await line_from(started.stdout) == b"7\n"
     assert await started.wait() == 0
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from forwarders.system import descriptors, port_owners, tcp
+from forwarders.system import files, processes, tcp
 
 
 class Limits:
@@ -35,7 +35,7 @@ def test_a_limit_that_the_system_refuses_is_tried_lower(
     limits = Limits(most)
     monkeypatch.setattr(resource, "getrlimit", limits.get)
     monkeypatch.setattr(resource, "setrlimit", limits.set)
-    assert descriptors.raise_limit() == limits.soft == expected
+    assert files.raise_descriptor_limit() == limits.soft == expected
 
 
 def test_a_limit_is_never_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_a_limit_is_never_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     limits.soft = 20_000
     monkeypatch.setattr(resource, "getrlimit", limits.get)
     monkeypatch.setattr(resource, "setrlimit", limits.set)
-    assert descriptors.raise_limit() == 20_000
+    assert files.raise_descriptor_limit() == 20_000
 
 
 def test_whoever_may_not_look_is_not_told_that_nothing_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,8 +54,8 @@ def test_whoever_may_not_look_is_not_told_that_nothing_is_there(monkeypatch: pyt
         raise psutil.AccessDenied(pid=1)
 
     monkeypatch.setattr(psutil, "net_connections", denied)
-    assert port_owners.holders() is None
-    assert port_owners.holder_of(80) == ""
+    assert processes.port_owners() is None
+    assert processes.owner_suffix(80) == ""
 
 
 def test_the_idle_time_of_keepalive_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:

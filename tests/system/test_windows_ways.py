@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forwarders.system import files, programs, tcp, terminals
+from forwarders.system import files, processes, tcp, terminals
 
 
 def place(folder: Path, name: str) -> Path:
@@ -26,8 +26,8 @@ def test_a_program_in_the_working_folder_is_never_found(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path / "here")
     right = place(tmp_path / "bin", "skaffold.EXE")
     path = os.pathsep.join(["", ".", "../here"])
-    assert programs.find_on_windows("skaffold", path) is None
-    assert programs.find_on_windows("skaffold", os.pathsep.join([path, str(right.parent)])) == str(right)
+    assert processes.find_on_windows("skaffold", path) is None
+    assert processes.find_on_windows("skaffold", os.pathsep.join([path, str(right.parent)])) == str(right)
 
 
 def test_a_program_has_one_of_the_extensions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,22 +36,22 @@ def test_a_program_has_one_of_the_extensions(tmp_path: Path, monkeypatch: pytest
     for name in ("skaffold", "skaffold.txt", "skaffold.CMD"):
         place(tmp_path, name)
     command = str(tmp_path / "skaffold.CMD")
-    assert programs.find_on_windows("skaffold", str(tmp_path)) == command
-    assert programs.find_on_windows("skaffold.CMD", str(tmp_path)) == command
-    assert programs.find_on_windows(str(tmp_path / "skaffold"), "") == command
-    assert programs.find_on_windows("skaffold.txt", str(tmp_path)) is None
+    assert processes.find_on_windows("skaffold", str(tmp_path)) == command
+    assert processes.find_on_windows("skaffold.CMD", str(tmp_path)) == command
+    assert processes.find_on_windows(str(tmp_path / "skaffold"), "") == command
+    assert processes.find_on_windows("skaffold.txt", str(tmp_path)) is None
     monkeypatch.setenv("PATHEXT", ".com;.exe;.js")
-    assert programs.find_on_windows(command, "") == command
+    assert processes.find_on_windows(command, "") == command
 
 
 def test_on_windows_a_command_starts_by_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So the system's own search, which begins in the working folder, is not asked; what is missing is said."""
-    monkeypatch.setattr(programs, "WINDOWS", True)
+    monkeypatch.setattr(processes, "WINDOWS", True)
     monkeypatch.setenv("PATHEXT", ".EXE")
     path = place(tmp_path, "skaffold.EXE")
-    assert programs.resolved(["skaffold", "dev"], {"PATH": str(tmp_path)}) == [str(path), "dev"]
+    assert processes.startable(["skaffold", "dev"], {"PATH": str(tmp_path)}) == [str(path), "dev"]
     with pytest.raises(FileNotFoundError):
-        programs.resolved(["skaffold", "dev"], {"PATH": ""})
+        processes.startable(["skaffold", "dev"], {"PATH": ""})
 
 
 @pytest.mark.parametrize(
@@ -60,21 +60,21 @@ def test_on_windows_a_command_starts_by_its_full_path(tmp_path: Path, monkeypatc
 )
 def test_errors_of_sockets_have_words(code: int, words: str) -> None:
     """Windows' own os.strerror knows none of its sockets' codes."""
-    assert tcp.words_of(code, "win32") == words
+    assert tcp.error_text(code, "win32") == words
 
 
 def test_a_reserved_port_is_no_lack_of_rights() -> None:
     """Windows refuses ports of its excluded ranges with EACCES: the line names the command that lists them."""
-    assert "excludedportrange" in tcp.privileged_port(8080, "win32")
-    assert "privileges" in tcp.privileged_port(80, "linux")
+    assert "excludedportrange" in tcp.port_denied_reason(8080, "win32")
+    assert "privileges" in tcp.port_denied_reason(80, "linux")
 
 
 def test_pieces_are_joined_up_to_a_bound() -> None:
     """Without sendmsg small pieces go out in one call, and a large one is not copied."""
-    assert tcp.joined([b"ab", memoryview(b"cd")]) == b"abcd"
+    assert tcp.join_pieces([b"ab", memoryview(b"cd")]) == b"abcd"
     large = bytes(tcp.MAX_JOINED)
-    assert tcp.joined([large, b"x"]) is large
-    assert tcp.joined([b"x", large]) == b"x"
+    assert tcp.join_pieces([large, b"x"]) is large
+    assert tcp.join_pieces([b"x", large]) == b"x"
 
 
 def test_a_file_that_is_open_elsewhere_is_replaced_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 import trio
 
 from forwarders.dial_reasons import without_count
-from forwarders.system.writing import write_whole
+from forwarders.system.terminals import write_whole
 from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.changes import is_over, key

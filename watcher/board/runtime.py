@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from forwarders.system import files
-from forwarders.system.processes import began
+from forwarders.system.processes import start_time
 from watcher import user_files
 from watcher.board.about import About
 from watcher.errors import UsageError
@@ -33,7 +33,7 @@ class Running(About, frozen=True):
     """One portside as others find it.
 
     `token_file`: where the token is kept that its status address asks for, "" where it asks for none.
-    `began`: when its process began (processes.began), 0 where the file does not say.
+    `began`: when its process began (processes.start_time), 0 where the file does not say.
     """
 
     token_file: str = ""
@@ -50,7 +50,7 @@ class Running(About, frozen=True):
     @property
     def runs(self) -> bool:
         """Whether this very process runs."""
-        now = began(self.pid)
+        now = start_time(self.pid)
         return now is not None and self.began in {0, now}
 
 
@@ -128,7 +128,7 @@ def _is_of_later_version(data: bytes) -> bool:
         pid = msgspec.json.decode(data).get("pid")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
         return False
-    return isinstance(pid, int) and began(pid) is not None
+    return isinstance(pid, int) and start_time(pid) is not None
 
 
 def _remove(path: Path) -> None:

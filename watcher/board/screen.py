@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import trio
 
-from forwarders.system.terminals import in_foreground, is_continued, redraw_signals, set_echo
-from forwarders.system.writing import write_whole
+from forwarders.system.terminals import in_foreground, is_continued, redraw_signals, set_echo, write_whole
 from watcher.board.board import Board
 from watcher.board.layout import Paper
 from watcher.board.subscription import Subscription

@@ -23,7 +23,7 @@ from forwarders.fleet import Fleet
 from forwarders.gates import TURN, Gate
 from forwarders.pools import Upstream
 from forwarders.spec import PodRef
-from forwarders.system import descriptors
+from forwarders.system import files
 from forwarders.transports import names
 from forwarders.transports.errors import TransportError
 from watcher.board.about import About, current_folder
@@ -108,7 +108,7 @@ class Host:
 
         `end_when_hopeless`: return once nothing that was asked for can ever work.
         """
-        descriptors.raise_limit()
+        files.raise_descriptor_limit()
         with contextlib.ExitStack() as stack:
             if self._status is not None:
                 stack.enter_context(self._status.announced(self._about))

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 
-from forwarders.system.writing import has_room, write_whole
+from forwarders.system.terminals import has_room, write_whole
 
 # Lines that wait for a reader: more than anybody reads afterwards.
 MOST_WAITING = 1_000

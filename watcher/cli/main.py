@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from forwarders.system.ending import let_ctrl_c_end_us
+from forwarders.system.processes import restore_default_ctrl_c
 from watcher.cli.surroundings import check_folder, give_up_full_output, open_streams
 from watcher.errors import UsageError, WatcherError
 from watcher.suggestions import did_you_mean
@@ -80,7 +80,7 @@ def main() -> None:
     """The console script. Every expected error is one line on stderr."""
     # Until a command has something to end in good order (host.until_signal), Ctrl-C ends us as it ends any program:
     # at once and without a word. Where it is ignored (a script's background job) it stays so.
-    let_ctrl_c_end_us()
+    restore_default_ctrl_c()
     open_streams()
     try:
         code = portside.main(prog_name="portside", standalone_mode=False)

@@ -58,7 +58,7 @@ def command(skaffold: tuple[str, ...], **given: Any) -> int:
 
 async def _run(words: tuple[str, ...], options: Options) -> int:
 
-    from forwarders.system.ending import send_to, send_to_tree
+    from forwarders.system.processes import send_signal, send_signal_to_tree
     from watcher.cli.beside import Beside
     from watcher.cli.configured import Configured, project_of
     from watcher.cli.insistence import Insistence
@@ -80,7 +80,7 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     user_command = beside.host.user_command
     pass_on = user_command.send_signal if user_command else None
     child = arguments.child_environment(asked, port, environ)
-    send = send_to if asked.line else send_to_tree
+    send = send_signal if asked.line else send_signal_to_tree
     if asked.line is None:
         logger.warning(WRAPPED, words[0], port, asked.reads_as)
     process = SkaffoldProcess(arguments.rewritten(asked, port), child, stdout, pass_on, Insistence().heard, send)

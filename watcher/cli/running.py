@@ -40,9 +40,9 @@ class Choice:
 
     def problem(self) -> str:
         """Why nothing can come of waiting; "" where something may."""
-        from forwarders.system.processes import began
+        from forwarders.system.processes import start_time
 
-        return f"no process {self.pid} runs" if self.pid is not None and began(self.pid) is None else ""
+        return f"no process {self.pid} runs" if self.pid is not None and start_time(self.pid) is None else ""
 
     def none(self, running: Sequence[Running] = ()) -> str:
         """That none of those chosen runs. `running`: those that were not chosen."""

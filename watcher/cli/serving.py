@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 from msgspec.structs import asdict
 
-from forwarders.system.processes import began
+from forwarders.system.processes import start_time
 from watcher import user_files
 from watcher.board import runtime
 from watcher.board.about import About
@@ -72,7 +72,7 @@ class StatusAddress:
                     "port %d is open to other machines: the status address, with the token in %s", port, token_file
                 )
             running = runtime.Running(
-                **asdict(about), token_file=str(token_file or ""), began=began(os.getpid()) or 0.0
+                **asdict(about), token_file=str(token_file or ""), began=start_time(os.getpid()) or 0.0
             )
             stack.enter_context(runtime.announced(running))
             yield

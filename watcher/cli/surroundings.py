@@ -45,8 +45,8 @@ def check_folder() -> None:
 
 def check_descriptors() -> None:
     """Raises UsageError where no forward could work."""
-    from forwarders.system import descriptors
+    from forwarders.system import files
 
-    soft = descriptors.raise_limit()
+    soft = files.raise_descriptor_limit()
     if soft is not None and soft < LEAST_DESCRIPTORS:
         raise UsageError(f"only {soft} files may be open at once; raise `ulimit -n` to {LEAST_DESCRIPTORS} or more")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import trio
 
-from forwarders.system.ending import ending_signals
+from forwarders.system.processes import stop_signals
 from watcher.cli.host import Host
 from watcher.cli.insistence import Insistence
 from watcher.cli.user_command import UserCommand
@@ -39,7 +39,7 @@ async def until_signal(task: Task, command: UserCommand | None = None) -> None:
     SIGINT ends it also where it was ignored (a script's background job), as it ends kubectl. A second signal ends the
     process at once. `command`: while it runs it gets the signals instead of us.
     """
-    with trio.open_signal_receiver(*ending_signals()) as arrivals:
+    with trio.open_signal_receiver(*stop_signals()) as arrivals:
         async with trio.open_nursery() as nursery:
             ending = trio.CancelScope()
             nursery.start_soon(command.pass_on if command else _cancel, arrivals, ending)

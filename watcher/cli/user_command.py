@@ -14,8 +14,7 @@ from collections.abc import AsyncIterator
 import trio
 
 from forwarders.bulkhead import contained
-from forwarders.system.ending import CONSOLE_REACHES_GROUP
-from forwarders.system.programs import shell_command
+from forwarders.system.processes import CONSOLE_REACHES_GROUP, shell_command
 from watcher.board.awaited import NOTHING, Verdict, for_command
 from watcher.board.board import Board
 from watcher.board.lines import WAITING_IS_SAID_AFTER

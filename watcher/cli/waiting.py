@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 import httpx
 import trio
 
-from forwarders.system.processes import ended
+from forwarders.system.processes import wait_process_end
 from watcher.board import runtime
 from watcher.board.awaited import Name, Verdict, verdict
 from watcher.board.board import Board
@@ -102,7 +102,7 @@ class Waiting:
 
     async def _watch_process(self, pid: int) -> None:
         """The process that was chosen may end, or have ended, without ever having been a portside."""
-        await ended(pid)
+        await wait_process_end(pid)
         self._process_over = True
         self._touch()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from forwarders.system.tcp import words_of
+from forwarders.system.tcp import error_text
 
 
 def why(error: BaseException) -> str:
@@ -27,7 +27,7 @@ def why(error: BaseException) -> str:
             again = cause.errno == socket.EAI_AGAIN
             return "its name was not resolved: no answer from DNS" if again else "its name is not known"
         if isinstance(cause, OSError) and cause.errno:
-            return words_of(cause.errno)  # trio's own text repeats the address
+            return error_text(cause.errno)  # trio's own text repeats the address
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     return str(error) or type(error).__name__

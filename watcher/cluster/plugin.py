@@ -20,8 +20,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from forwarders.system.ending import detached_group
-from forwarders.system.programs import resolved
+from forwarders.system.processes import detached_group, startable
 from watcher.cluster.kubeconfig import Selected
 from watcher.cluster.plugin_answer import MAX_OUTPUT, PluginCredential, decoded
 from watcher.cluster.plugin_process import end_together, ended, how_ended
@@ -126,7 +125,7 @@ class _Run:
         environment = self._environment()
         try:
             return await trio.lowlevel.open_process(
-                resolved([entry.command, *(entry.args or ())], environment),
+                startable([entry.command, *(entry.args or ())], environment),
                 stdin=None if self._interactive else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import trio
 
-from forwarders.system.ending import end_by, fatal_signals, kill_tree
+from forwarders.system.processes import end_by_signal, fatal_signals, kill_tree
 
 
 def how_ended(code: int | None) -> str:
@@ -37,4 +37,4 @@ async def end_together(process: trio.Process) -> None:
     with trio.open_signal_receiver(*ours) as arrivals:
         async for number in arrivals:
             kill_tree(process.pid, group=False)
-            end_by(number)
+            end_by_signal(number)

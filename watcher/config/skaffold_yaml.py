@@ -13,7 +13,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from forwarders.system.programs import find_program
+from forwarders.system.processes import find_program
 from watcher.cluster import kubeconfig
 from watcher.config import documents, files, modules
 from watcher.config.contexts import contexts_of

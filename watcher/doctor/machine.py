@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from forwarders.system import descriptors, files, half_close
+from forwarders.system import files, tcp
 from watcher.board import runtime
 from watcher.doctor.findings import Finding, note, ok, warning
 
@@ -32,8 +32,8 @@ async def ipv6_check() -> Iterable[Finding]:
 
 
 async def files_check() -> Iterable[Finding]:
-    before = descriptors.soft_limit()
-    most = descriptors.raise_limit()
+    before = files.descriptor_limit()
+    most = files.raise_descriptor_limit()
     if before is None or most is None:
         return [ok("no limit of open files that concerns sockets")]
     said = f"{most} of them, for a soft limit of {before} that portside lifts; {FILES} are recommended"
@@ -70,7 +70,7 @@ async def surroundings_check(environ: Mapping[str, str], root: Path = Path("/"))
                 "ssh -L PORT:127.0.0.1:PORT from yours",
             )
         )
-    if not half_close.KNOWN:
+    if not tcp.HALF_CLOSE_IS_KNOWN:
         findings.append(
             note(
                 f"{files.PLATFORM} does not tell a client that has only ended its sending from one that left; "

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import trio
 
-from forwarders.system.port_owners import Holder, holders
+from forwarders.system.processes import PortOwner, port_owners
 from watcher.board.runtime import found
 from watcher.config.entries import Entry
 from watcher.config.load import Loaded, load_all
@@ -61,7 +61,7 @@ class ProjectFiles:
         loaded = await self.loaded.given()
         entries = (*loaded.configuration.entries, *loaded.settings.entries)
         asked = {entry.local_port.number: entry for entry in reversed(entries) if entry.local_port.number}
-        held = await trio.to_thread.run_sync(holders, abandon_on_cancel=True)
+        held = await trio.to_thread.run_sync(port_owners, abandon_on_cancel=True)
         if held is None:
             return [
                 note("who has which port cannot be looked up by this user", "run doctor as root to have it checked")
@@ -71,7 +71,7 @@ class ProjectFiles:
         return findings or [ok(f"{len(asked)} local ports are asked for, none is taken")]
 
 
-def _taken(entry: Entry, holder: Holder, ours: set[int]) -> Finding:
+def _taken(entry: Entry, holder: PortOwner, ours: set[int]) -> Finding:
     port = f"port {entry.local_port.number}, which {entry.origin} asks for"
     if holder.pid in ours:
         return ok(f"{port}, is held by the portside that runs here (pid {holder.pid})")

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import trio
 
-from forwarders.system.programs import find_program
+from forwarders.system.processes import find_program
 from watcher.config.diagnose import quiet_environment
 from watcher.doctor.findings import Finding, error, note, ok, warning
 from watcher.skaffold.address import parse_address

@@ -13,8 +13,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import trio
 
-from forwarders.system.ending import CHILD_HAS_OWN_GROUP, CTRL_C, ending_signals, send_to, signalled_group
-from forwarders.system.programs import find_program, resolved
+from forwarders.system.processes import (
+    CHILD_HAS_OWN_GROUP,
+    CTRL_C,
+    find_program,
+    send_signal,
+    signal_group,
+    startable,
+    stop_signals,
+)
 from watcher.errors import UsageError
 from watcher.skaffold.witness import GroupWitness, group_witness
 
@@ -39,7 +46,7 @@ class SkaffoldProcess:
         stdout: int | None = None,
         pass_on: Callable[[int], None] | None = None,
         heard: Callable[[int], None] | None = None,
-        send: Callable[[trio.Process, int], None] = send_to,
+        send: Callable[[trio.Process, int], None] = send_signal,
     ) -> None:
         self.ending = trio.Event()
         self._argv = list(argv)
@@ -56,7 +63,7 @@ class SkaffoldProcess:
         A code of 128+n: ended by signal n, as a shell says it. Must run in the main thread, whose signals it takes.
         Cancelling it leaves Skaffold running. Raises UsageError where the binary cannot be started.
         """
-        with trio.open_signal_receiver(*ending_signals()) as arrivals:
+        with trio.open_signal_receiver(*stop_signals()) as arrivals:
             async with group_witness() as witness:
                 process = self._process = await self._start()
                 task_status.started(process.pid)
@@ -78,7 +85,7 @@ class SkaffoldProcess:
     async def _start(self) -> trio.Process:
         try:
             return await trio.lowlevel.open_process(
-                resolved(self._argv, self._environ), env=self._environ, stdout=self._stdout, **signalled_group()
+                startable(self._argv, self._environ), env=self._environ, stdout=self._stdout, **signal_group()
             )
         except FileNotFoundError:
             raise UsageError(_not_found(self._argv[0])) from None

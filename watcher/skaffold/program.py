@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from forwarders.system.programs import find_program
+from forwarders.system.processes import find_program
 
 # As it is installed, and as it is downloaded: skaffold-linux-amd64, skaffold-v2.16.1.
 _NAME = re.compile(r"skaffold([-_]?v?\d[\w.+-]*|-(linux|darwin|windows)-\w+)?(\.exe)?", re.IGNORECASE)

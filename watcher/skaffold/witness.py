@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from forwarders.system.ending import CONSOLE_REACHES_GROUP
+from forwarders.system.processes import CONSOLE_REACHES_GROUP
 
 # The kernel marks the whole group before the sender goes on; what is left is the scheduling of one `cat`. Being wrong
 # on a machine that is slower costs a second signal, which Skaffold passes over (signal.NotifyContext).

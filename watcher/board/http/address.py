@@ -7,7 +7,7 @@ import socket
 
 from msgspec import Struct
 
-from forwarders.system.tcp import own_the_port
+from forwarders.system.tcp import set_exclusive
 from watcher.board import records
 from watcher.errors import UsageError
 
@@ -51,7 +51,7 @@ def listen(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        own_the_port(sock)
+        set_exclusive(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # accepted connections inherit it
         sock.bind((host, port))
         sock.listen(BACKLOG)
