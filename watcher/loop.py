@@ -143,11 +143,8 @@ class Loop:
         gathered = self._gather()
         facts = replace(gathered, explain_requested=trio.current_time() < self._curious_until, holding=holding)
         needed = needs(facts)
-        self._want(needed | self._plan.arrivals)
-        plan = make_plan(facts)
-        if plan.arrivals != self._plan.arrivals:
-            self._want(needed | plan.arrivals)
-        self._plan, self._stands_on = plan, facts
+        self._want(needed)
+        self._plan, self._stands_on = make_plan(facts), facts
         self._listed = settled(facts, needed)
         # What is looked at out of curiosity keeps nobody waiting.
         self._complete = facts.deployed and (self._listed or settled(gathered, needs(gathered)))

@@ -15,15 +15,14 @@ import trio
 import yaml
 
 from fixtures.cluster.bed import Bed
-from tests.support.objects import apply, deployment, namespace, service
+from tests.support.objects import apply, namespace, service
 from watcher.cluster.client import Client
 from watcher.cluster.credentials import ClusterConfig, load
 from watcher.cluster.kinds import DEPLOYMENT, KINDS, POD, SERVICE
-from watcher.cluster.objects import Event, Object, Pod
+from watcher.cluster.objects import Object
 from watcher.cluster.store import Snapshot, Watch
 from watcher.cluster.watches import Watches
 from watcher.errors import NotFoundError
-from watcher.plan.arrivals import pulled_in
 
 pytestmark = pytest.mark.cluster
 SPACE = "cluster-client"
@@ -89,17 +88,6 @@ async def test_every_kind_is_listed_and_watched(bed: Bed, space: str) -> None:
         await found.until(lambda now: (space, "web") in now.objects[services])
         await trio.to_thread.run_sync(lambda: bed.kubectl("-n", space, "delete", "service", "web"))
         await found.until(lambda now: (space, "web") not in now.objects[services])
-
-
-async def test_the_kubelet_tells_of_a_pods_sandbox(bed: Bed, space: str) -> None:
-    """The event is there, with the pod's uid, for those who begin to watch later too."""
-    await trio.to_thread.run_sync(apply, bed, space, deployment("told", probe=False))
-    pods, told = Watch(POD, space), pulled_in(space)
-    async with following(await load(str(bed.kubeconfig), None), pods) as found:
-        await found.until(lambda now: any(pod.ready for pod in of(now, pods, Pod)))
-        found.watches.want(frozenset({pods, told}))
-        [uid] = {pod.metadata.uid for pod in of(found.watches.snapshot, pods, Pod)}
-        await found.until(lambda now: uid in {event.involved_object.uid for event in of(now, told, Event)})
 
 
 def of(snapshot: Snapshot, watch: Watch, kind: type[T]) -> list[T]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.plan.made import BOTH, RUN, Item, entry, pod, pod_of_run, service, world
 from tests.plan.test_plan_properties import all_facts, clusters
 from watcher.cluster.kinds import POD, SERVICE
-from watcher.cluster.objects import RUN_ID_LABEL, Condition, Pod
+from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.cluster.store import OtherCluster, Problem, Snapshot, Watch
 from watcher.config.entries import BadEntry
 from watcher.plan import explain as explaining
@@ -124,20 +124,6 @@ def test_another_cluster_that_is_away_keeps_nobody_waiting() -> None:
         assert settled(both, needs(both)) is expected
     both = replace(facts, cluster=Snapshot(), others=(OtherCluster("far", Snapshot(objects={EVERYWHERE: {}})),))
     assert not settled(both, needs(both))
-
-
-def test_pods_that_start_are_watched_in_their_own_cluster() -> None:
-    """The events that tell of their sandboxes are there."""
-    starting = pod("far-0", phase="Pending", ready=False)
-    scheduled = _scheduled(starting)
-    facts = replace(world(HERE, WEB), others=(seen([service(), scheduled]),))
-    assert {watch.cluster for watch in make_plan(facts).arrivals} == {"far"}
-
-
-def _scheduled(item: Item) -> Item:
-    kind, one = item
-    assert isinstance(one, Pod)
-    return kind, replace(one, status=replace(one.status, conditions=(Condition("PodScheduled", "True"),)))
 
 
 def test_what_is_held_in_one_cluster_says_nothing_of_the_other() -> None:

@@ -38,8 +38,6 @@ JOB = Kind("job", "jobs", "/apis/batch/v1", objects.Workload)
 ENDPOINT_SLICE = Kind("endpointslice", "endpointslices", "/apis/discovery.k8s.io/v1", objects.EndpointSlice)
 # Watched on behalf of Deployments, with nothing but their owners and revisions.
 REPLICA_SET_METADATA = Kind("replicaset", "replicasets", "/apis/apps/v1", objects.Resource, metadata_only=True)
-# Watched while pods start; nobody forwards to one.
-EVENT = Kind("event", "events", "/api/v1", objects.Event)
 CRON_JOB = Kind("cronjob", "cronjobs", "/apis/batch/v1", objects.CronJob, ("cj",))
 
 KINDS = (

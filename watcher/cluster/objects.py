@@ -116,13 +116,8 @@ class Pod(Resource, frozen=True):
 
     @property
     def starting(self) -> bool:
-        """Whether it has a node, and the kubelet there has not said yet that it runs."""
-        return self.status.phase == "Pending" and not self.deleting and self._is("PodScheduled")
-
-    @property
-    def has_sandbox(self) -> bool:
-        """As far as its status tells, which the kubelet brings up to date once a second."""
-        return self._is("PodReadyToStartContainers")
+        """No container runs yet, but the sandbox does: a session to the pod can already be opened."""
+        return self.status.phase == "Pending" and not self.deleting and self._is("PodReadyToStartContainers")
 
     def _is(self, condition: str) -> bool:
         return any(c.type == condition and c.status == "True" for c in self.status.conditions or ())
@@ -223,13 +218,6 @@ class ObjectReference(Object, frozen=True):
     kind: str = ""
     name: str = ""
     uid: str = ""
-
-
-class Event(Resource, frozen=True):
-    """What a component says of an object, once it has happened (core/v1)."""
-
-    involved_object: ObjectReference = ObjectReference()
-    reason: str = ""
 
 
 class EndpointConditions(Object, frozen=True):

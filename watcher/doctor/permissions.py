@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from forwarders.transports.choice import Transport
 from watcher.cluster.access import Action, allowed
 from watcher.cluster.client import Client
-from watcher.cluster.kinds import ENDPOINT_SLICE, EVENT, KINDS, POD, Kind
+from watcher.cluster.kinds import ENDPOINT_SLICE, KINDS, POD, Kind
 from watcher.doctor.cluster import Cluster
 from watcher.doctor.findings import Finding, error, note, ok, warning
 from watcher.errors import ClusterError
@@ -40,7 +40,7 @@ async def permissions_check(cluster: Cluster) -> Iterable[Finding]:
 
 
 def _others() -> tuple[Kind, ...]:
-    return (*(kind for kind in KINDS if kind is not POD), ENDPOINT_SLICE, EVENT)
+    return (*(kind for kind in KINDS if kind is not POD), ENDPOINT_SLICE)
 
 
 def _reading(kind: Kind) -> tuple[Action, ...]:
@@ -81,8 +81,6 @@ def _lost(thing: str, verbs: tuple[str, ...], namespace: str) -> Finding:
     what = f"{' and '.join(verbs)} {thing} in namespace {namespace} is not allowed"
     if thing == "pods":
         return error(f"{what}: no forward finds its pods", REMEDY)
-    if thing == "events":
-        return note(f"{what}: the first connection to a new pod may wait for its session", REMEDY)
     if thing == "replicasets":
         lost = "no ReplicaSet is forwarded to there, and a Deployment's pods are found by their names"
         return warning(f"{what}: {lost}", REMEDY)

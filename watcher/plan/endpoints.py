@@ -17,7 +17,6 @@ from watcher.cluster.collection import Key
 from watcher.cluster.objects import (
     CronJob,
     EndpointSlice,
-    Event,
     LabelSelector,
     Object,
     Pod,
@@ -38,13 +37,12 @@ from watcher.plan.serving import NAMED_PODS, EndpointResult, ref, serving
 class Neighbours(Struct, frozen=True):
     """What else there is in the target's namespace. `slices`: the EndpointSlices of a service without selector.
 
-    `sandboxes`: arrivals.sandboxes. `replica_sets`: None where they may not be listed.
+    `replica_sets`: None where they may not be listed.
     """
 
     pods: Mapping[Key, Pod] = {}
     jobs: Iterable[Workload] = ()
     slices: Iterable[EndpointSlice] = ()
-    sandboxes: Mapping[Key, Event] = {}
     replica_sets: Iterable[Resource] | None = ()
 
 
@@ -52,7 +50,7 @@ def endpoints_of(target: Object, kind: str, port: int | str, beside: Neighbours)
     """Where connections to `port` of `target` may go. `kind` is its singular."""
     match target:
         case Pod():
-            return serving([target], port, f"pod {target.metadata.name}", beside.sandboxes)
+            return serving([target], port, f"pod {target.metadata.name}")
         case Service():
             return _of_service(target, port, beside)
         case CronJob():
@@ -71,10 +69,10 @@ def _of_deployment(target: Workload, port: int | str, beside: Neighbours) -> End
     if beside.replica_sets is None:
         named = Owner(target.metadata.namespace, kinds.DEPLOYMENT.singular, target.metadata.name)
         own = [pod for pod in labelled if owner_of(pod) == named]
-        return _served(own, labelled, target.spec.selector, port, beside, name)
+        return _served(own, labelled, target.spec.selector, port, name)
     sets = [one for one in beside.replica_sets if is_controlled_by(one, target.metadata.uid)]
     own = [pod for pod in labelled if any(is_controlled_by(pod, one.metadata.uid) for one in sets)]
-    return _served(own, labelled, target.spec.selector, port, beside, name, newest_replica_set(sets))
+    return _served(own, labelled, target.spec.selector, port, name, newest_replica_set(sets))
 
 
 def _of_cron_job(cron_job: CronJob, port: int | str, beside: Neighbours) -> EndpointResult:
@@ -92,7 +90,7 @@ def _owned(target: Workload | ReplicationController, port: int | str, beside: Ne
     selector = plain if isinstance(plain, LabelSelector) else selectors.selector_of(plain)
     labelled = selectors.selected(selector, beside.pods)
     own = [pod for pod in labelled if is_controlled_by(pod, target.metadata.uid)]
-    return _served(own, labelled, selector, port, beside, name)
+    return _served(own, labelled, selector, port, name)
 
 
 def _served(
@@ -100,12 +98,11 @@ def _served(
     labelled: list[Pod],
     selector: LabelSelector | None,
     port: int | str,
-    beside: Neighbours,
     name: str,
     newest: str = "",
 ) -> EndpointResult:
     if own:
-        return serving(own, port, name, beside.sandboxes, newest=newest)
+        return serving(own, port, name, newest=newest)
     if labelled:
         text = f"{name} has no pod: what matches {selectors.text(selector)} ({_named(labelled)}) belongs to others"
         return EndpointResult(waiting_for=text)
@@ -130,7 +127,7 @@ def _of_service(service: Service, port: int | str, beside: Neighbours) -> Endpoi
     if not pods:
         return EndpointResult(waiting_for=f"{name}: no pod matches {selectors.text(selector)}")
     unready_too = service.spec.publish_not_ready_addresses
-    return serving(pods, pods_port(service, wanted), name, beside.sandboxes, unready_too=unready_too)
+    return serving(pods, pods_port(service, wanted), name, unready_too=unready_too)
 
 
 def _of_slices(name: str, wanted: ServicePort, beside: Neighbours) -> EndpointResult:

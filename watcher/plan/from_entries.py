@@ -11,7 +11,6 @@ from watcher.cluster.objects import Object, Pod, Resource, Service
 from watcher.config.entries import CONTAINER, BadEntry, Entry
 from watcher.config.rules import RuleTarget
 from watcher.plan import run
-from watcher.plan.arrivals import sandboxes
 from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
 from watcher.plan.from_containers import container_verdict
@@ -123,7 +122,6 @@ def _entry(entry: Entry, namespaces: Namespaces, ident: str, group: str, address
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
-        starting=found.starting,
         because=f"it is asked for by {entry.origin}",
         called=spellings(_target(entry, namespace, facts), entry.port),
     )
@@ -166,7 +164,7 @@ def _find(entry: Entry, namespace: str, facts: Facts) -> EndpointResult:
         )
     if entry.selector and isinstance(target, Pod):
         pods = [pod for pod in cluster.objects[watch].values() if isinstance(pod, Pod)]
-        return serving(pods, entry.port, f"{entry.kind} {entry.selector}", sandboxes(namespace, cluster))
+        return serving(pods, entry.port, f"{entry.kind} {entry.selector}")
     return endpoints_of(target, entry.kind, entry.port, neighbours(entry.kind, namespace, target, facts))
 
 

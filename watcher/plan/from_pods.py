@@ -18,7 +18,6 @@ from watcher.cluster import kinds
 from watcher.cluster.objects import ContainerPort, Pod
 from watcher.config.rules import RuleTarget
 from watcher.plan import images
-from watcher.plan.arrivals import sandboxes
 from watcher.plan.debug import debug_ports
 from watcher.plan.facts import Facts
 from watcher.plan.owners import Owned, owned
@@ -127,7 +126,7 @@ def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Pl
     port_request = PortRequest(PortPolicy.PREFERRED, port.number)
     if reason := _why_not(one, port, ident, port_request, facts):
         return Skip(id=ident, subject=subject, reason=reason)
-    found = _find(one, port, facts)
+    found = _find(one, port)
     return PlannedForward(
         id=ident,
         subject=subject,
@@ -136,7 +135,6 @@ def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> Pl
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
-        starting=found.starting,
         because=_because(mode, facts),
         called=_called(port),
     )
@@ -164,13 +162,13 @@ def _called(port: _Port) -> tuple[int | str, ...]:
     return (port.number, port.name) if port.name else (port.number,)
 
 
-def _find(one: Owned, port: _Port, facts: Facts) -> EndpointResult:
+def _find(one: Owned, port: _Port) -> EndpointResult:
     """Only pods that have this very port: those of an earlier template may not."""
     name = f"{one.owner.kind} {one.owner.name}"
     pods = [pod for pod in one.pods if port in _ports_of(pod)]
     if not pods:
         return EndpointResult(waiting_for=f"{name} has no pod with this port yet")
-    return serving(pods, port.number, name, sandboxes(one.owner.namespace, facts.cluster))
+    return serving(pods, port.number, name)
 
 
 def _ports(one: Owned) -> set[_Port]:

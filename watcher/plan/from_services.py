@@ -118,7 +118,6 @@ def _service(service: Service, port: ServicePort, address: str, facts: Facts, as
         endpoints=found.endpoints,
         waiting_for=found.waiting_for,
         broken=found.broken,
-        starting=found.starting,
         because="mode services: it is a service of this run",
         called=_called(port),
     )

@@ -8,7 +8,6 @@ from typing import cast
 from watcher.cluster.collection import Key
 from watcher.cluster.objects import EndpointSlice, Object, Pod, Resource, Service, Workload
 from watcher.cluster.store import Watch
-from watcher.plan.arrivals import sandboxes
 from watcher.plan.endpoints import Neighbours
 from watcher.plan.facts import Facts
 from watcher.plan.namespaces import jobs_in, pods_in, replica_sets_in, slices_of
@@ -37,7 +36,6 @@ def neighbours(kind: str, namespace: str, target: Object, facts: Facts) -> Neigh
     return Neighbours(
         pods=cast("Mapping[Key, Pod]", objects.get(pods_in(namespace), {})),
         jobs=cast("Iterable[Workload]", objects.get(jobs_in(namespace), {}).values() if kind == "cronjob" else ()),
-        sandboxes=sandboxes(namespace, facts.cluster),
         replica_sets=_replica_sets(namespace, facts) if kind == "deployment" else (),
         slices=[cast("EndpointSlice", item) for watch in _slices(target) for item in objects.get(watch, {}).values()],
     )

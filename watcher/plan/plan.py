@@ -7,10 +7,7 @@ port. Equal facts give an equal plan, in whatever order the cluster's objects ca
 from __future__ import annotations
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from watcher.cluster.store import Watch
-from watcher.plan.arrivals import pulled_in
 from watcher.plan.facts import Facts
 from watcher.plan.from_containers import published_beside
 from watcher.plan.from_entries import from_entries
@@ -28,12 +25,6 @@ class Plan(Struct, frozen=True):
     skips: tuple[Skip, ...] = ()
     passed: tuple[NotRequested, ...] = ()
     published: tuple[Published, ...] = ()
-
-    @property
-    def arrivals(self) -> frozenset[Watch]:
-        """What to watch beside what the plan rests on: it tells of pods on their way, and nobody waits for it."""
-        starting = (wanted for wanted in self.forwards if wanted.starting)
-        return frozenset(replace(pulled_in(one.subject.namespace), cluster=one.cluster) for one in starting)
 
 
 def make_plan(facts: Facts) -> Plan:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from msgspec import Struct
 
 from forwarders.spec import Endpoint, PodRef
-from watcher.cluster.collection import Key
-from watcher.cluster.objects import Event, Pod
-from watcher.plan.arrivals import with_sandbox
+from watcher.cluster.objects import Pod
 from watcher.plan.ports import number_in, undeclared
 from watcher.plan.ranking import outdated, ranking
 
@@ -18,27 +16,22 @@ NAMED_PODS = 3
 
 
 class EndpointResult(Struct, frozen=True):
-    """The pods for a target. `waiting_for`: why there are none. `broken`: why there can be none until it changes.
-
-    `starting`: there will be another one soon.
-    """
+    """The pods for a target. `waiting_for`: why there are none. `broken`: why there can be none until it changes."""
 
     endpoints: tuple[Endpoint, ...] = ()
     waiting_for: str = ""
     broken: str = ""
-    starting: bool = False
 
 
 def serving(
     pods: Iterable[Pod],
     port: int | str,
     name: str,
-    sandboxes: Mapping[Key, Event] = {},
     *,
     newest: str = "",
     unready_too: bool = False,
 ) -> EndpointResult:
-    """Those of `pods` that run, the best first, then those that have a sandbox. `name`: whose they are, for reasons.
+    """Those of `pods` that run, the best first, then those that are starting. `name`: whose they are, for reasons.
 
     `newest`: as for ranking.outdated. `unready_too`: the target says that readiness does not matter.
     """
@@ -54,15 +47,15 @@ def serving(
             running=not pod.starting,
             outdated=pod.metadata.uid in old,
         )
-        for pod in (*running, *with_sandbox(starting, sandboxes))
+        for pod in (*running, *starting)
         if (number := number_in(pod, port)) is not None
     )
     if running and not endpoints:
-        return EndpointResult(broken=undeclared(running[0], port, name), starting=bool(starting))
+        return EndpointResult(broken=undeclared(running[0], port, name))
     if any(endpoint.ready for endpoint in endpoints):
-        return EndpointResult(endpoints, starting=bool(starting))
+        return EndpointResult(endpoints)
     states = ", ".join(_state(pod) for pod in ranked[:NAMED_PODS])
-    return EndpointResult(endpoints, waiting_for=f"no pod of {name} is ready: {states}", starting=bool(starting))
+    return EndpointResult(endpoints, waiting_for=f"no pod of {name} is ready: {states}")
 
 
 def ref(pod: Pod) -> PodRef:

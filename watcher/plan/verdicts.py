@@ -37,7 +37,7 @@ class ResourceRef(Struct, frozen=True, kw_only=True):
 
 
 class PlannedForward(Struct, frozen=True, kw_only=True):
-    """One forward that shall be. `waiting_for`, `broken`, `starting`: see serving.EndpointResult.
+    """One forward that shall be. `waiting_for`, `broken`: see serving.EndpointResult.
 
     `because`: the rule that chose it. `called`: what its port is called, as far as that is known: its number, its name.
     `cluster`: as for PodRef.
@@ -51,7 +51,6 @@ class PlannedForward(Struct, frozen=True, kw_only=True):
     broken: str
     because: str
     called: tuple[int | str, ...] = ()
-    starting: bool = False
     cluster: str = ""
 
 
