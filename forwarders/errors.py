@@ -1,5 +1,84 @@
-"""Owns the root of everything `forwarders` raises to its callers. Refuses details: each room derives its own."""
+"""Every error that `forwarders` raises to its callers. Each message says what was tried and what came back."""
+
+from __future__ import annotations
 
 
 class ForwarderError(Exception):
-    """Something on the way from a local socket to a pod failed; the message says what was tried and what came back."""
+    """Base class: something between a local socket and a pod failed."""
+
+
+# The SPDY and WebSocket protocols. As in h11, our own misuse and the peer's misbehaviour are different errors.
+
+
+class WireError(ForwarderError):
+    """Base class of the errors of `forwarders.wire`."""
+
+
+class LocalProtocolError(WireError):
+    """We asked for something the protocol does not allow: a bug of ours."""
+
+
+class RemoteProtocolError(WireError):
+    """The peer sent bytes that are not SPDY/3.1, or not a WebSocket: the session cannot go on."""
+
+
+# Opening a session to a pod through the API server
+
+
+class TransportError(ForwarderError):
+    """A session to a pod could not be opened, or it broke."""
+
+
+class UnreachableError(TransportError):
+    """The API server did not answer: the connection, TLS or the request itself failed."""
+
+
+class ProxyError(UnreachableError):
+    """The proxy in front of the API server did not make the connection."""
+
+
+class BrokenOffError(UnreachableError):
+    """The connection was there, but the upgrade was not answered, or not in HTTP. Some proxies treat upgrades so."""
+
+
+class RefusedError(TransportError):
+    """The API server answered, but not with an upgrade; `status` is its HTTP status code."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class GatewayError(RefusedError):
+    """A proxy in front of the API server failed: it does not reach the server, or does not handle this upgrade."""
+
+
+class UpgradeError(RefusedError):
+    """This kind of upgrade does not work there: a proxy dropped it, or the server does not support it."""
+
+
+class ForbiddenError(RefusedError):
+    """RBAC refused. `user` lacks `verb` on pods/portforward in the pod's namespace; "" for what it did not say."""
+
+    def __init__(self, message: str, verb: str, user: str) -> None:
+        super().__init__(message, 403)
+        self.verb = verb
+        self.user = user
+
+
+# Requests at the gateway
+
+
+class RequestError(ForwarderError):
+    """A request that goes to no pod. `status` is what it is answered with; 0: the connection is closed silently."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotHttpError(RequestError):
+    """The client does not speak HTTP/1."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "the client does not speak HTTP/1; for other protocols use the forward's own port")

@@ -16,6 +16,7 @@ from random import Random
 import trio
 
 from forwarders.bulkhead import contained, kept
+from forwarders.errors import RefusedError, TransportError, UnreachableError
 from forwarders.gates import Gate
 from forwarders.hung_dials import UNDIALLED_LOOK, HungDials
 from forwarders.overdraft import Overdraft
@@ -24,7 +25,6 @@ from forwarders.session import Session
 from forwarders.signals import Signal
 from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
-from forwarders.transports.errors import RefusedError, TransportError, UnreachableError
 from forwarders.wire.workers import FRAME_WORKERS
 from forwarders.writer import SessionLostError, SilentError
 

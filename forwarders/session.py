@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from forwarders.errors import WireError
 from forwarders.ghosts import ResetStreams
 from forwarders.health import ANSWER_TIMEOUT, Health
 from forwarders.overdraft import Overdraft
@@ -19,7 +20,6 @@ from forwarders.signals import Signal
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import Tunnel, TunnelError, classify
-from forwarders.wire.errors import WireError
 from forwarders.wire.portforward import (
     PairData,
     PairEof,

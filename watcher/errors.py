@@ -5,7 +5,7 @@ A message names files, fields and verbs, never a secret. Each room has its own r
 
 from __future__ import annotations
 
-from forwarders.transports.errors import UnreachableError
+from forwarders.errors import UnreachableError
 
 
 class WatcherError(Exception):

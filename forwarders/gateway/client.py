@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import trio
 
-from forwarders.gateway.errors import RequestError
+from forwarders.errors import RequestError
 from forwarders.gateway.head import Request
 from forwarders.gateway.pages import Link, page
 from forwarders.gateway.requests import Answer, Requests

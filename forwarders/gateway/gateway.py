@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from forwarders.accepting import accept
 from forwarders.bulkhead import contained, kept
+from forwarders.errors import NotHttpError, RequestError
 from forwarders.gateway.client import Client
-from forwarders.gateway.errors import NotHttpError, RequestError
 from forwarders.gateway.head import Request
 from forwarders.gateway.pages import Link
 from forwarders.listeners import Bound

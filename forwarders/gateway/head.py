@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import h11
 from msgspec import Struct
 
-from forwarders.gateway.errors import NotHttpError, RequestError
+from forwarders.errors import NotHttpError, RequestError
 
 # Apache and nginx take 8 KiB a line, Chromium sends cookies up to about 180 KiB in all only to those who set them.
 MAX_HEAD = 64 * 1024

@@ -11,7 +11,7 @@ import math
 import re
 from enum import Enum, auto
 
-from forwarders.gateway.errors import NotHttpError, RequestError
+from forwarders.errors import NotHttpError, RequestError
 from forwarders.gateway.head import END, MAX_HEAD, Request, looks_like_http, parse
 
 # RFC 9112, 7.1: a size in hexadecimal, perhaps extensions. 16 digits are more than any body.

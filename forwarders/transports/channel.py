@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 import trio
 
-from forwarders.transports.errors import UnreachableError
+from forwarders.errors import UnreachableError
 from forwarders.transports.sockets import Piece
 
 # One read from the socket: some 16 TLS records. The buffers are shared by all channels, since nothing can run

@@ -11,7 +11,7 @@ from enum import Enum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from forwarders.transports.errors import BrokenOffError, ForbiddenError, GatewayError, TransportError, UpgradeError
+from forwarders.errors import BrokenOffError, ForbiddenError, GatewayError, TransportError, UpgradeError
 
 # Failures in a row that may have other causes before one that has worked is doubted: an API server that restarts
 # makes one or two.

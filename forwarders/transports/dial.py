@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import trio
 
+from forwarders.errors import ProxyError, TransportError, UnreachableError
 from forwarders.transports import sockets
 from forwarders.transports.channel import Channel, Lower, Nested, PlainChannel, secure
-from forwarders.transports.errors import ProxyError, TransportError, UnreachableError
 from forwarders.transports.proxy import Proxy, authority, connect_through
 from forwarders.transports.server import ApiServer
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import h11
 from msgspec import Struct
 
-from forwarders.transports.errors import BrokenOffError, UnreachableError
+from forwarders.errors import BrokenOffError, UnreachableError
 
 # Of a refusal's body; a Status object is some hundred bytes.
 MAX_REFUSAL = 64 * 1024

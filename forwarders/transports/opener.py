@@ -12,23 +12,23 @@ from collections.abc import Awaitable, Callable
 import trio
 from msgspec import Struct
 
-from forwarders.spec import PodRef
-from forwarders.transports import spdy
-from forwarders.transports.channel import Channel
-from forwarders.transports.choice import Choice, Transport, Verdict, after, tries_other, verdict
-from forwarders.transports.dial import dial
-from forwarders.transports.errors import (
+from forwarders.errors import (
     BrokenOffError,
     ForbiddenError,
     RefusedError,
     TransportError,
     UnreachableError,
+    WireError,
 )
+from forwarders.spec import PodRef
+from forwarders.transports import spdy
+from forwarders.transports.channel import Channel
+from forwarders.transports.choice import Choice, Transport, Verdict, after, tries_other, verdict
+from forwarders.transports.dial import dial
 from forwarders.transports.proxy import authority
 from forwarders.transports.request import Request, request
 from forwarders.transports.server import ApiServer, Headers
 from forwarders.wire.connection import Connection
-from forwarders.wire.errors import WireError
 from forwarders.wire.events import PingAnswered
 
 logger = logging.getLogger("portside.sessions")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 
-from forwarders.transports.errors import BrokenOffError, ProxyError
+from forwarders.errors import BrokenOffError, ProxyError
 from forwarders.transports.http import Bytes, ask
 from forwarders.transports.socks import connect_by_socks
 

@@ -10,8 +10,8 @@ import re
 
 import msgspec
 
+from forwarders.errors import ForbiddenError, GatewayError, RefusedError, UpgradeError
 from forwarders.spec import PodRef
-from forwarders.transports.errors import ForbiddenError, GatewayError, RefusedError, UpgradeError
 from forwarders.transports.http import Answer
 
 # What API server, kubelet and runtime say of an upgrade that did not reach them whole, or that they do not make.

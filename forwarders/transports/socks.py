@@ -9,7 +9,7 @@ import ipaddress
 import struct
 from collections.abc import Callable
 
-from forwarders.transports.errors import ProxyError
+from forwarders.errors import ProxyError
 from forwarders.transports.http import Bytes
 
 _VERSION, _NO_LOGIN, _PASSWORD, _REFUSED = 5, 0, 2, 255

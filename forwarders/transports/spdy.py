@@ -5,8 +5,8 @@ Kubernetes: apimachinery/pkg/util/httpstream/spdy, kubelet pkg/cri/streaming/por
 
 from __future__ import annotations
 
+from forwarders.errors import UpgradeError
 from forwarders.transports.channel import Channel
-from forwarders.transports.errors import UpgradeError
 from forwarders.transports.http import ask
 from forwarders.transports.refusals import refusal
 from forwarders.transports.request import PROTOCOL, Request

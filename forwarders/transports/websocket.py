@@ -9,13 +9,12 @@ from __future__ import annotations
 import trio
 from wsproto.utilities import generate_accept_token, generate_nonce
 
+from forwarders.errors import UpgradeError, WireError
 from forwarders.transports.channel import Channel
-from forwarders.transports.errors import UpgradeError
 from forwarders.transports.http import Answer, ask
 from forwarders.transports.refusals import refusal
 from forwarders.transports.request import PROTOCOL, Request
 from forwarders.transports.sockets import Piece
-from forwarders.wire.errors import WireError
 from forwarders.wire.websocket import WebSocketStream
 
 # A frame costs 20 µs, and one read can hold 100,000: after so many others have a turn.

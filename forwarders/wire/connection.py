@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Literal
 
+from forwarders.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire import frames
-from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire.events import (
     DataReceived,
     Event,

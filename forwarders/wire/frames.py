@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
+from forwarders.errors import LocalProtocolError, RemoteProtocolError
 
 VERSION = 3
 FLAG_FIN = 0x01

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 import zlib
 
+from forwarders.errors import RemoteProtocolError
 from forwarders.wire.dictionary import DICTIONARY
-from forwarders.wire.errors import RemoteProtocolError
 
 Headers = tuple[tuple[str, str], ...]
 

@@ -12,7 +12,7 @@ import sys
 from wsproto import connection, events
 from wsproto.frame_protocol import CloseReason
 
-from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
+from forwarders.errors import LocalProtocolError, RemoteProtocolError
 
 # Masking is two times faster while a message stays in the processor's cache; the peer copies by 32 KiB too.
 MESSAGE_SIZE = 32 * 1024

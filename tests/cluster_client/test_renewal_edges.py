@@ -14,8 +14,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fixtures.embedded import EmbeddedCluster
+from forwarders.errors import TransportError
 from forwarders.spec import PodRef
-from forwarders.transports.errors import TransportError
 from forwarders.transports.opener import Opener
 from forwarders.transports.server import Headers
 from tests.cluster_client.test_client import answering, whole

@@ -11,8 +11,8 @@ import trio
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import EVERYTHING
 from fixtures.net.socks import SocksProxy
+from forwarders.errors import ProxyError
 from forwarders.spec import PodRef
-from forwarders.transports.errors import ProxyError
 from forwarders.transports.opener import Opener
 from forwarders.transports.proxy import Proxy, connect_through
 from watcher.cluster.client import Client

@@ -32,12 +32,12 @@ from trio.testing import MockClock
 
 from fixtures.embedded import EmbeddedCluster, statuses
 from fixtures.embedded import kinds as served_kinds
+from forwarders.errors import BrokenOffError, ForbiddenError, ProxyError, TransportError
 from forwarders.gates import TURN, Gate
 from forwarders.listeners import BindError, _refusal, bind
 from forwarders.ports import PortBook
 from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest, State
 from forwarders.transports.choice import Transport
-from forwarders.transports.errors import BrokenOffError, ForbiddenError, ProxyError, TransportError
 from forwarders.transports.opener import _joined
 from forwarders.transports.proxy import Proxy, connect_through
 from forwarders.transports.server import ApiServer

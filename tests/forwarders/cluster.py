@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from forwarders.errors import RefusedError, UnreachableError
 from forwarders.spec import Endpoint, PodRef
 from forwarders.transports.channel import Channel
-from forwarders.transports.errors import RefusedError, UnreachableError
 from tests.forwarders.far import FarChannel
 from tests.forwarders.peer import Peer, PeerStream
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from forwarders.errors import RequestError
 from forwarders.gateway.client import Client
-from forwarders.gateway.errors import RequestError
 from tests.gateway.made import get, pair
 
 WEB, DB = get("web.localhost"), get("db.localhost", "/secret")

@@ -129,7 +129,7 @@ async def test_what_is_not_http_is_closed(shop: Street, hello: bytes, caplog: py
     assert await shop.ask(hello) == b""
     [record] = [record for record in caplog.records if record.name == "portside.gateway"]
     assert record.levelno == logging.WARNING
-    assert "no HTTP/1" in record.getMessage()
+    assert "does not speak HTTP/1" in record.getMessage()
     assert not any(shop.got.values())
 
 

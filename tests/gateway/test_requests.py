@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarders.gateway.errors import RequestError
+from forwarders.errors import RequestError
 from forwarders.gateway.head import MAX_HEAD, parse
 from forwarders.gateway.requests import MAX_INTERIM, Answer, Requests
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarders.transports.choice import DOUBTS, PAUSE, Choice, Transport, Verdict, after, tries_other, verdict
-from forwarders.transports.errors import (
+from forwarders.errors import (
     BrokenOffError,
     ForbiddenError,
     GatewayError,
@@ -17,6 +16,7 @@ from forwarders.transports.errors import (
     UnreachableError,
     UpgradeError,
 )
+from forwarders.transports.choice import DOUBTS, PAUSE, Choice, Transport, Verdict, after, tries_other, verdict
 
 SPDY, WEBSOCKET = Transport.SPDY, Transport.WEBSOCKET
 WORKS, BARRED, DOUBTFUL, UNRELATED = Verdict.WORKS, Verdict.BARRED, Verdict.DOUBTFUL, Verdict.UNRELATED

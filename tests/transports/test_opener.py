@@ -14,16 +14,16 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import Rule
 from fixtures.embedded.apps import standard
 from fixtures.embedded.portforward import SPDY, WEBSOCKET, Fault
-from forwarders.spec import PodRef
-from forwarders.transports import opener
-from forwarders.transports.choice import DOUBTS, PAUSE, Transport
-from forwarders.transports.errors import (
+from forwarders.errors import (
     BrokenOffError,
     ForbiddenError,
     RefusedError,
     TransportError,
     UnreachableError,
 )
+from forwarders.spec import PodRef
+from forwarders.transports import opener
+from forwarders.transports.choice import DOUBTS, PAUSE, Transport
 from forwarders.transports.opener import Opener, open_by, probe
 from forwarders.transports.server import ApiServer, Headers
 from tests.cluster_client.test_credentials import plugin

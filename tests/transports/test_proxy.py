@@ -10,9 +10,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fixtures.embedded import certificates
+from forwarders.errors import ProxyError, UnreachableError
 from forwarders.transports import dial as dialling
 from forwarders.transports.dial import dial
-from forwarders.transports.errors import ProxyError, UnreachableError
 from forwarders.transports.proxy import Proxy, authority
 from forwarders.transports.server import ApiServer
 from tests.transports.net import CERTIFICATES, Handler, Net, head, no_headers, over_tls, saying, server, trusting

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarders.transports.errors import ForbiddenError, GatewayError, RefusedError, UpgradeError
+from forwarders.errors import ForbiddenError, GatewayError, RefusedError, UpgradeError
 from forwarders.transports.http import Answer
 from forwarders.transports.refusals import refusal
 from tests.transports.net import POD

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarders.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire import connection as module
 from forwarders.wire import events, frames
 from forwarders.wire.connection import Connection
-from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire.headers import HeaderCompressor
 from tests.wire.feeding import Payload, assert_same_however_cut, cut, feed_in, joined
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarders.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire import frames
-from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
 from tests.wire.feeding import assert_same_however_cut, cut, feed_in, joined
 
 ids = st.integers(1, frames.MAX_STREAM_ID)

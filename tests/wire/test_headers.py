@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarders.errors import RemoteProtocolError
 from forwarders.wire.dictionary import DICTIONARY
-from forwarders.wire.errors import RemoteProtocolError
 from forwarders.wire.headers import MAX_PAIRS, HeaderCompressor, HeaderDecompressor, Headers
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarders.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire import events, frames
 from forwarders.wire.connection import MAX_ANSWERS, Connection
-from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire.portforward import MAX_ERROR_TEXT, PairEof, PairFinished, PortForward, SessionEnding, StrayData
 from forwarders.wire.workers import CREDIT, FRAME_WORKERS, PROBE_LIMIT
 from tests.wire.feeding import Payload, assert_same_however_cut, cut, feed_in, joined

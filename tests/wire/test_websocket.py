@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
-from forwarders.wire.errors import LocalProtocolError, RemoteProtocolError
+from forwarders.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire.websocket import MESSAGE_SIZE, WebSocketStream
 
 

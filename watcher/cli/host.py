@@ -19,13 +19,13 @@ from msgspec.structs import replace
 
 from forwarders.awake import watch_sleep
 from forwarders.bulkhead import kept
+from forwarders.errors import TransportError
 from forwarders.fleet import Fleet
 from forwarders.gates import TURN, Gate
 from forwarders.pools import Upstream
 from forwarders.spec import PodRef
 from forwarders.system import files
 from forwarders.transports import names
-from forwarders.transports.errors import TransportError
 from watcher.board.about import About, current_folder
 from watcher.board.board import Board
 from watcher.cli.gateway import Door

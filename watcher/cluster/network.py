@@ -13,7 +13,7 @@ import httpcore
 import httpx
 import trio
 
-from forwarders.transports.errors import ProxyError
+from forwarders.errors import ProxyError
 from forwarders.transports.proxy import Proxy, connect_through
 from forwarders.transports.server import ApiServer
 from forwarders.transports.sockets import keep_alive_options

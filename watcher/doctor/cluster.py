@@ -12,10 +12,10 @@ from typing import cast
 import trio
 from msgspec import Struct
 
+from forwarders.errors import RefusedError, TransportError
 from forwarders.spec import PodRef
 from forwarders.transports import names
 from forwarders.transports.choice import Transport
-from forwarders.transports.errors import RefusedError, TransportError
 from forwarders.transports.opener import Probed, probe
 from forwarders.transports.server import ApiServer
 from watcher.cluster.client import Client
