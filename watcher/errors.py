@@ -5,6 +5,9 @@ A message names files, fields and verbs, never a secret. Each room has its own r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
+
 from forwarders.errors import UnreachableError
 
 
@@ -104,3 +107,20 @@ class DockerError(WatcherError):
 
 class DaemonAddressError(UsageError):
     """DOCKER_HOST or the Docker context is invalid, or names an address that cannot be reached from here."""
+
+
+# --- the end of a message
+
+# Comparing one pair of names costs some microseconds; nobody mistypes a name of more than 100 characters.
+_MOST_NAMES, _LONGEST_NAME = 1000, 100
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean "X"?` for the most similar of `known`, ignoring case; "" if none is similar."""
+    import difflib  # noqa: PLC0415 - only mistakes need it
+
+    if len(word) > _LONGEST_NAME:
+        return ""
+    names = {name.lower(): name for name in islice(known, _MOST_NAMES) if len(name) <= _LONGEST_NAME}
+    near = difflib.get_close_matches(word.lower(), names, n=1)
+    return f'; did you mean "{names[near[0]]}"?' if near else ""

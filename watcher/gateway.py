@@ -1,22 +1,28 @@
-"""Owns the gateway's side of a plan: what each name means now, and the name that each forward is shown with.
+"""Names of forwards at the gateway: [PORT.]SERVICE[.NAMESPACE[.CONTEXT]], and what each name means.
 
-Refuses sockets and HTTP (`forwarders/gateway`), and to decide what is forwarded: names lead to what is.
+A name that fits several forwards resolves to all of them; the gateway's page then lets the user choose. The listener
+and HTTP are in `forwarders/gateway`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from forwarders.gateway.gateway import SUFFIX, Target
 from forwarders.gateway.pages import Link
-from watcher.plan.names import HostEntry, Known, by_name, named, resolve, shortest
 from watcher.plan.verdicts import PlannedForward
+
+# By the convention of Kubernetes and Istio a port's name begins with its protocol.
+_HTTP = re.compile(r"(http|web)(-.*)?")
+# One label of a host name. Underscores are no part of the standard, but Docker's names have them.
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 class GatewayRequest(Struct, frozen=True):
-    """Where the gateway is to listen, and what names end with (`localhost` among them). `origin`: who asked for it."""
+    """The address to listen at, and the suffixes of names (`localhost` among them). `origin`: the option or file."""
 
     address: str
     port: int
@@ -24,42 +30,157 @@ class GatewayRequest(Struct, frozen=True):
     origin: str = ""
 
 
+class HostEntry(Struct, frozen=True):
+    """One forward that has a name. `ports`: the spellings of its port, the number first if there is one.
+
+    `cluster`: as in PodRef.
+    """
+
+    id: str
+    kind: str
+    name: str
+    namespace: str
+    ports: tuple[str, ...]
+    http: bool
+    cluster: str = ""
+
+    @property
+    def context(self) -> str:
+        """Its context as the last label; "" for the default one, and for a context that is no valid label."""
+        label = self.cluster.lower()
+        return label if _LABEL.fullmatch(label) else ""
+
+
+# The entries by their resource's name.
+Hosts = Mapping[str, Sequence[HostEntry]]
+
+
 class GatewayNames:
-    """The plan's names, for a gateway that listens at `request`."""
+    """The names of the current plan's forwards, for a gateway that listens at `request`."""
 
     def __init__(self, request: GatewayRequest) -> None:
         self._request = request
-        self._named: tuple[HostEntry, ...] = ()
-        self._known: Known = {}
+        self._entries: tuple[HostEntry, ...] = ()
+        self._hosts: Hosts = {}
         self._urls: dict[str, str] = {}
 
     def update(self, forwards: Iterable[PlannedForward]) -> set[str]:
-        """The plan is another. The forwards whose name is another now."""
-        found = named(forwards)
-        if found == self._named:
+        """Takes the forwards of a new plan. Returns the ids of those whose URL has changed."""
+        entries = host_entries(forwards)
+        if entries == self._entries:
             return set()
         before = self._urls
-        self._named, self._known = found, by_name(found)
-        self._urls = {one.id: url for one in found if (url := self._url(one))}
+        self._entries, self._hosts = entries, by_name(entries)
+        self._urls = {entry.id: url for entry in entries if (url := self._url(entry))}
         return {ident for ident in before.keys() | self._urls.keys() if before.get(ident) != self._urls.get(ident)}
 
     def url(self, ident: str) -> str:
-        """A forward's own address at the gateway, "" where it has no name."""
+        """The URL of a forward at the gateway, "" if it has no name."""
         return self._urls.get(ident, "")
 
     def meant(self, name: str) -> Sequence[Target]:
-        return [self._target(one) for one in resolve(name, self._known)]
+        """The forwards that `name` may mean."""
+        return [self._target(entry) for entry in resolve_host(name, self._hosts)]
 
     def all(self) -> Sequence[Target]:
-        return [self._target(one) for one in self._named]
+        """Every forward that has an entry."""
+        return [self._target(entry) for entry in self._entries]
 
-    def _url(self, one: HostEntry) -> str:
-        name = shortest(one, self._known)
+    def _url(self, entry: HostEntry) -> str:
+        name = shortest_name(entry, self._hosts)
         return f"http://{name}.{self._request.suffixes[0]}:{self._request.port}" if name else ""
 
-    def _target(self, one: HostEntry) -> Target:
-        url = self.url(one.id)
-        port = f"port {one.ports[0]} of " if one.ports else ""
-        where = f" in namespace {one.namespace}" if one.namespace else ""
-        words = f"{port}{one.kind} {one.name}{where}"
-        return Target(one.id, Link(url, f"{url}: {words}" if url else f"{words}, which has no name of its own"))
+    def _target(self, entry: HostEntry) -> Target:
+        url = self.url(entry.id)
+        port = f"port {entry.ports[0]} of " if entry.ports else ""
+        where = f" in namespace {entry.namespace}" if entry.namespace else ""
+        words = f"{port}{entry.kind} {entry.name}{where}"
+        return Target(entry.id, Link(url, f"{url}: {words}" if url else f"{words}, which has no name of its own"))
+
+
+def host_entries(forwards: Iterable[PlannedForward]) -> tuple[HostEntry, ...]:
+    """One entry for each target, at the first of its addresses; none if its name is no valid label."""
+    found: dict[tuple[str, ...], HostEntry] = {}
+    for planned in forwards:
+        subject = planned.subject
+        kind, name, namespace = subject.resource_type.lower(), subject.resource_name.lower(), subject.namespace
+        if not (_LABEL.fullmatch(name) and _LABEL.fullmatch(namespace or name)):
+            continue
+        called = (str(port).lower() for port in planned.called or (subject.remote_port,))
+        ports = tuple(sorted(filter(_LABEL.fullmatch, called), key=lambda port: not port.isdigit()))
+        http = any(_HTTP.fullmatch(port) for port in ports)
+        key = (planned.cluster, kind, name, namespace, subject.container, *ports)
+        found.setdefault(key, HostEntry(planned.id, kind, name, namespace, ports, http, planned.cluster))
+    return tuple(found.values())
+
+
+def by_name(entries: Iterable[HostEntry]) -> Hosts:
+    """The entries grouped for `resolve_host` and `shortest_name`."""
+    found: dict[str, list[HostEntry]] = {}
+    for entry in entries:
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def resolve_host(name: str, hosts: Hosts) -> tuple[HostEntry, ...]:
+    """The entries that `name` (labels, without .localhost) may mean; services win, then the default cluster."""
+    readings = tuple(_readings(tuple(name.split("."))))
+    candidates = (
+        entry for called in dict.fromkeys(name for _, name, *_ in readings) for entry in hosts.get(called, ())
+    )
+    meant = [entry for entry in candidates if _is_meant(entry, readings)]
+    services = [entry for entry in meant if entry.kind == "service"]
+    by_port = all(port is not None for port, _, _, context in readings if context is None)
+    return _preferred(_of_default_cluster(services or meant), named_port=by_port)
+
+
+def shortest_name(entry: HostEntry, hosts: Hosts) -> str:
+    """The shortest name that resolves to this entry alone; "" if there is none."""
+    names = [entry.name, f"{entry.name}.{entry.namespace}", *(f"{port}.{entry.name}" for port in entry.ports[:1])]
+    names += [f"{port}.{entry.name}.{entry.namespace}" for port in entry.ports[:1]]
+    if entry.context:
+        whole = f"{entry.name}.{entry.namespace}.{entry.context}"
+        names += [whole, *(f"{port}.{whole}" for port in entry.ports[:1])]
+    return next((name for name in names if not name.endswith(".") and resolve_host(name, hosts) == (entry,)), "")
+
+
+# (port, name, namespace, context); None stands for any.
+_Reading = tuple[str | None, str, str | None, str | None]
+
+
+def _readings(labels: tuple[str, ...]) -> Iterator[_Reading]:
+    match labels:
+        case (name,):
+            yield None, name, None, None
+        case (first, second):
+            yield None, first, second, None
+            yield first, second, None, None
+        case (first, second, third):
+            yield None, first, second, third
+            yield first, second, third, None
+        case (port, name, namespace, context):
+            yield port, name, namespace, context
+
+
+def _is_meant(entry: HostEntry, readings: Iterable[_Reading]) -> bool:
+    return any(
+        name == entry.name
+        and namespace in {None, entry.namespace}
+        and (port is None or port in entry.ports)
+        and (context is None or context == entry.context != "")
+        for port, name, namespace, context in readings
+    )
+
+
+def _of_default_cluster(meant: list[HostEntry]) -> list[HostEntry]:
+    """Those of the default cluster if there are any: names for other clusters end with their context."""
+    return [entry for entry in meant if not entry.cluster] or meant
+
+
+def _preferred(meant: list[HostEntry], *, named_port: bool) -> tuple[HostEntry, ...]:
+    """Of several ports of one resource the only one that speaks HTTP, unless the name has a port."""
+    resources = {(entry.cluster, entry.kind, entry.name, entry.namespace) for entry in meant}
+    speaking = [entry for entry in meant if entry.http]
+    if len(resources) == 1 and len(meant) > 1 and len(speaking) == 1 and not named_port:
+        return tuple(speaking)
+    return tuple(meant)

@@ -1,17 +1,27 @@
-"""Reads a file whose name a user or a user's file gave: a regular file of bounded size, never one that blocks.
+"""Reads files that a user named, and waits until one of them changes.
 
-Whatever is wrong is an OSError with a `strerror` that can stand in a message: a FIFO, a device, a folder, too large.
+Only regular files of bounded size are read, so a read never blocks. Every problem (a pipe, a device, a folder, a file
+that is too large) is an OSError whose `strerror` can stand in a message.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+logger = logging.getLogger("portside.files")
 
 # Bytes. A project's YAML has some thousand lines. A kubeconfig may have a certificate of 2 kB for each of its clusters.
 PROJECT_FILE, KUBECONFIG, SECRET = 1 << 20, 10 << 20, 1 << 20
+
+# Milliseconds. One save of an editor may cause several changes; those within _DEBOUNCE count as one. _STEP is the pause
+# that ends a burst, and how long the watching thread may take to notice that it shall stop.
+_DEBOUNCE, _STEP = 400, 50
 
 _KINDS = {
     stat.S_IFDIR: "it is a folder, not a file",
@@ -24,7 +34,7 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(o
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
-    """All that is in the file. Raises OSError, also where it has more than `most` bytes."""
+    """The content of the file. Raises OSError, also if it has more than `most` bytes."""
     data = _read(path, most + 1, whole=True)
     if len(data) > most:
         raise _too_large(path, most)
@@ -32,7 +42,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
 
 
 def read_text(path: str | Path, most: int) -> str:
-    """The same as text. Raises OSError, also where it is not UTF-8."""
+    """The content as text. Raises OSError, also if it is not UTF-8."""
     try:
         return read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -40,25 +50,78 @@ def read_text(path: str | Path, most: int) -> str:
 
 
 def read_start(path: str | Path, most: int) -> bytes:
-    """At most so many bytes of the file's beginning. Raises OSError."""
+    """The first `most` bytes of the file. Raises OSError."""
     return _read(path, most, whole=False)
 
 
 def home_folder() -> Path:
-    """The user's home folder; a relative "~" where there is none (a container's user without HOME and passwd entry)."""
+    """The user's home folder. It is a relative "~" if there is none (a container's user without HOME)."""
     return Path(os.path.expanduser("~"))  # Path.home() raises there
 
 
+# Inode, time of the last change and size of each file: every way of saving changes one of them.
+Stamps = Mapping[Path, tuple[int, int, int] | None]
+
+
+def stamps(files: Iterable[Path]) -> Stamps:
+    """The current state of the files, None for a missing one. Call it before reading them."""
+    return {path: _stamp(path) for path in map(_resolved, files)}
+
+
+async def change_since(before: Stamps) -> None:
+    """Returns once a file differs from `before`, or a missing one was created.
+
+    If the system cannot watch (its limit of watches is reached), it logs that and never returns.
+    """
+    try:
+        # Of a link both are watched: the folder of the link and the folder of the file it points to.
+        places = (at.parent for path in before for at in (path, path.resolve()))
+        await until(lambda: stamps(before) != before, places)
+    except OSError as error:
+        names = ", ".join(sorted(path.name for path in before))
+        logger.warning("edits of %s are not noticed: %s; start portside again after them", names, error)
+        import trio  # noqa: PLC0415 - as below
+
+        await trio.sleep_forever()
+
+
+async def until(changed: Callable[[], bool], folders: Iterable[Path]) -> None:
+    """Returns once `changed()` is true. It is called in a thread, after each change directly in one of the folders.
+
+    Folders are watched, not files, because an editor replaces a file instead of writing to it. Raises OSError if the
+    system cannot watch.
+    """
+    import trio  # noqa: PLC0415 - `--help` imports this module, and trio costs 100 ms
+
+    stop = threading.Event()
+    there = sorted({str(folder) for folder in folders if folder.is_dir()})
+    try:
+        await trio.to_thread.run_sync(_wait, changed, there, stop, abandon_on_cancel=True)
+    except RuntimeError as error:  # watchfiles raises it for problems that it does not know
+        raise OSError(str(error)) from error
+    finally:
+        stop.set()
+
+
+def _wait(changed: Callable[[], bool], folders: list[str], stop: threading.Event) -> None:
+    # Not `watchfiles.watch`: it does not tell when it begins to watch, so an edit before that would be lost.
+    from watchfiles._rust_notify import RustNotify  # noqa: PLC0415 - most commands read files but watch none
+
+    with RustNotify(folders, False, False, 0, False, True) as watcher:  # noqa: FBT003 - its parameters are positional
+        while not changed() and not stop.is_set():
+            watcher.watch(_DEBOUNCE, _STEP, 0, stop)
+
+
 def _read(path: str | Path, most: int, *, whole: bool) -> bytes:
-    """/dev/null is an empty file: KUBECONFIG=/dev/null means none."""
+    """/dev/null counts as an empty file: KUBECONFIG=/dev/null means no kubeconfig."""
     try:
         found = os.stat(path)
-    except ValueError:  # a NUL
+    except ValueError:  # a NUL in the name
         raise OSError(errno.EINVAL, "no file has such a name", str(path)) from None
     if _is_null(found):
         return b""
     _check(found, path)
-    # It may be another one by now: not waiting makes opening a FIFO return at once.
+    # Another file may have taken the name by now; with _NO_WAIT opening a FIFO returns at once.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | _NO_WAIT)
     with os.fdopen(descriptor, "rb") as file:
         opened = os.fstat(descriptor)
@@ -84,3 +147,19 @@ def _too_large(path: str | Path, most: int) -> OSError:
 
 def _size(number: int) -> str:
     return f"{number >> 20} MiB" if number >= 1 << 20 else f"{number} bytes"
+
+
+def _resolved(file: Path) -> Path:
+    """The file in its resolved folder. If that cannot be resolved (it was deleted), the file counts as missing."""
+    try:
+        return file.parent.resolve() / file.name
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links
+        return file
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -11,8 +11,8 @@ import yaml
 from watcher import safe_yaml, user_files
 from watcher.board import runtime
 from watcher.docker.daemon import DEFAULT_SOCKET, Daemon, daemon_of
+from watcher.errors import did_you_mean
 from watcher.safe_yaml import FastLoader, OutOfBoundsError, PlainLoader
-from watcher.suggestions import did_you_mean
 
 
 def test_a_file_up_to_its_bound(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from watcher.watching import change_since, stamps
+from watcher.user_files import change_since, stamps
 
 PATIENCE = 20
 

@@ -21,7 +21,7 @@ from watcher.config.skaffold_yaml import default_file
 from watcher.errors import UsageError
 from watcher.plan.facts import Facts
 from watcher.skaffold.modes import OFF, Mode
-from watcher.watching import Stamps, change_since, stamps
+from watcher.user_files import Stamps, change_since, stamps
 
 if TYPE_CHECKING:
     from watcher.gateway import GatewayRequest

@@ -38,7 +38,7 @@ def command(target: str, output: str, *, pid: int | None, folder: str | None) ->
     from watcher.board.records import ExplainRecord
     from watcher.board.text import printable
     from watcher.config.targets import parse_target
-    from watcher.suggestions import did_you_mean
+    from watcher.errors import did_you_mean
 
     asked = parse_target(target) if target else None
     running = running_here(Choice(pid, folder))

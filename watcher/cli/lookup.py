@@ -16,9 +16,8 @@ from watcher.cluster.later import with_later
 from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
 from watcher.config.entries import Entry
-from watcher.errors import ApiError, ApiUnreachableError, ClusterError
+from watcher.errors import ApiError, ApiUnreachableError, ClusterError, did_you_mean
 from watcher.plan.ports import asked_number
-from watcher.suggestions import did_you_mean
 
 logger = logging.getLogger("portside")
 

@@ -13,8 +13,7 @@ import click
 
 from forwarders.system.processes import restore_default_ctrl_c
 from watcher.cli.surroundings import check_folder, give_up_full_output, open_streams
-from watcher.errors import UsageError, WatcherError
-from watcher.suggestions import did_you_mean
+from watcher.errors import UsageError, WatcherError, did_you_mean
 
 # httpx brings a command line of its own along, and with it rich and pygments: a tenth of our whole start.
 sys.modules["httpx._main"] = None  # type: ignore[assignment] # Python's own way to say that a module is not to be had

@@ -19,7 +19,7 @@ from watcher.board.lines import WAITING_IS_SAID_AFTER
 from watcher.board.runtime import Running
 from watcher.cli.running import Choice, here
 from watcher.errors import WatcherError
-from watcher.watching import until
+from watcher.user_files import until
 
 Problems = tuple[str, ...]
 

@@ -29,7 +29,7 @@ from watcher.cluster.following import follow
 from watcher.cluster.store import OtherCluster, Watch
 from watcher.cluster.watches import Watches
 from watcher.errors import KubeconfigError
-from watcher.watching import change_since, stamps
+from watcher.user_files import change_since, stamps
 
 logger = logging.getLogger("portside.cluster")
 

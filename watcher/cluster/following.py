@@ -22,7 +22,7 @@ from watcher.cluster import kubeconfig, login, tls
 from watcher.cluster.credentials import ClusterConfig, server_of
 from watcher.cluster.kubeconfig import FILE_FIELDS, Selected
 from watcher.errors import KubeconfigError, RenewalError
-from watcher.watching import change_since, stamps
+from watcher.user_files import change_since, stamps
 
 logger = logging.getLogger("portside.cluster")
 

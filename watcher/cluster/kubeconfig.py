@@ -15,8 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from watcher import user_files
-from watcher.errors import KubeconfigError
-from watcher.suggestions import did_you_mean
+from watcher.errors import KubeconfigError, did_you_mean
 
 HOME_FILE = "~/.kube/config"
 # Fields of a user or cluster that name files, relative to the kubeconfig's own folder.

@@ -12,8 +12,7 @@ from msgspec import Struct
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster.kinds import BY_NAME, KINDS, Kind
-from watcher.errors import ConfigError
-from watcher.suggestions import did_you_mean
+from watcher.errors import ConfigError, did_you_mean
 
 DEFAULT_ADDRESS = "127.0.0.1"
 # The Docker deployer's resource type; everything else is a Kubernetes kind.

@@ -16,8 +16,7 @@ from watcher.config.documents import Mapping as Document
 from watcher.config.documents import mappings, text_of
 from watcher.config.files import File
 from watcher.config.profiles import Situation, active, applied, check_context, patches_beyond_us
-from watcher.errors import ConfigError
-from watcher.suggestions import did_you_mean
+from watcher.errors import ConfigError, did_you_mean
 
 # Since v1 `portForward` has had today's fields; before, some had other names and types.
 _READABLE = re.compile(r"skaffold/v(1|[2-4]((alpha|beta)\d+)?)")

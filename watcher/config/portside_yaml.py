@@ -29,8 +29,7 @@ from watcher.config.entries import (
 from watcher.config.rules import Rule, Rules
 from watcher.config.selector import checked_selector
 from watcher.config.settings import FILE, ForwardItem, PortsideFile, RuleItem, Settings
-from watcher.errors import ConfigError
-from watcher.suggestions import did_you_mean
+from watcher.errors import ConfigError, did_you_mean
 
 # msgspec ends its messages with the place: "… - at `$.forwards[2].port`".
 _AT = re.compile(r"(?P<said>.*) - at `\$(?P<path>.*)`", re.DOTALL)

@@ -10,6 +10,7 @@ from watcher.cluster import kinds
 from watcher.cluster.objects import Object, Pod, Resource, Service
 from watcher.config.entries import CONTAINER, BadEntry, Entry
 from watcher.config.rules import RuleTarget
+from watcher.errors import did_you_mean
 from watcher.plan import run
 from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
@@ -30,7 +31,6 @@ from watcher.plan.verdicts import (
     spec,
 )
 from watcher.skaffold.modes import Mode
-from watcher.suggestions import did_you_mean
 
 # To compare as many costs a millisecond, in every plan while the object is missing.
 COMPARED_NAMES = 100

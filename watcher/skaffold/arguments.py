@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from watcher.errors import UsageError
+from watcher.errors import UsageError, did_you_mean
 from watcher.skaffold.flags import CommandLine, parse_words
 from watcher.skaffold.program import is_skaffold
-from watcher.suggestions import did_you_mean
 
 # Subcommands that serve the event API, and those of them that forward ports (cmd/skaffold/app/cmd/flags.go, DefinedOn).
 _SERVING = {"dev", "build", "run", "debug", "deploy", "test", "verify", "apply", "exec"}

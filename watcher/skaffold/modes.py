@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from watcher.errors import UsageError
-from watcher.suggestions import did_you_mean
+from watcher.errors import UsageError, did_you_mean
 
 
 class Mode(Enum):

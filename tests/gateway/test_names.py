@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
-from watcher.plan.names import by_name, named, resolve, shortest
+from watcher.gateway import by_name, host_entries, resolve_host, shortest_name
 from watcher.plan.verdicts import PlannedForward, ResourceRef
 
 
@@ -29,7 +29,7 @@ def one(name: str, namespace: str, *ports: int | str, kind: str = "service", con
 
 
 SHOP = by_name(
-    named(
+    host_entries(
         [
             one("web", "shop", 80, "http"),
             one("web", "shop", 9090, "metrics"),
@@ -66,17 +66,17 @@ SHOP = by_name(
 )
 def test_what_a_name_means(name: str, ids: list[str]) -> None:
     """A service's one HTTP port needs no name; whatever else is not clear is all that it may mean."""
-    assert [found.id for found in resolve(name, SHOP)] == ids
+    assert [found.id for found in resolve_host(name, SHOP)] == ids
 
 
 def test_every_target_has_one_name_whatever_its_addresses() -> None:
     """Two local addresses of one port are one thing."""
-    assert len(named([one("web", "shop", 80), one("web", "shop", 80)])) == 1
+    assert len(host_entries([one("web", "shop", 80), one("web", "shop", 80)])) == 1
 
 
 def test_the_shortest_names() -> None:
     """As short as can be, and as long as it takes."""
-    found = {known.id: shortest(known, SHOP) for group in SHOP.values() for known in group}
+    found = {known.id: shortest_name(known, SHOP) for group in SHOP.values() for known in group}
     assert found["service/shop/db/5432"] == "db"
     assert found["service/shop/web/80"] == "web.shop"
     assert found["service/shop/web/9090"] == "9090.web"
@@ -93,7 +93,7 @@ many = st.lists(st.builds(lambda n, s, p, k: one(n, s, *p, kind=k), names, names
 @given(many, st.lists(st.sampled_from(["a", "b", "http", "80", "81", "grpc", "web"]), min_size=1, max_size=3))
 def test_a_name_means_what_it_says(forwards: list[PlannedForward], labels: list[str]) -> None:
     """Never a thing whose name is none of its labels; nothing twice; services alone where there are any."""
-    found = resolve(".".join(labels), by_name(named(forwards)))
+    found = resolve_host(".".join(labels), by_name(host_entries(forwards)))
     assert len(found) == len(set(found))
     assert all(known.name in labels[:2] for known in found)
     assert len({known.kind == "service" for known in found}) <= 1
@@ -102,16 +102,16 @@ def test_a_name_means_what_it_says(forwards: list[PlannedForward], labels: list[
 @given(many)
 def test_shortest_names_mean_their_own_thing_alone(forwards: list[PlannedForward]) -> None:
     """Or there is none."""
-    known = named(forwards)
+    known = host_entries(forwards)
     for each in known:
-        name = shortest(each, by_name(known))
-        assert not name or resolve(name, by_name(known)) == (each,)
+        name = shortest_name(each, by_name(known))
+        assert not name or resolve_host(name, by_name(known)) == (each,)
 
 
 def test_where_namespaces_have_the_same_ports_a_name_has_both() -> None:
     """Neither the port nor the namespace tells the four apart alone."""
-    known = named([one("web", namespace, port) for namespace in ("blog", "shop") for port in (80, 81)])
-    assert [shortest(each, by_name(known)) for each in known] == [
+    known = host_entries([one("web", namespace, port) for namespace in ("blog", "shop") for port in (80, 81)])
+    assert [shortest_name(each, by_name(known)) for each in known] == [
         "80.web.blog",
         "81.web.blog",
         "80.web.shop",
@@ -121,8 +121,8 @@ def test_where_namespaces_have_the_same_ports_a_name_has_both() -> None:
 
 def test_what_a_service_hides_has_no_name() -> None:
     """Its service's name would lead elsewhere."""
-    known = named([one("db", "shop", 5432), one("db", "shop", 5432, kind="statefulset")])
-    assert [shortest(each, by_name(known)) for each in known] == ["db", ""]
+    known = host_entries([one("db", "shop", 5432), one("db", "shop", 5432, kind="statefulset")])
+    assert [shortest_name(each, by_name(known)) for each in known] == ["db", ""]
 
 
 @pytest.mark.parametrize(
@@ -130,31 +130,31 @@ def test_what_a_service_hides_has_no_name() -> None:
 )
 def test_what_is_no_label_has_no_name(name: str) -> None:
     """Neither a link nor a terminal gets to see it by way of the gateway."""
-    assert named([one(name, "shop", 80)]) == ()
-    assert named([one("web", name, 80)]) == () or not name
+    assert host_entries([one(name, "shop", 80)]) == ()
+    assert host_entries([one("web", name, 80)]) == () or not name
 
 
 def test_ports_that_are_no_labels_are_no_names() -> None:
     """The thing itself still has one."""
-    [known] = named([one("web", "shop", "a.b")])
-    assert (known.ports, shortest(known, by_name([known]))) == ((), "web")
+    [known] = host_entries([one("web", "shop", "a.b")])
+    assert (known.ports, shortest_name(known, by_name([known]))) == ((), "web")
 
 
 def test_without_a_namespace_names_end_with_the_thing() -> None:
     """Containers have none."""
-    known = named([one("web", "", 80), one("web", "", 81), one("web", "shop", 82)])
-    assert [shortest(each, by_name(known)) for each in known] == ["80.web", "81.web", "web.shop"]
+    known = host_entries([one("web", "", 80), one("web", "", 81), one("web", "shop", 82)])
+    assert [shortest_name(each, by_name(known)) for each in known] == ["80.web", "81.web", "web.shop"]
 
 
 def test_a_port_is_known_by_what_was_asked_for() -> None:
     """Where nobody knows another spelling yet."""
-    [known] = named([replace(one("web", "shop", "http"), called=())])
+    [known] = host_entries([replace(one("web", "shop", "http"), called=())])
     assert known.ports == ("http",)
 
 
 def test_ports_are_compared_as_they_are_written_in_a_host() -> None:
     """Hosts have no upper case."""
-    [known] = named([one("web", "shop", "HTTP", 80)])
+    [known] = host_entries([one("web", "shop", "HTTP", 80)])
     assert (known.ports, known.http) == (("80", "http"), True)
 
 
@@ -164,11 +164,11 @@ def test_another_clusters_names_end_with_its_context() -> None:
     far = replace(one("web", "shop", 80), id="far", cluster="Far-1")
     odd = replace(one("web", "shop", 80), id="odd", cluster="arn:aws/x")
     only_odd = replace(one("api", "shop", 80), id="api", cluster="arn:aws/x")
-    found = named([here, far, odd, only_odd])
+    found = host_entries([here, far, odd, only_odd])
     known = by_name(found)
-    assert [one.id for one in resolve("web", known)] == [here.id]
-    assert [one.id for one in resolve("web.shop.far-1", known)] == ["far"]
-    assert [one.id for one in resolve("80.web.shop.far-1", known)] == ["far"]
-    assert resolve("web.shop.here", known) == ()
-    assert resolve("a.80.web.shop.far-1", known) == ()
-    assert [shortest(one, known) for one in found] == ["web", "web.shop.far-1", "", "api"]
+    assert [one.id for one in resolve_host("web", known)] == [here.id]
+    assert [one.id for one in resolve_host("web.shop.far-1", known)] == ["far"]
+    assert [one.id for one in resolve_host("80.web.shop.far-1", known)] == ["far"]
+    assert resolve_host("web.shop.here", known) == ()
+    assert resolve_host("a.80.web.shop.far-1", known) == ()
+    assert [shortest_name(one, known) for one in found] == ["web", "web.shop.far-1", "", "api"]
