@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import trio
 
-from forwarders.signals import Signal
-from forwarders.tasks import Tasks
+from forwarders.tasks import Notifier, Tasks
 from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect, local_options
 from forwarders.tunnel import DialError, TunnelError
 
@@ -55,7 +54,7 @@ class DirectTunnel:
         self._over = trio.Event()
         self._ended = False
         self._pieces: list[Piece] = []
-        self._taken = Signal()
+        self._taken = Notifier()
         self.received = 0
         self.error: TunnelError | None = None
 

@@ -12,16 +12,13 @@ from random import Random
 
 import trio
 
-from forwarders.bulkhead import contained, kept
-from forwarders.counters import Counts
+from forwarders.backoff import TURN, RetryLimiter
 from forwarders.forward import Forward
-from forwarders.gates import TURN, Gate
 from forwarders.pool import Open
 from forwarders.pools import Pools, Upstream, no_others
-from forwarders.ports import PortBook
-from forwarders.spec import Endpoint, ForwardSpec, Status
+from forwarders.spec import Counts, Endpoint, ForwardSpec, PortBook, Status
 from forwarders.system.tcp import DisconnectWatcher
-from forwarders.tasks import Tasks
+from forwarders.tasks import Tasks, contained, kept
 from forwarders.transports.sockets import RawSocket
 
 logger = logging.getLogger("portside.forwards")
@@ -48,11 +45,11 @@ class Fleet:
         random: Random,
         report: Callable[[Status], None],
         *,
-        gate: Gate | None = None,
+        gate: RetryLimiter | None = None,
         on_silence: Callable[[], None] = lambda: None,
         others: Callable[[str], Upstream] = no_others,
     ) -> None:
-        self._pools = Pools(open_channel, random, gate or Gate(TURN), on_silence, others)
+        self._pools = Pools(open_channel, random, gate or RetryLimiter(TURN), on_silence, others)
         self._watcher = DisconnectWatcher()
         self._book = PortBook()
         self._report = report

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 
 import trio
 
 from forwarders.accepting import accept
 from forwarders.backend import Backend
-from forwarders.bulkhead import contained, kept
-from forwarders.counters import Counters
 from forwarders.dial_reasons import with_count
 from forwarders.holding import ClientLeftError, HeldDial, HoldExpiredError, WaitingLine
 from forwarders.listeners import BindError, Bound, bind
 from forwarders.pools import Pools
-from forwarders.ports import PortBook
 from forwarders.relay import Relay
-from forwarders.spec import Endpoint, ForwardSpec, State, Status
+from forwarders.spec import Counters, Endpoint, ForwardSpec, PortBook, State, Status
 from forwarders.system.tcp import DisconnectWatcher
-from forwarders.tasks import Tasks
+from forwarders.tasks import Tasks, contained, kept
 from forwarders.transports.sockets import RawSocket
 
 logger = logging.getLogger("portside.forwards")
@@ -49,7 +47,7 @@ class Forward:
     ) -> None:
         self.spec = spec
         self.status = Status(id=spec.id, state=State.WAITING)
-        self.counters = Counters()
+        self.counters = Counters(partial(datetime.now, UTC))
         self._book = book
         self._report = report
         self._bound: Bound | None = None

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from forwarders.signals import Signal
+from forwarders.tasks import Notifier
 from forwarders.wire.portforward import PortForward
 
 # How often a session is asked: often while it carries connections, so that death is known within 5 s, rarely while it
@@ -47,7 +47,7 @@ class Health:
         self._heard = self._asked_at = self._settled_at = trio.current_time()
         self._round = 0
         self._checking = self._asking = False
-        self._news = Signal()
+        self._news = Notifier()
         self._wait = trio.CancelScope()
         self.paused = False
         self.doubtful = False

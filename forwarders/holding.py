@@ -14,14 +14,12 @@ from collections.abc import Callable
 import trio
 
 from forwarders.backend import Backend, Dialled
-from forwarders.counters import Counters
 from forwarders.errors import ForwarderError
-from forwarders.peers import FIRST_LOOK, LAST_LOOK, has_left, left_without_a_word
 from forwarders.pool import OWN_PATIENCE
-from forwarders.signals import Signal
-from forwarders.spec import ForwardSpec
+from forwarders.spec import Counters, ForwardSpec
 from forwarders.system.tcp import DisconnectWatcher
-from forwarders.transports.sockets import RawSocket
+from forwarders.tasks import Notifier
+from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, RawSocket, has_left, left_before_sending
 from forwarders.tunnel import Carrier, DialError
 
 
@@ -49,14 +47,14 @@ class WaitingLine:
     ) -> None:
         self.spec = spec
         self.backend = backend
-        self.began = Signal()
-        self.emptied = Signal()
+        self.began = Notifier()
+        self.emptied = Notifier()
         self._watcher = watcher
         self._counters = counters
         self._why = why
         self._numbers = itertools.count()
         self._line: list[HeldDial] = []
-        self._changes = Signal()
+        self._changes = Notifier()
 
     def number(self) -> int:
         """The place of a connection that comes now."""
@@ -81,7 +79,7 @@ class WaitingLine:
 
     def at_once(self, dial: HeldDial) -> Dialled | None:
         """A tunnel without waiting, where nobody else waits. Raises ClientLeftError."""
-        if left_without_a_word(dial.local.socket):
+        if left_before_sending(dial.local.socket):
             raise ClientLeftError("the client left before it was served")
         if self._line:
             return None
@@ -148,7 +146,7 @@ class HeldDial:
         self.local = local
         self.number = line.number()
         self.deadline = trio.current_time() + line.spec.hold
-        self.woken = Signal()
+        self.woken = Notifier()
         self.waits = False
         self.suspected = False
         self._line = line

@@ -12,8 +12,7 @@ import socket
 import trio
 
 from forwarders.errors import ForwarderError
-from forwarders.ports import PortBook
-from forwarders.spec import ForwardSpec, PortPolicy
+from forwarders.spec import ForwardSpec, PortBook, PortPolicy
 from forwarders.system.processes import owner_suffix
 from forwarders.system.tcp import port_denied_reason, set_exclusive
 from forwarders.transports.sockets import local_options, set_options
@@ -146,8 +145,8 @@ async def _by_whom(port: int, book: PortBook) -> str:
     """Asking the system goes through every process: in a thread, and once a plan for a port that many ask for."""
     if book.holds(port):
         return " by another forward"
-    if port not in book.holders:
-        book.holders[port] = ""
+    if port not in book.owners:
+        book.owners[port] = ""
         with trio.move_on_after(HOLDER_TIMEOUT):
-            book.holders[port] = await trio.to_thread.run_sync(owner_suffix, port, abandon_on_cancel=True)
-    return book.holders[port]
+            book.owners[port] = await trio.to_thread.run_sync(owner_suffix, port, abandon_on_cancel=True)
+    return book.owners[port]

@@ -15,15 +15,14 @@ from random import Random
 
 import trio
 
-from forwarders.bulkhead import contained, kept
+from forwarders.backoff import RetryLimiter
 from forwarders.errors import RefusedError, TransportError, UnreachableError
-from forwarders.gates import Gate
 from forwarders.hung_dials import UNDIALLED_LOOK, HungDials
 from forwarders.overdraft import Overdraft
 from forwarders.retries import STEADY, Retries
 from forwarders.session import Session
-from forwarders.signals import Signal
 from forwarders.spec import PodRef
+from forwarders.tasks import Notifier, contained, kept
 from forwarders.transports.channel import Channel
 from forwarders.wire.workers import FRAME_WORKERS
 from forwarders.writer import SessionLostError, SilentError
@@ -66,7 +65,7 @@ class Pool:
         pod: PodRef,
         open_channel: Open,
         random: Random,
-        gate: Gate,
+        gate: RetryLimiter,
         on_silence: Callable[[], None],
         overdraft: Overdraft,
     ) -> None:
@@ -80,7 +79,7 @@ class Pool:
         self._overdraft = overdraft
         self._fastest = math.inf  # seconds that opening a session took
         self._sessions: list[Session] = []
-        self._demand = Signal()
+        self._demand = Notifier()
         # Connections that found no room, counted anew after each change; and sessions on their way.
         self._short = 0
         self._opening: dict[trio.CancelScope, float] = {}
@@ -234,7 +233,7 @@ class Pool:
             channel, received = await self._open_channel(self.pod)
         except TransportError as error:
             if self._away and not isinstance(error, UnreachableError):
-                self._gate.open()  # it answers again, if only to refuse this pod
+                self._gate.release()  # it answers again, if only to refuse this pod
             self._away = isinstance(error, UnreachableError)
             self.forbidden = isinstance(error, RefusedError) and error.status == HTTPStatus.FORBIDDEN
             if self.problem != str(error):
@@ -243,7 +242,7 @@ class Pool:
             return None
         if self.problem:
             self.problem, self.forbidden = "", False
-            self._gate.open()
+            self._gate.release()
         self._fastest = min(self._fastest, trio.current_time() - began)
         session = Session(channel, received, self._changed, self._has_room, self._overdraft)
         self._sessions.append(session)

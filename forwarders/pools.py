@@ -12,8 +12,8 @@ from random import Random
 import trio
 from msgspec import Struct
 
+from forwarders.backoff import RetryLimiter
 from forwarders.direct import Container
-from forwarders.gates import Gate
 from forwarders.overdraft import Overdraft
 from forwarders.pool import Open, Pool
 from forwarders.spec import PodRef
@@ -24,7 +24,7 @@ class Upstream(Struct, frozen=True):
     """The way to one API server. `gate`: the pace of all who try to reach it. `on_silence`: called if it seems dead."""
 
     open_channel: Open
-    gate: Gate
+    gate: RetryLimiter
     on_silence: Callable[[], None]
 
 
@@ -42,7 +42,7 @@ class Pools:
         self,
         open_channel: Open,
         random: Random,
-        gate: Gate,
+        gate: RetryLimiter,
         on_silence: Callable[[], None],
         others: Callable[[str], Upstream] = no_others,
     ) -> None:
@@ -99,14 +99,14 @@ class Pools:
         for pod, pool in self._pools.items():
             if pod.cluster == cluster:
                 pool.check()
-        self._upstream(cluster).gate.open()
+        self._upstream(cluster).gate.release()
 
     def reopen(self, cluster: str) -> None:
         """A cluster's sessions are opened elsewhere from now on: put no new connection on one that stands."""
         for pod, pool in self._pools.items():
             if pod.cluster == cluster:
                 pool.reopen()
-        self._upstream(cluster).gate.open()
+        self._upstream(cluster).gate.release()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled; all sessions end with it."""

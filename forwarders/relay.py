@@ -11,13 +11,12 @@ from typing import Protocol
 
 import trio
 
-from forwarders.counters import Counters
 from forwarders.delivery import Delivery
 from forwarders.errors import ForwarderError
-from forwarders.peers import FIRST_LOOK, LAST_LOOK, has_left
+from forwarders.spec import Counters
 from forwarders.system.tcp import reader_is_gone
 from forwarders.tasks import Tasks
-from forwarders.transports.sockets import READ_SIZE, RawSocket
+from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, READ_SIZE, RawSocket, has_left
 from forwarders.tunnel import Carrier, DialError, TunnelError
 from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
 

@@ -10,8 +10,7 @@ from random import Random
 
 import trio
 
-from forwarders.backoff import Backoff
-from forwarders.gates import Gate
+from forwarders.backoff import Backoff, RetryLimiter
 
 # An API server that is back, or rights that were given, are to be used within a second. What that costs where it stays
 # away: two tries for each pod at once, then one every 0.6 s, all pods (and watches) together one each gates.TURN.
@@ -27,7 +26,7 @@ CALM = STEADY + LAST_USELESS
 class Retries:
     """One pool's pace. Failures while a pause is due count as one: sessions die together when a server restarts."""
 
-    def __init__(self, random: Random, gate: Gate) -> None:
+    def __init__(self, random: Random, gate: RetryLimiter) -> None:
         self._gate = gate
         self._unopened = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
         self._useless = Backoff(random, FIRST_BACKOFF, LAST_USELESS)
@@ -50,7 +49,7 @@ class Retries:
     async def wait(self) -> None:
         """Until it is this pool's turn; the first failure does not queue behind the others'."""
         first = self._unopened.failures + self._useless.failures == 1
-        await (self._gate.pause if first else self._gate.turn)(self._pause)
+        await (self._gate.wait if first else self._gate.wait_turn)(self._pause)
         self._pause = 0.0
 
     def _failed(self, backoff: Backoff) -> None:

@@ -16,7 +16,7 @@ from forwarders.errors import WireError
 from forwarders.ghosts import ResetStreams
 from forwarders.health import ANSWER_TIMEOUT, Health
 from forwarders.overdraft import Overdraft
-from forwarders.signals import Signal
+from forwarders.tasks import Notifier
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import Tunnel, TunnelError, classify
@@ -72,7 +72,7 @@ class Session:
         self._wire = PortForward()
         self._tunnels: dict[int, Tunnel] = {}
         self._writer = Writer(channel, self._wire)
-        self._progress = Signal()
+        self._progress = Notifier()
         self._health = Health(self._wire, lambda: bool(self._tunnels), self._writer.flush, on_change)
         self._loss: SessionLostError | None = None
         self._scope = trio.CancelScope()

@@ -1,42 +1,51 @@
-"""Owns the values that ask for a forward: which address and port, which pods may serve, how long to hold.
+"""The values that the plan, the forwards and their readers exchange: what is asked for, and what is true of it.
 
-Refuses behaviour: these are frozen answers of the plan, compared and kept, never changed in place.
+Also the order in which local ports are tried. Nothing here does IO or reads a clock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from enum import Enum
 
 from msgspec import Struct
 
+# How connections wait, where nobody asks for something else: ForwardSpec says what each is.
+HOLD, MOST_HELD, LINGER, PATIENCE = 30.0, 2048, 10.0, 5.0
+
+# Skaffold's range of substitutes for local ports (pkg/skaffold/util/port.go).
+SUBSTITUTES = range(4503, 4534)
+MAX_PORT = 65535
+
 
 class PortPolicy(Enum):
-    """How firmly a local port is asked for."""
+    """How firmly a local port is requested."""
 
     DEMANDED = "demanded"  # this port or none: kubectl's LOCAL:PORT, or --strict-ports
-    EXPLICIT = "explicit"  # written by the user: no automatic forward may take it; taken by others: the next one
+    EXPLICIT = "explicit"  # written by the user: no automatic forward may take it; if others have it, the next one
     PREFERRED = "preferred"  # follows from the remote port: this one if it is free
-    AUTOMATIC = "automatic"  # nothing asked: Skaffold's range, then the system's choice
+    AUTOMATIC = "automatic"  # nothing requested: Skaffold's range, then the system's choice
     SYSTEM = "system"  # kubectl's `:PORT`: the operating system chooses
 
 
 class PortRequest(Struct, frozen=True):
-    """A local port as asked for. `number` is 0 where `policy` is AUTOMATIC or SYSTEM."""
+    """A requested local port. `number` is 0 if `policy` is AUTOMATIC or SYSTEM."""
 
     policy: PortPolicy
     number: int = 0
 
     @property
     def reserved(self) -> bool:
-        """Whether no other forward may be given this port as a substitute."""
+        """Whether no other forward may get this port as a substitute."""
         return self.policy in {PortPolicy.DEMANDED, PortPolicy.EXPLICIT}
 
 
 class PodRef(Struct, frozen=True):
-    """One pod in the life of one UID: a pod made again under the same name (a StatefulSet's) is another.
+    """One pod with one UID: a pod created again under the same name (a StatefulSet's) is another.
 
-    `address`: of a container that is reached by TCP, without an API server; "" for a pod. `cluster`: which cluster the
-    pod is in, "" for the one that most forwards are in.
+    `address`: of a container that is reached by TCP, without an API server; "" for a pod. `cluster`: the cluster of
+    the pod, "" for the one that most forwards are in.
     """
 
     namespace: str
@@ -47,9 +56,9 @@ class PodRef(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True):
-    """A pod's port that may serve connections; while not `running` it serves none, but sessions may stand already.
+    """A pod and its port for a forward. Until it is `running` it serves nothing, but sessions to it may be opened.
 
-    `outdated`: there is a newer revision of what the pod runs, so it serves only while no pod of that can.
+    `outdated`: the pod's owner has a newer revision, so it serves only while no pod of that revision can.
     """
 
     pod: PodRef
@@ -60,23 +69,23 @@ class Endpoint(Struct, frozen=True):
 
 
 class ForwardSpec(Struct, frozen=True, kw_only=True):
-    """One local address that shall lead to a pod.
+    """One local address that forwards to a pod.
 
-    `group`: forwards of one entry at several addresses share their local port where they can.
-    `hold`: seconds a connection waits while nothing can serve it. `held`: how many may wait at once.
-    `linger`: seconds the client's FIN is held back while the answer is still outstanding.
+    `group`: forwards of one entry at several addresses share their local port if they can.
+    `hold`: seconds a connection waits while nothing can serve it. `held`: maximum number of waiting connections.
+    `linger`: seconds the client's FIN is held back while the answer is outstanding.
     `patience`: seconds without a Ready pod after which a Running one will do (0: at once).
-    `title`: what people call it, for the log; "" where the id has to do.
+    `title`: the name for people, in the log; "" to use the id.
     """
 
     id: str
     address: str
     port: PortRequest
     group: str
-    hold: float = 30.0
-    held: int = 2048
-    linger: float = 10.0
-    patience: float = 5.0
+    hold: float = HOLD
+    held: int = MOST_HELD
+    linger: float = LINGER
+    patience: float = PATIENCE
     title: str = ""
 
     @property
@@ -95,10 +104,109 @@ class State(Enum):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What is true of one forward now. `local_port` is 0 until it is bound; `reason` is "" where all is well."""
+    """What is true of one forward now. `local_port` is 0 until it is bound; `reason` is "" if all is well."""
 
     id: str
     state: State
     local_port: int = 0
     endpoint: Endpoint | None = None
     reason: str = ""
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """A forward's counters at one moment. Bytes are the connections' own, without framing.
+
+    `since`: when the forward began. `connections`: open now, those that are `held` included; `held`: waiting for a pod.
+    `sent`, `received`: bytes to and from pods. `errors`: connections cut or given up; `last_error`, `last_error_at`:
+    the newest of them.
+    """
+
+    since: datetime
+    connections: int = 0
+    connections_total: int = 0
+    held: int = 0
+    sent: int = 0
+    received: int = 0
+    errors: int = 0
+    last_error: str = ""
+    last_error_at: datetime | None = None
+
+
+class Counters:
+    """The running counters of one forward: the fields of `Counts`. `now` dates its beginning and its errors."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self.since = now()
+        self.connections = 0
+        self.connections_total = 0
+        self.held = 0
+        self.sent = 0
+        self.received = 0
+        self.errors = 0
+        self.last_error = ""
+        self.last_error_at: datetime | None = None
+
+    def opened(self) -> None:
+        self.connections += 1
+        self.connections_total += 1
+
+    def closed(self) -> None:
+        self.connections -= 1
+
+    def failed(self, error: str) -> None:
+        self.errors += 1
+        self.last_error, self.last_error_at = error, self._now()
+
+    def counts(self) -> Counts:
+        return Counts(**{name: getattr(self, name) for name in Counts.__struct_fields__})
+
+
+def candidates(request: PortRequest) -> Iterator[int]:
+    """Ports to try, in Skaffold's order: the requested one, the ten after it, SUBSTITUTES, 0 (the system's choice)."""
+    if request.policy is PortPolicy.DEMANDED:
+        yield request.number
+        return
+    if request.policy in {PortPolicy.EXPLICIT, PortPolicy.PREFERRED}:
+        yield from range(request.number, min(request.number + 10, MAX_PORT) + 1)
+    if request.policy is not PortPolicy.SYSTEM:
+        yield from SUBSTITUTES
+    yield 0
+
+
+class PortBook:
+    """Which ports are reserved, for which groups, and which port each group of forwards has got."""
+
+    def __init__(self) -> None:
+        self._reserved: dict[int, set[str]] = {}
+        self._groups: dict[str, int] = {}
+        # For messages: the owners of taken ports that are known, since the last plan.
+        self.owners: dict[int, str] = {}
+
+    def reserve(self, specs: Iterable[ForwardSpec]) -> None:
+        """A new plan: reserve every explicitly requested port for its group, and drop older reservations."""
+        self._reserved.clear()
+        self.owners.clear()
+        for spec in specs:
+            if spec.port.reserved:
+                self._reserved.setdefault(spec.port.number, set()).add(spec.group)
+
+    def choices(self, spec: ForwardSpec) -> Iterator[int]:
+        """Ports to try for this forward: its group's first, then the usual order without others' reserved ports."""
+        sibling = None if spec.port.policy is PortPolicy.DEMANDED else self._groups.get(spec.group)
+        if sibling is not None:
+            yield sibling
+        for port in candidates(spec.port):
+            if port != sibling and spec.group in self._reserved.get(port, {spec.group}):
+                yield port
+
+    def holds(self, port: int) -> bool:
+        """Whether one of our own forwards has the port."""
+        return port in self._groups.values()
+
+    def took(self, spec: ForwardSpec, port: int) -> None:
+        self._groups.setdefault(spec.group, port)
+
+    def forget(self, group: str) -> None:
+        """The group has no forward left."""
+        self._groups.pop(group, None)

@@ -14,8 +14,7 @@ from typing import Protocol
 import trio
 
 from forwarders.errors import ForwarderError
-from forwarders.signals import Signal
-from forwarders.tasks import Tasks
+from forwarders.tasks import Notifier, Tasks
 from forwarders.transports.sockets import Piece
 from forwarders.wire.runtimes import MAX_TAKEN_FRAME, Meaning, meaning, shape
 
@@ -99,8 +98,8 @@ class Tunnel(trio.abc.HalfCloseableStream):
         self._pair = pair
         self._pieces: list[Piece] = []
         self._unread = 0
-        self._changed = Signal()
-        self._drained = Signal()
+        self._changed = Notifier()
+        self._drained = Notifier()
         self._sending = self._receiving = False
         self._finished = False
         self._eof_sent = False

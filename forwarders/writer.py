@@ -8,7 +8,7 @@ from __future__ import annotations
 import trio
 
 from forwarders.errors import ForwarderError
-from forwarders.signals import Signal
+from forwarders.tasks import Notifier
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
 from forwarders.wire.portforward import PortForward
@@ -32,12 +32,12 @@ class Writer:
     def __init__(self, channel: Channel, wire: PortForward) -> None:
         self._channel = channel
         self._wire = wire
-        self._queued = Signal()
+        self._queued = Notifier()
         # What the system has had no room for yet is `run`'s to send, and nothing may overtake it.
         self._behind = False
         self._failure: OSError | trio.ClosedResourceError | None = None
         self._taken = self._sent = 0
-        self.written = Signal()
+        self.written = Notifier()
 
     def wake(self) -> None:
         """Something has been queued: it leaves soon, in one write with what else is queued until then."""

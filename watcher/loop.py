@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec.structs import replace
 
-from forwarders.bulkhead import cause_of, contained, report
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
+from forwarders.tasks import cause_of, contained, report
 from watcher.board.board import Board
 from watcher.board.exposure import Exposure
 from watcher.board.prospects import Prospects

@@ -15,13 +15,12 @@ import trio
 from msgspec import Struct
 
 from forwarders.accepting import accept
-from forwarders.bulkhead import contained, kept
 from forwarders.errors import NotHttpError, RequestError
 from forwarders.gateway.client import Client
 from forwarders.gateway.head import Request
 from forwarders.gateway.pages import Link
 from forwarders.listeners import Bound
-from forwarders.tasks import Tasks
+from forwarders.tasks import Tasks, contained, kept
 from forwarders.transports.sockets import RawSocket
 
 logger = logging.getLogger("portside.gateway")

@@ -14,7 +14,14 @@ from functools import partial
 
 import trio
 
-from forwarders.system.tcp import Option, give_up_options, keepalive_options, send_gathered, unsent_options
+from forwarders.system.tcp import (
+    Option,
+    give_up_options,
+    keepalive_options,
+    reader_is_gone,
+    send_gathered,
+    unsent_options,
+)
 from forwarders.transports.attempts import first_of_many
 
 # Unsent bytes the kernel takes from us: a question whether the peer lives must not queue behind megabytes.
@@ -29,6 +36,9 @@ _read_buffer = bytearray(READ_SIZE)
 _read_view = memoryview(_read_buffer)
 
 Piece = bytes | memoryview
+
+# Seconds until a caller asks again whether a client has left, at first and later: a close shows soon after its FIN.
+FIRST_LOOK, LAST_LOOK = 0.005, 1.0
 
 
 class RawSocket:
@@ -109,6 +119,37 @@ class RawSocket:
         """Nothing could serve it: it is told in the only way that every protocol has."""
         self.reset()
         await trio.lowlevel.checkpoint()
+
+
+def has_left(connection: socket.socket) -> bool:
+    """Whether the client has reset or closed its connection, as far as the system can tell.
+
+    A client that has only ended its sending still waits for an answer: it has not left.
+    """
+    return _was_reset(connection) or reader_is_gone(connection) is True
+
+
+def left_before_sending(connection: socket.socket) -> bool:
+    """Whether the client has reset its connection, or closed it with nothing left to read.
+
+    Cheap for a client that is there, since every new connection asks it.
+    """
+    try:
+        if connection.recv(1, socket.MSG_PEEK):
+            return _was_reset(connection)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return reader_is_gone(connection) is True
+
+
+def _was_reset(connection: socket.socket) -> bool:
+    """Whether the kernel has seen a reset, even behind unread bytes. True once: reading the error clears it."""
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    except OSError:
+        return True
 
 
 def _without(pieces: list[Piece], sent: int) -> list[Piece]:

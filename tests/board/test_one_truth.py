@@ -18,8 +18,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarders.counters import Counts
-from forwarders.spec import State
+from forwarders.spec import Counts, State
 from tests.board.playing import Play, Said
 from watcher.board.awaited import NOT_SETTLED, verdict
 from watcher.board.board import Board

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import msgspec
 import pytest
 
-from forwarders.counters import Counts
-from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest, State, Status
+from forwarders.spec import Counts, Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest, State, Status
 from tests.board.made import skaffold, skip
 from watcher.board.records import counted, forward_record, timestamp, url
 from watcher.plan.plan import PlannedForward, ResourceRef

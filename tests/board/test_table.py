@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.cells import cell_len
 
-from forwarders.counters import Counts
+from forwarders.spec import Counts
 from tests.board.made import forward, skaffold, skip
 from watcher.board.board import Board
 from watcher.board.layout import DROPPED_FIRST, Paper, size

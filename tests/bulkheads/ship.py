@@ -17,7 +17,7 @@ from fixtures.embedded.deployment import Deployment
 from fixtures.embedded.pods import Port
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from fixtures.embedded.web import web
-from forwarders import bulkhead
+from forwarders import tasks
 from tests.support.probe import get
 from watcher.cli.beside import Beside
 from watcher.cli.configured import Configured, project_of
@@ -118,8 +118,8 @@ def options_of(*words: str) -> tuple[Options, str]:
 @contextlib.asynccontextmanager
 async def sailing(folder: Path, monkeypatch: pytest.MonkeyPatch, free_port: int) -> AsyncIterator[Ship]:
     """It runs, and both forwards are ready. Restarts are quick."""
-    monkeypatch.setattr(bulkhead, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(bulkhead, "LAST_PAUSE", 0.05)
+    monkeypatch.setattr(tasks, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(tasks, "LAST_PAUSE", 0.05)
     monkeypatch.setattr(following, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(following, "LAST_PAUSE", 0.05)
     monkeypatch.chdir(folder)

@@ -9,8 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.bulkhead import FIRST_PAUSE, LAST_PAUSE, STEADY, cause_of, contained, kept
-from forwarders.tasks import Tasks
+from forwarders.tasks import FIRST_PAUSE, LAST_PAUSE, STEADY, Tasks, cause_of, contained, kept
 from tests.bulkheads.faults import FAULTS, Nested
 
 logger = logging.getLogger("portside.test")

@@ -10,8 +10,8 @@ import h11
 import pytest
 import trio
 
-from forwarders import bulkhead
-from forwarders.bulkhead import kept
+from forwarders import tasks
+from forwarders.tasks import kept
 from tests.bulkheads.faults import FAULTS, Seam
 from watcher.docker.daemon import Daemon
 from watcher.docker.watch import ContainerWatch
@@ -55,7 +55,7 @@ async def test_a_list_that_cannot_be_read(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each kind of exception in turn: none ends the watch, and at last the list is known."""
-    monkeypatch.setattr(bulkhead, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(tasks, "FIRST_PAUSE", 0.01)
     seam = Seam(monkeypatch, "watcher.docker.watch:decode_containers")
     seam.arm(FAULTS)
     await nursery.start(serve, str(tmp_path / "docker.sock"))

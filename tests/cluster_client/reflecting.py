@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from forwarders.gates import TURN, Gate
+from forwarders.backoff import TURN, RetryLimiter
 from tests.cluster_client.memory_api import (
     SERVER,
     MemoryApi,
@@ -24,16 +24,16 @@ from watcher.cluster.store import Problem, Shelf, Store, Watch
 WATCH = Watch(POD, "shop")
 
 
-class Recording(Gate):
-    """A gate that keeps the moments at which it was opened."""
+class Recording(RetryLimiter):
+    """A limiter that records when it released its waiters."""
 
     def __init__(self, interval: float) -> None:
         super().__init__(interval)
         self.opened_at: list[float] = []
 
-    def open(self) -> None:
+    def release(self) -> None:
         self.opened_at.append(trio.current_time())
-        super().open()
+        super().release()
 
 
 @dataclass

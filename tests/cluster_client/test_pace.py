@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.gates import TURN
+from forwarders.backoff import TURN
 from tests.cluster_client.memory_api import SERVER, MemoryApi, error, event, pod, refusal, streamed
 from watcher.cluster.client import Client
 from watcher.cluster.kinds import POD

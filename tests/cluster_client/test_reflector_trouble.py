@@ -118,7 +118,7 @@ async def test_a_watch_that_was_cut_does_not_queue(autojump_clock: MockClock) ->
         await seen.watching()
         await trio.sleep(5)
         for _ in range(20):
-            others.start_soon(seen.gate.turn, 0.0)
+            others.start_soon(seen.gate.wait_turn, 0.0)
         await trio.testing.wait_all_tasks_blocked()
         cut = trio.current_time()
         seen.api.feeds[0].cut()
@@ -133,7 +133,7 @@ async def test_hurry_ends_a_wait_for_the_next_attempt(autojump_clock: MockClock)
     api.answers["list"] += [refusal(403)]
     async with reflecting(api) as seen:
         await until(seen.problem)
-        seen.gate.open()
+        seen.gate.release()
         await seen.watching()
         assert trio.current_time() - api.asked[0][2] < 1
 

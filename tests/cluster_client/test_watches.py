@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.gates import TURN
+from forwarders.backoff import TURN
 from tests.cluster_client.memory_api import SERVER, MemoryApi, event, longest, pod, refusal, streamed, until
 from watcher.cluster.client import Client
 from watcher.cluster.kinds import POD, SERVICE

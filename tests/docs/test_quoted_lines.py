@@ -32,11 +32,10 @@ from trio.testing import MockClock
 
 from fixtures.embedded import EmbeddedCluster, statuses
 from fixtures.embedded import kinds as served_kinds
+from forwarders.backoff import TURN, RetryLimiter
 from forwarders.errors import BrokenOffError, ForbiddenError, ProxyError, TransportError
-from forwarders.gates import TURN, Gate
 from forwarders.listeners import BindError, _refusal, bind
-from forwarders.ports import PortBook
-from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest, State
+from forwarders.spec import ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest, State
 from forwarders.transports.choice import Transport
 from forwarders.transports.opener import _joined
 from forwarders.transports.proxy import Proxy, connect_through
@@ -222,7 +221,7 @@ async def silent_server(scene: Scene) -> str:
     store = Store(lambda: None)
     watch = Watch(POD, "default")
     async with Client(SERVER, Endless()) as client:
-        reflector = Reflector(client, store.shelf(watch), Random(), Gate(TURN), lambda: datetime.now(UTC))
+        reflector = Reflector(client, store.shelf(watch), Random(), RetryLimiter(TURN), lambda: datetime.now(UTC))
         with trio.move_on_after(SLOW + 1):
             await reflector.run()
     return store.snapshot.problems[watch].text

@@ -13,7 +13,7 @@ from functools import partial
 
 import trio
 
-from forwarders.signals import Signal
+from forwarders.tasks import Notifier
 from forwarders.wire import events, frames
 from forwarders.wire.connection import Connection
 from forwarders.wire.workers import FRAME_WORKERS, worker_of
@@ -43,7 +43,7 @@ class Peer:
         self._accepted_in, self._accepted_out = trio.open_memory_channel[PeerStream](10_000)
         self.to_client = bytearray()
         self.failure: OSError | None = None
-        self.changed = Signal()
+        self.changed = Notifier()
 
     def channel(self) -> PeerChannel:
         return PeerChannel(self)

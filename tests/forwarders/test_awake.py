@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.awake import ASLEEP, TICK, watch_sleep
+from forwarders.tasks import ASLEEP, TICK, watch_sleep
 
 
 class Machine:

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from forwarders.backend import MAX_WANTED, Backend, Dialled
-from forwarders.gates import TURN, Gate
+from forwarders.backoff import TURN, RetryLimiter
 from forwarders.pools import Pools
 from forwarders.spec import Endpoint
 from forwarders.tunnel import DialError
@@ -26,7 +26,7 @@ class Choosing:
 
     def __init__(self, nursery: trio.Nursery, patience: float = 5.0) -> None:
         self.pods = Pods(nursery)
-        self.pools = Pools(self.pods.open_channel, Random(0), Gate(TURN), lambda: None)
+        self.pools = Pools(self.pods.open_channel, Random(0), RetryLimiter(TURN), lambda: None)
         self.changes = 0
         self.backend = Backend(self.pools, patience, self._changed)
 

@@ -8,8 +8,7 @@ import pytest
 import trio
 
 from forwarders.direct import Container, DirectTunnel
-from forwarders.signals import Signal
-from forwarders.tasks import Tasks
+from forwarders.tasks import Notifier, Tasks
 from forwarders.tunnel import DialError, TunnelError
 
 HERE = "127.0.0.1"
@@ -38,7 +37,7 @@ Pair = tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]
 
 async def received(tunnel: DirectTunnel) -> bytes:
     """All that comes until the end. Raises what the end was, where it was no good one."""
-    news = Signal()
+    news = Notifier()
     data = b""
     async with trio.open_nursery() as nursery:
         tunnel.deliver(news.fire, Tasks(nursery))

@@ -8,6 +8,8 @@ import math
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -17,9 +19,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.backend import Backend, Dialled
-from forwarders.counters import Counters
 from forwarders.holding import HeldDial, WaitingLine
-from forwarders.spec import State
+from forwarders.spec import Counters, State
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Carrier
@@ -319,7 +320,7 @@ class Room:
 async def test_a_newcomer_does_not_overtake(nursery: trio.Nursery) -> None:
     """Room that is there before the first in the line has been woken is still the first one's."""
     backend, watcher = Room(), DisconnectWatcher()
-    line = WaitingLine(SPEC, cast(Backend, backend), watcher, Counters(), str)
+    line = WaitingLine(SPEC, cast(Backend, backend), watcher, Counters(partial(datetime.now, UTC)), str)
     served: list[str] = []
 
     async def take(name: str, local: socket.socket) -> None:

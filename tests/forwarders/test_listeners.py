@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from forwarders.listeners import BindError, Bound, bind
-from forwarders.ports import PortBook
-from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
+from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
 from forwarders.transports.sockets import local_options
 
 HAS_V6 = Path("/proc/net/if_inet6").exists() and "00000000000000000000000000000001" in Path(

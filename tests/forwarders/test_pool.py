@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders import pool as module
-from forwarders.gates import TURN, Gate
+from forwarders.backoff import TURN, RetryLimiter
 from forwarders.hung_dials import ASK_TIMEOUT, ASKED_PORT
 from forwarders.pool import IDLE_TIMEOUT, MAX_OPENING, OWN_PATIENCE, OWN_SESSIONS, SHARED, Pool
 from forwarders.pools import Pools, Upstream
 from forwarders.retries import FIRST_BACKOFF, LAST_BACKOFF, LAST_USELESS
 from forwarders.session import Session
-from forwarders.signals import Signal
+from forwarders.tasks import Notifier
 from forwarders.tunnel import DialError, Tunnel
 from tests.forwarders.cluster import Pods, pod
 
@@ -30,10 +30,10 @@ class Wanting:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.pods = Pods(nursery)
-        self.gate = Gate(TURN)
+        self.gate = RetryLimiter(TURN)
         self.pools = Pools(self.pods.open_channel, Random(0), self.gate, self.silent)
         self.changes = self.silences = 0
-        self.news = Signal()
+        self.news = Notifier()
 
     def silent(self) -> None:
         self.silences += 1
@@ -330,7 +330,7 @@ async def test_one_that_was_cut_does_not_queue(
 ) -> None:
     """A session whose opening broke once is opened anew at once, though twenty others wait for their turn."""
     for _ in range(20):
-        nursery.start_soon(wanting.gate.turn, 0.0)
+        nursery.start_soon(wanting.gate.wait_turn, 0.0)
     await trio.testing.wait_all_tasks_blocked()
     wanting.pods.failure = "connection reset by peer"
     pool = wanting.want()
@@ -647,7 +647,7 @@ async def test_a_server_that_answers_again_is_news_for_all(
     woken: list[float] = []
 
     async def wait() -> None:
-        await wanting.gate.turn(1000)
+        await wanting.gate.wait_turn(1000)
         woken.append(trio.current_time())
 
     nursery.start_soon(wait)
@@ -663,9 +663,11 @@ async def test_each_cluster_has_a_way_of_its_own(nursery: trio.Nursery, autojump
     """Sessions, the pace of retries and doubts of an API server are of one cluster alone."""
     here, there = Pods(nursery), Pods(nursery)
     silences: list[str] = []
-    gate = Gate(TURN)
+    gate = RetryLimiter(TURN)
     far = Upstream(there.open_channel, gate, lambda: silences.append("far"))
-    pools = Pools(here.open_channel, Random(0), Gate(TURN), lambda: silences.append("here"), {"far": far}.__getitem__)
+    pools = Pools(
+        here.open_channel, Random(0), RetryLimiter(TURN), lambda: silences.append("here"), {"far": far}.__getitem__
+    )
     await nursery.start(pools.run)
     near_pod, far_pod = pod("web"), replace(pod("web"), cluster="far")
     near, distant = pools.want(near_pod, lambda: None), pools.want(far_pod, lambda: None)
@@ -689,6 +691,6 @@ async def test_each_cluster_has_a_way_of_its_own(nursery: trio.Nursery, autojump
 
 async def test_an_unknown_cluster_is_a_mistake(nursery: trio.Nursery) -> None:
     """Nothing is opened in the default one in its place."""
-    pools = Pools(Pods(nursery).open_channel, Random(0), Gate(TURN), lambda: None)
+    pools = Pools(Pods(nursery).open_channel, Random(0), RetryLimiter(TURN), lambda: None)
     with pytest.raises(LookupError, match="far"):
         pools.want(replace(pod("web"), cluster="far"), lambda: None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarders.ports import MAX_PORT, SUBSTITUTES, PortBook, candidates
-from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
+from forwarders.spec import MAX_PORT, SUBSTITUTES, ForwardSpec, PortBook, PortPolicy, PortRequest, candidates
 
 port_requests = st.builds(
     lambda ask, number: PortRequest(ask, 0 if ask in {PortPolicy.AUTOMATIC, PortPolicy.SYSTEM} else number),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
-from forwarders.counters import Counters
 from forwarders.relay import REPLAY_LIMIT, Relay
 from forwarders.session import Session
+from forwarders.spec import Counters
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import DialError, Tunnel
 from forwarders.writer import SessionLostError
@@ -58,7 +60,7 @@ class Line:
         self.session = Session(self.peer.channel(), b"", lambda: None, lambda _: None)
         nursery.start_soon(self._run_session)
         self.dial = Dialler(self.session)
-        self.counters = Counters()
+        self.counters = Counters(partial(datetime.now, UTC))
         self.relay = Relay(RawSocket(accepted), self.dial, linger, self.counters)
         self.over = trio.Event()
         self.scope = trio.CancelScope()

@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from forwarders.counters import Counts
+from forwarders.spec import Counts
 from tests.board.made import forward, skaffold, skip
 from watcher.board.board import Board
 from watcher.board.records import ExplainRecord, ForwardRecord, timestamp

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from fixtures.browser.chromium import Chromium, Tab
-from forwarders.counters import Counts
+from forwarders.spec import Counts
 from tests.board.made import forward, skaffold, skip
 from tests.page.made import at, busy_board, link, row, told, verdict
 from tests.status.made import port_of, served

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from forwarders.ports import PortBook
-from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest
+from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest
 from watcher.plan.plan import Plan, PlannedForward, ResourceRef
 from watcher.reconcile import Change, Start, Stop, Update, diff
 

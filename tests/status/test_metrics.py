@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from forwarders.counters import Counts
+from forwarders.spec import Counts
 from tests.board.made import forward, plan, skip
 from tests.status.made import served
 from watcher.board.board import Board

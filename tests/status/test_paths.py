@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trio
 
-from forwarders.counters import Counts
+from forwarders.spec import Counts
 from tests.board.made import forward, plan, skaffold, skip
 from tests.status.made import LOOPBACK, port_of, served
 from watcher.board.board import Board

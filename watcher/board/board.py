@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import trio
 from msgspec.structs import replace
 
-from forwarders.counters import Counts
+from forwarders.spec import Counts
 from watcher.board.about import About
 from watcher.board.changes import Thing, ended, is_over, steps
 from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord

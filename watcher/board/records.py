@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from forwarders.counters import Counts
-from forwarders.spec import State, Status
+from forwarders.spec import Counts, State, Status
 from forwarders.system.tcp import reachable_host
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.explain import Explanation

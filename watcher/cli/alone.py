@@ -12,7 +12,7 @@ from typing import NamedTuple
 import trio
 from msgspec.structs import replace
 
-from forwarders.bulkhead import kept
+from forwarders.tasks import kept
 from watcher.cli.configured import Configured
 from watcher.cli.gateway import Door
 from watcher.cli.host import Host

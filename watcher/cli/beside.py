@@ -17,7 +17,7 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.backoff import Backoff
-from forwarders.bulkhead import kept
+from forwarders.tasks import kept
 from watcher.board.board import Board
 from watcher.board.records import ForwardRecord, SkaffoldRecord, own_forward_record, timestamp
 from watcher.cli.configured import Configured

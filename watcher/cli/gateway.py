@@ -9,8 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from forwarders.listeners import BindError, Bound, bind
-from forwarders.ports import PortBook
-from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
+from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
 from watcher.board.exposure import is_loopback
 from watcher.config.entries import DEFAULT_ADDRESS, MAX_PORT, checked_address, port_number
 from watcher.config.settings import Settings

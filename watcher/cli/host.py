@@ -17,14 +17,13 @@ from typing import NoReturn
 import trio
 from msgspec.structs import replace
 
-from forwarders.awake import watch_sleep
-from forwarders.bulkhead import kept
+from forwarders.backoff import TURN, RetryLimiter
 from forwarders.errors import TransportError
 from forwarders.fleet import Fleet
-from forwarders.gates import TURN, Gate
 from forwarders.pools import Upstream
 from forwarders.spec import PodRef
 from forwarders.system import files
+from forwarders.tasks import kept, watch_sleep
 from forwarders.transports import names
 from watcher.board.about import About, current_folder
 from watcher.board.board import Board
@@ -133,7 +132,7 @@ class Host:
             self._cluster = cluster
             door = self._gateway
             self._loop = Loop(gather, self._want, self.board, door.names if door else None)
-            up = Upstream(_no_session, Gate(TURN), _nothing) if cluster is None else cluster.upstream
+            up = Upstream(_no_session, RetryLimiter(TURN), _nothing) if cluster is None else cluster.upstream
             fleet = Fleet(
                 up.open_channel,
                 Random(),

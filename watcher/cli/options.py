@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from forwarders.spec import HOLD, LINGER, MOST_HELD
 from watcher.errors import UsageError
 from watcher.skaffold.environment import effective_environment, env_file_text
 
@@ -174,13 +175,13 @@ _OPTIONS = (
         type=Seconds(min=0),
         default=None,
         metavar="SECONDS",
-        help="How long a connection waits while no pod can serve it. Default: 30.",
+        help=f"How long a connection waits while no pod can serve it. Default: {HOLD:.0f}.",
     ),
     _option(
         "--held",
         env="PORTSIDE_HELD",
         type=click.IntRange(min=0),
-        default=2048,
+        default=MOST_HELD,
         show_default=True,
         help="How many may wait at once on one forward.",
     ),
@@ -188,7 +189,7 @@ _OPTIONS = (
         "--linger",
         env="PORTSIDE_LINGER",
         type=Seconds(min=0),
-        default=10.0,
+        default=LINGER,
         show_default=True,
         metavar="SECONDS",
         help="How long a client's end of sending is held back for a late answer.",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from forwarders.bulkhead import kept
 from forwarders.system.terminals import CAN_DRAW, in_foreground
+from forwarders.tasks import kept
 from watcher.board.about import About
 from watcher.board.board import Board
 from watcher.board.env_file import EnvFile

@@ -134,7 +134,7 @@ async def _both(process: SkaffoldProcess, beside: Beside, asked: SkaffoldCommand
     """
     import trio
 
-    from forwarders.bulkhead import report
+    from forwarders.tasks import report
     from watcher.cli.until import until_signal
 
     async def forward() -> None:

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from forwarders.bulkhead import contained
 from forwarders.system.processes import CONSOLE_REACHES_GROUP, shell_command
+from forwarders.tasks import contained
 from watcher.board.awaited import NOTHING, Verdict, for_command
 from watcher.board.board import Board
 from watcher.board.lines import WAITING_IS_SAID_AFTER

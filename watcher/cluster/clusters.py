@@ -16,10 +16,9 @@ from typing import Self
 import trio
 from msgspec.structs import replace
 
-from forwarders.bulkhead import kept
-from forwarders.gates import TURN, Gate
+from forwarders.backoff import TURN, RetryLimiter
 from forwarders.pools import Upstream
-from forwarders.tasks import Tasks
+from forwarders.tasks import Tasks, kept
 from forwarders.transports.opener import Opener
 from forwarders.transports.server import ApiServer
 from watcher.cluster import kubeconfig
@@ -47,7 +46,7 @@ class Cluster:
     def __init__(self, config: ClusterConfig, on_change: Callable[[], None]) -> None:
         self.config = config
         self.client = Client(config.server)
-        gate = Gate(TURN)
+        gate = RetryLimiter(TURN)
         self.watches = Watches(self.client, on_change, Random(), gate=gate)  # noqa: S311 - jitter
         self._opener = Opener(config.server)
         self.upstream = Upstream(self._opener.open, gate, self.watches.check)

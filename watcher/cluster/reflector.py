@@ -17,8 +17,7 @@ from typing import Never
 
 import trio
 
-from forwarders.backoff import Backoff
-from forwarders.gates import Gate
+from forwarders.backoff import Backoff, RetryLimiter
 from watcher.cluster.client import Client, WatchStream
 from watcher.cluster.later import with_later
 from watcher.cluster.store import Problem, Shelf
@@ -33,13 +32,13 @@ MIN_WATCH_SECONDS = 300
 # VeryShortWatchError).
 STEADY = 1.0
 # A watch that has not ended by then releases all others, so that news come within a second of an outage's end. Where a
-# server ends watches later than this, releases come ever more seldom (forwarders.gates).
+# server ends watches later than this, releases come ever more seldom (forwarders.backoff).
 LASTS = 0.25
 # What is answered, but of no use (each watch expires, or ends at once), costs the API server: up to this long.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
 # An API server that is back, or rights that were given back, are to be seen within a second. What that costs while they
-# are not: a second request for each watch at once, then one every 0.8 s, but one each forwarders.gates.TURN seconds for
-# all together.
+# are not: a second request for each watch at once, then one every 0.8 s, but one each forwarders.backoff.TURN seconds
+# for all together.
 LAST_AWAY = 0.8
 # A watch whose connection broke goes out of turn once in so many seconds: behind a proxy that cuts everything every few
 # seconds, watches wait their turn.
@@ -57,7 +56,9 @@ FRESH = 1.0
 class Reflector:
     """Keeps one shelf. `gate` opens when the API answers after a problem; `now` dates what may be old."""
 
-    def __init__(self, client: Client, shelf: Shelf, random: Random, gate: Gate, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, client: Client, shelf: Shelf, random: Random, gate: RetryLimiter, now: Callable[[], datetime]
+    ) -> None:
         self.shelf = shelf
         self._client = client
         self._watch = shelf.watch
@@ -97,9 +98,9 @@ class Reflector:
         lasted = self._stood or not self._accepted
         if lasted and self._failures <= 1 and now - self._out_of_turn_at >= OUT_OF_TURN_EVERY:
             self._out_of_turn_at = now
-            await self._gate.pause(pause)
+            await self._gate.wait(pause)
         else:
-            await self._gate.turn(pause)
+            await self._gate.wait_turn(pause)
 
     def restart(self) -> None:
         """Another API server answers from now on: begin with a list."""
@@ -120,7 +121,7 @@ class Reflector:
             self._answered()
             again, self._listed_at = trio.current_time() - self._listed_at < LISTED_LATELY, trio.current_time()
             if again:  # lists that help no watch have their turns too
-                await self._gate.turn(0)
+                await self._gate.wait_turn(0)
         await self._follow(self._version)
 
     async def _follow(self, version: str) -> None:
@@ -149,7 +150,7 @@ class Reflector:
         trusted = not self._unwell.failures
         if trusted and self._away.failures:
             self._away.reset()
-            self._gate.open()
+            self._gate.release()
         return trusted
 
     def _works(self) -> bool:
@@ -162,7 +163,7 @@ class Reflector:
     def _lasts(self) -> None:
         """After watches that ended at once only this shows that others may try too."""
         if self._works():
-            self._gate.open()
+            self._gate.release()
 
     def _stands(self) -> None:
         self._stood = True

@@ -12,9 +12,8 @@ from random import Random
 
 import trio
 
-from forwarders.bulkhead import kept
-from forwarders.gates import TURN, Gate
-from forwarders.tasks import Tasks
+from forwarders.backoff import TURN, RetryLimiter
+from forwarders.tasks import Tasks, kept
 from watcher.cluster.client import Client
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Problem, Snapshot, Store, Watch
@@ -38,12 +37,12 @@ class Watches:
         on_change: Callable[[], None],
         random: Random,
         now: Callable[[], datetime] = _local_now,
-        gate: Gate | None = None,
+        gate: RetryLimiter | None = None,
     ) -> None:
         self._client = client
         self._random = random
         self._now = now
-        self._gate = gate or Gate(TURN)
+        self._gate = gate or RetryLimiter(TURN)
         self._store = Store(on_change)
         self._running: dict[Watch, tuple[Reflector, trio.CancelScope]] = {}
         self._tasks: Tasks | None = None
@@ -72,13 +71,13 @@ class Watches:
         """
         for reflector, _ in self._running.values():
             reflector.check()
-        self._gate.open()
+        self._gate.release()
 
     def restart(self) -> None:
         """Another API server answers from now on: every watch begins with a list. What is known stays until then."""
         for reflector, _ in self._running.values():
             reflector.restart()
-        self._gate.open()
+        self._gate.release()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs what is wanted until cancelled."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from forwarders.spec import HOLD, LINGER, MOST_HELD, PATIENCE
 from watcher.cluster.store import OtherCluster, Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
 from watcher.config.rules import Rules
@@ -16,10 +17,10 @@ from watcher.skaffold.modes import Mode
 class Waiting(Struct, frozen=True):
     """How connections wait (forwarders.spec.ForwardSpec has the meaning of each)."""
 
-    hold: float = 30.0
-    held: int = 2048
-    linger: float = 10.0
-    patience: float = 5.0
+    hold: float = HOLD
+    held: int = MOST_HELD
+    linger: float = LINGER
+    patience: float = PATIENCE
 
 
 class OwnForward(Struct, frozen=True):

@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 import trio
 
-from forwarders.counters import Counts
+from forwarders.spec import Counts
 from watcher.board.board import Board
 from watcher.board.changes import is_over
 from watcher.board.records import ForwardRecord, Record, counted

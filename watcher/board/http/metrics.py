@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 from msgspec import Struct
 
-from forwarders.counters import Counts
+from forwarders.spec import Counts
 from watcher.board.board import Board
 from watcher.board.http.messages import Answer
 from watcher.board.records import ForwardRecord

@@ -16,7 +16,7 @@ from http import HTTPStatus
 import h11
 import trio
 
-from forwarders.bulkhead import contained
+from forwarders.tasks import contained
 from watcher.board.http.guard import Guard
 from watcher.board.http.messages import Answer, Request, text
 
