@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from tests.cluster_client.memory_api import SERVER
 from tests.cluster_client.test_bounds import Endless
 from watcher.cli.lookup import PATIENCE, looked_up
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 from watcher.config.targets import parse_targets
 
 
@@ -20,7 +20,7 @@ async def test_a_server_that_takes_the_request_and_is_silent(
 ) -> None:
     """One line within two seconds; after five the forwards go on without."""
     entries = parse_targets(("svc/web", "80"), namespace="shop", addresses=("127.0.0.1",))
-    async with Client(SERVER, Endless()) as client:
+    async with ApiClient(SERVER, Endless()) as client:
         began = trio.current_time()
         with caplog.at_level(logging.WARNING):
             assert await looked_up({"": client}, entries) == entries

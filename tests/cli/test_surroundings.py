@@ -97,7 +97,7 @@ def test_whatever_stands_in_place_of_a_file(odd: Path) -> None:
     asked = Options(**(options | {"status_token_file": str(odd)}))  # type: ignore[arg-type]  # no other one is looked at
     readers: list[Callable[[], object]] = [
         lambda: StatusAddress.asked(asked),
-        lambda: kubeconfig_files.select([odd], None),
+        lambda: kubeconfig_files.resolve_context([odd], None),
         lambda: files.read(str(odd)),
         lambda: EnvFile(str(odd), Variables()),
         lambda: portside_yaml.parse(user_files.read_text(odd, user_files.PROJECT_FILE), "portside.yaml"),
@@ -130,7 +130,7 @@ def test_yaml_without_bounds(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match="more than"):
         portside_yaml.parse(text, "portside.yaml")
     with pytest.raises(UsageError, match="more than"):
-        kubeconfig_files.select([path], None)
+        kubeconfig_files.resolve_context([path], None)
 
 
 @pytest.mark.parametrize("limit", [5, 16, 63])

@@ -13,8 +13,8 @@ import yaml
 
 from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, namespace, service
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import load
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import load_cluster_config
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.store import Snapshot, Watch
 from watcher.cluster.watches import Watches
@@ -47,7 +47,7 @@ async def test_a_role_that_is_given_later_works_and_allows_its_namespace_alone(
     content = yaml.safe_load(bed.kubeconfig.read_text())
     content["users"][0]["user"] = {"token": bed.kubectl("-n", space, "create", "token", "reader").strip()}
     (tmp_path / "config").write_text(json.dumps(content))
-    config = await load(str(tmp_path / "config"), None)
+    config = await load_cluster_config(str(tmp_path / "config"), None)
     here, everywhere = Watch(SERVICE, space), Watch(SERVICE, "")
     changed = trio.Event()
 
@@ -61,7 +61,7 @@ async def test_a_role_that_is_given_later_works_and_allows_its_namespace_alone(
                 changed = trio.Event()
                 await changed.wait()
 
-    async with Client(config.server) as client, trio.open_nursery() as nursery:
+    async with ApiClient(config.server) as client, trio.open_nursery() as nursery:
         watches = Watches(client, on_change, Random(0))
         watches.want(frozenset({here, everywhere}))
         await nursery.start(watches.run)

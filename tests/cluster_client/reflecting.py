@@ -16,10 +16,10 @@ from tests.cluster_client.memory_api import (
     longest,
     until,
 )
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 from watcher.cluster.kinds import POD
 from watcher.cluster.reflector import Reflector
-from watcher.cluster.store import Problem, Shelf, Store, Watch
+from watcher.cluster.store import Problem, Store, Watch, WatchCache
 
 WATCH = Watch(POD, "shop")
 
@@ -66,11 +66,11 @@ async def reflecting(api: MemoryApi) -> AsyncIterator[Seen]:
         set(store.snapshot.objects.get(WATCH, {}))  # who does not look is told no more
 
     store = Store(look)
-    async with Client(SERVER, api) as client, trio.open_nursery() as nursery:
+    async with ApiClient(SERVER, api) as client, trio.open_nursery() as nursery:
         gate = Recording(TURN)
         reflector = Reflector(
             client,
-            Shelf(store, WATCH),
+            WatchCache(store, WATCH),
             longest(),
             gate,
             lambda: datetime(2026, 11, 23, 22, 48, 4, tzinfo=UTC),

@@ -15,14 +15,14 @@ from tests.cluster_client.memory_api import SERVER, event, pod
 from tests.cluster_client.test_client import CHUNKED, PODS, answering, chunk, whole
 from watcher.cluster import bodies
 from watcher.cluster import client as requests
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 from watcher.cluster.kinds import POD
 from watcher.errors import ApiError, ApiUnreachableError, ClusterError, MalformedError
 
 ZEROS = bytes(50_000_000)
 
 
-async def read(client: Client, verb: str) -> None:
+async def read(client: ApiClient, verb: str) -> None:
     """A list, or a watch until its end."""
     if verb == "list":
         await client.list(PODS)
@@ -125,7 +125,7 @@ async def test_a_list_that_never_ends_is_given_up() -> None:
     """By the same token at once, by ever new ones after a bound, by size at a third."""
     for tokens, said, most in ((lambda _: "same", "same page again", 2), (str, "does not end within 1000 pages", 1000)):
         api = Pages(tokens)
-        async with Client(SERVER, api) as client:
+        async with ApiClient(SERVER, api) as client:
             with pytest.raises(MalformedError, match=said):
                 await client.list(PODS)
         assert api.asked == most
@@ -135,7 +135,7 @@ async def test_all_pages_of_a_list_share_one_bound(monkeypatch: pytest.MonkeyPat
     """Pages that are each small enough are no way around it."""
     monkeypatch.setattr(requests, "MAX_BODY", 100_000)
     api = Pages(str, padding="x" * 10_000)
-    async with Client(SERVER, api) as client:
+    async with ApiClient(SERVER, api) as client:
         with pytest.raises(MalformedError, match="longer than"):
             await client.list(PODS)
     assert api.asked < 12
@@ -183,7 +183,7 @@ class Endless(httpx.AsyncBaseTransport):
 
 async def test_an_answers_head_has_a_deadline(autojump_clock: MockClock) -> None:
     """However it is dripped, informational answers included."""
-    async with Client(SERVER, Endless()) as client:
+    async with ApiClient(SERVER, Endless()) as client:
         began = trio.current_time()
         with pytest.raises(ApiUnreachableError, match="gave no answer within 65 s"):
             await client.get(POD, "shop", "web")

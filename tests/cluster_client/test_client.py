@@ -14,11 +14,11 @@ import trio
 from fixtures.embedded import EmbeddedCluster
 from forwarders.transports.server import ApiServer, Headers
 from tests.cluster_client.memory_api import event, no_headers, pod
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import load
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import load_cluster_config
 from watcher.cluster.kinds import POD, SERVICE
 from watcher.cluster.store import Watch
-from watcher.cluster.wire import Change
+from watcher.cluster.wire import WatchEventType
 from watcher.errors import ApiUnreachableError, MalformedError, NotFoundError, UnauthorizedError
 
 PODS = Watch(POD, "shop")
@@ -28,7 +28,7 @@ Answer = Callable[[trio.SocketStream, str], Awaitable[None]]
 @asynccontextmanager
 async def answering(
     answer: Answer, host: str = "127.0.0.1", authorize: Callable[[bool], Awaitable[Headers]] = no_headers
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[ApiClient]:
     """A client of a server that answers each request's head (as text) by writing to the stream, then closes."""
 
     async def serve(stream: trio.SocketStream) -> None:
@@ -45,7 +45,7 @@ async def answering(
         [listener] = await trio.open_tcp_listeners(0, host=host)
         port = listener.socket.getsockname()[1]
         nursery.start_soon(trio.serve_listeners, serve, [listener])
-        async with Client(ApiServer(host, port, "", None, host, authorize)) as client:
+        async with ApiClient(ApiServer(host, port, "", None, host, authorize)) as client:
             with trio.fail_after(30):
                 yield client
         nursery.cancel_scope.cancel()
@@ -71,7 +71,7 @@ async def test_a_connection_cut_in_a_line_is_one_error_after_the_whole_events() 
 
     names: list[str] = []
 
-    async def follow(client: Client) -> None:
+    async def follow(client: ApiClient) -> None:
         async with client.watch(PODS, "10", 300) as stream:
             async for events in stream:
                 names.extend(event.object.metadata.name for event in events)
@@ -94,7 +94,7 @@ async def test_a_watch_that_is_left_in_the_middle_leaves_nothing_behind() -> Non
     async with answering(endless) as client:
         async with client.watch(PODS, "10", 300) as stream:
             [only] = await anext(stream)
-            assert only.change is Change.ADDED
+            assert only.change is WatchEventType.ADDED
         await closed.wait()
 
 
@@ -170,7 +170,7 @@ async def test_nobody_there_is_said_in_words() -> None:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     await listener.aclose()
-    async with Client(ApiServer("127.0.0.1", port, "", None, "127.0.0.1", no_headers)) as client:
+    async with ApiClient(ApiServer("127.0.0.1", port, "", None, "127.0.0.1", no_headers)) as client:
         with pytest.raises(ApiUnreachableError, match=f"http://127.0.0.1:{port} cannot be reached: connection refused"):
             await client.list(PODS)
 
@@ -224,8 +224,8 @@ async def test_an_untrusted_certificate_is_said_in_words(tmp_path: Path) -> None
         content = json.loads(cluster.kubeconfig(tmp_path / "config").read_text())
         content["clusters"][0]["cluster"]["server"] = other.url
         (tmp_path / "mixed").write_text(json.dumps(content))
-        config = await load(str(tmp_path / "mixed"), None)
-        async with Client(config.server) as client:
+        config = await load_cluster_config(str(tmp_path / "mixed"), None)
+        async with ApiClient(config.server) as client:
             with pytest.raises(ApiUnreachableError, match=r"certificate is not trusted .*certificate-authority"):
                 await client.server_version()
 
@@ -233,12 +233,12 @@ async def test_an_untrusted_certificate_is_said_in_words(tmp_path: Path) -> None
 async def test_a_client_certificate_and_a_token_are_who_we_are(tmp_path: Path) -> None:
     """The embedded cluster knows both ways, and a revoked token is refused with a remedy."""
     async with EmbeddedCluster.open() as cluster:
-        config = await load(str(cluster.kubeconfig(tmp_path / "admin")), None)
-        async with Client(config.server) as client:
+        config = await load_cluster_config(str(cluster.kubeconfig(tmp_path / "admin")), None)
+        async with ApiClient(config.server) as client:
             assert (await client.list(Watch(SERVICE, "default"))).resource_version
         token = cluster.access.grant("ann")
-        limited = await load(str(cluster.kubeconfig(tmp_path / "ann", token)), None)
+        limited = await load_cluster_config(str(cluster.kubeconfig(tmp_path / "ann", token)), None)
         cluster.access.revoke(token)
-        async with Client(limited.server) as client:
+        async with ApiClient(limited.server) as client:
             with pytest.raises(UnauthorizedError, match="log in again"):
                 await client.list(Watch(SERVICE, "default"))

@@ -9,8 +9,8 @@ import trio
 
 from fixtures.embedded.cluster import EmbeddedCluster
 from forwarders.spec import PodRef
-from watcher.cluster.clusters import Cluster, OtherClusters
-from watcher.cluster.credentials import load
+from watcher.cluster.clusters import ClusterConnection, OtherClusters
+from watcher.cluster.credentials import load_cluster_config
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import OtherCluster, Watch
 
@@ -85,7 +85,7 @@ async def test_one_that_the_caller_has_opened_is_used_as_it_is(nursery: trio.Nur
     async with EmbeddedCluster.open() as cluster:
         path = cluster.kubeconfig(tmp_path / "config")
         seen = Seen(path)
-        async with Cluster(await load(str(path), "embedded"), seen.changed) as opened:
+        async with ClusterConnection(await load_cluster_config(str(path), "embedded"), seen.changed) as opened:
             seen.others.add("embedded", opened)
             nursery.start_soon(seen.others.run, lambda _: None)
             await seen.until("embedded", pods=0)

@@ -16,7 +16,7 @@ import pytest
 from fixtures.embedded import EmbeddedCluster
 from tests.cluster_client.test_credentials import KEEP, loaded
 from tests.cluster_client.test_kubeconfig import write
-from watcher.cluster.credentials import load
+from watcher.cluster.credentials import load_cluster_config
 from watcher.errors import KubeconfigError
 
 
@@ -92,7 +92,7 @@ async def test_client_certificates_leave_no_file(tmp_path: Path, monkeypatch: py
     """A key from the kubeconfig does not lie around once the connection's settings stand; no header is made of it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     async with EmbeddedCluster.open() as cluster:
-        config = await load(str(cluster.kubeconfig(tmp_path / "config")), None)
+        config = await load_cluster_config(str(cluster.kubeconfig(tmp_path / "config")), None)
     assert config.server.tls is not None
     assert await config.server.authorize(KEEP) == []
     assert os.listdir(tmp_path) == ["config"]
@@ -106,14 +106,14 @@ async def test_a_certificate_and_a_key_that_do_not_match_are_refused(tmp_path: P
         )
     content["users"][0]["user"]["client-key-data"] = other["users"][0]["user"]["client-key-data"]
     with pytest.raises(KubeconfigError, match=r"client-certificate, client-key of user .*mismatch"):
-        await load(str(write(tmp_path / "mixed", content)), None)
+        await load_cluster_config(str(write(tmp_path / "mixed", content)), None)
 
 
 async def test_a_key_never_reaches_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No folder for temporary files is needed where the system has files in memory."""
     monkeypatch.setattr(tempfile, "mkstemp", lambda **_: pytest.fail("a file on a disk"))
     async with EmbeddedCluster.open() as cluster:
-        config = await load(str(cluster.kubeconfig(tmp_path / "config")), None)
+        config = await load_cluster_config(str(cluster.kubeconfig(tmp_path / "config")), None)
     assert config.server.tls is not None
 
 
@@ -133,7 +133,7 @@ async def test_without_files_in_memory_a_key_is_the_owners_alone(
         path = cluster.kubeconfig(tmp_path / "config")
         monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watched)
         monkeypatch.delattr(os, "memfd_create")
-        await load(str(path), None)
+        await load_cluster_config(str(path), None)
     assert modes == [0o600]
     assert os.listdir(tmp_path) == ["config"]
 
@@ -149,4 +149,4 @@ async def test_no_room_for_a_key_is_one_line(tmp_path: Path, monkeypatch: pytest
         monkeypatch.delattr(os, "memfd_create")
         monkeypatch.setattr(tempfile, "mkstemp", full)
         with pytest.raises(KubeconfigError, match=r"client-certificate, client-key .* none can be written: No space"):
-            await load(str(path), None)
+            await load_cluster_config(str(path), None)

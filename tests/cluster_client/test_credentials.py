@@ -18,9 +18,9 @@ from fixtures.embedded import EmbeddedCluster
 from tests.cluster_client.test_kubeconfig import document, write
 from watcher.cluster import login
 from watcher.cluster.authority import CredentialProvider
-from watcher.cluster.credentials import ClusterConfig, load
-from watcher.cluster.kubeconfig import Selected
-from watcher.cluster.login import Login
+from watcher.cluster.credentials import ClusterConfig, load_cluster_config
+from watcher.cluster.kubeconfig import SelectedContext
+from watcher.cluster.login import Credentials
 from watcher.errors import KubeconfigError
 
 KEEP, RENEW = False, True
@@ -29,7 +29,7 @@ KEEP, RENEW = False, True
 async def loaded(tmp_path: Path, user: dict[str, Any], **cluster: Any) -> ClusterConfig:
     clusters = [{"name": "dev", "cluster": {"server": "http://api.test:8001"} | cluster}]
     content = document(users=[{"name": "dev", "user": user}], clusters=clusters)
-    return await load(str(write(tmp_path / "config", content)), None)
+    return await load_cluster_config(str(write(tmp_path / "config", content)), None)
 
 
 def plugin(tmp_path: Path, code: str) -> dict[str, Any]:
@@ -164,20 +164,20 @@ async def test_a_pods_service_account(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "gone"))
     monkeypatch.setitem(os.environ, "KUBERNETES_SERVICE_HOST", "10.96.0.1")
     monkeypatch.setitem(os.environ, "KUBERNETES_SERVICE_PORT", "443")
-    config = await load(None, None)
+    config = await load_cluster_config(None, None)
     assert (config.server.host, config.server.port, config.namespace) == ("10.96.0.1", 443, "shop")
     assert (await config.server.authorize(KEEP))[0][1].lower() == "bearer mine"
 
 
-def a_login(header: str, life: float | None = None, user: dict[str, Any] | None = None) -> Login:
-    return Login(Selected("s", "c", "", "k", {}, "u", user or {}), header, None, life)
+def a_login(header: str, life: float | None = None, user: dict[str, Any] | None = None) -> Credentials:
+    return Credentials(SelectedContext("s", "c", "", "k", {}, "u", user or {}), header, None, life)
 
 
 async def test_a_failed_renewal_is_raised_to_those_who_need_it_and_shared(autojump_clock: MockClock) -> None:
     """After a 401 the reason is told; a proactive renewal that fails keeps what still works."""
     reads = 0
 
-    async def again() -> Login:
+    async def again() -> Credentials:
         nonlocal reads
         reads += 1
         raise KubeconfigError("log in again")
@@ -201,7 +201,7 @@ async def test_a_dead_token_costs_few_readings(autojump_clock: MockClock, user: 
     """Ten a second of a file, two of a plugin, however many requests are refused."""
     reads = 0
 
-    async def again() -> Login:
+    async def again() -> Credentials:
         nonlocal reads
         reads += 1
         return a_login("Bearer old", user=user)
@@ -220,5 +220,5 @@ async def test_a_plugins_token_is_renewed_before_it_ends(tmp_path: Path, lasts: 
     end = (datetime.now(UTC) + timedelta(seconds=lasts)).isoformat().replace("+00:00", "Z")
     user = plugin(tmp_path, credential(token="t", expirationTimestamp=end))
     path = write(tmp_path / "config", document(users=[{"name": "dev", "user": user}]))
-    found = await login.read(str(path), None)
+    found = await login.read_credentials(str(path), None)
     assert found.life == pytest.approx(life, abs=30)

@@ -12,8 +12,8 @@ import trio
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import Rule
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import load
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import load_cluster_config
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.store import Snapshot, Watch
 from watcher.cluster.watches import Watches
@@ -45,8 +45,8 @@ class Following:
 @asynccontextmanager
 async def following(kubeconfig: Path) -> AsyncIterator[Following]:
     found = Following()
-    config = await load(str(kubeconfig), None)
-    async with Client(config.server) as client, trio.open_nursery() as nursery:
+    config = await load_cluster_config(str(kubeconfig), None)
+    async with ApiClient(config.server) as client, trio.open_nursery() as nursery:
         watches = Watches(client, found.on_change, Random(0))
         found.snapshot = watches.snapshot
         watches.want(frozenset({SERVICES}))

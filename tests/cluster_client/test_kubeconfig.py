@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.cluster import kubeconfig, login
-from watcher.cluster.credentials import load
+from watcher.cluster.credentials import load_cluster_config
 from watcher.errors import ClusterError, KubeconfigError, UsageError
 
 SECRET = "do-not-say-this"
@@ -38,15 +38,15 @@ def test_the_current_context_is_the_first_files(tmp_path: Path) -> None:
     first, second = document("one"), document("two")
     second["clusters"] += [{"name": "one", "cluster": {"server": "http://other"}}]
     paths = [write(tmp_path / "1", first), write(tmp_path / "2", second)]
-    found = kubeconfig.select(paths, None)
+    found = kubeconfig.resolve_context(paths, None)
     assert (found.context, found.namespace, found.cluster["server"]) == ("one", "one-ns", "http://one.test:8001")
-    assert kubeconfig.select(paths, "two").namespace == "two-ns"
+    assert kubeconfig.resolve_context(paths, "two").namespace == "two-ns"
 
 
 def test_a_first_file_without_context_leaves_it_to_the_next(tmp_path: Path) -> None:
     """An empty file, or one with clusters alone, is no obstacle."""
     paths = [write(tmp_path / "0", ""), write(tmp_path / "1", {"clusters": []}), write(tmp_path / "2", document("b"))]
-    assert kubeconfig.select(paths, None).context == "b"
+    assert kubeconfig.resolve_context(paths, None).context == "b"
 
 
 def test_file_names_are_relative_to_their_own_kubeconfig(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_file_names_are_relative_to_their_own_kubeconfig(tmp_path: Path) -> None
         clusters=[{"name": "dev", "cluster": {"certificate-authority": "ca.crt"}}],
         users=[{"name": "dev", "user": {"client-key": "/k", "tokenFile": "t", "exec": plugin}}],
     )
-    found = kubeconfig.select([write(tmp_path / "deep" / "config", content)], None)
+    found = kubeconfig.resolve_context([write(tmp_path / "deep" / "config", content)], None)
     assert found.cluster["certificate-authority"] == str(tmp_path / "deep" / "ca.crt")
     assert (found.user["client-key"], found.user["tokenFile"]) == ("/k", str(tmp_path / "deep" / "t"))
     assert found.user["exec"]["command"] == str(tmp_path / "deep" / "login")
@@ -71,7 +71,7 @@ contexts: [{name: 2024-01-01, context: {cluster: dev, user: dev, namespace: 2024
 clusters: [{name: dev, cluster: {server: 'http://dev.test'}}]
 users: [{name: dev, user: {username: 2001-12-14t21:59:43.10-05:00, password: =}}]
 """
-    found = kubeconfig.select([write(tmp_path / "config", text)], None)
+    found = kubeconfig.resolve_context([write(tmp_path / "config", text)], None)
     assert (found.context, found.namespace) == ("2024-01-01", "2024-02-30")
     assert found.user == {"username": "2001-12-14t21:59:43.10-05:00", "password": "="}
 
@@ -79,13 +79,13 @@ users: [{name: dev, user: {username: 2001-12-14t21:59:43.10-05:00, password: =}}
 def test_the_first_document_of_several_counts(tmp_path: Path) -> None:
     """As for kubectl, whatever comes after it."""
     text = f"---\n{yaml.safe_dump(document('one'))}---\n{yaml.safe_dump(document('two'))}---\n{{"
-    assert kubeconfig.select([write(tmp_path / "config", text)], None).context == "one"
+    assert kubeconfig.resolve_context([write(tmp_path / "config", text)], None).context == "one"
 
 
 def test_a_plugins_bare_name_stays_for_the_path(tmp_path: Path) -> None:
     """`aws` is looked up on the PATH, not beside the kubeconfig."""
     content = document(users=[{"name": "dev", "user": {"exec": {"command": "aws"}}}])
-    assert kubeconfig.select([write(tmp_path / "c", content)], None).user["exec"]["command"] == "aws"
+    assert kubeconfig.resolve_context([write(tmp_path / "c", content)], None).user["exec"]["command"] == "aws"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, content: Any, conte
     """File, place and value stand in the message, and no secret."""
     path = write(tmp_path / "config", content)
     with pytest.raises(KubeconfigError) as raised:
-        kubeconfig.select([path], context)
+        kubeconfig.resolve_context([path], context)
     text = str(raised.value)
     assert str(path) in text
     assert said in text
@@ -123,14 +123,14 @@ def test_a_yaml_mistake_names_line_and_column(tmp_path: Path) -> None:
     """Where to look is said, what stands there is not."""
     path = write(tmp_path / "config", f"users:\n- name: a\n  token: {SECRET}: x\n")
     with pytest.raises(KubeconfigError, match="line 3, column") as raised:
-        kubeconfig.select([path], None)
+        kubeconfig.resolve_context([path], None)
     assert SECRET not in str(raised.value)
 
 
 def test_a_folder_is_not_a_kubeconfig(tmp_path: Path) -> None:
     """What cannot be read says the system's reason."""
     with pytest.raises(KubeconfigError, match="cannot be read: it is a folder"):
-        kubeconfig.select([tmp_path], None)
+        kubeconfig.resolve_context([tmp_path], None)
 
 
 def test_kubeconfig_errors_are_usage_errors() -> None:
@@ -142,8 +142,8 @@ def test_kubeconfig_errors_are_usage_errors() -> None:
 def test_nothing_shows_secrets_by_accident(tmp_path: Path) -> None:
     """A repr in a log or a traceback holds no token."""
     path = write(tmp_path / "config", document())
-    assert SECRET not in repr(kubeconfig.select([path], None))
-    assert SECRET not in repr(trio.run(login.read, str(path), None))
+    assert SECRET not in repr(kubeconfig.resolve_context([path], None))
+    assert SECRET not in repr(trio.run(login.read_credentials, str(path), None))
 
 
 @given(st.binary(max_size=300))
@@ -152,7 +152,7 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, c
     path = tmp_path_factory.getbasetemp() / "fuzzed"
     path.write_bytes(content)
     with pytest.raises(KubeconfigError):
-        kubeconfig.select([path], None)
+        kubeconfig.resolve_context([path], None)
 
 
 NAMES = ["current-context", "contexts", "clusters", "users", "name", "context", "cluster", "user", "exec", "token"]
@@ -170,7 +170,7 @@ def test_any_structure_is_read_or_refused(
     """A good file with parts of it replaced by anything: a selection, or one line."""
     path = write(tmp_path_factory.getbasetemp() / "structured", {**document(), missing: None, **changes})
     try:
-        kubeconfig.select([path], None)
+        kubeconfig.resolve_context([path], None)
     except KubeconfigError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
         assert len(str(error)) < 1000  # noqa: PT017 - likewise
@@ -180,13 +180,13 @@ def test_merges_of_merges_cost_no_more_than_what_is_written(tmp_path: Path) -> N
     """A few lines of merge keys are not blown up to billions of pairs."""
     lines = ["a0: &a0 {k: x}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 40))]
     text = "\n".join([*lines, yaml.safe_dump(document())])
-    assert kubeconfig.select([write(tmp_path / "config", text)], None).context == "dev"
+    assert kubeconfig.resolve_context([write(tmp_path / "config", text)], None).context == "dev"
 
 
 async def test_a_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
     """--kubeconfig is a demand."""
     with pytest.raises(KubeconfigError, match="nowhere cannot be read: No such file"):
-        await load(str(tmp_path / "nowhere"), None)
+        await load_cluster_config(str(tmp_path / "nowhere"), None)
 
 
 async def test_of_the_variables_files_missing_ones_are_passed_over(
@@ -195,7 +195,7 @@ async def test_of_the_variables_files_missing_ones_are_passed_over(
     """KUBECONFIG may list files that are not there yet; where none is, all are named."""
     here, gone = write(tmp_path / "here", document()), tmp_path / "gone"
     monkeypatch.setenv("KUBECONFIG", f"{gone}{os.pathsep}{here}")
-    assert (await load(None, None)).source == str(here)
+    assert (await load_cluster_config(None, None)).source == str(here)
     monkeypatch.setenv("KUBECONFIG", str(gone))
     with pytest.raises(KubeconfigError, match=r"there is no kubeconfig at .*gone: give --kubeconfig FILE"):
-        await load(None, None)
+        await load_cluster_config(None, None)

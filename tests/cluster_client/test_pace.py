@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from forwarders.backoff import TURN
 from tests.cluster_client.memory_api import SERVER, MemoryApi, error, event, pod, refusal, streamed
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import Watch
 from watcher.cluster.watches import Watches
@@ -79,7 +79,7 @@ async def test_a_server_on_which_no_watch_lasts_is_asked_ten_times_a_second_at_m
 ) -> None:
     """Thirty watches that end at once: after the first round ten requests a second, for all of them together."""
     api = NoWatchLasts(ending)
-    async with Client(SERVER, api) as client, trio.open_nursery() as nursery:
+    async with ApiClient(SERVER, api) as client, trio.open_nursery() as nursery:
         watches = Watches(client, lambda: None, Random(1))
         watches.want(frozenset(Watch(POD, f"ns-{number}") for number in range(30)))
         nursery.start_soon(watches.run)
@@ -94,7 +94,7 @@ async def test_a_server_on_which_no_watch_lasts_is_asked_ten_times_a_second_at_m
 async def test_one_watch_that_never_lasts_is_asked_ever_more_seldom(autojump_clock: MockClock, name: str) -> None:
     """Falling off to a request or two in 2.5 to 5 seconds."""
     api = NoWatchLasts(ENDINGS[name])
-    async with Client(SERVER, api) as client, trio.open_nursery() as nursery:
+    async with ApiClient(SERVER, api) as client, trio.open_nursery() as nursery:
         watches = Watches(client, lambda: None, Random(1))
         watches.want(frozenset({Watch(POD, "shop")}))
         nursery.start_soon(watches.run)

@@ -16,7 +16,7 @@ import trio
 from tests.cluster_client.test_credentials import credential, loaded
 from tests.support.process import gone
 from watcher.cluster import plugin as running
-from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.kubeconfig import SelectedContext
 from watcher.cluster.plugin import ask_plugin
 from watcher.cluster.plugin_answer import PluginCredential
 from watcher.errors import KubeconfigError
@@ -31,7 +31,7 @@ def user(code: str, **more: Any) -> dict[str, Any]:
 
 async def asked(code: str, *, starting: bool = True, cluster: dict[str, Any] | None = None, **more: Any) -> Any:
     """What the plugin gave, or the one line that says why not."""
-    selected = Selected("config", "dev", "", "dev", cluster or {}, "dev", user(code, **more))
+    selected = SelectedContext("config", "dev", "", "dev", cluster or {}, "dev", user(code, **more))
     try:
         return await ask_plugin(selected, starting=starting)
     except KubeconfigError as error:

@@ -17,10 +17,10 @@ from fixtures.embedded import EmbeddedCluster, certificates
 from fixtures.embedded.access import Rule
 from fixtures.net.connect import ConnectProxy
 from forwarders.transports.proxy import Proxy
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import load
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import load_cluster_config
 from watcher.cluster.kinds import POD
-from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.kubeconfig import SelectedContext
 from watcher.cluster.proxies import proxy_for
 from watcher.cluster.store import Watch
 from watcher.errors import ApiUnreachableError, KubeconfigError
@@ -30,7 +30,7 @@ def chosen(
     environment: dict[str, str], host: str = "api.example.com", port: int = 6443, *, https: bool = True, **cluster: str
 ) -> Proxy | None:
     fields: dict[str, Any] = {name.replace("_", "-"): value for name, value in cluster.items()}
-    selected = Selected("config", "dev", "", "dev", fields, "dev", {})
+    selected = SelectedContext("config", "dev", "", "dev", fields, "dev", {})
     return proxy_for(selected, host, port, https=https, environment=environment)
 
 
@@ -180,7 +180,7 @@ class Stage:
         await self._nursery.start(proxy.serve)
         return proxy
 
-    async def client(self, **cluster: Any) -> Client:
+    async def client(self, **cluster: Any) -> ApiClient:
         """For a kubeconfig with these fields of its cluster; the certificate names localhost."""
         token = self.cluster.access.grant("ann", Rule(("*",), ("*",)))
         path = self.cluster.kubeconfig(self._folder / "kubeconfig", token)
@@ -188,7 +188,7 @@ class Stage:
         fields = {"server": f"https://api.test:{self.cluster.port}", "tls-server-name": "localhost"} | cluster
         config["clusters"][0]["cluster"] |= fields
         path.write_text(json.dumps(config))
-        return Client((await load(str(path), None)).server)
+        return ApiClient((await load_cluster_config(str(path), None)).server)
 
 
 @pytest.fixture

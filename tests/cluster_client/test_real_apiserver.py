@@ -16,8 +16,8 @@ import yaml
 
 from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, namespace, service
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import ClusterConfig, load
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import ClusterConfig, load_cluster_config
 from watcher.cluster.kinds import DEPLOYMENT, KINDS, POD, SERVICE
 from watcher.cluster.objects import Object
 from watcher.cluster.store import Snapshot, Watch
@@ -53,7 +53,7 @@ def kubeconfig(bed: Bed, path: Path, user: dict[str, Any]) -> str:
 class Following:
     """Watches that run, and an event for each change."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: ApiClient) -> None:
         self._changed = trio.Event()
         self.watches = Watches(client, self._on_change, Random(0))
 
@@ -69,7 +69,7 @@ class Following:
 
 @asynccontextmanager
 async def following(config: ClusterConfig, *wanted: Watch) -> AsyncIterator[Following]:
-    async with Client(config.server) as client, trio.open_nursery() as nursery:
+    async with ApiClient(config.server) as client, trio.open_nursery() as nursery:
         found = Following(client)
         await nursery.start(found.watches.run)
         found.watches.want(frozenset(wanted))
@@ -81,7 +81,7 @@ async def test_every_kind_is_listed_and_watched(bed: Bed, space: str) -> None:
     """The paths of all kinds are the API's; what is made and deleted arrives."""
     wanted = [Watch(kind, space) for kind in KINDS]
     services = Watch(SERVICE, space)
-    async with following(await load(str(bed.kubeconfig), None), *wanted) as found:
+    async with following(await load_cluster_config(str(bed.kubeconfig), None), *wanted) as found:
         await found.until(lambda now: len(now.objects) == len(wanted))
         assert not found.watches.snapshot.problems
         await trio.to_thread.run_sync(apply, bed, space, service("web"))
@@ -97,7 +97,7 @@ def of(snapshot: Snapshot, watch: Watch, kind: type[T]) -> list[T]:
 async def test_a_token_with_few_rights_works_where_it_may(bed: Bed, space: str, tmp_path: Path) -> None:
     """A role in one namespace: its pods are there, deployments and other namespaces are problems, marked forbidden."""
     token = bed.kubectl("-n", space, "create", "token", "reader").strip()
-    config = await load(kubeconfig(bed, tmp_path / "config", {"token": token}), None)
+    config = await load_cluster_config(kubeconfig(bed, tmp_path / "config", {"token": token}), None)
     pods, deployments, everywhere = Watch(POD, space), Watch(DEPLOYMENT, space), Watch(POD, "")
     async with following(config, pods, deployments, everywhere) as found:
         await found.until(lambda now: now.synced(pods) and {deployments, everywhere} <= now.problems.keys())
@@ -115,8 +115,8 @@ async def test_an_exec_plugin_gives_the_token(bed: Bed, space: str, tmp_path: Pa
     version = "client.authentication.k8s.io/v1"
     answer = {"apiVersion": version, "kind": "ExecCredential", "status": {"token": token}}
     plugin = {"apiVersion": version, "command": sys.executable, "args": ["-c", f"print({json.dumps(answer)!r})"]}
-    config = await load(kubeconfig(bed, tmp_path / "config", {"exec": plugin}), None)
-    async with Client(config.server) as client:
+    config = await load_cluster_config(kubeconfig(bed, tmp_path / "config", {"exec": plugin}), None)
+    async with ApiClient(config.server) as client:
         assert (await client.server_version()).startswith("v1.")
         with pytest.raises(NotFoundError, match='pods "nothing" not found'):
             await client.get(POD, space, "nothing")
@@ -126,10 +126,10 @@ async def test_a_token_that_is_refused_is_replaced_by_the_one_that_the_kubeconfi
     bed: Bed, space: str, tmp_path: Path
 ) -> None:
     """A new login while we run is enough: the 401 is met once, and nobody hears of it."""
-    config = await load(kubeconfig(bed, tmp_path / "config", {"token": "unknown"}), None)
+    config = await load_cluster_config(kubeconfig(bed, tmp_path / "config", {"token": "unknown"}), None)
     token = bed.kubectl("-n", space, "create", "token", "reader").strip()
     kubeconfig(bed, tmp_path / "config", {"token": token})
-    async with Client(config.server) as client:
+    async with ApiClient(config.server) as client:
         with pytest.raises(NotFoundError):
             await client.get(POD, space, "nothing")
 
@@ -138,7 +138,7 @@ async def test_watches_outlive_the_api_server(bed: Bed, space: str) -> None:
     """Killed and started again: a problem meanwhile, the objects stay, and what changes afterwards arrives."""
     services = Watch(SERVICE, space)
     await trio.to_thread.run_sync(apply, bed, space, service("before"))
-    async with following(await load(str(bed.kubeconfig), None), services) as found:
+    async with following(await load_cluster_config(str(bed.kubeconfig), None), services) as found:
         await found.until(lambda now: (space, "before") in now.objects.get(services, {}))
         await trio.to_thread.run_sync(bed.kill, "apiserver")
         try:

@@ -148,11 +148,11 @@ async def test_the_same_problem_is_told_once(autojump_clock: MockClock) -> None:
         assert seen.changes == [told, told, None]  # said; the list; the watch stands
 
 
-async def test_a_closed_shelf_takes_nothing(autojump_clock: MockClock) -> None:
+async def test_a_closed_cache_takes_nothing(autojump_clock: MockClock) -> None:
     """An event that arrives while its watch is being cancelled does not bring the objects back."""
     async with reflecting(MemoryApi("a")) as seen:
         await seen.watching()
-        seen.reflector.shelf.close()
+        seen.reflector.cache.close()
         seen.api.feeds[0].send(event("ADDED", pod("b", 11)))
         seen.api.feeds[0].send(event("DELETED", pod("a", 12)))
         seen.api.feeds[0].cut()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.cluster_client.test_credentials import loaded
 from tests.cluster_client.test_kubeconfig import SECRET, document, write
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import load
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import load_cluster_config
 from watcher.errors import KubeconfigError
 
 
@@ -66,14 +66,14 @@ async def test_a_variable_that_is_no_file_name_is_refused(monkeypatch: pytest.Mo
     """Whatever the system has against it, it is a kubeconfig that is not there."""
     monkeypatch.setenv("KUBECONFIG", "x" * 5000)
     with pytest.raises(KubeconfigError, match="there is no kubeconfig at x"):
-        await load(None, None)
+        await load_cluster_config(None, None)
 
 
 async def test_a_kubeconfig_may_be_named_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--kubeconfig=~/config` comes unexpanded from many shells."""
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "config", document())
-    assert (await load("~/config", None)).context == "dev"
+    assert (await load_cluster_config("~/config", None)).context == "dev"
 
 
 JSON = st.recursive(
@@ -106,7 +106,7 @@ def test_any_user_and_cluster_are_loaded_or_refused(
 async def _refusals(path: str) -> list[str]:
     """Why no client can be made; nothing where one can."""
     try:
-        async with Client((await load(path, None)).server):
+        async with ApiClient((await load_cluster_config(path, None)).server):
             return []
     except KubeconfigError as error:
         return [str(error)]

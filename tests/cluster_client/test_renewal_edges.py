@@ -22,10 +22,10 @@ from tests.cluster_client.test_client import answering, whole
 from tests.cluster_client.test_credentials import a_login, credential, plugin
 from tests.cluster_client.test_kubeconfig import write
 from watcher.cluster.authority import LAST_PAUSE, CredentialProvider
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import load
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import load_cluster_config
 from watcher.cluster.kinds import POD
-from watcher.cluster.login import Login
+from watcher.cluster.login import Credentials
 from watcher.cluster.store import Watch
 from watcher.errors import ApiUnreachableError, KubeconfigError
 
@@ -48,7 +48,7 @@ async def test_a_session_to_a_pod_fails_alone_where_the_plugin_fails(tmp_path: P
         code = f"import pathlib\ntoken = pathlib.Path({str(tmp_path / 'token')!r}).read_text()\n"
         code += "if not token: sys.exit('please log in')\n"
         answer = credential(token="TOKEN").replace("TOKEN", "' + token + '")
-        config = await load(with_user(cluster, tmp_path, plugin(tmp_path, code + answer)), None)
+        config = await load_cluster_config(with_user(cluster, tmp_path, plugin(tmp_path, code + answer)), None)
         cluster.access.revoke(token)
         (tmp_path / "token").write_text("")
         with pytest.raises(TransportError, match="please log in"):
@@ -60,7 +60,7 @@ async def test_a_plugin_that_hangs_is_not_started_again_by_those_who_give_up(aut
     release = trio.Event()
     readings: list[int] = []
 
-    async def hanging() -> Login:
+    async def hanging() -> Credentials:
         readings.append(1)
         await release.wait()
         return a_login("Bearer new")
@@ -85,7 +85,7 @@ async def test_a_slow_plugin_holds_up_nobody_whose_token_is_still_good(
     """A minute before its end a token is renewed by one; the others do not wait for that."""
     release = trio.Event()
 
-    async def slow() -> Login:
+    async def slow() -> Credentials:
         await release.wait()
         return a_login("Bearer new")
 
@@ -106,7 +106,7 @@ async def test_a_slow_plugin_holds_up_nobody_whose_token_is_still_good(
 async def test_a_failure_that_repeats_is_logged_once(mock_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     """Every retry of every watch asks again; people read it once."""
 
-    async def failing() -> Login:
+    async def failing() -> Credentials:
         raise KubeconfigError("log in again")
 
     provider = CredentialProvider(a_login("Bearer old"), None, failing)
@@ -128,7 +128,7 @@ async def test_any_failure_of_a_renewal_costs_only_itself(
     tries: list[float] = []
     broken = True
 
-    async def again() -> Login:
+    async def again() -> Credentials:
         tries.append(trio.current_time())
         if broken:
             raise error
@@ -209,14 +209,16 @@ async def test_a_plugin_may_change_from_a_token_to_a_certificate(tmp_path: Path)
         (tmp_path / "answer").write_text(json.dumps({"token": token}))
         code = f"status = json.load(open({str(tmp_path / 'answer')!r}))\n"
         code += "print(json.dumps({'apiVersion': 'client.authentication.k8s.io/v1', 'kind': 'ExecCredential', "
-        config = await load(with_user(cluster, tmp_path, plugin(tmp_path, code + "'status': status}))")), None)
+        config = await load_cluster_config(
+            with_user(cluster, tmp_path, plugin(tmp_path, code + "'status': status}))")), None
+        )
         cluster.access.revoke(token)
         pem = {
             "clientCertificateData": _decoded(admin["client-certificate-data"]),
             "clientKeyData": _decoded(admin["client-key-data"]),
         }
         (tmp_path / "answer").write_text(json.dumps(pem))
-        async with Client(config.server) as client:
+        async with ApiClient(config.server) as client:
             assert (await client.list(Watch(POD, "default"))).objects == ()
 
 
@@ -229,8 +231,10 @@ async def test_the_server_name_is_what_the_certificate_must_name(tmp_path: Path,
     """tls-server-name replaces the address in the check, it does not end it."""
     async with EmbeddedCluster.open() as cluster:
         token = cluster.access.grant("ann")
-        config = await load(with_user(cluster, tmp_path, {"token": token}, **{"tls-server-name": name}), None)
-        async with Client(config.server) as client:
+        config = await load_cluster_config(
+            with_user(cluster, tmp_path, {"token": token}, **{"tls-server-name": name}), None
+        )
+        async with ApiClient(config.server) as client:
             if trusted:
                 assert await client.server_version()
                 return

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from forwarders.transports.server import ApiServer
 from tests.cluster_client.memory_api import SERVER, Feed, MemoryApi, no_headers
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import Watch
 from watcher.errors import ApiUnreachableError
@@ -46,13 +46,13 @@ class Silent:
 
 
 @asynccontextmanager
-async def silent(head: bytes = b"") -> AsyncIterator[tuple[Silent, Client]]:
+async def silent(head: bytes = b"") -> AsyncIterator[tuple[Silent, ApiClient]]:
     async with trio.open_nursery() as nursery:
         [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
         async with listener:
             server = Silent(listener, head)
             nursery.start_soon(server.serve)
-            async with Client(ApiServer("127.0.0.1", server.port, "", None, "127.0.0.1", no_headers)) as client:
+            async with ApiClient(ApiServer("127.0.0.1", server.port, "", None, "127.0.0.1", no_headers)) as client:
                 yield server, client
         nursery.cancel_scope.cancel()
 
@@ -92,7 +92,7 @@ async def test_an_answer_that_never_ends_has_an_end(autojump_clock: MockClock) -
             feed.send(b" ")
             await trio.sleep(20)
 
-    async with Client(SERVER, Dripping()) as client, trio.open_nursery() as nursery:
+    async with ApiClient(SERVER, Dripping()) as client, trio.open_nursery() as nursery:
         nursery.start_soon(drip)
         began = trio.current_time()
         with pytest.raises(ApiUnreachableError, match="did not end its answer within 120 s"):

@@ -15,8 +15,8 @@ from forwarders.errors import ProxyError
 from forwarders.spec import PodRef
 from forwarders.transports.opener import Opener
 from forwarders.transports.proxy import Proxy, connect_through
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import ClusterConfig, load
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import ClusterConfig, load_cluster_config
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import Watch
 from watcher.errors import ApiUnreachableError
@@ -29,7 +29,7 @@ async def behind(cluster: EmbeddedCluster, folder: Path, url: str) -> ClusterCon
     fields = {"server": f"https://api.test:{cluster.port}", "tls-server-name": "localhost", "proxy-url": url}
     config["clusters"][0]["cluster"] |= fields
     path.write_text(json.dumps(config))
-    return await load(str(path), None)
+    return await load_cluster_config(str(path), None)
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
@@ -42,7 +42,7 @@ async def test_everything_goes_through_it(tmp_path: Path, scheme: str, login: st
         pod = await cluster.pod("web")
         user = f"{login}@" if login else ""
         config = await behind(cluster, tmp_path, f"{scheme}://{user}127.0.0.1:{proxy.port}")
-        async with Client(config.server) as client:
+        async with ApiClient(config.server) as client:
             listed = await client.list(Watch(POD, "default"))
             async with client.watch(Watch(POD, "default"), listed.resource_version, 30) as events:
                 cluster.apply("Pod", {"metadata": {"name": "new"}, "spec": {}, "status": {}})
@@ -69,7 +69,7 @@ async def test_a_refusal_is_said_without_the_password(tmp_path: Path, proxy: Soc
     async with EmbeddedCluster.open() as cluster, trio.open_nursery() as nursery:
         await nursery.start(proxy.serve)
         config = await behind(cluster, tmp_path, f"socks5://{user}127.0.0.1:{proxy.port}")
-        async with Client(config.server) as client:
+        async with ApiClient(config.server) as client:
             with pytest.raises(ApiUnreachableError, match=said) as raised:
                 await client.server_version()
         nursery.cancel_scope.cancel()

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from forwarders.backoff import TURN
 from tests.cluster_client.memory_api import SERVER, MemoryApi, event, longest, pod, refusal, streamed, until
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 from watcher.cluster.kinds import POD, SERVICE
 from watcher.cluster.store import Watch
 from watcher.cluster.watches import Watches
@@ -23,7 +23,7 @@ PODS, SERVICES = Watch(POD, "shop"), Watch(SERVICE, "shop")
 
 @asynccontextmanager
 async def running(api: httpx.AsyncBaseTransport, *first: Watch) -> AsyncIterator[Watches]:
-    async with Client(SERVER, api) as client, trio.open_nursery() as nursery:
+    async with ApiClient(SERVER, api) as client, trio.open_nursery() as nursery:
         watches = Watches(client, lambda: None, longest())
         watches.want(frozenset(first))
         await nursery.start(watches.run)

@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 from tests.cluster_client.memory_api import bookmark, error, event, pod
 from watcher.cluster import wire
 from watcher.cluster.kinds import KINDS, POD
-from watcher.cluster.objects import Meta, Resource
-from watcher.cluster.wire import Asked, Cause, Change, Details, LineDecoder, Status, WatchDecoder, WatchEvent
+from watcher.cluster.objects import ObjectMeta, Resource
+from watcher.cluster.wire import (
+    ApiStatus,
+    Cause,
+    Details,
+    LineDecoder,
+    RequestInfo,
+    WatchDecoder,
+    WatchEvent,
+    WatchEventType,
+)
 from watcher.errors import (
     ApiError,
     ApiForbiddenError,
@@ -24,7 +33,7 @@ from watcher.errors import (
     UnauthorizedError,
 )
 
-ASKED = Asked("list", "pods", "shop")
+ASKED = RequestInfo("list", "pods", "shop")
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -64,11 +73,11 @@ def test_events_are_what_the_lines_say() -> None:
     """Type, name and version of each line arrive; a bookmark's object, null lists and all, is its version."""
     found = [(e.change, e.object.metadata.name, e.object.metadata.resource_version) for e in decoded([STREAM])]
     assert found == [
-        (Change.ADDED, "a", "11"),
-        (Change.MODIFIED, "a", "12"),
-        (Change.BOOKMARK, "", "13"),
-        (Change.ADDED, "ü\u2028", "14"),
-        (Change.DELETED, "a", "15"),
+        (WatchEventType.ADDED, "a", "11"),
+        (WatchEventType.MODIFIED, "a", "12"),
+        (WatchEventType.BOOKMARK, "", "13"),
+        (WatchEventType.ADDED, "ü\u2028", "14"),
+        (WatchEventType.DELETED, "a", "15"),
     ]
 
 
@@ -78,7 +87,7 @@ def test_a_bookmark_is_a_version_and_nothing_more() -> None:
         b'{"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"4711"},'
         b'"spec":{"containers":null},"status":{}}}\n'
     )
-    assert decoded([recorded]) == [WatchEvent(Change.BOOKMARK, Resource(Meta(resource_version="4711")))]
+    assert decoded([recorded]) == [WatchEvent(WatchEventType.BOOKMARK, Resource(ObjectMeta(resource_version="4711")))]
 
 
 def test_an_unfinished_line_is_no_event() -> None:
@@ -194,7 +203,7 @@ def test_a_status_code_is_an_error_of_its_own(code: int, kind: type[ApiError]) -
 
 def test_a_forbidden_names_verb_resource_and_namespace() -> None:
     """What a role would have to allow can be read off the error."""
-    found = wire.api_error(Status("no", code=403), ASKED)
+    found = wire.api_error(ApiStatus("no", code=403), ASKED)
     assert isinstance(found, ApiForbiddenError)
     assert (found.verb, found.resource, found.namespace) == ("list", "pods", "shop")
 
@@ -202,14 +211,14 @@ def test_a_forbidden_names_verb_resource_and_namespace() -> None:
 @pytest.mark.parametrize(
     ("status", "expired"),
     [
-        (Status("Timeout: Too large resource version: 9, current: 3", code=504), True),
-        (Status("slow", code=504, details=Details((Cause(reason="ResourceVersionTooLarge"),))), True),
-        (Status("slow", code=504, details=Details((Cause(message="Too large resource version"),))), True),
-        (Status("slow", code=504, details=Details()), False),
-        (Status("gateway", code=504), False),
+        (ApiStatus("Timeout: Too large resource version: 9, current: 3", code=504), True),
+        (ApiStatus("slow", code=504, details=Details((Cause(reason="ResourceVersionTooLarge"),))), True),
+        (ApiStatus("slow", code=504, details=Details((Cause(message="Too large resource version"),))), True),
+        (ApiStatus("slow", code=504, details=Details()), False),
+        (ApiStatus("gateway", code=504), False),
     ],
 )
-def test_504_is_told_from_504(status: Status, *, expired: bool) -> None:
+def test_504_is_told_from_504(status: ApiStatus, *, expired: bool) -> None:
     """A gateway's time-out is not a version that is too large; all three ways of saying the latter are known."""
     assert isinstance(wire.api_error(status, ASKED), ExpiredError) is expired
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.docker.daemon import Daemon, daemon_of
-from watcher.docker.objects import Port, decode_containers, decode_version
+from watcher.docker.objects import PublishedPort, decode_containers, decode_version
 from watcher.errors import DaemonAddressError, DockerError
 
 LISTED = {
@@ -35,7 +35,7 @@ def test_a_line_of_the_list() -> None:
     """The container's own name, not a link's; the first address that there is; a port of 0 is not published."""
     [container] = decode_containers(json.dumps([LISTED]).encode())
     assert (container.name, container.address, container.running) == ("myapp", "172.18.0.2", True)
-    assert container.ports == (Port(8080, 9701, "127.0.0.1"), Port(81))
+    assert container.ports == (PublishedPort(8080, 9701, "127.0.0.1"), PublishedPort(81))
     assert container.labels == {"skaffold.dev/run-id": "run-1"}
 
 

@@ -59,16 +59,16 @@ from watcher.cli.configured import Configured
 from watcher.cli.lookup import SLOW, looked_up
 from watcher.cluster.authority import CredentialProvider, expired
 from watcher.cluster.causes import why
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 from watcher.cluster.following import _Follower
 from watcher.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET
-from watcher.cluster.kubeconfig import Selected
-from watcher.cluster.login import Login
+from watcher.cluster.kubeconfig import SelectedContext
+from watcher.cluster.login import Credentials
 from watcher.cluster.plugin import ExecEntry, _Run
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Snapshot, Store, Watch
-from watcher.cluster.tls import Chain
-from watcher.cluster.wire import Asked, Status, api_error
+from watcher.cluster.tls import ClientCertificate
+from watcher.cluster.wire import ApiStatus, RequestInfo, api_error
 from watcher.config.skaffold_yaml import Project, load
 from watcher.config.targets import parse_targets
 from watcher.errors import ApiUnreachableError, ConfigError, KubeconfigError
@@ -79,7 +79,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 QUOTES = re.findall(r"^> (.+)$", PAGE.read_text(), re.MULTILINE)
 HERE = "127.0.0.1"
 BARE = {"PATH": "/nowhere"}
-SELECTED = Selected("/kube/config", "dev", "default", "dev", {"server": "http://api.test:8001"}, "me", {})
+SELECTED = SelectedContext("/kube/config", "dev", "default", "dev", {"server": "http://api.test:8001"}, "me", {})
 
 
 class Scene:
@@ -165,12 +165,12 @@ async def needs_skaffold(scene: Scene) -> str:
 async def unreachable(scene: Scene) -> str:
     with socket.create_server((HERE, 0)) as server:
         port = server.getsockname()[1]
-    async with Client(ApiServer(HERE, port, "", None, HERE, no_headers)) as client:
+    async with ApiClient(ApiServer(HERE, port, "", None, HERE, no_headers)) as client:
         return await said(client.list(Watch(POD, "default")), ApiUnreachableError)
 
 
 async def not_accepted(scene: Scene) -> str:
-    return str(api_error(Status(code=401), Asked("list", "pods")))
+    return str(api_error(ApiStatus(code=401), RequestInfo("list", "pods")))
 
 
 async def slow_plugin(scene: Scene) -> str:
@@ -180,7 +180,7 @@ async def slow_plugin(scene: Scene) -> str:
 
 
 async def not_renewed(scene: Scene) -> str:
-    async def failing() -> Login:
+    async def failing() -> Credentials:
         raise KubeconfigError("log in again")
 
     await said(CredentialProvider(a_login("Bearer old"), None, failing)(True), KubeconfigError)  # noqa: FBT003
@@ -192,14 +192,14 @@ async def expired_certificate(scene: Scene) -> str:
     begun = x509.CertificateBuilder(name, name, key.public_key(), 1).not_valid_before(datetime.now(UTC) - 2 * day)
     built = begun.not_valid_after(datetime.now(UTC) - day).sign(key, hashes.SHA256())
     pem = built.public_bytes(Encoding.PEM)
-    return expired(Login(SELECTED, "", Chain(pem, b""), None))
+    return expired(Credentials(SELECTED, "", ClientCertificate(pem, b""), None))
 
 
 async def edited_kubeconfig(scene: Scene) -> str:
     async def moved(server: ApiServer) -> None:
         """Nothing follows."""
 
-    async def again() -> Login:
+    async def again() -> Credentials:
         return a_login("Bearer new")
 
     provider = CredentialProvider(a_login("Bearer old"), None, again)
@@ -212,7 +212,7 @@ async def edited_kubeconfig(scene: Scene) -> str:
 async def silent_at_the_start(scene: Scene) -> str:
     targets = parse_targets(("svc/web", "80"), namespace="shop", addresses=("127.0.0.1",))
     with trio.move_on_after(SLOW + 1):
-        async with Client(SERVER, Endless()) as client:
+        async with ApiClient(SERVER, Endless()) as client:
             await looked_up({"": client}, targets)
     return scene.logged
 
@@ -220,8 +220,8 @@ async def silent_at_the_start(scene: Scene) -> str:
 async def silent_server(scene: Scene) -> str:
     store = Store(lambda: None)
     watch = Watch(POD, "default")
-    async with Client(SERVER, Endless()) as client:
-        reflector = Reflector(client, store.shelf(watch), Random(), RetryLimiter(TURN), lambda: datetime.now(UTC))
+    async with ApiClient(SERVER, Endless()) as client:
+        reflector = Reflector(client, store.cache_for(watch), Random(), RetryLimiter(TURN), lambda: datetime.now(UTC))
         with trio.move_on_after(SLOW + 1):
             await reflector.run()
     return store.snapshot.problems[watch].text

@@ -23,19 +23,20 @@ from watcher.cluster.kinds import (
 from watcher.cluster.objects import (
     RUN_ID_LABEL,
     Condition,
-    Container,
     ContainerPort,
     ContainerState,
+    ContainerStateWaiting,
     ContainerStatus,
     CronJob,
     CronJobSpec,
     JobSpec,
     JobTemplate,
     LabelSelector,
-    Meta,
     Object,
-    Owner,
+    ObjectMeta,
+    OwnerReference,
     Pod,
+    PodContainer,
     PodSpec,
     PodStatus,
     PodTemplate,
@@ -45,7 +46,6 @@ from watcher.cluster.objects import (
     Service,
     ServicePort,
     ServiceSpec,
-    Waiting,
     Workload,
     WorkloadSpec,
 )
@@ -61,10 +61,12 @@ EVERYWHERE = Watch(SERVICE, "", label_selector=RUN_ID_LABEL)
 Item = tuple[Kind, Object]
 
 
-def meta(name: str, namespace: str = "default", *, labels: Mapping[str, str] = {}, age: int = 0, uid: str = "") -> Meta:
+def meta(
+    name: str, namespace: str = "default", *, labels: Mapping[str, str] = {}, age: int = 0, uid: str = ""
+) -> ObjectMeta:
     """`age`: minutes since some noon; the uid is the name unless given."""
     created = f"2026-11-23T{11 - age // 60:02}:{59 - age % 60:02}:00Z"
-    return Meta(name=name, namespace=namespace, uid=uid or name, labels=dict(labels), creation_timestamp=created)
+    return ObjectMeta(name=name, namespace=namespace, uid=uid or name, labels=dict(labels), creation_timestamp=created)
 
 
 def pod(
@@ -79,7 +81,7 @@ def pod(
     ports: tuple[ContainerPort, ...] = (ContainerPort(8080, "http"),),
     waiting: str = "",
     sidecar: ContainerPort | None = None,
-    owner: Owner | None = None,
+    owner: OwnerReference | None = None,
     revision: str = "",
 ) -> Item:
     """Made by what selects app=APP (see `workload`), unless an owner is given; `revision`: of a DaemonSet."""
@@ -87,16 +89,18 @@ def pod(
     metadata = meta(name, namespace, labels={"app": app} | hashed, age=age)
     metadata = replace(
         metadata,
-        owner_references=(owner or Owner("DaemonSet" if revision else "ReplicaSet", app, app, controller=True),),
+        owner_references=(
+            owner or OwnerReference("DaemonSet" if revision else "ReplicaSet", app, app, controller=True),
+        ),
     )
     if deleting:
         metadata = replace(metadata, deletion_timestamp="2026-11-23T12:00:00Z")
-    init = (Container(name="side", ports=(sidecar,), restart_policy="Always"),) if sidecar else None
-    statuses = (ContainerStatus(state=ContainerState(waiting=Waiting(waiting))),) if waiting else None
+    init = (PodContainer(name="side", ports=(sidecar,), restart_policy="Always"),) if sidecar else None
+    statuses = (ContainerStatus(state=ContainerState(waiting=ContainerStateWaiting(waiting))),) if waiting else None
     status = PodStatus(
         phase=phase, conditions=(Condition("Ready", "True" if ready else "False"),), container_statuses=statuses
     )
-    return POD, Pod(metadata=metadata, spec=PodSpec((Container(name="main", ports=ports),), init), status=status)
+    return POD, Pod(metadata=metadata, spec=PodSpec((PodContainer(name="main", ports=ports),), init), status=status)
 
 
 def pod_of_run(
@@ -117,7 +121,7 @@ def pod_of_run(
         item.metadata,
         labels={RUN_ID_LABEL: run, "app": owner, "pod-template-hash": "6c"},
         annotations={} if debug is None else {"debug.cloud.google.com/config": debug},
-        owner_references=(Owner("ReplicaSet", f"{owner}-6c", "rs", controller=True),),
+        owner_references=(OwnerReference("ReplicaSet", f"{owner}-6c", "rs", controller=True),),
     )
     return kind, replace(item, metadata=metadata, spec=_spec(image))
 
@@ -131,7 +135,7 @@ def deployment_of_run(name: str, namespace: str = "default", *, run: str = RUN) 
 
 def _spec(image: str) -> PodSpec:
     ports = (ContainerPort(8080, "http"), ContainerPort(5005, "jdwp"))
-    return PodSpec((Container(name="main", image=image, ports=ports),))
+    return PodSpec((PodContainer(name="main", image=image, ports=ports),))
 
 
 def service(
@@ -166,7 +170,7 @@ def workload(
     """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job that selects app=NAME, and has made such a `pod`."""
     metadata = meta(name, namespace, age=age)
     if owner:
-        metadata = replace(metadata, owner_references=(Owner("CronJob", owner, owner, controller=True),))
+        metadata = replace(metadata, owner_references=(OwnerReference("CronJob", owner, owner, controller=True),))
     return kind, Workload(metadata=metadata, spec=WorkloadSpec(selector or LabelSelector({"app": name})))
 
 
@@ -187,7 +191,7 @@ def controller(kind: Kind, name: str = "web", namespace: str = "default") -> tup
 CRON_JOB_OF_WEB = CronJob(
     metadata=meta("web", uid="cj"),
     spec=CronJobSpec(
-        JobTemplate(JobSpec(PodTemplate(spec=PodSpec((Container(ports=(ContainerPort(8080, "http"),)),)))))
+        JobTemplate(JobSpec(PodTemplate(spec=PodSpec((PodContainer(ports=(ContainerPort(8080, "http"),)),)))))
     ),
 )
 WORKLOADS = (DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET, JOB)
@@ -252,15 +256,15 @@ def replica_set(
     """A ReplicaSet's metadata, owned by the Deployment `owner` (its `name`, unless given)."""
     metadata = replace(
         meta(f"{name}-{uid or name}", namespace, uid=uid or name),
-        owner_references=(Owner("Deployment", owner or name, owner or name, controller=True),),
+        owner_references=(OwnerReference("Deployment", owner or name, owner or name, controller=True),),
         annotations={"deployment.kubernetes.io/revision": str(revision)} if revision else None,
     )
     return REPLICA_SET_METADATA, Resource(metadata=metadata)
 
 
-def meta_of(item: Item) -> Meta:
+def meta_of(item: Item) -> ObjectMeta:
     found = getattr(item[1], "metadata", None)
-    assert isinstance(found, Meta)
+    assert isinstance(found, ObjectMeta)
     return found
 
 

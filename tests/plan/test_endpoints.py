@@ -15,7 +15,7 @@ from watcher.cluster.objects import (
     ContainerPort,
     LabelSelector,
     Object,
-    Owner,
+    OwnerReference,
     Pod,
     Requirement,
     Resource,
@@ -25,7 +25,7 @@ from watcher.cluster.objects import (
 from watcher.plan.endpoints import Neighbours, endpoints_of
 from watcher.plan.serving import EndpointResult
 
-OF_WEB = Owner("ReplicaSet", "web", "web", controller=True)
+OF_WEB = OwnerReference("ReplicaSet", "web", "web", controller=True)
 
 
 def find(target: Item, port: int | str, *others: Item) -> EndpointResult:

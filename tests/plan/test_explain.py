@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tests.plan.made import BOTH, RUN, WEB, deployment_of_run, entry, pod, pod_of_run, service, world
 from watcher.cluster.objects import RUN_ID_LABEL, Pod, Service, ServicePort
-from watcher.docker.objects import Container, Containers, Port
+from watcher.docker.objects import Containers, DockerContainer, PublishedPort
 from watcher.plan.explain import Explanation, explain
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan
@@ -96,14 +96,14 @@ def test_a_pod_goes_with_what_made_it() -> None:
 
 def test_what_docker_publishes_is_forwarded_by_docker() -> None:
     """It leads somewhere, by its own rule, and is no forward of ours."""
-    container = Container(
+    container = DockerContainer(
         id="1",
         names=("/app",),
         image="app:v1",
         state="running",
         created=1,
         labels={RUN_ID_LABEL: RUN},
-        ports=(Port(8080, 9701, "0.0.0.0"),),
+        ports=(PublishedPort(8080, 9701, "0.0.0.0"),),
     )
     everything = Facts(
         modes=frozenset({Mode.USER}),

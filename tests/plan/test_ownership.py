@@ -29,7 +29,7 @@ from watcher.cluster.kinds import (
     STATEFUL_SET,
     Kind,
 )
-from watcher.cluster.objects import LabelSelector, Owner, Pod, Resource
+from watcher.cluster.objects import LabelSelector, OwnerReference, Pod, Resource
 from watcher.cluster.store import Problem, Watch
 from watcher.plan.facts import Facts
 from watcher.plan.plan import PlannedForward, make_plan
@@ -42,7 +42,7 @@ def owned(
     name: str, kind: str, uid: str, owner: str = "", *, app: str = "shared", template: str = "", age: int = 0
 ) -> Item:
     """A pod that the object with this uid controls; `template`: its pod-template-hash."""
-    made, item = pod(name, app=app, owner=Owner(kind, owner or uid, uid, controller=True), age=age)
+    made, item = pod(name, app=app, owner=OwnerReference(kind, owner or uid, uid, controller=True), age=age)
     assert isinstance(item, Pod)
     labels = (item.metadata.labels or {}) | ({"pod-template-hash": template} if template else {})
     return made, replace(item, metadata=replace(item.metadata, labels=labels))
@@ -165,7 +165,7 @@ def test_a_pod_that_nothing_made_is_nobodys_until_it_is_adopted() -> None:
     """A bare pod with the right labels: the controller adopts it by an owner reference, and then it counts."""
     kind, bare = pod("bare")
     assert isinstance(bare, Pod)
-    alone = kind, replace(bare, metadata=replace(bare.metadata, owner_references=(Owner("Node", "n", "web"),)))
+    alone = kind, replace(bare, metadata=replace(bare.metadata, owner_references=(OwnerReference("Node", "n", "web"),)))
     for item, expected in ((alone, []), ((kind, bare), ["bare"])):
         assert names(only(planned([workload(REPLICA_SET), item], **asked(REPLICA_SET)))) == expected
 

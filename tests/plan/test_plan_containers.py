@@ -9,27 +9,34 @@ from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import entry, only
 from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.config.rules import Rule, Rules
-from watcher.docker.objects import Container, Containers, Network, NetworkSettings, Port
+from watcher.docker.objects import Containers, DockerContainer, Network, NetworkSettings, PublishedPort
 from watcher.plan import run
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled
 from watcher.plan.plan import make_plan
 from watcher.skaffold.modes import Mode
 
-APP = Container(
+APP = DockerContainer(
     id="1",
     names=("/myapp",),
     image="myapp:v1",
     state="running",
     created=1,
     labels={RUN_ID_LABEL: "run-1"},
-    ports=(Port(8080),),
+    ports=(PublishedPort(8080),),
     network_settings=NetworkSettings({"net": Network("172.18.0.2")}),
 )
-PUBLISHED = replace(APP, ports=(Port(8080, 9701, "::"), Port(8080, 9701, "0.0.0.0"), Port(5005, 5005, "127.0.0.1")))
+PUBLISHED = replace(
+    APP,
+    ports=(
+        PublishedPort(8080, 9701, "::"),
+        PublishedPort(8080, 9701, "0.0.0.0"),
+        PublishedPort(5005, 5005, "127.0.0.1"),
+    ),
+)
 
 
-def facts(*containers: Container, **more: object) -> Facts:
+def facts(*containers: DockerContainer, **more: object) -> Facts:
     given = {
         "modes": frozenset({Mode.USER}),
         "run_id": "run-1",
@@ -74,7 +81,7 @@ def test_a_local_port_that_portside_was_asked_for_is_its_own() -> None:
         replace(APP, id="0", created=9, names=("/myapp-x",), image="other:1"),
     ],
 )
-def test_the_runs_newest_running_container_is_meant(other: Container) -> None:
+def test_the_runs_newest_running_container_is_meant(other: DockerContainer) -> None:
     """Neither a leftover, nor one that has ended, nor a stranger."""
     for order in ((APP, other), (other, APP)):
         [endpoint] = only(make_plan(facts(*order))).endpoints

@@ -27,9 +27,9 @@ from tests.plan.made import (
 )
 from watcher.cluster.kinds import DEPLOYMENT, KINDS, POD, SERVICE, Kind
 from watcher.cluster.objects import (
-    Container,
     ContainerPort,
     LabelSelector,
+    PodContainer,
     PodSpec,
     PodTemplate,
     ServicePort,
@@ -104,7 +104,7 @@ def test_entries_of_a_mode_that_is_off_have_their_answer() -> None:
 @pytest.mark.parametrize("kind", [SERVICE, POD, DEPLOYMENT], ids=lambda kind: kind.singular)
 def test_a_rule_means_a_port_by_number_and_by_name(kind: Kind, asked: int | str, ruled: int | str) -> None:
     """Whichever of the two the entry has."""
-    template = PodTemplate(spec=PodSpec((Container(name="main", ports=(ContainerPort(8080, "http"),)),)))
+    template = PodTemplate(spec=PodSpec((PodContainer(name="main", ports=(ContainerPort(8080, "http"),)),)))
     spec = WorkloadSpec(LabelSelector({"app": "web"}), template)
     items = {
         SERVICE: service(),

@@ -14,11 +14,11 @@ from watcher.cluster.kinds import DEPLOYMENT, JOB, POD, REPLICA_SET, STATEFUL_SE
 from watcher.cluster.objects import (
     RUN_ID_LABEL,
     Condition,
-    Container,
     ContainerPort,
     LabelSelector,
-    Owner,
+    OwnerReference,
     Pod,
+    PodContainer,
     PodSpec,
     PodStatus,
     PodTemplate,
@@ -37,19 +37,19 @@ from watcher.skaffold.modes import Mode
 RUN = {RUN_ID_LABEL: "run-1"}
 PODS, DEBUG = frozenset({Mode.PODS}), frozenset({Mode.DEBUG})
 HTTP, JDWP = ContainerPort(8080, "http"), ContainerPort(5005, "jdwp")
-APP = Container(name="app", image="localhost:5000/app:v1@sha256:12", ports=(HTTP, JDWP))
+APP = PodContainer(name="app", image="localhost:5000/app:v1@sha256:12", ports=(HTTP, JDWP))
 OF_APP = PodSpec((APP,))
-SIDE = Container(name="side", image="envoy:1", ports=(ContainerPort(81, "side"),))
+SIDE = PodContainer(name="side", image="envoy:1", ports=(ContainerPort(81, "side"),))
 LISTED = {ANNOTATION: '{"app":{"runtime":"jvm","ports":{"jdwp":5005}}}'}
 
 
 def made_by(kind: str, name: str, pod: str, *, annotations: Mapping[str, str] = {}, **fields: object) -> Item:
     """A labelled pod of this owner; a Deployment's has a ReplicaSet between."""
     labels = dict(RUN)
-    owner = Owner(kind, name, "uid", controller=True)
+    owner = OwnerReference(kind, name, "uid", controller=True)
     if kind == "Deployment":
         labels["pod-template-hash"] = "6c"
-        owner = Owner("ReplicaSet", f"{name}-6c", "uid", controller=True)
+        owner = OwnerReference("ReplicaSet", f"{name}-6c", "uid", controller=True)
     metadata = replace(
         meta(pod, labels=labels), annotations=dict(annotations), owner_references=(owner,) if kind else None
     )
@@ -271,7 +271,7 @@ def test_a_selector_stands_in_for_the_label() -> None:
 
 def test_a_container_without_ports_is_an_answer() -> None:
     """It is seen and declares nothing; the pod's other containers are forwarded."""
-    quiet = Container(name="quiet", image="app:1")
+    quiet = PodContainer(name="quiet", image="app:1")
     plan = planned([made_by("Deployment", "app", "app-6c-x", spec=PodSpec((APP, quiet)))], modes=PODS)
     assert [(p.subject.container, p.reason) for p in plan.passed] == [("quiet", "it declares no port")]
     assert len(plan.forwards) == 2
@@ -297,7 +297,7 @@ def test_only_a_controller_owns_a_pod() -> None:
     """Other owner references (a garbage collector's) name nothing: the pod is its own owner."""
     kind, item = made_by("", "", "alone")
     assert isinstance(item, Pod)
-    referred = replace(item.metadata, owner_references=(Owner("ConfigMap", "x", "uid"),))
+    referred = replace(item.metadata, owner_references=(OwnerReference("ConfigMap", "x", "uid"),))
     plan = planned([(kind, replace(item, metadata=referred))], modes=PODS)
     assert {wanted.subject.resource_type for wanted in plan.forwards} == {"pod"}
 
@@ -305,7 +305,7 @@ def test_only_a_controller_owns_a_pod() -> None:
 def test_what_a_deployment_made_is_the_deployments() -> None:
     """Its ReplicaSet is labelled too, and makes the same pods: no second forward."""
     controlled = replace(
-        meta("app-6c", labels=RUN), owner_references=(Owner("Deployment", "app", "uid", controller=True),)
+        meta("app-6c", labels=RUN), owner_references=(OwnerReference("Deployment", "app", "uid", controller=True),)
     )
     made = (
         REPLICA_SET,

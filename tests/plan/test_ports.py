@@ -8,10 +8,10 @@ from msgspec.structs import replace
 from tests.plan.made import BOTH, CRON_JOB_OF_WEB, Item, entry, only, planned, pod, service, workload
 from watcher.cluster.kinds import DEPLOYMENT
 from watcher.cluster.objects import (
-    Container,
     ContainerPort,
     Object,
     Pod,
+    PodContainer,
     PodSpec,
     PodTemplate,
     Service,
@@ -27,8 +27,8 @@ def with_containers(*ports: ContainerPort, sidecar: ContainerPort | None = None)
     """A pod with a container for each port, in this order."""
     kind, item = pod("web-0")
     assert isinstance(item, Pod)
-    init = None if sidecar is None else (Container(ports=(sidecar,), restart_policy="Always"),)
-    return kind, replace(item, spec=PodSpec(tuple(Container(ports=(port,)) for port in ports), init))
+    init = None if sidecar is None else (PodContainer(ports=(sidecar,), restart_policy="Always"),)
+    return kind, replace(item, spec=PodSpec(tuple(PodContainer(ports=(port,)) for port in ports), init))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_name_without_a_tcp_port_is_refused() -> None:
 
 def test_a_number_that_both_protocols_have_is_called_by_the_tcp_ports_name() -> None:
     """As rules and names of the gateway know it."""
-    spec = PodSpec((Container(ports=(ContainerPort(53, "dns", "UDP"), ContainerPort(53, "dns-tcp"))),))
+    spec = PodSpec((PodContainer(ports=(ContainerPort(53, "dns", "UDP"), ContainerPort(53, "dns-tcp"))),))
     assert container_port(spec, 53) == ContainerPort(53, "dns-tcp")
     assert spellings(None, 53) == spellings(Pod(metadata=pod("a")[1].metadata), 53) == (53,)  # type: ignore[attr-defined] # a pod
     assert spellings(Pod(metadata=pod("a")[1].metadata, spec=spec), 53) == (53, "dns-tcp")  # type: ignore[attr-defined] # a pod
@@ -73,7 +73,7 @@ def test_endpoints_that_are_published_before_they_are_ready_serve_at_once(
     assert bool(wanted.waiting_for) != expected
 
 
-TEMPLATE = PodTemplate(spec=PodSpec((Container(ports=(UDP, TCP)),)))
+TEMPLATE = PodTemplate(spec=PodSpec((PodContainer(ports=(UDP, TCP)),)))
 WEB = service("web", ServicePort(6379, "redis"), ServicePort(80, "http", "TCP", "redis"))[1]
 OF_WEB = workload(DEPLOYMENT)[1]
 assert isinstance(OF_WEB, Workload)

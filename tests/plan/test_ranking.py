@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.plan.made import Item, pod
-from watcher.cluster.objects import Owner, Pod
+from watcher.cluster.objects import OwnerReference, Pod
 from watcher.plan.ranking import outdated, ranking
 
 ARGO = "rollouts-pod-template-hash"
 
 
 def of_set(name: str, *, ready: bool = True, age: int = 0, revision: str = "") -> Pod:
-    owner = Owner("StatefulSet", "db", "db", controller=True)
+    owner = OwnerReference("StatefulSet", "db", "db", controller=True)
     return made(pod(name, ready=ready, age=age, owner=owner, revision=revision))
 
 
@@ -28,7 +28,7 @@ def of_deployment(
     deployment: str = "web",
     label: str = "pod-template-hash",
 ) -> Pod:
-    owner = Owner("ReplicaSet", f"{deployment}-{template}", f"{deployment}-{template}", controller=True)
+    owner = OwnerReference("ReplicaSet", f"{deployment}-{template}", f"{deployment}-{template}", controller=True)
     one = made(pod(name, ready=ready, age=age, owner=owner))
     labels = {**(one.metadata.labels or {}), label: template}
     return replace(one, metadata=replace(one.metadata, labels=labels))

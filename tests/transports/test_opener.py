@@ -28,7 +28,7 @@ from forwarders.transports.opener import Opener, open_by, probe
 from forwarders.transports.server import ApiServer, Headers
 from tests.cluster_client.test_credentials import plugin
 from tests.transports.net import POD, Net, head, no_headers, saying, server
-from watcher.cluster.credentials import load
+from watcher.cluster.credentials import load_cluster_config
 
 HERE, GONE = PodRef("default", "app", "uid"), PodRef("default", "gone", "uid")
 
@@ -44,7 +44,9 @@ class Stage:
     async def server(self, *verbs: str, namespace: str = "*") -> ApiServer:
         """As the admin, or as a user with these verbs on pods/portforward."""
         token = self.cluster.access.grant("ann", Rule(verbs, ("pods/portforward",), namespace)) if verbs else ""
-        return (await load(str(self.cluster.kubeconfig(self._folder / "kubeconfig", token)), None)).server
+        return (
+            await load_cluster_config(str(self.cluster.kubeconfig(self._folder / "kubeconfig", token)), None)
+        ).server
 
     def asked(self) -> tuple[int, int]:
         """Requests by SPDY and by WebSocket so far."""
@@ -207,7 +209,7 @@ async def test_an_expired_token_is_renewed_once_for_fifty(stage: Stage, tmp_path
     config = json.loads(path.read_text())
     config["users"][0]["user"] = plugin(tmp_path, code)
     path.write_text(json.dumps(config))
-    by = Opener((await load(str(path), None)).server)
+    by = Opener((await load_cluster_config(str(path), None)).server)
     stage.cluster.access.revoke(token)
     (tmp_path / "token").write_text(stage.cluster.access.grant("ann", Rule(("*",), ("*",))))
     async with trio.open_nursery() as nursery:

@@ -17,8 +17,8 @@ from watcher.cli.configured import Configured
 from watcher.cli.gateway import Door
 from watcher.cli.host import Host
 from watcher.cli.options import Options
-from watcher.cluster.clusters import Cluster
-from watcher.cluster.credentials import ClusterConfig, load
+from watcher.cluster.clusters import ClusterConnection
+from watcher.cluster.credentials import ClusterConfig, load_cluster_config
 from watcher.plan.facts import Facts
 
 logger = logging.getLogger("portside")
@@ -49,7 +49,7 @@ class Alone:
     @classmethod
     async def prepare(cls, options: Options, configured: Configured, wanted: Wanted) -> Alone:
         """Raises UsageError."""
-        cluster = await load(options.kubeconfig or None, configured.kube_context or None)
+        cluster = await load_cluster_config(options.kubeconfig or None, configured.kube_context or None)
         door = await Door.opened(configured.gateway)
         within = wanted.namespaces or (cluster.namespace or "default",)
         namespace = "" if wanted.namespaces is None else ", ".join(within)
@@ -61,7 +61,7 @@ class Alone:
         async with trio.open_nursery() as nursery:
             follow = partial(self._configured.run, self.host.touch)
             nursery.start_soon(kept, logger, "following the configuration", follow)
-            async with Cluster(self._cluster, self.host.touch) as cluster:
+            async with ClusterConnection(self._cluster, self.host.touch) as cluster:
                 await self.host.run(cluster, self._gather)
 
     def _gather(self) -> Facts:

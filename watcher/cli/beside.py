@@ -24,8 +24,8 @@ from watcher.cli.configured import Configured
 from watcher.cli.gateway import Door
 from watcher.cli.host import Host
 from watcher.cli.options import Options
-from watcher.cluster.clusters import Cluster
-from watcher.cluster.credentials import ClusterConfig, load
+from watcher.cluster.clusters import ClusterConnection
+from watcher.cluster.credentials import ClusterConfig, load_cluster_config
 from watcher.config.entries import CONTAINER
 from watcher.docker.daemon import Daemon, daemon_of
 from watcher.docker.watch import ContainerWatch
@@ -67,7 +67,7 @@ class Beside:
         if configured.docker:
             place = daemon_of(os.environ, home_folder())
         else:
-            place = await load(options.kubeconfig or None, configured.kube_context or None)
+            place = await load_cluster_config(options.kubeconfig or None, configured.kube_context or None)
         # Of what Docker publishes Skaffold tells itself.
         publish = options.publish and not configured.docker
         door = await Door.opened(configured.gateway)
@@ -90,7 +90,7 @@ class Beside:
                 nursery.start_soon(kept, logger, "telling Skaffold of the forwards", publish)
             with trio.move_on_after(FIRST_WORD):
                 await self._heard.wait()
-            async with Cluster(self._cluster, self.host.touch) if self._cluster else nullcontext() as cluster:
+            async with ClusterConnection(self._cluster, self.host.touch) if self._cluster else nullcontext() as cluster:
                 await self.host.run(cluster, self._gather)
 
     @property

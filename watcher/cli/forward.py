@@ -70,7 +70,7 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
     from watcher.cli.host import Host
     from watcher.cli.lookup import looked_up
     from watcher.cli.until import served
-    from watcher.cluster.clusters import Cluster
+    from watcher.cluster.clusters import ClusterConnection
     from watcher.config.targets import parse_targets
 
     facts = base_facts(options)
@@ -86,10 +86,10 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
     async def serve() -> None:
         nonlocal facts
         async with AsyncExitStack() as stack:
-            cluster = await stack.enter_async_context(Cluster(default, host.touch))
+            cluster = await stack.enter_async_context(ClusterConnection(default, host.touch))
             clients = {"": cluster.client}
             for config in others:
-                other = await stack.enter_async_context(Cluster(config, host.touch))
+                other = await stack.enter_async_context(ClusterConnection(config, host.touch))
                 clients[config.context] = other.client
                 host.others.add(config.context, other)
             facts = replace(facts, entries=await looked_up(clients, entries))
@@ -100,10 +100,13 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
 
 async def _loaded(entries: tuple[Entry, ...], options: Options) -> dict[str, ClusterConfig]:
     """The contexts of the entries as they are called there, the default one first. Raises KubeconfigError."""
-    from watcher.cluster.credentials import load
+    from watcher.cluster.credentials import load_cluster_config
 
     names = dict.fromkeys(entry.context for entry in entries)
-    return {name: await load(options.kubeconfig or None, name or options.kube_context or None) for name in names}
+    return {
+        name: await load_cluster_config(options.kubeconfig or None, name or options.kube_context or None)
+        for name in names
+    }
 
 
 def _placed(entry: Entry, configs: Mapping[str, ClusterConfig], default: str) -> Entry:

@@ -32,7 +32,7 @@ from watcher.cli.options import Options
 from watcher.cli.outputs import Outputs
 from watcher.cli.serving import StatusAddress
 from watcher.cli.user_command import UserCommand
-from watcher.cluster.clusters import Cluster, OtherClusters
+from watcher.cluster.clusters import ClusterConnection, OtherClusters
 from watcher.cluster.store import Watch
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
@@ -67,7 +67,7 @@ class Host:
             namespace=namespace,
         )
         self.board = Board(self._about)
-        self._cluster: Cluster | None = None
+        self._cluster: ClusterConnection | None = None
         self.others = OtherClusters(options.kubeconfig or None, self.touch)
         self._loop: Loop | None = None
         self.failed = False  # nothing could work, and that was the end
@@ -98,7 +98,7 @@ class Host:
 
     async def run(
         self,
-        cluster: Cluster | None,
+        cluster: ClusterConnection | None,
         gather: Callable[[], Facts],
         *,
         end_when_hopeless: bool = False,
@@ -123,7 +123,7 @@ class Host:
 
     async def _forward(
         self,
-        cluster: Cluster | None,
+        cluster: ClusterConnection | None,
         gather: Callable[[], Facts],
         *,
         end_when_hopeless: bool,

@@ -10,9 +10,9 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 from watcher.cluster.kinds import BY_NAME
-from watcher.cluster.later import with_later
+from watcher.cluster.later import call_if_slow
 from watcher.cluster.objects import Resource
 from watcher.cluster.store import Watch
 from watcher.config.entries import Entry
@@ -31,7 +31,7 @@ LISTED_WITHIN = 2.0
 _Key = tuple[str, str, str, str]
 
 
-async def looked_up(clients: Mapping[str, Client], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+async def looked_up(clients: Mapping[str, ApiClient], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """The entries; those that name a port ask for its number. Raises ApiErrors where nothing of all that exists.
 
     Of several targets the others go on. `clients`: by context. An API server that does not answer is waited for later,
@@ -40,11 +40,11 @@ async def looked_up(clients: Mapping[str, Client], entries: tuple[Entry, ...]) -
     found: dict[_Key, Resource] = {}
     missing: dict[_Key, ApiError] = {}
 
-    async def look(context: str, client: Client) -> None:
+    async def look(context: str, client: ApiClient) -> None:
         own = [entry for entry in entries if entry.context == context]
         say = partial(logger.warning, "%s has not answered yet; the targets are looked up there", client.url)
         with trio.move_on_after(PATIENCE):
-            await with_later(SLOW, say, partial(_look_up, client, own, found, missing))
+            await call_if_slow(SLOW, say, partial(_look_up, client, own, found, missing))
 
     async with trio.open_nursery() as nursery:
         for context, client in clients.items():
@@ -57,7 +57,7 @@ async def looked_up(clients: Mapping[str, Client], entries: tuple[Entry, ...]) -
 
 
 async def _look_up(
-    client: Client, entries: Iterable[Entry], found: dict[_Key, Resource], missing: dict[_Key, ApiError]
+    client: ApiClient, entries: Iterable[Entry], found: dict[_Key, Resource], missing: dict[_Key, ApiError]
 ) -> None:
     """What may not be read may be there."""
     for key in dict.fromkeys(map(_key, entries)):
@@ -72,7 +72,7 @@ async def _look_up(
                 missing[key] = ApiError(f"{error}{near}", error.code)
 
 
-async def _near(client: Client, kind: str, namespace: str, name: str) -> str:
+async def _near(client: ApiClient, kind: str, namespace: str, name: str) -> str:
     """The end of the message that `name` does not exist: the one that was meant, where a list comes soon."""
     with trio.move_on_after(LISTED_WITHIN):
         try:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from watcher.cluster import wire
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 
 PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -40,16 +40,16 @@ class _Question(Struct, frozen=True, rename="camel"):
     kind: str = "SelfSubjectAccessReview"
 
 
-class _Status(Struct, frozen=True):
+class _ReviewStatus(Struct, frozen=True):
     allowed: bool = False
 
 
-class _Answer(Struct, frozen=True):
-    status: _Status
+class _ReviewResult(Struct, frozen=True):
+    status: _ReviewStatus
 
 
-async def allowed(client: Client, action: Action) -> bool:
+async def is_allowed(client: ApiClient, action: Action) -> bool:
     """Raises ClusterError."""
-    asked = wire.Asked("create", "selfsubjectaccessreviews")
+    asked = wire.RequestInfo("create", "selfsubjectaccessreviews")
     body = await client.create(asked, PATH, msgspec.json.encode(_Question(_Spec(action))))
-    return wire.decode(body, _Answer, asked).status.allowed
+    return wire.decode(body, _ReviewResult, asked).status.allowed

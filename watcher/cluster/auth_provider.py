@@ -9,10 +9,10 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.kubeconfig import SelectedContext
 
 
-def provided_header(selected: Selected) -> str:
+def provided_header(selected: SelectedContext) -> str:
     """Blocking. The Authorization header. Raises KubeconfigError."""
     user: Mapping[str, Any] = {"auth-provider": selected.user["auth-provider"]}
     document = {

@@ -19,7 +19,7 @@ from forwarders.backoff import Backoff
 from forwarders.transports.server import Headers
 from watcher.cluster import tls
 from watcher.cluster.certificate_dates import valid_until
-from watcher.cluster.login import Login
+from watcher.cluster.login import Credentials
 from watcher.errors import KubeconfigError, RenewalError
 
 logger = logging.getLogger("portside.cluster")
@@ -33,7 +33,7 @@ FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
 # Fields of a user whose reading may run a command or ask a server.
 _RUNS_SOMETHING = {"exec", "auth-provider"}
 
-Read = Callable[[], Awaitable[Login]]
+Read = Callable[[], Awaitable[Credentials]]
 
 
 class CredentialProvider:
@@ -43,7 +43,7 @@ class CredentialProvider:
     that needs one makes it.
     """
 
-    def __init__(self, found: Login, context: ssl.SSLContext | None, again: Read) -> None:
+    def __init__(self, found: Credentials, context: ssl.SSLContext | None, again: Read) -> None:
         self._login = found
         self._context = context
         self._again = again
@@ -122,7 +122,7 @@ class CredentialProvider:
         except Exception as error:  # noqa: BLE001 - whatever a login meets must cost no forward
             self._failed(error)
 
-    def _take(self, found: Login) -> None:
+    def _take(self, found: Credentials) -> None:
         if self._context is not None and found.chain is not None and found.chain != self._login.chain:
             tls.use_chain(self._context, found.chain, found.selected)
         if self._failure:
@@ -143,7 +143,7 @@ class CredentialProvider:
         self._not_before = self._due = trio.current_time() + self._backoff.next()
 
 
-def expired(found: Login) -> str:
+def expired(found: Credentials) -> str:
     """What is to be said of a client certificate that has ended, "" for one that is good or has no readable date."""
     ends = valid_until(found.chain.certificate) if found.chain is not None else None
     if ends is None or ends > datetime.now(UTC):
@@ -155,5 +155,5 @@ def expired(found: Login) -> str:
     )
 
 
-def _due(found: Login) -> float:
+def _due(found: Credentials) -> float:
     return float("inf") if found.life is None else trio.current_time() + found.life

@@ -55,7 +55,7 @@ async def _gunzipped(raw: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         raise MalformedError("the API server's answer ends in the middle of its compressed data")
 
 
-async def joined(pieces: AsyncIterator[bytes], room: int) -> bytes:
+async def read_body(pieces: AsyncIterator[bytes], room: int) -> bytes:
     """The whole body. Raises MalformedError for more than `room` bytes."""
     parts: list[bytes] = []
     size = 0
@@ -67,7 +67,7 @@ async def joined(pieces: AsyncIterator[bytes], room: int) -> bytes:
     return b"".join(parts)
 
 
-async def exhausted(pieces: AsyncIterator[bytes]) -> None:
+async def drain(pieces: AsyncIterator[bytes]) -> None:
     """Reads to the end and throws away."""
     try:
         async for _ in pieces:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from forwarders.transports.server import ApiServer, Headers
 from watcher.cluster import network, wire
-from watcher.cluster.bodies import MAX_BODY, exhausted, joined, unpacked
+from watcher.cluster.bodies import MAX_BODY, drain, read_body, unpacked
 from watcher.cluster.causes import why
 from watcher.cluster.kinds import Kind
 from watcher.cluster.objects import Resource
@@ -50,7 +50,7 @@ class Listed(Struct, frozen=True):
     resource_version: str
 
 
-class Client:
+class ApiClient:
     """Use as an async context manager. `transport` replaces the network, for tests."""
 
     def __init__(self, server: ApiServer, transport: httpx.AsyncBaseTransport | None = None) -> None:
@@ -80,7 +80,7 @@ class Client:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Resource:
         """One object. Raises NotFoundError and every other ClusterError."""
-        asked = wire.Asked("get", kind.plural, namespace, name)
+        asked = wire.RequestInfo("get", kind.plural, namespace, name)
         if name in {"", ".", ".."}:  # would be another path, and no object has such a name
             raise NotFoundError(f"cannot {asked}: no object has that name (404)", 404)
         body = await self._read(asked, f"{_path(kind, namespace)}/{quote(name, safe='')}", {})
@@ -95,7 +95,7 @@ class Client:
             return await self._list(watch, None)
 
     async def _list(self, watch: Watch, limit: int | None) -> Listed:
-        asked = wire.Asked("list", watch.kind.plural, watch.namespace)
+        asked = wire.RequestInfo("list", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | ({"limit": str(limit)} if limit else {})
         objects: list[Resource] = []
         room, headers = MAX_BODY, _accept(watch.kind, "List")
@@ -114,7 +114,7 @@ class Client:
     @asynccontextmanager
     async def watch(self, watch: Watch, resource_version: str, seconds: int) -> AsyncIterator[WatchStream]:
         """A watch from `resource_version` on, entered once the API server has accepted it; it ends after `seconds`."""
-        asked = wire.Asked("watch", watch.kind.plural, watch.namespace)
+        asked = wire.RequestInfo("watch", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | {
             "watch": "1",
             "allowWatchBookmarks": "true",
@@ -135,10 +135,10 @@ class Client:
 
     async def server_version(self) -> str:
         """The API server's version, e.g. "v1.34.4"."""
-        asked = wire.Asked("get", "/version")
-        return wire.decode(await self._read(asked, "/version", {}), wire.Version, asked).git_version
+        asked = wire.RequestInfo("get", "/version")
+        return wire.decode(await self._read(asked, "/version", {}), wire.VersionInfo, asked).git_version
 
-    async def create(self, asked: wire.Asked, path: str, body: bytes) -> bytes:
+    async def create(self, asked: wire.RequestInfo, path: str, body: bytes) -> bytes:
         """POST an object as JSON; the answer is what the API server made of it."""
         request = self._http.build_request("POST", path, content=body, headers={"Content-Type": "application/json"})
         async with self._answer(asked, request) as response:
@@ -146,7 +146,7 @@ class Client:
 
     async def _read(
         self,
-        asked: wire.Asked,
+        asked: wire.RequestInfo,
         path: str,
         query: Mapping[str, str],
         headers: Mapping[str, str] = {},
@@ -157,7 +157,7 @@ class Client:
             return await self._whole(response, room)
 
     @asynccontextmanager
-    async def _answer(self, asked: wire.Asked, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    async def _answer(self, asked: wire.RequestInfo, request: httpx.Request) -> AsyncIterator[httpx.Response]:
         """A successful answer. Raises ApiError for others; what its body raises is the caller's to name."""
         headers = await self.server.authorize(KEEP)
         response = await self._send(request, headers)
@@ -184,14 +184,14 @@ class Client:
         except httpx.HTTPError as error:
             raise ApiUnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
 
-    async def _error(self, asked: wire.Asked, response: httpx.Response) -> ApiError:
+    async def _error(self, asked: wire.RequestInfo, response: httpx.Response) -> ApiError:
         return wire.api_error(wire.status(await self._whole(response), response.status_code), asked)
 
     async def _whole(self, response: httpx.Response, room: int = MAX_BODY) -> bytes:
         try:
             with trio.fail_after(WHOLE):
                 async with self._pieces(response) as pieces:
-                    return await joined(pieces, room)
+                    return await read_body(pieces, room)
         except trio.TooSlowError as error:
             text = f"the API server {self.url} did not end its answer within {WHOLE:.0f} s"
             raise ApiUnreachableError(text) from error
@@ -212,7 +212,7 @@ class Client:
                 scope.cancel()
                 if pieces is not raw:
                     await pieces.aclose()
-                await exhausted(raw)
+                await drain(raw)
 
 
 class WatchStream:

@@ -22,9 +22,9 @@ from forwarders.tasks import Tasks, kept
 from forwarders.transports.opener import Opener
 from forwarders.transports.server import ApiServer
 from watcher.cluster import kubeconfig
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import ClusterConfig, load
-from watcher.cluster.following import follow
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import ClusterConfig, load_cluster_config
+from watcher.cluster.following import follow_kubeconfig
 from watcher.cluster.store import OtherCluster, Watch
 from watcher.cluster.watches import Watches
 from watcher.errors import KubeconfigError
@@ -37,7 +37,7 @@ logger = logging.getLogger("portside.cluster")
 RETRY = 30.0
 
 
-class Cluster:
+class ClusterConnection:
     """One cluster in use. Entered, its client may be asked; `run` keeps its watches and follows its kubeconfig.
 
     `on_change` is called synchronously after each change of what is known of it.
@@ -45,7 +45,7 @@ class Cluster:
 
     def __init__(self, config: ClusterConfig, on_change: Callable[[], None]) -> None:
         self.config = config
-        self.client = Client(config.server)
+        self.client = ApiClient(config.server)
         gate = RetryLimiter(TURN)
         self.watches = Watches(self.client, on_change, Random(), gate=gate)  # noqa: S311 - jitter
         self._opener = Opener(config.server)
@@ -64,7 +64,7 @@ class Cluster:
         """Until cancelled. `reopen` is called when another API server is to be used for new sessions."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.watches.run)
-            following = partial(follow, self.config, partial(self._move, reopen))
+            following = partial(follow_kubeconfig, self.config, partial(self._move, reopen))
             nursery.start_soon(kept, logger, "following the kubeconfig", following)
 
     async def _move(self, reopen: Callable[[], None], server: ApiServer) -> None:
@@ -78,7 +78,7 @@ class Cluster:
 class _Other:
     """A cluster beside the default one: open, or why it is not."""
 
-    def __init__(self, cluster: Cluster | None = None) -> None:
+    def __init__(self, cluster: ClusterConnection | None = None) -> None:
         self.cluster = cluster
         self.problem = ""
 
@@ -86,7 +86,7 @@ class _Other:
 class OtherClusters:
     """The clusters beside the default one, by context. One is opened when a forward is first wanted there.
 
-    It stays open: without forwards it has no watches and no sessions. `on_change`: as for Cluster.
+    It stays open: without forwards it has no watches and no sessions. `on_change`: as for ClusterConnection.
     """
 
     def __init__(self, asked: str | None, on_change: Callable[[], None]) -> None:
@@ -97,7 +97,7 @@ class OtherClusters:
         self._tasks: Tasks | None = None
         self._stack = AsyncExitStack()
 
-    def add(self, context: str, cluster: Cluster) -> None:
+    def add(self, context: str, cluster: ClusterConnection) -> None:
         """One that the caller has opened already, and keeps open while this runs."""
         self._others[context] = _Other(cluster)
 
@@ -126,7 +126,7 @@ class OtherClusters:
                 other.cluster.watches.check()
 
     async def run(self, reopen: Callable[[str], None]) -> None:
-        """Until cancelled. `reopen`: as for Cluster.run, with the context."""
+        """Until cancelled. `reopen`: as for ClusterConnection.run, with the context."""
         self._reopen = reopen
         async with self._stack, trio.open_nursery() as nursery:
             with Tasks(nursery) as self._tasks:
@@ -150,7 +150,7 @@ class OtherClusters:
     async def _use(self, context: str, other: _Other) -> None:
         if other.cluster is None:
             config = await self._loaded(context, other)
-            other.cluster = await self._stack.enter_async_context(Cluster(config, self._on_change))
+            other.cluster = await self._stack.enter_async_context(ClusterConnection(config, self._on_change))
             self._on_change()
         await other.cluster.run(partial(self._reopen, context))
 
@@ -158,7 +158,7 @@ class OtherClusters:
         while True:
             before = stamps(kubeconfig.files(self._asked))
             try:
-                return await load(self._asked, context, starting=False)
+                return await load_cluster_config(self._asked, context, starting=False)
             except KubeconfigError as error:
                 if str(error) != other.problem:
                     logger.warning("%s; its forwards alone are missing", error)

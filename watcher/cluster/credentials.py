@@ -13,7 +13,7 @@ import trio
 from forwarders.transports.server import ApiServer
 from watcher.cluster import login, tls
 from watcher.cluster.authority import CredentialProvider, expired
-from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.kubeconfig import SelectedContext
 from watcher.cluster.proxies import proxy_for
 
 logger = logging.getLogger("portside.cluster")
@@ -31,7 +31,7 @@ class ClusterConfig:
     namespace: str
     source: str
     asked: str | None
-    selected: Selected
+    selected: SelectedContext
     credentials: CredentialProvider = field(repr=False)
     problem: str = ""
 
@@ -41,15 +41,15 @@ class ClusterConfig:
         return self.context or "of the cluster that this runs in"
 
 
-async def load(kubeconfig: str | None, context: str | None, *, starting: bool = True) -> ClusterConfig:
+async def load_cluster_config(kubeconfig: str | None, context: str | None, *, starting: bool = True) -> ClusterConfig:
     """The context asked for (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).
 
     Raises KubeconfigError. `starting`: a login plugin may talk to the user, whose terminal shows nothing else yet.
     """
-    found = await login.read(kubeconfig, context, starting=starting)
+    found = await login.read_credentials(kubeconfig, context, starting=starting)
     selected = found.selected
     # The context by name: it stays ours where an edit makes another one current.
-    again = partial(login.read, kubeconfig, selected.context or None)
+    again = partial(login.read_credentials, kubeconfig, selected.context or None)
     credentials = CredentialProvider(found, None, again)
     server = await trio.to_thread.run_sync(server_of, selected, credentials)
     if problem := expired(found):
@@ -59,7 +59,7 @@ async def load(kubeconfig: str | None, context: str | None, *, starting: bool = 
     )
 
 
-def server_of(selected: Selected, credentials: CredentialProvider) -> ApiServer:
+def server_of(selected: SelectedContext, credentials: CredentialProvider) -> ApiServer:
     """The selected cluster; `credentials` show their certificate there from now on. Raises KubeconfigError."""
     host, port, prefix, https = _address(selected)
     server_name = str(selected.cluster.get("tls-server-name") or host)
@@ -79,7 +79,7 @@ def server_of(selected: Selected, credentials: CredentialProvider) -> ApiServer:
     )
 
 
-def _address(selected: Selected) -> tuple[str, int, str, bool]:
+def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
     """Host, port, prefix and whether by TLS. Without a scheme it is https where TLS is set up, as in client-go."""
     server = str(selected.cluster.get("server") or "")
     if not server:

@@ -14,7 +14,7 @@ import trio
 from forwarders.transports.attempts import first_of_many
 
 
-class Eager(httpcore.TrioBackend):
+class RacingBackend(httpcore.TrioBackend):
     """Attempts beside one another while SYNs vanish."""
 
     async def connect_tcp(

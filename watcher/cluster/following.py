@@ -20,7 +20,7 @@ from forwarders.backoff import Backoff
 from forwarders.transports.server import ApiServer
 from watcher.cluster import kubeconfig, login, tls
 from watcher.cluster.credentials import ClusterConfig, server_of
-from watcher.cluster.kubeconfig import FILE_FIELDS, Selected
+from watcher.cluster.kubeconfig import FILE_FIELDS, SelectedContext
 from watcher.errors import KubeconfigError, RenewalError
 from watcher.user_files import change_since, stamps
 
@@ -32,7 +32,7 @@ FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
 CREDENTIALS_FIRST = 2.0
 
 
-async def follow(config: ClusterConfig, moved: Callable[[ApiServer], Awaitable[None]]) -> Never:
+async def follow_kubeconfig(config: ClusterConfig, moved: Callable[[ApiServer], Awaitable[None]]) -> Never:
     """Keeps credentials valid and calls `moved` with another server; until cancelled."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(config.credentials.run)
@@ -44,7 +44,7 @@ class _Follower:
         self._config = config
         self._moved = moved
         self._selected = config.selected
-        self._seen: _Seen | None = None
+        self._used_settings: _UsedSettings | None = None
         self._problem = ""
 
     async def run(self) -> Never:
@@ -72,12 +72,12 @@ class _Follower:
     async def _look(self) -> None:
         """Takes over what has changed for our context."""
         try:
-            selected = await login.select(self._config.asked, self._config.context)
-            seen = await trio.to_thread.run_sync(_seen, selected)
-            if self._seen is None:  # what was loaded, if it has not been edited since
+            selected = await login.select_context(self._config.asked, self._config.context)
+            seen = await trio.to_thread.run_sync(_used_settings, selected)
+            if self._used_settings is None:  # what was loaded, if it has not been edited since
                 moved = renewed = selected != self._config.selected
             else:
-                moved, renewed = seen.place != self._seen.place, seen.who != self._seen.who
+                moved, renewed = seen.place != self._used_settings.place, seen.who != self._used_settings.who
             if moved:
                 await self._move(selected)
             elif renewed:
@@ -85,9 +85,9 @@ class _Follower:
         except KubeconfigError as error:
             self._say(str(error))
         else:
-            self._selected, self._seen, self._problem = selected, seen, ""
+            self._selected, self._used_settings, self._problem = selected, seen, ""
 
-    async def _move(self, selected: Selected) -> None:
+    async def _move(self, selected: SelectedContext) -> None:
         server = await trio.to_thread.run_sync(server_of, selected, self._config.credentials)
         self._config.credentials.edited()
         with suppress(RenewalError), trio.move_on_after(CREDENTIALS_FIRST):  # what fails is logged, and tried again
@@ -101,16 +101,18 @@ class _Follower:
         self._problem = problem
 
 
-class _Seen(Struct, frozen=True):
+class _UsedSettings(Struct, frozen=True):
     """What portside uses of a context, with the contents of the files that it names."""
 
     place: tuple[object, ...]
     who: tuple[object, ...]
 
     def __repr__(self) -> str:
-        return "_Seen(…)"
+        return "_UsedSettings(…)"
 
 
-def _seen(selected: Selected) -> _Seen:
+def _used_settings(selected: SelectedContext) -> _UsedSettings:
     """Raises KubeconfigError."""
-    return _Seen((selected.cluster, tls.authority_of(selected.cluster)), (selected.user, login.from_files(selected)))
+    return _UsedSettings(
+        (selected.cluster, tls.authority_of(selected.cluster)), (selected.user, login.from_files(selected))
+    )

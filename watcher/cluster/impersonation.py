@@ -6,13 +6,13 @@ client-go transport/round_trippers.go (NewImpersonatingRoundTripper).
 from __future__ import annotations
 
 from forwarders.transports.server import Headers
-from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.kubeconfig import SelectedContext
 
 # RFC 9110's token characters; client-go escapes every other byte, and "%" itself.
 _LEGAL = frozenset(b"!#$&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
-def impersonation(selected: Selected) -> Headers:
+def impersonation(selected: SelectedContext) -> Headers:
     """Empty where nobody is impersonated. Raises KubeconfigError."""
     name = _text(selected, "as", selected.user.get("as"))
     uid = _text(selected, "as-uid", selected.user.get("as-uid"))
@@ -26,7 +26,7 @@ def impersonation(selected: Selected) -> Headers:
     return headers
 
 
-def _extra(selected: Selected) -> Headers:
+def _extra(selected: SelectedContext) -> Headers:
     field = "as-user-extra"
     extra = selected.user.get(field) or {}
     if not isinstance(extra, dict):
@@ -38,13 +38,13 @@ def _extra(selected: Selected) -> Headers:
     ]
 
 
-def _texts(selected: Selected, field: str, values: object) -> list[str]:
+def _texts(selected: SelectedContext, field: str, values: object) -> list[str]:
     if not isinstance(values, list | None):
         selected.refuse("user", field, "is not a list")
     return [_text(selected, field, value) for value in values or ()]
 
 
-def _text(selected: Selected, field: str, value: object) -> str:
+def _text(selected: SelectedContext, field: str, value: object) -> str:
     if not isinstance(value, str | None):
         selected.refuse("user", field, "is not a text")
     text = value or ""

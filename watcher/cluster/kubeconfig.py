@@ -24,21 +24,21 @@ FILE_FIELDS = ("certificate-authority", "client-certificate", "client-key", "tok
 Entry = Mapping[str, Any]
 
 
-class _Named(Struct, frozen=True):
+class _NamedEntry(Struct, frozen=True):
     name: str
     context: dict[str, Any] | None = None
     cluster: dict[str, Any] | None = None
     user: dict[str, Any] | None = None
 
 
-class _File(Struct, frozen=True, rename="kebab"):
+class _KubeconfigFile(Struct, frozen=True, rename="kebab"):
     current_context: str | None = None
-    contexts: tuple[_Named, ...] | None = None
-    clusters: tuple[_Named, ...] | None = None
-    users: tuple[_Named, ...] | None = None
+    contexts: tuple[_NamedEntry, ...] | None = None
+    clusters: tuple[_NamedEntry, ...] | None = None
+    users: tuple[_NamedEntry, ...] | None = None
 
 
-class Selected(Struct, frozen=True):
+class SelectedContext(Struct, frozen=True):
     """What one context leads to; `cluster` and `user` with the API's own field names, file names made absolute."""
 
     source: str
@@ -50,7 +50,7 @@ class Selected(Struct, frozen=True):
     user: dict[str, Any]
 
     def __repr__(self) -> str:
-        return f"Selected({self.context!r} of {self.source!r})"  # a user's fields are secrets
+        return f"SelectedContext({self.context!r} of {self.source!r})"  # a user's fields are secrets
 
     def refuse(self, entry: str, field: str, problem: str) -> NoReturn:
         """Raise the KubeconfigError for a field of "cluster" or "user"."""
@@ -79,7 +79,7 @@ def current_context(paths: Iterable[Path]) -> str:
     return next((found for path in paths if path.exists() and (found := _read(path).current_context)), None) or ""
 
 
-def select(paths: Iterable[Path], context: str | None) -> Selected:
+def resolve_context(paths: Iterable[Path], context: str | None) -> SelectedContext:
     """The context asked for (None: the current one) of these files, which must all be there. Raises KubeconfigError."""
     paths = tuple(paths)
     source = os.pathsep.join(map(str, paths))
@@ -98,7 +98,7 @@ def select(paths: Iterable[Path], context: str | None) -> Selected:
     for kind, name, there in (("cluster", cluster, clusters), ("user", user, users)):
         if name not in there and (name or kind == "cluster"):
             raise KubeconfigError(f'kubeconfig {source}: context "{asked}" names {kind} "{name}", which is not there')
-    return Selected(
+    return SelectedContext(
         source=source,
         context=asked,
         namespace=str(chosen.get("namespace") or ""),
@@ -109,16 +109,16 @@ def select(paths: Iterable[Path], context: str | None) -> Selected:
     )
 
 
-def _merged(lists: Iterable[tuple[_Named, ...] | None]) -> dict[str, _Named]:
+def _merged(lists: Iterable[tuple[_NamedEntry, ...] | None]) -> dict[str, _NamedEntry]:
     """By name; the first file that has one wins."""
-    found: dict[str, _Named] = {}
+    found: dict[str, _NamedEntry] = {}
     for named in lists:
         for entry in named or ():
             found.setdefault(entry.name, entry)
     return found
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> _KubeconfigFile:
     # Slow, and only a command that talks to a cluster needs it.
     import yaml  # noqa: PLC0415
 
@@ -127,7 +127,7 @@ def _read(path: Path) -> _File:
     try:
         data = user_files.read_bytes(path, user_files.KUBECONFIG)
         document = first_document(data)
-        read = msgspec.convert({} if document is None else document, _File)
+        read = msgspec.convert({} if document is None else document, _KubeconfigFile)
     except OSError as error:
         raise KubeconfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:
@@ -144,7 +144,7 @@ def _read(path: Path) -> _File:
     return read
 
 
-def _make_absolute(named: _Named, folder: Path) -> None:
+def _make_absolute(named: _NamedEntry, folder: Path) -> None:
     for fields in (named.cluster, named.user):
         for field in FILE_FIELDS:
             if fields and isinstance(fields.get(field), str) and fields[field]:

@@ -10,7 +10,7 @@ import trio
 T = TypeVar("T")
 
 
-async def with_later(seconds: float, act: Callable[[], None], work: Callable[[], Awaitable[T]]) -> T:
+async def call_if_slow(seconds: float, act: Callable[[], None], work: Callable[[], Awaitable[T]]) -> T:
     """What `work` returns or raises, never in a group; `act` is called once `work` has run for so many seconds."""
     results: list[T] = []
     failures: list[Exception] = []

@@ -21,8 +21,8 @@ from watcher import user_files
 from watcher.cluster import kubeconfig, tls
 from watcher.cluster.auth_provider import provided_header
 from watcher.cluster.impersonation import impersonation
-from watcher.cluster.kubeconfig import Selected
-from watcher.cluster.tls import Chain
+from watcher.cluster.kubeconfig import SelectedContext
+from watcher.cluster.tls import ClientCertificate
 from watcher.errors import KubeconfigError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -39,41 +39,41 @@ PROVIDER_WITHIN = 60.0
 T = TypeVar("T")
 
 
-class Login(Struct, frozen=True):
+class Credentials(Struct, frozen=True):
     """One reading. `life`: seconds until it should be read again, None where only a 401 will tell.
 
     `header`: the Authorization header, "" for none.
     """
 
-    selected: Selected
+    selected: SelectedContext
     header: str
-    chain: Chain | None
+    chain: ClientCertificate | None
     life: float | None
     acting_as: Sequence[tuple[str, str]] = ()
 
     def __repr__(self) -> str:
-        return f"Login({self.selected!r})"
+        return f"Credentials({self.selected!r})"
 
     @property
     def headers(self) -> Headers:
         return ([("Authorization", self.header)] if self.header else []) + list(self.acting_as)
 
 
-async def read(asked: str | None, context: str | None, *, starting: bool = False) -> Login:
+async def read_credentials(asked: str | None, context: str | None, *, starting: bool = False) -> Credentials:
     """The login of a context of a kubeconfig, or of the pod's service account. Raises KubeconfigError.
 
     `starting`: the terminal is still free for a plugin's questions.
     """
-    selected = await select(asked, context)
+    selected = await select_context(asked, context)
     return await log_in(selected, starting=starting)
 
 
-async def select(asked: str | None, context: str | None) -> Selected:
+async def select_context(asked: str | None, context: str | None) -> SelectedContext:
     """The context asked for, read from the files. Raises KubeconfigError."""
     return await _in_thread(partial(_selected, asked, context), FILES_WITHIN, "the kubeconfig was not read")
 
 
-async def log_in(selected: Selected, *, starting: bool) -> Login:
+async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
     """Raises KubeconfigError."""
     user = selected.user
     chain, token = await _in_thread(partial(from_files, selected), FILES_WITHIN, "the kubeconfig's files were not read")
@@ -87,7 +87,7 @@ async def log_in(selected: Selected, *, starting: bool) -> Login:
         life = _life(found.expiration_timestamp)
         header = f"Bearer {found.token}" if found.token else ""
         if found.client_certificate_data and found.client_key_data:
-            chain = Chain(found.client_certificate_data.encode(), found.client_key_data.encode())
+            chain = ClientCertificate(found.client_certificate_data.encode(), found.client_key_data.encode())
     elif user.get("auth-provider") and not token:
         header = await _in_thread(
             partial(provided_header, selected), PROVIDER_WITHIN, "the auth-provider did not answer"
@@ -96,7 +96,7 @@ async def log_in(selected: Selected, *, starting: bool) -> Login:
         header = _password(selected)
     if not (header.isascii() and header.isprintable()):
         selected.refuse("user", "its authentication", "has characters that no HTTP header may have")
-    return Login(selected, header, chain, life, impersonation(selected))
+    return Credentials(selected, header, chain, life, impersonation(selected))
 
 
 async def _in_thread(work: Callable[[], T], seconds: float, problem: str) -> T:
@@ -107,7 +107,7 @@ async def _in_thread(work: Callable[[], T], seconds: float, problem: str) -> T:
         raise KubeconfigError(f"{problem} within {seconds:.0f} s") from None
 
 
-def _selected(asked: str | None, context: str | None) -> Selected:
+def _selected(asked: str | None, context: str | None) -> SelectedContext:
     paths = kubeconfig.files(asked)
     there = [path for path in paths if os.path.exists(path)]  # Path's own raises where a folder may not be read
     if not asked and not there:
@@ -115,17 +115,17 @@ def _selected(asked: str | None, context: str | None) -> Selected:
             return _service_account(SERVICE_ACCOUNT)
         names = ", ".join(map(str, paths))
         raise KubeconfigError(f"there is no kubeconfig at {names}: give --kubeconfig FILE or set KUBECONFIG")
-    return kubeconfig.select(paths if asked else there, context)
+    return kubeconfig.resolve_context(paths if asked else there, context)
 
 
-def from_files(selected: Selected) -> tuple[Chain | None, str]:
+def from_files(selected: SelectedContext) -> tuple[ClientCertificate | None, str]:
     """The client certificate and the token; a tokenFile wins over a token, as in client-go."""
     name, given = selected.user.get("tokenFile"), selected.user.get("token")
     token = _token(selected, str(name)) if name else str(given or "").strip()
     return tls.chain_of(selected), token
 
 
-def _token(selected: Selected, name: str) -> str:
+def _token(selected: SelectedContext, name: str) -> str:
     try:
         token = user_files.read_text(name, user_files.SECRET).strip()
     except OSError as error:
@@ -135,7 +135,7 @@ def _token(selected: Selected, name: str) -> str:
     return token
 
 
-def _password(selected: Selected) -> str:
+def _password(selected: SelectedContext) -> str:
     """RFC 7617."""
     name, password = selected.user.get("username") or "", selected.user.get("password") or ""
     if not name or not password:
@@ -143,7 +143,7 @@ def _password(selected: Selected) -> str:
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
-def _service_account(folder: Path) -> Selected:
+def _service_account(folder: Path) -> SelectedContext:
     """A pod's own: rest.InClusterConfig of client-go. Raises KubeconfigError."""
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port:
@@ -156,7 +156,9 @@ def _service_account(folder: Path) -> Selected:
     server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
     cluster = {"server": server, "certificate-authority": str(folder / "ca.crt")}
     user = {"tokenFile": str(folder / "token")}
-    return Selected("the pod's service account", "", namespace, "the pod's", cluster, "the service account", user)
+    return SelectedContext(
+        "the pod's service account", "", namespace, "the pod's", cluster, "the service account", user
+    )
 
 
 def _life(expiration: str | None) -> float | None:

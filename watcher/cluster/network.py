@@ -17,7 +17,7 @@ from forwarders.errors import ProxyError
 from forwarders.transports.proxy import Proxy, connect_through
 from forwarders.transports.server import ApiServer
 from forwarders.transports.sockets import keep_alive_options
-from watcher.cluster.eager import Eager
+from watcher.cluster.eager import RacingBackend
 
 # Each watch holds a connection: 8 kinds in 60 namespaces. Others wait for one, and say so after the connect time-out.
 MAX_CONNECTIONS = 512
@@ -39,18 +39,18 @@ def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
         max_connections=limits.max_connections,
         max_keepalive_connections=limits.max_keepalive_connections,
         keepalive_expiry=limits.keepalive_expiry,
-        network_backend=Eager() if server.proxy is None else Through(server.proxy),
+        network_backend=RacingBackend() if server.proxy is None else ProxyBackend(server.proxy),
         socket_options=options,
     )
     return made
 
 
-class Through(httpcore.AsyncNetworkBackend):
+class ProxyBackend(httpcore.AsyncNetworkBackend):
     """Every connection is one to the proxy that it has made a tunnel of."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self._network = Eager()
+        self._network = RacingBackend()
 
     async def connect_tcp(
         self,
@@ -77,7 +77,7 @@ class Through(httpcore.AsyncNetworkBackend):
         try:
             if proxy.tls is not None:
                 stream = await stream.start_tls(proxy.tls, proxy.host)
-            await connect_through(_Bytes(stream), proxy, host, port)
+            await connect_through(_HttpcoreStream(stream), proxy, host, port)
         except ProxyError as error:
             await stream.aclose()
             raise httpcore.ProxyError(str(error)) from error
@@ -97,7 +97,7 @@ async def _closed(stream: httpcore.AsyncNetworkStream) -> None:
         await stream.aclose()
 
 
-class _Bytes:
+class _HttpcoreStream:
     """httpcore's stream as CONNECT wants it; deadlines are the caller's."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:

@@ -17,14 +17,14 @@ class Object(Struct, frozen=True, rename="camel", gc=False):
     """
 
 
-class Owner(Object, frozen=True):
+class OwnerReference(Object, frozen=True):
     kind: str = ""
     name: str = ""
     uid: str = ""
     controller: bool | None = None
 
 
-class Meta(Object, frozen=True):
+class ObjectMeta(Object, frozen=True):
     name: str = ""
     namespace: str = ""
     uid: str = ""
@@ -33,10 +33,10 @@ class Meta(Object, frozen=True):
     deletion_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
-    owner_references: tuple[Owner, ...] | None = None
+    owner_references: tuple[OwnerReference, ...] | None = None
 
     @property
-    def controller(self) -> Owner | None:
+    def controller(self) -> OwnerReference | None:
         """What made the object and replaces it; there is one at most, beside any number of other owners."""
         return next((owner for owner in self.owner_references or () if owner.controller), None)
 
@@ -44,7 +44,7 @@ class Meta(Object, frozen=True):
 class Resource(Object, frozen=True):
     """Base of what the API lists: whatever else it is, it has a name."""
 
-    metadata: Meta
+    metadata: ObjectMeta
 
 
 class ContainerPort(Object, frozen=True):
@@ -53,7 +53,7 @@ class ContainerPort(Object, frozen=True):
     protocol: str = "TCP"
 
 
-class Container(Object, frozen=True):
+class PodContainer(Object, frozen=True):
     name: str = ""
     image: str = ""
     ports: tuple[ContainerPort, ...] | None = None
@@ -61,8 +61,8 @@ class Container(Object, frozen=True):
 
 
 class PodSpec(Object, frozen=True):
-    containers: tuple[Container, ...] = ()
-    init_containers: tuple[Container, ...] | None = None
+    containers: tuple[PodContainer, ...] = ()
+    init_containers: tuple[PodContainer, ...] | None = None
 
 
 class Condition(Object, frozen=True):
@@ -70,12 +70,12 @@ class Condition(Object, frozen=True):
     status: str = ""
 
 
-class Waiting(Object, frozen=True):
+class ContainerStateWaiting(Object, frozen=True):
     reason: str = ""
 
 
 class ContainerState(Object, frozen=True):
-    waiting: Waiting | None = None
+    waiting: ContainerStateWaiting | None = None
 
 
 class ContainerStatus(Object, frozen=True):

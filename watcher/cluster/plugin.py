@@ -21,9 +21,9 @@ import trio
 from msgspec import Struct
 
 from forwarders.system.processes import detached_group, startable
-from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.kubeconfig import SelectedContext
 from watcher.cluster.plugin_answer import MAX_OUTPUT, PluginCredential, decoded
-from watcher.cluster.plugin_process import end_together, ended, how_ended
+from watcher.cluster.plugin_process import end_plugin, end_together, how_ended
 from watcher.cluster.plugin_words import CHUNK, PluginWords
 
 logger = logging.getLogger("portside.cluster")
@@ -59,7 +59,7 @@ class ExecEntry(Struct, frozen=True, rename="camel"):
     interactive_mode: str | None = None
 
 
-async def ask_plugin(selected: Selected, *, starting: bool) -> PluginCredential:
+async def ask_plugin(selected: SelectedContext, *, starting: bool) -> PluginCredential:
     """What the user's plugin prints. Raises KubeconfigError.
 
     `starting`: nothing else uses the terminal yet, so the plugin gets stdin, and its stderr is passed on as it is.
@@ -68,7 +68,7 @@ async def ask_plugin(selected: Selected, *, starting: bool) -> PluginCredential:
     return await _Run(selected, entry, starting=starting).credential()
 
 
-def _entry(selected: Selected) -> ExecEntry:
+def _entry(selected: SelectedContext) -> ExecEntry:
     try:
         entry = msgspec.convert(selected.user["exec"], ExecEntry)
     except msgspec.ValidationError as error:
@@ -88,7 +88,7 @@ def _entry(selected: Selected) -> ExecEntry:
 class _Run:
     """One run of the plugin."""
 
-    def __init__(self, selected: Selected, entry: ExecEntry, *, starting: bool) -> None:
+    def __init__(self, selected: SelectedContext, entry: ExecEntry, *, starting: bool) -> None:
         self._selected = selected
         self._entry = entry
         self._starting = starting
@@ -113,7 +113,7 @@ class _Run:
             with trio.move_on_after(limit) as scope:
                 await self._collect(process, limit)
         finally:
-            await ended(process, group=not self._starting)
+            await end_plugin(process, group=not self._starting)
         if scope.cancelled_caught:
             await self._end_line()
             self._fail(f"gave no answer within {limit:.0f} s and was ended", words=self._words.text)

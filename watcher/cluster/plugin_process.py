@@ -18,7 +18,7 @@ def how_ended(code: int | None) -> str:
     return f"exit code {code}"
 
 
-async def ended(process: trio.Process, *, group: bool) -> None:
+async def end_plugin(process: trio.Process, *, group: bool) -> None:
     """Kill the plugin and its children, where they still run."""
     if process.returncode is None:
         kill_tree(process.pid, group=group)

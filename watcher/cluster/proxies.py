@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from forwarders.transports.proxy import Proxy
 from watcher.cluster import tls
-from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.kubeconfig import SelectedContext
 from watcher.errors import KubeconfigError
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -26,7 +26,7 @@ Refuse = Callable[[str], NoReturn]
 
 
 def proxy_for(
-    selected: Selected, host: str, port: int, *, https: bool, environment: Mapping[str, str] = os.environ
+    selected: SelectedContext, host: str, port: int, *, https: bool, environment: Mapping[str, str] = os.environ
 ) -> Proxy | None:
     """The proxy on the way to this server, None for none. Raises KubeconfigError for one that cannot be used."""
     url = selected.cluster.get("proxy-url")
@@ -55,7 +55,7 @@ def _variable(environment: Mapping[str, str], name: str) -> tuple[str, str]:
     return name, ""
 
 
-def _proxy(url: str, source: str, selected: Selected, refuse: Refuse) -> Proxy:
+def _proxy(url: str, source: str, selected: SelectedContext, refuse: Refuse) -> Proxy:
     try:
         parts = urlsplit(url.strip())
         port = parts.port or _PORTS.get(parts.scheme, 0)
@@ -84,7 +84,7 @@ def _authorization(url: SplitResult) -> str:
     return "" if login is None else "Basic " + base64.b64encode(":".join(login).encode()).decode()
 
 
-def _context(selected: Selected) -> ssl.SSLContext:
+def _context(selected: SelectedContext) -> ssl.SSLContext:
     """Trust in an https proxy: the system's authorities and the cluster's own. It never sees our certificate."""
     context = ssl.create_default_context()
     tls.trust_more(context, selected)

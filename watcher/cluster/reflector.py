@@ -1,6 +1,6 @@
 """Owns one list-and-watch, for ever: list, mark as synced, watch from there, resume, list again where it must.
 
-Refuses policy: it keeps a shelf of the store true. The rules are those of client-go's tools/cache/reflector.go and
+Refuses policy: it keeps one WatchCache up to date. The rules are those of client-go's tools/cache/reflector.go and
 kube-rs' watcher.rs: lists are consistent reads (no resourceVersion), a broken watch resumes from the last version it
 got, only an expired version (410, or 504 "Too large resource version") leads to a new list.
 """
@@ -18,10 +18,10 @@ from typing import Never
 import trio
 
 from forwarders.backoff import Backoff, RetryLimiter
-from watcher.cluster.client import Client, WatchStream
-from watcher.cluster.later import with_later
-from watcher.cluster.store import Problem, Shelf
-from watcher.cluster.wire import Change, WatchEvent
+from watcher.cluster.client import ApiClient, WatchStream
+from watcher.cluster.later import call_if_slow
+from watcher.cluster.store import Problem, WatchCache
+from watcher.cluster.wire import WatchEvent, WatchEventType
 from watcher.errors import ApiForbiddenError, ApiUnreachableError, ClusterError, ExpiredError, MalformedError
 
 logger = logging.getLogger("portside.cluster")
@@ -54,14 +54,14 @@ FRESH = 1.0
 
 
 class Reflector:
-    """Keeps one shelf. `gate` opens when the API answers after a problem; `now` dates what may be old."""
+    """Keeps one WatchCache up to date. `gate` is shared with others at the same API server; `now` dates old objects."""
 
     def __init__(
-        self, client: Client, shelf: Shelf, random: Random, gate: RetryLimiter, now: Callable[[], datetime]
+        self, client: ApiClient, cache: WatchCache, random: Random, gate: RetryLimiter, now: Callable[[], datetime]
     ) -> None:
-        self.shelf = shelf
+        self.cache = cache
         self._client = client
-        self._watch = shelf.watch
+        self._watch = cache.watch
         self._random = random
         self._gate = gate
         self._now = now
@@ -76,14 +76,14 @@ class Reflector:
         self._out_of_turn_at = self._listed_at = -math.inf
 
     async def run(self) -> Never:
-        """Lists and watches until cancelled; a ClusterError is a problem on the shelf, and never ends it."""
+        """Lists and watches until cancelled; a ClusterError is recorded in the cache and never ends it."""
         self._version = None
         while True:
             try:
                 with trio.CancelScope() as self._asking:
                     self._asked_at = trio.current_time()
                     self._accepted = self._useful = self._stood = False
-                    await with_later(SLOW, self._slow, self._list_and_watch)
+                    await call_if_slow(SLOW, self._slow, self._list_and_watch)
             except ClusterError as error:
                 self._asking = None
                 await self._wait(self._failed(error))
@@ -116,7 +116,7 @@ class Reflector:
     async def _list_and_watch(self) -> None:
         if self._version is None:
             listed = await self._client.list(self._watch)
-            self.shelf.replace(listed.objects)
+            self.cache.replace(listed.objects)
             self._version = listed.resource_version
             self._answered()
             again, self._listed_at = trio.current_time() - self._listed_at < LISTED_LATELY, trio.current_time()
@@ -130,10 +130,10 @@ class Reflector:
         async with self._client.watch(self._watch, version, seconds) as stream:
             self._accepted = True
             if self._answered():
-                self.shelf.well()
+                self.cache.clear_error()
             try:
-                standing = partial(with_later, STEADY, self._stands, partial(self._take, stream))
-                await with_later(LASTS, self._lasts, standing)
+                standing = partial(call_if_slow, STEADY, self._stands, partial(self._take, stream))
+                await call_if_slow(LASTS, self._lasts, standing)
             finally:
                 self._seen_at = self._now()
         if not self._useful:
@@ -158,7 +158,7 @@ class Reflector:
         self._useful = True
         self._away.reset()
         self._unwell.reset()
-        return self.shelf.well()
+        return self.cache.clear_error()
 
     def _lasts(self) -> None:
         """After watches that ended at once only this shows that others may try too."""
@@ -178,11 +178,11 @@ class Reflector:
     def _apply(self, events: list[WatchEvent]) -> None:
         for event in events:
             match event.change:
-                case Change.ADDED | Change.MODIFIED:
-                    self.shelf.put(event.object)
-                case Change.DELETED:
-                    self.shelf.drop(event.object)
-                case Change.BOOKMARK:
+                case WatchEventType.ADDED | WatchEventType.MODIFIED:
+                    self.cache.put(event.object)
+                case WatchEventType.DELETED:
+                    self.cache.drop(event.object)
+                case WatchEventType.BOOKMARK:
                     pass
             self._version = event.object.metadata.resource_version or self._version
 
@@ -194,16 +194,16 @@ class Reflector:
         pause = (self._unwell if expired or (self._accepted and not self._stood) else self._away).next()
         forbidden = isinstance(error, ApiForbiddenError)
         # A connection that breaks once and comes back at once is no news to anyone who has the objects.
-        if forbidden or self._failures > 1 or not self.shelf.synced:
+        if forbidden or self._failures > 1 or not self.cache.synced:
             self._report(error, forbidden=forbidden)
         logger.debug("%s: %s; again in %.2f s", self._name, error, pause)
-        return FORBIDDEN_PAUSE if forbidden and not self.shelf.synced else pause
+        return FORBIDDEN_PAUSE if forbidden and not self.cache.synced else pause
 
     def _report(self, error: ClusterError, *, forbidden: bool) -> None:
         text = str(error)
         if self._seen_at is not None:
             text += f"; what is known of {self._name} is from {self._seen_at:%H:%M:%S}"
-        if self.shelf.trouble(Problem(text, forbidden=forbidden)):
+        if self.cache.set_error(Problem(text, forbidden=forbidden)):
             logger.info("%s", text)
 
     @property

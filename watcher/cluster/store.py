@@ -67,12 +67,12 @@ class Store:
         self.on_change = on_change
         self.snapshot = Snapshot(MappingProxyType(self.objects), MappingProxyType(self.problems))
 
-    def shelf(self, watch: Watch) -> Shelf:
+    def cache_for(self, watch: Watch) -> WatchCache:
         """The place for one watch's objects. One at a time for each watch."""
-        return Shelf(self, watch)
+        return WatchCache(self, watch)
 
 
-class Shelf:
+class WatchCache:
     """One watch's part of a store. Once closed it is empty and takes nothing more."""
 
     def __init__(self, store: Store, watch: Watch) -> None:
@@ -102,7 +102,7 @@ class Shelf:
         if not self._closed and self._store.objects[self.watch].drop(item):
             self._store.on_change()
 
-    def trouble(self, problem: Problem) -> bool:
+    def set_error(self, problem: Problem) -> bool:
         """The watch cannot say what there is; what it said before stays. Returns whether that is news."""
         if self._closed or self._store.problems.get(self.watch) == problem:
             return False
@@ -110,7 +110,7 @@ class Shelf:
         self._store.on_change()
         return True
 
-    def well(self) -> bool:
+    def clear_error(self) -> bool:
         """The watch sees what there is. Returns whether that is news."""
         if self._closed or self._store.problems.pop(self.watch, None) is None:
             return False

@@ -17,22 +17,22 @@ from msgspec import Struct
 
 from forwarders.system.files import secret_file
 from watcher import user_files
-from watcher.cluster.kubeconfig import Selected
+from watcher.cluster.kubeconfig import SelectedContext
 
 logger = logging.getLogger("portside.cluster")
 
 
-class Chain(Struct, frozen=True):
+class ClientCertificate(Struct, frozen=True):
     """A client certificate and its key, as PEM."""
 
     certificate: bytes
     key: bytes
 
     def __repr__(self) -> str:
-        return "Chain(…)"
+        return "ClientCertificate(…)"
 
 
-def client_context(selected: Selected) -> ssl.SSLContext:
+def client_context(selected: SelectedContext) -> ssl.SSLContext:
     """The context for connections to the selected cluster. Raises KubeconfigError."""
     field, authority = _pem(selected, "cluster", "certificate-authority")
     try:
@@ -55,7 +55,7 @@ def client_context(selected: Selected) -> ssl.SSLContext:
     return context
 
 
-def trust_more(context: ssl.SSLContext, selected: Selected) -> None:
+def trust_more(context: ssl.SSLContext, selected: SelectedContext) -> None:
     """Let an https proxy's context trust the cluster's authority too, or whoever answers where that is said.
 
     Raises KubeconfigError.
@@ -71,7 +71,7 @@ def trust_more(context: ssl.SSLContext, selected: Selected) -> None:
         context.verify_mode = ssl.CERT_NONE
 
 
-def use_chain(context: ssl.SSLContext, chain: Chain, selected: Selected) -> None:
+def use_chain(context: ssl.SSLContext, chain: ClientCertificate, selected: SelectedContext) -> None:
     """Connections made from now on show this certificate. Raises KubeconfigError."""
     try:
         with secret_file(chain.certificate.rstrip() + b"\n" + chain.key) as name:
@@ -84,7 +84,7 @@ def use_chain(context: ssl.SSLContext, chain: Chain, selected: Selected) -> None
         selected.refuse("user", "client-certificate, client-key", problem)
 
 
-def chain_of(selected: Selected) -> Chain | None:
+def chain_of(selected: SelectedContext) -> ClientCertificate | None:
     """The certificate that the kubeconfig gives this user. Raises KubeconfigError."""
     _, certificate = _pem(selected, "user", "client-certificate")
     field, key = _pem(selected, "user", "client-key")
@@ -94,7 +94,7 @@ def chain_of(selected: Selected) -> Chain | None:
         selected.refuse(
             "user", "client-certificate" if certificate is None else field, "is missing, its other half is there"
         )
-    return Chain(certificate, key)
+    return ClientCertificate(certificate, key)
 
 
 def authority_of(cluster: Mapping[str, Any]) -> str:
@@ -107,7 +107,7 @@ def authority_of(cluster: Mapping[str, Any]) -> str:
     return ""
 
 
-def _pem(selected: Selected, entry: str, field: str) -> tuple[str, bytes | None]:
+def _pem(selected: SelectedContext, entry: str, field: str) -> tuple[str, bytes | None]:
     """The field that was used, and its PEM."""
     fields = selected.cluster if entry == "cluster" else selected.user
     if data := fields.get(f"{field}-data"):

@@ -14,7 +14,7 @@ import trio
 
 from forwarders.backoff import TURN, RetryLimiter
 from forwarders.tasks import Tasks, kept
-from watcher.cluster.client import Client
+from watcher.cluster.client import ApiClient
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Problem, Snapshot, Store, Watch
 
@@ -33,7 +33,7 @@ class Watches:
 
     def __init__(
         self,
-        client: Client,
+        client: ApiClient,
         on_change: Callable[[], None],
         random: Random,
         now: Callable[[], datetime] = _local_now,
@@ -55,10 +55,10 @@ class Watches:
         """Start what is missing; cancel what is not wanted and forget its objects, without `on_change`."""
         for watch in self._running.keys() - watches:
             reflector, scope = self._running.pop(watch)
-            reflector.shelf.close()
+            reflector.cache.close()
             scope.cancel()
         for watch in sorted(watches - self._running.keys(), key=repr):
-            reflector = Reflector(self._client, self._store.shelf(watch), self._random, self._gate, self._now)
+            reflector = Reflector(self._client, self._store.cache_for(watch), self._random, self._gate, self._now)
             scope = trio.CancelScope()
             self._running[watch] = reflector, scope
             if self._tasks is not None:
@@ -91,7 +91,7 @@ class Watches:
 
 async def _keep(reflector: Reflector, scope: trio.CancelScope) -> None:
     def failed(cause: str) -> None:
-        reflector.shelf.trouble(Problem(f"a bug of portside's: {cause}"))
+        reflector.cache.set_error(Problem(f"a bug of portside's: {cause}"))
 
     with scope:
-        await kept(logger, f"watching {reflector.shelf.watch.kind.plural}", reflector.run, failed)
+        await kept(logger, f"watching {reflector.cache.watch.kind.plural}", reflector.run, failed)

@@ -29,7 +29,7 @@ T = TypeVar("T")
 MAX_LINE = 4 * 1024 * 1024
 
 
-class Change(Enum):
+class WatchEventType(Enum):
     """What a watch says of an object. BOOKMARK: nothing but the resourceVersion that was reached."""
 
     ADDED = "ADDED"
@@ -41,7 +41,7 @@ class Change(Enum):
 class WatchEvent(Struct, frozen=True):
     """One line of a watch. The object of a BOOKMARK has a resourceVersion and nothing else."""
 
-    change: Change
+    change: WatchEventType
     object: Resource
 
 
@@ -72,7 +72,7 @@ class Details(Struct, frozen=True):
     causes: tuple[Cause, ...] | None = None
 
 
-class Status(Struct, frozen=True):
+class ApiStatus(Struct, frozen=True):
     """The API's error body, and the object of an ERROR event."""
 
     message: str = ""
@@ -81,13 +81,13 @@ class Status(Struct, frozen=True):
     details: Details | None = None
 
 
-class Version(Struct, frozen=True, rename="camel"):
+class VersionInfo(Struct, frozen=True, rename="camel"):
     """The answer to GET /version."""
 
     git_version: str
 
 
-class Asked(Struct, frozen=True):
+class RequestInfo(Struct, frozen=True):
     """What a request was for, in the words of RBAC. `namespace` is "" for all of them or none."""
 
     verb: str
@@ -100,7 +100,7 @@ class Asked(Struct, frozen=True):
         return what + (f" in namespace {self.namespace}" if self.namespace else "")
 
 
-class _Line(Struct, frozen=True):
+class _WatchLine(Struct, frozen=True):
     type: str
     object: Raw
 
@@ -136,7 +136,7 @@ class WatchDecoder:
     def __init__(self, kind: Kind) -> None:
         self._lines = LineDecoder()
         self._decoder: msgspec.json.Decoder[Resource] = msgspec.json.Decoder(kind.decodes_to)
-        self._asked = Asked("watch", kind.plural)
+        self._asked = RequestInfo("watch", kind.plural)
 
     def feed(self, data: bytes) -> list[WatchEvent]:
         return [self._event(line) for line in self._lines.feed(data)]
@@ -145,9 +145,9 @@ class WatchDecoder:
         try:
             envelope = _LINE.decode(line)
             if envelope.type != "ERROR":
-                change = Change(envelope.type)
+                change = WatchEventType(envelope.type)
                 # A bookmark's object has null where its kind demands a list: only the metadata is meant.
-                decoder = _BOOKMARK if change is Change.BOOKMARK else self._decoder
+                decoder = _BOOKMARK if change is WatchEventType.BOOKMARK else self._decoder
                 return WatchEvent(change, decoder.decode(envelope.object))
             problem = _STATUS.decode(envelope.object)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors; they quote no content
@@ -155,12 +155,12 @@ class WatchDecoder:
         raise api_error(problem, self._asked)
 
 
-_LINE = msgspec.json.Decoder(_Line)
+_LINE = msgspec.json.Decoder(_WatchLine)
 _BOOKMARK = msgspec.json.Decoder(Resource)
-_STATUS = msgspec.json.Decoder(Status)
+_STATUS = msgspec.json.Decoder(ApiStatus)
 
 
-def decode(body: bytes | Raw, kind: type[T], asked: Asked) -> T:
+def decode(body: bytes | Raw, kind: type[T], asked: RequestInfo) -> T:
     """Raises MalformedError."""
     try:
         return msgspec.json.decode(body, type=kind)
@@ -168,16 +168,16 @@ def decode(body: bytes | Raw, kind: type[T], asked: Asked) -> T:
         raise MalformedError(f"cannot {asked}: what answers is no Kubernetes API server: {error}") from None
 
 
-def status(body: bytes, code: int) -> Status:
+def status(body: bytes, code: int) -> ApiStatus:
     """The Status of an error answer; a proxy's error page has none, only its HTTP status `code`."""
     try:
         found = _STATUS.decode(body)
     except (ValueError, RecursionError):
-        found = Status()
+        found = ApiStatus()
     return msgspec.structs.replace(found, code=code, message=found.message or f"HTTP status {code}")
 
 
-def api_error(status: Status, asked: Asked) -> ApiError:
+def api_error(status: ApiStatus, asked: RequestInfo) -> ApiError:
     """The error that a Status is."""
     message = f"cannot {asked}: {status.message or 'error without a message'}"
     match status.code:
@@ -194,7 +194,7 @@ def api_error(status: Status, asked: Asked) -> ApiError:
     return ApiError(f"{message} ({status.code})", status.code)
 
 
-def _too_large_resource_version(status: Status) -> bool:
+def _too_large_resource_version(status: ApiStatus) -> bool:
     """As client-go's isTooLargeResourceVersionError: by cause since 1.18.6, by message before."""
     causes = (status.details and status.details.causes) or ()
     marks = [status.message, *(cause.message for cause in causes)]

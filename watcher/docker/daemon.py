@@ -35,14 +35,14 @@ class _Config(Struct, frozen=True):
     current_context: str = field(default="", name="currentContext")
 
 
-class _Endpoint(Struct, frozen=True):
+class _ContextEndpoint(Struct, frozen=True):
     host: str = field(default="", name="Host")
 
 
-class _Meta(Struct, frozen=True):
+class _ContextMetadata(Struct, frozen=True):
     """contexts/meta/SHA256/meta.json of the docker command line (cli/context/store); TLS files lie in contexts/tls."""
 
-    endpoints: dict[str, _Endpoint] = field(default_factory=dict, name="Endpoints")
+    endpoints: dict[str, _ContextEndpoint] = field(default_factory=dict, name="Endpoints")
 
 
 def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
@@ -57,7 +57,9 @@ def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
     if context in {"", "default"}:
         return _by_socket(DEFAULT_SOCKET, "the Docker engine of this machine")
     digest = hashlib.sha256(context.encode()).hexdigest()
-    endpoint = _read(folder / "contexts" / "meta" / digest / "meta.json", _Meta()).endpoints.get("docker", _Endpoint())
+    endpoint = _read(folder / "contexts" / "meta" / digest / "meta.json", _ContextMetadata()).endpoints.get(
+        "docker", _ContextEndpoint()
+    )
     if not endpoint.host:
         raise DaemonAddressError(f"Docker context {context!r}: it names no engine; see `docker context ls`")
     where = f"Docker context {context!r}"

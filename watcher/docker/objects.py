@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from watcher.errors import DockerError
 
 
-class Port(Struct, frozen=True, rename="pascal"):
+class PublishedPort(Struct, frozen=True, rename="pascal"):
     """A container's port; `public_port` is 0 where Docker does not publish it."""
 
     private_port: int
@@ -30,7 +30,7 @@ class NetworkSettings(Struct, frozen=True, rename="pascal"):
     networks: dict[str, Network | None] | None = None
 
 
-class Container(Struct, frozen=True, rename="pascal"):
+class DockerContainer(Struct, frozen=True, rename="pascal"):
     """One line of GET /containers/json. `created`: seconds since 1970."""
 
     id: str
@@ -38,7 +38,7 @@ class Container(Struct, frozen=True, rename="pascal"):
     image: str = ""
     state: str = ""
     created: int = 0
-    ports: tuple[Port, ...] | None = None
+    ports: tuple[PublishedPort, ...] | None = None
     labels: dict[str, str] | None = None
     network_settings: NetworkSettings | None = None
 
@@ -64,28 +64,28 @@ class Containers(Struct, frozen=True):
     synced: bool = False
     problem: str = ""
     reachable: bool = True
-    containers: tuple[Container, ...] = ()
+    containers: tuple[DockerContainer, ...] = ()
 
 
 class _Platform(Struct, frozen=True, rename="pascal"):
     name: str = ""
 
 
-class Version(Struct, frozen=True, rename="pascal"):
+class EngineVersion(Struct, frozen=True, rename="pascal"):
     platform: _Platform = _Platform()
 
 
 _Decoded = TypeVar("_Decoded")
-_containers, _version = msgspec.json.Decoder(tuple[Container, ...]), msgspec.json.Decoder(Version)
+_containers, _version = msgspec.json.Decoder(tuple[DockerContainer, ...]), msgspec.json.Decoder(EngineVersion)
 
 
-def decode_containers(data: bytes) -> tuple[Container, ...]:
+def decode_containers(data: bytes) -> tuple[DockerContainer, ...]:
     """The containers, sorted by id. Raises DockerError."""
     containers = _decoded(_containers, data)
     return tuple(sorted(containers, key=lambda container: container.id))
 
 
-def decode_version(data: bytes) -> Version:
+def decode_version(data: bytes) -> EngineVersion:
     """Raises DockerError."""
     return _decoded(_version, data)
 

@@ -18,8 +18,8 @@ from forwarders.transports import names
 from forwarders.transports.choice import Transport
 from forwarders.transports.opener import Probed, probe
 from forwarders.transports.server import ApiServer
-from watcher.cluster.client import Client
-from watcher.cluster.credentials import ClusterConfig, load
+from watcher.cluster.client import ApiClient
+from watcher.cluster.credentials import ClusterConfig, load_cluster_config
 from watcher.cluster.kinds import POD
 from watcher.cluster.objects import Pod
 from watcher.cluster.store import Watch
@@ -61,11 +61,11 @@ class Cluster:
         if await self._files.docker():
             raise NotCheckedError("not needed: the project here deploys with Docker alone")
         names.install()
-        return await load(*self._asked)
+        return await load_cluster_config(*self._asked)
 
     async def _reach(self) -> Reached:
         config = await self.config.given()
-        async with Client(config.server) as client:
+        async with ApiClient(config.server) as client:
             version = await _version(client)
             return Reached(version, min([await _round_trip(client) for _ in range(SAMPLES)]))
 
@@ -79,7 +79,7 @@ class Cluster:
         except KubeconfigError as problem:
             return [error(str(problem), "correct the file, or name another: --kubeconfig, --kube-context")]
         context = f"context {config.context}" if config.context else "no context"
-        async with Client(config.server) as client:
+        async with ApiClient(config.server) as client:
             found = [ok(f"{config.source}, {context}, namespace {await self.namespace()}, server {client.url}")]
         if config.problem:
             found.append(error(config.problem, "log in again, or ask whoever runs the cluster for a new certificate"))
@@ -98,7 +98,7 @@ class Cluster:
         """A session to a pod that runs, by each transport, and a PING on it: nothing is dialled in the pod."""
         await self.reached.given()
         server, namespace = (await self.config.given()).server, await self.namespace()
-        async with Client(server) as client:
+        async with ApiClient(server) as client:
             pod = await _running_pod(client, namespace)
         if pod is None:
             return [note(f"not tried: no pod runs in namespace {namespace}", "try again once one does, or give -n")]
@@ -133,14 +133,14 @@ def _transport(transport: Transport, pod: PodRef, probed: Probed | TransportErro
     return error(said, "see permissions" if forbidden else "a proxy on the way may let through neither upgrade")
 
 
-async def _round_trip(client: Client) -> float:
+async def _round_trip(client: ApiClient) -> float:
     """Seconds for a small answer, on a connection that stands."""
     began = trio.current_time()
     await _version(client)
     return trio.current_time() - began
 
 
-async def _version(client: Client) -> str:
+async def _version(client: ApiClient) -> str:
     """An empty one where it is not for us to know. Raises ClusterError."""
     try:
         return await client.server_version()
@@ -160,7 +160,7 @@ def _judged(version: str) -> Finding:
     return ok(f"version {version}; {supported}")
 
 
-async def _running_pod(client: Client, namespace: str) -> PodRef | None:
+async def _running_pod(client: ApiClient, namespace: str) -> PodRef | None:
     """A Ready one, else any that runs. Raises ClusterError."""
     pods = [cast("Pod", item) for item in (await client.list(Watch(POD, namespace))).objects]
     running = [pod for pod in pods if pod.status.phase == "Running" and not pod.deleting]

@@ -11,8 +11,8 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.transports.choice import Transport
-from watcher.cluster.access import Action, allowed
-from watcher.cluster.client import Client
+from watcher.cluster.access import Action, is_allowed
+from watcher.cluster.client import ApiClient
 from watcher.cluster.kinds import ENDPOINT_SLICE, KINDS, POD, Kind
 from watcher.doctor.cluster import Cluster
 from watcher.doctor.findings import Finding, error, note, ok, warning
@@ -33,7 +33,7 @@ async def permissions_check(cluster: Cluster) -> Iterable[Finding]:
     await cluster.reached.given()
     server, namespace = (await cluster.config.given()).server, await cluster.namespace()
     actions = [*_reading(POD), *FORWARD, *(action for kind in _others() for action in _reading(kind))]
-    async with Client(server) as client:
+    async with ApiClient(server) as client:
         here = await _asked(client, [replace(action, namespace=namespace) for action in actions])
         everywhere = await _asked(client, actions)
     return [*_here(here, namespace), _everywhere(everywhere, namespace)]
@@ -48,7 +48,7 @@ def _reading(kind: Kind) -> tuple[Action, ...]:
     return tuple(Action(verb, kind.plural, group) for verb in READ)
 
 
-async def _asked(client: Client, actions: Iterable[Action]) -> Answers:
+async def _asked(client: ApiClient, actions: Iterable[Action]) -> Answers:
     """Raises ClusterError."""
     answers: dict[Action, bool] = dict.fromkeys(actions, False)
     problems: list[ClusterError] = []
@@ -57,7 +57,7 @@ async def _asked(client: Client, actions: Iterable[Action]) -> Answers:
     async def ask(action: Action) -> None:
         async with limiter:
             try:
-                answers[action] = await allowed(client, action)
+                answers[action] = await is_allowed(client, action)
             except ClusterError as problem:
                 problems.append(problem)
 
@@ -107,7 +107,7 @@ def _everywhere(answers: Answers, namespace: str) -> Finding:
 def _missing(answers: Answers) -> dict[str, tuple[str, ...]]:
     """The verbs that are missing for each thing."""
     missing: dict[str, tuple[str, ...]] = {}
-    for action, is_allowed in answers.items():
-        if not is_allowed:
+    for action, granted in answers.items():
+        if not granted:
             missing[action.thing] = (*missing.get(action.thing, ()), action.verb)
     return missing

@@ -13,7 +13,7 @@ from forwarders.spec import Endpoint, PodRef
 from watcher.cluster.objects import RUN_ID_LABEL
 from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry
 from watcher.config.rules import RuleTarget
-from watcher.docker.objects import Container, Containers, Port
+from watcher.docker.objects import Containers, DockerContainer, PublishedPort
 from watcher.plan import images
 from watcher.plan.facts import Facts
 from watcher.plan.serving import EndpointResult
@@ -92,18 +92,18 @@ def published_beside(facts: Facts) -> Iterator[Published]:
                 )
 
 
-def _address(port: Port) -> str:
+def _address(port: PublishedPort) -> str:
     return DEFAULT_ADDRESS if port.ip in _ANYWHERE else port.ip
 
 
-def _container(entry: Entry, there: Containers, facts: Facts) -> Container | None:
+def _container(entry: Entry, there: Containers, facts: Facts) -> DockerContainer | None:
     """The one that runs, of this run, the newest.
 
     Leftovers of older runs, and strangers, may have the same image; whoever asks portside itself may mean these.
     """
     ids = (facts.former_run_ids | {facts.run_id}) - {""}
 
-    def rank(container: Container) -> tuple[bool, bool, int]:
+    def rank(container: DockerContainer) -> tuple[bool, bool, int]:
         return container.running, _run_id(container) == facts.run_id, container.created
 
     meant = (c for c in there.containers if _is_meant(entry.name, c))
@@ -111,11 +111,11 @@ def _container(entry: Entry, there: Containers, facts: Facts) -> Container | Non
     return max(own, key=rank, default=None)
 
 
-def _run_id(container: Container) -> str:
+def _run_id(container: DockerContainer) -> str:
     return (container.labels or {}).get(RUN_ID_LABEL, "")
 
 
-def _is_meant(name: str, container: Container) -> bool:
+def _is_meant(name: str, container: DockerContainer) -> bool:
     """By image or by name, in any case; Skaffold makes `myapp-1` where `myapp` is there already."""
     name, called = name.lower(), container.name.lower()
     return (
@@ -125,20 +125,20 @@ def _is_meant(name: str, container: Container) -> bool:
     )
 
 
-def _asks_for_another(entry: Entry, published: Port) -> bool:
+def _asks_for_another(entry: Entry, published: PublishedPort) -> bool:
     """What Skaffold's own entries ask for is Docker's; whoever asks portside for a local port shall have it."""
     own = entry.source != "user" and entry.local_port.reserved
     return own and entry.local_port.number != published.public_port
 
 
-def _published(container: Container, port: int) -> list[Port]:
+def _published(container: DockerContainer, port: int) -> list[PublishedPort]:
     """Where Docker listens for the container's port, IPv4 first."""
     ports = [p for p in container.ports or () if (p.private_port, p.type) == (port, "tcp") and p.public_port]
     return sorted(ports, key=lambda p: (":" in p.ip, p.ip, p.public_port)) if container.running else []
 
 
 def _found(
-    entry: Entry, port: int, container: Container | None, there: Containers, *, deployed: bool
+    entry: Entry, port: int, container: DockerContainer | None, there: Containers, *, deployed: bool
 ) -> EndpointResult:
     if container is None:
         if not there.synced:

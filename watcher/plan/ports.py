@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from itertools import chain
 
 from watcher.cluster.objects import (
-    Container,
     ContainerPort,
     CronJob,
     Object,
     Pod,
+    PodContainer,
     PodSpec,
     ReplicationController,
     Service,
@@ -113,7 +113,7 @@ def pod_spec(target: Object | None) -> PodSpec | None:
     return None
 
 
-def staying(spec: PodSpec) -> tuple[Container, ...]:
+def staying(spec: PodSpec) -> tuple[PodContainer, ...]:
     """The containers that stay: an init container that restarts is a sidecar. Ephemeral ones declare no ports."""
     return (*spec.containers, *(c for c in spec.init_containers or () if c.restart_policy == "Always"))
 
