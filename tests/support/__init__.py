@@ -1,1 +1,1 @@
-"""What tests against real clusters share: a portside process, a prober, Kubernetes objects to forward to."""
+"""Helpers for tests with real clusters: a portside process, a prober, Kubernetes objects to forward to."""

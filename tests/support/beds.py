@@ -1,7 +1,7 @@
-"""The bed that this run is for, and what became of the suites that every bed has to pass.
+"""Chooses the bed of this run, and records the results of the suites that every bed has to pass.
 
 `--bed NAME` chooses it. `--results FILE` writes a line of the table in docs/compatibility.md for each suite that is
-marked `every_bed`; scripts/bed-table puts the beds' files together.
+marked `every_bed`; scripts/bed-table joins the beds' files.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _counts: dict[str, Counter[str]] = {}
 
 def add_options(parser: pytest.Parser) -> None:
     parser.addoption("--bed", choices=NAMES, help=f"the real cluster to run on (default: ${VARIABLE})")
-    parser.addoption("--results", type=Path, help="write what became of the suites that every bed has to pass")
+    parser.addoption("--results", type=Path, help="write the results of the suites that every bed has to pass")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if chosen := config.getoption("--bed"):
-        os.environ[VARIABLE] = chosen  # children find the same bed
+        os.environ[VARIABLE] = chosen  # children use the same bed
 
 
 def prepare(item: pytest.Item) -> None:
-    """Note the item's line of the table, and the gap that is known on this bed."""
+    """Store the item's line of the table, and the known gap on this bed."""
     if marker := item.get_closest_marker("every_bed"):
         item.user_properties.append((_PROPERTY, marker.args[0]))
     for marker in item.iter_markers("gap"):

@@ -1,4 +1,4 @@
-"""Owns reading what stands under examples/: JSON with comments, as VS Code takes it, to plain values."""
+"""Reads files in examples/: JSON with comments, as VS Code accepts it."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def json_with_comments(path: Path) -> Any:
-    """Comments are lines of their own there."""
+    """The parsed file. Comments there are always whole lines."""
     return json.loads(re.sub(r"^\s*//.*$", "", path.read_text(), flags=re.MULTILINE))

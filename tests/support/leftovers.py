@@ -1,7 +1,7 @@
-"""Lets go of what a failed test left behind, so that the test after it does not fail for it.
+"""Releases what a failed test left behind, so that it does not make the next test fail.
 
-A failed test's traceback keeps its sockets and generators. When they are collected later, Python warns, and every
-warning fails the test that happens to run.
+A failed test's traceback keeps its sockets and generators alive. When they are collected later, Python warns, and every
+warning fails the test that runs then.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Around a whole test, its fixtures included."""
+    """Around a whole test with its fixtures."""
     failed_before = item.session.testsfailed
     result = yield
     if item.session.testsfailed != failed_before:
@@ -25,7 +25,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def _let_go() -> None:
-    """pytest keeps the last traceback where a debugger would look for it."""
+    """pytest keeps the last traceback for a debugger."""
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         vars(sys).pop(name, None)
     hook, sys.unraisablehook = sys.unraisablehook, _ignore

@@ -1,7 +1,7 @@
-"""Ends a test that runs longer than its limit, by name, and lets the tests after it run.
+"""Ends a test that exceeds its time limit, names it, and lets the tests after it run.
 
-A test that trio runs is cancelled, so that its own clean-up ends its children and closes its sockets. If that does not
-help (a shielded wait, a test without trio), the exception is raised wherever the main thread is.
+A test in trio is cancelled, so that its own clean-up ends its children and closes its sockets. If that does not help (a
+shielded wait, a test without trio), the exception is raised wherever the main thread is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRACE = 15.0
 
 
 class _Run:
-    """A test that trio runs right now. `where`: what its tasks waited for when its time was over."""
+    """A running test in trio. `where`: what its tasks waited for when its time was over."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
@@ -29,7 +29,7 @@ class _Run:
         self.where = ""
 
     def expire(self) -> bool:
-        """Cancels the test. False where it does not run, or was cancelled before."""
+        """Cancels the test. False if it does not run, or was cancelled before."""
         if self.token is None or self.where:
             return False
         self.where = _waiting(trio.lowlevel.current_root_task())
@@ -42,7 +42,7 @@ _current = _Run()
 
 def run(test: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
     """trio.run for a test; pytest-trio calls it."""
-    global _current  # noqa: PLW0603 - a signal's handler has no other way to learn what runs
+    global _current  # noqa: PLW0603 - a signal handler has no other way to find the running test
     this = _current = _Run()
 
     async def cancellable() -> Any:
@@ -64,7 +64,7 @@ def run(test: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
 
 
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool | None:
-    """Called by pytest-timeout, before its own. Where the system has no SIGALRM, its own it is."""
+    """Called by pytest-timeout instead of its own timer. A system without SIGALRM keeps pytest-timeout's own."""
     if settings.method != "signal":
         return None
 
@@ -84,7 +84,7 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Setting
 
 @contextmanager
 def unlimited() -> Iterator[None]:
-    """The block does not count: it builds or starts what all tests share, with limits of its own."""
+    """The block does not count: it builds or starts what all tests share, and has its own limits."""
     left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
     try:
         yield
@@ -104,7 +104,7 @@ def _too_long(where: str) -> BaseException:
 
 
 def _waiting(root: trio.lowlevel.Task | None) -> str:
-    """A line for each task: its name and the line of our code that it waits in."""
+    """A line for each task: its name, and the line of our code where it waits."""
     tasks, lines = [root] if root else [], []
     while tasks:
         task = tasks.pop()

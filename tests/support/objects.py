@@ -1,4 +1,4 @@
-"""Owns the Kubernetes objects that tests forward to: the fixtures' app behind a Deployment and a Service."""
+"""Creates the Kubernetes objects that tests forward to: the fixtures' app with a Deployment and a Service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Manifest = dict[str, Any]
 
 
 def app_container(**environment: str) -> Manifest:
-    """The app; keyword arguments are its environment (fixtures/app/main.go)."""
+    """The app; keyword arguments become its environment (fixtures/app/main.go)."""
     return {
         "name": "app",
         "image": APP,
@@ -56,7 +56,7 @@ def service(
 
 
 def apply(bed: Bed, namespace: str, *manifests: Manifest) -> None:
-    """kubectl apply, without waiting for anything."""
+    """kubectl apply; waits for nothing."""
     kubectl = [str(bed.binary("kubectl")), "-n", namespace, "apply", "-f", "-"]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)})
     subprocess.run(kubectl, env=bed.environment(), input=text, text=True, check=True, capture_output=True, timeout=60)
@@ -69,7 +69,7 @@ def rolled_out(bed: Bed, namespace: str, *names: str) -> None:
 
 @contextmanager
 def namespace(bed: Bed, name: str) -> Iterator[str]:
-    """A namespace of the test's own, gone (in the background) afterwards."""
+    """A namespace for one test, deleted in the background afterwards."""
     bed.kubectl("delete", "namespace", name, "--ignore-not-found", timeout=120)
     bed.kubectl("create", "namespace", name)
     try:

@@ -1,4 +1,4 @@
-"""Owns what one new connection to a forward brings, over a real socket."""
+"""Fetches a page through a forward, on one new connection over a real socket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import trio
 
 
 async def page(port: int, patience: float) -> str:
-    """The content that a GET on one new connection brings; the connection's end, a second later, is not waited for."""
+    """The content of a GET on one new connection. Does not wait for the connection's end, which is a second later."""
     answer = b""
     with trio.fail_after(patience):
         async with await trio.open_tcp_stream("127.0.0.1", port) as conn:

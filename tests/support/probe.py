@@ -1,4 +1,4 @@
-"""Owns the prober: a new connection every 20 ms for a small GET, each judged. Refuses to retry.
+"""The prober: a small GET on a new connection every 20 ms, each judged, without retries.
 
 A failure is a refused, reset, short, wrong or late answer. "Late" is later than the hold time.
 """
@@ -21,7 +21,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Verdicts:
-    """How the connections fared: `ok`, and every failure by its kind."""
+    """The results of the connections: `ok`, and every failure by its kind."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -34,7 +34,7 @@ class Verdicts:
         self._judged.set()
 
     async def good(self, more: int, timeout: float = 60) -> None:
-        """Wait until so many more connections were answered well, or one failed."""
+        """Wait until so many more connections succeeded, or one failed."""
         enough = self.counts["ok"] + more
         with trio.fail_after(timeout):
             while self.counts["ok"] < enough and not self.failures:
@@ -47,7 +47,7 @@ class Verdicts:
 
 
 async def get(port: int, path: str = f"/bytes?n={SIZE}", host: str = "127.0.0.1", method: str = "GET") -> Answer:
-    """One request on a connection of its own. Raises OSError, trio.BrokenResourceError, EOFError for a short answer."""
+    """One request on its own connection. Raises OSError, trio.BrokenResourceError, EOFError for a short answer."""
     stream = await trio.open_tcp_stream(host, port)
     async with stream:
         length = "" if method == "GET" else "Content-Length: 0\r\n"
@@ -77,7 +77,7 @@ async def _more(stream: trio.SocketStream) -> bytes:
 
 @asynccontextmanager
 async def probing(port: int, interval: float = INTERVAL) -> AsyncIterator[Verdicts]:
-    """Probe while the block runs, then wait for the connections that are still open."""
+    """Probe during the block, then wait for the connections that are still open."""
     verdicts = Verdicts()
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -101,7 +101,7 @@ async def _probe(port: int, verdicts: Verdicts) -> None:
 
 
 async def outcome(request: Awaitable[Answer]) -> Answer | str:
-    """The answer, or what became of the request in place of one: late, short or the error's name."""
+    """The answer, or the kind of failure: late, short or the error's name."""
     try:
         with trio.fail_after(LATE):
             return await request

@@ -1,4 +1,4 @@
-"""Owns one portside started as users start it, its JSON lines, its end. Refuses to sleep: it waits for lines."""
+"""A portside started as users start it, with its JSON lines and its exit code. Waits are for lines, not for time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Record = dict[str, Any]
 LAST_WORDS = 1.0
 PORTSIDE = str(Path(sys.executable).parent / "portside")
 _FIRST_LINE = r"^portside \w+: (context .*, (namespace .*|all namespaces)|no cluster), (page http://.*|no page .*)\n"
-# Makes standard input the controlling terminal of the session, then becomes the words that follow.
+# Makes standard input the controlling terminal of the session, then execs the arguments that follow.
 _ON_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
 
 class Portside:
-    """A running portside. `records` holds every JSON line so far, `others` what else stood on stdout.
+    """A running portside. `records`: every JSON line so far. `others`: the other lines on stdout.
 
-    `first_line` names the context, the namespace and the page; it does not stand among `others` or on `stderr` again.
+    `first_line` names the context, the namespace and the page; `others` and `stderr` do not contain it.
     """
 
     def __init__(self, process: trio.Process) -> None:
@@ -44,11 +44,11 @@ class Portside:
 
     @property
     def stderr(self) -> str:
-        """What stood on stderr, without the first line."""
+        """The output on stderr without the first line."""
         return re.sub(_FIRST_LINE, "", self._stderr, count=1, flags=re.MULTILINE)
 
     async def wait_for(self, wanted: Callable[[list[Record]], bool], timeout: float = 60) -> None:
-        """Returns once `wanted(records)`; fails with what was said where that does not come."""
+        """Returns when `wanted(records)` is true; after the time limit fails with the output."""
         with trio.move_on_after(timeout):
             while not wanted(self.records):
                 assert not self._stdout_over.is_set(), f"portside ended\n{self.stderr}\n{self.records}"
@@ -58,7 +58,7 @@ class Portside:
         raise AssertionError(f"not seen within {timeout} s\nstderr: {self.stderr}\nrecords: {self.records[-20:]}")
 
     async def ready(self, name: str, timeout: float = 60, **fields: Any) -> Record:
-        """The forward of resource `name`, once its last word is `ready`."""
+        """The forward of resource `name`, when its last record is `ready`."""
 
         def is_ready(records: list[Record]) -> bool:
             return (self.last(name, **fields) or {}).get("state") == "ready"
@@ -69,27 +69,27 @@ class Portside:
         return found
 
     def last(self, name: str, **fields: Any) -> Record | None:
-        """The last word on the forward of resource `name` (and these fields)."""
+        """The last record of the forward of resource `name` (and with these fields)."""
         wanted = {"kind": "forward", "resourceName": name, **fields}
         matching = [r for r in self.records if wanted.items() <= r.items()]
         return matching[-1] if matching else None
 
     @property
     def forwards(self) -> list[Record]:
-        """The last word on each forward that has not stopped."""
+        """The last record of each forward that has not stopped."""
         last = {r["id"]: r for r in self.records if r["kind"] == "forward"}
         return [record for record in last.values() if record["state"] != "stopped"]
 
     async def stopped(self, timeout: float = 10) -> None:
-        """Returns once every forward has said that it stopped, its port free."""
+        """Returns when every forward has reported that it stopped and its port is free."""
         await self.wait_for(lambda _: not self.forwards, timeout)
 
     async def says(self, text: str, timeout: float = 60) -> None:
-        """Returns once `text` stands on stderr."""
+        """Returns when stderr contains `text`."""
         await self.wait_for(lambda _: text in self.stderr, timeout)
 
     def interrupt(self) -> None:
-        """What Ctrl-C does: SIGINT to the whole process group. Only with `session`."""
+        """Like Ctrl-C: sends SIGINT to the whole process group. Only with `session`."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     async def end(self, number: int = signal.SIGINT, timeout: float = 10) -> int:
@@ -100,7 +100,7 @@ class Portside:
     async def wait(self, timeout: float = 60) -> int:
         with trio.fail_after(timeout):
             code = await self.process.wait()
-        # All that it said is here then; a child that outlives it may hold the pipes open.
+        # All its output is here then; a child that outlives it may keep the pipes open.
         with trio.move_on_after(LAST_WORDS):
             await self._stdout_over.wait()
             await self._stderr_over.wait()
@@ -131,7 +131,7 @@ class Portside:
 
 
 def in_session(session: int) -> list[psutil.Process]:
-    """The processes of a session that still run."""
+    """The running processes of a session."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -147,7 +147,7 @@ def kill_session(session: int) -> None:
 
 
 async def gone(pid: int) -> float:
-    """Waits until a process, not necessarily a child, has ended; trio's time of that moment."""
+    """Waits until a process, not necessarily a child, has ended; returns trio's time then."""
     descriptor = os.pidfd_open(pid)
     try:
         await trio.lowlevel.wait_readable(descriptor)
@@ -167,11 +167,12 @@ async def portside(
     ignoring: str = "",
     program: Sequence[str] = (PORTSIDE,),
 ) -> AsyncIterator[Portside]:
-    """Start `portside ARGUMENTS…`; killed at the end, with its session, unless it ended before.
+    """Start `portside ARGUMENTS…`; at the end it is killed, with its session, unless it has ended.
 
-    `ignoring`: signals by name that it ignores from the start, as under nohup.
+    `ignoring`: names of signals that it ignores from the start, as under nohup.
 
-    `session`: in a session and process group of its own, as a shell's job. `terminal`: that is its controlling one.
+    `session`: in its own session and process group, as a shell's job. `terminal`: the controlling terminal of that
+    session.
 
     `program`: how portside is started.
     """

@@ -1,4 +1,4 @@
-"""Owns a copy of a fixtures' project in a namespace of its own, and a real Skaffold that a test starts in it."""
+"""A copy of a test project in its own namespace, and a real Skaffold that a test starts in it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PROJECTS = Path(__file__).parents[2] / "fixtures" / "projects"
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of a project. `environment`: the bed's, with a home of its own."""
+    """A copy of a project. `environment`: the bed's, with its own home folder."""
 
     folder: Path
     namespace: str
     environment: dict[str, str]
 
     def save(self, text: str) -> None:
-        """A source file changes: a running `skaffold dev` builds and deploys."""
+        """Change a source file: a running `skaffold dev` builds and deploys."""
         (self.folder / "content.txt").write_text(text + "\n")
 
     def edit(self, file: str, old: str, new: str) -> None:
@@ -43,7 +43,7 @@ class Project:
 
 @contextlib.contextmanager
 def copied(bed: Bed, folder: Path, name: str) -> Iterator[Project]:
-    """The project of that name, copied below `folder`, with a namespace for the length of the block."""
+    """The project of that name, copied below `folder`, with a namespace for the block."""
     home = folder / "home"
     home.mkdir()
     environment = bed.environment() | {
@@ -58,7 +58,7 @@ def copied(bed: Bed, folder: Path, name: str) -> Iterator[Project]:
 
 @contextlib.contextmanager
 def hello(bed: Bed, folder: Path) -> Iterator[Project]:
-    """The hello project, with an image of its own: nothing that another test has built."""
+    """The hello project with its own image, which no other test has built."""
     with copied(bed, folder, "hello") as project:
         project.save(f"hello from {project.namespace}, version 1")
         yield project
@@ -73,17 +73,17 @@ class Skaffold:
         self._arrived = trio.Event()
 
     async def says(self, text: str, times: int = 1, timeout: float = 60) -> None:
-        """Returns once `text` was printed so many times."""
+        """Returns when `text` was printed so many times."""
         with trio.move_on_after(timeout):
             while self.output.count(text) < times:
                 assert self.process.returncode is None, self.output
                 self._arrived = trio.Event()
                 await self._arrived.wait()
             return
-        raise AssertionError(f"Skaffold did not say {text!r} ({times}) within {timeout} s:\n{self.output}")
+        raise AssertionError(f"Skaffold did not print {text!r} ({times}) within {timeout} s:\n{self.output}")
 
     async def idle(self, loops: int = 1) -> None:
-        """Returns once so many dev loops have ended."""
+        """Returns when so many dev loops have ended."""
         await self.says("Watching for changes...", loops)
 
     async def end(self, number: int = signal.SIGINT, timeout: float = 20) -> int:
@@ -100,7 +100,7 @@ class Skaffold:
 
 @asynccontextmanager
 async def skaffold(project: Project, *arguments: str) -> AsyncIterator[Skaffold]:
-    """`skaffold ARGUMENTS… -n NAMESPACE` in the project's folder; ended as by Ctrl-C, and killed if that is in vain."""
+    """`skaffold ARGUMENTS… -n NAMESPACE` in the project's folder; ended as by Ctrl-C, killed if that fails."""
     process = await trio.lowlevel.open_process(
         ["skaffold", *arguments, "-n", project.namespace],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Owns small questions about local ports: free or not, who may have one, one held on purpose."""
+"""Local ports: whether one is free, which one is free, and ports taken on purpose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 def is_free(port: int, address: str = "127.0.0.1") -> bool:
-    """Whether nothing listens there: what TIME_WAIT keeps does not count, a listener does."""
+    """Whether nothing listens there. A port in TIME_WAIT counts as free."""
     try:
         listening(port, address).close()
     except OSError:
@@ -30,14 +30,14 @@ def listening(port: int, address: str = "127.0.0.1") -> socket.socket:
 
 
 def free_port() -> int:
-    """A port that nobody held a moment ago."""
+    """A port that was free a moment ago."""
     with listening(0) as sock:
         return int(sock.getsockname()[1])
 
 
 @contextlib.contextmanager
 def held(ports: Iterable[int]) -> Iterator[None]:
-    """Listeners on these ports of 127.0.0.1; what somebody else holds already is held as well."""
+    """Listen on these ports of 127.0.0.1; ports that another program has already stay as they are."""
     with contextlib.ExitStack() as stack:
         for port in ports:
             with contextlib.suppress(OSError):

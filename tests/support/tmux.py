@@ -1,6 +1,6 @@
-"""Owns a real terminal (tmux, with a server of its own) in which a shell runs: keys typed, size changed, screen read.
+"""A real terminal (tmux, with its own server) with a shell: types keys, changes its size, reads its screen.
 
-Refuses to sleep: the screen is looked at again when something was written to it.
+It reads the screen again when something was written to it, not after a time.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ PROMPT = "prompt> "
 
 
 class Terminal:
-    """`socket`: the server's. `written`: anything that the pane writes arrives there too."""
+    """`socket`: the server's. `written`: receives a byte for everything that the pane writes."""
 
     def __init__(self, socket: Path, written: trio.abc.ReceiveStream) -> None:
         self._socket = socket
         self._written = written
 
     async def type(self, text: str) -> None:
-        """Letters as they are, without Enter."""
+        """Type this text, without Enter."""
         await self._tmux("send-keys", "-l", text)
 
     async def press(self, *keys: str) -> None:
-        """Keys by tmux's names: Enter, C-c, C-z."""
+        """Press keys by tmux's names: Enter, C-c, C-z."""
         await self._tmux("send-keys", *keys)
 
     async def command(self, *words: str) -> None:
-        """A command line, typed."""
+        """Type a command line, with Enter."""
         await self.type(shlex.join(words))
         await self.press("Enter")
 
@@ -43,11 +43,11 @@ class Terminal:
         await self._tmux("resize-window", "-x", str(width), "-y", str(height))
 
     async def screen(self, *options: str) -> list[str]:
-        """The lines that are seen, without trailing blanks; `-S -` for what was scrolled away as well."""
+        """The visible lines without trailing blanks; `-S -` adds what was scrolled away."""
         return [line.rstrip() for line in (await self._tmux("capture-pane", "-p", *options)).splitlines()]
 
     async def shows(self, wanted: Callable[[list[str]], object], timeout: float = 60) -> list[str]:
-        """The screen, once it is as wanted."""
+        """The screen, when it satisfies the condition."""
         screen: list[str] = []
         with trio.move_on_after(timeout):
             while not wanted(screen := await self.screen()):
@@ -56,15 +56,15 @@ class Terminal:
         raise AssertionError("not seen:\n" + "\n".join(screen))
 
     async def says(self, text: str, timeout: float = 60) -> list[str]:
-        """The screen, once the text stands there."""
+        """The screen, when it contains the text."""
         return await self.shows(lambda screen: any(text in line for line in screen), timeout)
 
     async def prompts(self) -> list[str]:
-        """The screen, once the shell waits for its next command on a line of its own."""
+        """The screen, when the shell's prompt is on its own line."""
         return await self.shows(lambda screen: [line for line in screen if line][-1:] == [PROMPT.strip()])
 
     async def modes(self) -> str:
-        """The cursor's and the wrapping's flags, and whether the second screen is on."""
+        """The flags of the cursor and of line wrapping, and whether the alternate screen is on."""
         return (await self._tmux("display", "-p", "#{cursor_flag}#{wrap_flag}#{alternate_on}")).strip()
 
     async def _tmux(self, *words: str) -> str:
@@ -79,7 +79,7 @@ class Terminal:
 async def terminal(
     environment: Mapping[str, str], folder: Path, *, width: int = 120, height: int = 24
 ) -> AsyncIterator[Terminal]:
-    """A terminal of that size with a shell in `folder`; everything in it is killed at the end."""
+    """A terminal of that size with a shell in `folder`; at the end everything in it is killed."""
     with tempfile.TemporaryDirectory(prefix="tmux") as own:  # a socket's path must be short
         socket, pipe = Path(own) / "socket", Path(own) / "written"
         os.mkfifo(pipe)
