@@ -60,7 +60,7 @@ class Delivery:
         pieces = self._tunnel.take_pieces()
         if pieces:
             self._on_bytes()
-            self._local.passes(pieces)
+            self._local.before_send(pieces)
         return pieces
 
     def _fail(self, error: Exception) -> None:

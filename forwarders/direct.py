@@ -11,7 +11,7 @@ from collections.abc import Callable
 import trio
 
 from forwarders.tasks import Notifier, Tasks
-from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect, local_options
+from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect_tcp, local_options
 from forwarders.tunnel import DialError, TunnelError
 
 # Containers are on this machine: a SYN that is not answered at once is lost.
@@ -127,7 +127,7 @@ class DirectTunnel:
             if self._socket is None:
                 try:
                     with trio.fail_after(CONNECT_TIMEOUT):
-                        self._socket = await connect(self._address, self._port, local_options())
+                        self._socket = await connect_tcp(self._address, self._port, local_options())
                 except OSError as error:
                     self._refused = DialError(self._said(error))
                 except trio.TooSlowError:

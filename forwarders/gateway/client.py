@@ -75,7 +75,7 @@ class Client(RawSocket):
         ready, self._ready = self._ready, b""
         return ready
 
-    def passes(self, pieces: list[Piece]) -> None:
+    def before_send(self, pieces: list[Piece]) -> None:
         self._writes += 1
         if self._answer is not None:
             self._decide(b"".join(pieces))

@@ -1,0 +1,1 @@
+"""Connections to API servers: sockets, proxies, TLS, and the upgrade to SPDY."""

@@ -1,6 +1,6 @@
-"""Owns the byte channel to the API server: plain, or TLS over memory BIOs. Refuses what runs inside it.
+"""The byte channel to the API server: plain TCP, or TLS over memory BIOs.
 
-trio.SSLStream hands out one TLS record (16 KiB) a call; here everything the socket has is decrypted before a task
+trio.SSLStream returns one TLS record (16 KiB) a call. Here everything that the socket has is decrypted before a task
 waits again, which is worth a third of the throughput.
 """
 
@@ -14,8 +14,8 @@ import trio
 from forwarders.errors import UnreachableError
 from forwarders.transports.sockets import Piece
 
-# One read from the socket: some 16 TLS records. The buffers are shared by all channels, since nothing can run
-# between a read into them and the copy out of them.
+# One read from the socket: some 16 TLS records. All channels share the buffers, since nothing can run between a read
+# into them and the copy out of them.
 READ_SIZE = 256 * 1024
 _ciphertext = bytearray(READ_SIZE)
 _plaintext = bytearray(READ_SIZE + 64 * 1024)
@@ -26,26 +26,23 @@ class Channel(Protocol):
     """A byte stream to the API server. One receiver and one sender at a time."""
 
     async def receive(self) -> bytes:
-        """What has come, b"" at the end. Raises OSError (ssl.SSLError is one) and trio.ClosedResourceError."""
+        """Returns b"" at the end. Raises OSError (ssl.SSLError is one) and trio.ClosedResourceError."""
 
     async def send(self, data: Piece) -> None:
-        """Returns once the system has taken all of it. Raises as `receive`."""
+        """Returns when the kernel has taken all of it. Raises as `receive`."""
 
     def put(self, data: Piece) -> bool:
-        """Sends without waiting, and keeps what the system has no room for: False until `flush` has sent that.
-
-        Raises OSError.
-        """
+        """Sends without waiting, and keeps what the kernel has no room for. False: call `flush`. Raises OSError."""
 
     async def flush(self) -> None:
-        """Returns once the system has taken what was `put`. Raises as `receive`."""
+        """Returns when the kernel has taken everything that was `put`. Raises as `receive`."""
 
     def close(self) -> None:
-        """At once; may be called again."""
+        """Closes at once; may be called again."""
 
 
-class Lower(Protocol):
-    """What TLS runs on: a RawSocket, or another channel (`Nested`)."""
+class TransportStream(Protocol):
+    """What TLS runs on: a RawSocket, or another channel in a TunnelledSocket."""
 
     async def receive_into(self, buffer: bytearray) -> int: ...
     async def send(self, data: Piece) -> None: ...
@@ -53,15 +50,15 @@ class Lower(Protocol):
     def close(self) -> None: ...
 
 
-class Nested:
-    """A channel to run TLS on: an https proxy's."""
+class TunnelledSocket:
+    """Makes a channel look like a socket, for TLS inside the TLS of an https proxy."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._left = b""
 
     async def receive_into(self, buffer: bytearray) -> int:
-        """As a RawSocket's: 0 at the end, no checkpoint after the read."""
+        """As a RawSocket's: returns 0 at the end, no checkpoint after the read."""
         data = self._left or await self._channel.receive()
         taken, self._left = data[: len(buffer)], data[len(buffer) :]
         buffer[: len(taken)] = taken
@@ -70,24 +67,24 @@ class Nested:
     async def send(self, data: Piece) -> None:
         await self._channel.send(data)
 
-    def send_now(self, data: Piece) -> int:  # noqa: ARG002 - it waits for its own turn
-        """Nothing: two layers of TLS are rare enough to go the longer way."""
+    def send_now(self, data: Piece) -> int:  # noqa: ARG002 - the protocol's signature
+        """Takes nothing, so that everything goes through `send`: two layers of TLS are too rare for a fast path."""
         return 0
 
     def close(self) -> None:
         self._channel.close()
 
 
-class _Way:
-    """Into a socket, in order, whoever sends: what it does not take at once waits for `flush`."""
+class _SendBuffer:
+    """Keeps the order of bytes when several tasks send: what the socket does not take at once waits for `flush`."""
 
-    def __init__(self, sock: Lower) -> None:
+    def __init__(self, sock: TransportStream) -> None:
         self._socket = sock
         self._left: Piece = b""
         self._flushing = trio.Lock()
 
     def put(self, data: Piece) -> bool:
-        """Whether all has gone."""
+        """Returns whether everything has been sent."""
         if self._left or self._flushing.locked():
             self._left = b"".join((self._left, data))
             return not self._left
@@ -108,22 +105,21 @@ class _Way:
 
 
 class PlainChannel:
-    """Bytes over a bare socket."""
+    """Bytes over a plain socket."""
 
-    def __init__(self, sock: Lower) -> None:
+    def __init__(self, sock: TransportStream) -> None:
         self._socket = sock
-        self._way = _Way(sock)
-        self.put = self._way.put
-        self.flush = self._way.flush
+        self._buffer = _SendBuffer(sock)
+        self.put = self._buffer.put
+        self.flush = self._buffer.flush
 
     async def receive(self) -> bytes:
-        """What has come, b"" at the end."""
         await trio.lowlevel.checkpoint_if_cancelled()
         return bytes(_plaintext_view[: await self._socket.receive_into(_plaintext)])
 
     async def send(self, data: Piece) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._way.send(data)
+        await self._buffer.send(data)
 
     def close(self) -> None:
         self._socket.close()
@@ -132,14 +128,14 @@ class PlainChannel:
 class TlsChannel:
     """Bytes over TLS. One receiver and one sender at a time; either may have to flush the other's handshake bytes."""
 
-    def __init__(self, lower: Lower, context: ssl.SSLContext, server_name: str) -> None:
-        self._socket = lower
+    def __init__(self, stream: TransportStream, context: ssl.SSLContext, server_name: str) -> None:
+        self._socket = stream
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
-        self._exhausted = False  # all that came is decrypted
-        self._way = _Way(lower)
-        self.flush = self._way.flush
+        self._exhausted = False  # everything that was received is decrypted
+        self._buffer = _SendBuffer(stream)
+        self.flush = self._buffer.flush
 
     async def handshake(self) -> None:
         """Raises ssl.SSLError, OSError."""
@@ -154,7 +150,7 @@ class TlsChannel:
                 return
 
     async def receive(self) -> bytes:
-        """All that can be decrypted of what has come, b"" at the end. Raises ssl.SSLError, OSError."""
+        """Everything that can be decrypted now, b"" at the end. Raises ssl.SSLError, OSError."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if self._exhausted:
@@ -174,33 +170,33 @@ class TlsChannel:
 
     def put(self, data: Piece) -> bool:
         self._tls.write(data)
-        return self._way.put(self._outgoing.read())
+        return self._buffer.put(self._outgoing.read())
 
     def close(self) -> None:
         self._socket.close()
 
     def _decrypt(self) -> bytes | None:
-        """b"" at the end, with the peer's close_notify (which `read` tells by 0) or without; None: nothing yet."""
+        """Returns b"" at the end, with the peer's close_notify (`read` returns 0) or without; None: nothing yet."""
         size = 0
         self._exhausted = False
         try:
             while size < READ_SIZE and (count := self._read_into(_plaintext_view[size:])):
                 size += count
             if not size:
-                raise ssl.SSLZeroReturnError  # Python returns 0 for a close_notify, here and at every later call
+                raise ssl.SSLZeroReturnError  # Python returns 0 for a close_notify, here and in every later call
         except ssl.SSLWantReadError:
             self._exhausted = True
             return bytes(_plaintext_view[:size]) if size else None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             pass
         except ssl.SSLError:
-            # What was decrypted first is still good; the error comes again at the next call.
+            # What was decrypted before is good; the next call raises the error again.
             if not size:
                 raise
         return bytes(_plaintext_view[:size])
 
     def _read_into(self, buffer: memoryview) -> int:
-        # typeshed knows neither memoryviews nor the count here; the ssl documentation promises both.
+        # typeshed has neither memoryview nor the returned count here; the ssl documentation promises both.
         return cast("int", self._tls.read(READ_SIZE, cast("bytearray", buffer)))
 
     async def _fill(self) -> None:
@@ -211,18 +207,18 @@ class TlsChannel:
             self._incoming.write_eof()
 
     async def _send(self) -> None:
-        await self._way.send(self._outgoing.read())
+        await self._buffer.send(self._outgoing.read())
 
 
-async def secure(lower: Lower, context: ssl.SSLContext, server_name: str) -> TlsChannel:
-    """TLS over it; closes it where that fails. Raises UnreachableError."""
-    channel = TlsChannel(lower, context, server_name)
+async def start_tls(stream: TransportStream, context: ssl.SSLContext, server_name: str) -> TlsChannel:
+    """Runs the TLS handshake over `stream`; closes it on failure. Raises UnreachableError."""
+    channel = TlsChannel(stream, context, server_name)
     try:
         await channel.handshake()
     except (ssl.SSLError, OSError, trio.ClosedResourceError) as error:
-        lower.close()
+        stream.close()
         raise UnreachableError(f"TLS with {server_name} failed: {error}") from error
     except BaseException:
-        lower.close()
+        stream.close()
         raise
     return channel

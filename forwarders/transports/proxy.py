@@ -1,23 +1,44 @@
-"""Makes a connection through a proxy: by CONNECT (RFC 9110, 9.3.6) or SOCKS5, with a password where the URL has one.
+"""Connects through a proxy: by CONNECT (RFC 9110, 9.3.6) or SOCKS5 (RFC 1928), with a password if the URL has one.
 
-The caller chooses the proxy. Used by tunnels on a Channel, and by lists and watches on a stream of httpcore's.
+The caller chooses the proxy. Tunnels use this on a Channel, lists and watches on a stream of httpcore's. A SOCKS proxy
+resolves the name, for socks5 and socks5h alike, as in Go's net/http.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from forwarders.errors import BrokenOffError, ProxyError
-from forwarders.transports.http import Bytes, ask
-from forwarders.transports.socks import connect_by_socks
+from forwarders.transports.http import ByteStream, send_request
+
+_VERSION, _NO_LOGIN, _PASSWORD = 5, 0, 2
+_CONNECT, _IPV4, _NAME, _IPV6 = 1, 1, 3, 4
+# RFC 1928, 6.
+_REPLIES = {
+    1: "it failed",
+    2: "its rules forbid it",
+    3: "network unreachable",
+    4: "host unreachable",
+    5: "connection refused",
+    6: "it took too long",
+    7: "it does not support CONNECT",
+    8: "it does not support this kind of address",
+}
+# Bytes of a user, a password or a name: each has one byte for its length.
+LONGEST = 255
+
+MakeError = Callable[[str], ProxyError]
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """`tls`: of an https proxy. `authorization`: the header for it, "" for none. `source`: who named the proxy.
+    """`tls`: of an https proxy. `authorization`: the header for it, "" for none. `source`: where the URL was set.
 
-    `socks`: it speaks SOCKS5, and `login` is user and password there.
+    `socks`: it speaks SOCKS5, with `login` as user and password.
     """
 
     host: str
@@ -33,12 +54,12 @@ class Proxy:
 
 
 def authority(host: str, port: int) -> str:
-    """host:port as it stands in a URL; an IPv6 address in brackets."""
+    """host:port as in a URL; an IPv6 address gets brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def connect_through(stream: Bytes, proxy: Proxy, host: str, port: int) -> None:
-    """From here on the stream is connected to host:port. Raises ProxyError, and what the stream raises."""
+async def connect_through(stream: ByteStream, proxy: Proxy, host: str, port: int) -> None:
+    """Asks the proxy to connect `stream` to host:port. Raises ProxyError, and what the stream raises."""
     target = authority(host, port)
 
     def failed(why: str) -> ProxyError:
@@ -49,19 +70,84 @@ async def connect_through(stream: Bytes, proxy: Proxy, host: str, port: int) -> 
     else:
         rest = await _connect_by_http(stream, proxy, target)
     if rest:
-        raise ProxyError(f"the proxy {proxy} sent bytes of its own where {target} was to answer")
+        raise ProxyError(f"the proxy {proxy} sent bytes of its own before {target} could answer")
 
 
-async def _connect_by_http(stream: Bytes, proxy: Proxy, target: str) -> bytes:
-    """What came behind the answer."""
+async def _connect_by_http(stream: ByteStream, proxy: Proxy, target: str) -> bytes:
+    """Returns the bytes after the response."""
     headers = [("Host", target), ("User-Agent", "portside")]
     if proxy.authorization:
         headers.append(("Proxy-Authorization", proxy.authorization))
     try:
-        answer = await ask(stream, "CONNECT", target, headers)
+        response = await send_request(stream, "CONNECT", target, headers)
     except BrokenOffError as error:
         raise ProxyError(f"the proxy {proxy} did not connect to {target}: {error}") from error
-    if not answer.switched:
-        hint = ": its URL needs user:password@ before the host" if answer.status == 407 else ""
-        raise ProxyError(f"the proxy {proxy} refused to connect to {target}: HTTP {answer.status}{hint}")
-    return answer.rest
+    if not response.switched:
+        hint = ": its URL needs user:password@ before the host" if response.status == 407 else ""
+        raise ProxyError(f"the proxy {proxy} refused to connect to {target}: HTTP {response.status}{hint}")
+    return response.rest
+
+
+async def connect_by_socks(
+    stream: ByteStream, host: str, port: int, login: tuple[str, str] | None, failed: MakeError
+) -> bytes:
+    """Returns the bytes after the reply: none, from an honest proxy. Raises the error that `failed` makes."""
+    reader = _Reader(stream, failed)
+    methods = bytes([_NO_LOGIN] if login is None else [_NO_LOGIN, _PASSWORD])
+    await stream.send(bytes([_VERSION, len(methods)]) + methods)
+    version, method = await reader.exactly(2)
+    if version != _VERSION:
+        raise failed("it is not a SOCKS5 proxy")
+    if method == _PASSWORD and login is not None:
+        await _log_in(stream, reader, login, failed)
+    elif method != _NO_LOGIN:
+        raise failed("it wants a login" if login is None else "it takes no user and password")
+    await stream.send(bytes([_VERSION, _CONNECT, 0]) + _address(host, failed) + struct.pack(">H", port))
+    version, reply, _, kind = await reader.exactly(4)
+    if version != _VERSION:
+        raise failed("its reply is not SOCKS5")
+    if reply:
+        raise failed(_REPLIES.get(reply, f"SOCKS error {reply}"))
+    sizes = {_IPV4: 4, _IPV6: 16}
+    await reader.exactly((sizes[kind] if kind in sizes else (await reader.exactly(1))[0]) + 2)
+    return reader.left
+
+
+async def _log_in(stream: ByteStream, reader: _Reader, login: tuple[str, str], failed: MakeError) -> None:
+    """RFC 1929."""
+    user, password = (part.encode() for part in login)
+    if max(len(user), len(password)) > LONGEST:
+        raise failed(f"its user or password is longer than {LONGEST} bytes")
+    await stream.send(bytes([1, len(user)]) + user + bytes([len(password)]) + password)
+    _, status = await reader.exactly(2)
+    if status:
+        raise failed("it does not accept this user and password")
+
+
+def _address(host: str, failed: MakeError) -> bytes:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.encode("idna") if not host.isascii() else host.encode()
+        if len(name) > LONGEST:
+            raise failed(f"the name is longer than {LONGEST} bytes") from None
+        return bytes([_NAME, len(name)]) + name
+    return bytes([_IPV4 if address.version == 4 else _IPV6]) + address.packed
+
+
+class _Reader:
+    """Reads exact counts of bytes from a stream."""
+
+    def __init__(self, stream: ByteStream, failed: MakeError) -> None:
+        self._stream = stream
+        self._failed = failed
+        self.left = b""
+
+    async def exactly(self, count: int) -> bytes:
+        while len(self.left) < count:
+            data = await self._stream.receive()
+            if not data:
+                raise self._failed("it closed the connection before it had answered")
+            self.left += data
+        found, self.left = self.left[:count], self.left[count:]
+        return found

@@ -1,24 +1,42 @@
-"""Owns the value that says how to reach one API server. Refuses to read kubeconfig: the caller has done that."""
+"""How to reach one API server: its address, TLS, proxy and credentials, and the dial that makes a channel to it.
+
+The kubeconfig is read by the caller.
+"""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import quote
 
-from forwarders.transports.proxy import Proxy, authority
+import trio
+
+from forwarders.errors import ProxyError, TransportError, UnreachableError
+from forwarders.spec import PodRef
+from forwarders.transports import sockets
+from forwarders.transports.channel import Channel, PlainChannel, TransportStream, TunnelledSocket, start_tls
+from forwarders.transports.http import UpgradeRequest
+from forwarders.transports.proxy import Proxy, authority, connect_through
 
 Headers = list[tuple[str, str]]
+
+# Seconds. A near server takes a millisecond for each; a lost SYN is sent again after 1 and 3 s, and a far server's
+# handshake takes two round trips.
+CONNECT_TIMEOUT, PROXY_TIMEOUT, TLS_TIMEOUT = 5.0, 5.0, 5.0
+# All of it together, https proxies included: a server that needs longer is not usable.
+DIAL_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
 class ApiServer:
-    """One Kubernetes API server as a transport needs it.
+    """One Kubernetes API server.
 
     `prefix`: path before /api ("" or e.g. "/k8s/clusters/c-1"), without a trailing slash.
-    `tls`: None for plain http (kubectl proxy). `server_name`: what the certificate must name.
-    `authorize(renew)`: headers that authenticate a request (empty with client certificates); `renew=True` after a 401.
-    It raises TransportError and nothing else. `proxy`: the way there leads through it.
+    `tls`: None for plain http (kubectl proxy). `server_name`: the name that the certificate must have.
+    `authorize(renew)`: headers that authenticate a request (none with client certificates); `renew=True` after a 401.
+    It raises TransportError and nothing else. `proxy`: connect through it.
     """
 
     host: str
@@ -31,10 +49,73 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        """Where requests go, for httpx and for messages."""
+        """The base URL, for httpx and for messages."""
         return f"{'http' if self.tls is None else 'https'}://{authority(self.host, self.port)}{self.prefix}"
 
     async def authorize_after(self, refused: Headers) -> Headers:
-        """After a 401: other headers than the refused ones, if somebody has renewed them meanwhile, else new ones."""
+        """After a 401: other headers than the refused ones if another task has renewed them, else new ones."""
         now = await self.authorize(False)  # noqa: FBT003 - its only argument
         return now if now != refused else await self.authorize(True)  # noqa: FBT003
+
+    def portforward_request(self, pod: PodRef, credentials: Headers) -> UpgradeRequest:
+        """The part of an upgrade request that both transports share."""
+        return UpgradeRequest(
+            pod=pod,
+            target=f"{self.prefix}/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}/portforward",
+            headers=[("Host", authority(self.host, self.port)), ("User-Agent", "portside"), *credentials],
+        )
+
+
+async def dial(server: ApiServer) -> Channel:
+    """Connects to the server. Raises UnreachableError."""
+    with _deadline(DIAL_TIMEOUT, f"no connection to {_named(server)}"):
+        first = server.proxy or server
+        with _deadline(CONNECT_TIMEOUT, f"no connection to {_named(first)}"):
+            try:
+                sock = await sockets.connect_tcp(first.host, first.port)
+            except OSError as error:
+                raise UnreachableError(f"cannot connect to {_named(first)}: {error}") from error
+        stream: TransportStream = sock
+        channel: Channel = PlainChannel(sock)
+        if server.proxy is not None:
+            channel = await _connect_through_proxy(channel, sock, server.proxy, server)
+            stream = TunnelledSocket(channel)
+        return channel if server.tls is None else await _secured(stream, server.tls, server.server_name)
+
+
+async def _connect_through_proxy(channel: Channel, sock: TransportStream, proxy: Proxy, server: ApiServer) -> Channel:
+    if proxy.tls is not None:
+        channel = await _secured(sock, proxy.tls, proxy.host)
+    try:
+        with _deadline(PROXY_TIMEOUT, f"the proxy {proxy} gave no connection to {server.host}:{server.port}"):
+            await connect_through(channel, proxy, server.host, server.port)
+    except TransportError:
+        channel.close()
+        raise
+    except (OSError, trio.ClosedResourceError) as error:
+        channel.close()
+        raise ProxyError(f"the proxy {proxy} broke off: {error}") from error
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+async def _secured(stream: TransportStream, context: ssl.SSLContext, server_name: str) -> Channel:
+    with _deadline(TLS_TIMEOUT, f"TLS with {server_name} was not done"):
+        return await start_tls(stream, context, server_name)
+
+
+def _named(server: ApiServer | Proxy) -> str:
+    return (
+        f"the proxy {server}" if isinstance(server, Proxy) else f"the API server {authority(server.host, server.port)}"
+    )
+
+
+@contextmanager
+def _deadline(seconds: float, problem: str) -> Iterator[None]:
+    try:
+        with trio.fail_after(seconds):
+            yield
+    except trio.TooSlowError as error:
+        raise UnreachableError(f"{problem} within {seconds:.0f} s") from error

@@ -1,7 +1,7 @@
-"""Owns non-blocking sockets read and written without a copy or a wakeup too many. Refuses protocols.
+"""Non-blocking sockets that are read and written without needless copies and wakeups, and how they are connected.
 
-trio's own sockets yield after each successful call; these do not, so that what was received can be put away before
-any other task (or a cancellation) can come between. Whoever loops over them must checkpoint.
+trio's own sockets yield after each successful call; these do not, so that received bytes can be stored before another
+task, or a cancellation, intervenes. A loop over them must call trio.lowlevel.checkpoint.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -22,18 +23,21 @@ from forwarders.system.tcp import (
     send_gathered,
     unsent_options,
 )
-from forwarders.transports.attempts import first_of_many
 
-# Unsent bytes the kernel takes from us: a question whether the peer lives must not queue behind megabytes.
+# Unsent bytes that the kernel takes from us: a PING must not queue behind megabytes.
 NOTSENT = 128 * 1024
-# Behind a read of less than this there is seldom more at once: to ask costs a message more than to wait does.
+# After a read of less than this there is seldom more: another recv would cost more than waiting for the socket does.
 SMALL_READ = 16 * 1024
 
-# What is read from a local connection at once becomes one DATA frame. The buffer is shared by all sockets, since
-# nothing can run between the read into it and the copy out of it: an idle connection holds none.
+# One read from a local connection becomes one DATA frame. All sockets share the buffer, since nothing can run between
+# a read into it and the copy out of it: an idle connection holds no buffer.
 READ_SIZE = 128 * 1024
 _read_buffer = bytearray(READ_SIZE)
 _read_view = memoryview(_read_buffer)
+
+# The kernel repeats a lost SYN after 1, 3 and 7 s. To use a recovered path sooner, another attempt starts in these
+# intervals and ends after its own time, so at most six run at once. Seconds.
+ATTEMPT_EVERY, ATTEMPT_LIFE = 0.5, 3.0
 
 Piece = bytes | memoryview
 
@@ -47,10 +51,10 @@ class RawSocket:
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(0)
         self.socket = sock
-        self._emptied = False  # by the last read, in all likelihood
+        self._emptied = False  # probably, by the last read
 
     async def receive_into(self, buffer: bytearray | memoryview) -> int:
-        """Bytes read, 0 at the end. No checkpoint after the read."""
+        """Returns the number of bytes read, 0 at the end. No checkpoint after the read."""
         if self._emptied:
             await trio.lowlevel.wait_readable(self.socket)
         while True:
@@ -75,20 +79,20 @@ class RawSocket:
                 await trio.lowlevel.wait_writable(self.socket)
 
     def send_now(self, data: Piece) -> int:
-        """How many of the bytes the system has taken."""
+        """Sends without waiting; returns how many bytes the kernel took."""
         try:
             return self.socket.send(data)
         except BlockingIOError:
             return 0
 
     async def send_pieces(self, pieces: Sequence[Piece]) -> None:
-        """Writes neighbouring pieces in as few system calls as the socket takes."""
+        """Writes the pieces in as few system calls as possible."""
         left = list(pieces)
         while left := self.send_pieces_now(left):
             await trio.lowlevel.wait_writable(self.socket)
 
     def send_pieces_now(self, pieces: list[Piece]) -> list[Piece]:
-        """As many as the system takes; those that are left."""
+        """Sends without waiting; returns the pieces that the kernel did not take."""
         while pieces:
             try:
                 sent = send_gathered(self.socket, pieces)
@@ -97,26 +101,26 @@ class RawSocket:
             pieces = _without(pieces, sent)
         return pieces
 
-    def passes(self, pieces: list[Piece]) -> None:
-        """These are about to be sent: for who needs to know them."""
+    def before_send(self, pieces: list[Piece]) -> None:
+        """Called with the pod's bytes before they are sent; a hook for subclasses."""
 
     def shutdown_writing(self) -> None:
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        # A task that still waits on the socket gets trio.ClosedResourceError instead of a wait for ever.
+        # A task that still waits on the socket gets trio.ClosedResourceError instead of waiting for ever.
         trio.lowlevel.notify_closing(self.socket)
         self.socket.close()
 
     def reset(self) -> None:
-        """Close so that the other side sees a reset, not an end: what it has got is not whole."""
+        """Closes so that the client sees a reset and does not take what it has received for complete."""
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
-    async def turn_away(self, reason: str) -> None:  # noqa: ARG002 - bare bytes have no word for it
-        """Nothing could serve it: it is told in the only way that every protocol has."""
+    async def turn_away(self, reason: str) -> None:  # noqa: ARG002 - plain TCP cannot carry a reason
+        """Closes a connection that no pod could serve; a reset is the only refusal that every protocol understands."""
         self.reset()
         await trio.lowlevel.checkpoint()
 
@@ -160,12 +164,12 @@ def _without(pieces: list[Piece], sent: int) -> list[Piece]:
     return []
 
 
-async def connect(host: str, port: int, options: Sequence[Option] | None = None) -> RawSocket:
-    """Connect by happy eyeballs. `options`: None means keep_alive_options(). Raises OSError; has no deadline."""
-    stream = await first_of_many(partial(trio.open_tcp_stream, host, port), OSError)
+async def connect_tcp(host: str, port: int, options: Sequence[Option] | None = None) -> RawSocket:
+    """Connects by happy eyeballs. `options`: None means api_server_options(). Raises OSError; has no deadline."""
+    stream = await first_connected(partial(trio.open_tcp_stream, host, port), OSError)
     sock = socket.socket(fileno=stream.socket.detach())
     try:
-        set_options(sock, keep_alive_options() if options is None else options)
+        set_options(sock, api_server_options() if options is None else options)
         set_options(sock, unsent_options(NOTSENT))
     except OSError:
         sock.close()
@@ -179,14 +183,65 @@ def set_options(sock: socket.socket, options: Sequence[Option]) -> None:
         sock.setsockopt(level, name, value)
 
 
-def keep_alive_options() -> list[Option]:
-    """For a connection to an API server: `local_options`, and an end for what it does not take."""
+def api_server_options() -> list[Option]:
+    """For a connection to an API server: `local_options`, and an end for data that it does not acknowledge."""
     return [*local_options(), *give_up_options()]
 
 
 def local_options() -> list[Option]:
-    """No delay, and the kernel's own detection of dead peers where the system has it.
+    """No delay, and the kernel's own detection of dead peers if the system has it.
 
-    Without TCP_USER_TIMEOUT: it ends connections whose peer lives but does not read, and a reader may take its time.
+    Without TCP_USER_TIMEOUT: it would end connections whose peer is alive but reads slowly.
     """
     return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *keepalive_options()]
+
+
+class AsyncCloseable(Protocol):
+    """trio's streams, and httpcore's."""
+
+    async def aclose(self) -> None: ...
+
+
+Stream = TypeVar("Stream", bound=AsyncCloseable)
+
+
+async def first_connected(connect_tcp: Callable[[], Awaitable[Stream]], failure: type[Exception]) -> Stream:
+    """Runs attempts next to each other, since SYNs may be lost; returns the first stream and closes the others.
+
+    The first `failure` ends them all and is raised. The caller sets the deadline.
+    """
+    streams: list[Stream] = []
+    failures: list[Exception] = []
+
+    async def attempt() -> None:
+        with trio.move_on_after(ATTEMPT_LIFE):
+            try:
+                streams.append(await connect_tcp())
+            except failure as error:
+                failures.append(error)
+            nursery.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_start_repeatedly, nursery, attempt)
+    except BaseException:
+        await _close_all(streams)
+        raise
+    await _close_all(streams[1:])
+    if not streams:
+        raise failures[0]
+    return streams[0]
+
+
+async def _start_repeatedly(nursery: trio.Nursery, attempt: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        nursery.start_soon(attempt)
+        await trio.sleep(ATTEMPT_EVERY)
+
+
+async def _close_all(streams: list[Stream]) -> None:
+    """Closes at once, also in a cancelled task. One shielded scope each: else only the first one would be closed."""
+    for stream in streams:
+        with trio.CancelScope(shield=True) as scope:
+            scope.cancel()
+            await stream.aclose()

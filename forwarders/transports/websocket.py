@@ -1,7 +1,6 @@
-"""Owns SPDY inside a WebSocket: the upgrade by GET, and the channel that the tunnelled bytes go through (KEP-4006).
+"""SPDY inside a WebSocket (KEP-4006): the upgrade by GET, and the channel for the tunnelled bytes.
 
-Refuses frames (`wire.websocket`) and what is spoken inside. Kubernetes: client-go transport/websocket, apiserver
-pkg/util/proxy/streamtunnel.go.
+`wire.websocket` has the frames. Kubernetes: client-go transport/websocket, apiserver pkg/util/proxy/streamtunnel.go.
 """
 
 from __future__ import annotations
@@ -11,13 +10,11 @@ from wsproto.utilities import generate_accept_token, generate_nonce
 
 from forwarders.errors import UpgradeError, WireError
 from forwarders.transports.channel import Channel
-from forwarders.transports.http import Answer, ask
-from forwarders.transports.refusals import refusal
-from forwarders.transports.request import PROTOCOL, Request
+from forwarders.transports.http import PROTOCOL, HttpResponse, UpgradeRequest, refusal, send_request
 from forwarders.transports.sockets import Piece
 from forwarders.wire.websocket import WebSocketStream
 
-# A frame costs 20 µs, and one read can hold 100,000: after so many others have a turn.
+# A frame costs 20 µs, and one read can hold 100,000: after this many, other tasks run.
 FRAMES_A_TURN = 64
 SUBPROTOCOL = f"SPDY/3.1+{PROTOCOL}"
 
@@ -32,7 +29,7 @@ class WebSocketChannel:
         self.flush = channel.flush
 
     async def receive(self) -> bytes:
-        """What has come, b"" at the end. Raises ConnectionAbortedError (an OSError) for what is no tunnel."""
+        """Returns b"" at the end. Raises ConnectionAbortedError (an OSError) for bytes that are no tunnel."""
         while not self._stream.ended:
             data = b""
             if self._stream.more:
@@ -49,7 +46,7 @@ class WebSocketChannel:
                 await self._channel.send(reply)
             if plain:
                 return plain
-            # A channel that always has something gives no other task a turn by itself.
+            # A channel that always has data would let no other task run.
             await trio.lowlevel.checkpoint()
         return b""
 
@@ -69,8 +66,8 @@ class WebSocketChannel:
         self._channel.close()
 
 
-async def upgrade(channel: Channel, request: Request) -> tuple[Channel, bytes]:
-    """As `spdy.upgrade`; what came behind the upgrade is the new channel's first to give."""
+async def upgrade_to_websocket(channel: Channel, request: UpgradeRequest) -> tuple[Channel, bytes]:
+    """As `upgrade_to_spdy`; the new channel returns the bytes after the response first."""
     nonce = generate_nonce()
     headers = [
         ("Connection", "Upgrade"),
@@ -79,23 +76,23 @@ async def upgrade(channel: Channel, request: Request) -> tuple[Channel, bytes]:
         ("Sec-WebSocket-Key", nonce.decode()),
         ("Sec-WebSocket-Protocol", SUBPROTOCOL),
     ]
-    answer = await ask(channel, "GET", request.target, [*request.headers, *headers])
-    if not answer.switched:
-        raise refusal(request.pod, answer)
-    if problem := _mismatch(answer, nonce):
-        raise UpgradeError(f"the API server does not tunnel SPDY in a WebSocket: {problem}", answer.status)
-    return WebSocketChannel(channel, answer.rest), b""
+    response = await send_request(channel, "GET", request.target, [*request.headers, *headers])
+    if not response.switched:
+        raise refusal(request.pod, response)
+    if problem := _mismatch(response, nonce):
+        raise UpgradeError(f"the API server does not tunnel SPDY in a WebSocket: {problem}", response.status)
+    return WebSocketChannel(channel, response.rest), b""
 
 
-def _mismatch(answer: Answer, nonce: bytes) -> str:
-    """RFC 6455, 4.1; "" where all is well."""
-    said = answer.headers
-    if said.get("upgrade", "").lower() != "websocket":
-        return f"it upgraded to {said.get('upgrade', 'nothing')!r}"
-    if said.get("sec-websocket-accept", "").encode("latin-1") != generate_accept_token(nonce):
+def _mismatch(response: HttpResponse, nonce: bytes) -> str:
+    """What is wrong with the response (RFC 6455, 4.1); "" if nothing is."""
+    fields = response.headers
+    if fields.get("upgrade", "").lower() != "websocket":
+        return f"it upgraded to {fields.get('upgrade', 'nothing')!r}"
+    if fields.get("sec-websocket-accept", "").encode("latin-1") != generate_accept_token(nonce):
         return "it did not accept our key"
-    if said.get("sec-websocket-protocol", "") != SUBPROTOCOL:
-        return f"it speaks {said.get('sec-websocket-protocol', 'no subprotocol')!r}"
-    if "sec-websocket-extensions" in said:
+    if fields.get("sec-websocket-protocol", "") != SUBPROTOCOL:
+        return f"it speaks {fields.get('sec-websocket-protocol', 'no subprotocol')!r}"
+    if "sec-websocket-extensions" in fields:
         return "it uses an extension that was not offered"
     return ""

@@ -21,7 +21,7 @@ import yaml
 
 from fixtures.cluster.bed import Bed
 from fixtures.net.gateway import Gateway
-from forwarders.transports.choice import Transport
+from forwarders.transports.opener import Transport
 from tests.support.objects import Manifest, apply, deployment, rolled_out
 from tests.support.probe import Answer, get, outcome
 from tests.support.process import portside

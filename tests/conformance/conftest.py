@@ -18,7 +18,7 @@ from fixtures.cluster.bed import Bed
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.runtimes import CONTAINERD_1_6, MODES, RuntimeMode
 from fixtures.net.way import Way
-from forwarders.transports.choice import Transport
+from forwarders.transports.opener import Transport
 from tests.conformance.spdy_client import Line
 from tests.conformance.subjects import POD, EmbeddedSubject, RealSubject, Server, Subject
 from tests.conformance.ways import PLAYED, ways_of

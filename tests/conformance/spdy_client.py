@@ -14,8 +14,7 @@ import trio
 
 from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
-from forwarders.transports.choice import Transport
-from forwarders.transports.opener import open_by
+from forwarders.transports.opener import Transport, open_by
 from forwarders.transports.server import ApiServer
 from forwarders.wire import events
 from forwarders.wire.connection import Connection

@@ -6,7 +6,7 @@ import re
 
 import trio
 
-from forwarders.transports.choice import Transport
+from forwarders.transports.opener import Transport
 from tests.conformance.spdy_client import GET, Line, session
 from tests.conformance.subjects import CONTENT, POD
 

@@ -36,8 +36,7 @@ from forwarders.backoff import TURN, RetryLimiter
 from forwarders.errors import BrokenOffError, ForbiddenError, ProxyError, TransportError
 from forwarders.listeners import BindError, _refusal, bind
 from forwarders.spec import ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest, State
-from forwarders.transports.choice import Transport
-from forwarders.transports.opener import _joined
+from forwarders.transports.opener import Transport, _combined
 from forwarders.transports.proxy import Proxy, connect_through
 from forwarders.transports.server import ApiServer
 from tests.cluster_client.memory_api import SERVER, no_headers
@@ -235,11 +234,13 @@ async def untrusted(scene: Scene) -> str:
 
 async def rbac_of_both(scene: Scene) -> str:
     lacking = {one: ForbiddenError("", verb, "me") for one, verb in zip(Transport, ("create", "get"), strict=True)}
-    return str(_joined(PodRef("shop", "web-1", ""), dict[Transport, TransportError](lacking)))
+    return str(_combined(PodRef("shop", "web-1", ""), dict[Transport, TransportError](lacking)))
 
 
 async def no_transport(scene: Scene) -> str:
-    return str(_joined(PodRef("shop", "web-1", ""), {one: BrokenOffError(f"{one.value} failed") for one in Transport}))
+    return str(
+        _combined(PodRef("shop", "web-1", ""), {one: BrokenOffError(f"{one.value} failed") for one in Transport})
+    )
 
 
 async def forbidden(scene: Scene) -> str:

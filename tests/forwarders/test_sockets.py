@@ -11,8 +11,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.system import tcp
-from forwarders.transports.attempts import ATTEMPT_EVERY, ATTEMPT_LIFE
-from forwarders.transports.sockets import connect, local_options, set_options
+from forwarders.transports.sockets import ATTEMPT_EVERY, ATTEMPT_LIFE, connect_tcp, local_options, set_options
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux' own")
@@ -20,7 +19,7 @@ async def test_a_reader_that_takes_its_time_is_not_ended_by_the_kernel() -> None
     """TCP_USER_TIMEOUT would end a local connection whose client does not read; one to an API server has it."""
     listener = socket.create_server(("127.0.0.1", 0))
     with listener:
-        server = await connect("127.0.0.1", listener.getsockname()[1])
+        server = await connect_tcp("127.0.0.1", listener.getsockname()[1])
         local, _ = listener.accept()
         with local:
             set_options(local, local_options())
@@ -69,7 +68,7 @@ async def test_a_path_that_is_back_is_used_within_a_second(network: Network, aut
     """SYNs vanish for a while: the next attempt begins half a second later, and few are under way at once."""
     network.back = trio.current_time() + 4.01
     with trio.fail_after(5):
-        sock = await connect("api.test", 6443, [])
+        sock = await connect_tcp("api.test", 6443, [])
     assert trio.current_time() - network.back < 1
     assert network.most <= ATTEMPT_LIFE / ATTEMPT_EVERY + 1
     sock.close()
@@ -79,7 +78,7 @@ async def test_what_is_refused_is_said_at_once(network: Network, autojump_clock:
     """Only silence is answered by another attempt."""
     network.refusing = True
     with pytest.raises(ConnectionRefusedError):
-        await connect("api.test", 6443, [])
+        await connect_tcp("api.test", 6443, [])
     assert len(network.begun) == 1
 
 
@@ -88,7 +87,7 @@ async def test_a_cancelled_connect_leaves_no_socket(network: Network, autojump_c
     network.back = trio.current_time()
     for ticks in range(8):
         with trio.move_on_after(0.05) as scope:
-            await connect("api.test", 6443, [])
+            await connect_tcp("api.test", 6443, [])
         for _ in range(ticks):
             await trio.lowlevel.checkpoint()
         closed = [stream.socket.fileno() == -1 for stream in network.made]

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from fixtures.embedded import certificates
-from forwarders.transports.channel import secure
+from forwarders.transports.channel import start_tls
 from forwarders.transports.sockets import RawSocket
 
 WORDS = b"last words"
@@ -31,7 +31,7 @@ async def test_the_end_comes_after_the_data_and_again_at_every_call(close: str) 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
-            channel = await secure(RawSocket(ours), context, "localhost")
+            channel = await start_tls(RawSocket(ours), context, "localhost")
             assert await channel.receive() == WORDS
             assert [await channel.receive() for _ in range(3)] == [b"", b"", b""]
             channel.close()
@@ -50,7 +50,7 @@ async def test_what_the_socket_has_no_room_for_is_kept_in_its_order() -> None:
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.do_handshake)
-            channel = await secure(RawSocket(ours), context, "localhost")
+            channel = await start_tls(RawSocket(ours), context, "localhost")
         taken = [channel.put(piece) for piece in pieces]
         assert taken[-1] is False
         async with trio.open_nursery() as nursery:

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.transports.attempts import ATTEMPT_EVERY, ATTEMPT_LIFE, first_of_many
+from forwarders.transports.sockets import ATTEMPT_EVERY, ATTEMPT_LIFE, first_connected
 
 
 class Made:
@@ -41,7 +41,7 @@ class Connecting:
 async def test_those_that_lost_are_closed(autojump_clock: MockClock, takes: tuple[float, ...]) -> None:
     """However many stand in the same moment, one is given and the others' sockets do not leak."""
     connecting = Connecting(*takes)
-    given = await first_of_many(connecting, OSError)
+    given = await first_connected(connecting, OSError)
     assert [one for one in connecting.made if not one.closed] == [given]
     assert len(connecting.made) > 1
 
@@ -53,7 +53,7 @@ async def test_nothing_stays_open_for_a_caller_that_has_left(
     """Cancelled in the moment in which a connection stands: it is given all the same, or closed."""
     connecting, given = Connecting(*takes), None
     with trio.move_on_after(0.9):
-        given = await first_of_many(connecting, OSError)
+        given = await first_connected(connecting, OSError)
     assert connecting.made
     assert all(one.closed or one is given for one in connecting.made)
 
@@ -68,7 +68,7 @@ async def test_silence_is_answered_by_another_attempt(autojump_clock: MockClock)
         await trio.sleep(1000 if len(beginnings) == 1 else 0.01)
         return Made()
 
-    await first_of_many(connect, OSError)
+    await first_connected(connect, OSError)
     assert beginnings == pytest.approx([0.0, ATTEMPT_EVERY])
     assert trio.current_time() - began < ATTEMPT_LIFE
 
@@ -81,4 +81,4 @@ async def test_a_failure_is_an_answer(autojump_clock: MockClock) -> None:
         raise ConnectionRefusedError
 
     with pytest.raises(ConnectionRefusedError):
-        await first_of_many(connect, OSError)
+        await first_connected(connect, OSError)

@@ -11,10 +11,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fixtures.embedded import certificates
 from forwarders.errors import ProxyError, UnreachableError
-from forwarders.transports import dial as dialling
-from forwarders.transports.dial import dial
+from forwarders.transports import server as dialling
 from forwarders.transports.proxy import Proxy, authority
-from forwarders.transports.server import ApiServer
+from forwarders.transports.server import ApiServer, dial
 from tests.transports.net import CERTIFICATES, Handler, Net, head, no_headers, over_tls, saying, server, trusting
 
 PROXY = Proxy("proxy.test", 3128, source="HTTPS_PROXY")
@@ -117,7 +116,7 @@ async def hanging_up(stream: trio.abc.Stream) -> None:
         ),
         (saying("HTTP/1.1 502 Bad Gateway", "Content-Length: 0"), "refused to connect to api.test:6443: HTTP 502"),
         (saying("HTTP/1.1 403 Forbidden", "Content-Length: 0"), "HTTP 403"),
-        (saying("SSH-2.0-OpenSSH_9.2"), "did not connect to api.test:6443: the answer is no HTTP"),
+        (saying("SSH-2.0-OpenSSH_9.2"), "did not connect to api.test:6443: the answer is not HTTP"),
         (saying("HTTP/1.1 200 OK", body=b"220 smtp"), "sent bytes of its own"),
         (hanging_up, "the connection was closed before"),
     ],

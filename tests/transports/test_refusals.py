@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarders.errors import ForbiddenError, GatewayError, RefusedError, UpgradeError
-from forwarders.transports.http import Answer
-from forwarders.transports.refusals import refusal
+from forwarders.transports.http import HttpResponse, refusal
 from tests.transports.net import POD
 
 FORBIDDEN = (
@@ -19,11 +18,11 @@ FORBIDDEN = (
 )
 
 
-def answer(status: int, body: bytes, content: str = "text/plain; charset=utf-8") -> Answer:
-    return Answer(status, {"content-type": content}, switched=False, rest=body)
+def answer(status: int, body: bytes, content: str = "text/plain; charset=utf-8") -> HttpResponse:
+    return HttpResponse(status, {"content-type": content}, switched=False, rest=body)
 
 
-def status(code: int, message: str) -> Answer:
+def status(code: int, message: str) -> HttpResponse:
     body = {"kind": "Status", "status": "Failure", "message": message, "code": code}
     return answer(code, json.dumps(body).encode(), "application/json")
 
@@ -58,7 +57,7 @@ def status(code: int, message: str) -> Answer:
         (answer(504, b""), GatewayError),
     ],
 )
-def test_the_kind_of_a_refusal(given: Answer, kind: type[RefusedError]) -> None:
+def test_the_kind_of_a_refusal(given: HttpResponse, kind: type[RefusedError]) -> None:
     """A failure that is about the pod is never taken for one of the transport, nor the other way round."""
     error = refusal(POD, given)
     assert type(error) is kind

@@ -12,8 +12,7 @@ from trio.testing import memory_stream_pair
 from fixtures.embedded.websocket import TunnelStream
 from forwarders.errors import BrokenOffError, UpgradeError
 from forwarders.transports.channel import Channel, PlainChannel
-from forwarders.transports.choice import Transport
-from forwarders.transports.opener import open_by
+from forwarders.transports.opener import Transport, open_by
 from forwarders.transports.websocket import FRAMES_A_TURN, WebSocketChannel
 from tests.transports.net import POD, Handler, MemorySocket, Net, head, server
 

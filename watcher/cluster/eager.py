@@ -11,7 +11,7 @@ from functools import partial
 import httpcore
 import trio
 
-from forwarders.transports.attempts import first_of_many
+from forwarders.transports.sockets import first_connected
 
 
 class RacingBackend(httpcore.TrioBackend):
@@ -29,6 +29,6 @@ class RacingBackend(httpcore.TrioBackend):
         connect = partial(super().connect_tcp, host, port, local_address=local_address, socket_options=socket_options)
         try:
             with trio.fail_after(float("inf") if timeout is None else timeout):
-                return await first_of_many(connect, httpcore.ConnectError)
+                return await first_connected(connect, httpcore.ConnectError)
         except trio.TooSlowError as error:
             raise httpcore.ConnectTimeout(f"no answer within {timeout} s") from error

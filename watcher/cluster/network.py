@@ -16,7 +16,7 @@ import trio
 from forwarders.errors import ProxyError
 from forwarders.transports.proxy import Proxy, connect_through
 from forwarders.transports.server import ApiServer
-from forwarders.transports.sockets import keep_alive_options
+from forwarders.transports.sockets import api_server_options
 from watcher.cluster.eager import RacingBackend
 
 # Each watch holds a connection: 8 kinds in 60 namespaces. Others wait for one, and say so after the connect time-out.
@@ -31,7 +31,7 @@ def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
     context = server.tls or True
     limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE)
     # A watch is silent for minutes: a network that dies without a word is the kernel's to notice.
-    options = keep_alive_options()
+    options = api_server_options()
     made = httpx.AsyncHTTPTransport(verify=context, limits=limits, socket_options=options, trust_env=False)
     # httpx has no argument for httpcore's network backend.
     made._pool = httpcore.AsyncConnectionPool(

@@ -15,8 +15,7 @@ from msgspec import Struct
 from forwarders.errors import RefusedError, TransportError
 from forwarders.spec import PodRef
 from forwarders.transports import names
-from forwarders.transports.choice import Transport
-from forwarders.transports.opener import Probed, probe
+from forwarders.transports.opener import ProbeTimes, Transport, probe
 from forwarders.transports.server import ApiServer
 from watcher.cluster.client import ApiClient
 from watcher.cluster.credentials import ClusterConfig, load_cluster_config
@@ -103,7 +102,7 @@ class Cluster:
         if pod is None:
             return [note(f"not tried: no pod runs in namespace {namespace}", "try again once one does, or give -n")]
         probed = {transport: await _probed(transport, server, pod) for transport in Transport}
-        works = any(isinstance(one, Probed) for one in probed.values())
+        works = any(isinstance(one, ProbeTimes) for one in probed.values())
         return [_transport(transport, pod, one, works=works) for transport, one in probed.items()]
 
     async def proxy_check(self) -> Iterable[Finding]:
@@ -114,16 +113,16 @@ class Cluster:
         return [note(f"{server.host} is reached through {server.proxy}")]
 
 
-async def _probed(transport: Transport, server: ApiServer, pod: PodRef) -> Probed | TransportError:
+async def _probed(transport: Transport, server: ApiServer, pod: PodRef) -> ProbeTimes | TransportError:
     try:
         return await probe(transport, server, pod)
     except TransportError as problem:
         return problem
 
 
-def _transport(transport: Transport, pod: PodRef, probed: Probed | TransportError, *, works: bool) -> Finding:
+def _transport(transport: Transport, pod: PodRef, probed: ProbeTimes | TransportError, *, works: bool) -> Finding:
     """`works`: one of the transports does, and that is enough."""
-    if isinstance(probed, Probed):
+    if isinstance(probed, ProbeTimes):
         opened, trip = _milliseconds(probed.opened), _milliseconds(probed.round_trip)
         return ok(f"{transport.value}: a session to pod {pod.namespace}/{pod.name} in {opened}, round trip {trip}")
     said = f"{transport.value}: {probed}"

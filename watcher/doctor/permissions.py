@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import trio
 from msgspec.structs import replace
 
-from forwarders.transports.choice import Transport
+from forwarders.transports.opener import Transport
 from watcher.cluster.access import Action, is_allowed
 from watcher.cluster.client import ApiClient
 from watcher.cluster.kinds import ENDPOINT_SLICE, KINDS, POD, Kind
