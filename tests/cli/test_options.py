@@ -11,7 +11,7 @@ import pytest
 from watcher.cli import options
 from watcher.cli.options import Options
 from watcher.cli.run import as_asked
-from watcher.skaffold import arguments
+from watcher.skaffold import command_line
 
 VARIABLES = {
     "SKAFFOLD_NAMESPACE": "variable",
@@ -47,7 +47,7 @@ def collected(words: str, *, own: bool) -> Options:
 
 
 def under_run(ours: str, skaffolds: str) -> Options:
-    asked = arguments.read(["skaffold", "dev", *skaffolds.split()], options.environment())
+    asked = command_line.read_command(["skaffold", "dev", *skaffolds.split()], options.environment())
     return as_asked(collected(ours, own=True), asked)
 
 

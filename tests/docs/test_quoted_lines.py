@@ -71,8 +71,8 @@ from watcher.cluster.wire import ApiStatus, RequestInfo, api_error
 from watcher.config.skaffold_yaml import Project, load
 from watcher.config.targets import parse_targets
 from watcher.errors import ApiUnreachableError, ConfigError, KubeconfigError
-from watcher.skaffold.address import ApiAddress
-from watcher.skaffold.marks import Marks
+from watcher.skaffold.http_request import ApiAddress
+from watcher.skaffold.stream import Probes
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 QUOTES = re.findall(r"^> (.+)$", PAGE.read_text(), re.MULTILINE)
@@ -128,7 +128,7 @@ async def no_skaffold(scene: Scene) -> str:
 
 
 async def stands_still(scene: Scene) -> str:
-    return str(Marks(Port().dial, ApiAddress(HERE, 50051))._stuck())
+    return str(Probes(Port().dial, ApiAddress(HERE, 50051)).stuck())
 
 
 async def forwards_itself(scene: Scene) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from watcher.skaffold.events import Body, Event, Metadata, MetaEvent, PortEvent, TargetPort, TaskEvent
+from watcher.skaffold.events import EventBody, Metadata, MetaEvent, PortEvent, SkaffoldEvent, TargetPort, TaskEvent
 from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply
 
 EPOCH = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-def history(*bodies: Body) -> list[Event]:
+def history(*bodies: EventBody) -> list[SkaffoldEvent]:
     """Events one second apart."""
-    return [Event(EPOCH + timedelta(seconds=second), body) for second, body in enumerate(bodies)]
+    return [SkaffoldEvent(EPOCH + timedelta(seconds=second), body) for second, body in enumerate(bodies)]
 
 
-def fold(all_events: list[Event]) -> SkaffoldFacts:
+def fold(all_events: list[SkaffoldEvent]) -> SkaffoldFacts:
     state = SkaffoldState()
     for event in all_events:
         state = apply(state, event)

@@ -9,7 +9,7 @@ from functools import partial
 import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair, memory_stream_pump
 
-from watcher.skaffold.address import ApiAddress
+from watcher.skaffold.http_request import ApiAddress
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 TAKEN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -29,13 +29,13 @@ def posted(request: bytes) -> bytes:
 
 
 class Peer:
-    """One connection that has asked for the stream. `request` is what was asked, `marks` what was posted before."""
+    """One connection that has asked for the stream. `request` is what was asked, `probes` what was posted before."""
 
-    def __init__(self, stream: Half, far: MemoryReceiveStream, request: bytes, marks: list[bytes]) -> None:
+    def __init__(self, stream: Half, far: MemoryReceiveStream, request: bytes, probes: list[bytes]) -> None:
         self.stream = stream
         self._far = far
         self.request = request
-        self.marks = marks
+        self.probes = probes
         self._begun = False
 
     async def say(self, *lines: bytes) -> None:
@@ -52,7 +52,7 @@ class Peer:
 
     async def replay(self, *lines: bytes) -> None:
         """All that was logged before: at the end of it what was posted before."""
-        await self.say(*lines, *self.marks)
+        await self.say(*lines, *self.probes)
 
     async def fin(self) -> float:
         """Waits for the reader's FIN and tells when it came, on trio's clock; anything else it sends is an error."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from watcher.skaffold.decoder import EventDecoder
-from watcher.skaffold.events import Event
+from watcher.skaffold.events import EventDecoder, SkaffoldEvent
 from watcher.skaffold.state import SkaffoldState, apply
 
 STREAMS = Path(__file__).parents[2] / "fixtures" / "streams"
@@ -16,7 +15,7 @@ def raw(name: str) -> bytes:
     return (STREAMS / f"{name}.v2.jsonl").read_bytes()
 
 
-def events(name: str) -> list[Event]:
+def events(name: str) -> list[SkaffoldEvent]:
     return EventDecoder().feed(raw(name))
 
 

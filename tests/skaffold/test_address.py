@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from watcher.errors import UsageError
-from watcher.skaffold.address import free_port, parse_address
+from watcher.skaffold.http_request import free_port, parse_api_address
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from watcher.skaffold.address import free_port, parse_address
 )
 def test_spellings_of_an_address(text: str, url: str) -> None:
     """A URL, host and port, or a bare port of this machine."""
-    assert parse_address(text).url == url
+    assert parse_api_address(text).url == url
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_spellings_of_an_address(text: str, url: str) -> None:
 def test_malformed_address(url: str) -> None:
     """An address that cannot be Skaffold's is wrong usage, found before anything is opened; a password is not shown."""
     with pytest.raises(UsageError, match=r"write http://127\.0\.0\.1:PORT") as raised:
-        parse_address(url)
+        parse_api_address(url)
     assert "hunter2" not in str(raised.value)
 
 

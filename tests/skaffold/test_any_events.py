@@ -1,4 +1,4 @@
-"""Whatever comes on Skaffold's stream becomes facts within bounds, or is passed over: decoder, fold, marks, records."""
+"""Anything on Skaffold's stream becomes facts within bounds, or is skipped: decoder, fold, probes, records."""
 
 from __future__ import annotations
 
@@ -19,13 +19,20 @@ from tests.skaffold.peer import Port
 from tests.skaffold.recorded import raw
 from tests.skaffold.test_attachment import bench, replaying
 from watcher.board.records import SkaffoldRecord, own_forward_record, timestamp
-from watcher.skaffold.address import ApiAddress
-from watcher.skaffold.decoder import EventDecoder
-from watcher.skaffold.events import Artifact, Body, BuildMetadata, Metadata, MetaEvent, StatusCheckEvent, TargetPort
-from watcher.skaffold.marks import Marks
-from watcher.skaffold.own_forwards import MOST, own_forward
-from watcher.skaffold.publisher import Told, due
+from watcher.skaffold.events import (
+    Artifact,
+    BuildMetadata,
+    EventBody,
+    EventDecoder,
+    Metadata,
+    MetaEvent,
+    StatusCheckEvent,
+    TargetPort,
+)
+from watcher.skaffold.http_request import ApiAddress
+from watcher.skaffold.port_events import MOST_OWN_FORWARDS, PublishedState, due, own_forward
 from watcher.skaffold.state import MOST_ARTIFACTS, MOST_NAMESPACES, SkaffoldFacts, SkaffoldState, apply
+from watcher.skaffold.stream import Probes
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 LINES = list(hostile.lines())
@@ -39,7 +46,7 @@ def hear(decoder: EventDecoder, state: SkaffoldState, data: bytes) -> SkaffoldSt
 
 def check(facts: SkaffoldFacts) -> None:
     """Everybody who is told of them can use them."""
-    assert len(facts.own_forwards) <= MOST
+    assert len(facts.own_forwards) <= MOST_OWN_FORWARDS
     assert len(facts.namespaces) <= MOST_NAMESPACES
     assert len(facts.artifacts) <= MOST_ARTIFACTS
     for key, own in facts.own_forwards.items():
@@ -57,7 +64,7 @@ def check(facts: SkaffoldFacts) -> None:
         failed=facts.failed,
     )
     assert msgspec.json.decode(msgspec.json.encode(record))
-    due(Told(), facts, [])
+    due(PublishedState(), facts.occasion, [])
 
 
 def test_each_hostile_line_is_an_event_or_passed_over() -> None:
@@ -139,18 +146,18 @@ async def test_the_attachment_goes_on(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("number", [hostile.DIGITS, "2", "4", "²", "-1", "1e9", "999999999", ""])
-async def test_a_forged_mark_is_none_of_ours(number: str) -> None:
-    """Everybody who reads the stream sees our marks' name: one that was not posted yet has not come back."""
+async def test_a_forged_probe_is_none_of_ours(number: str) -> None:
+    """Everybody who reads the stream sees our probes' name: one that was not posted yet has not come back."""
     port = Port(is_open=True)
-    marks = Marks(port.dial, ApiAddress("127.0.0.1", 50051))
-    await marks.post()
+    probes = Probes(port.dial, ApiAddress("127.0.0.1", 50051))
+    await probes.post()
     forged = port.posts[0].replace(b"-1.", f"-{number}.".encode())
     assert forged != port.posts[0]
-    marks.feed(forged)
+    probes.feed(forged)
     for _ in range(4):
-        later = await marks.post()
+        later = await probes.post()
         with trio.move_on_after(0) as now:
-            await marks.back(later)
+            await probes.returned(later)
         assert now.cancelled_caught
 
 
@@ -160,20 +167,20 @@ def test_many_own_forwards_cost_time_in_proportion() -> None:
     before = time.perf_counter()
     own = fold(events).own_forwards
     assert time.perf_counter() - before < 2
-    assert [key[1] for key in own] == [f"web-{number}" for number in range(MOST)]
+    assert [key[1] for key in own] == [f"web-{number}" for number in range(MOST_OWN_FORWARDS)]
 
 
 def test_a_full_house_still_hears_of_those_it_has() -> None:
     """Skaffold's own forwards are announced again at each deploy."""
-    many = [port(f"web-{number}", 1 + number) for number in range(MOST + 5)]
+    many = [port(f"web-{number}", 1 + number) for number in range(MOST_OWN_FORWARDS + 5)]
     own = fold(history(*many, port("web-3", 9999, iteration=2))).own_forwards
-    assert len(own) == MOST
+    assert len(own) == MOST_OWN_FORWARDS
     assert own["service", "web-3", "", 80].local_port == 9999
 
 
 def test_what_nobody_needs_that_much_of() -> None:
     """Namespaces and artifacts have a bound; an id that no namespace can have names none."""
-    checks: list[Body] = [StatusCheckEvent(f"ns-{number}:deployment/x") for number in range(3 * MOST_NAMESPACES)]
+    checks: list[EventBody] = [StatusCheckEvent(f"ns-{number}:deployment/x") for number in range(3 * MOST_NAMESPACES)]
     assert len(fold(history(*checks)).namespaces) == MOST_NAMESPACES
     assert StatusCheckEvent("../../secrets:deployment/x").namespace == ""
     built = BuildMetadata(tuple(Artifact(str(number)) for number in range(3 * MOST_ARTIFACTS)))

@@ -229,17 +229,17 @@ async def test_garbage_is_survived_and_said_once(autojump_clock: MockClock, capl
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"\x00" * 20]
 )
-@pytest.mark.parametrize("takes_marks", [True, False])
+@pytest.mark.parametrize("takes_probes", [True, False])
 async def test_something_else_answers(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, answer: bytes, takes_marks: object
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, answer: bytes, takes_probes: object
 ) -> None:
     """Another server at the address is named as such, once, and tried again; it has no replay to be heard out."""
     async with bench() as at_work:
         at_work.port.is_open = True
-        if not takes_marks:
+        if not takes_probes:
             at_work.port.answer = answer
             await trio.sleep(5)
-        for _ in range(3 if takes_marks else 0):
+        for _ in range(3 if takes_probes else 0):
             peer = await at_work.port.accept()
             await peer.stream.send_all(answer)
             await peer.fin()
@@ -252,12 +252,12 @@ async def test_something_else_answers(
     assert trio.current_time() <= 5
 
 
-@pytest.mark.parametrize("asked_for", ["marks", "stream"])
+@pytest.mark.parametrize("asked_for", ["probes", "stream"])
 async def test_a_server_that_hangs_up_is_tried_again(autojump_clock: MockClock, asked_for: str) -> None:
     """A connection that closes before any answer counts as an end, not as a failure of ours."""
     async with bench() as at_work:
         at_work.port.is_open = True
-        if asked_for == "marks":
+        if asked_for == "probes":
             at_work.port.answer = b""
             await trio.sleep(3)
             at_work.port.answer = TAKEN

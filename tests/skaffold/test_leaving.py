@@ -12,10 +12,8 @@ from trio.testing import MockClock
 from tests.skaffold.peer import HEAD, TAKEN, Peer, Port, chunk, posted
 from tests.skaffold.recorded import raw
 from watcher.errors import StreamEndedError, StuckError
-from watcher.skaffold.address import ApiAddress
-from watcher.skaffold.exchange import connect
-from watcher.skaffold.marks import Marks
-from watcher.skaffold.stream import EventStream
+from watcher.skaffold.http_request import ApiAddress, connect_api
+from watcher.skaffold.stream import EventStream, Probes
 
 ADDRESS = ApiAddress("127.0.0.1", 50051)
 LIVE = b'{"result":{"skaffoldLogEvent":{"message":"tick"}}}'
@@ -34,7 +32,7 @@ class Reading:
 
     async def run(self) -> None:
         with self.scope:
-            async with EventStream(await self.port.dial(ADDRESS), ADDRESS, Marks(self.port.dial, ADDRESS)) as events:
+            async with EventStream(await self.port.dial(ADDRESS), ADDRESS, Probes(self.port.dial, ADDRESS)) as events:
                 await events.open()
                 await events.replay(self.received.extend)
                 self.heard.set()
@@ -190,7 +188,7 @@ async def test_a_skaffold_that_we_have_stopped_is_left(autojump_clock: MockClock
     assert trio.current_time() == pytest.approx(2)
 
 
-async def test_a_skaffold_that_takes_no_mark_is_asked_for_nothing(autojump_clock: MockClock) -> None:
+async def test_a_skaffold_that_takes_no_probe_is_asked_for_nothing(autojump_clock: MockClock) -> None:
     """Somebody has stopped it; a reader that asked now could not leave again. Nor is there a wait when we are ended."""
     port = Port(is_open=True)
     port.answer = None
@@ -232,7 +230,7 @@ async def test_on_a_real_socket_skaffold_sees_everything_drained_and_a_fin() -> 
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     address = ApiAddress("127.0.0.1", listener.socket.getsockname()[1])
     body = raw("dev-redeploy") * 60
-    marks: list[bytes] = []
+    probes: list[bytes] = []
     streams: list[trio.SocketStream] = []
     outcome: list[bytes] = []
 
@@ -243,7 +241,7 @@ async def test_on_a_real_socket_skaffold_sees_everything_drained_and_a_fin() -> 
             request += await server.receive_some()
         if request.startswith(b"POST"):
             event = chunk(posted(request) + b"\n")
-            marks.append(event)
+            probes.append(event)
             for stream in streams:
                 await stream.send_all(event)
             await server.send_all(TAKEN)
@@ -251,7 +249,7 @@ async def test_on_a_real_socket_skaffold_sees_everything_drained_and_a_fin() -> 
         await server.send_all(HEAD + chunk(b"{}\n"))
         for line in body.splitlines(keepends=True):
             await server.send_all(chunk(line))
-        await server.send_all(marks[0])
+        await server.send_all(probes[0])
         streams.append(server)
         outcome.append(await server.receive_some())
         await server.aclose()
@@ -260,7 +258,7 @@ async def test_on_a_real_socket_skaffold_sees_everything_drained_and_a_fin() -> 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.serve_listeners, skaffold, [listener])
             with trio.CancelScope() as scope:
-                async with EventStream(await connect(address), address, Marks(connect, address)) as events:
+                async with EventStream(await connect_api(address), address, Probes(connect_api, address)) as events:
                     await events.open()
                     scope.cancel()
                     await events.receive()
@@ -276,4 +274,4 @@ async def test_connecting_to_a_closed_port_is_refused() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match="connect"):
-            await connect(ApiAddress("127.0.0.1", taken.getsockname()[1]))
+            await connect_api(ApiAddress("127.0.0.1", taken.getsockname()[1]))

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from tests.skaffold.made import fold, history, port, task
 from tests.skaffold.recorded import events, folded
-from watcher.skaffold.events import Body, PortEvent
-from watcher.skaffold.own_forwards import ECHO_ID
+from watcher.skaffold.events import EventBody, PortEvent
+from watcher.skaffold.port_events import ECHO_ID
 from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply
 
 APP = ("deployment", "app", "parity", "http")
@@ -42,7 +42,7 @@ def test_own_forwards_stay_through_a_redeploy() -> None:
 
 def test_pods_forwards_outlive_the_loops_end_but_not_the_next_deploy() -> None:
     """A pod's forward that was not announced again is dropped by the deploy after the next."""
-    loops: list[Body] = []
+    loops: list[EventBody] = []
     for n in (1, 2, 3):
         loops += [task("Deploy", "InProgress", n), task("Deploy", "Succeeded", n), task("PortForward", "Succeeded", n)]
         loops += [task("DevLoop", "Succeeded", n)]

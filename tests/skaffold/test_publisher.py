@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import h11
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -17,13 +19,11 @@ from msgspec.structs import replace
 from forwarders.backoff import Backoff
 from tests.board import made
 from watcher.cli.beside import told_of
-from watcher.skaffold.decoder import EventDecoder
-from watcher.skaffold.events import PortEvent
-from watcher.skaffold.own_forwards import own_forward
-from watcher.skaffold.publisher import Forwarded, Publisher, Told, body, due
+from watcher.skaffold.events import EventDecoder, PortEvent
+from watcher.skaffold.port_events import Occasion, PostedForward, PublishedState, Publisher, due, own_forward
 from watcher.skaffold.state import SkaffoldFacts
 
-WEB = Forwarded(
+WEB = PostedForward(
     resource_type="service",
     resource_name="web",
     namespace="default",
@@ -36,15 +36,21 @@ THERE = SkaffoldFacts(attached=True, connections=1)
 DEBUGGED = Path(__file__).parents[2] / "fixtures" / "streams" / "debug.v2.jsonl"
 
 
+def as_json(forward: PostedForward) -> dict[str, Any]:
+    """The event as it is sent."""
+    event: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(forward.event))
+    return event
+
+
 def test_each_forward_is_told_once_an_occasion() -> None:
     """Again after a deploy and on a new stream: Skaffold forgets then."""
-    told, new = due(Told(), THERE, [WEB])
+    told, new = due(PublishedState(), THERE.occasion, [WEB])
     assert new == (WEB,)
-    assert due(told, THERE, [WEB])[1] == ()
+    assert due(told, THERE.occasion, [WEB])[1] == ()
     for later in (replace(THERE, deploys=1), replace(THERE, connections=2)):
-        assert due(told, later, [WEB])[1] == (WEB,)
+        assert due(told, later.occasion, [WEB])[1] == (WEB,)
     moved = replace(WEB, local_port=8081)
-    assert due(told, THERE, [WEB, moved])[1] == (moved,)
+    assert due(told, THERE.occasion, [WEB, moved])[1] == (moved,)
 
 
 forwards = st.lists(st.builds(lambda n: replace(WEB, local_port=n), st.integers(1, 5)), max_size=6)
@@ -54,12 +60,14 @@ facts = st.builds(
 
 
 @given(st.lists(st.tuples(facts, forwards), max_size=8))
-def test_skaffold_knows_what_it_was_told_and_nothing_twice(steps: list[tuple[SkaffoldFacts, list[Forwarded]]]) -> None:
+def test_skaffold_knows_what_it_was_told_and_nothing_twice(
+    steps: list[tuple[SkaffoldFacts, list[PostedForward]]],
+) -> None:
     """Whatever the history: an attached Skaffold knows all forwards of now; what it knows is not told."""
-    told = Told()
+    told = PublishedState()
     for now, there in steps:
         before = told
-        told, new = due(told, now, there)
+        told, new = due(told, now.occasion, there)
         if not now.attached:
             assert (told, new) == (before, ())
             continue
@@ -72,7 +80,7 @@ def test_skaffold_knows_what_it_was_told_and_nothing_twice(steps: list[tuple[Ska
 @pytest.mark.parametrize("port", [8080, "http"])
 def test_our_own_echo_is_not_skaffolds(port: int | str) -> None:
     """It comes back on the stream with the id that it was posted with."""
-    posted = json.loads(body(replace(WEB, target_port=port)))
+    posted = as_json(replace(WEB, target_port=port))
     line = json.dumps({"result": {"timestamp": "2026-11-23T23:11:28.4Z", **posted}}).encode() + b"\n"
     [event] = EventDecoder().feed(line)
     assert isinstance(event.body, PortEvent)
@@ -119,7 +127,7 @@ async def test_what_was_refused_is_told_again(nursery: trio.Nursery) -> None:
     listeners = await nursery.start(trio.serve_tcp, api.serve, 0)
     port = listeners[0].socket.getsockname()[1]
     pauses = Backoff(Random(0), 0.001, 0.001)
-    publisher = Publisher(f"http://127.0.0.1:{port}", lambda: THERE, lambda: [WEB], pauses)
+    publisher = Publisher(f"http://127.0.0.1:{port}", lambda: THERE.occasion, lambda: [WEB], pauses)
     nursery.start_soon(publisher.run)
     with trio.fail_after(20):
         publisher.touch()
@@ -133,7 +141,7 @@ async def test_what_was_refused_is_told_again(nursery: trio.Nursery) -> None:
         told = len(api.bodies)
         publisher.touch()
         await trio.testing.wait_all_tasks_blocked(0.05)
-    assert api.bodies == [body(WEB)] * told
+    assert [json.loads(each) for each in api.bodies] == [WEB.event] * told
     nursery.cancel_scope.cancel()
 
 
@@ -144,10 +152,10 @@ async def test_an_answer_is_not_unpacked(nursery: trio.Nursery) -> None:
     listeners = await nursery.start(trio.serve_tcp, api.serve, 0)
     pauses = Backoff(Random(0), 0.001, 0.001)
     url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
-    publisher = Publisher(url, lambda: THERE, lambda: [WEB], pauses)
+    publisher = Publisher(url, lambda: THERE.occasion, lambda: [WEB], pauses)
     with trio.fail_after(20):
-        assert await publisher._tell([WEB])
-    assert api.bodies == [body(WEB)]
+        assert await publisher._post([WEB])
+    assert [json.loads(each) for each in api.bodies] == [WEB.event]
     nursery.cancel_scope.cancel()
 
 
@@ -159,10 +167,10 @@ async def test_nobody_is_told_while_skaffold_is_away(nursery: trio.Nursery) -> N
     listeners = await nursery.start(trio.serve_tcp, api.serve, 0)
     port = listeners[0].socket.getsockname()[1]
 
-    def facts() -> SkaffoldFacts:
-        return replace(THERE, attached=there)
+    def occasion() -> Occasion | None:
+        return replace(THERE, attached=there).occasion
 
-    publisher = Publisher(f"http://127.0.0.1:{port}", facts, lambda: [WEB], Backoff(Random(0), 0.001, 0.001))
+    publisher = Publisher(f"http://127.0.0.1:{port}", occasion, lambda: [WEB], Backoff(Random(0), 0.001, 0.001))
     nursery.start_soon(publisher.run)
     with trio.fail_after(20):
         publisher.touch()
@@ -191,11 +199,11 @@ def test_a_debug_port_is_told_as_skaffold_tells_it() -> None:
         remote_port=5005,
         local_port=5005,
     )
-    ours = json.loads(body(told_of(record)))["portEvent"]
+    ours = as_json(told_of(record))["portEvent"]
     for event, port in ((ours, ours["targetPort"]), (theirs, theirs["targetPort"])):
         event["targetPort"] = port["intVal"]
         del event["id"]
     theirs.pop("task_id", None)
     assert ours == theirs
     other = told_of(replace(record, pod="another"))
-    assert due(due(Told(), THERE, [told_of(record)])[0], THERE, [other])[1] == (other,)
+    assert due(due(PublishedState(), THERE.occasion, [told_of(record)])[0], THERE.occasion, [other])[1] == (other,)

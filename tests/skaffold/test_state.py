@@ -11,8 +11,15 @@ from msgspec.structs import replace
 
 from tests.skaffold.made import fold, history, meta, task
 from tests.skaffold.recorded import NAMES, events, folded
-from watcher.skaffold.events import Body, BuildMetadata, Event, Metadata, MetaEvent, StatusCheckEvent, StreamError
-from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply
+from watcher.skaffold.events import (
+    BuildMetadata,
+    EventBody,
+    Metadata,
+    MetaEvent,
+    SkaffoldEvent,
+    StatusCheckEvent,
+)
+from watcher.skaffold.state import SkaffoldState, apply
 
 APP = ("deployment", "app", "parity", "http")
 WEB = ("service", "web", "parity", 8080)
@@ -82,7 +89,7 @@ def test_meta_without_run_id_clears_nothing() -> None:
 
 def test_new_run_id_is_not_deployed_until_its_own_deploy() -> None:
     """After a reload the old run's deploy counts no longer."""
-    bodies: list[Body] = [
+    bodies: list[EventBody] = [
         meta("a"),
         task("Deploy", "Succeeded"),
         meta("b"),
@@ -120,7 +127,7 @@ def test_phases() -> None:
 
 def test_failure_is_forgotten_with_the_next_loop() -> None:
     """`failed` is about the last loop."""
-    bodies: list[Body] = [
+    bodies: list[EventBody] = [
         task("DevLoop", "InProgress"),
         task("Build", "Failed"),
         task("DevLoop", "Failed"),
@@ -137,11 +144,6 @@ def test_namespaces_add_up() -> None:
 
 def test_events_without_time_count_as_now() -> None:
     """A line that lacks its timestamp is taken in the order of arrival."""
-    late = [Event(None, meta("b")), Event(None, task("Build", "InProgress"))]
+    late = [SkaffoldEvent(None, meta("b")), SkaffoldEvent(None, task("Build", "InProgress"))]
     facts = fold([*history(meta("a"), task("Deploy", "Succeeded")), *late])
     assert (facts.run_id, facts.phase) == ("b", "building")
-
-
-def test_an_error_line_changes_nothing() -> None:
-    """The gateway's error says nothing about Skaffold's state."""
-    assert fold(history(StreamError(2))) == SkaffoldFacts()

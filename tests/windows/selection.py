@@ -52,7 +52,7 @@ POSIX_TESTS = {
     "tests/config/test_user_files.py::test_a_user_without_a_home": "HOME and passwd",
     "tests/config/test_copies.py::test_the_copies_hold_for_diagnose": "compares paths without their escapes",
     "tests/config/test_watching.py::test_what_a_link_leads_to_is_noticed": _LINKS,
-    "tests/skaffold/test_arguments.py::test_a_link_to_skaffold_is_skaffold": _LINKS,
+    "tests/skaffold/test_command_line.py::test_a_link_to_skaffold_is_skaffold": _LINKS,
     "tests/forwarders/test_delivery.py::test_what_comes_while_a_slow_client_catches_up": _BUFFERS,
     "tests/forwarders/test_tls_channel.py::test_what_the_socket_has_no_room_for": _BUFFERS,
     "tests/forwarders/test_direct.py::test_a_reset_is_no_good_end": _RESET,

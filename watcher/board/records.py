@@ -15,7 +15,7 @@ from forwarders.system.tcp import reachable_host
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.explain import Explanation
 from watcher.plan.plan import PlannedForward, Published, Skip
-from watcher.skaffold.own_forwards import OwnForward
+from watcher.skaffold.port_events import SkaffoldForward
 from watcher.skaffold.state import SkaffoldChange
 
 
@@ -171,7 +171,7 @@ def counted(record: ForwardRecord, counts: Counts | None) -> CountedForward:
     )
 
 
-def own_forward_record(own: OwnForward, now: datetime, *, over: bool = False) -> ForwardRecord:
+def own_forward_record(own: SkaffoldForward, now: datetime, *, over: bool = False) -> ForwardRecord:
     """A forward that Skaffold itself holds, as far as its events tell; `over`: it holds it no more."""
     address = own.address or DEFAULT_ADDRESS
     kind, name, namespace, port = own.key

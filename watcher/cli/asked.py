@@ -30,8 +30,12 @@ def base_facts(options: Options, settings: Settings = NOTHING) -> Facts:
 def modes_for(options: Options, settings: Settings, command: str) -> frozenset[Mode]:
     """`command` is Skaffold's, or portside's `watch`."""
     if options.port_forward is not None:
-        return modes.parse(options.port_forward, command)
-    return modes.parse(settings.modes, command, settings.modes_origin) if settings.modes else modes.default(command)
+        return modes.parse_modes(options.port_forward, command)
+    return (
+        modes.parse_modes(settings.modes, command, settings.modes_origin)
+        if settings.modes
+        else modes.default_modes(command)
+    )
 
 
 def _addresses(options: Options) -> tuple[str, ...]:

@@ -32,8 +32,7 @@ from watcher.docker.watch import ContainerWatch
 from watcher.plan.facts import Facts, OwnForward
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.modes import Mode
-from watcher.skaffold.own_forwards import OwnForwards, moved
-from watcher.skaffold.publisher import PAUSES, Forwarded, Publisher
+from watcher.skaffold.port_events import PAUSES, Occasion, PostedForward, Publisher, SkaffoldForwards, moved
 from watcher.skaffold.state import SkaffoldFacts, change_kinds
 from watcher.user_files import home_folder
 
@@ -56,7 +55,9 @@ class Beside:
         self._attachment = Attachment(url, self._on_skaffold, Random())
         pauses = Backoff(Random(), *PAUSES)
         self._is_child = host.command == "run"
-        self._publisher = Publisher(url, lambda: self._attachment.facts, self._forwarded, pauses) if publish else None
+        self._publisher = (
+            Publisher(url, lambda: self._attachment.facts.occasion, self._forwarded, pauses) if publish else None
+        )
         self._warned = False
         self._heard = trio.Event()
 
@@ -135,7 +136,10 @@ class Beside:
                     return
                 publisher.touch()
 
-    def _forwarded(self) -> list[Forwarded]:
+    def _occasion(self) -> Occasion | None:
+        return self._attachment.facts.occasion
+
+    def _forwarded(self) -> list[PostedForward]:
         return forwarded(self.host.board)
 
     def _on_skaffold(self, before: SkaffoldFacts, now: SkaffoldFacts) -> None:
@@ -156,7 +160,7 @@ class Beside:
             )
         self.host.touch()
 
-    def _own(self, skaffold: SkaffoldFacts) -> OwnForwards:
+    def _own(self, skaffold: SkaffoldFacts) -> SkaffoldForwards:
         """What Skaffold itself forwards.
 
         Of containers Docker knows better: Skaffold announces ports that nobody publishes. The Skaffold of `run` is told
@@ -167,7 +171,7 @@ class Beside:
         own = skaffold.own_forwards
         return {key: one for key, one in own.items() if one.resource_type == CONTAINER} if self._is_child else own
 
-    def _publish_own(self, before: OwnForwards, now: OwnForwards) -> None:
+    def _publish_own(self, before: SkaffoldForwards, now: SkaffoldForwards) -> None:
         """Skaffold's own forwards are shown as its own; nothing here binds their ports."""
         if now and not self._warned:
             self._warned = True
@@ -179,16 +183,16 @@ class Beside:
             self.host.board.publish(own_forward_record(own, time))
 
 
-def forwarded(board: Board) -> list[Forwarded]:
+def forwarded(board: Board) -> list[PostedForward]:
     """What Skaffold is told: every forward that is ready and not Skaffold's own."""
     ours = (record for record in board.forwards.values() if record.source != "skaffold")
     return [told_of(record) for record in ours if record.state == "ready"]
 
 
-def told_of(record: ForwardRecord) -> Forwarded:
+def told_of(record: ForwardRecord) -> PostedForward:
     """In modes pods and debug Skaffold forwards a pod, not its owner, and says which port of it."""
     of_pod = record.source in {Mode.PODS.value, Mode.DEBUG.value} and record.pod
-    return Forwarded(
+    return PostedForward(
         resource_type="pod" if of_pod else record.resource_type,
         resource_name=record.pod if of_pod else record.resource_name,
         namespace=record.namespace,

@@ -44,7 +44,7 @@ def command(url: str, output: str, **given: Any) -> int:
     from watcher.doctor.checks import Subject, checks_of
     from watcher.doctor.examine import examine
     from watcher.doctor.findings import failed
-    from watcher.skaffold.address import parse_address
+    from watcher.skaffold.http_request import parse_api_address
 
     place = collect_place(given)
     logs.set_up(0)
@@ -53,7 +53,7 @@ def command(url: str, output: str, **given: Any) -> int:
         context=place.kube_context,
         namespace=place.namespace,
         project=project_of(place, "dev"),
-        skaffold=parse_address(url).url if url else "",
+        skaffold=parse_api_address(url).url if url else "",
         environ=environment(),
     )
     findings = trio.run(examine, checks_of(subject))

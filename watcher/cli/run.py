@@ -17,7 +17,7 @@ logger = logging.getLogger("portside")
 if TYPE_CHECKING:
     from watcher.cli.beside import Beside
     from watcher.cli.user_command import UserCommand
-    from watcher.skaffold.arguments import SkaffoldCommand
+    from watcher.skaffold.command_line import SkaffoldCommand
     from watcher.skaffold.process import SkaffoldProcess
 
 _DEPLOYS_NOTHING = {"build", "test", "verify", "exec"}
@@ -62,12 +62,12 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     from watcher.cli.beside import Beside
     from watcher.cli.configured import Configured, project_of
     from watcher.cli.insistence import Insistence
-    from watcher.skaffold import arguments
-    from watcher.skaffold.address import ApiAddress, free_port
+    from watcher.skaffold import command_line
+    from watcher.skaffold.http_request import ApiAddress, free_port
     from watcher.skaffold.process import SkaffoldProcess, check_found
 
     environ = environment()
-    asked = arguments.read(words, environ)
+    asked = command_line.read_command(words, environ)
     _check_deploys(asked)
     options = as_asked(options, asked)
     project = project_of(options, asked.command, asked.binary, asked.profile_flags)
@@ -79,11 +79,11 @@ async def _run(words: tuple[str, ...], options: Options) -> int:
     stdout = sys.stderr.fileno() if options.output == "json" else None
     user_command = beside.host.user_command
     pass_on = user_command.send_signal if user_command else None
-    child = arguments.child_environment(asked, port, environ)
+    child = command_line.child_environment(asked, port, environ)
     send = send_signal if asked.line else send_signal_to_tree
     if asked.line is None:
         logger.warning(WRAPPED, words[0], port, asked.reads_as)
-    process = SkaffoldProcess(arguments.rewritten(asked, port), child, stdout, pass_on, Insistence().heard, send)
+    process = SkaffoldProcess(command_line.rewritten(asked, port), child, stdout, pass_on, Insistence().heard, send)
     return await _both(process, beside, asked)
 
 

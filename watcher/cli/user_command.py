@@ -21,7 +21,7 @@ from watcher.board.lines import WAITING_IS_SAID_AFTER
 from watcher.board.variables import Variables
 from watcher.cli.insistence import Insistence
 from watcher.cli.options import Options
-from watcher.skaffold.witness import group_witness
+from watcher.skaffold.process import signal_scope
 
 logger = logging.getLogger("portside")
 
@@ -82,7 +82,7 @@ class UserCommand:
     async def pass_on(self, arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         """Each signal once: what the whole process group got it has already. Before it has begun: cancels `scope`."""
         insistence = Insistence()
-        async with group_witness() as witness:
+        async with signal_scope() as witness:
             async for number in arrivals:
                 if not self.running:
                     insistence.heard(number)

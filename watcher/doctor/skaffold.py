@@ -16,7 +16,7 @@ import trio
 from forwarders.system.processes import find_program
 from watcher.config.diagnose import quiet_environment
 from watcher.doctor.findings import Finding, error, note, ok, warning
-from watcher.skaffold.address import parse_address
+from watcher.skaffold.http_request import parse_api_address
 
 TESTED = "2.16"
 STATE = "/v2/state"
@@ -53,7 +53,7 @@ async def api_check(url: str) -> Iterable[Finding]:
         return [
             note("no Skaffold is named; `watch` takes --skaffold URL or SKAFFOLD_RPC_HTTP_PORT, `run` needs neither")
         ]
-    address = parse_address(url).url
+    address = parse_api_address(url).url
     start = "start it: skaffold dev --port-forward=off --rpc-http-port PORT"
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=None, headers={"Connection": "close"}) as client:  # noqa: S113 - the check's deadline

@@ -1,36 +1,35 @@
-"""Owns the standing relation to one Skaffold address: connect, follow its events, notice its end, wait for the next.
+"""Follows the Skaffold at one address: connects, folds its events into facts, notices its end, waits for the next one.
 
-Refuses to decide anything from an event: it keeps facts up to date and says when they have changed.
+It does not act on an event: it reports the facts before and after each change.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 
 import trio
 from msgspec.structs import replace
 
+from forwarders.backoff import Backoff
 from watcher.errors import NotSkaffoldError, StreamEndedError, StuckError
-from watcher.skaffold.address import parse_address
-from watcher.skaffold.decoder import EventDecoder
-from watcher.skaffold.exchange import Dial, connect
-from watcher.skaffold.marks import Marks
+from watcher.skaffold.events import EventDecoder
+from watcher.skaffold.http_request import Dial, connect_api, parse_api_address
 from watcher.skaffold.state import SkaffoldFacts, SkaffoldState, apply, carried_over
-from watcher.skaffold.stream import EventStream
+from watcher.skaffold.stream import EventStream, Probes
 
 log = logging.getLogger("portside.skaffold")
 
-# Seconds between attempts. Skaffold opens its port some 0.1 s after its start; a refused loopback connection is cheap.
-_FIRST_DELAY = 0.1
-_LAST_DELAY = 1.0
-# A Skaffold started beside us needs a moment to open its port: nothing to bother people with.
-_SAY_AFTER = 1.0
+# Longest pause before the second and before later attempts, in seconds. Skaffold opens its port some 0.1 s after its
+# start; a refused loopback connection is cheap.
+_PAUSES = 0.15, 1.5
+# A Skaffold that `run` has just started needs a moment to open its port: not worth a message.
+_REPORT_AFTER = 1.0
 
 
 class Attachment:
-    """Follows the Skaffold at `url` for as long as `run` runs: before it starts, while it works, after it ended.
+    """Follows the Skaffold at `url` while `run` runs: before it starts, while it works, after it has ended.
 
     `on_change` is called synchronously, with the facts before and now, whenever they differ; it must not block.
     `random` spreads the attempts to connect, which `dial` makes. Raises UsageError for a malformed `url`.
@@ -41,27 +40,26 @@ class Attachment:
         url: str,
         on_change: Callable[[SkaffoldFacts, SkaffoldFacts], None],
         random: Random,
-        dial: Dial = connect,
+        dial: Dial = connect_api,
     ) -> None:
-        self._address = parse_address(url)
+        self._address = parse_api_address(url)
         self._on_change = on_change
-        self._random = random
+        self._backoff = Backoff(random, *_PAUSES)
         self._dial = dial
         self._facts = SkaffoldFacts()
         self._state = SkaffoldState()
         self._decoder = EventDecoder()
         self._connections = 0
         self._lost_at = 0.0
-        self._said = ""
-        self._garbage_said = False
+        self._reported = ""
+        self._garbage_reported = False
 
     @property
     def facts(self) -> SkaffoldFacts:
         return self._facts
 
     async def run(self) -> None:
-        """Never returns. On cancellation it leaves Skaffold's stream politely, which takes 63 s at most."""
-        delays = _delays(self._random)
+        """Never returns. When cancelled it leaves Skaffold's stream politely, which takes 63 s at most."""
         while True:
             try:
                 stream = await self._dial(self._address)
@@ -69,57 +67,57 @@ class Attachment:
                 self._lost(f"no Skaffold answers at {self._address.url}; waiting for one")
             else:
                 try:
-                    async with EventStream(stream, self._address, Marks(self._dial, self._address)) as events:
+                    async with EventStream(stream, self._address, Probes(self._dial, self._address)) as events:
                         await self._follow(events)
                 except StreamEndedError as error:
                     self._lost(str(error), logging.INFO)
-                    delays = _delays(self._random)
+                    self._backoff.reset()
                 except NotSkaffoldError as error:
                     self._lost(str(error), logging.WARNING)
                 except StuckError as error:
                     self._lost(str(error))
-            await trio.sleep(next(delays))
+            await trio.sleep(self._backoff.next())
 
     async def _follow(self, events: EventStream) -> None:
-        """Folds one stream into a fresh state: another stream may well be another Skaffold.
+        """Folds one stream into a new state, since another stream may come from another Skaffold.
 
-        The facts are shown once the replay is over, so that run ids and forwards of the past are not acted on.
+        The facts are published when the replay is complete, so that past run ids and forwards are not acted on.
         """
         await events.open()
         self._connections += 1
         self._decoder = EventDecoder()
         self._state = SkaffoldState()
         try:
-            await events.replay(self._hear)
+            await events.replay(self._on_data)
             log.info("reading the events of Skaffold at %s", self._address.url)
             while True:
-                self._show()
-                self._hear(await events.receive())
+                self._publish()
+                self._on_data(await events.receive())
         except StreamEndedError:
-            self._show()  # a short `skaffold deploy` may have said all it had to say before it was settled
+            self._publish()  # a short `skaffold deploy` may end before its replay counts as complete
             raise
 
-    def _hear(self, data: bytes) -> None:
+    def _on_data(self, data: bytes) -> None:
         for event in self._decoder.feed(data):
             self._state = apply(self._state, event)
-        if self._decoder.garbage and not self._garbage_said:
-            self._garbage_said = True
-            log.warning("passed over a line of Skaffold's event stream that is no event; it will not be said again")
+        if self._decoder.garbage and not self._garbage_reported:
+            self._garbage_reported = True
+            log.warning("skipped a line of Skaffold's event stream that is no event; further ones are not logged")
 
-    def _show(self) -> None:
-        self._said = ""
+    def _publish(self) -> None:
+        self._reported = ""
         self._change(replace(self._state.facts, attached=True, connections=self._connections))
 
     def _lost(self, problem: str, level: int | None = None) -> None:
-        """What was deployed stays true; what only a living Skaffold does or holds does not.
+        """Keeps what was deployed and clears what only a running Skaffold does or holds.
 
-        Said once at `level`; without one only where nothing was said since the loss and it has lasted a while.
+        Each problem is logged once at `level`; without a level only if nothing was logged since the loss and it lasts.
         """
         now = trio.current_time()
         if not self._facts.problem:
             self._lost_at = now
-        if problem != self._said and (level or (not self._said and now - self._lost_at >= _SAY_AFTER)):
-            self._said = problem
+        if problem != self._reported and (level or (not self._reported and now - self._lost_at >= _REPORT_AFTER)):
+            self._reported = problem
             log.log(level or logging.WARNING, "%s", problem)
         self._change(replace(self._facts, attached=False, problem=problem, phase="", own_forwards={}))
 
@@ -127,11 +125,3 @@ class Attachment:
         before, self._facts = self._facts, carried_over(self._facts, facts)
         if self._facts != before:
             self._on_change(before, self._facts)
-
-
-def _delays(random: Random) -> Iterator[float]:
-    """Doubling from the first to the last delay, each between half and one and a half of it, for ever."""
-    delay = _FIRST_DELAY
-    while True:
-        yield delay * (0.5 + random.random())
-        delay = min(2 * delay, _LAST_DELAY)

@@ -1,6 +1,6 @@
-"""Owns the environment that Skaffold really sees: the process's, then what a skaffold.env file adds to it.
+"""Computes the environment that Skaffold sees: the process's, plus the variables of a skaffold.env file.
 
-Refuses to change any process's environment: text and mappings in, a mapping out.
+It changes no process's environment.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from watcher import user_files
 
-# Read by Skaffold from its working directory, whatever -f says (cmd/skaffold/app/cmd/cmd.go, setEnvVariablesFromFile).
+# Skaffold reads it from its working directory, whatever -f says (cmd/skaffold/app/cmd/cmd.go, setEnvVariablesFromFile).
 ENV_FILE = "skaffold.env"
 
 _STATEMENT = re.compile(
@@ -25,12 +25,12 @@ _ESCAPES = {"n": "\n", "r": "\r"}
 
 
 def effective_environment(environ: Mapping[str, str], env_file: str = "") -> dict[str, str]:
-    """`environ`, and what the text of skaffold.env adds; a variable that is set already is never replaced."""
+    """`environ` plus the variables of skaffold.env's text; a variable that is already set is not replaced."""
     return parse_env_file(env_file) | dict(environ)
 
 
 def env_file_text() -> str:
-    """What the working directory's skaffold.env holds; "" where there is none, or none that can be read."""
+    """The text of the working directory's skaffold.env; "" if there is none, or none that can be read."""
     try:
         return user_files.read_bytes(ENV_FILE, user_files.PROJECT_FILE).decode(errors="replace")
     except OSError:
@@ -38,7 +38,7 @@ def env_file_text() -> str:
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """The variables of a skaffold.env as godotenv 1.5 reads them; a malformed file is ignored whole, as by Skaffold.
+    """The variables of a skaffold.env as godotenv 1.5 reads them. A malformed file is ignored whole, as by Skaffold.
 
     Comments, `export`, `=` or `:`, quotes (over several lines), \\n in double quotes, ${NAME} of earlier lines.
     """

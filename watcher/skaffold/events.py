@@ -1,7 +1,7 @@
-"""Owns the typed v2 events of Skaffold that portside uses, field names as in Skaffold's proto/v2/skaffold.proto.
+"""Decodes the bytes of /v2/events into the typed events that portside uses; field names as in proto/v2/skaffold.proto.
 
-Refuses log lines: skaffoldLogEvent and applicationLogEvent carry whatever Skaffold and the pods print, secrets
-included, so their text is not even decoded. Unknown and empty events have no body.
+The stream is newline-delimited JSON. A line that is too long or not an event is counted and skipped. Log events carry
+what Skaffold and the pods print, secrets included, so their text is not decoded.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ import re
 from datetime import datetime
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct, field
 
 IN_PROGRESS = "InProgress"
 SUCCEEDED = "Succeeded"
 FAILED = "Failed"
 
-# Bounds of what Skaffold itself sends. Any user of this machine can post an event, and Skaffold passes it on: what is
-# outside these bounds is no event. A text is a name, a resource id or an address. A number is proto's int32.
+# Only log lines grow large (gRPC lets a message be 4 MB, JSON escapes it up to six times), and those are not needed; a
+# metaEvent with a thousand artifacts stays below 200 kB.
+MAX_LINE = 1 << 20
+
+# Limits of what Skaffold itself sends. Any user of this machine can post an event, and Skaffold passes it on: a line
+# beyond these limits is not an event. A text is a name, a resource id or an address. A number is proto's int32.
 Text = Annotated[str, Meta(max_length=1024)]
 Int32 = Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)]
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -69,15 +74,13 @@ class TargetPort(Struct, frozen=True, rename="camel"):
 
 
 class PortEvent(Struct, frozen=True, rename="camel"):
-    """Somebody forwards a port, or failed to: Skaffold itself, or whoever posts to /v2/events/handle."""
+    """A port is forwarded, or forwarding it failed: by Skaffold, or by a client that posts to /v2/events/handle."""
 
     id: Text = ""
     task_id: Text = field(default="", name="task_id")
     local_port: Int32 = 0
-    pod_name: Text = ""
     container_name: Text = ""
     namespace: Text = ""
-    port_name: Text = ""
     resource_type: Text = ""
     resource_name: Text = ""
     address: Text = ""
@@ -85,40 +88,88 @@ class PortEvent(Struct, frozen=True, rename="camel"):
 
 
 class StatusCheckEvent(Struct, frozen=True):
-    """A resource whose rollout Skaffold awaits: `parity:deployment/app`, or `deployment/app` without -n."""
+    """A resource whose rollout Skaffold waits for: `parity:deployment/app`, or `deployment/app` without -n."""
 
     resource: Text = ""
-    status: Text = ""
 
     @property
     def namespace(self) -> str:
-        """The namespace that the resource id names, "" where it names none, or one that no namespace can have."""
+        """The namespace in the resource id; "" if it has none, or one that no namespace can have."""
         namespace, colon, _ = self.resource.partition(":")
         return namespace if colon and _NAMESPACE.fullmatch(namespace) else ""
 
 
-class DebuggingContainerEvent(Struct, frozen=True, rename="camel"):
-    """A container that Skaffold prepared for a debugger. `debug_ports`: name of the protocol to container port."""
-
-    status: Text = ""
-    pod_name: Text = ""
-    container_name: Text = ""
-    namespace: Text = ""
-    artifact: Text = ""
-    debug_ports: dict[str, Int32] | None = None
+EventBody = MetaEvent | TaskEvent | PortEvent | StatusCheckEvent
 
 
-class StreamError(Struct, frozen=True):
-    """The gateway's `{"error": …}` line. `code` is a gRPC status; its message is not kept, it may quote anything."""
-
-    code: Int32 = 0
-
-
-Body = MetaEvent | TaskEvent | PortEvent | StatusCheckEvent | DebuggingContainerEvent | StreamError
-
-
-class Event(Struct, frozen=True):
-    """One line of the stream. `at`: Skaffold's own time (UTC, to the microsecond), None where the line has none."""
+class SkaffoldEvent(Struct, frozen=True):
+    """One line of the stream. `at`: Skaffold's own time (UTC, to the microsecond), None if the line has none."""
 
     at: datetime | None
-    body: Body
+    body: EventBody
+
+
+class _Result(Struct, frozen=True, rename="camel"):
+    """Skaffold sends unset messages as null. Keys not named here, log events among them, are skipped unread."""
+
+    timestamp: Instant | None = None
+    meta_event: MetaEvent | None = None
+    task_event: TaskEvent | None = None
+    port_event: PortEvent | None = None
+    status_check_subtask_event: StatusCheckEvent | None = None
+
+    @property
+    def body(self) -> EventBody | None:
+        return self.task_event or self.port_event or self.meta_event or self.status_check_subtask_event
+
+
+class _StreamLine(Struct, frozen=True):
+    """grpc-gateway's wrapper of one message. Its `{"error": …}` is ignored: the stream ends after it anyway."""
+
+    result: _Result | None = None
+
+
+_decoder = msgspec.json.Decoder(_StreamLine)
+
+
+class EventDecoder:
+    """Turns bytes into events. `garbage` counts the skipped lines."""
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self.garbage = 0
+        self._max_line = max_line
+        self._tail = bytearray()
+        self._overlong = False  # the beginning of the current line was dropped
+
+    def feed(self, data: bytes) -> list[SkaffoldEvent]:
+        """Returns the events whose lines end in `data`, in order. Raises nothing, whatever the bytes are."""
+        *whole, rest = data.split(b"\n")
+        events = [event for part in whole if (event := self._line(part))]
+        self._keep(rest)
+        return events
+
+    def _keep(self, part: bytes) -> None:
+        if len(self._tail) + len(part) > self._max_line:
+            self._overlong = True
+            self._tail.clear()
+        elif not self._overlong:
+            self._tail += part
+
+    def _line(self, part: bytes) -> SkaffoldEvent | None:
+        self._keep(part)
+        line, overlong = bytes(self._tail), self._overlong
+        self._tail.clear()
+        self._overlong = False
+        if overlong:
+            self.garbage += 1
+            return None
+        return self._event(line) if line.strip() else None
+
+    def _event(self, line: bytes) -> SkaffoldEvent | None:
+        try:
+            result = _decoder.decode(line).result
+        except (msgspec.MsgspecError, ValueError, RecursionError):  # the last: brackets nested without end
+            self.garbage += 1
+            return None
+        body = result.body if result is not None else None
+        return None if result is None or body is None else SkaffoldEvent(result.timestamp, body)

@@ -1,6 +1,6 @@
-"""Owns Skaffold's port-forward syntax and each command's default (pkg/skaffold/config/portforward.go).
+"""Parses Skaffold's --port-forward modes, and knows each command's default (pkg/skaffold/config/portforward.go).
 
-Refuses to know what a mode selects: that is the plan's.
+What a mode selects is decided in watcher/plan.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from watcher.errors import UsageError, did_you_mean
 
 
 class Mode(Enum):
-    """A class of things to forward. None of them (an empty set) is Skaffold's `off`."""
+    """A group of things to forward. The empty set is Skaffold's `off`."""
 
     USER = "user"  # the portForward entries of skaffold.yaml
     SERVICES = "services"  # every port of the run's services
@@ -30,16 +30,16 @@ _DEFAULTS = {
 }
 
 
-def default(command: str) -> frozenset[Mode]:
-    """What `command` (Skaffold's, or portside's `watch`) forwards where nobody asked for anything."""
+def default_modes(command: str) -> frozenset[Mode]:
+    """What `command` (Skaffold's, or portside's `watch`) forwards if no mode is given."""
     return _DEFAULTS.get(command, OFF)
 
 
-def parse(text: str, command: str, origin: str = "--port-forward") -> frozenset[Mode]:
-    """The modes that `--port-forward=text` means under `command`. `origin`: where the text stands, for messages.
+def parse_modes(text: str, command: str, origin: str = "--port-forward") -> frozenset[Mode]:
+    """The modes of `--port-forward=text` under `command`. `origin`: where the text was given, for messages.
 
-    A bare flag is the text "true". `pods` covers `debug` and replaces it, as in Skaffold's forwarder_manager.go.
-    Raises UsageError: unknown mode, or off or a boolean beside anything else.
+    A bare flag is the text "true". `pods` includes `debug` and replaces it, as in Skaffold's forwarder_manager.go.
+    Raises UsageError: an unknown mode, or off or a boolean together with other modes.
     """
     words = text.split(",")
     for word in words:
@@ -55,7 +55,7 @@ def parse(text: str, command: str, origin: str = "--port-forward") -> frozenset[
 
 
 def are_modes(text: str) -> bool:
-    """Whether `text` is what --port-forward takes."""
+    """Whether `text` is a valid value of --port-forward."""
     return all(word in _ALONE | _TRUE | _FALSE or word in {mode.value for mode in Mode} for word in text.split(","))
 
 

@@ -1,8 +1,8 @@
-"""Owns what is known of a Skaffold process: a pure fold of its events into SkaffoldFacts.
+"""Folds Skaffold's events into SkaffoldFacts. Pure: no IO, no clock.
 
-Refuses actions and clocks. Every connection replays the process's whole log, and live events may arrive among older
-ones (event/v2/event.go copies the log, then replays it without the lock), so Skaffold's own timestamps decide: an event
-older than what a fact rests on does not change that fact.
+Every connection replays the whole log of the process, and live events may come among older ones (event/v2/event.go
+copies the log and replays the copy without the lock). So Skaffold's own timestamps decide: an event that is older than
+the event a fact is based on does not change that fact.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from watcher.skaffold.events import (
     FAILED,
     IN_PROGRESS,
     SUCCEEDED,
-    Event,
     Metadata,
     MetaEvent,
     PortEvent,
+    SkaffoldEvent,
     StatusCheckEvent,
     TaskEvent,
 )
-from watcher.skaffold.own_forwards import Holdings, OwnForward, OwnForwardKey, own_forward
+from watcher.skaffold.port_events import Holdings, Occasion, SkaffoldForwards, own_forward
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
-# What people read while a task is in progress.
+# Shown to people while the task is in progress.
 PHASES = {
     "DevLoop": "updating",
     "Build": "building",
@@ -40,9 +40,9 @@ PHASES = {
     "Verify": "verifying",
     "Exec": "executing",
 }
-# `run` and `deploy` have no DevLoop task: there the end of Deploy or PortForward is the last word.
+# `run` and `deploy` have no DevLoop task: they are idle after Deploy or PortForward.
 _RESTING = {"DevLoop", "Deploy", "PortForward"}
-# Anybody can post events: what a real run has is far below, and what is beyond is passed over.
+# Any user can post events. A real run stays far below these limits; what is beyond them is ignored.
 MOST_NAMESPACES, MOST_ARTIFACTS = 100, 1000
 # Former run ids that are kept while no deploy succeeds. Each edit of skaffold.yaml starts a run.
 MOST_FORMER_RUNS = 32
@@ -51,14 +51,14 @@ SkaffoldChange = Literal["attached", "lost", "phase", "run"]
 
 
 class SkaffoldFacts(Struct, frozen=True, kw_only=True):
-    """Everything that the rest of portside may know of the Skaffold beside it.
+    """Everything that the rest of portside knows about the Skaffold that it follows.
 
-    `attached`: its stream is being read. `problem`: why not, "" where nothing is wrong. `connections`: how many streams
-    were opened so far; with `deploys` it tells when Skaffold has forgotten posted forwards.
+    `attached`: its stream is being read. `problem`: why not, "" if nothing is wrong. `connections`: number of streams
+    opened so far; together with `deploys` it tells when Skaffold has forgotten posted forwards.
     `run_id`: the label of this run's objects, "" while unknown. `phase`: "" while unknown, "idle", or one of PHASES.
-    `iteration`: of the last task. `failed`: something failed since the last loop began.
-    `deployed`: a deploy of this run id has succeeded. `deploys`: how many have ended, well or not.
-    `own_forwards`: those that Skaffold itself holds. `namespaces`: those named in status checks.
+    `iteration`: of the last task. `failed`: something failed since the last dev loop began.
+    `deployed`: a deploy of this run id has succeeded. `deploys`: how many have ended, successfully or not.
+    `own_forwards`: Skaffold's own. `namespaces`: those named in status checks.
     `artifacts`: image names this run builds, as written in skaffold.yaml.
     `former_run_ids`: earlier runs whose objects still count, because no deploy has succeeded since.
     """
@@ -72,14 +72,18 @@ class SkaffoldFacts(Struct, frozen=True, kw_only=True):
     failed: bool = False
     deployed: bool = False
     deploys: int = 0
-    own_forwards: dict[OwnForwardKey, OwnForward] = {}
+    own_forwards: SkaffoldForwards = {}
     namespaces: frozenset[str] = frozenset()
     artifacts: tuple[str, ...] = ()
     former_run_ids: frozenset[str] = frozenset()
 
+    @property
+    def occasion(self) -> Occasion | None:
+        return (self.connections, self.deploys) if self.attached else None
+
 
 class SkaffoldState(Struct, frozen=True, kw_only=True):
-    """The facts and the times (Skaffold's) that they rest on."""
+    """The facts and the times (Skaffold's) that they are based on."""
 
     facts: SkaffoldFacts = SkaffoldFacts()
     own: Holdings = Holdings()
@@ -92,8 +96,8 @@ class SkaffoldState(Struct, frozen=True, kw_only=True):
     forwarded_iteration: int = -1
 
 
-def apply(state: SkaffoldState, event: Event) -> SkaffoldState:
-    """The state after one event. Pure; an event without a time is taken for one that happens now."""
+def apply(state: SkaffoldState, event: SkaffoldEvent) -> SkaffoldState:
+    """Returns the state after one event. An event without a time counts as the newest."""
     at = event.at or state.latest
     if at > state.latest:
         state = replace(state, latest=at)
@@ -129,7 +133,7 @@ def carried_over(before: SkaffoldFacts, now: SkaffoldFacts) -> SkaffoldFacts:
 
 
 def change_kinds(before: SkaffoldFacts, now: SkaffoldFacts) -> list[SkaffoldChange]:
-    """The changes between two facts that people and programs are told of."""
+    """The changes between two facts that are worth a record."""
     kinds: list[SkaffoldChange] = []
     if now.attached != before.attached:
         kinds.append("attached" if now.attached else "lost")
@@ -141,7 +145,7 @@ def change_kinds(before: SkaffoldFacts, now: SkaffoldFacts) -> list[SkaffoldChan
 
 
 def _meta(state: SkaffoldState, metadata: Metadata, at: datetime) -> SkaffoldState:
-    """A new run id begins a new run; a meta event without one, or without artifacts, clears nothing."""
+    """A new run id starts a new run. A meta event without run id or artifacts clears nothing."""
     build, run_id = metadata.build, metadata.run_id
     if run_id and run_id == state.facts.run_id:
         state = replace(state, run_since=min(at, state.run_since))
@@ -173,11 +177,11 @@ def _deploy(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldStat
 
 
 def _own(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
-    """Drops the forwards that Skaffold has not announced again, as late as it takes to be sure.
+    """Drops the forwards that Skaffold has not reported again, as late as necessary to be sure.
 
-    Skaffold takes its forwards down and up again in every deploy, and in between nobody else may take their ports. At
-    the loop's end all are back (with several configs PortForward ends several times), but pods' follow a second later,
-    and the Docker deployer has no PortForward task: for those the next deploy's beginning is soon enough.
+    Skaffold takes its forwards down and up again in every deploy, and no one else may take their ports in between. At
+    the end of the dev loop all are back (with several configs PortForward ends several times), except that pods follow
+    a second later and the Docker deployer has no PortForward task. Those are dropped when the next deploy begins.
     """
     own, iteration = state.own, task.iteration
     match task.task, task.status:
@@ -195,7 +199,7 @@ def _holding(state: SkaffoldState, own: Holdings) -> SkaffoldState:
 
 
 def _settle(state: SkaffoldState) -> SkaffoldState:
-    """`deployed` follows from the times alone: a deploy has succeeded, and not before this run id was in force."""
+    """Derives `deployed` from the times: a deploy has succeeded since this run id was set."""
     return _with(state, deployed=state.deployed_at != NEVER and state.deployed_at >= state.run_since)
 
 

@@ -1,111 +1,177 @@
-"""Owns one connection to Skaffold's GET /v2/events: asking for it, reading at full speed, leaving without harm.
+"""Reads one connection to Skaffold's GET /v2/events at full speed, and leaves it without stopping Skaffold.
 
-Refuses to understand events and to reconnect. A reader that stalls freezes Skaffold, and one that leaves at the wrong
-moment freezes it for good (its listeners are called under a lock, event/v2/event.go) or ends it (a write to a closed
-socket raises SIGPIPE, which its Ctrl-C context catches, cmd/skaffold/app/skaffold.go).
+It does not decode events and does not reconnect. A reader that does not read, or leaves at the wrong moment, stops
+Skaffold for good or ends it: docs/design/skaffold-events.md.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
+import secrets
 from collections.abc import Callable
 
 import h11
 import trio
 
-from watcher.errors import NotSkaffoldError, SkaffoldError
-from watcher.skaffold.address import ApiAddress
-from watcher.skaffold.exchange import CHUNK, Exchange
-from watcher.skaffold.marks import Marks
+from watcher.errors import NotSkaffoldError, SkaffoldError, StreamEndedError, StuckError
+from watcher.skaffold.http_request import CHUNK, ApiAddress, Dial, HttpRequest, post_event
 
 logger = logging.getLogger("portside.skaffold")
 
-PATH = "/v2/events"
-# A stream begins with the replay of all that was logged before it, while live events come in between, from another
-# goroutine of Skaffold's. Two things are wrong there (skaffold 2.16.1, grpc-go 1.72), and each stops Skaffold:
-#  1. The listener of a reader that left in its replay stays registered without anybody who hears of its end; the next
-#     event waits for that for ever, the log's lock held (event/v2/event.go, forEach and log). So the replay has to be
-#     heard out before one leaves; nothing marks its end, and silence proves nothing on a busy machine. Therefore a mark
-#     is posted before we ask: once it has come back, all that was logged before it has.
-#  2. Both goroutines send on one gRPC stream, which is not made for that: who finds its write quota used up waits, and
-#     when there is quota again one of them is woken (internal/transport/flowcontrol.go, writeQuota: a channel of one).
-#     The other sleeps on until the quota is used up again. It may be the replay: what is missing of it never comes; or
-#     the live events: Skaffold stands still as long as we are attached. A mark as large as the quota wakes the first;
-#     a mark that does not come back tells of the second, whose cure is to leave, the replay being over, and come again.
+# A stream begins with the replay of everything that was logged before. Live events come in between, sent by another
+# goroutine of Skaffold. Two bugs there (skaffold 2.16.1, grpc-go 1.72) each stop Skaffold:
+#  1. The listener of a reader that left during its replay stays registered, but nobody receives its error. The next
+#     event waits for that forever and holds the log's lock (event/v2/event.go, forEach and log). So the replay must be
+#     read to its end before leaving. Nothing marks its end, and silence proves nothing on a busy machine. Therefore
+#     portside posts a probe before it requests the stream: when the probe comes back, everything before it has come.
+#  2. Both goroutines send on one gRPC stream, which does not allow that: one that finds its write quota used up waits,
+#     and when there is quota again only one of them is woken (internal/transport/flowcontrol.go, writeQuota: a channel
+#     of one). The other sleeps until the quota is used up again. If it is the replay, the rest of it never comes. If
+#     it is the live events, Skaffold stands still as long as we are attached. A probe as large as the quota wakes the
+#     replay. A probe that does not come back reveals the second case: leave after the replay and attach again.
 _QUOTA = 1 << 16
-# A replay runs at ten thousands of events a second, megabytes. If less than the quota comes in so long it is asleep, or
-# what is left of it is short; beside live events as fast as that, one that has taken so long may be asleep and is woken
-# in vain at worst. Each such mark stays in Skaffold's log: where none is taken the pauses grow.
+# A replay delivers tens of thousands of events a second, megabytes. If less than the quota comes in _ASLEEP seconds,
+# the replay sleeps or is nearly over. If live events come as fast as that, it may sleep after _LONG seconds; a needless
+# probe does no harm. Each such probe stays in Skaffold's log: while none is accepted the pauses grow to _RARELY.
 _ASLEEP, _LONG, _RARELY = 0.25, 4.0, 30.0
-# A hundred bytes into a fresh socket.
-_ASK = 2.0
-# Leaving, in seconds: for a log of some hundred megabytes. One that takes longer will not end at all.
-_LONGEST = 60.0
-_SAY_AFTER = 0.5
-# Skaffold closes within 15 ms of our FIN, or seconds on a busy machine: until then what it writes is read.
+# To send a hundred bytes on a new socket.
+_SEND_REQUEST = 2.0
+# To read the rest of the replay before leaving, for a log of some hundred megabytes. Longer means it never ends.
+_LEAVE = 60.0
+_REPORT_AFTER = 0.5
+# Skaffold closes within 15 ms of our FIN, or seconds later on a busy machine.
 _CLOSE = 2.0
+# A Skaffold on this machine answers a probe within milliseconds; after this long another reader has stopped it.
+_PROBE = 2.0
+# Longest text of a probe's name and number, part of which may be at the end of a read.
+_PROBE_LENGTH = 64
+
+
+class Probes:
+    """Events without text that portside posts and recognizes when they come back on its stream.
+
+    Each is posted over its own connection, which `dial` opens.
+    """
+
+    def __init__(self, dial: Dial, address: ApiAddress) -> None:
+        self._dial = dial
+        self._address = address
+        self._name = f"portside-{secrets.token_hex(8)}-"
+        self._pattern = re.compile(rb"%b(\d{1,9})[.]" % self._name.encode())
+        self._posted = 0
+        self._tail = b""
+        self._returned: set[int] = set()
+        self._arrived = trio.Event()
+
+    def feed(self, data: bytes) -> None:
+        """Looks for probes in the stream's bytes, which may be cut anywhere."""
+        text = self._tail + data
+        self._tail = text[-_PROBE_LENGTH:]
+        # Other readers see our probes and may post similar ones: a number that we have not posted yet is not ours.
+        numbers = {int(match[1]) for match in self._pattern.finditer(text)}
+        if new := {number for number in numbers if number <= self._posted} - self._returned:
+            self._returned |= new
+            self._arrived.set()
+            self._arrived = trio.Event()
+
+    async def post(self, size: int = 0) -> int:
+        """Posts the next probe, of at least `size` bytes, and returns its number when Skaffold has accepted it.
+
+        Raises StuckError after two seconds, StreamEndedError if nothing listens, NotSkaffoldError.
+        """
+        self._posted += 1
+        name = f"{self._name}{self._posted}.".ljust(size)
+        # A log event of the lowest level with an empty message: terminals and IDEs show nothing.
+        event = {"skaffoldLogEvent": {"taskId": "Portside", "subtaskId": name, "message": ""}}
+        number = self._posted
+        try:
+            with trio.fail_after(_PROBE):
+                await post_event(self._dial, self._address, event)
+        except OSError:
+            raise StreamEndedError(f"no Skaffold answers at {self._address.url}; waiting for one") from None
+        except trio.TooSlowError:
+            raise self.stuck() from None
+        return number
+
+    async def returned(self, number: int) -> None:
+        """Waits until the probe of that number has come back."""
+        while number not in self._returned:
+            await self._arrived.wait()
+
+    async def round_trip(self, size: int = 0) -> None:
+        """Posts a probe and waits until it comes back. Raises as `post`."""
+        number = await self.post(size)
+        with trio.move_on_after(_PROBE):
+            return await self.returned(number)
+        raise self.stuck()
+
+    def stuck(self) -> StuckError:
+        return StuckError(
+            f"Skaffold at {self._address.url} stands still (it sends no events): another reader of its events does not "
+            "read them, or left during the replay; attaching again"
+        )
 
 
 class EventStream:
-    """The response body of one GET /v2/events over `stream`, which it owns from now on; `marks` are this stream's.
+    """The response body of one GET /v2/events over `stream`, which it closes. `probes` belong to this stream alone.
 
-    A context manager: its exit leaves politely, however the block ended: at once as a rule, after 63 s at most.
+    A context manager: leaving the block leaves the stream politely, usually at once, after 63 s at most.
     """
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, address: ApiAddress, marks: Marks) -> None:
+    def __init__(self, stream: trio.abc.HalfCloseableStream, address: ApiAddress, probes: Probes) -> None:
         self._stream = stream
-        self._exchange = Exchange(stream, address, "GET", PATH)
-        self._marks = marks
-        self._first = 0  # the mark that was posted before we asked
+        self._request = HttpRequest(stream, address, "GET", "/v2/events")
+        self._probes = probes
+        self._first = 0  # the probe that was posted before the request
         self._size = 0
-        self._heard_out = False
+        self._may_leave = False
 
     async def __aenter__(self) -> EventStream:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         with trio.CancelScope(shield=True):
-            if self._exchange.asked and not self._exchange.over:
+            if self._request.sent and not self._request.closed:
                 await self._leave()
             await self._stream.aclose()
 
     async def open(self) -> None:
-        """Asks and waits for the head of the answer, which Skaffold sends with its first event.
+        """Requests the stream and waits for the head of the answer, which Skaffold sends with its first event.
 
-        Raises as `receive` and Marks.post: where no mark is taken nothing is asked.
+        Raises as `receive` and Probes.post: if Skaffold accepts no probe, the stream is not requested.
         """
-        self._first = await self._marks.post()
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _ASK):  # asked or not, never in part
-            await self._exchange.ask()
+        self._first = await self._probes.post()
+        # Shielded: the request is sent whole or not at all.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _SEND_REQUEST):
+            await self._request.send()
         try:
-            await self._exchange.head()
+            await self._request.receive_head()
         except NotSkaffoldError:
-            self._heard_out = True  # a stranger has no replay
+            self._may_leave = True  # another kind of server has no replay
             raise
 
     async def receive(self) -> bytes:
-        """The next piece of the body, cut anywhere; waits for it without limit and may be cancelled without loss.
+        """Returns the next piece of the body, cut anywhere. Waits without limit; a cancel loses nothing.
 
-        Raises StreamEndedError when the stream is over, NotSkaffoldError where the answer is no event stream.
+        Raises StreamEndedError when the stream is over, NotSkaffoldError if the answer is not an event stream.
         """
         while True:
-            match await self._exchange.next():
+            match await self._request.receive():
                 case h11.Data(data=data):
-                    if not self._heard_out:
-                        self._marks.feed(bytes(data))
+                    if not self._may_leave:
+                        self._probes.feed(bytes(data))
                         self._size += len(data)
                     return bytes(data)
                 case h11.EndOfMessage():
-                    self._exchange.over = True
-                    raise self._exchange.ended()
-                case _:
-                    pass
+                    self._request.closed = True
+                    raise self._request.ended()
 
-    async def replay(self, hear: Callable[[bytes], None]) -> None:
-        """Receives until the replay is over and live events are seen to come; may be called again where it was cut off.
+    async def replay(self, on_data: Callable[[bytes], None]) -> None:
+        """Receives until the replay is complete and live events come. May be called again after a cancel.
 
-        Raises as `receive`, StuckError where Skaffold stands still and we are to leave.
+        Raises as `receive`, and StuckError if Skaffold stands still and the stream should be left.
         """
         failed: SkaffoldError | None = None
 
@@ -113,7 +179,7 @@ class EventStream:
             nonlocal failed
             try:
                 while True:
-                    hear(await self.receive())
+                    on_data(await self.receive())
             except SkaffoldError as error:
                 failed = error
                 scope.cancel()
@@ -121,72 +187,72 @@ class EventStream:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive, nursery.cancel_scope)
             try:
-                await self._hear_out()
+                await self._complete_replay()
             except SkaffoldError as error:
                 failed = error
             nursery.cancel_scope.cancel()
         if failed is not None:
             raise failed
 
-    async def _hear_out(self) -> None:
-        """The rule, while somebody receives. Stuck or not: once the first mark has come back one may leave."""
-        await self._wake_until_told()
+    async def _complete_replay(self) -> None:
+        """Needs another task to receive. Once the first probe has come back, leaving is safe, stuck or not."""
+        await self._wake_until_first_probe()
         try:
-            if self._size > _QUOTA:  # else nobody has waited for quota
-                await self._marks.echo(_QUOTA)  # what was logged just before we asked may be asleep as well
-            await self._marks.echo()
+            if self._size > _QUOTA:  # otherwise nothing has waited for quota
+                await self._probes.round_trip(_QUOTA)  # events logged just before the request may sleep too
+            await self._probes.round_trip()
         except SkaffoldError:
-            self._heard_out = True
+            self._may_leave = True
             raise
-        self._heard_out = True
+        self._may_leave = True
 
-    async def _wake_until_told(self) -> None:
-        """Returns once the first mark has come back."""
+    async def _wake_until_first_probe(self) -> None:
+        """Posts large probes until the first probe has come back."""
         size, awake, patience = self._size, trio.current_time(), _ASLEEP
         while True:
             with trio.move_on_after(patience):
-                return await self._marks.back(self._first)
+                return await self._probes.returned(self._first)
             if self._size - size < _QUOTA or trio.current_time() - awake > _LONG:
                 awake = trio.current_time()
                 patience = _ASLEEP if await self._wake() else min(2 * patience, _RARELY)
             size = self._size
 
     async def _wake(self) -> bool:
-        """Whether Skaffold has taken the mark; else somebody has stopped it, and marks would pile up."""
+        """Returns whether Skaffold accepted the probe; if not, another reader stopped it and probes would pile up."""
         try:
-            await self._marks.post(_QUOTA)
+            await self._probes.post(_QUOTA)
         except SkaffoldError:
             return False
         return True
 
     async def _leave(self) -> None:
-        """Hear the replay out, shut down our sending side only, read until Skaffold closes.
+        """Reads the replay to its end, shuts down our sending side only, and reads until Skaffold closes.
 
         A plain close while bytes are unread would send a reset.
         """
-        if not self._heard_out:
-            await self._hear_out_in_time()
+        if not self._may_leave:
+            await self._finish_replay()
         try:
             await self._stream.send_eof()
             with trio.move_on_after(_CLOSE):
                 while await self._stream.receive_some(CHUNK):
                     pass
         except (trio.BrokenResourceError, OSError):
-            return  # it closed first
+            return  # Skaffold closed first
 
-    async def _hear_out_in_time(self) -> None:
+    async def _finish_replay(self) -> None:
         with contextlib.suppress(SkaffoldError):
-            with trio.move_on_after(_SAY_AFTER):
-                await self.replay(_pass_over)
+            with trio.move_on_after(_REPORT_AFTER):
+                await self.replay(_discard)
                 return
             logger.warning(
-                "Skaffold still reports what it did so far, and leaving now would freeze it: waiting, %.0f s at most; "
+                "Skaffold still sends its past events, and leaving now would freeze it: waiting, %.0f s at most; "
                 "Ctrl-C again leaves at once",
-                _LONGEST,
+                _LEAVE,
             )
-            with trio.move_on_after(_LONGEST):
-                await self.replay(_pass_over)
+            with trio.move_on_after(_LEAVE):
+                await self.replay(_discard)
 
 
-def _pass_over(_: bytes) -> None:
-    """Who leaves has no use for it."""
+def _discard(_: bytes) -> None:
+    """The events of the replay are not needed any more."""

@@ -12,30 +12,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.skaffold.recorded import NAMES, events, raw
-from watcher.skaffold.decoder import EventDecoder
 from watcher.skaffold.events import (
     Artifact,
-    DebuggingContainerEvent,
-    Event,
+    EventDecoder,
     MetaEvent,
     PortEvent,
+    SkaffoldEvent,
     StatusCheckEvent,
-    StreamError,
     TaskEvent,
 )
 
 SMALL = 2000
 
 
-def decode(data: bytes) -> list[Event]:
+def decode(data: bytes) -> list[SkaffoldEvent]:
     return EventDecoder().feed(data)
 
 
-def pieces(decoder: EventDecoder, parts: list[bytes]) -> list[Event]:
+def pieces(decoder: EventDecoder, parts: list[bytes]) -> list[SkaffoldEvent]:
     return [event for part in parts for event in decoder.feed(part)]
 
 
-WANTED = ("taskEvent", "portEvent", "metaEvent", "statusCheckSubtaskEvent", "debuggingContainerEvent")
+WANTED = ("taskEvent", "portEvent", "metaEvent", "statusCheckSubtaskEvent")
 
 
 def said(decoded: object, sent: object) -> object:
@@ -220,12 +218,6 @@ def test_meta_event_fields() -> None:
     assert body.metadata.build.artifacts == (Artifact("localhost:5000/app"),)
 
 
-def test_debugging_container_event_fields() -> None:
-    """A debuggable container tells its debug ports by name."""
-    body = next(event.body for event in events("debug") if isinstance(event.body, DebuggingContainerEvent))
-    assert (body.container_name, body.namespace, body.debug_ports) == ("app", "parity", {"jdwp": 5005})
-
-
 @pytest.mark.parametrize(("resource", "namespace"), [("parity:deployment/app", "parity"), ("deployment/web", "")])
 def test_status_check_namespace(resource: str, namespace: str) -> None:
     """A resource id names its namespace only where Skaffold was given -n."""
@@ -233,9 +225,10 @@ def test_status_check_namespace(resource: str, namespace: str) -> None:
 
 
 def test_error_line() -> None:
-    """grpc-gateway's error line is an event; its message is not kept."""
-    [event] = decode(b'{"error":{"code":14,"message":"secret","details":[]}}\n')
-    assert event.body == StreamError(14)
+    """grpc-gateway's error line is no garbage; nothing of it is kept."""
+    decoder = EventDecoder()
+    assert decoder.feed(b'{"error":{"code":14,"message":"secret","details":[]}}\n') == []
+    assert decoder.garbage == 0
 
 
 def test_log_text_is_never_kept() -> None:

@@ -6,16 +6,15 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from watcher.errors import UsageError
-from watcher.skaffold.arguments import SkaffoldCommand, child_environment, read, rewritten
-from watcher.skaffold.program import is_skaffold
+from watcher.skaffold.command_line import SkaffoldCommand, child_environment, is_skaffold, read_command, rewritten
 
 
 def line(text: str, **environ: str) -> SkaffoldCommand:
-    return read(shlex.split(text), environ)
+    return read_command(shlex.split(text), environ)
 
 
 def started(text: str, **environ: str) -> str:
@@ -158,7 +157,7 @@ def test_what_cannot_be_run(text: str) -> None:
 def test_nothing_to_run() -> None:
     """No words at all are refused with an example."""
     with pytest.raises(UsageError, match="skaffold dev"):
-        read([], {})
+        read_command([], {})
 
 
 @pytest.mark.parametrize(
@@ -218,15 +217,16 @@ WORDS = st.lists(
 )
 
 
+@example(["--tail", "--port-forward"], [])
 @given(WORDS, WORDS)
 def test_rewriting_is_stable(before: list[str], after: list[str]) -> None:
     """Whatever the words: all but --port-forward keep their order, and what is started means the same."""
     try:
-        command = read(["skaffold", *before, "dev", *after], {})
+        command = read_command(["skaffold", *before, "dev", *after], {})
     except UsageError:
         return
     words = rewritten(command, 50055)
-    again = read(words, {})
+    again = read_command(words, {})
     assert again.port_forward == (None if command.command in {"build", "test", "apply"} else "off")
     assert again.rpc_http_port in {command.rpc_http_port, 50055}
     assert (again.filename, again.profiles, again.namespace) == (command.filename, command.profiles, command.namespace)

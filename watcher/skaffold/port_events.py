@@ -1,0 +1,223 @@
+"""Skaffold's port events in both directions: which ports Skaffold forwards itself, and posting ours to Skaffold.
+
+IDEs listen for these events. Skaffold reports failed forwards too, and never the end of a forward: a later event
+replaces an earlier one. It forgets posted events at each deploy (event/v2, ResetStateOnDeploy). Posting is optional:
+a failure is logged once and costs no forward.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import trio
+from msgspec import Struct
+
+from forwarders.backoff import Backoff
+from watcher.errors import SkaffoldError
+from watcher.skaffold.events import PortEvent
+from watcher.skaffold.http_request import connect_api, parse_api_address, post_event
+
+log = logging.getLogger("portside.skaffold")
+
+# Our posted events come back on the stream with the id they were posted with; Skaffold leaves the id of its own empty.
+ECHO_ID = "portside"
+_TASK = "PortForward-"
+# Digits of a dev loop's number: nobody saves a file more often.
+_DIGITS = 9
+# Skaffold has some dozens. More, which any user could post, are ignored: each costs time at every change.
+MOST_OWN_FORWARDS = 512
+_MAX_PORT = 65535
+# Seconds. A Skaffold on this machine answers at once; a frozen one must not be waited for.
+_POST_TIMEOUT = 5.0
+# Seconds between two attempts, first and last: a frozen Skaffold must not be filled with requests.
+PAUSES = 1.0, 30.0
+
+SkaffoldForwardKey = tuple[str, str, str, int | str]
+SkaffoldForwards = dict[SkaffoldForwardKey, "SkaffoldForward"]
+# The stream and the deploy since which Skaffold knows what was posted; None while no Skaffold is attached.
+Occasion = tuple[int, int]
+
+
+class SkaffoldForward(Struct, frozen=True, kw_only=True):
+    """A forward of Skaffold's own. `resource_type` is lower case; `iteration`: of the loop that reported it last."""
+
+    resource_type: str
+    resource_name: str
+    namespace: str
+    target_port: int | str
+    container_name: str
+    address: str
+    local_port: int
+    iteration: int
+    at: datetime
+
+    @property
+    def key(self) -> SkaffoldForwardKey:
+        return (self.resource_type, self.resource_name, self.namespace, self.target_port)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.address, self.local_port
+
+
+class Holdings(Struct, frozen=True):
+    """Skaffold's own forwards by their key; `places` finds one by its local address."""
+
+    forwards: SkaffoldForwards = {}
+    places: dict[tuple[str, int], SkaffoldForwardKey] = {}
+
+    def having(self, new: SkaffoldForward) -> Holdings:
+        """Adds `new` and drops what had its key or its local address. An older event changes nothing."""
+        keys = {new.key, self.places.get(new.place, new.key)}
+        rivals = [self.forwards[key] for key in keys if key in self.forwards]
+        if any(new.at < rival.at for rival in rivals) or len(self.forwards) - len(rivals) >= MOST_OWN_FORWARDS:
+            return self
+        forwards, places = dict(self.forwards), dict(self.places)
+        for rival in rivals:
+            del forwards[rival.key], places[rival.place]
+        return Holdings(forwards | {new.key: new}, places | {new.place: new.key})
+
+    def renewed(self, since: int, *, but_pods: bool = False) -> Holdings:
+        """Keeps those reported in loop `since` or later, and with `but_pods` every pod's."""
+        kept = {
+            key: own
+            for key, own in self.forwards.items()
+            if own.iteration >= since or (but_pods and own.resource_type == "pod")
+        }
+        return Holdings(kept, {own.place: key for key, own in kept.items()})
+
+
+def own_forward(event: PortEvent, at: datetime) -> SkaffoldForward | None:
+    """The forward that Skaffold reports; None if another client posted the event.
+
+    Skaffold leaves the id blank and sets the task id to `PortForward-N` (event/v2/event.go).
+    """
+    number = event.task_id.removeprefix(_TASK)
+    is_number = number.isascii() and number.isdigit() and len(number) <= _DIGITS
+    if event.id or number == event.task_id or not is_number or not 0 < event.local_port <= _MAX_PORT:
+        return None
+    return SkaffoldForward(
+        resource_type=event.resource_type.lower(),
+        resource_name=event.resource_name,
+        namespace=event.namespace,
+        target_port=event.target_port.value if event.target_port else 0,
+        container_name=event.container_name,
+        address=event.address,
+        local_port=event.local_port,
+        iteration=int(number),
+        at=at,
+    )
+
+
+def moved(these: SkaffoldForwards, others: SkaffoldForwards) -> list[SkaffoldForward]:
+    """Those of `these` that `others` does not have, or has at another local address."""
+    differ = [own for key, own in these.items() if others.get(key) is not own]
+    return [own for own in differ if own.key not in others or others[own.key].place != own.place]
+
+
+class PostedForward(Struct, frozen=True, kw_only=True):
+    """A forward of ours as Skaffold's portEvent describes it. `target_port`: number or name, as requested.
+
+    For a pod's container `pod` and `port_name` are set, since debuggers look for them.
+    """
+
+    resource_type: str
+    resource_name: str
+    namespace: str
+    container: str
+    pod: str = ""
+    port_name: str = ""
+    target_port: int | str
+    address: str
+    local_port: int
+
+    @property
+    def event(self) -> dict[str, object]:
+        """As JSON for POST /v2/events/handle (proto/v2/skaffold.proto, Event.portEvent)."""
+        port = self.target_port
+        event = {
+            "id": ECHO_ID,
+            "localPort": self.local_port,
+            "address": self.address,
+            "resourceType": self.resource_type,
+            "resourceName": self.resource_name,
+            "namespace": self.namespace,
+            "podName": self.pod,
+            "containerName": self.container,
+            "portName": self.port_name or (port if isinstance(port, str) else ""),
+            "targetPort": {"type": 0, "intVal": port} if isinstance(port, int) else {"type": 1, "strVal": port},
+        }
+        return {"portEvent": event}
+
+
+class PublishedState(Struct, frozen=True):
+    """What Skaffold was told, and since when it remembers that."""
+
+    occasion: Occasion = (0, 0)
+    forwards: frozenset[PostedForward] = frozenset()
+
+
+def due(
+    published: PublishedState, occasion: Occasion | None, forwards: Iterable[PostedForward]
+) -> tuple[PublishedState, tuple[PostedForward, ...]]:
+    """The forwards to post now, in order, and the state after that. Pure."""
+    if occasion is None:
+        return published, ()
+    known = published.forwards if published.occasion == occasion else frozenset()
+    new = tuple(dict.fromkeys(forward for forward in forwards if forward not in known))
+    return PublishedState(occasion, known | frozenset(new)), new
+
+
+class Publisher:
+    """Posts `forwards()` to the Skaffold at `url` after each `touch`."""
+
+    def __init__(
+        self,
+        url: str,
+        occasion: Callable[[], Occasion | None],
+        forwards: Callable[[], Iterable[PostedForward]],
+        backoff: Backoff,
+    ) -> None:
+        self._address = parse_api_address(url)
+        self._occasion = occasion
+        self._forwards = forwards
+        self._backoff = backoff
+        self._published = PublishedState()
+        self._touched = trio.Event()
+        self._reported = False
+
+    def touch(self) -> None:
+        self._touched.set()
+
+    async def run(self) -> None:
+        """Never returns. Sends one request at a time; changes during a request are handled together."""
+        while True:
+            await self._touched.wait()
+            self._touched = trio.Event()
+            published, new = due(self._published, self._occasion(), self._forwards())
+            if not new:
+                continue
+            if await self._post(new):
+                self._published = published
+                self._backoff.reset()
+                continue
+            # A change is as good a moment to retry as the end of the pause.
+            with trio.move_on_after(self._backoff.next()):
+                await self._touched.wait()
+            self.touch()
+
+    async def _post(self, forwards: Iterable[PostedForward]) -> bool:
+        """Returns whether all arrived; if not, all are posted again as long as that Skaffold is attached."""
+        try:
+            for forward in forwards:
+                with trio.fail_after(_POST_TIMEOUT):
+                    await post_event(connect_api, self._address, forward.event)
+        except (OSError, trio.TooSlowError, SkaffoldError) as error:
+            if not self._reported:
+                log.info("Skaffold was not told of the forwards: %s: %s", type(error).__name__, error)
+            self._reported = True
+            return False
+        self._reported = False
+        return True
