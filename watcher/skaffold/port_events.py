@@ -35,7 +35,6 @@ _POST_TIMEOUT = 5.0
 PAUSES = 1.0, 30.0
 
 SkaffoldForwardKey = tuple[str, str, str, int | str]
-SkaffoldForwards = dict[SkaffoldForwardKey, "SkaffoldForward"]
 # The stream and the deploy since which Skaffold knows what was posted; None while no Skaffold is attached.
 Occasion = tuple[int, int]
 
@@ -60,6 +59,9 @@ class SkaffoldForward(Struct, frozen=True, kw_only=True):
     @property
     def place(self) -> tuple[str, int]:
         return self.address, self.local_port
+
+
+SkaffoldForwards = dict[SkaffoldForwardKey, SkaffoldForward]
 
 
 class Holdings(Struct, frozen=True):
