@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
 from forwarders.tasks import cause_of, contained, report
+from watcher.board.addresses import BindWarnings
 from watcher.board.board import Board
-from watcher.board.exposure import Exposure
-from watcher.board.prospects import Prospects
+from watcher.board.readiness import Prospects
 from watcher.board.records import (
     ExplainRecord,
     PlanRecord,
@@ -67,7 +67,7 @@ class Loop:
         self._dirty = trio.Event()
         self._stands_on = Facts()
         self._plan = Plan()
-        self._exposure = Exposure()
+        self._bind_warnings = BindWarnings()
         self._curious_until = -math.inf
         self._listed = False  # all that the plan's facts call for
         self._planned = trio.Event()
@@ -160,7 +160,7 @@ class Loop:
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
         with contained(logger, "naming forwards"):
-            self._exposure.say(plan)
+            self._bind_warnings.warn(plan)
             self._renamed |= self._names.update(plan.forwards) if self._names else set()
         changes = diff(self._wanted, plan, fleet.ports)
         fleet.reserve([wanted.spec for wanted in plan.forwards])
@@ -178,7 +178,7 @@ class Loop:
         """A bug kept the fleet from it: the next plan tries again."""
         if before is None:
             self._wanted.pop(ident, None)
-            self._board.end(ident, timestamp(datetime.now(UTC)))
+            self._board.publish_end(ident, timestamp(datetime.now(UTC)))
         else:
             self._wanted[ident] = before
 
@@ -187,7 +187,9 @@ class Loop:
             case Stop(ident):
                 await fleet.stop(ident)
                 del self._wanted[ident]
-                self._board.end(ident, timestamp(datetime.now(UTC)))  # where the forward itself did not report it
+                self._board.publish_end(
+                    ident, timestamp(datetime.now(UTC))
+                )  # where the forward itself did not report it
             case Start(wanted):
                 self._wanted[wanted.id] = wanted
                 self.report(Status(id=wanted.id, state=State.WAITING))
@@ -209,11 +211,13 @@ class Loop:
         stated, now = {one.id: one for one in verdicts}, datetime.now(UTC)
         for ident in self._stated.keys() - stated.keys():
             if ident not in self._wanted:
-                self._board.end(ident, timestamp(now))
+                self._board.publish_end(ident, timestamp(now))
             del self._stated[ident]
         for ident, one in stated.items():
             if self._stated.get(ident) != one:
-                self._board.state(published_record(one, now) if isinstance(one, Published) else skip_record(one, now))
+                self._board.publish_if_changed(
+                    published_record(one, now) if isinstance(one, Published) else skip_record(one, now)
+                )
                 self._stated[ident] = one
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.board.made import forward, plan, skip
-from watcher.board.awaited import NOT_SETTLED, NOTHING, Verdict, for_command, parse_name, verdict
 from watcher.board.board import Board
+from watcher.board.readiness import NOT_SETTLED, NOTHING, Readiness, command_readiness, parse_forward_query, readiness
 from watcher.board.records import Record
 from watcher.errors import ConfigError
 
@@ -18,16 +18,16 @@ def shown(*records: Record) -> Board:
     return board
 
 
-def asked(board: Board, *words: str, namespace: str = "") -> Verdict:
-    return verdict([board], [parse_name(word, namespace) for word in words])
+def asked(board: Board, *words: str, namespace: str = "") -> Readiness:
+    return readiness([board], [parse_forward_query(word, namespace) for word in words])
 
 
 def test_all_is_what_readyz_says() -> None:
     """Settled, and every forward ready; each that is not has its line."""
-    assert verdict([shown(plan(), forward())]).ready
-    assert verdict([shown(plan())]).ready
-    assert verdict([shown(plan(settled=False), forward())]).missing == (NOT_SETTLED,)
-    waits = verdict([shown(plan(), forward(), forward("api", "listening", reason="no pod"))])
+    assert readiness([shown(plan(), forward())]).ready
+    assert readiness([shown(plan())]).ready
+    assert readiness([shown(plan(settled=False), forward())]).missing == (NOT_SETTLED,)
+    waits = readiness([shown(plan(), forward(), forward("api", "listening", reason="no pod"))])
     assert waits.missing == ("listening service/api port 8080 in namespace default: no pod",)
     assert not waits.hopeless
 
@@ -35,8 +35,8 @@ def test_all_is_what_readyz_says() -> None:
 def test_a_failure_is_hopeless_once_the_plan_stands() -> None:
     """Before that a deploy may still put it right."""
     failed = forward("api", "failed", reason="port 8080 is taken")
-    assert verdict([shown(plan(), failed)]).hopeless
-    assert not verdict([shown(plan(settled=False), failed)]).hopeless
+    assert readiness([shown(plan(), failed)]).hopeless
+    assert not readiness([shown(plan(settled=False), failed)]).hopeless
     assert not asked(shown(plan(), failed, forward()), "svc/web").hopeless
 
 
@@ -67,31 +67,31 @@ def test_why_something_is_not_forwarded() -> None:
 def test_several_portsides() -> None:
     """A name may be anybody's; all means all of them."""
     first, second = shown(plan(), forward()), shown(plan(settled=False))
-    assert verdict([first, second], [parse_name("svc/web", "")]).ready
-    assert verdict([first, second]).missing == (NOT_SETTLED,)
+    assert readiness([first, second], [parse_forward_query("svc/web", "")]).ready
+    assert readiness([first, second]).missing == (NOT_SETTLED,)
 
 
 @pytest.mark.parametrize("word", ["widget/web", "svc/", "container/..", ":80", ""])
 def test_no_name_at_all(word: str) -> None:
     """A mistake, said as one."""
     with pytest.raises(ConfigError):
-        parse_name(word, "")
+        parse_forward_query(word, "")
 
 
 def test_the_command_of_exec_needs_something() -> None:
     """Nothing forwarded is not ready: with the reasons of what is not forwarded, once the plan stands."""
-    assert for_command(shown(plan(), forward())).ready
-    nothing = for_command(shown(plan()))
+    assert command_readiness(shown(plan(), forward())).ready
+    nothing = command_readiness(shown(plan()))
     assert (nothing.missing, nothing.hopeless) == ((NOTHING,), False)
-    refused = for_command(shown(plan(), skip()))
+    refused = command_readiness(shown(plan(), skip()))
     assert refused.missing == (NOTHING, f"service/dns port 53 is not forwarded: {skip().reason}")
-    assert for_command(shown(plan(settled=False))).missing == (NOT_SETTLED,)
+    assert command_readiness(shown(plan(settled=False))).missing == (NOT_SETTLED,)
 
 
 def test_the_command_of_exec_needs_all_that_forward_was_asked_for() -> None:
     """A skip of what somebody typed is hopeless; one that a mode met is not even worth a line beside forwards."""
-    asked = for_command(shown(plan(), forward(), skip(source="direct")))
+    asked = command_readiness(shown(plan(), forward(), skip(source="direct")))
     assert asked.missing == (f"service/dns port 53 is not forwarded: {skip().reason}",)
     assert asked.hopeless
-    assert not for_command(shown(plan(settled=False), forward(), skip(source="direct"))).hopeless
-    assert for_command(shown(plan(), forward(), skip())).ready
+    assert not command_readiness(shown(plan(settled=False), forward(), skip(source="direct"))).hopeless
+    assert command_readiness(shown(plan(), forward(), skip())).ready

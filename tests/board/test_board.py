@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from tests.board.made import forward, plan, skaffold, skip
 from watcher.board.board import Board
-from watcher.board.changes import key
+from watcher.board.changes import MAX_UNTOLD_ENDS, record_key
 from watcher.board.records import ForwardRecord
-from watcher.board.subscription import MAX_UNTOLD_ENDS
 
 STATES = ("waiting", "listening", "ready", "failed", "stopped")
 
@@ -83,15 +82,15 @@ def test_whenever_a_reader_looks_it_ends_up_with_the_truth(steps: list[tuple[str
     async def look() -> None:
         board.publish(skaffold())  # so that there is something to wait for
         for record in await subscription.next():
-            told[key(record)] = getattr(record, "state", "")
+            told[record_key(record)] = getattr(record, "state", "")
 
     for step in (*steps, None):
         if step is None:
             trio.run(look)
         else:
             board.publish(forward(*step))
-            truth[key(forward(*step))] = step[1]
-    assert told == truth | {key(skaffold()): ""}
+            truth[record_key(forward(*step))] = step[1]
+    assert told == truth | {record_key(skaffold()): ""}
     standing = {ident for ident, state in truth.items() if state != "stopped"}
     assert board.forwards.keys() == standing
 
@@ -202,9 +201,9 @@ async def test_what_stands_already_is_not_news() -> None:
     board = Board()
     subscription = board.subscribe()
     later = "2026-11-24T00:00:00.000Z"
-    board.state(skip())
-    board.state(skip(time=later))
+    board.publish_if_changed(skip())
+    board.publish_if_changed(skip(time=later))
     assert await subscription.next() == [skip()]
-    board.end(ID, later)
-    board.end(ID, later)
+    board.publish_end(ID, later)
+    board.publish_end(ID, later)
     assert await subscription.next() == [skip(time=later, over=True)]

@@ -12,8 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.board.made import forward
 from watcher.board.board import Board
-from watcher.board.env_file import HEADER, EnvFile
-from watcher.board.variables import Variables
+from watcher.board.environment import HEADER, EnvFile, Variables
 from watcher.errors import UsageError
 
 
@@ -60,7 +59,7 @@ def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
     """Somebody's own .env; what an earlier portside left, or an empty file, is taken over."""
     path = tmp_path / ".env"
     path.write_text("SECRET=1\n")
-    with pytest.raises(UsageError, match="holds what portside did not write"):
+    with pytest.raises(UsageError, match="was not written by portside"):
         EnvFile(str(path), Variables())
     assert path.read_text() == "SECRET=1\n"
     for ours in ("", HEADER + "WEB_8080_PORT=1\n"):

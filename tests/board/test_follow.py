@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.board.made import forward
-from watcher.board import follow
-from watcher.board.text import json_line
+from watcher.board.lines import json_line
+from watcher.board.readiness import _records
 
 GOOD = f"data: {json_line(forward())}"
 
@@ -33,4 +33,4 @@ async def test_an_event_that_cannot_be_read_is_passed_over(line: str) -> None:
         yield line
         yield GOOD
 
-    assert [record async for record in follow._records(lines())] == [forward()]
+    assert [record async for record in _records(lines())] == [forward()]

@@ -17,9 +17,8 @@ from msgspec.structs import replace
 
 from tests.board.made import forward, skaffold, skip
 from watcher.board.board import Board
-from watcher.board.lines import JsonLines, PlainLines, Renderer, next_lines, write_lines
+from watcher.board.lines import JsonLines, LineRenderer, PlainLines, next_lines, printable, write_lines
 from watcher.board.records import Record
-from watcher.board.text import printable
 
 READY = "Port forwarding service/web in namespace default, remote port 8080 -> http://127.0.0.1:8080"
 
@@ -32,7 +31,7 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(write_end)
 
 
-async def said(renderer: Renderer, *steps: Record | float) -> list[str]:
+async def said(renderer: LineRenderer, *steps: Record | float) -> list[str]:
     """The lines for records and, between them, seconds that pass."""
     board = Board()
     subscription = board.subscribe()

@@ -20,17 +20,15 @@ from hypothesis import strategies as st
 
 from forwarders.spec import Counts, State
 from tests.board.playing import Play, Said
-from watcher.board.awaited import NOT_SETTLED, verdict
 from watcher.board.board import Board
-from watcher.board.env_file import EnvFile
-from watcher.board.http import events
-from watcher.board.http.messages import Request
+from watcher.board.environment import EnvFile, Variables
+from watcher.board.http import StatusRequest, routes
 from watcher.board.http.routes import Routes
-from watcher.board.layout import Paper
+from watcher.board.layout import Canvas
 from watcher.board.lines import JsonLines, PlainLines, next_lines
+from watcher.board.readiness import NOT_SETTLED, readiness
 from watcher.board.records import Record
-from watcher.board.table import TableView
-from watcher.board.variables import Variables
+from watcher.board.screen import TableView
 from watcher.cli.beside import forwarded
 
 NAMES = "abc"
@@ -80,7 +78,7 @@ class Lines:
     def __init__(self, board: Board, how: str) -> None:
         self.objects, self.follower = Objects(), Board()
         self._subscription = board.subscribe() if how == "lines" else None
-        streams = {"events": events.changes, "counters": events.changes_with_counters}
+        streams = {"events": routes.events, "counters": routes.events_with_counters}
         self._stream: AsyncGenerator[bytes] | None = streams[how](board) if how in streams else None
 
     async def read(self) -> None:
@@ -103,7 +101,7 @@ class Lines:
         assert {ident: record["reason"] for ident, record in self.objects.skips.items()} == play.skips
         followed = {ident: (record.state, record.local_port) for ident, record in self.follower.forwards.items()}
         assert followed == play.forwards
-        missing = [line for line in verdict([self.follower]).missing if line != NOT_SETTLED]
+        missing = [line for line in readiness([self.follower]).missing if line != NOT_SETTLED]
         assert len(missing) == sum(state != "ready" for state, _ in play.forwards.values())
 
     async def close(self) -> None:
@@ -123,7 +121,7 @@ class Table:
             self._view.take(await self._subscription.next(), trio.current_time())
 
     def check(self, play: Play) -> None:
-        frame = self._view.frame(Paper(200, colour=False), 50, trio.current_time())
+        frame = self._view.frame(Canvas(200, colour=False), 50, trio.current_time())
         text = [re.sub(r"\x1b\][^\x1b]*\x1b\\|\x1b\[[\d;]*m", "", line) for line in frame]
         rows = [line.split() for line in text if line.startswith("service/")]
         assert {row[0].removeprefix("service/")[0]: row[3] for row in rows} == {
@@ -248,5 +246,5 @@ async def check_views(play: Play) -> None:
     assert yes - play.missing == {ident for ident, (state, _) in play.forwards.items() if state != "failed"}
 
 
-def ask(path: str) -> Request:
-    return Request("GET", path, (), ("127.0.0.1", 1))
+def ask(path: str) -> StatusRequest:
+    return StatusRequest("GET", path, (), ("127.0.0.1", 1))

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests.board.made import forward
 from tests.board.playing import Said, plan_of
-from watcher.board.prospects import Prospects
+from watcher.board.readiness import Prospects
 from watcher.board.records import ForwardRecord
 from watcher.plan.plan import Plan
 

@@ -10,7 +10,7 @@ import pytest
 
 from forwarders.spec import Counts, Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest, State, Status
 from tests.board.made import skaffold, skip
-from watcher.board.records import counted, forward_record, timestamp, url
+from watcher.board.records import counted, forward_record, local_url, timestamp
 from watcher.plan.plan import PlannedForward, ResourceRef
 
 # One line of `--output json` as it was promised, to the letter: names that scripts read are never renamed.
@@ -127,4 +127,4 @@ def test_times_are_utc_with_milliseconds(moment: datetime, text: str) -> None:
 )
 def test_urls(address: str, text: str) -> None:
     """An IPv6 address stands in brackets."""
-    assert url(address, 80) == text
+    assert local_url(address, 80) == text

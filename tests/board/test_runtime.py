@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from forwarders.system.processes import start_time
-from watcher.board.runtime import MAX_FILE, Running, announced, directory, found, kept_token
+from watcher.board.runtime import MAX_FILE, Instance, announced, directory, running_instances, stored_token
 from watcher.errors import UsageError
 
 
@@ -22,8 +22,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "portside"
 
 
-def running(pid: int | None = None, command: str = "watch") -> Running:
-    return Running(pid=pid or os.getpid(), url="http://127.0.0.1:1", command=command, folder="/somewhere")
+def running(pid: int | None = None, command: str = "watch") -> Instance:
+    return Instance(pid=pid or os.getpid(), url="http://127.0.0.1:1", command=command, folder="/somewhere")
 
 
 def mode(path: Path) -> int:
@@ -35,13 +35,13 @@ def test_it_is_ours_alone_and_gone_afterwards(folder: Path) -> None:
     before = os.umask(0)
     try:
         with announced(running()):
-            assert found() == [running()]
+            assert running_instances() == [running()]
             assert mode(folder) == 0o700
             assert [mode(path) for path in folder.iterdir()] == [0o600]
     finally:
         os.umask(before)
     assert list(folder.iterdir()) == []
-    assert found() == []
+    assert running_instances() == []
 
 
 def test_a_directory_that_others_could_read_is_closed(folder: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_is_stale_or_broken_is_removed(folder: Path) -> None:
         (folder / "1.json").write_text("{")
         (folder / "2.json").write_text('{"pid":99999999999999999999,"url":"","command":"","folder":""}')
         with announced(running(ended.pid)):
-            assert found() == [running()]
+            assert running_instances() == [running()]
             assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}.json"]
 
 
@@ -74,9 +74,9 @@ def test_a_token_is_ours_alone_and_gone_afterwards(folder: Path) -> None:
     """Mode 0600 whatever the umask; it is what a question must carry; no file when the block has ended."""
     before = os.umask(0)
     try:
-        with kept_token("secret") as path:
+        with stored_token("secret") as path:
             assert (path.parent, mode(folder), mode(path)) == (folder, 0o700, 0o600)
-            asked = Running(pid=1, url="", command="", folder="", token_file=str(path))
+            asked = Instance(pid=1, url="", command="", folder="", token_file=str(path))
             assert asked.headers() == {"Authorization": "Bearer secret"}
     finally:
         os.umask(before)
@@ -90,7 +90,7 @@ def test_a_token_goes_with_its_stale_process(folder: Path) -> None:
         pass
     with announced(running(ended.pid)):
         (folder / f"{ended.pid}.token").write_text("secret")
-        assert found() == []
+        assert running_instances() == []
         assert list(folder.iterdir()) == []
 
 
@@ -98,7 +98,7 @@ def test_a_token_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A mistake of usage: nobody could ask."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
-    with pytest.raises(UsageError, match="give --status-token-file"), kept_token("secret"):
+    with pytest.raises(UsageError, match="give --status-token-file"), stored_token("secret"):
         pass
 
 
@@ -106,7 +106,7 @@ def test_the_newest_is_last(folder: Path) -> None:
     """By start, not by pid."""
     with announced(running(os.getppid(), "first")), announced(running(command="second")):
         os.utime(folder / f"{os.getppid()}.json", (1, 1))
-        assert [one.command for one in found()] == ["first", "second"]
+        assert [one.command for one in running_instances()] == ["first", "second"]
 
 
 def test_a_directory_that_cannot_be_made_costs_no_forward(
@@ -116,7 +116,7 @@ def test_a_directory_that_cannot_be_made_costs_no_forward(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
     with announced(running()):
-        assert found() == []
+        assert running_instances() == []
     assert "`portside status` will not find this portside" in caplog.text
 
 
@@ -127,7 +127,7 @@ def test_a_link_in_its_place_is_not_followed(folder: Path, tmp_path: Path, caplo
     folder.symlink_to(elsewhere)
     with announced(running()):
         assert list(elsewhere.iterdir()) == []
-        assert found() == []
+        assert running_instances() == []
     assert "belongs to another user" in caplog.text
 
 
@@ -153,10 +153,10 @@ def test_a_process_id_that_is_used_again(folder: Path) -> None:
     token = folder / f"{os.getpid()}.token"
     written(folder, str(os.getpid()), began=mine - 1, token_file=str(token))
     token.write_text("secret")
-    assert found() == []
+    assert running_instances() == []
     assert list(folder.iterdir()) == []
     written(folder, str(os.getpid()), began=mine)
-    assert [one.pid for one in found()] == [os.getpid()]
+    assert [one.pid for one in running_instances()] == [os.getpid()]
 
 
 def test_a_token_is_not_sent_once_the_process_has_ended(folder: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_token_is_not_sent_once_the_process_has_ended(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     (folder / "token").write_text("secret")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        one = Running(
+        one = Instance(
             pid=process.pid,
             url="",
             command="watch",
@@ -182,7 +182,7 @@ def test_a_token_needs_a_process_that_is_known(folder: Path) -> None:
     """A file that does not say when its process began names nobody who may have the token."""
     (folder.parent / "token").write_text("secret")
     path = written(folder, "1", pid=os.getpid(), token_file=str(folder.parent / "token"))
-    assert found() == []
+    assert running_instances() == []
     assert path.exists()
 
 
@@ -210,16 +210,16 @@ def test_garbage_is_removed(folder: Path, data: bytes) -> None:
     """No portside that runs wrote it."""
     with announced(running()):
         (folder / "9.json").write_bytes(data)
-        assert found() == [running()]
+        assert running_instances() == [running()]
         assert not (folder / "9.json").exists()
 
 
 def test_a_later_versions_file(folder: Path) -> None:
     """Fields that this version does not know are passed over; a format that it does not know is left alone."""
     written(folder, "1", began=start_time(os.getpid()), surprise={"new": [1]})
-    assert len(found()) == 1
+    assert len(running_instances()) == 1
     strange = written(folder, "2", url=["http://127.0.0.1:1", "http://[::1]:1"])
-    assert len(found()) == 1
+    assert len(running_instances()) == 1
     assert strange.exists()
 
 
@@ -231,7 +231,7 @@ def test_what_is_no_small_file_of_ours(folder: Path, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").write_bytes(msgspec.json.encode(running()))
         (folder / "3.json").symlink_to(tmp_path / "elsewhere")
         (folder / "4.json").mkdir()
-        assert found() == [running()]
+        assert running_instances() == [running()]
         assert len(list(folder.iterdir())) == 5
 
 
@@ -240,5 +240,5 @@ def test_another_users_file(folder: Path) -> None:
     """It is neither believed nor removed."""
     path = written(folder, "1")
     os.chown(path, 12345, -1)
-    assert found() == []
+    assert running_instances() == []
     assert path.exists()

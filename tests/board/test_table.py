@@ -16,9 +16,9 @@ from rich.cells import cell_len
 from forwarders.spec import Counts
 from tests.board.made import forward, skaffold, skip
 from watcher.board.board import Board
-from watcher.board.layout import DROPPED_FIRST, Paper, size
+from watcher.board.layout import DROPPED_FIRST, Canvas, size
 from watcher.board.records import Record
-from watcher.board.table import LEAVING, TableView
+from watcher.board.screen import LEAVING, TableView
 
 ESCAPES = re.compile(r"\x1b(\[[0-9;]*m|\]8;;[^\x1b]*\x1b\\)")
 WAITS = forward("api", "listening", reason="no pod of deployment/api is ready", pod="")
@@ -38,7 +38,7 @@ def view_of(*records: Record, now: float = 0.0) -> tuple[Board, TableView]:
 
 def frame(view: TableView, width: int = 150, height: int = 24, now: float = 5.0, *, colour: bool = True) -> list[str]:
     """As a reader sees it."""
-    return bare(view.frame(Paper(width, colour=colour), height, now))
+    return bare(view.frame(Canvas(width, colour=colour), height, now))
 
 
 def bare(lines: Iterable[str]) -> list[str]:
@@ -70,7 +70,7 @@ def test_a_name_stands_beside_the_address() -> None:
     assert "BY NAME" in heading
     assert "  http://127.0.0.1:8080  web.localhost:8000  " in row
     assert "BY NAME" not in frame(view, width=70)[0]
-    assert "\x1b]8;;http://web.localhost:8000\x1b\\" in view.frame(Paper(70), 24, 5.0)[1]
+    assert "\x1b]8;;http://web.localhost:8000\x1b\\" in view.frame(Canvas(70), 24, 5.0)[1]
     _, view = view_of(forward(gateway="http://\x1b]0;x\x07.localhost", url="http://\x1b[2J"))
     assert all("\x1b" not in line for line in frame(view))
 
@@ -78,11 +78,11 @@ def test_a_name_stands_beside_the_address() -> None:
 def test_addresses_are_links_and_states_have_colours() -> None:
     """OSC 8, the same from picture to picture; without colour the links stay."""
     _, view = view_of(forward(), WAITS)
-    line = view.frame(Paper(150), 24, 5.0)[1]
+    line = view.frame(Canvas(150), 24, 5.0)[1]
     assert "\x1b]8;;http://127.0.0.1:8080\x1b\\" in line
     assert "\x1b[32mready" in line
-    assert view.frame(Paper(150), 24, 5.0)[1] == line
-    plain = view.frame(Paper(150, colour=False), 24, 5.0)[1]
+    assert view.frame(Canvas(150), 24, 5.0)[1] == line
+    plain = view.frame(Canvas(150, colour=False), 24, 5.0)[1]
     assert "\x1b]8;;http" in plain
     assert "\x1b[3" not in plain
 
@@ -155,7 +155,7 @@ def test_no_text_tears_the_table(text: str, width: int, height: int) -> None:
         forward("b", "failed", reason=text, url="", id=text),
         skip(reason=text),
     )
-    lines = view.frame(Paper(width), height, 5.0)
+    lines = view.frame(Canvas(width), height, 5.0)
     assert len(lines) <= max(height - 1, 1)
     for line in bare(lines):
         assert cell_len(line) <= width

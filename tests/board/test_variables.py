@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.board.made import forward
-from watcher.board.records import ForwardRecord, url
-from watcher.board.variables import Variables, env_lines
+from watcher.board.environment import Variables, env_lines
+from watcher.board.records import ForwardRecord, local_url
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 PORT = st.one_of(st.integers(1, 65535), LABEL)
@@ -38,7 +38,7 @@ def records(draw: st.DrawFn) -> ForwardRecord:
         draw(LABEL),
         local_address=address,
         local_port=port,
-        url=draw(st.sampled_from(["", url(address, port)])),
+        url=draw(st.sampled_from(["", local_url(address, port)])),
     )
 
 

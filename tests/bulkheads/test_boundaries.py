@@ -155,7 +155,7 @@ BOUNDARIES = (
     Boundary("starting a forward", "forwarders.fleet:Fleet.start", add_service, new_services_are_forwarded),
     Boundary("the board", "watcher.loop:forward_record", add_service, new_services_are_forwarded),
     Boundary("lines", "watcher.board.lines:JsonLines.lines", add_service, new_services_are_forwarded),
-    Boundary("the env file", "watcher.board.env_file:env_lines", add_service, env_file_names_new_ones),
+    Boundary("the env file", "watcher.board.environment:env_lines", add_service, env_file_names_new_ones),
     Boundary("Skaffold's events", "watcher.skaffold.attachment:apply", deploy, skaffold_is_read, SLOW),
     Boundary("the decoder of events", "watcher.skaffold.events:EventDecoder.feed", deploy, skaffold_is_read, SLOW),
     Boundary("what Skaffold is told", "watcher.skaffold.port_events:due", deploy, new_services_are_forwarded),

@@ -11,7 +11,7 @@ from fixtures.embedded import EmbeddedCluster
 from tests.cli.made import Place
 from tests.cli.test_wait import waiting
 from tests.support.process import portside
-from watcher.board.env_file import HEADER
+from watcher.board.environment import HEADER
 
 NOTHING = "apiVersion: portside/v1\n"
 EXCLUDED = f"{NOTHING}exclude:\n  - kind: service\n    name: web\n"

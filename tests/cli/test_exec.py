@@ -20,7 +20,7 @@ from fixtures.embedded.web import web
 from tests.cli.made import Place
 from tests.support.process import Portside, portside
 from tests.support.sockets import is_free
-from watcher.board.env_file import HEADER
+from watcher.board.environment import HEADER
 
 # Says that it runs (into a FIFO: the reader need not look twice), then does what follows.
 RUNS = "echo $$ > fifo; "

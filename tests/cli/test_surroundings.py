@@ -15,8 +15,7 @@ from fixtures.embedded import EmbeddedCluster
 from tests.cli.made import PATIENCE, Place, closed_port, kubeconfig
 from tests.support.process import PORTSIDE, portside
 from watcher import user_files
-from watcher.board.env_file import EnvFile
-from watcher.board.variables import Variables
+from watcher.board.environment import EnvFile, Variables
 from watcher.cli.options import Options
 from watcher.cli.serving import StatusAddress
 from watcher.cluster import kubeconfig as kubeconfig_files

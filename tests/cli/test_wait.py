@@ -17,7 +17,7 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from tests.cli.made import NAMESPACE, Place
 from tests.support.process import PORTSIDE, portside
-from watcher.board.runtime import Running
+from watcher.board.runtime import Instance
 
 
 class Waiter:
@@ -95,7 +95,7 @@ async def test_beside_skaffold_a_deploy_is_waited_for(cluster: EmbeddedCluster, 
         command = ("watch", "--skaffold", skaffold.url, "--port-forward=services")
         watching = portside(*command, environment=place.environment, folder=place.folder)
         async with watching, waiting(place) as waiter:
-            await waiter.says("waiting: the first deploy and the first lists are awaited")
+            await waiter.says("waiting: the first deploy or the first lists are not complete")
             skaffold.play(after)
             assert await waiter.ends() == 0, waiter.stderr
 
@@ -136,7 +136,7 @@ def test_a_file_that_a_killed_portside_left(place: Place) -> None:
     folder.mkdir(mode=0o700)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    stale = Running(pid=os.getpid(), url=f"http://127.0.0.1:{port}", command="watch", folder=str(place.folder))
+    stale = Instance(pid=os.getpid(), url=f"http://127.0.0.1:{port}", command="watch", folder=str(place.folder))
     (folder / "1.json").write_bytes(msgspec.json.encode(stale))
     done = place.portside("wait", "--timeout", "2")
     assert done.returncode == 1

@@ -52,7 +52,7 @@ from tests.plan.test_unlisted import FACTS
 from tests.skaffold.peer import Port
 from tests.skaffold.test_attachment import bench
 from tests.support.process import PORTSIDE, portside
-from watcher.board.exposure import Exposure
+from watcher.board.addresses import BindWarnings
 from watcher.cli.beside import Beside
 from watcher.cli.configured import Configured
 from watcher.cli.lookup import SLOW, looked_up
@@ -286,7 +286,7 @@ async def listing(scene: Scene) -> str:
 
 
 async def exposed(scene: Scene) -> str:
-    Exposure().say(planned(WEB, modes=SERVICES, addresses=("10.0.0.1",)))
+    BindWarnings().warn(planned(WEB, modes=SERVICES, addresses=("10.0.0.1",)))
     return scene.logged
 
 

@@ -14,7 +14,7 @@ from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from forwarders.system.files import ENOUGH
 from tests.cli.made import closed_port
 from tests.support.sockets import listening
-from watcher.board.runtime import Running, announced
+from watcher.board.runtime import Instance, announced
 from watcher.config.project import Project
 from watcher.doctor import machine, skaffold
 from watcher.doctor.cluster import Cluster
@@ -111,7 +111,7 @@ async def test_a_project_that_reads_well(folder: Path) -> None:
 
 async def test_a_port_that_a_portside_holds(folder: Path) -> None:
     """Its own forwards are nothing to worry about."""
-    us = Running(pid=os.getpid(), url="http://127.0.0.1:1", command="watch", folder=str(folder))
+    us = Instance(pid=os.getpid(), url="http://127.0.0.1:1", command="watch", folder=str(folder))
     with listening(0) as holder, announced(us):
         (folder / "skaffold.yaml").write_text(ENTRY % holder.getsockname()[1])
         (finding,) = await ProjectFiles(Project(binary=None), {}).ports_check()

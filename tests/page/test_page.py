@@ -16,10 +16,10 @@ from forwarders.spec import Counts
 from tests.board.made import forward, skaffold, skip
 from tests.page.made import at, busy_board, link, row, told, verdict
 from tests.status.made import port_of, served
-from watcher.board.about import About
+from watcher.board.addresses import Address
 from watcher.board.board import Board
-from watcher.board.http.address import Address
-from watcher.board.http.page import FILES
+from watcher.board.http.routes import PAGE_FILES
+from watcher.board.runtime import About
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
@@ -437,7 +437,7 @@ def test_every_file_of_the_page_is_ours_and_small() -> None:
     """No build step, nothing minified, one screenful of bytes."""
     from importlib.resources import files  # noqa: PLC0415 - here alone
 
-    sizes = [len(files("watcher.board.http.page").joinpath(name).read_bytes()) for name, _ in FILES.values()]
+    sizes = [len(files("watcher.board.http").joinpath("page", name).read_bytes()) for name, _ in PAGE_FILES.values()]
     assert sum(sizes) < 40_000
 
 

@@ -18,8 +18,8 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
 from tests.support.process import PORTSIDE, portside
+from watcher.board.lines import json_line, printable
 from watcher.board.records import ExplainRecord
-from watcher.board.text import json_line, printable
 from watcher.cli import explain, main, status
 from watcher.errors import ApiError
 

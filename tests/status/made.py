@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 import httpx
 import trio
 
+from watcher.board.addresses import Address, listen, status_url
 from watcher.board.board import Board
 from watcher.board.http import server
-from watcher.board.http.address import Address, listen, url
-from watcher.board.http.guard import Guard
 from watcher.board.http.routes import Routes
+from watcher.board.http.server import Guard
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -23,7 +23,7 @@ async def served(board: Board, address: Address = LOOPBACK, *, token: str = "") 
     with listen(address) as sock:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, sock, Routes(board), Guard(token))
-            async with httpx.AsyncClient(base_url=url(sock), timeout=30, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=status_url(sock), timeout=30, trust_env=False) as client:
                 yield client
             nursery.cancel_scope.cancel()
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from watcher.board.http.address import Address, listen, parse_address, url
+from watcher.board.addresses import Address, listen, parse_status_address, status_url
 from watcher.errors import UsageError
 
 
@@ -38,7 +38,7 @@ async def test_a_taken_port_is_a_mistake_of_usage() -> None:
 )
 def test_addresses(text: str, address: tuple[str, int] | None) -> None:
     """ADDR:PORT as people write it."""
-    assert parse_address(text) == (address and Address(*address))
+    assert parse_status_address(text) == (address and Address(*address))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_whose_an_address_is(host: str, whose: str) -> None:
 def test_all_addresses_are_reached_by_loopback() -> None:
     """What is announced is what this machine's own commands can ask."""
     with listen(Address("0.0.0.0", 0)) as sock:
-        assert url(sock) == f"http://127.0.0.1:{sock.getsockname()[1]}"
+        assert status_url(sock) == f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_all_addresses_are_reached_by_loopback() -> None:
 def test_what_is_no_status_address(text: str) -> None:
     """One line that names the option and the text."""
     with pytest.raises(UsageError, match="--status"):
-        parse_address(text)
+        parse_status_address(text)

@@ -10,18 +10,17 @@ from hypothesis import strategies as st
 
 from tests.board.made import forward
 from tests.status.made import ask, port_of, served
+from watcher.board.addresses import Address
 from watcher.board.board import Board
-from watcher.board.http.address import Address
-from watcher.board.http.guard import Guard
-from watcher.board.http.messages import Request
-from watcher.board.http.server import HEADERS
+from watcher.board.http import StatusRequest
+from watcher.board.http.server import HEADERS, Guard
 
 TOKEN = "a-token-that-nobody-guesses"
 EVERYWHERE = Address("0.0.0.0", 0)
 
 
-def question(target: str = "/v1/forwards", *headers: tuple[str, str], local: str = "127.0.0.1") -> Request:
-    return Request("GET", target, headers, (local, 8080))
+def question(target: str = "/v1/forwards", *headers: tuple[str, str], local: str = "127.0.0.1") -> StatusRequest:
+    return StatusRequest("GET", target, headers, (local, 8080))
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ import trio
 from forwarders.spec import Counts
 from tests.board.made import forward, plan, skaffold, skip
 from tests.status.made import LOOPBACK, port_of, served
+from watcher.board.addresses import Address, listen, status_url
 from watcher.board.board import Board
 from watcher.board.http import server
-from watcher.board.http.address import Address, listen, url
-from watcher.board.http.guard import Guard
 from watcher.board.http.routes import Routes
+from watcher.board.http.server import Guard
 
 
 async def test_the_contracts_paths() -> None:
@@ -29,7 +29,7 @@ async def test_the_contracts_paths() -> None:
     async with served(board) as client:
         assert (await client.get("/healthz")).status_code == 200
         early = await client.get("/readyz")
-        assert (early.status_code, early.text) == (503, "the first deploy and the first lists are awaited\n")
+        assert (early.status_code, early.text) == (503, "the first deploy or the first lists are not complete\n")
         board.publish(plan())
         board.publish(forward(state="listening", reason="no pod"))
         board.publish(skip())
@@ -110,7 +110,7 @@ async def test_serving_leaves_no_descriptor_behind() -> None:
 async def _serve_once(sock: socket.socket) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.serve, sock, Routes(Board()), Guard())
-        async with httpx.AsyncClient(base_url=url(sock), timeout=30, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=status_url(sock), timeout=30, trust_env=False) as client:
             assert (await client.get("/healthz")).status_code == 200
         nursery.cancel_scope.cancel()
 

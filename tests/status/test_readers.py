@@ -21,7 +21,7 @@ from forwarders.spec import Counters, Counts
 from tests.board.made import forward, skip
 from tests.status.made import ask, port_of, served
 from watcher.board.board import Board
-from watcher.board.http import events, server
+from watcher.board.http import routes, server
 from watcher.board.http.routes import MAX_STREAMS
 
 # More than the kernel keeps for anybody.
@@ -147,7 +147,7 @@ async def test_counters_come_while_somebody_reads_and_at_most_once_a_second(auto
     seen: list[tuple[float, str]] = []
     start = trio.current_time()
     with trio.move_on_after(10.5):
-        async for piece in events.changes_with_counters(board):
+        async for piece in routes.events_with_counters(board):
             for line in piece.decode().splitlines():
                 if line.startswith("data: "):
                     record = json.loads(line.removeprefix("data: "))
@@ -157,7 +157,7 @@ async def test_counters_come_while_somebody_reads_and_at_most_once_a_second(auto
     assert (names.count("idle"), names.count("dns")) == (1, 1)
     times = [at for at, name in seen if name == "busy"]
     assert 9 <= len(times) <= 11
-    assert all(later - earlier >= events.COUNTERS_EVERY - 1e-6 for earlier, later in itertools.pairwise(times))
+    assert all(later - earlier >= routes.COUNTERS_EVERY - 1e-6 for earlier, later in itertools.pairwise(times))
     before = looks
     await trio.sleep(60)
     assert looks == before  # nobody reads any more
@@ -168,7 +168,7 @@ async def test_a_change_does_not_wait_for_the_next_second(autojump_clock: trio.a
     board = Board()
     board.publish(forward(state="listening"))
     board.counters = lambda: {forward().id: Counts(since=datetime.now(UTC), sent=5)}
-    with_counters, plain = events.changes_with_counters(board), events.changes(board)
+    with_counters, plain = routes.events_with_counters(board), routes.events(board)
     assert [(r["state"], r["bytesSent"]) for r in await _next(with_counters)] == [("listening", 5)]
     assert "bytesSent" not in (await _next(plain))[0]
     board.publish(forward())
@@ -182,9 +182,9 @@ async def test_a_change_does_not_wait_for_the_next_second(autojump_clock: trio.a
 
 async def test_a_reader_that_hears_nothing_hears_that(autojump_clock: trio.abc.Clock) -> None:
     """A comment now and then, so that a reader that has vanished is noticed."""
-    stream = events.changes(Board())
+    stream = routes.events(Board())
     assert await anext(stream) == b": \n\n"
-    assert trio.current_time() >= events.HEARTBEAT
+    assert trio.current_time() >= routes.HEARTBEAT
     await stream.aclose()
 
 

@@ -1,7 +1,7 @@
-"""Holds the one truth about every forward and skip, and hands each change of it to every reader.
+"""Holds the current state of every forward and skip, and sends each change to every reader.
 
-Everything that shows forwards reads it here: table, page, lines, JSON, HTTP, metrics, the env file, `wait`, --exec and
-what Skaffold is told. It never waits for a reader; what a slow one gets is decided by its subscription.
+The board is the only owner of this state. Table, page, lines, JSON, HTTP, metrics, the env file, `wait`, --exec and the
+events that Skaffold gets read it here. The board never waits for a reader; a subscription keeps what a slow one misses.
 """
 
 from __future__ import annotations
@@ -12,31 +12,33 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.spec import Counts
-from watcher.board.about import About
-from watcher.board.changes import Thing, ended, is_over, steps
+from watcher.board.changes import BoardEntry, Subscription, final_record, is_final, transitions
 from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
-from watcher.board.subscription import Subscription
+from watcher.board.runtime import About
 
 
-async def _nothing_to_explain() -> list[ExplainRecord]:
+async def _no_explanations() -> list[ExplainRecord]:
     return []
 
 
 class Board:
-    """`publish` is called by the one loop; everything else reads."""
+    """Only the loop and Skaffold's attachment publish; everything else reads.
+
+    `about`: the portside that this is the board of, None for a copy of another portside's board.
+    """
 
     def __init__(self, about: About | None = None) -> None:
-        self.about = about  # which portside this is the board of; None for a copy of another's
+        self.about = about
         self._forwards: dict[str, ForwardRecord] = {}
         self._skips: dict[str, SkipRecord] = {}
         self._skaffold: dict[str, SkaffoldRecord] = {}
         self._plan: PlanRecord | None = None
         self._subscriptions: set[Subscription] = set()
-        # Answers the one question that is dear to answer and seldom asked: every verdict, and its rule.
-        self.explain: Callable[[], Awaitable[list[ExplainRecord]]] = _nothing_to_explain
-        # What each forward has carried, by id. It changes with every byte: who shows it asks, at a pace of its own.
+        # Three questions that are answered on demand only. Every verdict with its rule is expensive to compute.
+        self.explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations
+        # What each forward has carried, by id. It changes with every byte, so each reader asks at its own pace.
         self.counters: Callable[[], Mapping[str, Counts]] = dict
-        self.sessions: Callable[[], int] = int  # to pods, that stand
+        self.sessions: Callable[[], int] = int  # how many sessions to pods are open
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:
@@ -48,7 +50,7 @@ class Board:
 
     @property
     def skaffold(self) -> SkaffoldRecord | None:
-        """The newest word on Skaffold."""
+        """The newest record about Skaffold."""
         return next(reversed(self._skaffold.values()), None)
 
     @property
@@ -58,7 +60,7 @@ class Board:
 
     @property
     def settled(self) -> bool:
-        """Whether the plan stands (PlanRecord)."""
+        """Whether the plan is settled (PlanRecord)."""
         return self._plan is not None and self._plan.settled
 
     @property
@@ -76,60 +78,60 @@ class Board:
         return self.settled and not self.not_ready
 
     def publish(self, record: Record) -> None:
-        """A forward or skip that takes another one's place under its id ends that first."""
+        """Store `record` and send it to every reader. A forward or skip with the same id is ended first if need be."""
         match record:
             case ForwardRecord() | SkipRecord():
-                for step in steps(self._thing(record.id), record):
-                    self._keep(step)
-                    self._tell(step)
+                for step in transitions(self._entry(record.id), record):
+                    self._store(step)
+                    self._send(step)
                 return
             case SkaffoldRecord():
                 self._skaffold.pop(record.change, None)
                 self._skaffold[record.change] = record  # the newest is last
             case PlanRecord():
                 self._plan = record
-        self._tell(record)
+        self._send(record)
 
-    def state(self, record: Thing) -> None:
-        """Publish `record` unless it says what stands already."""
-        before = self._thing(record.id)
+    def publish_if_changed(self, record: BoardEntry) -> None:
+        """Publish `record` unless only its time is new."""
+        before = self._entry(record.id)
         if before is None or replace(record, time=before.time) != before:
             self.publish(record)
 
-    def end(self, ident: str, time: str) -> None:
-        """Whatever stands under this id is no more."""
-        if (thing := self._thing(ident)) is not None:
-            self.publish(ended(thing, time))
+    def publish_end(self, ident: str, time: str) -> None:
+        """End the forward or skip with this id, if there is one."""
+        if (entry := self._entry(ident)) is not None:
+            self.publish(final_record(entry, time))
 
-    def _thing(self, ident: str) -> Thing | None:
+    def _entry(self, ident: str) -> BoardEntry | None:
         return self._forwards.get(ident) or self._skips.get(ident)
 
-    def _keep(self, thing: Thing) -> None:
-        match thing:
-            case ForwardRecord():
-                if is_over(thing):
-                    self._forwards.pop(thing.id, None)
-                else:
-                    self._forwards[thing.id] = thing
-            case SkipRecord():
-                if is_over(thing):
-                    self._skips.pop(thing.id, None)
-                else:
-                    self._skips[thing.id] = thing
+    def _store(self, entry: BoardEntry) -> None:
+        if is_final(entry):
+            self._forwards.pop(entry.id, None)
+            self._skips.pop(entry.id, None)
+        elif isinstance(entry, ForwardRecord):
+            self._forwards[entry.id] = entry
+        else:
+            self._skips[entry.id] = entry
 
-    def _tell(self, record: Record) -> None:
+    def _send(self, record: Record) -> None:
         for subscription in self._subscriptions:
             subscription.put(record)
 
     def subscribe(self) -> Subscription:
-        known: list[Record] = [*self._skaffold.values(), *self._forwards.values(), *self._skips.values()]
-        known += [self._plan] if self._plan else []  # last: who has it has everything
-        subscription = Subscription(known)
+        """A reader's queue; it starts with everything that is true now."""
+        current: list[Record] = [*self._skaffold.values(), *self._forwards.values(), *self._skips.values()]
+        current += [self._plan] if self._plan else []  # last: a reader that has it has everything
+        subscription = Subscription(current)
         self._subscriptions.add(subscription)
         return subscription
 
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self._subscriptions.discard(subscription)
+
     async def until_ready(self, seconds: float) -> None:
-        """Waits until everything wanted is ready, but no longer than this."""
+        """Waits until every wanted forward is ready, for at most `seconds`."""
         subscription = self.subscribe()
         try:
             with trio.move_on_after(seconds):
@@ -138,15 +140,12 @@ class Board:
         finally:
             self.unsubscribe(subscription)
 
-    async def handed_out(self) -> None:
+    async def drained(self) -> None:
         """Waits until every reader has taken what is pending."""
         for subscription in tuple(self._subscriptions):
-            await subscription.taken()
+            await subscription.drained()
 
     def close(self) -> None:
-        """Nothing more will be published."""
+        """Nothing is published after this. Each reader gets what is pending, then the end."""
         for subscription in self._subscriptions:
             subscription.close()
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        self._subscriptions.discard(subscription)

@@ -1,20 +1,26 @@
-"""Decides how one thing replaces another on the board: what ends, and with which record. Pure.
+"""Orders the changes of the board, and queues them for each of its readers.
 
-An id stands for a forward or for a skip, never for both. Whatever takes its place ends it first.
+An id is either a forward or a skip. A record that replaces one of the other kind ends that one first. A slow reader may
+miss intermediate states of a forward. It never misses the end of a forward or skip that it was told of.
 """
 
 from __future__ import annotations
 
+import trio
 from msgspec.structs import replace
 
 from forwarders.spec import State
 from watcher.board.records import ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
 
-Thing = ForwardRecord | SkipRecord
+BoardEntry = ForwardRecord | SkipRecord
+
+# A bound for a reader that is stuck: ends of entries that it was never told of. Everything else that is pending is
+# bounded by the number of entries on the board and of entries that the reader was told of.
+MAX_UNTOLD_ENDS = 1024
 
 
-def key(record: Record) -> str:
-    """What a newer record replaces."""
+def record_key(record: Record) -> str:
+    """A newer record with the same key replaces this one."""
     match record:
         case SkaffoldRecord():
             return f"skaffold/{record.change}"
@@ -24,7 +30,7 @@ def key(record: Record) -> str:
             return record.id
 
 
-def is_over(record: Record) -> bool:
+def is_final(record: Record) -> bool:
     """Whether the record is the last one of its forward or skip."""
     match record:
         case ForwardRecord():
@@ -34,32 +40,97 @@ def is_over(record: Record) -> bool:
     return False
 
 
-def ended(thing: Thing, time: str) -> Thing:
-    """The last record of `thing`."""
-    match thing:
+def final_record(entry: BoardEntry, time: str) -> BoardEntry:
+    """The record that ends `entry`."""
+    match entry:
         case ForwardRecord():
-            return replace(thing, time=time, state=State.STOPPED.value, url="", pod="", pod_port=0, reason="")
+            return replace(entry, time=time, state=State.STOPPED.value, url="", pod="", pod_port=0, reason="")
         case SkipRecord():
-            return replace(thing, time=time, over=True)
+            return replace(entry, time=time, over=True)
 
 
-def steps(before: Thing | None, record: Thing) -> tuple[Thing, ...]:
-    """The changes from `before`, which stands under this id, to `record`; () where nothing changes."""
+def transitions(before: BoardEntry | None, record: BoardEntry) -> tuple[BoardEntry, ...]:
+    """The records to publish so that `record` replaces `before`; () if nothing changes."""
     if before is None:
         return () if isinstance(record, SkipRecord) and record.over else (record,)
     match before, record:
         case SkipRecord(), SkipRecord():
             return (record,)
-        case SkipRecord(), ForwardRecord() if is_over(record):
-            return ()  # it ended when the skip took its place
+        case SkipRecord(), ForwardRecord() if is_final(record):
+            return ()  # it ended when the skip replaced it
         case ForwardRecord(), SkipRecord(over=True):
-            return ()  # it ended when the forward took its place
-        case ForwardRecord(), ForwardRecord() if is_over(record) or _same_life(before, record):
+            return ()  # it ended when the forward replaced it
+        case ForwardRecord(), ForwardRecord() if is_final(record) or _is_same_forward(before, record):
             return (record,)
-    return ended(before, record.time), record
+    return final_record(before, record.time), record
 
 
-def _same_life(before: ForwardRecord, after: ForwardRecord) -> bool:
-    """A forward keeps the local port that it has: without it, or at another one, it is a new forward."""
+def _is_same_forward(before: ForwardRecord, after: ForwardRecord) -> bool:
+    """A forward keeps its local port once it has one. With another port it is a new forward."""
     same_port = before.local_port in {0, after.local_port}
     return same_port and before.local_address == after.local_address
+
+
+class Subscription:
+    """The changes that one reader has not taken yet.
+
+    For each key: the final record of the entry that the reader knows, if that ended, and then the newest record.
+    """
+
+    def __init__(self, current: list[Record]) -> None:
+        self._pending: dict[str, tuple[Record, ...]] = {record_key(record): (record,) for record in current}
+        self._known: set[str] = set()  # ids that exist, as far as the reader was told
+        self._untold_ends: dict[str, None] = {}
+        self._arrived = trio.Event()
+        self._drained = trio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """The reader still gets what is pending, and then EndOfChannel."""
+        self._closed = True
+        self._arrived.set()
+
+    def put(self, record: Record) -> None:
+        # Re-inserted at the end, so that records leave in the order of their last change.
+        key = record_key(record)
+        before = self._pending.pop(key, ())
+        self._untold_ends.pop(key, None)
+        end = before[:1] if before and is_final(before[0]) else ()
+        if not is_final(record):
+            self._pending[key] = (*end, record)
+        elif key in self._known:
+            self._pending[key] = end or (record,)
+        else:
+            self._pending[key] = (record,)
+            self._untold_ends[key] = None
+            self._drop_untold_ends()
+        self._arrived.set()
+
+    async def next(self) -> list[Record]:
+        """At least one record, in order. Raises trio.EndOfChannel after `close`."""
+        while not self._pending:
+            if self._closed:
+                raise trio.EndOfChannel
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+        records = [record for pending in self._pending.values() for record in pending]
+        self._pending.clear()
+        self._untold_ends.clear()
+        for record in records:
+            if is_final(record):
+                self._known.discard(record_key(record))
+            elif isinstance(record, ForwardRecord | SkipRecord):
+                self._known.add(record.id)
+        self._drained.set()
+        return records
+
+    async def drained(self) -> None:
+        """Waits until the reader has taken everything."""
+        while self._pending:
+            self._drained = trio.Event()
+            await self._drained.wait()
+
+    def _drop_untold_ends(self) -> None:
+        while len(self._untold_ends) > MAX_UNTOLD_ENDS:
+            oldest = next(iter(self._untold_ends))
+            del self._untold_ends[oldest], self._pending[oldest]

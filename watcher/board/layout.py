@@ -1,6 +1,6 @@
-"""Owns how forwards look on a terminal: rows, which columns a width allows, colours, links. Made with rich.
+"""Lays out forwards and verdicts as tables for a terminal, with rich: columns for a width, colours, links.
 
-Refuses to look at clocks and terminals: what is true, how wide and how high it may be come in, lines come out.
+Takes records and a width, returns lines. It reads no clock and no terminal; `screen.py` does.
 """
 
 from __future__ import annotations
@@ -16,35 +16,34 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from watcher.board.about import About
-from watcher.board.lines import elsewhere
+from watcher.board.lines import context_suffix, printable
 from watcher.board.records import CountedForward, ExplainRecord, ForwardRecord, SkaffoldRecord, SkipRecord
-from watcher.board.text import printable
+from watcher.board.runtime import About
 
 GAP = 2
-# Left out one by one, in this order, until a narrow terminal has room for the rest.
+# The columns that a narrow terminal leaves out, one by one in this order, until the others fit.
 DROPPED_FIRST = ("BYTES OUT/IN", "OPEN/TOTAL", "POD", "NAMESPACE", "CONTEXT", "BY NAME", "NOTE")
 _LINK_NUMBER = re.compile(r"\x1b\]8;id=\d+;")
-# A note is cut off; less of it than this says nothing.
+# Cells. A note is cut off at the end, but a shorter one than this would say nothing.
 SHORTEST_NOTE = 24
 _STATES = {"ready": "green", "failed": "bold red", "stopped": "dim"}
 
 
-class Row(Struct, frozen=True):
-    """One forward as it is to be shown; `note`: why it does not lead anywhere, or what went wrong last."""
+class TableRow(Struct, frozen=True):
+    """One forward to show. `note`: why it is not ready, or its last error."""
 
     record: CountedForward
     note: str = ""
 
 
-class Paper(Struct, frozen=True):
-    """What is written on: cells of width, colour or not."""
+class Canvas(Struct, frozen=True):
+    """What a terminal can show. `width`: in cells."""
 
     width: int
     colour: bool = True
 
     def lines(self, *parts: RenderableType) -> list[str]:
-        """The parts one below the other, each line with its escape sequences."""
+        """The parts below each other, as lines with escape sequences."""
         console = Console(
             file=io.StringIO(),
             width=self.width,
@@ -59,12 +58,12 @@ class Paper(Struct, frozen=True):
         with console.capture() as captured:
             for part in parts:
                 console.print(part, no_wrap=True, overflow="ellipsis")
-        # rich numbers links anew each time; without a number the same picture is the same text.
+        # rich gives each link a new number; without it the same content is the same text, and is not drawn again.
         return _LINK_NUMBER.sub("\x1b]8;;", captured.get()).splitlines()
 
 
-def forwards_table(rows: Sequence[Row], width: int) -> Table:
-    """A row for each forward, each on one line, in as many columns as fit."""
+def forwards_table(rows: Sequence[TableRow], width: int) -> Table:
+    """One line for each forward, with as many columns as fit."""
     several = len({row.record.context for row in rows if row.record.context}) > 1
     cells = [_cells(row, several_contexts=several) for row in rows]
     columns = _columns(cells, width)
@@ -77,7 +76,7 @@ def forwards_table(rows: Sequence[Row], width: int) -> Table:
 
 
 def verdicts_table(verdicts: Sequence[ExplainRecord], home: str = "") -> Table:
-    """A row for each verdict, its rule (and what is wrong or awaited) wrapped."""
+    """One row for each verdict; its rule and reason are wrapped. `home`: the default kube-context."""
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=False)
     for no_wrap in (True, True, False):
         table.add_column(no_wrap=no_wrap, overflow="ellipsis" if no_wrap else "fold")
@@ -85,14 +84,14 @@ def verdicts_table(verdicts: Sequence[ExplainRecord], home: str = "") -> Table:
         why = f"{one.rule}; {one.reason}" if one.reason else one.rule
         table.add_row(
             Text(f"  {target(one)}"),
-            Text(printable(one.namespace + elsewhere(one.context, home))),
+            Text(printable(one.namespace + context_suffix(one.context, home))),
             Text(printable(why)),
         )
     return table
 
 
 def about_lines(about: About, width: int) -> list[RenderableType]:
-    """Context, namespace and page; on two lines where one is too narrow for them."""
+    """Context, namespace and page, on two lines if one is too short."""
     place, page = about.place, about.page
     link = Text(printable(page), style=Style(link=printable(about.url), color="cyan") if about.url else "dim")
     whole = Text.assemble(printable(place), ", ", link)
@@ -100,7 +99,7 @@ def about_lines(about: About, width: int) -> list[RenderableType]:
 
 
 def skaffold_line(record: SkaffoldRecord) -> Text:
-    """What Skaffold does, or that it is gone."""
+    """Skaffold's phase, or that it has gone."""
     if not record.attached:
         return Text(f"Skaffold: {printable(record.reason) or 'gone'}; forwards stay, waiting for it", style="yellow")
     text = Text("Skaffold: ")
@@ -113,16 +112,16 @@ def skaffold_line(record: SkaffoldRecord) -> Text:
 
 
 def skips_line(skips: Iterable[SkipRecord]) -> Text | None:
-    """What is not forwarded, folded: how many, each reason once."""
+    """One line about everything that is not forwarded: how many, and each reason once."""
     by_reason: dict[str, list[str]] = {}
     for skip in skips:
         port = f":{skip.remote_port}" if skip.remote_port else ""
         by_reason.setdefault(skip.reason, []).append(f"{skip.resource_type}/{skip.resource_name}{port}")
     if not by_reason:
         return None
-    said = (f"{_few(names)}: {reason}" for reason, names in by_reason.items())
+    groups = (f"{_few(names)}: {reason}" for reason, names in by_reason.items())
     count = sum(len(names) for names in by_reason.values())
-    return Text(printable(f"Not forwarded ({count}): {'; '.join(said)}"), style="dim")
+    return Text(printable(f"Not forwarded ({count}): {'; '.join(groups)}"), style="dim")
 
 
 def target(record: ForwardRecord | ExplainRecord) -> str:
@@ -132,7 +131,7 @@ def target(record: ForwardRecord | ExplainRecord) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in at most five cells: 999, 1.2k, 34M."""
+    """A number of bytes in at most five cells: 999, 1.2k, 34M."""
     number, units = float(count), ["", "k", "M", "G", "T"]
     while number >= 999.5 and len(units) > 1:
         number /= 1000
@@ -144,7 +143,7 @@ def _few(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def _cells(row: Row, *, several_contexts: bool) -> Mapping[str, Text]:
+def _cells(row: TableRow, *, several_contexts: bool) -> Mapping[str, Text]:
     record = row.record
     carried = f"{size(record.bytes_sent)}/{size(record.bytes_received)}" if record.since else ""
     connections = f"{record.connections}/{record.connections_total}" if record.since else ""
@@ -162,12 +161,12 @@ def _cells(row: Row, *, several_contexts: bool) -> Mapping[str, Text]:
     }
 
 
-def _link(words: str, url: str) -> Text:
-    return Text(printable(words), style=Style(link=printable(url), color="cyan"))
+def _link(label: str, url: str) -> Text:
+    return Text(printable(label), style=Style(link=printable(url), color="cyan"))
 
 
 def _columns(cells: Sequence[Mapping[str, Text]], width: int) -> dict[str, int]:
-    """Those that have something in them, and how wide; fewer where they would not fit."""
+    """The columns to show and their widths: those that are not empty, without those that do not fit."""
     widths = {
         column: max(cell_len(column), *(row[column].cell_len for row in cells))
         for column in (cells[0] if cells else ())

@@ -1,51 +1,103 @@
-"""Owns the line outputs: Skaffold's own sentences for people and pipes, JSON lines for programs.
+"""Renders records as lines: Skaffold's own sentences, or JSON. Makes text from outside safe for a terminal.
 
-Refuses to wait on the data path: a stuck stdout only makes the lines fewer (see board), never a forward slower.
+A reader of stdout that is slow gets fewer lines (Subscription); it never slows down a forward.
 """
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable
 from typing import Protocol
 
+import msgspec
 import trio
 
 from forwarders.dial_reasons import without_count
 from forwarders.system.terminals import write_whole
-from watcher.board.about import About
 from watcher.board.board import Board
-from watcher.board.changes import is_over, key
+from watcher.board.changes import Subscription, is_final, record_key
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
-from watcher.board.subscription import Subscription
-from watcher.board.text import json_line, printable
+from watcher.board.runtime import About
 
-# What hinders a forward for less than this is nothing to read about.
-WAITING_IS_SAID_AFTER = 1.0
+# Seconds. A forward that is not ready for less than this is not reported to people.
+REPORT_WAIT_AFTER = 1.0
+
+REPLACEMENT = "�"
+# Unicode categories, so that no single character can be forgotten: controls, formats (zero-width characters, byte order
+# marks, joiners, overrides of direction, tags), halves of surrogate pairs, separators of lines and paragraphs.
+_HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Letters and marks that are displayed as nothing.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 
 Lines = tuple[str, ...]
 
 
-class Renderer(Protocol):
-    """Records to lines of text."""
+class _Shown(dict[int, str]):
+    """A table for str.translate: the replacement of each character, computed when it first occurs."""
+
+    def __missing__(self, code: int) -> str:
+        shown = self[code] = self.show(chr(code))
+        return shown
+
+    def show(self, character: str) -> str:
+        """For a line of text."""
+        if _is_harmful(character):
+            return REPLACEMENT
+        return " " if _is_space(character) else character
+
+
+class _Escaped(_Shown):
+    def show(self, character: str) -> str:
+        """For a string in a line of JSON; the encoder has escaped the controls below 32 already."""
+        if character == " " or not (_is_harmful(character) or _is_space(character)):
+            return character
+        units = character.encode("utf-16-be", "surrogatepass")
+        return "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
+
+
+def _is_harmful(character: str) -> bool:
+    return unicodedata.category(character) in _HARMFUL or character in _INVISIBLE
+
+
+def _is_space(character: str) -> bool:
+    return unicodedata.category(character) == "Zs"
+
+
+_SHOWN, _ESCAPED = _Shown(), _Escaped()
+
+
+def printable(text: str) -> str:
+    """`text` with harmful characters replaced: it cannot steer a terminal, hide words or reorder them."""
+    return text if text.isascii() and text.isprintable() else text.translate(_SHOWN)
+
+
+def json_line(value: object) -> str:
+    """`value` as one line of JSON, with harmful characters escaped."""
+    line = msgspec.json.encode(value).decode()
+    return line if line.isascii() and line.isprintable() else line.translate(_ESCAPED)
+
+
+class LineRenderer(Protocol):
+    """Turns records into lines of text."""
 
     def lines(self, record: Record) -> Iterable[str]:
-        """What to write at once."""
+        """The lines to write now."""
 
     def overdue(self, now: float) -> Iterable[str]:
-        """What has waited long enough to be said."""
+        """The delayed lines whose time has come."""
 
     def next_due(self) -> float:
-        """When to ask for `overdue`, in trio's seconds; infinity if nothing waits."""
+        """When to call `overdue`, in trio's seconds; infinity if no line is delayed."""
 
 
 class JsonLines:
-    """One object a line, each change as it comes."""
+    """Each change as one JSON object on its own line."""
 
     def lines(self, record: Record) -> Iterable[str]:
         return (json_line(record) + "\n",)
 
-    def overdue(self, now: float) -> Iterable[str]:  # noqa: ARG002 - nothing ever waits
+    def overdue(self, now: float) -> Iterable[str]:  # noqa: ARG002 - no line is ever delayed
         return ()
 
     def next_due(self) -> float:
@@ -53,72 +105,69 @@ class JsonLines:
 
 
 class PlainLines:
-    """Skaffold's sentence whenever a forward leads somewhere; what hinders it only where that lasts.
+    """Skaffold's sentence when a forward becomes ready. Waiting is reported only if it lasts.
 
-    `context`: the default kube-context; only the others are named.
+    `context`: the default kube-context; only other contexts are named.
     """
 
     def __init__(self, context: str = "") -> None:
         self._context = context
-        # By id, for what is on the board: what was said of it last, and when a wait is to be said.
-        self._said: dict[str, Lines] = {}
+        # By key, for what is on the board: the last lines about it, and when to report that it waits.
+        self._last: dict[str, Lines] = {}
         self._waiting: dict[str, tuple[float, Lines]] = {}
 
     def lines(self, record: Record) -> Iterable[str]:
-        ident, lines = key(record), _sentences(record, self._context)
+        key, lines = record_key(record), _sentences(record, self._context)
         state = record.state if isinstance(record, ForwardRecord) else ""
         if state in {"waiting", "listening"}:
-            due = self._waiting.get(ident, (trio.current_time() + WAITING_IS_SAID_AFTER, ()))[0]
-            self._waiting[ident] = (due, lines)
+            due = self._waiting.get(key, (trio.current_time() + REPORT_WAIT_AFTER, ()))[0]
+            self._waiting[key] = (due, lines)
             return
-        self._waiting.pop(ident, None)
-        if state == "stopped" and self._said.pop(ident, None) is None:
-            return  # it never led anywhere, and nobody was told that it would
-        yield from self._say(ident, lines)
-        if is_over(record):
-            self._said.pop(ident, None)  # what comes under this id later is another thing
+        self._waiting.pop(key, None)
+        if state == "stopped" and self._last.pop(key, None) is None:
+            return  # no line ever mentioned it
+        yield from self._new(key, lines)
+        if is_final(record):
+            self._last.pop(key, None)  # a later record with this key is about something else
 
     def overdue(self, now: float) -> Iterable[str]:
-        for ident, (due, lines) in list(self._waiting.items()):
+        for key, (due, lines) in list(self._waiting.items()):
             if due <= now:
-                # Said once a wait, with the reason of that moment; a later reason is in `status`.
-                self._waiting[ident] = (math.inf, lines)
-                yield from self._say(ident, lines)
+                # Once for each wait, with the reason at that time; `status` has later reasons.
+                self._waiting[key] = (math.inf, lines)
+                yield from self._new(key, lines)
 
     def next_due(self) -> float:
         return min((due for due, _ in self._waiting.values()), default=math.inf)
 
-    def _say(self, ident: str, lines: Lines) -> Iterable[str]:
-        said = self._said.get(ident, ())
+    def _new(self, key: str, lines: Lines) -> Iterable[str]:
+        """Those of the lines that are not a repetition."""
+        last = self._last.get(key, ())
         lasting = tuple(without_count(line) for line in lines)
-        if lines and said != lasting:
-            self._said[ident] = lasting
-            # Where the forward still leads to the same place, only the remark is new.
-            told = set(said) if lasting[0] in said else set()
-            yield from (printable(line) + "\n" for line in lines if without_count(line) not in told)
+        if lines and last != lasting:
+            self._last[key] = lasting
+            # If the forward still has the same address, only a new remark is printed.
+            known = set(last) if lasting[0] in last else set()
+            yield from (printable(line) + "\n" for line in lines if without_count(line) not in known)
 
 
 def _sentences(record: Record, home: str) -> Lines:
     match record:
         case ForwardRecord():
-            return _forward_sentences(record, elsewhere(record.context, home))
+            return _forward_sentences(record, context_suffix(record.context, home))
         case SkipRecord(over=False):
-            where = elsewhere(record.context, home)
-            return (f"Not forwarding {_name(record)}{where}: {record.reason}",)
+            port = f" port {record.remote_port}" if record.remote_port else ""
+            namespace = f" in namespace {record.namespace}" if record.namespace else ""
+            name = f"{record.resource_type}/{record.resource_name}{port}{namespace}"
+            return (f"Not forwarding {name}{context_suffix(record.context, home)}: {record.reason}",)
         case SkaffoldRecord(change="lost"):
             return (f"Skaffold: {record.reason or 'its event stream ended'}; forwards stay, waiting for it",)
         case _:
             return ()
 
 
-def _name(record: SkipRecord) -> str:
-    port = f" port {record.remote_port}" if record.remote_port else ""
-    where = f" in namespace {record.namespace}" if record.namespace else ""
-    return f"{record.resource_type}/{record.resource_name}{port}{where}"
-
-
-def elsewhere(context: str, home: str) -> str:
-    """How a context other than the default one is named behind a namespace."""
+def context_suffix(context: str, home: str) -> str:
+    """Text behind a namespace that names its context, "" for the default one (`home`)."""
     return "" if context in {"", home} else f" of context {context}"
 
 
@@ -129,7 +178,7 @@ def _forward_sentences(record: ForwardRecord, where: str) -> Lines:
     remark = f" ({record.reason})" if record.reason else ""
     match record.state:
         case "ready":
-            # Tools read Skaffold's sentence up to its end: a remark has a line of its own.
+            # Tools parse Skaffold's sentence to the end of the line, so each remark has a line of its own.
             by_name = f"also {record.gateway}" if record.gateway else ""
             remarks = (f"  {remark}" for remark in (where.strip(), record.reason, by_name) if remark)
             return (f"Port forwarding {name}{port} -> {record.url}", *remarks)
@@ -143,8 +192,8 @@ def _forward_sentences(record: ForwardRecord, where: str) -> Lines:
             return (f"Stopped forwarding {target}",)
 
 
-async def next_lines(subscription: Subscription, renderer: Renderer) -> list[str]:
-    """What is to be written next, perhaps nothing. Raises trio.EndOfChannel when the board has closed."""
+async def next_lines(subscription: Subscription, renderer: LineRenderer) -> list[str]:
+    """The next lines to write, perhaps none. Raises trio.EndOfChannel when the board has closed."""
     records: list[Record] = []
     with trio.move_on_at(renderer.next_due()):
         records = await subscription.next()
@@ -152,23 +201,23 @@ async def next_lines(subscription: Subscription, renderer: Renderer) -> list[str
     return [*lines, *renderer.overdue(trio.current_time())]
 
 
-async def write_lines(board: Board, renderer: Renderer, descriptor: int) -> None:
-    """Write every change to `descriptor`, flushed at once, until the board closes or the reader is gone."""
+async def write_lines(board: Board, renderer: LineRenderer, descriptor: int) -> None:
+    """Write every change to `descriptor` until the board closes or nobody reads there any more."""
     subscription = board.subscribe()
     try:
         if board.about is not None and not isinstance(renderer, JsonLines):
-            await introduce(board.about, descriptor)
+            await write_first_line(board.about, descriptor)
         while True:
             if lines := await next_lines(subscription, renderer):
-                # In a thread of its own, left behind at the end: a full pipe must hold nothing but its own lines.
+                # In a thread, abandoned at the end: a full pipe must delay nothing but its own lines.
                 await trio.to_thread.run_sync(write_whole, descriptor, "".join(lines).encode(), abandon_on_cancel=True)
     except (OSError, trio.EndOfChannel):
-        return  # nobody reads any more, and forwarding goes on; or all is said
+        return  # the reader is gone, and forwarding goes on; or the board has closed
     finally:
         board.unsubscribe(subscription)
 
 
-async def introduce(about: About, descriptor: int) -> None:
-    """Write the first line: which portside this is. Raises OSError."""
+async def write_first_line(about: About, descriptor: int) -> None:
+    """Write the line that identifies this portside. Raises OSError."""
     line = f"{printable(about.first_line)}\n".encode()
     await trio.to_thread.run_sync(write_whole, descriptor, line, abandon_on_cancel=True)

@@ -1,11 +1,12 @@
-"""The JSON objects that scripts read (docs/reference): one a change, the same on stdout, over HTTP and on the page.
+"""Defines the JSON objects that scripts read (docs/reference), and makes them from verdicts, statuses and events.
 
-Refuses to decide: a record says what plan, forwards and Skaffold said.
+The same objects are printed on stdout, sent over HTTP and shown by the page.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -14,16 +15,16 @@ from forwarders.spec import Counts, State, Status
 from forwarders.system.tcp import reachable_host
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.explain import Explanation
-from watcher.plan.plan import PlannedForward, Published, Skip
+from watcher.plan.plan import PlannedForward, Published, ResourceRef, Skip
 from watcher.skaffold.port_events import SkaffoldForward
 from watcher.skaffold.state import SkaffoldChange
 
 
 class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
-    """A forward as it is now; one for each local address.
+    """The current state of a forward at one local address.
 
-    `port_name`: of a container's port that was found. `gateway`: its URL by name, "" where there is none.
-    `context`: the kube-context whose cluster it leads to, "" where that is not known.
+    `port_name`: of a container's port that a mode found. `gateway`: the forward's URL by name, "" without one.
+    `context`: the kube-context of its cluster, "" if that is not known.
     """
 
     time: str
@@ -48,7 +49,10 @@ class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
 
 
 class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
-    """A forward with what it has carried, when it was asked; `since` is when it began. Blank for a port of others."""
+    """A forward with its counters at the time of the request. `since` is when it began.
+
+    The counters of a port that Skaffold or Docker holds are zero and its `since` is "".
+    """
 
     since: str = ""
     connections: int = 0
@@ -62,7 +66,7 @@ class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", t
 
 
 class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skip"):
-    """Something that is not forwarded, and why; `over`: it is no more (forwarded, or gone)."""
+    """Something that is not forwarded, and the reason. `over`: this no longer holds (forwarded now, or deleted)."""
 
     time: str
     id: str
@@ -78,9 +82,10 @@ class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="k
 
 
 class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="explain"):
-    """The verdict on one thing. `rule` decided; `reason`: what is wrong or awaited; `forwards`: ids of what came of it.
+    """The verdict on one resource and port.
 
-    `origin`: where an entry stands, "" for what was found.
+    `rule`: what decided. `reason`: what is wrong or missing. `forwards`: ids of the resulting forwards.
+    `origin`: the file and place of a configured entry, "" for what a mode found.
     """
 
     source: str
@@ -99,7 +104,7 @@ class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field
 
 
 class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skaffold"):
-    """What Skaffold does. `change` is attached, lost, phase or run."""
+    """What Skaffold does now. `change` says what is new: attached, lost, phase or run."""
 
     time: str
     change: SkaffoldChange
@@ -112,7 +117,7 @@ class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
 
 
 class PlanRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="plan"):
-    """Whether the plan stands: on synced lists and, beside Skaffold, on an ended deploy of this run."""
+    """Whether the plan is settled: its lists are complete and, beside Skaffold, a deploy of this run has ended."""
 
     time: str
     settled: bool
@@ -122,38 +127,45 @@ Record = ForwardRecord | SkipRecord | SkaffoldRecord | PlanRecord
 
 
 def timestamp(now: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds (cut, not rounded); `now` must be aware."""
+    """RFC 3339 in UTC with milliseconds (cut, not rounded). `now` must have a time zone."""
     return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _described(subject: ResourceRef) -> dict[str, Any]:
+    """The fields that every record about this subject has."""
+    return {
+        "source": subject.source,
+        "resource_type": subject.resource_type,
+        "resource_name": subject.resource_name,
+        "namespace": subject.namespace,
+        "container": subject.container,
+        "remote_port": subject.remote_port,
+        "context": subject.context,
+    }
+
+
 def forward_record(wanted: PlannedForward, status: Status, now: datetime, gateway: str = "") -> ForwardRecord:
-    endpoint = status.endpoint
-    address, subject = wanted.spec.address, wanted.subject
+    endpoint, address = status.endpoint, wanted.spec.address
+    bound = status.local_port and status.state is not State.STOPPED
     return ForwardRecord(
+        **_described(wanted.subject),
         time=timestamp(now),
         id=wanted.id,
-        source=subject.source,
         state=status.state.value,
-        resource_type=subject.resource_type,
-        resource_name=subject.resource_name,
-        namespace=subject.namespace,
-        container=subject.container,
-        remote_port=subject.remote_port,
         local_address=address,
         local_port=status.local_port,
         requested_port=wanted.spec.port.number,
         pod=endpoint.pod.name if endpoint else "",
         pod_port=endpoint.port if endpoint else 0,
-        url=url(address, status.local_port) if status.local_port and status.state is not State.STOPPED else "",
+        url=local_url(address, status.local_port) if bound else "",
         reason=status.reason,
-        port_name=subject.port_name,
+        port_name=wanted.subject.port_name,
         gateway=gateway,
-        context=subject.context,
     )
 
 
 def counted(record: ForwardRecord, counts: Counts | None) -> CountedForward:
-    """`counts`: None where the port is not ours (Skaffold's own, Docker's)."""
+    """The record with its counters. `counts`: None for a port that Skaffold or Docker holds."""
     fields = asdict(record)
     if counts is None:
         return CountedForward(**fields)
@@ -172,7 +184,7 @@ def counted(record: ForwardRecord, counts: Counts | None) -> CountedForward:
 
 
 def own_forward_record(own: SkaffoldForward, now: datetime, *, over: bool = False) -> ForwardRecord:
-    """A forward that Skaffold itself holds, as far as its events tell; `over`: it holds it no more."""
+    """A forward that Skaffold itself holds, as its events describe it. `over`: it holds it no longer."""
     address = own.address or DEFAULT_ADDRESS
     kind, name, namespace, port = own.key
     return ForwardRecord(
@@ -190,69 +202,46 @@ def own_forward_record(own: SkaffoldForward, now: datetime, *, over: bool = Fals
         requested_port=0,
         pod="",
         pod_port=0,
-        url="" if over else url(address, own.local_port),
+        url="" if over else local_url(address, own.local_port),
         reason="held by Skaffold itself",
     )
 
 
 def published_record(published: Published, now: datetime) -> ForwardRecord:
     """A port that Docker listens on."""
-    subject = published.subject
     return ForwardRecord(
+        **_described(published.subject),
         time=timestamp(now),
         id=published.id,
-        source=subject.source,
         state=State.READY.value,
-        resource_type=subject.resource_type,
-        resource_name=subject.resource_name,
-        namespace=subject.namespace,
-        container=subject.container,
-        remote_port=subject.remote_port,
         local_address=published.address,
         local_port=published.local_port,
         requested_port=0,
         pod="",
         pod_port=0,
-        url=url(published.address, published.local_port),
+        url=local_url(published.address, published.local_port),
         reason="published by Docker itself",
-        context=subject.context,
     )
 
 
 def skip_record(skip: Skip, now: datetime) -> SkipRecord:
-    subject = skip.subject
-    return SkipRecord(
-        time=timestamp(now),
-        id=skip.id,
-        source=subject.source,
-        resource_type=subject.resource_type,
-        resource_name=subject.resource_name,
-        namespace=subject.namespace,
-        container=subject.container,
-        remote_port=subject.remote_port,
-        reason=skip.reason,
-    )
+    return SkipRecord(**_described(skip.subject), time=timestamp(now), id=skip.id, reason=skip.reason)
 
 
 def explain_record(explanation: Explanation) -> ExplainRecord:
     subject = explanation.subject
     return ExplainRecord(
-        source=subject.source,
-        resource_type=subject.resource_type,
-        resource_name=subject.resource_name,
-        namespace=subject.namespace,
-        container=subject.container,
-        remote_port=subject.remote_port,
+        **_described(subject),
         protocol=subject.protocol,
         origin=subject.origin,
         forwarded=explanation.forwarded,
         rule=explanation.rule,
         reason=explanation.reason,
         forwards=explanation.forwards,
-        context=subject.context,
     )
 
 
-def url(address: str, port: int) -> str:
+def local_url(address: str, port: int) -> str:
+    """The URL that opens a local port on this machine."""
     address = reachable_host(address)
     return f"http://{f'[{address}]' if ':' in address else address}:{port}"

@@ -1,7 +1,8 @@
-"""Keeps the runtime directory: one small file for each portside that runs, so that others find its status address.
+"""Lists the portsides that run on this machine, through one small file for each in the runtime directory.
 
-Beside it, where that address needs one, its token. Mode 0600 in a directory of mode 0700. A file counts only while the
-very process that wrote it runs: a process id is used again, and the token must not go to whoever has it next.
+A file holds the status address, and beside it lies the token if that address needs one. Files have mode 0600 in a
+directory of mode 0700. A file is valid only while the process that wrote it runs: the system reuses process ids, and a
+token must not go to another process.
 """
 
 from __future__ import annotations
@@ -19,28 +20,68 @@ import msgspec
 from forwarders.system import files
 from forwarders.system.processes import start_time
 from watcher import user_files
-from watcher.board.about import About
 from watcher.errors import UsageError
 
 logger = logging.getLogger("portside.board")
 
-
-# A runtime file is a few hundred bytes, a token less.
+# Bytes. A runtime file has a few hundred, a token fewer.
 MAX_FILE = 64 * 1024
 
 
-class Running(About, frozen=True):
-    """One portside as others find it.
+class About(msgspec.Struct, frozen=True):
+    """Identifies one portside to people.
 
-    `token_file`: where the token is kept that its status address asks for, "" where it asks for none.
-    `began`: when its process began (processes.start_time), 0 where the file does not say.
+    `command`: portside's own, such as `watch`. `context`: the default kube-context, "" without a cluster.
+    `namespace`: "" for all namespaces. `url`: of the status address, "" with --status off.
+    """
+
+    pid: int
+    url: str
+    command: str
+    folder: str
+    context: str = ""
+    namespace: str = ""
+
+    @property
+    def place(self) -> str:
+        """Context and namespace."""
+        if not self.context:
+            return "no cluster"
+        return f"context {self.context}, {f'namespace {self.namespace}' if self.namespace else 'all namespaces'}"
+
+    @property
+    def page(self) -> str:
+        """The address of the page."""
+        return f"page {self.url}" if self.url else "no page (--status off)"
+
+    @property
+    def where(self) -> str:
+        """Context, namespace and page."""
+        return f"{self.place}, {self.page}"
+
+    @property
+    def first_line(self) -> str:
+        """The first line that a forwarding command prints."""
+        return f"portside {self.command}: {self.where}"
+
+    @property
+    def name(self) -> str:
+        """Distinguishes it from other portsides."""
+        return f"portside {self.command} (pid {self.pid}, {self.folder})"
+
+
+class Instance(About, frozen=True):
+    """One running portside, as its runtime file describes it.
+
+    `token_file`: holds the token for its status address, "" if that needs none.
+    `began`: the start time of its process (`processes.start_time`), 0 if the file does not have it.
     """
 
     token_file: str = ""
     began: float = 0.0
 
     def headers(self) -> dict[str, str]:
-        """What a request to its status address must carry. Raises OSError where the token cannot be read or sent."""
+        """The headers that its status address requires. Raises OSError if the token cannot be read or sent."""
         if not self.token_file:
             return {}
         if self.began and not self.runs:
@@ -49,24 +90,60 @@ class Running(About, frozen=True):
 
     @property
     def runs(self) -> bool:
-        """Whether this very process runs."""
+        """Whether the process that wrote the file still runs."""
         now = start_time(self.pid)
         return now is not None and self.began in {0, now}
 
 
+def current_folder() -> str:
+    """The working folder, "" if it has been deleted. Bytes that are not UTF-8 become question marks."""
+    try:
+        return str(Path.cwd()).encode(errors="replace").decode()
+    except OSError:
+        return ""
+
+
 def directory() -> Path:
-    """$XDG_RUNTIME_DIR/portside, else a folder of this user's (`system.files`)."""
+    """$XDG_RUNTIME_DIR/portside, or else a folder of this user (`system.files`)."""
     return files.runtime_folder(os.environ, user_files.home_folder())
 
 
 @contextlib.contextmanager
-def announced(running: Running) -> Iterator[None]:
-    """The file stands while the block runs. Where it cannot, that is said, and costs nothing but `portside status`."""
-    path = directory() / f"{running.pid}.json"
-    try:
-        _write(path, msgspec.json.encode(running))
-    except OSError as error:
-        logger.warning("`portside status` will not find this portside: %s: %s", path, error.strerror or error)
+def announced(instance: Instance) -> Iterator[None]:
+    """The runtime file exists while the block runs. If it cannot be written, a warning is logged and the block runs."""
+    path = directory() / f"{instance.pid}.json"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_file(path, msgspec.json.encode(instance)))
+        except OSError as error:
+            logger.warning("`portside status` will not find this portside: %s: %s", path, error.strerror or error)
+        yield
+
+
+@contextlib.contextmanager
+def stored_token(token: str) -> Iterator[Path]:
+    """The file that holds `token` while the block runs. Raises UsageError: without it no client can authenticate."""
+    path = directory() / f"{os.getpid()}.token"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_file(path, token.encode()))
+        except OSError as error:
+            reason = error.strerror or error
+            raise UsageError(
+                f"the status address's token cannot be stored in {path}: {reason}; give --status-token-file"
+            ) from error
+        yield path
+
+
+@contextlib.contextmanager
+def _file(path: Path, data: bytes) -> Iterator[None]:
+    """A file of the runtime directory, removed at the end of the block. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_folder(path.parent)
+    draft = path.with_suffix(".new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+    files.replace(draft, path)
     try:
         yield
     finally:
@@ -74,28 +151,11 @@ def announced(running: Running) -> Iterator[None]:
             path.unlink()
 
 
-@contextlib.contextmanager
-def kept_token(token: str) -> Iterator[Path]:
-    """The file that holds `token` while the block runs. Raises UsageError: without it nobody could ask."""
-    path = directory() / f"{os.getpid()}.token"
+def running_instances() -> list[Instance]:
+    """The portsides that run now, the newest last. Removes the files of processes that have ended."""
+    by_age: list[tuple[float, Instance]] = []
     try:
-        _write(path, token.encode())
-    except OSError as error:
-        raise UsageError(
-            f"the status address's token cannot be kept in {path}: {error.strerror or error}; give --status-token-file"
-        ) from error
-    try:
-        yield path
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-def found() -> list[Running]:
-    """Those that run now, the newest last. Removes the files of processes that are gone."""
-    all_running: list[tuple[float, Running]] = []
-    try:
-        _check_ours(directory())
+        _check_folder(directory())
         paths = [*directory().glob("*.json")]
     except OSError:
         return []
@@ -104,26 +164,28 @@ def found() -> list[Running]:
             _check_owner(path)
             since, data = path.lstat().st_mtime, user_files.read_bytes(path, MAX_FILE)
         except OSError:
-            continue  # gone meanwhile, or nothing that a portside has written
-        running = _decoded(data)
-        if running is not None and running.runs:
-            # Without the moment it began nobody knows whether the process is the one that the token was made for.
-            if running.began or not running.token_file:
-                all_running.append((since, running))
-        elif running is not None or not _is_of_later_version(data):
-            _remove(path)
-    return [running for _, running in sorted(all_running, key=lambda pair: pair[0])]
+            continue  # removed meanwhile, or not a file that a portside wrote
+        instance = _decoded(data)
+        if instance is not None and instance.runs:
+            # Without a start time nothing proves that this process may have the token.
+            if instance.began or not instance.token_file:
+                by_age.append((since, instance))
+        elif instance is not None or not _is_of_later_version(data):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+                path.with_suffix(".token").unlink(missing_ok=True)
+    return [instance for _, instance in sorted(by_age, key=lambda pair: pair[0])]
 
 
-def _decoded(data: bytes) -> Running | None:
+def _decoded(data: bytes) -> Instance | None:
     try:
-        return msgspec.json.decode(data, type=Running)
+        return msgspec.json.decode(data, type=Instance)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
 def _is_of_later_version(data: bytes) -> bool:
-    """Whether a portside that runs wrote this in a format of its own."""
+    """Whether a running portside wrote this in a format that this version does not know."""
     try:
         pid = msgspec.json.decode(data).get("pid")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
@@ -131,45 +193,30 @@ def _is_of_later_version(data: bytes) -> bool:
     return isinstance(pid, int) and start_time(pid) is not None
 
 
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
-        path.with_suffix(".token").unlink(missing_ok=True)
-
-
 def problem() -> str:
-    """Why a portside could not be announced here; "" where it could."""
+    """Why no runtime file can be written here, "" if one can."""
     folder = directory()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        if there == folder:
-            _check_ours(folder)
+        if existing == folder:
+            _check_folder(folder)
     except OSError as error:
         return error.strerror or str(error)
-    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written to"
+    return "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} is not writable"
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check_ours(path.parent)
-    draft = path.with_suffix(".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-    files.replace(draft, path)
-
-
-def _check_ours(folder: Path) -> None:
-    """In a temporary folder that all share, somebody else may have been there first. Raises OSError."""
+def _check_folder(folder: Path) -> None:
+    """In a shared temporary folder another user may have created it first. Raises OSError."""
     _check_owner(folder)
-    there = folder.lstat()
-    if not stat.S_ISDIR(there.st_mode):
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
-    if stat.S_IMODE(there.st_mode) != 0o700:
+    if stat.S_IMODE(found.st_mode) != 0o700:
         folder.chmod(0o700)
 
 
 def _check_owner(path: Path) -> None:
-    """Raises OSError for what another user made, and for a link."""
-    there = path.lstat()
-    if stat.S_ISLNK(there.st_mode) or files.is_other_users(there.st_uid):
+    """Raises OSError for a symbolic link and for a file of another user."""
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode) or files.is_other_users(found.st_uid):
         raise PermissionError(errno.EPERM, "it belongs to another user")

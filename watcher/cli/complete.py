@@ -23,12 +23,12 @@ def seen_names(_context: click.Context, _parameter: click.Parameter, incomplete:
     import msgspec
 
     from watcher.board.records import ExplainRecord
-    from watcher.board.runtime import found
+    from watcher.board.runtime import running_instances
     from watcher.config.entries import kind_of
 
     typed, slash, _ = incomplete.partition("/")
     names: set[str] = set()
-    for running in found():
+    for running in running_instances():
         with contextlib.suppress(OSError, httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError):
             url, headers = f"{running.url}/v1/explain", running.headers()
             answer = httpx.get(url, headers=headers, timeout=TIMEOUT, trust_env=False).raise_for_status()

@@ -39,7 +39,7 @@ def command(url: str, output: str, **given: Any) -> int:
     """
     import trio
 
-    from watcher.board.text import json_line
+    from watcher.board.lines import json_line
     from watcher.cli.configured import project_of
     from watcher.doctor.checks import Subject, checks_of
     from watcher.doctor.examine import examine
@@ -68,7 +68,7 @@ def _colour() -> bool | None:
 
 
 def _text(finding: Finding) -> str:
-    from watcher.board.text import printable
+    from watcher.board.lines import printable
 
     level = click.style(f"{finding.level:{LEVEL_WIDTH}}", fg=COLOURS[finding.level])
     line = f"{level}{finding.check:{CHECK_WIDTH}}{printable(finding.found)}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from watcher.board.records import ExplainRecord
-    from watcher.board.runtime import Running
+    from watcher.board.runtime import Instance
 
 EPILOG = """\b
 Examples:
@@ -35,8 +35,8 @@ def command(target: str, output: str, *, pid: int | None, folder: str | None) ->
     line for each verdict, or a JSON object. Exit code 1 where no portside runs here,
     or none has seen TYPE/NAME.
     """
+    from watcher.board.lines import printable
     from watcher.board.records import ExplainRecord
-    from watcher.board.text import printable
     from watcher.config.targets import parse_target
     from watcher.errors import did_you_mean
 
@@ -65,8 +65,8 @@ def command(target: str, output: str, *, pid: int | None, folder: str | None) ->
     return 0 if answered and (seen or asked is None) else 1
 
 
-def _show(running: Running, records: Sequence[ExplainRecord], output: str, *, titled: bool) -> None:
-    from watcher.board.text import printable
+def _show(running: Instance, records: Sequence[ExplainRecord], output: str, *, titled: bool) -> None:
+    from watcher.board.lines import printable
     from watcher.cli.shown import on_terminal, show_heading, show_verdicts
 
     if output == "json":
@@ -85,14 +85,13 @@ def _show(running: Running, records: Sequence[ExplainRecord], output: str, *, ti
 
 
 def _line(record: ExplainRecord, home: str = "") -> str:
-    from watcher.board.lines import elsewhere
-    from watcher.board.text import printable
+    from watcher.board.lines import context_suffix, printable
 
     verdict = "yes" if record.forwarded else "no"
     name = f"{record.resource_type}/{record.resource_name}"
     container = f" container {record.container}" if record.container else ""
     port = f" port {record.remote_port}" if record.remote_port else ""
-    place = f"in namespace {record.namespace}{elsewhere(record.context, home)}"
+    place = f"in namespace {record.namespace}{context_suffix(record.context, home)}"
     told = f"{verdict:4}{name}{container}{port} {place}: {record.rule}"
     origin = f" ({record.origin})" if record.origin and record.origin not in record.rule else ""
     reason = f"; {record.reason}" if record.reason else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from forwarders.listeners import BindError, Bound, bind
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
-from watcher.board.exposure import is_loopback
+from watcher.board.addresses import is_loopback
 from watcher.config.entries import DEFAULT_ADDRESS, MAX_PORT, checked_address, port_number
 from watcher.config.settings import Settings
 from watcher.errors import UsageError

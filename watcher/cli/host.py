@@ -25,8 +25,8 @@ from forwarders.spec import PodRef
 from forwarders.system import files
 from forwarders.tasks import kept, watch_sleep
 from forwarders.transports import names
-from watcher.board.about import About, current_folder
 from watcher.board.board import Board
+from watcher.board.runtime import About, current_folder
 from watcher.cli.gateway import Door
 from watcher.cli.options import Options
 from watcher.cli.outputs import Outputs
@@ -161,7 +161,7 @@ class Host:
             else:
                 await self._loop.run(fleet)
             with trio.move_on_after(LAST_LINES):
-                await self.board.handed_out()  # why it failed, before it has stopped
+                await self.board.drained()  # why it failed, before it has stopped
             nursery.cancel_scope.cancel()
 
     async def _until_hopeless(self, loop: Loop) -> None:

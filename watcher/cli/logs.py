@@ -85,6 +85,6 @@ class _OneLine(logging.Formatter):
     """One line a message and no control characters: texts come from clusters and must not steer a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        from watcher.board.text import printable
+        from watcher.board.lines import printable
 
         return printable(super().format(record))

@@ -113,7 +113,7 @@ def _system_error(error: OSError) -> str:
 
 def _say(text: str) -> None:
     """One line on stderr: texts come from clusters and files, and must not steer a terminal."""
-    from watcher.board.text import printable
+    from watcher.board.lines import printable
 
     with contextlib.suppress(OSError):  # a full disk: the exit code says it as well
         click.echo(f"portside: {printable(text)}", err=True)

@@ -16,11 +16,10 @@ import trio
 
 from forwarders.system.terminals import CAN_DRAW, in_foreground
 from forwarders.tasks import kept
-from watcher.board.about import About
 from watcher.board.board import Board
-from watcher.board.env_file import EnvFile
-from watcher.board.lines import JsonLines, PlainLines, Renderer, introduce, write_lines
-from watcher.board.variables import Variables
+from watcher.board.environment import EnvFile, Variables
+from watcher.board.lines import JsonLines, LineRenderer, PlainLines, write_first_line, write_lines
+from watcher.board.runtime import About
 from watcher.cli import logs
 from watcher.cli.options import Options
 from watcher.cli.user_command import UserCommand
@@ -44,7 +43,7 @@ class Outputs:
         variables = Variables(os.environ, context)
         self.user_command = UserCommand.of(options, variables)
         self._json = options.output == "json"
-        self._renderer: Renderer = JsonLines() if self._json else PlainLines(context)
+        self._renderer: LineRenderer = JsonLines() if self._json else PlainLines(context)
         self._table = _has_table(command, options)
         self._env_file = EnvFile(options.env_file, variables) if options.env_file else None
 
@@ -85,14 +84,14 @@ def _has_table(command: str, options: Options) -> bool:
 async def _introduce(about: About) -> None:
     """On stderr: stdout is for JSON alone."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be closed
-        await introduce(about, sys.stderr.fileno())
+        await write_first_line(about, sys.stderr.fileno())
 
 
 async def _show_table(board: Board) -> None:
     await board.until_ready(FORWARDS_FIRST)
     screen = await trio.to_thread.run_sync(_screen)
     table = screen(board, sys.stdout.fileno(), colour=not os.environ.get("NO_COLOR"))
-    with logs.diverted(table.say) if sys.stderr.isatty() else contextlib.nullcontext():
+    with logs.diverted(table.print_above) if sys.stderr.isatty() else contextlib.nullcontext():
         await table.run()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from watcher.board.runtime import Running
+    from watcher.board.runtime import Instance
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,7 +34,7 @@ class Choice:
     def made(self) -> bool:
         return (self.pid, self.folder) != (None, None)
 
-    def among(self, running: Iterable[Running]) -> list[Running]:
+    def among(self, running: Iterable[Instance]) -> list[Instance]:
         """Those that were chosen."""
         return [one for one in running if self._is_process(one.pid) and self._in_folder(one)]
 
@@ -44,7 +44,7 @@ class Choice:
 
         return f"no process {self.pid} runs" if self.pid is not None and start_time(self.pid) is None else ""
 
-    def none(self, running: Sequence[Running] = ()) -> str:
+    def none(self, running: Sequence[Instance] = ()) -> str:
         """That none of those chosen runs. `running`: those that were not chosen."""
         if problem := self.problem():
             return problem
@@ -59,7 +59,7 @@ class Choice:
 
         return self.pid in {None, pid} or self.pid == launcher_of(pid)
 
-    def _in_folder(self, running: Running) -> bool:
+    def _in_folder(self, running: Instance) -> bool:
         return self.folder is None or _resolved(running.folder) == Path(self.folder)
 
 
@@ -74,9 +74,9 @@ def choosing(function: F) -> F:
     )
 
 
-def here(running: Iterable[Running]) -> list[Running]:
+def here(running: Iterable[Instance]) -> list[Instance]:
     """This folder's: started in it, or else in the nearest folder above it, below the home folder."""
-    by_folder: dict[Path, list[Running]] = {}
+    by_folder: dict[Path, list[Instance]] = {}
     for one in running:
         by_folder.setdefault(_resolved(one.folder), []).append(one)
     try:
@@ -88,18 +88,18 @@ def here(running: Iterable[Running]) -> list[Running]:
     return next((by_folder[one] for one in (folder, *above) if one in by_folder), [])
 
 
-def running_here(choice: Choice) -> list[Running]:
+def running_here(choice: Choice) -> list[Instance]:
     """Those chosen: this folder's first, each group by age; reports on stderr where there is none."""
-    from watcher.board.runtime import found
+    from watcher.board.runtime import running_instances
 
-    running = choice.among(found())
+    running = choice.among(running_instances())
     if not running:
         _say(choice.none())
     first = here(running)
     return [*first, *(one for one in running if one not in first)]
 
 
-def ask(running: Running, path: str, kind: type[T]) -> T | None:
+def ask(running: Instance, path: str, kind: type[T]) -> T | None:
     """What `path` of its status address holds; None, reported on stderr, where it does not answer so."""
     import httpx
     import msgspec
@@ -113,22 +113,22 @@ def ask(running: Running, path: str, kind: type[T]) -> T | None:
         return None
 
 
-def heading(running: Running) -> str:
+def heading(running: Instance) -> str:
     """The line above what one portside answers."""
     return f"{running.name}: {running.where}"
 
 
-def object_line(running: Running, record: object) -> str:
+def object_line(running: Instance, record: object) -> str:
     """One of its records as a line of JSON, with the process and the folder it comes from."""
     import msgspec
 
-    from watcher.board.text import json_line
+    from watcher.board.lines import json_line
 
     return json_line({**msgspec.to_builtins(record), "pid": running.pid, "folder": running.folder})
 
 
 def _say(text: str) -> None:
-    from watcher.board.text import printable
+    from watcher.board.lines import printable
 
     click.echo(f"portside: {printable(text)}", err=True)
 

@@ -19,9 +19,9 @@ from msgspec.structs import asdict
 from forwarders.system.processes import start_time
 from watcher import user_files
 from watcher.board import runtime
-from watcher.board.about import About
+from watcher.board.addresses import listen, parse_status_address, status_url
 from watcher.board.board import Board
-from watcher.board.http.address import listen, parse_address, url
+from watcher.board.runtime import About
 from watcher.cli.options import Options
 from watcher.cli.outputs import FORWARDS_FIRST
 from watcher.errors import UsageError
@@ -46,7 +46,7 @@ class StatusAddress:
     @classmethod
     def asked(cls, options: Options) -> StatusAddress | None:
         """What `--status` and its token's options ask for; None for `off`."""
-        address = parse_address(options.status)
+        address = parse_status_address(options.status)
         if address is None:
             return None
         token, token_file = _given_token(options)
@@ -57,7 +57,7 @@ class StatusAddress:
     @property
     def url(self) -> str:
         """Where this machine reaches it."""
-        return url(self._socket)
+        return status_url(self._socket)
 
     @contextlib.contextmanager
     def announced(self, about: About) -> Iterator[None]:
@@ -65,13 +65,13 @@ class StatusAddress:
         with self._socket, contextlib.ExitStack() as stack:
             token_file = self._token_file
             if self._token and token_file is None:
-                token_file = stack.enter_context(runtime.kept_token(self._token))
+                token_file = stack.enter_context(runtime.stored_token(self._token))
             if not self._loopback:
                 port = self._socket.getsockname()[1]
                 logger.warning(
                     "port %d is open to other machines: the status address, with the token in %s", port, token_file
                 )
-            running = runtime.Running(
+            running = runtime.Instance(
                 **asdict(about), token_file=str(token_file or ""), began=start_time(os.getpid()) or 0.0
             )
             stack.enter_context(runtime.announced(running))
@@ -85,9 +85,8 @@ class StatusAddress:
 
 
 def _server() -> Callable[[socket.socket, Board, str], Awaitable[None]]:
-    from watcher.board.http.guard import Guard
     from watcher.board.http.routes import Routes
-    from watcher.board.http.server import serve
+    from watcher.board.http.server import Guard, serve
 
     return lambda sock, board, token: serve(sock, Routes(board), Guard(token))
 

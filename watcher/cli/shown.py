@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from watcher.board.layout import Paper
+    from watcher.board.layout import Canvas
     from watcher.board.records import CountedForward, ExplainRecord
-    from watcher.board.runtime import Running
+    from watcher.board.runtime import Instance
 
 
 def on_terminal() -> bool:
@@ -23,23 +23,23 @@ def on_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def show_heading(running: Running) -> None:
+def show_heading(running: Instance) -> None:
     """Which portside what follows is about."""
-    from watcher.board.text import printable
+    from watcher.board.lines import printable
     from watcher.cli.running import heading
 
     click.secho(printable(heading(running)), bold=True)  # the terminal wraps it: no end of it is cut off
 
 
-def show_forwards(running: Running, forwards: Sequence[CountedForward]) -> None:
+def show_forwards(running: Instance, forwards: Sequence[CountedForward]) -> None:
     """One portside's, below its name."""
     from rich.text import Text
 
-    from watcher.board.layout import Row, forwards_table
+    from watcher.board.layout import TableRow, forwards_table
 
     show_heading(running)
     paper = _paper()
-    rows = [Row(one, one.reason or one.last_error) for one in forwards]
+    rows = [TableRow(one, one.reason or one.last_error) for one in forwards]
     _echo(paper.lines(forwards_table(rows, paper.width) if rows else Text("nothing is forwarded", "dim")))
 
 
@@ -55,10 +55,10 @@ def show_verdicts(records: Sequence[ExplainRecord], home: str) -> None:
             _echo(paper.lines(Text(f"{heading} ({len(group)})", style), verdicts_table(group, home)))
 
 
-def _paper() -> Paper:
-    from watcher.board.layout import Paper
+def _paper() -> Canvas:
+    from watcher.board.layout import Canvas
 
-    return Paper(os.get_terminal_size(sys.stdout.fileno()).columns or 80, colour=not os.environ.get("NO_COLOR"))
+    return Canvas(os.get_terminal_size(sys.stdout.fileno()).columns or 80, colour=not os.environ.get("NO_COLOR"))
 
 
 def _echo(lines: Sequence[str]) -> None:

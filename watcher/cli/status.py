@@ -10,7 +10,7 @@ from watcher.cli.running import Choice, ask, choosing, heading, object_line, run
 
 if TYPE_CHECKING:
     from watcher.board.records import CountedForward
-    from watcher.board.runtime import Running
+    from watcher.board.runtime import Instance
 
 EPILOG = """\b
 Examples:
@@ -43,10 +43,10 @@ def command(output: str, *, url: bool, pid: int | None, folder: str | None) -> i
     return 0 if any(answered) else 1
 
 
-def _show(running: Running, output: str) -> bool:
+def _show(running: Instance, output: str) -> bool:
     """Print its forwards; False where it does not answer."""
+    from watcher.board.lines import printable
     from watcher.board.records import CountedForward
-    from watcher.board.text import printable
     from watcher.cli.shown import on_terminal, show_forwards
 
     forwards = ask(running, "/v1/forwards", list[CountedForward])
@@ -67,9 +67,9 @@ def _show(running: Running, output: str) -> bool:
 
 
 def _line(forward: CountedForward, home: str = "") -> str:
-    from watcher.board.lines import elsewhere
+    from watcher.board.lines import context_suffix
 
-    where = elsewhere(forward.context, home)
+    where = context_suffix(forward.context, home)
     target = f"{forward.resource_type}/{forward.resource_name}:{forward.remote_port}{where}"
     remarks = "  ".join(remark for remark in (forward.gateway, forward.reason) if remark)
     return f"{forward.state:10} {forward.url or '-':28} {target}  {remarks}".rstrip()

@@ -15,10 +15,10 @@ import trio
 
 from forwarders.system.processes import CONSOLE_REACHES_GROUP, shell_command
 from forwarders.tasks import contained
-from watcher.board.awaited import NOTHING, Verdict, for_command
 from watcher.board.board import Board
-from watcher.board.lines import WAITING_IS_SAID_AFTER
-from watcher.board.variables import Variables
+from watcher.board.environment import Variables
+from watcher.board.lines import REPORT_WAIT_AFTER
+from watcher.board.readiness import NOTHING, Readiness, command_readiness
 from watcher.cli.insistence import Insistence
 from watcher.cli.options import Options
 from watcher.skaffold.process import signal_scope
@@ -94,10 +94,10 @@ class UserCommand:
         """Why it must not begin; () where all is ready."""
         subscription = board.subscribe()
         said: set[str] = set()
-        say_at, nothing_until = trio.current_time() + WAITING_IS_SAID_AFTER, math.inf
+        say_at, nothing_until = trio.current_time() + REPORT_WAIT_AFTER, math.inf
         try:
             with trio.move_on_after(self._within):
-                while not (now := for_command(board)).ready:
+                while not (now := command_readiness(board)).ready:
                     if now.hopeless or trio.current_time() >= nothing_until:
                         return _unsaid(now.missing, said)
                     nothing_until = _nothing_until(nothing_until, now)
@@ -105,13 +105,13 @@ class UserCommand:
                         await subscription.next()
                     if trio.current_time() >= say_at:
                         say_at = math.inf  # once
-                        said |= _say(for_command(board).missing)
+                        said |= _say(command_readiness(board).missing)
                 return ()
         except trio.EndOfChannel:
             return _unsaid(now.missing, said)
         finally:
             board.unsubscribe(subscription)
-        return (f"not ready within {self._within:g} s", *_unsaid(for_command(board).missing, said))
+        return (f"not ready within {self._within:g} s", *_unsaid(command_readiness(board).missing, said))
 
     async def _execute(self, board: Board) -> int:
         self._begun = True
@@ -134,7 +134,7 @@ class UserCommand:
         return code if code >= 0 else 128 - code
 
 
-def _nothing_until(before: float, now: Verdict) -> float:
+def _nothing_until(before: float, now: Readiness) -> float:
     """Until when something to forward may still appear: an object's arrival is told after the deploy's end."""
     if NOTHING not in now.missing:
         return math.inf

@@ -49,14 +49,14 @@ def command(names: tuple[str, ...], namespace: str, timeout: float, pid: int | N
     """Return once the named forwards, or all, are ready."""
     import trio
 
-    from watcher.board.awaited import parse_name
-    from watcher.board.text import printable
+    from watcher.board.lines import printable
+    from watcher.board.readiness import parse_forward_query
     from watcher.cli.waiting import Waiting
 
     def say(line: str) -> None:
         click.echo(f"portside: {printable(line)}", err=True)
 
-    waiting = Waiting([parse_name(name, namespace) for name in names], Choice(pid, folder), say)
+    waiting = Waiting([parse_forward_query(name, namespace) for name in names], Choice(pid, folder), say)
     problems = trio.run(waiting.run, timeout)
     for problem in problems:
         say(problem)

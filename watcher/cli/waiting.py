@@ -12,11 +12,10 @@ import trio
 
 from forwarders.system.processes import wait_process_end
 from watcher.board import runtime
-from watcher.board.awaited import Name, Verdict, verdict
 from watcher.board.board import Board
-from watcher.board.follow import follow
-from watcher.board.lines import WAITING_IS_SAID_AFTER
-from watcher.board.runtime import Running
+from watcher.board.lines import REPORT_WAIT_AFTER
+from watcher.board.readiness import ForwardQuery, Readiness, follow_events, readiness
+from watcher.board.runtime import Instance
 from watcher.cli.running import Choice, here
 from watcher.errors import WatcherError
 from watcher.user_files import until
@@ -27,15 +26,15 @@ Problems = tuple[str, ...]
 class Waiting:
     """`say`: gets a line for people, once it takes a while. Without a choice this folder's portsides count."""
 
-    def __init__(self, names: Sequence[Name], choice: Choice, say: Callable[[str], None]) -> None:
+    def __init__(self, names: Sequence[ForwardQuery], choice: Choice, say: Callable[[str], None]) -> None:
         self._names = names
         self._choice = choice
         self._say = say
         self._said: set[str] = set()
-        self._running: list[Running] = []
-        self._boards: dict[Running, Board] = {}
-        self._mute: list[Running] = []  # announced, but nobody answers there
-        self._ended: list[Running] = []
+        self._running: list[Instance] = []
+        self._boards: dict[Instance, Board] = {}
+        self._mute: list[Instance] = []  # announced, but nobody answers there
+        self._ended: list[Instance] = []
         self._process_over = False
         self._changed = trio.Event()
 
@@ -71,12 +70,12 @@ class Waiting:
         """The boards of those that count and still answer."""
         return [self._boards[one] for one in self._chosen(self._running) if one in self._boards]
 
-    def _verdict(self) -> Verdict | None:
+    def _verdict(self) -> Readiness | None:
         """None while nobody has told anything; without names, until everybody has."""
         told = [board for board in self._standing if board.planned]
         if not told or (not self._names and len(told) < len(self._standing)):
             return None
-        return verdict(told, self._names)
+        return readiness(told, self._names)
 
     def _missing(self) -> Problems:
         now = self._verdict()
@@ -85,14 +84,14 @@ class Waiting:
         silent = self._chosen(self._running)
         return tuple(f"{one.name} does not answer" for one in silent) or (self._choice.none(self._running),)
 
-    def _chosen(self, running: Sequence[Running]) -> list[Running]:
+    def _chosen(self, running: Sequence[Instance]) -> list[Instance]:
         return self._choice.among(running) if self._choice.made else here(running)
 
     async def _find(self, nursery: trio.Nursery) -> None:
         if self._choice.pid is not None:
             nursery.start_soon(self._watch_process, self._choice.pid)
         while True:
-            self._running = runtime.found()
+            self._running = runtime.running_instances()
             for one in self._chosen(self._running):
                 if one not in (*self._boards, *self._mute, *self._ended):
                     self._boards[one] = Board()
@@ -106,11 +105,11 @@ class Waiting:
         self._process_over = True
         self._touch()
 
-    async def _follow(self, one: Running) -> None:
+    async def _follow(self, one: Instance) -> None:
         over = self._ended
         board = self._boards[one]
         try:
-            await follow(one, board, self._touch)
+            await follow_events(one, board, self._touch)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.HTTPStatusError, OSError):
             over = self._mute  # killed, and its process id another's by now; or its token is not for us
         except (httpx.HTTPError, httpx.InvalidURL):
@@ -127,7 +126,7 @@ class Waiting:
     async def _speak(self) -> None:
         """What is waited for, each thing once, where it lasts."""
         while True:
-            await trio.sleep(WAITING_IS_SAID_AFTER)
+            await trio.sleep(REPORT_WAIT_AFTER)
             for line in self._missing():
                 if line not in self._said:
                     self._said.add(line)
@@ -135,11 +134,11 @@ class Waiting:
             await self._changed.wait()
 
 
-async def _others_than(known: Collection[Running]) -> None:
+async def _others_than(known: Collection[Instance]) -> None:
     """Returns once those that run are not the ones in `known`; a killed one only when another change shows it."""
     folder, before = runtime.directory(), set(known)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await until(lambda: set(runtime.found()) != before, [folder])
+        await until(lambda: set(runtime.running_instances()) != before, [folder])
     except OSError as error:
         raise WatcherError(f"{folder} cannot be watched for a portside that starts: {error}; start it first") from error

@@ -101,7 +101,7 @@ async def portsides_check() -> Iterable[Finding]:
     folder = runtime.directory()
     findings = [
         ok(f"{one.command} (pid {one.pid}) runs, status at {one.url}, started in {one.folder}")
-        for one in runtime.found()
+        for one in runtime.running_instances()
     ]
     problem = runtime.problem()
     if problem:

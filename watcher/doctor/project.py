@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import trio
 
 from forwarders.system.processes import PortOwner, port_owners
-from watcher.board.runtime import found
+from watcher.board.runtime import running_instances
 from watcher.config.entries import Entry
 from watcher.config.load import Loaded, load_all
 from watcher.config.project import Project
@@ -66,7 +66,7 @@ class ProjectFiles:
             return [
                 note("who has which port cannot be looked up by this user", "run doctor as root to have it checked")
             ]
-        ours = {running.pid for running in found()}
+        ours = {running.pid for running in running_instances()}
         findings = [_taken(entry, held[port], ours) for port, entry in sorted(asked.items()) if port in held]
         return findings or [ok(f"{len(asked)} local ports are asked for, none is taken")]
 

@@ -1,7 +1,7 @@
-"""Owns /metrics: the table of metrics, what the board says of each, and the text that Prometheus reads.
+"""Serves /metrics: a table of all metrics, their values from the board, and Prometheus' text format.
 
-Refuses the library's global registry. The values are taken at once; the text is made in a thread, so that no forward
-waits for it, and whoever never asks never pays for the library's import.
+The values are read at once; the text is made in a thread, so that no forward waits for it. The Prometheus library is
+imported by the first request, and its global registry is not used.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from msgspec import Struct
 
 from forwarders.spec import Counts
 from watcher.board.board import Board
-from watcher.board.http.messages import Answer
+from watcher.board.http import StatusResponse
 from watcher.board.records import ForwardRecord
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
-# One forward at one local address. `id` alone is unique; the others are for people.
+# Labels of a forward at one local address. `id` alone is unique; the others are for people.
 FORWARD = (
     "id",
     "source",
@@ -37,7 +37,7 @@ FORWARD = (
 
 
 class Metric(Struct, frozen=True):
-    """One metric: its name as Prometheus shows it, its type, what it says, its labels."""
+    """One metric as Prometheus shows it."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -46,29 +46,29 @@ class Metric(Struct, frozen=True):
 
     @property
     def title(self) -> str:
-        """The name with the labels that are its own."""
+        """The name with the labels that not every forward's metric has."""
         own = ",".join(label for label in self.labels if label not in FORWARD)
         return f"{self.name}{{{own}}}" if own else self.name
 
 
 METRICS = (
     Metric("portside_build_info", "gauge", "1, with portside's version.", ("version",)),
-    Metric("portside_settled", "gauge", "1 once the plan stands on synced lists and an ended deploy."),
+    Metric("portside_settled", "gauge", "1 once the lists are complete and a deploy has ended."),
     Metric("portside_ready", "gauge", "1 while /readyz answers 200."),
     Metric("portside_forwards", "gauge", "Forwards in each state.", ("state",)),
-    Metric("portside_skipped", "gauge", "Things seen that are not forwarded."),
-    Metric("portside_sessions", "gauge", "Sessions to pods that stand, spares included."),
-    Metric("portside_event_readers", "gauge", "Readers of /v1/events, pages included."),
-    Metric("portside_forward_ready", "gauge", "1 while the forward leads to a pod.", FORWARD),
+    Metric("portside_skipped", "gauge", "Services, containers and entries that are not forwarded."),
+    Metric("portside_sessions", "gauge", "Open sessions to pods, including spare ones."),
+    Metric("portside_event_readers", "gauge", "Readers of /v1/events, including pages."),
+    Metric("portside_forward_ready", "gauge", "1 while a pod serves the forward.", FORWARD),
     Metric("portside_forward_start_time_seconds", "gauge", "When the forward began, in Unix time.", FORWARD),
-    Metric("portside_forward_connections", "gauge", "Local connections open, held ones included.", FORWARD),
+    Metric("portside_forward_connections", "gauge", "Open local connections, including those that wait.", FORWARD),
     Metric("portside_forward_connections_held", "gauge", "Local connections that wait for a pod.", FORWARD),
     Metric("portside_forward_connections_total", "counter", "Local connections accepted.", FORWARD),
-    Metric("portside_forward_errors_total", "counter", "Connections that were cut or given up.", FORWARD),
+    Metric("portside_forward_errors_total", "counter", "Connections that failed.", FORWARD),
     Metric(
         "portside_forward_bytes_total",
         "counter",
-        "Bytes of connections: sent to pods, received from pods.",
+        "Bytes sent to pods and received from pods.",
         (*FORWARD, "direction"),
     ),
 )
@@ -78,15 +78,15 @@ STATES = ("waiting", "listening", "ready", "failed")
 Values = dict[str, list[tuple[tuple[str, ...], float]]]
 
 
-async def answer(board: Board, readers: int, accept: str) -> Answer:
-    """What stands now, in the format that `accept` (the request's header) asks for."""
+async def metrics_response(board: Board, readers: int, accept: str) -> StatusResponse:
+    """The current values, in the format that the request's Accept header asks for."""
     values = _values(board, readers)
     body, media_type = await trio.to_thread.run_sync(_text, values, accept)
-    return Answer(body=body, media_type=media_type)
+    return StatusResponse(body=body, media_type=media_type)
 
 
 def _values(board: Board, readers: int) -> Values:
-    """By metric: the labels' values and the number."""
+    """For each metric: pairs of label values and number."""
     states = [record.state for record in board.forwards.values()]
     values: Values = {
         "portside_build_info": [((_version(),), 1)],
@@ -114,7 +114,7 @@ def _labels(record: ForwardRecord) -> tuple[str, ...]:
 
 
 def _of_forward(record: ForwardRecord, counts: Counts | None) -> Iterator[tuple[str, tuple[str, ...], float]]:
-    """A port that others hold (Skaffold, Docker) has a state and nothing that is counted."""
+    """A port that Skaffold or Docker holds has a state but no counters."""
     yield "portside_forward_ready", (), record.state == "ready"
     if counts is None:
         return
@@ -128,7 +128,7 @@ def _of_forward(record: ForwardRecord, counts: Counts | None) -> Iterator[tuple[
 
 
 class _Collector:
-    """These values for one exposition."""
+    """Hands the values to the library, for one response."""
 
     def __init__(self, values: Values) -> None:
         self._values = values

@@ -1,29 +1,54 @@
-"""Answers each path of the status address (docs/status-http.md) from the board. Who may ask is the guard's decision."""
+"""Answers each path of the status address (docs/status-http.md) from the board: JSON, events, metrics, the page."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import cache
 from http import HTTPStatus
+from importlib.resources import files
 
+import trio
+
+from forwarders.spec import Counts
 from watcher.board.board import Board
-from watcher.board.http import events, metrics, page
-from watcher.board.http.messages import Answer, Request, text
-from watcher.board.records import counted
-from watcher.board.text import json_line
+from watcher.board.changes import is_final
+from watcher.board.http import StatusRequest, StatusResponse, metrics, plain_text
+from watcher.board.lines import json_line
+from watcher.board.readiness import NOT_SETTLED
+from watcher.board.records import ForwardRecord, Record, counted
 
-# A stuck reader is told from a slow one by nothing but time: this many may be either, and every other question is
-# still answered (server.MAX_CONNECTIONS).
+# Readers of events. A stuck reader looks like a slow one until its timeout. With so many of either, every other request
+# still gets a connection (server.MAX_CONNECTIONS).
 MAX_STREAMS = 64
+# Seconds between two looks at the counters, which change with every byte. Nobody can read more often.
+COUNTERS_EVERY = 1.0
+# Seconds after which a quiet stream sends a comment, so that a client that has vanished is noticed.
+HEARTBEAT = 15.0
+
+# The page: path, file, media type.
+PAGE_FILES = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/view.js": ("view.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+# Only our own files; text is never parsed as HTML; no other page may frame ours.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
 
 
 class Routes:
-    """`await routes(request)` is the answer."""
+    """`await routes(request)` is the response. The server has checked before that the client may ask."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
         self._streams = 0
-        self.paths: Mapping[str, Callable[[Request], Awaitable[Answer]]] = {
+        self.paths: Mapping[str, Callable[[StatusRequest], Awaitable[StatusResponse]]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/v1/forwards": self._forwards,
@@ -33,45 +58,45 @@ class Routes:
             "/metrics": self._metrics,
         }
 
-    async def __call__(self, request: Request) -> Answer:
-        answer = self.paths.get(request.path)
-        if answer is not None:
-            return await answer(request)
-        return page.answer(request.path) or text("there is nothing here", HTTPStatus.NOT_FOUND)
+    async def __call__(self, request: StatusRequest) -> StatusResponse:
+        respond = self.paths.get(request.path)
+        if respond is not None:
+            return await respond(request)
+        return page_file(request.path) or plain_text("there is nothing here", HTTPStatus.NOT_FOUND)
 
-    async def _healthz(self, _: Request) -> Answer:
-        return text("ok")
+    async def _healthz(self, _: StatusRequest) -> StatusResponse:
+        return plain_text("ok")
 
-    async def _readyz(self, _: Request) -> Answer:
+    async def _readyz(self, _: StatusRequest) -> StatusResponse:
         board = self._board
         if board.ready:
-            return text("ok")
-        waiting = [] if board.settled else ["the first deploy and the first lists are awaited"]
+            return plain_text("ok")
+        unsettled = [] if board.settled else [NOT_SETTLED]
         lines = [f"{record.state} {record.id} {record.reason}".rstrip() for record in board.not_ready]
-        return text("\n".join([*waiting, *lines]), HTTPStatus.SERVICE_UNAVAILABLE)
+        return plain_text("\n".join([*unsettled, *lines]), HTTPStatus.SERVICE_UNAVAILABLE)
 
-    async def _forwards(self, _: Request) -> Answer:
+    async def _forwards(self, _: StatusRequest) -> StatusResponse:
         counts = self._board.counters()
         return _json([counted(record, counts.get(ident)) for ident, record in self._board.forwards.items()])
 
-    async def _explain(self, _: Request) -> Answer:
+    async def _explain(self, _: StatusRequest) -> StatusResponse:
         return _json(await self._board.explain())
 
-    async def _about(self, _: Request) -> Answer:
+    async def _about(self, _: StatusRequest) -> StatusResponse:
         return _json(self._board.about)
 
-    async def _metrics(self, request: Request) -> Answer:
-        return await metrics.answer(self._board, self._streams, request.header("accept"))
+    async def _metrics(self, request: StatusRequest) -> StatusResponse:
+        return await metrics.metrics_response(self._board, self._streams, request.header("accept"))
 
-    async def _events(self, request: Request) -> Answer:
+    async def _events(self, request: StatusRequest) -> StatusResponse:
         if self._streams >= MAX_STREAMS:
-            return text(
+            return plain_text(
                 f"{MAX_STREAMS} readers of events are connected, which is the limit; end one of them",
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 ("Retry-After", "5"),
             )
-        stream = events.changes_with_counters if "counters" in request.query else events.changes
-        return Answer(media_type="text/event-stream", stream=self._counted(stream(self._board)))
+        stream = events_with_counters if "counters" in request.query else events
+        return StatusResponse(media_type="text/event-stream", stream=self._counted(stream(self._board)))
 
     @asynccontextmanager
     async def _counted(self, stream: AsyncGenerator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -83,5 +108,69 @@ class Routes:
             self._streams -= 1
 
 
-def _json(value: object) -> Answer:
-    return Answer(body=json_line(value).encode(), media_type="application/json")
+def _json(value: object) -> StatusResponse:
+    return StatusResponse(body=json_line(value).encode(), media_type="application/json")
+
+
+def page_file(path: str) -> StatusResponse | None:
+    """The file of the page at `path`, None if there is none."""
+    if path not in PAGE_FILES:
+        return None
+    name, media_type = PAGE_FILES[path]
+    policy = ("Content-Security-Policy", PAGE_POLICY)
+    return StatusResponse(body=_content(name), media_type=media_type, headers=(policy,))
+
+
+@cache
+def _content(name: str) -> bytes:
+    return files(__package__).joinpath("page", name).read_bytes()
+
+
+async def events(board: Board) -> AsyncGenerator[bytes]:
+    """Server-sent events: the current state, then every change; ends with the board."""
+    async with aclosing(_batches(board, HEARTBEAT)) as batches:
+        async for records in batches:
+            yield _encoded(records)
+
+
+async def events_with_counters(board: Board) -> AsyncGenerator[bytes]:
+    """The same with each forward's counters. A forward whose counters changed is sent again, at most once a second."""
+    shown: dict[str, Counts] = {}
+    forwards: dict[str, ForwardRecord] = {}  # as this reader was told
+    next_look = trio.current_time()
+    async with aclosing(_batches(board, COUNTERS_EVERY)) as batches:
+        async for records in batches:
+            counts = board.counters()
+            told = {one.id: one for one in records if isinstance(one, ForwardRecord)}
+            for ident, record in told.items():
+                if is_final(record):
+                    forwards.pop(ident, None)
+                else:
+                    forwards[ident] = record
+            if trio.current_time() >= next_look:
+                next_look = trio.current_time() + COUNTERS_EVERY
+                moved = {ident for ident, count in counts.items() if shown.get(ident) != count}
+                records += [forwards[ident] for ident in moved - told.keys() if ident in forwards]
+                shown = dict(counts)
+            yield _encoded(
+                counted(one, counts.get(one.id)) if isinstance(one, ForwardRecord) else one for one in records
+            )
+
+
+async def _batches(board: Board, every: float) -> AsyncGenerator[list[Record]]:
+    """Changes as they happen; [] after so many seconds without one."""
+    subscription = board.subscribe()
+    try:
+        while True:
+            records: list[Record] = []
+            with trio.move_on_after(every):
+                records = await subscription.next()
+            yield records
+    except trio.EndOfChannel:
+        return
+    finally:
+        board.unsubscribe(subscription)
+
+
+def _encoded(records: Iterable[Record]) -> bytes:
+    return b"".join(b"data: " + json_line(record).encode() + b"\n\n" for record in records) or b": \n\n"
