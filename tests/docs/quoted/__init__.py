@@ -1,0 +1,1 @@
+"""Producers of the lines that docs/troubleshooting.md quotes: each makes the code print one."""
