@@ -23,7 +23,7 @@ from watcher.cli.beside import Beside
 from watcher.cli.configured import Configured, project_of
 from watcher.cli.options import Options, collect
 from watcher.cli.watch import command
-from watcher.cluster import following
+from watcher.cluster import cluster_config
 
 NAMESPACE = "parity"  # the recorded run's
 PORTS = [{"port": 8080, "targetPort": "http"}]
@@ -120,8 +120,8 @@ async def sailing(folder: Path, monkeypatch: pytest.MonkeyPatch, free_port: int)
     """It runs, and both forwards are ready. Restarts are quick."""
     monkeypatch.setattr(tasks, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(tasks, "LAST_PAUSE", 0.05)
-    monkeypatch.setattr(following, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(following, "LAST_PAUSE", 0.05)
+    monkeypatch.setattr(cluster_config, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(cluster_config, "LAST_PAUSE", 0.05)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
     monkeypatch.setenv("HOME", str(folder))

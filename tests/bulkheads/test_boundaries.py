@@ -162,8 +162,8 @@ BOUNDARIES = (
     Boundary("what events mean", "watcher.cli.beside:change_kinds", deploy, skaffold_is_read, SLOW),
     Boundary("the configuration", "watcher.cli.configured:load_all", edit, edits_are_followed),
     Boundary("watching the configuration", "watcher.cli.configured:change_since", edit, edits_are_followed),
-    Boundary("credentials", "watcher.cluster.authority:CredentialProvider._take", renew, other_answers),
-    Boundary("following the kubeconfig", "watcher.cluster.following:stamps", touch_kubeconfig, other_answers),
+    Boundary("credentials", "watcher.cluster.credential_provider:CredentialProvider._take", renew, other_answers),
+    Boundary("following the kubeconfig", "watcher.cluster.cluster_config:stamps", touch_kubeconfig, other_answers),
 )
 
 

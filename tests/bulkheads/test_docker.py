@@ -13,8 +13,8 @@ import trio
 from forwarders import tasks
 from forwarders.tasks import kept
 from tests.bulkheads.faults import FAULTS, Seam
+from watcher.docker.containers import ContainerWatch
 from watcher.docker.daemon import Daemon
-from watcher.docker.watch import ContainerWatch
 
 ANSWERS = {"/version": b'{"Platform":{"Name":"here"}}', "/containers/json": b"[]"}
 
@@ -56,7 +56,7 @@ async def test_a_list_that_cannot_be_read(
 ) -> None:
     """Each kind of exception in turn: none ends the watch, and at last the list is known."""
     monkeypatch.setattr(tasks, "FIRST_PAUSE", 0.01)
-    seam = Seam(monkeypatch, "watcher.docker.watch:decode_containers")
+    seam = Seam(monkeypatch, "watcher.docker.containers:decode_containers")
     seam.arm(FAULTS)
     await nursery.start(serve, str(tmp_path / "docker.sock"))
     changed = trio.Event()

@@ -13,8 +13,8 @@ from trio.testing import MockClock
 
 from tests.cluster_client.memory_api import SERVER, event, pod
 from tests.cluster_client.test_client import CHUNKED, PODS, answering, chunk, whole
-from watcher.cluster import bodies
 from watcher.cluster import client as requests
+from watcher.cluster import network
 from watcher.cluster.client import ApiClient
 from watcher.cluster.kinds import POD
 from watcher.errors import ApiError, ApiUnreachableError, ClusterError, MalformedError
@@ -80,7 +80,7 @@ async def test_a_compressed_watch_is_read_within_its_bound_and_cancelled_at_once
 
 async def test_a_watch_may_come_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though it was asked not to: some proxies do."""
-    monkeypatch.setattr(bodies, "PIECE", 7)
+    monkeypatch.setattr(network, "PIECE", 7)
 
     async def answer(stream: trio.SocketStream, head: str) -> None:
         packed = gzip.compress(event("ADDED", pod("a", 11)) * 3)

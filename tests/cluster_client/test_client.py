@@ -15,7 +15,7 @@ from fixtures.embedded import EmbeddedCluster
 from forwarders.transports.server import ApiServer, Headers
 from tests.cluster_client.memory_api import event, no_headers, pod
 from watcher.cluster.client import ApiClient
-from watcher.cluster.credentials import load_cluster_config
+from watcher.cluster.cluster_config import load_cluster_config
 from watcher.cluster.kinds import POD, SERVICE
 from watcher.cluster.store import Watch
 from watcher.cluster.wire import WatchEventType

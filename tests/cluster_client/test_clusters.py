@@ -9,8 +9,8 @@ import trio
 
 from fixtures.embedded.cluster import EmbeddedCluster
 from forwarders.spec import PodRef
+from watcher.cluster.cluster_config import load_cluster_config
 from watcher.cluster.clusters import ClusterConnection, OtherClusters
-from watcher.cluster.credentials import load_cluster_config
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import OtherCluster, Watch
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.plan.made import pod
-from watcher.cluster.collection import Collection, Key, key_of, labelled
-from watcher.cluster.objects import Pod
+from watcher.cluster.kinds import Pod
+from watcher.cluster.store import Collection, Key, key_of, labelled
 
 Look = Callable[[Mapping[Key, Pod]], object]
 

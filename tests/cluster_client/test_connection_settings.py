@@ -16,7 +16,7 @@ import pytest
 from fixtures.embedded import EmbeddedCluster
 from tests.cluster_client.test_credentials import KEEP, loaded
 from tests.cluster_client.test_kubeconfig import write
-from watcher.cluster.credentials import load_cluster_config
+from watcher.cluster.cluster_config import load_cluster_config
 from watcher.errors import KubeconfigError
 
 

@@ -16,11 +16,11 @@ from trio.testing import MockClock
 
 from fixtures.embedded import EmbeddedCluster
 from tests.cluster_client.test_kubeconfig import document, write
-from watcher.cluster import login
-from watcher.cluster.authority import CredentialProvider
-from watcher.cluster.credentials import ClusterConfig, load_cluster_config
+from watcher.cluster import credentials
+from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
+from watcher.cluster.credential_provider import CredentialProvider
+from watcher.cluster.credentials import Credentials
 from watcher.cluster.kubeconfig import SelectedContext
-from watcher.cluster.login import Credentials
 from watcher.errors import KubeconfigError
 
 KEEP, RENEW = False, True
@@ -160,7 +160,7 @@ async def test_a_pods_service_account(tmp_path: Path, monkeypatch: pytest.Monkey
     (account / "token").write_text("mine\n")
     (account / "namespace").write_text("shop")
     (account / "ca.crt").write_bytes(base64.b64decode(authority))
-    monkeypatch.setattr(login, "SERVICE_ACCOUNT", account)
+    monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", account)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "gone"))
     monkeypatch.setitem(os.environ, "KUBERNETES_SERVICE_HOST", "10.96.0.1")
     monkeypatch.setitem(os.environ, "KUBERNETES_SERVICE_PORT", "443")
@@ -220,5 +220,5 @@ async def test_a_plugins_token_is_renewed_before_it_ends(tmp_path: Path, lasts: 
     end = (datetime.now(UTC) + timedelta(seconds=lasts)).isoformat().replace("+00:00", "Z")
     user = plugin(tmp_path, credential(token="t", expirationTimestamp=end))
     path = write(tmp_path / "config", document(users=[{"name": "dev", "user": user}]))
-    found = await login.read_credentials(str(path), None)
+    found = await credentials.read_credentials(str(path), None)
     assert found.life == pytest.approx(life, abs=30)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.cluster_client.test_client import answering
 from tests.cluster_client.test_credentials import loaded
-from watcher.cluster.certificate_dates import valid_until
+from watcher.cluster.tls import valid_until
 from watcher.doctor.cluster import Cluster
 from watcher.doctor.project import ProjectFiles
 from watcher.errors import RenewalError

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.cluster import kubeconfig, login
-from watcher.cluster.credentials import load_cluster_config
+from watcher.cluster import credentials, kubeconfig
+from watcher.cluster.cluster_config import load_cluster_config
 from watcher.errors import ClusterError, KubeconfigError, UsageError
 
 SECRET = "do-not-say-this"
@@ -143,7 +143,7 @@ def test_nothing_shows_secrets_by_accident(tmp_path: Path) -> None:
     """A repr in a log or a traceback holds no token."""
     path = write(tmp_path / "config", document())
     assert SECRET not in repr(kubeconfig.resolve_context([path], None))
-    assert SECRET not in repr(trio.run(login.read_credentials, str(path), None))
+    assert SECRET not in repr(trio.run(credentials.read_credentials, str(path), None))
 
 
 @given(st.binary(max_size=300))

@@ -18,7 +18,7 @@ from tests.support.process import gone
 from watcher.cluster import plugin as running
 from watcher.cluster.kubeconfig import SelectedContext
 from watcher.cluster.plugin import ask_plugin
-from watcher.cluster.plugin_answer import PluginCredential
+from watcher.cluster.plugin_output import PluginCredential
 from watcher.errors import KubeconfigError
 
 V1 = "client.authentication.k8s.io/v1"

@@ -21,11 +21,11 @@ from forwarders.transports.server import Headers
 from tests.cluster_client.test_client import answering, whole
 from tests.cluster_client.test_credentials import a_login, credential, plugin
 from tests.cluster_client.test_kubeconfig import write
-from watcher.cluster.authority import LAST_PAUSE, CredentialProvider
 from watcher.cluster.client import ApiClient
-from watcher.cluster.credentials import load_cluster_config
+from watcher.cluster.cluster_config import load_cluster_config
+from watcher.cluster.credential_provider import LAST_PAUSE, CredentialProvider
+from watcher.cluster.credentials import Credentials
 from watcher.cluster.kinds import POD
-from watcher.cluster.login import Credentials
 from watcher.cluster.store import Watch
 from watcher.errors import ApiUnreachableError, KubeconfigError
 

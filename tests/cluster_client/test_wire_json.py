@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from tests.cluster_client.memory_api import bookmark, error, event, pod
 from watcher.cluster import wire
-from watcher.cluster.kinds import KINDS, POD
-from watcher.cluster.objects import ObjectMeta, Resource
+from watcher.cluster.kinds import KINDS, POD, ObjectMeta, Resource
 from watcher.cluster.wire import (
     ApiStatus,
     Cause,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from watcher.docker.containers import PublishedPort, decode_containers, decode_version
 from watcher.docker.daemon import Daemon, daemon_of
-from watcher.docker.objects import PublishedPort, decode_containers, decode_version
 from watcher.errors import DaemonAddressError, DockerError
 
 LISTED = {

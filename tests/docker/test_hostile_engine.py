@@ -9,9 +9,9 @@ from random import Random
 import pytest
 import trio
 
-from watcher.docker import watch
+from watcher.docker import containers
+from watcher.docker.containers import ContainerWatch
 from watcher.docker.daemon import Daemon
-from watcher.docker.watch import ContainerWatch
 
 BOMB = gzip.compress(gzip.compress(b"[" + b" " * 50_000_000 + b"]"))
 
@@ -40,7 +40,7 @@ async def test_what_an_engine_answers_costs_a_line(
     listed: bytes, said: str, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No exception passes, nothing is unpacked, and the watch goes on."""
-    monkeypatch.setattr(watch, "MAX_BODY", 1 << 20)
+    monkeypatch.setattr(containers, "MAX_BODY", 1 << 20)
     requests: list[bytes] = []
 
     async def engine(stream: trio.SocketStream) -> None:

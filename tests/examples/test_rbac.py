@@ -17,7 +17,7 @@ from tests.support.examples import EXAMPLES
 from tests.support.objects import apply, deployment, rolled_out, service
 from tests.support.probe import get
 from tests.support.process import PORTSIDE, portside
-from watcher.cluster.objects import RUN_ID_LABEL
+from watcher.cluster.kinds import RUN_ID_LABEL
 
 pytestmark = pytest.mark.cluster
 

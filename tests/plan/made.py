@@ -16,12 +16,9 @@ from watcher.cluster.kinds import (
     REPLICA_SET,
     REPLICA_SET_METADATA,
     REPLICATION_CONTROLLER,
+    RUN_ID_LABEL,
     SERVICE,
     STATEFUL_SET,
-    Kind,
-)
-from watcher.cluster.objects import (
-    RUN_ID_LABEL,
     Condition,
     ContainerPort,
     ContainerState,
@@ -31,6 +28,7 @@ from watcher.cluster.objects import (
     CronJobSpec,
     JobSpec,
     JobTemplate,
+    Kind,
     LabelSelector,
     Object,
     ObjectMeta,

@@ -8,8 +8,7 @@ from msgspec.structs import replace
 
 from tests.plan.made import BOTH, RUN, Item, entry, pod, pod_of_run, service, world
 from tests.plan.test_plan_properties import all_facts, clusters
-from watcher.cluster.kinds import POD, SERVICE
-from watcher.cluster.objects import RUN_ID_LABEL
+from watcher.cluster.kinds import POD, RUN_ID_LABEL, SERVICE
 from watcher.cluster.store import OtherCluster, Problem, Snapshot, Watch
 from watcher.config.entries import BadEntry
 from watcher.plan import explain as explaining

@@ -9,10 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plan.made import Item, controller, meta, meta_of, pod, service, with_replica_sets, workload
-from watcher.cluster.collection import Collection
-from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, REPLICA_SET_METADATA, Kind
-from watcher.cluster.objects import (
+from watcher.cluster.kinds import (
+    CRON_JOB,
+    DEPLOYMENT,
+    JOB,
+    KINDS,
+    POD,
+    REPLICA_SET_METADATA,
     ContainerPort,
+    Kind,
     LabelSelector,
     Object,
     OwnerReference,
@@ -22,6 +27,7 @@ from watcher.cluster.objects import (
     ServicePort,
     Workload,
 )
+from watcher.cluster.store import Collection
 from watcher.plan.endpoints import Neighbours, endpoints_of
 from watcher.plan.serving import EndpointResult
 

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.plan.made import BOTH, RUN, WEB, deployment_of_run, entry, pod, pod_of_run, service, world
-from watcher.cluster.objects import RUN_ID_LABEL, Pod, Service, ServicePort
-from watcher.docker.objects import Containers, DockerContainer, PublishedPort
+from watcher.cluster.kinds import RUN_ID_LABEL, Pod, Service, ServicePort
+from watcher.docker.containers import Containers, DockerContainer, PublishedPort
 from watcher.plan.explain import Explanation, explain
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan

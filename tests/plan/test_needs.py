@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.plan.made import RUN, entry, pod, service, workload, world
-from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, REPLICA_SET_METADATA, SERVICE
-from watcher.cluster.objects import RUN_ID_LABEL
+from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, REPLICA_SET_METADATA, RUN_ID_LABEL, SERVICE
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled

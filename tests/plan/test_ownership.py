@@ -28,8 +28,11 @@ from watcher.cluster.kinds import (
     REPLICATION_CONTROLLER,
     STATEFUL_SET,
     Kind,
+    LabelSelector,
+    OwnerReference,
+    Pod,
+    Resource,
 )
-from watcher.cluster.objects import LabelSelector, OwnerReference, Pod, Resource
 from watcher.cluster.store import Problem, Watch
 from watcher.plan.facts import Facts
 from watcher.plan.plan import PlannedForward, make_plan

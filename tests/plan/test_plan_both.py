@@ -17,8 +17,7 @@ from tests.plan.made import (
     service,
     workload,
 )
-from watcher.cluster.kinds import DEPLOYMENT
-from watcher.cluster.objects import ServicePort
+from watcher.cluster.kinds import DEPLOYMENT, ServicePort
 from watcher.plan.facts import OwnForward
 from watcher.skaffold.modes import Mode
 

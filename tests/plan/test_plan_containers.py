@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import entry, only
-from watcher.cluster.objects import RUN_ID_LABEL
+from watcher.cluster.kinds import RUN_ID_LABEL
 from watcher.config.rules import Rule, Rules
-from watcher.docker.objects import Containers, DockerContainer, Network, NetworkSettings, PublishedPort
+from watcher.docker.containers import Containers, DockerContainer, Network, NetworkSettings, PublishedPort
 from watcher.plan import run
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs, settled

@@ -25,9 +25,13 @@ from tests.plan.made import (
     workload,
     world,
 )
-from watcher.cluster.kinds import DEPLOYMENT, KINDS, POD, SERVICE, Kind
-from watcher.cluster.objects import (
+from watcher.cluster.kinds import (
+    DEPLOYMENT,
+    KINDS,
+    POD,
+    SERVICE,
     ContainerPort,
+    Kind,
     LabelSelector,
     PodContainer,
     PodSpec,

@@ -10,9 +10,13 @@ from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import USER, Item, ids, meta, only, planned, world
-from watcher.cluster.kinds import DEPLOYMENT, JOB, POD, REPLICA_SET, STATEFUL_SET
-from watcher.cluster.objects import (
+from watcher.cluster.kinds import (
+    DEPLOYMENT,
+    JOB,
+    POD,
+    REPLICA_SET,
     RUN_ID_LABEL,
+    STATEFUL_SET,
     Condition,
     ContainerPort,
     LabelSelector,

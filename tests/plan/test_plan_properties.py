@@ -24,10 +24,8 @@ from tests.plan.made import (
     workload,
     world,
 )
-from watcher.cluster.collection import Collection
-from watcher.cluster.kinds import DEPLOYMENT, POD, SERVICE
-from watcher.cluster.objects import RUN_ID_LABEL, Pod, Resource, ServicePort
-from watcher.cluster.store import Watch
+from watcher.cluster.kinds import DEPLOYMENT, POD, RUN_ID_LABEL, SERVICE, Pod, Resource, ServicePort
+from watcher.cluster.store import Collection, Watch
 from watcher.config.rules import Rule, Rules
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts, OwnForward

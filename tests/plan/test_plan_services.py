@@ -18,8 +18,7 @@ from tests.plan.made import (
     service,
     world,
 )
-from watcher.cluster.kinds import SERVICE
-from watcher.cluster.objects import RUN_ID_LABEL, ServicePort
+from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE, ServicePort
 from watcher.cluster.store import Watch
 from watcher.config.rules import Rule, Rules
 from watcher.plan.facts import Facts

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.plan.made import BOTH, CRON_JOB_OF_WEB, Item, entry, only, planned, pod, service, workload
-from watcher.cluster.kinds import DEPLOYMENT
-from watcher.cluster.objects import (
+from watcher.cluster.kinds import (
+    DEPLOYMENT,
     ContainerPort,
     Object,
     Pod,

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.plan.made import EVERYWHERE, RUN, Item, service, world
-from watcher.cluster.kinds import SERVICE
-from watcher.cluster.objects import RUN_ID_LABEL, Object
+from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE, Object
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
 from watcher.plan.needs import needs

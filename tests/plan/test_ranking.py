@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.plan.made import Item, pod
-from watcher.cluster.objects import OwnerReference, Pod
+from watcher.cluster.kinds import OwnerReference, Pod
 from watcher.plan.ranking import outdated, ranking
 
 ARGO = "rollouts-pod-template-hash"

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.plan.made import Item, entry, meta, only, planned, pod, service
-from watcher.cluster.kinds import ENDPOINT_SLICE
-from watcher.cluster.objects import (
+from watcher.cluster.kinds import (
+    ENDPOINT_SLICE,
     EndpointConditions,
     EndpointPort,
     EndpointSlice,

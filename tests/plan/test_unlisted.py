@@ -6,8 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.plan.made import EVERYWHERE, RUN
-from watcher.cluster.kinds import SERVICE
-from watcher.cluster.objects import RUN_ID_LABEL
+from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan

@@ -14,10 +14,8 @@ from forwarders.spec import PodRef
 from tests.plan.made import service
 from watcher.board.board import Board
 from watcher.board.records import ExplainRecord
-from watcher.cluster.collection import key_of
-from watcher.cluster.kinds import SERVICE
-from watcher.cluster.objects import Resource
-from watcher.cluster.store import Problem, Snapshot, Watch
+from watcher.cluster.kinds import SERVICE, Resource
+from watcher.cluster.store import Problem, Snapshot, Watch, key_of
 from watcher.loop import CURIOUS, LISTED_WITHIN, Loop
 from watcher.plan.facts import Facts
 from watcher.skaffold.modes import Mode

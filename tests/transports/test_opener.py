@@ -27,7 +27,7 @@ from forwarders.transports.opener import DOUBTS, PAUSE, Opener, Transport, open_
 from forwarders.transports.server import ApiServer, Headers
 from tests.cluster_client.test_credentials import plugin
 from tests.transports.net import POD, Net, head, no_headers, saying, server
-from watcher.cluster.credentials import load_cluster_config
+from watcher.cluster.cluster_config import load_cluster_config
 
 HERE, GONE = PodRef("default", "app", "uid"), PodRef("default", "gone", "uid")
 

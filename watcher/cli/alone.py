@@ -17,8 +17,8 @@ from watcher.cli.configured import Configured
 from watcher.cli.gateway import Door
 from watcher.cli.host import Host
 from watcher.cli.options import Options
+from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
 from watcher.cluster.clusters import ClusterConnection
-from watcher.cluster.credentials import ClusterConfig, load_cluster_config
 from watcher.plan.facts import Facts
 
 logger = logging.getLogger("portside")

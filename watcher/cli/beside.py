@@ -24,11 +24,11 @@ from watcher.cli.configured import Configured
 from watcher.cli.gateway import Door
 from watcher.cli.host import Host
 from watcher.cli.options import Options
+from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
 from watcher.cluster.clusters import ClusterConnection
-from watcher.cluster.credentials import ClusterConfig, load_cluster_config
 from watcher.config.entries import CONTAINER
+from watcher.docker.containers import ContainerWatch
 from watcher.docker.daemon import Daemon, daemon_of
-from watcher.docker.watch import ContainerWatch
 from watcher.plan.facts import Facts, OwnForward
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.modes import Mode

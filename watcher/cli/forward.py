@@ -14,7 +14,7 @@ from watcher.cli.surroundings import check_descriptors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from watcher.cluster.credentials import ClusterConfig
+    from watcher.cluster.cluster_config import ClusterConfig
     from watcher.config.entries import Entry
 
 EPILOG = """\b
@@ -100,7 +100,7 @@ async def _run(targets: tuple[str, ...], options: Options) -> int:
 
 async def _loaded(entries: tuple[Entry, ...], options: Options) -> dict[str, ClusterConfig]:
     """The contexts of the entries as they are called there, the default one first. Raises KubeconfigError."""
-    from watcher.cluster.credentials import load_cluster_config
+    from watcher.cluster.cluster_config import load_cluster_config
 
     names = dict.fromkeys(entry.context for entry in entries)
     return {

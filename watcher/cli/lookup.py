@@ -11,9 +11,8 @@ from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster.client import ApiClient
-from watcher.cluster.kinds import BY_NAME
-from watcher.cluster.later import call_if_slow
-from watcher.cluster.objects import Resource
+from watcher.cluster.kinds import BY_NAME, Resource
+from watcher.cluster.reflector import call_if_slow
 from watcher.cluster.store import Watch
 from watcher.config.entries import Entry
 from watcher.errors import ApiError, ApiUnreachableError, ClusterError, did_you_mean

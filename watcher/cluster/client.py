@@ -14,15 +14,14 @@ from typing import Self, cast
 from urllib.parse import quote
 
 import httpx
+import msgspec
 import trio
 from msgspec import Struct
 
 from forwarders.transports.server import ApiServer, Headers
 from watcher.cluster import network, wire
-from watcher.cluster.bodies import MAX_BODY, drain, read_body, unpacked
-from watcher.cluster.causes import why
-from watcher.cluster.kinds import Kind
-from watcher.cluster.objects import Resource
+from watcher.cluster.kinds import Kind, Resource
+from watcher.cluster.network import MAX_BODY, drain, read_body, unpacked, why
 from watcher.cluster.store import Watch
 from watcher.errors import ApiError, ApiUnreachableError, ExpiredError, MalformedError, NotFoundError
 
@@ -259,3 +258,46 @@ def _accept(kind: Kind, suffix: str = "") -> dict[str, str]:
 def _selectors(watch: Watch) -> dict[str, str]:
     selectors = {"labelSelector": watch.label_selector, "fieldSelector": watch.field_selector}
     return {name: value for name, value in selectors.items() if value}
+
+
+PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+class Action(Struct, frozen=True, omit_defaults=True):
+    """ResourceAttributes of the API. `namespace` "": in all of them."""
+
+    verb: str
+    resource: str
+    group: str = ""
+    subresource: str = ""
+    namespace: str = ""
+
+    @property
+    def thing(self) -> str:
+        """As RBAC writes it: `pods/portforward`."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+
+class _Spec(Struct, frozen=True, rename="camel"):
+    resource_attributes: Action
+
+
+class _Question(Struct, frozen=True, rename="camel"):
+    spec: _Spec
+    api_version: str = "authorization.k8s.io/v1"
+    kind: str = "SelfSubjectAccessReview"
+
+
+class _ReviewStatus(Struct, frozen=True):
+    allowed: bool = False
+
+
+class _ReviewResult(Struct, frozen=True):
+    status: _ReviewStatus
+
+
+async def is_allowed(client: ApiClient, action: Action) -> bool:
+    """Raises ClusterError."""
+    asked = wire.RequestInfo("create", "selfsubjectaccessreviews")
+    body = await client.create(asked, PATH, msgspec.json.encode(_Question(_Spec(action))))
+    return wire.decode(body, _ReviewResult, asked).status.allowed

@@ -23,8 +23,7 @@ from forwarders.transports.opener import Opener
 from forwarders.transports.server import ApiServer
 from watcher.cluster import kubeconfig
 from watcher.cluster.client import ApiClient
-from watcher.cluster.credentials import ClusterConfig, load_cluster_config
-from watcher.cluster.following import follow_kubeconfig
+from watcher.cluster.cluster_config import ClusterConfig, follow_kubeconfig, load_cluster_config
 from watcher.cluster.store import OtherCluster, Watch
 from watcher.cluster.watches import Watches
 from watcher.errors import KubeconfigError

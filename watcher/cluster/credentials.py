@@ -1,112 +1,246 @@
-"""Loads one context of a kubeconfig: an API server's address, trust, proxy, and credentials that stay valid."""
+"""Finds who we are to a cluster: certificate, token, password, login plugin, service account; and whom we act as.
+
+It keeps and logs nothing of what it finds. Files are read in a thread; a plugin is a process of its own.
+"""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
+import base64
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any, TypeVar
 
-import httpx
 import trio
+from msgspec import Struct
 
-from forwarders.transports.server import ApiServer
-from watcher.cluster import login, tls
-from watcher.cluster.authority import CredentialProvider, expired
+from forwarders.transports.server import Headers
+from watcher import user_files
+from watcher.cluster import kubeconfig, tls
 from watcher.cluster.kubeconfig import SelectedContext
-from watcher.cluster.proxies import proxy_for
+from watcher.cluster.tls import ClientCertificate
+from watcher.errors import KubeconfigError
 
-logger = logging.getLogger("portside.cluster")
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# Seconds after which a file's token is read again; client-go's cachingFileTokenSource, and the kubelet replaces it
+# long before it ends.
+TOKEN_FILE_LIFE = 60.0
+# A token is replaced this long before it ends, and a plugin is not asked more often than that.
+MARGIN = 60.0
+# Seconds for reading files: a home folder on a network that is away must end in a message.
+FILES_WITHIN = 10.0
+# Seconds for a legacy auth-provider, which asks a server.
+PROVIDER_WITHIN = 60.0
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ClusterConfig:
-    """One context, loaded. `namespace`: the context's, "" where it names none. `source`: the file(s), for messages.
+class Credentials(Struct, frozen=True):
+    """One reading. `life`: seconds until it should be read again, None where only a 401 will tell.
 
-    `asked`: the kubeconfig that was asked for, None for the usual ones. `problem`: why its credentials are no good.
+    `header`: the Authorization header, "" for none.
     """
 
-    server: ApiServer
-    context: str
-    namespace: str
-    source: str
-    asked: str | None
     selected: SelectedContext
-    credentials: CredentialProvider = field(repr=False)
-    problem: str = ""
+    header: str
+    chain: ClientCertificate | None
+    life: float | None
+    acting_as: Sequence[tuple[str, str]] = ()
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.selected!r})"
 
     @property
-    def title(self) -> str:
-        """What people call it."""
-        return self.context or "of the cluster that this runs in"
+    def headers(self) -> Headers:
+        return ([("Authorization", self.header)] if self.header else []) + list(self.acting_as)
 
 
-async def load_cluster_config(kubeconfig: str | None, context: str | None, *, starting: bool = True) -> ClusterConfig:
-    """The context asked for (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).
+async def read_credentials(asked: str | None, context: str | None, *, starting: bool = False) -> Credentials:
+    """The login of a context of a kubeconfig, or of the pod's service account. Raises KubeconfigError.
 
-    Raises KubeconfigError. `starting`: a login plugin may talk to the user, whose terminal shows nothing else yet.
+    `starting`: the terminal is still free for a plugin's questions.
     """
-    found = await login.read_credentials(kubeconfig, context, starting=starting)
-    selected = found.selected
-    # The context by name: it stays ours where an edit makes another one current.
-    again = partial(login.read_credentials, kubeconfig, selected.context or None)
-    credentials = CredentialProvider(found, None, again)
-    server = await trio.to_thread.run_sync(server_of, selected, credentials)
-    if problem := expired(found):
-        logger.warning("%s", problem)
-    return ClusterConfig(
-        server, selected.context, selected.namespace, selected.source, kubeconfig, selected, credentials, problem
-    )
+    selected = await select_context(asked, context)
+    return await log_in(selected, starting=starting)
 
 
-def server_of(selected: SelectedContext, credentials: CredentialProvider) -> ApiServer:
-    """The selected cluster; `credentials` show their certificate there from now on. Raises KubeconfigError."""
-    host, port, prefix, https = _address(selected)
-    server_name = str(selected.cluster.get("tls-server-name") or host)
-    if not _is_host(server_name):
-        selected.refuse("cluster", "tls-server-name", f'"{server_name}" is no name of a host')
-    context = tls.client_context(selected) if https else None
-    proxy = proxy_for(selected, host, port, https=https)
-    credentials.use(context)
-    return ApiServer(
-        host=host,
-        port=port,
-        prefix=prefix,
-        tls=context,
-        server_name=server_name,
-        authorize=credentials,
-        proxy=proxy,
-    )
+async def select_context(asked: str | None, context: str | None) -> SelectedContext:
+    """The context asked for, read from the files. Raises KubeconfigError."""
+    return await _in_thread(partial(_selected, asked, context), FILES_WITHIN, "the kubeconfig was not read")
 
 
-def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
-    """Host, port, prefix and whether by TLS. Without a scheme it is https where TLS is set up, as in client-go."""
-    server = str(selected.cluster.get("server") or "")
-    if not server:
-        selected.refuse("cluster", "server", "is missing")
-    if "://" not in server:
-        secure = any(name.startswith(("certificate-", "insecure-")) for name in selected.cluster)
-        secure = secure or any(name.startswith("client-certificate") for name in selected.user)
-        server = f"{'https' if secure else 'http'}://{server}"
+async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
+    """Raises KubeconfigError."""
+    user = selected.user
+    chain, token = await _in_thread(partial(from_files, selected), FILES_WITHIN, "the kubeconfig's files were not read")
+    life = TOKEN_FILE_LIFE if user.get("tokenFile") else None
+    header = f"Bearer {token}" if token else ""
+    # client-go's order (rest/config.go): a plugin is asked only where no token stands beside it.
+    if user.get("exec") and not token:
+        from watcher.cluster.plugin import ask_plugin  # noqa: PLC0415 - psutil is needed by plugins alone
+
+        found = await ask_plugin(selected, starting=starting)
+        life = _life(found.expiration_timestamp)
+        header = f"Bearer {found.token}" if found.token else ""
+        if found.client_certificate_data and found.client_key_data:
+            chain = ClientCertificate(found.client_certificate_data.encode(), found.client_key_data.encode())
+    elif user.get("auth-provider") and not token:
+        header = await _in_thread(
+            partial(provided_header, selected), PROVIDER_WITHIN, "the auth-provider did not answer"
+        )
+    elif (user.get("username") or user.get("password")) and not token:
+        header = _password(selected)
+    if not (header.isascii() and header.isprintable()):
+        selected.refuse("user", "its authentication", "has characters that no HTTP header may have")
+    return Credentials(selected, header, chain, life, impersonation(selected))
+
+
+async def _in_thread(work: Callable[[], T], seconds: float, problem: str) -> T:
     try:
-        url = urlsplit(server)
-        port = url.port or (443 if url.scheme == "https" else 80)
+        with trio.fail_after(seconds):
+            return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+    except trio.TooSlowError:
+        raise KubeconfigError(f"{problem} within {seconds:.0f} s") from None
+
+
+def _selected(asked: str | None, context: str | None) -> SelectedContext:
+    paths = kubeconfig.files(asked)
+    there = [path for path in paths if os.path.exists(path)]  # Path's own raises where a folder may not be read
+    if not asked and not there:
+        if (SERVICE_ACCOUNT / "token").exists():
+            return _service_account(SERVICE_ACCOUNT)
+        names = ", ".join(map(str, paths))
+        raise KubeconfigError(f"there is no kubeconfig at {names}: give --kubeconfig FILE or set KUBECONFIG")
+    return kubeconfig.resolve_context(paths if asked else there, context)
+
+
+def from_files(selected: SelectedContext) -> tuple[ClientCertificate | None, str]:
+    """The client certificate and the token; a tokenFile wins over a token, as in client-go."""
+    name, given = selected.user.get("tokenFile"), selected.user.get("token")
+    token = _token(selected, str(name)) if name else str(given or "").strip()
+    return tls.chain_of(selected), token
+
+
+def _token(selected: SelectedContext, name: str) -> str:
+    try:
+        token = user_files.read_text(name, user_files.SECRET).strip()
+    except OSError as error:
+        selected.refuse("user", "tokenFile", f"({name}) cannot be read: {error.strerror}")
+    if not token:
+        selected.refuse("user", "tokenFile", f"({name}) is empty")
+    return token
+
+
+def _password(selected: SelectedContext) -> str:
+    """RFC 7617."""
+    name, password = selected.user.get("username") or "", selected.user.get("password") or ""
+    if not name or not password:
+        selected.refuse("user", "its authentication", "gives neither a token nor a password")
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def _service_account(folder: Path) -> SelectedContext:
+    """A pod's own: rest.InClusterConfig of client-go. Raises KubeconfigError."""
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "")
+    if not host or not port:
+        missing = "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
+        raise KubeconfigError(f"the pod's service account in {folder} cannot be used: {missing}")
+    try:
+        namespace = (folder / "namespace").read_text().strip()
+    except (OSError, ValueError):
+        namespace = ""
+    server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+    cluster = {"server": server, "certificate-authority": str(folder / "ca.crt")}
+    user = {"tokenFile": str(folder / "token")}
+    return SelectedContext(
+        "the pod's service account", "", namespace, "the pod's", cluster, "the service account", user
+    )
+
+
+def _life(expiration: str | None) -> float | None:
+    """Seconds until shortly before an RFC 3339 time."""
+    try:
+        end = datetime.fromisoformat(str(expiration))
     except ValueError:
-        url, port = urlsplit(""), 0
-    if url.scheme not in {"http", "https"} or not url.hostname or not _is_host(url.hostname):
-        selected.refuse("cluster", "server", f'"{_without_password(server)}" is no http or https URL with a valid port')
-    return url.hostname, port, url.path.rstrip("/"), url.scheme == "https"
+        return None
+    return max((end - datetime.now(UTC)).total_seconds() - MARGIN, MARGIN) if end.tzinfo else None
 
 
-def _is_host(name: str) -> bool:
-    """Whether it can be looked up and stand in a request; what comes after would fail in ways of its own."""
+def provided_header(selected: SelectedContext) -> str:
+    """Blocking. The Authorization header. Raises KubeconfigError."""
+    user: Mapping[str, Any] = {"auth-provider": selected.user["auth-provider"]}
+    document = {
+        "current-context": "it",
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "clusters": [{"name": "it", "cluster": {"server": "http://unused"}}],
+        "users": [{"name": "it", "user": user}],
+    }
     try:
-        name.encode("idna")
-        return httpx.URL(scheme="https", host=name).host == name.lower()
-    except (UnicodeError, httpx.InvalidURL):
-        return False
+        configuration = _kubernetes("client").Configuration()
+        loader = _kubernetes("config.kube_config").KubeConfigLoader(document, config_base_path="")
+        loader.load_and_set(configuration)
+    except Exception as error:  # noqa: BLE001 - providers raise whatever their libraries do; it may quote a token
+        selected.refuse("user", "auth-provider", f"does not work: {type(error).__name__}")
+    keys = configuration.api_key
+    # Until version 34 the library kept it under "authorization".
+    header = str(keys.get("BearerToken") or keys.get("authorization") or "").strip()
+    if not header:
+        selected.refuse("user", "auth-provider", "gives no token")
+    return header
 
 
-def _without_password(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    return scheme + mark + rest.rpartition("@")[2]
+def _kubernetes(name: str) -> Any:
+    """One of its modules; it ships no types for these."""
+    return importlib.import_module(f"kubernetes.{name}")
+
+
+# RFC 9110's token characters; client-go escapes every other byte, and "%" itself.
+_LEGAL = frozenset(b"!#$&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+def impersonation(selected: SelectedContext) -> Headers:
+    """Empty where nobody is impersonated. Raises KubeconfigError."""
+    name = _text(selected, "as", selected.user.get("as"))
+    uid = _text(selected, "as-uid", selected.user.get("as-uid"))
+    groups = _texts(selected, "as-groups", selected.user.get("as-groups"))
+    headers = [("Impersonate-User", name)] if name else []
+    headers += [("Impersonate-Uid", uid)] if uid else []
+    headers += [("Impersonate-Group", group) for group in groups]
+    headers += _extra(selected)
+    if headers and not name:
+        selected.refuse("user", "as", "is missing: as-uid, as-groups and as-user-extra need it")
+    return headers
+
+
+def _extra(selected: SelectedContext) -> Headers:
+    field = "as-user-extra"
+    extra = selected.user.get(field) or {}
+    if not isinstance(extra, dict):
+        selected.refuse("user", field, "is not a mapping of names to lists")
+    return [
+        (f"Impersonate-Extra-{_escaped(_text(selected, field, name))}", value)
+        for name, values in extra.items()
+        for value in _texts(selected, field, values)
+    ]
+
+
+def _texts(selected: SelectedContext, field: str, values: object) -> list[str]:
+    if not isinstance(values, list | None):
+        selected.refuse("user", field, "is not a list")
+    return [_text(selected, field, value) for value in values or ()]
+
+
+def _text(selected: SelectedContext, field: str, value: object) -> str:
+    if not isinstance(value, str | None):
+        selected.refuse("user", field, "is not a text")
+    text = value or ""
+    if not (text.isprintable() and text.isascii()):
+        selected.refuse("user", field, "has characters that no HTTP header may have")
+    return text
+
+
+def _escaped(name: str) -> str:
+    return "".join(chr(byte) if byte in _LEGAL else f"%{byte:02X}" for byte in name.encode())

@@ -1,13 +1,249 @@
-"""Owns the table of Kubernetes kinds that portside knows: names, short names, where the API serves them.
+"""The Kubernetes kinds that portside knows, and the few fields that it reads of their objects.
 
-Refuses behaviour. Short names are those of `kubectl api-resources`.
+Field names are the API's own (camelCase there, snake_case here); everything else in an object is skipped. Short names
+are those of `kubectl api-resources`.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from watcher.cluster import objects
+RUN_ID_LABEL = "skaffold.dev/run-id"
+
+
+class Object(Struct, frozen=True, rename="camel", gc=False):
+    """Base of all: unknown fields are passed over.
+
+    They hold no cycles, and there may be thousands: the garbage collector does not look at them.
+    """
+
+
+class OwnerReference(Object, frozen=True):
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+
+
+class ObjectMeta(Object, frozen=True):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: tuple[OwnerReference, ...] | None = None
+
+    @property
+    def controller(self) -> OwnerReference | None:
+        """What made the object and replaces it; there is one at most, beside any number of other owners."""
+        return next((owner for owner in self.owner_references or () if owner.controller), None)
+
+
+class Resource(Object, frozen=True):
+    """Base of what the API lists: whatever else it is, it has a name."""
+
+    metadata: ObjectMeta
+
+
+class ContainerPort(Object, frozen=True):
+    container_port: int
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class PodContainer(Object, frozen=True):
+    name: str = ""
+    image: str = ""
+    ports: tuple[ContainerPort, ...] | None = None
+    restart_policy: str | None = None
+
+
+class PodSpec(Object, frozen=True):
+    containers: tuple[PodContainer, ...] = ()
+    init_containers: tuple[PodContainer, ...] | None = None
+
+
+class Condition(Object, frozen=True):
+    type: str = ""
+    status: str = ""
+
+
+class ContainerStateWaiting(Object, frozen=True):
+    reason: str = ""
+
+
+class ContainerState(Object, frozen=True):
+    waiting: ContainerStateWaiting | None = None
+
+
+class ContainerStatus(Object, frozen=True):
+    name: str = ""
+    ready: bool = False
+    state: ContainerState | None = None
+
+
+class PodIP(Object, frozen=True):
+    ip: str = ""
+
+
+class PodStatus(Object, frozen=True):
+    """`pod_ips`: one of each family, `pod_ip` the first of them."""
+
+    phase: str = ""
+    pod_ip: str | None = field(default=None, name="podIP")
+    pod_ips: tuple[PodIP, ...] | None = field(default=None, name="podIPs")
+    reason: str | None = None
+    conditions: tuple[Condition, ...] | None = None
+    container_statuses: tuple[ContainerStatus, ...] | None = None
+
+
+class Pod(Resource, frozen=True):
+    """Conditions: core/v1 types.go, PodConditionType."""
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def deleting(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
+
+    @property
+    def ready(self) -> bool:
+        """The pod's Ready condition; False for one that is being deleted."""
+        return not self.deleting and self._is("Ready")
+
+    @property
+    def starting(self) -> bool:
+        """No container runs yet, but the sandbox does: a session to the pod can already be opened."""
+        return self.status.phase == "Pending" and not self.deleting and self._is("PodReadyToStartContainers")
+
+    def _is(self, condition: str) -> bool:
+        return any(c.type == condition and c.status == "True" for c in self.status.conditions or ())
+
+
+class ServicePort(Object, frozen=True):
+    port: int
+    name: str = ""
+    protocol: str = "TCP"
+    target_port: int | str | None = None
+
+
+class ServiceSpec(Object, frozen=True):
+    ports: tuple[ServicePort, ...] | None = None
+    selector: dict[str, str] | None = None
+    type: str = "ClusterIP"
+    cluster_ip: str | None = field(default=None, name="clusterIP")
+    external_name: str | None = None
+    publish_not_ready_addresses: bool = False
+
+
+class Service(Resource, frozen=True):
+    spec: ServiceSpec = ServiceSpec()
+
+
+class Requirement(Object, frozen=True):
+    key: str
+    operator: str
+    values: tuple[str, ...] | None = None
+
+
+class LabelSelector(Object, frozen=True):
+    match_labels: dict[str, str] | None = None
+    match_expressions: tuple[Requirement, ...] | None = None
+
+
+class TemplateMeta(Object, frozen=True):
+    annotations: dict[str, str] | None = None
+
+
+class PodTemplate(Object, frozen=True):
+    """What a workload makes its pods of."""
+
+    metadata: TemplateMeta = TemplateMeta()
+    spec: PodSpec = PodSpec()
+
+
+class WorkloadSpec(Object, frozen=True):
+    selector: LabelSelector | None = None
+    template: PodTemplate = PodTemplate()
+
+
+class WorkloadStatus(Object, frozen=True):
+    conditions: tuple[Condition, ...] | None = None
+
+
+class Workload(Resource, frozen=True):
+    """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job: what they share is a label selector and a template."""
+
+    spec: WorkloadSpec = WorkloadSpec()
+    status: WorkloadStatus = WorkloadStatus()
+
+    @property
+    def finished(self) -> bool:
+        """A Job that will start no pod any more (batch/v1, JobComplete and JobFailed)."""
+        conditions = self.status.conditions or ()
+        return any(c.type in {"Complete", "Failed"} and c.status == "True" for c in conditions)
+
+
+class ReplicationControllerSpec(Object, frozen=True):
+    selector: dict[str, str] | None = None
+    template: PodTemplate = PodTemplate()
+
+
+class ReplicationController(Resource, frozen=True):
+    spec: ReplicationControllerSpec = ReplicationControllerSpec()
+
+
+class JobSpec(Object, frozen=True):
+    template: PodTemplate = PodTemplate()
+
+
+class JobTemplate(Object, frozen=True):
+    spec: JobSpec = JobSpec()
+
+
+class CronJobSpec(Object, frozen=True):
+    job_template: JobTemplate = JobTemplate()
+
+
+class CronJob(Resource, frozen=True):
+    """Its jobs are found by their owner."""
+
+    spec: CronJobSpec = CronJobSpec()
+
+
+class ObjectReference(Object, frozen=True):
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class EndpointConditions(Object, frozen=True):
+    ready: bool | None = None
+
+
+class SliceEndpoint(Object, frozen=True):
+    """One address of a service. A condition that is not there counts as true (discovery/v1 types.go)."""
+
+    addresses: tuple[str, ...] = ()
+    conditions: EndpointConditions = EndpointConditions()
+    target_ref: ObjectReference | None = None
+
+
+class EndpointPort(Object, frozen=True):
+    port: int | None = None
+    name: str | None = None
+    protocol: str | None = None
+
+
+class EndpointSlice(Resource, frozen=True):
+    """Where a service leads, whoever keeps it: a controller, or a person for a service without selector."""
+
+    endpoints: tuple[SliceEndpoint, ...] | None = None
+    ports: tuple[EndpointPort, ...] | None = None
 
 
 class Kind(Struct, frozen=True):
@@ -19,26 +255,26 @@ class Kind(Struct, frozen=True):
     singular: str
     plural: str
     path: str
-    decodes_to: type[objects.Resource]
+    decodes_to: type[Resource]
     short: tuple[str, ...] = ()
     metadata_only: bool = False
 
 
-POD = Kind("pod", "pods", "/api/v1", objects.Pod, ("po",))
-SERVICE = Kind("service", "services", "/api/v1", objects.Service, ("svc",))
+POD = Kind("pod", "pods", "/api/v1", Pod, ("po",))
+SERVICE = Kind("service", "services", "/api/v1", Service, ("svc",))
 REPLICATION_CONTROLLER = Kind(
-    "replicationcontroller", "replicationcontrollers", "/api/v1", objects.ReplicationController, ("rc",)
+    "replicationcontroller", "replicationcontrollers", "/api/v1", ReplicationController, ("rc",)
 )
-DEPLOYMENT = Kind("deployment", "deployments", "/apis/apps/v1", objects.Workload, ("deploy",))
-REPLICA_SET = Kind("replicaset", "replicasets", "/apis/apps/v1", objects.Workload, ("rs",))
-STATEFUL_SET = Kind("statefulset", "statefulsets", "/apis/apps/v1", objects.Workload, ("sts",))
-DAEMON_SET = Kind("daemonset", "daemonsets", "/apis/apps/v1", objects.Workload, ("ds",))
-JOB = Kind("job", "jobs", "/apis/batch/v1", objects.Workload)
+DEPLOYMENT = Kind("deployment", "deployments", "/apis/apps/v1", Workload, ("deploy",))
+REPLICA_SET = Kind("replicaset", "replicasets", "/apis/apps/v1", Workload, ("rs",))
+STATEFUL_SET = Kind("statefulset", "statefulsets", "/apis/apps/v1", Workload, ("sts",))
+DAEMON_SET = Kind("daemonset", "daemonsets", "/apis/apps/v1", Workload, ("ds",))
+JOB = Kind("job", "jobs", "/apis/batch/v1", Workload)
 # Watched on behalf of services; nobody forwards to one.
-ENDPOINT_SLICE = Kind("endpointslice", "endpointslices", "/apis/discovery.k8s.io/v1", objects.EndpointSlice)
+ENDPOINT_SLICE = Kind("endpointslice", "endpointslices", "/apis/discovery.k8s.io/v1", EndpointSlice)
 # Watched on behalf of Deployments, with nothing but their owners and revisions.
-REPLICA_SET_METADATA = Kind("replicaset", "replicasets", "/apis/apps/v1", objects.Resource, metadata_only=True)
-CRON_JOB = Kind("cronjob", "cronjobs", "/apis/batch/v1", objects.CronJob, ("cj",))
+REPLICA_SET_METADATA = Kind("replicaset", "replicasets", "/apis/apps/v1", Resource, metadata_only=True)
+CRON_JOB = Kind("cronjob", "cronjobs", "/apis/batch/v1", CronJob, ("cj",))
 
 KINDS = (
     POD,

@@ -6,7 +6,11 @@ tls-server-name, and send plain-http requests unwrapped; a tunnel and a list are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import httpcore
@@ -14,10 +18,11 @@ import httpx
 import trio
 
 from forwarders.errors import ProxyError
+from forwarders.system.tcp import error_text
 from forwarders.transports.proxy import Proxy, connect_through
 from forwarders.transports.server import ApiServer
-from forwarders.transports.sockets import api_server_options
-from watcher.cluster.eager import RacingBackend
+from forwarders.transports.sockets import api_server_options, first_connected
+from watcher.errors import MalformedError
 
 # Each watch holds a connection: 8 kinds in 60 namespaces. Others wait for one, and say so after the connect time-out.
 MAX_CONNECTIONS = 512
@@ -108,3 +113,118 @@ class _HttpcoreStream:
 
     async def send(self, data: bytes) -> None:
         await self._stream.write(data)
+
+
+class RacingBackend(httpcore.TrioBackend):
+    """Attempts beside one another while SYNs vanish."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """`timeout` counts for all attempts. Raises httpcore.ConnectError, ConnectTimeout."""
+        connect = partial(super().connect_tcp, host, port, local_address=local_address, socket_options=socket_options)
+        try:
+            with trio.fail_after(float("inf") if timeout is None else timeout):
+                return await first_connected(connect, httpcore.ConnectError)
+        except trio.TooSlowError as error:
+            raise httpcore.ConnectTimeout(f"no answer within {timeout} s") from error
+
+
+def why(error: BaseException) -> str:
+    """A few words on the first cause that says something, without a request's headers or body."""
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({cause.verify_message}): see certificate-authority"
+    for cause in chain:
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS failed ({(cause.reason or 'no reason').lower().replace('_', ' ')})"
+        if isinstance(cause, socket.gaierror):
+            again = cause.errno == socket.EAI_AGAIN
+            return "its name was not resolved: no answer from DNS" if again else "its name is not known"
+        if isinstance(cause, OSError) and cause.errno:
+            return error_text(cause.errno)  # trio's own text repeats the address
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error`, what it came from, and what those came from; trio groups the failures of several addresses."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        waiting += [*getattr(cause, "exceptions", ()), cause.__cause__, cause.__context__]
+
+
+# Bytes of a whole list, over all its pages, and of any other answer: 40,000 pods of 6 kB.
+MAX_BODY = 256 * 1024 * 1024
+# Bytes of one piece: some 0.1 ms to unpack.
+PIECE = 64 * 1024
+# Characters of a header that are quoted in an error.
+LONGEST_NAME = 100
+# zlib's window for gzip, header and trailer checked.
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def unpacked(response: httpx.Response, raw: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The body, from its `raw` bytes. Raises MalformedError for a coding that was not asked for."""
+    codings = [coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(",")]
+    known = [coding for coding in codings if coding not in {"", "identity"}]
+    if known in (["gzip"], ["x-gzip"]):
+        return _gunzipped(raw)
+    if known:
+        named = ", ".join(known)[:LONGEST_NAME]
+        raise MalformedError(f"the API server's answer has the content coding {named}: only gzip was asked for")
+    return raw
+
+
+async def _gunzipped(raw: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    decoder = zlib.decompressobj(_GZIP)
+    try:
+        async for data in raw:
+            left = data
+            while left and not decoder.eof:
+                piece = decoder.decompress(left, PIECE)
+                left = decoder.unconsumed_tail
+                if piece:
+                    yield piece
+                    await trio.lowlevel.checkpoint()
+            while not decoder.eof and (piece := decoder.decompress(b"", PIECE)):
+                yield piece
+                await trio.lowlevel.checkpoint()
+    except zlib.error as error:
+        raise MalformedError(f"the API server's answer cannot be unpacked: {error}") from None
+    if not decoder.eof:
+        raise MalformedError("the API server's answer ends in the middle of its compressed data")
+
+
+async def read_body(pieces: AsyncIterator[bytes], room: int) -> bytes:
+    """The whole body. Raises MalformedError for more than `room` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
+        if size > room:
+            raise MalformedError(f"the API server's answer is longer than {MAX_BODY >> 20} MiB")
+    return b"".join(parts)
+
+
+async def drain(pieces: AsyncIterator[bytes]) -> None:
+    """Reads to the end and throws away."""
+    try:
+        async for _ in pieces:
+            pass
+    except httpx.HTTPError:
+        return  # it is being thrown away; what broke it has been said

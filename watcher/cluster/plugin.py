@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,11 +21,9 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from forwarders.system.processes import detached_group, startable
+from forwarders.system.processes import detached_group, end_by_signal, fatal_signals, kill_tree, startable
 from watcher.cluster.kubeconfig import SelectedContext
-from watcher.cluster.plugin_answer import MAX_OUTPUT, PluginCredential, decoded
-from watcher.cluster.plugin_process import end_plugin, end_together, how_ended
-from watcher.cluster.plugin_words import CHUNK, PluginWords
+from watcher.cluster.plugin_output import CHUNK, MAX_OUTPUT, PluginCredential, PluginWords, decoded
 
 logger = logging.getLogger("portside.cluster")
 
@@ -225,3 +224,33 @@ def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(extension, dict) and extension.get("name") == _EXTENSION:
             info["config"] = extension.get("extension")
     return info
+
+
+def how_ended(code: int | None) -> str:
+    """The exit code, or the signal."""
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return f"ended by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+async def end_plugin(process: trio.Process, *, group: bool) -> None:
+    """Kill the plugin and its children, where they still run."""
+    if process.returncode is None:
+        kill_tree(process.pid, group=group)
+        with trio.CancelScope(shield=True):  # it has been killed: this ends
+            await process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+
+async def end_together(process: trio.Process) -> None:
+    """A signal that ends us at once, since nothing runs yet that would take it, ends the plugin too."""
+    ours = fatal_signals()
+    if not ours:
+        return
+    with trio.open_signal_receiver(*ours) as arrivals:
+        async for number in arrivals:
+            kill_tree(process.pid, group=False)
+            end_by_signal(number)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 from random import Random
-from typing import Never
+from typing import Never, TypeVar
 
 import trio
 
 from forwarders.backoff import Backoff, RetryLimiter
 from watcher.cluster.client import ApiClient, WatchStream
-from watcher.cluster.later import call_if_slow
 from watcher.cluster.store import Problem, WatchCache
 from watcher.cluster.wire import WatchEvent, WatchEventType
 from watcher.errors import ApiForbiddenError, ApiUnreachableError, ClusterError, ExpiredError, MalformedError
@@ -215,3 +214,27 @@ class Reflector:
     def _name(self) -> str:
         plural, namespace = self._watch.kind.plural, self._watch.namespace
         return f"{plural} in namespace {namespace}" if namespace else plural
+
+
+T = TypeVar("T")
+
+
+async def call_if_slow(seconds: float, act: Callable[[], None], work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` returns or raises, never in a group; `act` is called once `work` has run for so many seconds."""
+    results: list[T] = []
+    failures: list[Exception] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_act_after, seconds, act)
+        try:
+            results.append(await work())
+        except Exception as error:  # noqa: BLE001 - raised again below, outside the nursery
+            failures.append(error)
+        nursery.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+async def _act_after(seconds: float, act: Callable[[], None]) -> None:
+    await trio.sleep(seconds)
+    act()

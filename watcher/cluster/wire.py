@@ -12,8 +12,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw, Struct, field
 
-from watcher.cluster.kinds import Kind
-from watcher.cluster.objects import Resource
+from watcher.cluster.kinds import Kind, Resource
 from watcher.errors import (
     ApiError,
     ApiForbiddenError,

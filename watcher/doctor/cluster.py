@@ -18,9 +18,8 @@ from forwarders.transports import names
 from forwarders.transports.opener import ProbeTimes, Transport, probe
 from forwarders.transports.server import ApiServer
 from watcher.cluster.client import ApiClient
-from watcher.cluster.credentials import ClusterConfig, load_cluster_config
-from watcher.cluster.kinds import POD
-from watcher.cluster.objects import Pod
+from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
+from watcher.cluster.kinds import POD, Pod
 from watcher.cluster.store import Watch
 from watcher.doctor.examine import Once
 from watcher.doctor.findings import Finding, NotCheckedError, error, note, ok

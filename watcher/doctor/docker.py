@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import httpx
 import msgspec
 
+from watcher.docker.containers import client_of
 from watcher.docker.daemon import daemon_of
-from watcher.docker.watch import client_of
 from watcher.doctor.findings import Finding, error, ok
 from watcher.doctor.project import ProjectFiles
 from watcher.errors import DaemonAddressError

@@ -11,8 +11,7 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.transports.opener import Transport
-from watcher.cluster.access import Action, is_allowed
-from watcher.cluster.client import ApiClient
+from watcher.cluster.client import Action, ApiClient, is_allowed
 from watcher.cluster.kinds import ENDPOINT_SLICE, KINDS, POD, Kind
 from watcher.doctor.cluster import Cluster
 from watcher.doctor.findings import Finding, error, note, ok, warning

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from watcher.cluster import kinds
-from watcher.cluster.objects import Pod, Resource
+from watcher.cluster.kinds import Pod, Resource
 
 REVISION = "deployment.kubernetes.io/revision"
 _HASH_LABEL = "pod-template-hash"

@@ -13,8 +13,7 @@ from msgspec import Struct
 
 from forwarders.spec import Endpoint, PodRef
 from watcher.cluster import kinds
-from watcher.cluster.collection import Key
-from watcher.cluster.objects import (
+from watcher.cluster.kinds import (
     CronJob,
     EndpointSlice,
     LabelSelector,
@@ -27,6 +26,7 @@ from watcher.cluster.objects import (
     SliceEndpoint,
     Workload,
 )
+from watcher.cluster.store import Key
 from watcher.plan import selectors
 from watcher.plan.controllers import Owner, is_controlled_by, newest_replica_set, owner_of
 from watcher.plan.ports import TCP, is_port, pods_port, service_port

@@ -10,7 +10,7 @@ from forwarders.spec import HOLD, LINGER, MOST_HELD, PATIENCE
 from watcher.cluster.store import OtherCluster, Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
 from watcher.config.rules import Rules
-from watcher.docker.objects import Containers
+from watcher.docker.containers import Containers
 from watcher.skaffold.modes import Mode
 
 

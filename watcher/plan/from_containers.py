@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 
 from forwarders.spec import Endpoint, PodRef
-from watcher.cluster.objects import RUN_ID_LABEL
+from watcher.cluster.kinds import RUN_ID_LABEL
 from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry
 from watcher.config.rules import RuleTarget
-from watcher.docker.objects import Containers, DockerContainer, PublishedPort
+from watcher.docker.containers import Containers, DockerContainer, PublishedPort
 from watcher.plan import images
 from watcher.plan.facts import Facts
 from watcher.plan.serving import EndpointResult

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster import kinds
-from watcher.cluster.objects import Service, ServicePort
+from watcher.cluster.kinds import Service, ServicePort
 from watcher.config.entries import Entry
 from watcher.config.rules import RuleTarget
 from watcher.plan import run

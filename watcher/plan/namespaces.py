@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from watcher.cluster import kinds
-from watcher.cluster.objects import Resource
+from watcher.cluster.kinds import Resource
 from watcher.cluster.store import Watch
 from watcher.config.entries import CONTAINER, Entry
 from watcher.plan import run

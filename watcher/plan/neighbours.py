@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from watcher.cluster.collection import Key
-from watcher.cluster.objects import EndpointSlice, Object, Pod, Resource, Service, Workload
-from watcher.cluster.store import Watch
+from watcher.cluster.kinds import EndpointSlice, Object, Pod, Resource, Service, Workload
+from watcher.cluster.store import Key, Watch
 from watcher.plan.endpoints import Neighbours
 from watcher.plan.facts import Facts
 from watcher.plan.namespaces import jobs_in, pods_in, replica_sets_in, slices_of

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from watcher.cluster import kinds
-from watcher.cluster.kinds import Kind
-from watcher.cluster.objects import Pod, PodSpec, ReplicationController, Resource, Workload
+from watcher.cluster.kinds import Kind, Pod, PodSpec, ReplicationController, Resource, Workload
 from watcher.plan import run
 from watcher.plan.controllers import Owner, owner_of
 from watcher.plan.facts import Facts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
-from watcher.cluster.objects import (
+from watcher.cluster.kinds import (
     ContainerPort,
     CronJob,
     Object,

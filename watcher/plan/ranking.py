@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from watcher.cluster.objects import Pod
+from watcher.cluster.kinds import Pod
 
 _STATEFUL_SET = "StatefulSet"
 _HASH_LABELS = ("pod-template-hash", "rollouts-pod-template-hash")

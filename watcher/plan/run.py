@@ -7,8 +7,7 @@ watch for one id alone would see them vanish and come again.
 from __future__ import annotations
 
 from watcher.cluster import kinds
-from watcher.cluster.kinds import Kind
-from watcher.cluster.objects import RUN_ID_LABEL, Pod, Resource, Service
+from watcher.cluster.kinds import RUN_ID_LABEL, Kind, Pod, Resource, Service
 from watcher.cluster.store import Watch
 from watcher.plan import spread
 from watcher.plan.facts import Facts

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from watcher.cluster.collection import Key, labelled
-from watcher.cluster.objects import LabelSelector, Requirement, Resource
+from watcher.cluster.kinds import LabelSelector, Requirement, Resource
+from watcher.cluster.store import Key, labelled
 
 R = TypeVar("R", bound=Resource)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from forwarders.spec import Endpoint, PodRef
-from watcher.cluster.objects import Pod
+from watcher.cluster.kinds import Pod
 from watcher.plan.ports import number_in, undeclared
 from watcher.plan.ranking import outdated, ranking
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from watcher.cluster.collection import Key
-from watcher.cluster.objects import Object
-from watcher.cluster.store import Watch
+from watcher.cluster.kinds import Object
+from watcher.cluster.store import Key, Watch
 from watcher.plan.facts import Facts
 
 

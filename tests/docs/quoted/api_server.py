@@ -28,13 +28,13 @@ from tests.cluster_client.test_bounds import Endless
 from tests.cluster_client.test_credentials import a_login
 from tests.docs.quoted.scene import HERE, Scene, said
 from watcher.cli.lookup import SLOW, looked_up
-from watcher.cluster.authority import CredentialProvider, expired
-from watcher.cluster.causes import why
 from watcher.cluster.client import ApiClient
-from watcher.cluster.following import _Follower
+from watcher.cluster.cluster_config import _Follower
+from watcher.cluster.credential_provider import CredentialProvider, expired
+from watcher.cluster.credentials import Credentials
 from watcher.cluster.kinds import POD
 from watcher.cluster.kubeconfig import SelectedContext
-from watcher.cluster.login import Credentials
+from watcher.cluster.network import why
 from watcher.cluster.plugin import ExecEntry, _Run
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Store, Watch

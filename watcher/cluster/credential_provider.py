@@ -18,8 +18,8 @@ import trio
 from forwarders.backoff import Backoff
 from forwarders.transports.server import Headers
 from watcher.cluster import tls
-from watcher.cluster.certificate_dates import valid_until
-from watcher.cluster.login import Credentials
+from watcher.cluster.credentials import Credentials
+from watcher.cluster.tls import valid_until
 from watcher.errors import KubeconfigError, RenewalError
 
 logger = logging.getLogger("portside.cluster")

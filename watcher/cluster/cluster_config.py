@@ -1,0 +1,213 @@
+"""Loads one context of a kubeconfig: an API server's address, trust, proxy, and credentials that stay valid."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Never
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+from msgspec import Struct
+
+from forwarders.backoff import Backoff
+from forwarders.transports.server import ApiServer
+from watcher.cluster import credentials, kubeconfig, tls
+from watcher.cluster.credential_provider import CredentialProvider, expired
+from watcher.cluster.kubeconfig import FILE_FIELDS, SelectedContext
+from watcher.cluster.proxies import proxy_for
+from watcher.errors import KubeconfigError, RenewalError
+from watcher.user_files import change_since, stamps
+
+logger = logging.getLogger("portside.cluster")
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """One context, loaded. `namespace`: the context's, "" where it names none. `source`: the file(s), for messages.
+
+    `asked`: the kubeconfig that was asked for, None for the usual ones. `problem`: why its credentials are no good.
+    """
+
+    server: ApiServer
+    context: str
+    namespace: str
+    source: str
+    asked: str | None
+    selected: SelectedContext
+    credentials: CredentialProvider = field(repr=False)
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.context or "of the cluster that this runs in"
+
+
+async def load_cluster_config(kubeconfig: str | None, context: str | None, *, starting: bool = True) -> ClusterConfig:
+    """The context asked for (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).
+
+    Raises KubeconfigError. `starting`: a login plugin may talk to the user, whose terminal shows nothing else yet.
+    """
+    found = await credentials.read_credentials(kubeconfig, context, starting=starting)
+    selected = found.selected
+    # The context by name: it stays ours where an edit makes another one current.
+    again = partial(credentials.read_credentials, kubeconfig, selected.context or None)
+    provider = CredentialProvider(found, None, again)
+    server = await trio.to_thread.run_sync(server_of, selected, provider)
+    if problem := expired(found):
+        logger.warning("%s", problem)
+    return ClusterConfig(
+        server, selected.context, selected.namespace, selected.source, kubeconfig, selected, provider, problem
+    )
+
+
+def server_of(selected: SelectedContext, credentials: CredentialProvider) -> ApiServer:
+    """The selected cluster; `credentials` show their certificate there from now on. Raises KubeconfigError."""
+    host, port, prefix, https = _address(selected)
+    server_name = str(selected.cluster.get("tls-server-name") or host)
+    if not _is_host(server_name):
+        selected.refuse("cluster", "tls-server-name", f'"{server_name}" is no name of a host')
+    context = tls.client_context(selected) if https else None
+    proxy = proxy_for(selected, host, port, https=https)
+    credentials.use(context)
+    return ApiServer(
+        host=host,
+        port=port,
+        prefix=prefix,
+        tls=context,
+        server_name=server_name,
+        authorize=credentials,
+        proxy=proxy,
+    )
+
+
+def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
+    """Host, port, prefix and whether by TLS. Without a scheme it is https where TLS is set up, as in client-go."""
+    server = str(selected.cluster.get("server") or "")
+    if not server:
+        selected.refuse("cluster", "server", "is missing")
+    if "://" not in server:
+        secure = any(name.startswith(("certificate-", "insecure-")) for name in selected.cluster)
+        secure = secure or any(name.startswith("client-certificate") for name in selected.user)
+        server = f"{'https' if secure else 'http'}://{server}"
+    try:
+        url = urlsplit(server)
+        port = url.port or (443 if url.scheme == "https" else 80)
+    except ValueError:
+        url, port = urlsplit(""), 0
+    if url.scheme not in {"http", "https"} or not url.hostname or not _is_host(url.hostname):
+        selected.refuse("cluster", "server", f'"{_without_password(server)}" is no http or https URL with a valid port')
+    return url.hostname, port, url.path.rstrip("/"), url.scheme == "https"
+
+
+def _is_host(name: str) -> bool:
+    """Whether it can be looked up and stand in a request; what comes after would fail in ways of its own."""
+    try:
+        name.encode("idna")
+        return httpx.URL(scheme="https", host=name).host == name.lower()
+    except (UnicodeError, httpx.InvalidURL):
+        return False
+
+
+def _without_password(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    return scheme + mark + rest.rpartition("@")[2]
+
+
+# Seconds until the next look after a mistake of ours, doubling.
+FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
+# Seconds for the new server's credentials, before it is moved to in any case: a plugin may take longer.
+CREDENTIALS_FIRST = 2.0
+
+
+async def follow_kubeconfig(config: ClusterConfig, moved: Callable[[ApiServer], Awaitable[None]]) -> Never:
+    """Keeps credentials valid and calls `moved` with another server; until cancelled."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(config.credentials.run)
+        await _Follower(config, moved).run()
+
+
+class _Follower:
+    def __init__(self, config: ClusterConfig, moved: Callable[[ApiServer], Awaitable[None]]) -> None:
+        self._config = config
+        self._moved = moved
+        self._selected = config.selected
+        self._used_settings: _UsedSettings | None = None
+        self._problem = ""
+
+    async def run(self) -> Never:
+        pauses = Backoff(Random(), FIRST_PAUSE, LAST_PAUSE)  # noqa: S311 - jitter
+        while self._config.context:  # a pod's service account has none, and no kubeconfig
+            try:
+                files = self._files()
+                before = stamps(files)
+                await self._look()
+                pauses.reset()
+                if self._files() == files:
+                    await change_since(before)
+            except Exception as error:  # noqa: BLE001 - a mistake here must cost no forward
+                self._say(f"a mistake of portside's: {type(error).__name__}")
+                await trio.sleep(pauses.next())
+        await trio.sleep_forever()
+        raise AssertionError
+
+    def _files(self) -> frozenset[Path]:
+        """The kubeconfig's own files, and those that it names for this context."""
+        fields = (self._selected.cluster, self._selected.user)
+        named = (Path(str(part[name])) for part in fields for name in FILE_FIELDS if part.get(name))
+        return frozenset((*kubeconfig.files(self._config.asked), *named))
+
+    async def _look(self) -> None:
+        """Takes over what has changed for our context."""
+        try:
+            selected = await credentials.select_context(self._config.asked, self._config.context)
+            seen = await trio.to_thread.run_sync(_used_settings, selected)
+            if self._used_settings is None:  # what was loaded, if it has not been edited since
+                moved = renewed = selected != self._config.selected
+            else:
+                moved, renewed = seen.place != self._used_settings.place, seen.who != self._used_settings.who
+            if moved:
+                await self._move(selected)
+            elif renewed:
+                self._config.credentials.edited()
+        except KubeconfigError as error:
+            self._say(str(error))
+        else:
+            self._selected, self._used_settings, self._problem = selected, seen, ""
+
+    async def _move(self, selected: SelectedContext) -> None:
+        server = await trio.to_thread.run_sync(server_of, selected, self._config.credentials)
+        self._config.credentials.edited()
+        with suppress(RenewalError), trio.move_on_after(CREDENTIALS_FIRST):  # what fails is logged, and tried again
+            await self._config.credentials(True)  # noqa: FBT003 - ApiServer's signature
+        logger.warning('the kubeconfig was edited: context "%s" is now at %s', selected.context, server.url)
+        await self._moved(server)
+
+    def _say(self, problem: str) -> None:
+        if problem != self._problem:
+            logger.warning("%s; keeping the previous settings", problem)
+        self._problem = problem
+
+
+class _UsedSettings(Struct, frozen=True):
+    """What portside uses of a context, with the contents of the files that it names."""
+
+    place: tuple[object, ...]
+    who: tuple[object, ...]
+
+    def __repr__(self) -> str:
+        return "_UsedSettings(…)"
+
+
+def _used_settings(selected: SelectedContext) -> _UsedSettings:
+    """Raises KubeconfigError."""
+    return _UsedSettings(
+        (selected.cluster, tls.authority_of(selected.cluster)), (selected.user, credentials.from_files(selected))
+    )
