@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from watcher.board.board import Board
 from watcher.board.records import ForwardRecord, PlanRecord, SkaffoldRecord, SkipRecord, timestamp
 
 TIME = timestamp(datetime(2026, 11, 23, 22, 48, 4, 616000, UTC))
@@ -64,3 +65,8 @@ def skaffold(**fields: Any) -> SkaffoldRecord:
 
 def plan(*, settled: bool = True) -> PlanRecord:
     return PlanRecord(time=TIME, settled=settled)
+
+
+def subscriptions(board: Board) -> int:
+    """How many subscriptions are open."""
+    return len(board._subscriptions)

@@ -10,8 +10,8 @@ import pytest
 
 from forwarders.spec import Counts, Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest, State, Status
 from tests.board.made import skaffold, skip
-from watcher.board.records import counted, forward_record, local_url, timestamp
-from watcher.plan.plan import PlannedForward, ResourceRef
+from watcher.board.records import counted, forward_record, local_url, skip_record, timestamp
+from watcher.plan.plan import PlannedForward, ResourceRef, Skip
 
 # One line of `--output json` as it was promised, to the letter: names that scripts read are never renamed.
 CONTRACT = """
@@ -105,6 +105,12 @@ def test_skips_and_skaffolds_changes_are_kinds_of_their_own() -> None:
     assert json.loads(msgspec.json.encode(skip()))["kind"] == "skip"
     shown = json.loads(msgspec.json.encode(skaffold()))
     assert (shown["kind"], shown["runId"]) == ("skaffold", "run-1")
+
+
+def test_a_skip_names_its_context() -> None:
+    """Lines about another kube-context name it, so the record has it."""
+    subject = msgspec.structs.replace(WANTED.subject, context="far")
+    assert skip_record(Skip(id=ID, subject=subject, reason="excluded"), NOW).context == "far"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from fixtures.browser.chromium import Chromium, Tab
 from forwarders.spec import Counts
-from tests.board.made import forward, skaffold, skip
+from tests.board.made import forward, skaffold, skip, subscriptions
 from tests.page.made import at, busy_board, link, row, told, verdict
 from tests.status.made import port_of, served
 from watcher.board.addresses import Address
@@ -234,7 +234,7 @@ async def test_other_sites_pages_get_nothing(browser: Chromium) -> None:
 
         for path in ("/v1/forwards", "/v1/events", "/"):
             assert await tab.do(read, path) == "refused"
-        assert board.readers == 0
+        assert subscriptions(board) == 0
         await tab.do(frame)
         assert "frame-ancestors" in tab.complaints[-1]
 

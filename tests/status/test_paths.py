@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from forwarders.spec import Counts
-from tests.board.made import forward, plan, skaffold, skip
+from tests.board.made import forward, plan, skaffold, skip, subscriptions
 from tests.status.made import LOOPBACK, port_of, served
 from watcher.board.addresses import Address, listen, status_url
 from watcher.board.board import Board
@@ -83,7 +83,7 @@ async def test_readers_that_leave_are_forgotten() -> None:
                 while b"data: {" not in received:
                     received += await browser.receive_some()
         with trio.fail_after(10):
-            while board.readers:  # noqa: ASYNC110 - the server tells nobody when it has noticed
+            while subscriptions(board):  # noqa: ASYNC110 - the server tells nobody when it has noticed
                 await trio.sleep(0.01)
 
 

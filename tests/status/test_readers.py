@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from forwarders.spec import Counters, Counts
-from tests.board.made import forward, skip
+from tests.board.made import forward, skip, subscriptions
 from tests.status.made import ask, port_of, served
 from watcher.board.board import Board
 from watcher.board.http import routes, server
@@ -31,7 +31,7 @@ EVENTS = b"GET /v1/events?counters HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 async def readers_of(board: Board, count: int) -> None:
     with trio.fail_after(30):
-        while board.readers != count:
+        while subscriptions(board) != count:
             await trio.testing.wait_all_tasks_blocked(0.01)
 
 
@@ -63,7 +63,7 @@ async def test_readers_that_never_read_hold_up_nobody() -> None:
             assert told.count(b"data: ") < CHANGES  # it was stuck, and got the newest in place of all
             await client.aclose()
         # Cancelled while all the others are stuck.
-        assert board.readers == 0
+        assert subscriptions(board) == 0
 
 
 async def until(stream: trio.SocketStream, text: bytes) -> bytes:
@@ -177,7 +177,7 @@ async def test_a_change_does_not_wait_for_the_next_second(autojump_clock: trio.a
     assert trio.current_time() == start
     for stream in (with_counters, plain):
         await stream.aclose()
-    assert board.readers == 0
+    assert subscriptions(board) == 0
 
 
 async def test_a_reader_that_hears_nothing_hears_that(autojump_clock: trio.abc.Clock) -> None:

@@ -64,11 +64,6 @@ class Board:
         return self._plan is not None and self._plan.settled
 
     @property
-    def readers(self) -> int:
-        """How many subscriptions are open."""
-        return len(self._subscriptions)
-
-    @property
     def not_ready(self) -> list[ForwardRecord]:
         """The wanted forwards that are not ready."""
         return [record for record in self._forwards.values() if record.state != "ready"]

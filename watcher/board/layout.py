@@ -116,7 +116,7 @@ def skips_line(skips: Iterable[SkipRecord]) -> Text | None:
     by_reason: dict[str, list[str]] = {}
     for skip in skips:
         port = f":{skip.remote_port}" if skip.remote_port else ""
-        by_reason.setdefault(skip.reason, []).append(f"{skip.resource_type}/{skip.resource_name}{port}")
+        by_reason.setdefault(skip.reason, []).append(f"{skip.resource}{port}")
     if not by_reason:
         return None
     groups = (f"{_few(names)}: {reason}" for reason, names in by_reason.items())
@@ -127,7 +127,7 @@ def skips_line(skips: Iterable[SkipRecord]) -> Text | None:
 def target(record: ForwardRecord | ExplainRecord) -> str:
     port = f":{record.remote_port}" if record.remote_port else ""
     container = f" ({record.container})" if record.container else ""
-    return printable(f"{record.resource_type}/{record.resource_name}{port}{container}")
+    return printable(f"{record.resource}{port}{container}")
 
 
 def size(count: int) -> str:

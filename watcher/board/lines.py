@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Protocol
 
 import msgspec
 import trio
@@ -78,33 +78,30 @@ def json_line(value: object) -> str:
     return line if line.isascii() and line.isprintable() else line.translate(_ESCAPED)
 
 
-class LineRenderer(Protocol):
+class LineRenderer(ABC):
     """Turns records into lines of text."""
 
+    @abstractmethod
     def lines(self, record: Record) -> Iterable[str]:
         """The lines to write now."""
 
-    def overdue(self, now: float) -> Iterable[str]:
+    def overdue(self, now: float) -> Iterable[str]:  # noqa: ARG002 - the arguments of those that delay lines
         """The delayed lines whose time has come."""
+        return ()
 
     def next_due(self) -> float:
         """When to call `overdue`, in trio's seconds; infinity if no line is delayed."""
+        return math.inf
 
 
-class JsonLines:
+class JsonLines(LineRenderer):
     """Each change as one JSON object on its own line."""
 
     def lines(self, record: Record) -> Iterable[str]:
         return (json_line(record) + "\n",)
 
-    def overdue(self, now: float) -> Iterable[str]:  # noqa: ARG002 - no line is ever delayed
-        return ()
 
-    def next_due(self) -> float:
-        return math.inf
-
-
-class PlainLines:
+class PlainLines(LineRenderer):
     """Skaffold's sentence when a forward becomes ready. Waiting is reported only if it lasts.
 
     `context`: the default kube-context; only other contexts are named.
@@ -158,7 +155,7 @@ def _sentences(record: Record, home: str) -> Lines:
         case SkipRecord(over=False):
             port = f" port {record.remote_port}" if record.remote_port else ""
             namespace = f" in namespace {record.namespace}" if record.namespace else ""
-            name = f"{record.resource_type}/{record.resource_name}{port}{namespace}"
+            name = f"{record.resource}{port}{namespace}"
             return (f"Not forwarding {name}{context_suffix(record.context, home)}: {record.reason}",)
         case SkaffoldRecord(change="lost"):
             return (f"Skaffold: {record.reason or 'its event stream ended'}; forwards stay, waiting for it",)
@@ -172,7 +169,7 @@ def context_suffix(context: str, home: str) -> str:
 
 
 def _forward_sentences(record: ForwardRecord, where: str) -> Lines:
-    name = f"{record.resource_type}/{record.resource_name} in namespace {record.namespace}"
+    name = f"{record.resource} in namespace {record.namespace}"
     port = f", remote port {record.remote_port}"
     target = f"{name}{where}{port}"
     remark = f" ({record.reason})" if record.reason else ""

@@ -103,13 +103,12 @@ def command_readiness(board: Board) -> Readiness:
 
 def _not_ready(record: ForwardRecord) -> str:
     reason = f": {record.reason}" if record.reason else ""
-    target = f"{record.resource_type}/{record.resource_name} port {record.remote_port}"
-    return f"{record.state} {target} in namespace {record.namespace}{reason}"
+    return f"{record.state} {record.resource} port {record.remote_port} in namespace {record.namespace}{reason}"
 
 
 def _not_forwarded(skip: SkipRecord) -> str:
     port = f" port {skip.remote_port}" if skip.remote_port else ""
-    return f"{skip.resource_type}/{skip.resource_name}{port} is not forwarded: {skip.reason}"
+    return f"{skip.resource}{port} is not forwarded: {skip.reason}"
 
 
 def _absent(query: ForwardQuery, skips: Iterable[SkipRecord]) -> str:

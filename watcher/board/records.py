@@ -20,32 +20,44 @@ from watcher.skaffold.port_events import SkaffoldForward
 from watcher.skaffold.state import SkaffoldChange
 
 
-class ForwardRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
+class ResourceFields(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The fields of every record about a resource and a port of it.
+
+    `context`: the kube-context of its cluster, "" if that is not known.
+    """
+
+    source: str
+    resource_type: str
+    resource_name: str
+    namespace: str
+    container: str = ""
+    remote_port: int | str
+    context: str = ""
+
+    @property
+    def resource(self) -> str:
+        """Type and name."""
+        return f"{self.resource_type}/{self.resource_name}"
+
+
+class ForwardRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
     """The current state of a forward at one local address.
 
     `port_name`: of a container's port that a mode found. `gateway`: the forward's URL by name, "" without one.
-    `context`: the kube-context of its cluster, "" if that is not known.
     """
 
     time: str
     id: str
-    source: str
     state: str
-    resource_type: str
-    resource_name: str
-    namespace: str
-    container: str
-    remote_port: int | str
     local_address: str
     local_port: int
-    requested_port: int
-    pod: str
-    pod_port: int
+    requested_port: int = 0
+    pod: str = ""
+    pod_port: int = 0
     url: str
     reason: str
     port_name: str = ""
     gateway: str = ""
-    context: str = ""
 
 
 class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
@@ -65,42 +77,28 @@ class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", t
     last_error_time: str = ""
 
 
-class SkipRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skip"):
+class SkipRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skip"):
     """Something that is not forwarded, and the reason. `over`: this no longer holds (forwarded now, or deleted)."""
 
     time: str
     id: str
-    source: str
-    resource_type: str
-    resource_name: str
-    namespace: str
-    container: str
-    remote_port: int | str
     reason: str
     over: bool = False
-    context: str = ""
 
 
-class ExplainRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="explain"):
+class ExplainRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="explain"):
     """The verdict on one resource and port.
 
     `rule`: what decided. `reason`: what is wrong or missing. `forwards`: ids of the resulting forwards.
     `origin`: the file and place of a configured entry, "" for what a mode found.
     """
 
-    source: str
-    resource_type: str
-    resource_name: str
-    namespace: str
-    container: str
-    remote_port: int | str
     protocol: str
     origin: str
     forwarded: bool
     rule: str
     reason: str
     forwards: tuple[str, ...]
-    context: str = ""
 
 
 class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skaffold"):
@@ -199,9 +197,6 @@ def own_forward_record(own: SkaffoldForward, now: datetime, *, over: bool = Fals
         remote_port=port,
         local_address=address,
         local_port=own.local_port,
-        requested_port=0,
-        pod="",
-        pod_port=0,
         url="" if over else local_url(address, own.local_port),
         reason="held by Skaffold itself",
     )
@@ -216,9 +211,6 @@ def published_record(published: Published, now: datetime) -> ForwardRecord:
         state=State.READY.value,
         local_address=published.address,
         local_port=published.local_port,
-        requested_port=0,
-        pod="",
-        pod_port=0,
         url=local_url(published.address, published.local_port),
         reason="published by Docker itself",
     )

@@ -135,16 +135,10 @@ async def serve(sock: socket.socket, respond: Respond, guard: Guard) -> None:
 
     async def serve_one(accepted: trio.socket.SocketType) -> None:
         try:
-            with contained(logger, "a question to the status address"):
-                await run(accepted)
+            with contained(logger, "a request to the status address"):
+                await StatusConnection(trio.SocketStream(accepted), respond, guard).run()
         finally:
             free.release()
-
-    async def run(accepted: trio.socket.SocketType) -> None:
-        try:
-            await StatusConnection(trio.SocketStream(accepted), respond, guard).run()
-        except* (OSError, trio.BrokenResourceError, h11.RemoteProtocolError, trio.TooSlowError):
-            pass  # the client disconnected, or it does not speak HTTP
 
     async with trio.open_nursery() as nursery:
         while True:
@@ -172,18 +166,24 @@ class StatusConnection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
 
     async def run(self) -> None:
-        """Raises OSError, trio.BrokenResourceError, trio.TooSlowError, h11.RemoteProtocolError."""
-        async with self._stream:
-            with trio.fail_after(REQUEST_TIMEOUT):
-                try:
-                    request = await self._request()
-                except h11.RemoteProtocolError as error:
-                    refusal = plain_text(f"this is no HTTP/1.1 request: {error}", HTTPStatus(error.error_status_hint))
-                    await self._answer(refusal, head=False)
-                    return
-            if request is not None:
-                response = self._guard.refusal(request) or await self._respond(request)
-                await self._answer(response, head=request.method == "HEAD")
+        """Ends quietly if the client disconnects or does not speak HTTP."""
+        try:
+            async with self._stream:
+                await self._serve()
+        except* (OSError, trio.BrokenResourceError, h11.RemoteProtocolError, trio.TooSlowError):
+            pass
+
+    async def _serve(self) -> None:
+        with trio.fail_after(REQUEST_TIMEOUT):
+            try:
+                request = await self._request()
+            except h11.RemoteProtocolError as error:
+                refusal = plain_text(f"this is no HTTP/1.1 request: {error}", HTTPStatus(error.error_status_hint))
+                await self._answer(refusal, head=False)
+                return
+        if request is not None:
+            response = self._guard.refusal(request) or await self._respond(request)
+            await self._answer(response, head=request.method == "HEAD")
 
     async def _request(self) -> StatusRequest | None:
         """None if the connection was closed instead."""
