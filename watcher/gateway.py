@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from forwarders.gateway.gateway import SUFFIX, Target
-from forwarders.gateway.pages import Link
+from forwarders.gateway.client import Link
+from forwarders.gateway.gateway import SUFFIX, GatewayTarget
 from watcher.plan.verdicts import PlannedForward
 
 # By the convention of Kubernetes and Istio a port's name begins with its protocol.
@@ -78,11 +78,11 @@ class GatewayNames:
         """The URL of a forward at the gateway, "" if it has no name."""
         return self._urls.get(ident, "")
 
-    def meant(self, name: str) -> Sequence[Target]:
+    def meant(self, name: str) -> Sequence[GatewayTarget]:
         """The forwards that `name` may mean."""
         return [self._target(entry) for entry in resolve_host(name, self._hosts)]
 
-    def all(self) -> Sequence[Target]:
+    def all(self) -> Sequence[GatewayTarget]:
         """Every forward that has an entry."""
         return [self._target(entry) for entry in self._entries]
 
@@ -90,12 +90,14 @@ class GatewayNames:
         name = shortest_name(entry, self._hosts)
         return f"http://{name}.{self._request.suffixes[0]}:{self._request.port}" if name else ""
 
-    def _target(self, entry: HostEntry) -> Target:
+    def _target(self, entry: HostEntry) -> GatewayTarget:
         url = self.url(entry.id)
         port = f"port {entry.ports[0]} of " if entry.ports else ""
         where = f" in namespace {entry.namespace}" if entry.namespace else ""
         words = f"{port}{entry.kind} {entry.name}{where}"
-        return Target(entry.id, Link(url, f"{url}: {words}" if url else f"{words}, which has no name of its own"))
+        return GatewayTarget(
+            entry.id, Link(url, f"{url}: {words}" if url else f"{words}, which has no name of its own")
+        )
 
 
 def host_entries(forwards: Iterable[PlannedForward]) -> tuple[HostEntry, ...]:

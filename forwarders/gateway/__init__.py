@@ -1,1 +1,1 @@
-"""One listener that leads to many forwards by the name in a request's Host."""
+"""The HTTP gateway: one listener for many forwards, chosen by the Host of a connection's first request."""

@@ -141,7 +141,12 @@ BOUNDARIES = (
     Boundary("a pod's pool", "forwarders.pool:Pool._wants_more", connect_anew, other_answers),
     Boundary("a forward's choice of pods", "forwarders.backend:Backend.refresh", connect_anew, other_answers),
     Boundary("a forward's port", "forwarders.forward:bind", add_service, new_services_are_forwarded),
-    Boundary("the gateway's first request", "forwarders.gateway.client:Client.first", ask_gateway, gateway_answers),
+    Boundary(
+        "the gateway's first request",
+        "forwarders.gateway.client:GatewayClient.first_request",
+        ask_gateway,
+        gateway_answers,
+    ),
     Boundary("the gateway's names", "watcher.gateway:GatewayNames.meant", ask_gateway, gateway_answers),
     Boundary("the gateway's names in a plan", "watcher.gateway:GatewayNames.update", replan, gateway_answers),
     Boundary("a status question", "watcher.board.http.routes:Routes._forwards", ask_status, status_answers),

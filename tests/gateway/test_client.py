@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from forwarders.errors import RequestError
-from forwarders.gateway.client import Client
+from forwarders.gateway.client import GatewayClient
 from tests.gateway.made import get, pair
 
 WEB, DB = get("web.localhost"), get("db.localhost", "/secret")
@@ -57,7 +57,7 @@ def _run(sent: bytes, cut: int) -> bytes:
 async def _through(sent: bytes, cut: int) -> bytes:
     """What a relay reads from the client."""
     ours, theirs = pair()
-    client = Client(theirs)
+    client = GatewayClient(theirs)
     passed = b""
 
     async def send() -> None:
@@ -68,7 +68,7 @@ async def _through(sent: bytes, cut: int) -> bytes:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
         try:
-            if await client.first() is not None:
+            if await client.first_request() is not None:
                 while data := await client.receive():
                     passed += data
         except (RequestError, OSError):

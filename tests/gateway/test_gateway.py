@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from forwarders.gateway import gateway as module
-from forwarders.gateway.client import Client
+from forwarders.gateway.client import GatewayClient
 from forwarders.gateway.gateway import HEAD_TIMEOUT, MAX_UNREAD
 from forwarders.gateway.head import MAX_HEAD
 from tests.gateway.made import Street, get, nobody, pair, rest, street, wanted
@@ -94,11 +94,11 @@ async def test_a_client_that_pipelines_a_read_full_of_requests(shop: Street) -> 
             await trio.lowlevel.checkpoint()
 
     ours, theirs = pair()
-    client = Client(theirs)
+    client = GatewayClient(theirs)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ours.send_all, few * 100)
-        assert await client.first() is not None
+        assert await client.first_request() is not None
         nursery.start_soon(take_turns)
         passed = b""
         while len(passed) < len(few) * 100:

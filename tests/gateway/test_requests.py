@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarders.errors import RequestError
-from forwarders.gateway.head import MAX_HEAD, parse
-from forwarders.gateway.requests import MAX_INTERIM, Answer, Requests
+from forwarders.gateway.head import MAX_HEAD, parse_head
+from forwarders.gateway.requests import MAX_INTERIM, Requests, UpgradeAnswer
 
 GET = b"GET / HTTP/1.1\r\nHost: web.localhost:8000\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 11\r\n\r\nhello\r\n\r\nok"
@@ -131,14 +131,14 @@ def test_a_body_that_is_not_chunked_as_it_says_ends_it(body: bytes) -> None:
 
 def test_the_target_may_be_a_url_at_the_same_host() -> None:
     """As proxies' clients write it."""
-    request = parse(b"GET http://Web.localhost:8000/x HTTP/1.1\r\nHost: web.localhost:8000\r\n\r\n")
+    request = parse_head(b"GET http://Web.localhost:8000/x HTTP/1.1\r\nHost: web.localhost:8000\r\n\r\n")
     assert (request.host, request.target) == ("web.localhost", "http://Web.localhost:8000/x")
 
 
 def test_an_address_is_a_host_too() -> None:
     """It is for others to say that it leads nowhere."""
-    assert parse(b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n").host == "[::1]"
-    assert parse(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n").host == "127.0.0.1"
+    assert parse_head(b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n").host == "[::1]"
+    assert parse_head(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n").host == "127.0.0.1"
 
 
 @given(st.sampled_from([GET, OTHER, b"\x81\x85abcd", b"GET"]), cuts)
@@ -180,23 +180,23 @@ def test_only_a_connections_first_request_becomes_a_websocket() -> None:
 )
 def test_the_pods_answer_decides(answer: bytes, agreed: bool | None) -> None:  # noqa: FBT001 - a row
     """The first one that is no interim one; whole and byte by byte."""
-    assert Answer().feed(answer) is agreed
-    bytewise = Answer()
+    assert UpgradeAnswer().feed(answer) is agreed
+    bytewise = UpgradeAnswer()
     found = [bytewise.feed(bytes([byte])) for byte in answer]
     assert next((one for one in found if one is not None), None) is agreed
 
 
 def test_an_answer_that_is_none_agrees_to_nothing() -> None:
     """What another protocol says, and heads without end."""
-    assert Answer().feed(b"SSH-2.0-OpenSSH_9.2\r\n") is False
-    assert Answer().feed(b"HTTP/1.1 103 " + b"x" * MAX_HEAD) is False
+    assert UpgradeAnswer().feed(b"SSH-2.0-OpenSSH_9.2\r\n") is False
+    assert UpgradeAnswer().feed(b"HTTP/1.1 103 " + b"x" * MAX_HEAD) is False
 
 
 def test_an_answer_may_follow_so_many_others() -> None:
     """Behind MAX_INTERIM of 100 or 103 it still agrees; one more is an answer that never comes."""
     interim, agreed = b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n"
-    assert Answer().feed(interim * MAX_INTERIM + agreed) is True
-    assert Answer().feed(interim * (MAX_INTERIM + 1) + agreed) is False
+    assert UpgradeAnswer().feed(interim * MAX_INTERIM + agreed) is True
+    assert UpgradeAnswer().feed(interim * (MAX_INTERIM + 1) + agreed) is False
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_what_hides_requests_is_not_let_through(protocols: str, upgrade: bool) -
     """Of HTTP/2 every request has a Host of its own."""
     lines = f"Upgrade: {protocols}\r\n" if protocols else ""
     head = f"GET / HTTP/1.1\r\nHost: a.localhost\r\n{lines}\r\n".encode()
-    assert parse(head).upgrade is upgrade
+    assert parse_head(head).upgrade is upgrade
 
 
 def test_a_thousand_small_requests_at_once_are_followed_in_one_go() -> None:
@@ -316,4 +316,4 @@ def test_a_head_of_too_many_lines() -> None:
 
 def test_a_pod_that_never_answers_for_good() -> None:
     """Interim answers without end agree to nothing."""
-    assert Answer().feed(b"HTTP/1.1 100 Continue\r\n\r\n" * 100) is False
+    assert UpgradeAnswer().feed(b"HTTP/1.1 100 Continue\r\n\r\n" * 100) is False
