@@ -11,8 +11,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-# How connections wait, where nobody asks for something else: ForwardSpec says what each is.
-HOLD, MOST_HELD, LINGER, PATIENCE = 30.0, 2048, 10.0, 5.0
+from forwarders import HOLD, LINGER, MOST_HELD, PATIENCE
 
 # Skaffold's range of substitutes for local ports (pkg/skaffold/util/port.go).
 SUBSTITUTES = range(4503, 4534)

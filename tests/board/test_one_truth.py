@@ -29,7 +29,7 @@ from watcher.board.lines import JsonLines, PlainLines, next_lines
 from watcher.board.readiness import NOT_SETTLED, readiness
 from watcher.board.records import Record
 from watcher.board.screen import TableView
-from watcher.cli.beside import forwarded
+from watcher.cli.skaffold_source import ready_forwards
 
 NAMES = "abc"
 BEGINNINGS = {"ready": "Port forwarding", "failed": "Cannot forward", "listening": "Waiting to forward"}
@@ -240,7 +240,7 @@ async def check_views(play: Play) -> None:
     assert f"portside_skipped {float(len(play.skips))}" in metrics
     not_ready = {ident for ident, (state, _) in play.forwards.items() if state != "ready"}
     assert {record.id for record in board.not_ready} == not_ready
-    told = {(one.resource_name, one.local_port) for one in forwarded(board)}
+    told = {(one.resource_name, one.local_port) for one in ready_forwards(board)}
     assert told == {(ident, port) for ident, (state, port) in play.forwards.items() if state == "ready"}
     yes = {record.resource_name for record in await board.explain() if record.forwarded}
     assert yes - play.missing == {ident for ident, (state, _) in play.forwards.items() if state != "failed"}

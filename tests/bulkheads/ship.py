@@ -19,10 +19,10 @@ from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from fixtures.embedded.web import web
 from forwarders import tasks
 from tests.support.probe import get
-from watcher.cli.beside import Beside
-from watcher.cli.configured import Configured, project_of
-from watcher.cli.options import Options, collect
-from watcher.cli.watch import command
+from watcher.cli.facts_from_options import ConfiguredFacts, project_of
+from watcher.cli.forwarding_commands import watch_command
+from watcher.cli.option_values import Options, collect
+from watcher.cli.skaffold_source import SkaffoldSource
 from watcher.cluster import cluster_config
 
 NAMESPACE = "parity"  # the recorded run's
@@ -35,10 +35,10 @@ Condition = Callable[[], bool | Awaitable[bool]]
 class Ship:
     """Forwards to two services, `calm` and `other`, with every output there is."""
 
-    def __init__(self, cluster: EmbeddedCluster, skaffold: SkaffoldApi, beside: Beside, folder: Path) -> None:
+    def __init__(self, cluster: EmbeddedCluster, skaffold: SkaffoldApi, source: SkaffoldSource, folder: Path) -> None:
         self.cluster = cluster
         self.skaffold = skaffold
-        self.beside = beside
+        self.source = source
         self.folder = folder
         self.labels = {"skaffold.dev/run-id": Recording.load("handle-post").run_id}
         self.rest = Recording.load("handle-post").split("DevLoop", "Succeeded")[1]
@@ -53,7 +53,7 @@ class Ship:
 
     def port(self, name: str) -> int:
         """Of a forward that is ready, else 0."""
-        for record in self.beside.host.board.forwards.values():
+        for record in self.source.runtime.board.forwards.values():
             if record.resource_name == name and record.state == "ready":
                 return record.local_port
         return 0
@@ -77,13 +77,13 @@ class Ship:
 
     @property
     def status(self) -> str:
-        socket = self.beside.host._status
+        socket = self.source.runtime._status
         assert socket is not None
         return f"http://127.0.0.1:{socket._socket.getsockname()[1]}"
 
     @property
     def gateway(self) -> str:
-        request = self.beside.host._gateway
+        request = self.source.runtime._gateway
         assert request is not None
         return f"http://127.0.0.1:{request._request.port}"
 
@@ -110,7 +110,7 @@ class Ship:
 def options_of(*words: str) -> tuple[Options, str]:
     """As the command line of `portside watch` gives them, and the event API's URL."""
     names = {field.name for field in dataclasses.fields(Options)}
-    with command.make_context("watch", list(words)) as context:
+    with watch_command.make_context("watch", list(words)) as context:
         given = context.params
         return collect({**{name: given[name] for name in names & given.keys()}, "namespace": ""}), given["url"]
 
@@ -132,13 +132,13 @@ async def sailing(folder: Path, monkeypatch: pytest.MonkeyPatch, free_port: int)
         config = cluster.kubeconfig(folder / "config", namespace=NAMESPACE)
         words = ("--port-forward=user,services", f"--kubeconfig={config}", "--output=json", "--env-file=env")
         options, url = options_of(f"--skaffold={skaffold.url}", f"--gateway={free_port}", *words)
-        configured = await Configured.load(options, "watch", project_of(options, "dev"), {})
-        beside = await Beside.prepare("watch", options, url, configured)
-        ship = Ship(cluster, skaffold, beside, folder)
+        configured = await ConfiguredFacts.load(options, "watch", project_of(options, "dev"), {})
+        source = await SkaffoldSource.prepare("watch", options, url, configured)
+        ship = Ship(cluster, skaffold, source, folder)
         for name in ("calm", "other"):
             await ship.deploy(name)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(beside.run)
+            nursery.start_soon(source.run)
             for name in ("calm", "other"):
                 await ship.until(partial(ship.answers, name), f"{name} is forwarded")
             yield ship

@@ -49,12 +49,12 @@ async def expire_watches(ship: Ship) -> None:
 
 
 async def replan(ship: Ship) -> None:
-    ship.beside.host.touch()
+    ship.source.runtime.touch()
 
 
 async def add_service(ship: Ship) -> None:
     """A forward more."""
-    number = len(ship.beside.host.board.forwards)
+    number = len(ship.source.runtime.board.forwards)
     ship.cluster.service(f"more-{number}", {"app": "other"}, PORTS, namespace=NAMESPACE, labels=ship.labels)
 
 
@@ -69,7 +69,7 @@ async def edit(ship: Ship) -> None:
 
 
 async def renew(ship: Ship) -> None:
-    cluster = ship.beside._cluster
+    cluster = ship.source._cluster
     assert cluster is not None
     with suppress(ClusterError):
         cluster.credentials.edited()
@@ -98,7 +98,7 @@ async def status_answers(ship: Ship) -> bool:
 
 async def new_services_are_forwarded(ship: Ship) -> bool:
     await add_service(ship)
-    name = f"late-{len(ship.beside.host.board.forwards)}"
+    name = f"late-{len(ship.source.runtime.board.forwards)}"
     ship.cluster.service(name, {"app": "other"}, PORTS, namespace=NAMESPACE, labels=ship.labels)
     return await ship.soon(lambda: ship.answers(name))
 
@@ -112,12 +112,12 @@ async def env_file_names_new_ones(ship: Ship) -> bool:
 async def edits_are_followed(ship: Ship) -> bool:
     ship.edit()
     wanted = 9000 + ship._edits
-    board = ship.beside.host.board
+    board = ship.source.runtime.board
     return await ship.soon(lambda: any(record.remote_port == wanted for record in board.forwards.values()))
 
 
 async def skaffold_is_read(ship: Ship) -> bool:
-    return ship.beside._attachment.facts.attached
+    return ship.source._attachment.facts.attached
 
 
 class Boundary(NamedTuple):
@@ -164,9 +164,9 @@ BOUNDARIES = (
     Boundary("Skaffold's events", "watcher.skaffold.attachment:apply", deploy, skaffold_is_read, SLOW),
     Boundary("the decoder of events", "watcher.skaffold.events:EventDecoder.feed", deploy, skaffold_is_read, SLOW),
     Boundary("what Skaffold is told", "watcher.skaffold.port_events:due", deploy, new_services_are_forwarded),
-    Boundary("what events mean", "watcher.cli.beside:change_kinds", deploy, skaffold_is_read, SLOW),
-    Boundary("the configuration", "watcher.cli.configured:load_all", edit, edits_are_followed),
-    Boundary("watching the configuration", "watcher.cli.configured:change_since", edit, edits_are_followed),
+    Boundary("what events mean", "watcher.cli.skaffold_source:change_kinds", deploy, skaffold_is_read, SLOW),
+    Boundary("the configuration", "watcher.cli.facts_from_options:load_all", edit, edits_are_followed),
+    Boundary("watching the configuration", "watcher.cli.facts_from_options:change_since", edit, edits_are_followed),
     Boundary("credentials", "watcher.cluster.credential_provider:CredentialProvider._take", renew, other_answers),
     Boundary("following the kubeconfig", "watcher.cluster.cluster_config:stamps", touch_kubeconfig, other_answers),
 )

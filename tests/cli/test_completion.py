@@ -17,7 +17,7 @@ from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
 from tests.cli.made import Place
 from tests.support.process import PORTSIDE, portside
-from watcher.cli.complete import offered
+from watcher.cli.utility_commands import offered
 
 # What readline does when Tab is pressed behind the words: calls the function, shows COMPREPLY.
 TAB = """

@@ -8,9 +8,9 @@ from typing import Any
 import click
 import pytest
 
-from watcher.cli import options
-from watcher.cli.options import Options
-from watcher.cli.run import as_asked
+from watcher.cli import option_values, options
+from watcher.cli.facts_from_options import options_for_run
+from watcher.cli.option_values import Options
 from watcher.skaffold import command_line
 
 VARIABLES = {
@@ -30,7 +30,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    options.environment.cache_clear()
+    option_values.environment.cache_clear()
 
 
 def collected(words: str, *, own: bool) -> Options:
@@ -40,15 +40,15 @@ def collected(words: str, *, own: bool) -> Options:
     @click.command()
     @options.shared
     def command(**given: Any) -> None:
-        found.append(options.collect_own(given) if own else options.collect(given))
+        found.append(option_values.collect_own(given) if own else option_values.collect(given))
 
     command.main(words.split(), standalone_mode=False)
     return found[0]
 
 
 def under_run(ours: str, skaffolds: str) -> Options:
-    asked = command_line.read_command(["skaffold", "dev", *skaffolds.split()], options.environment())
-    return as_asked(collected(ours, own=True), asked)
+    asked = command_line.read_command(["skaffold", "dev", *skaffolds.split()], option_values.environment())
+    return options_for_run(collected(ours, own=True), asked)
 
 
 def fields(found: Options) -> tuple[object, ...]:
@@ -101,6 +101,6 @@ def test_skaffold_env_holds_beside_skaffold_too(monkeypatch: pytest.MonkeyPatch,
     found = collected("", own=False)
     assert (found.namespace, found.profile, found.port_forward) == ("file", ("a", "b"), "debug")
     monkeypatch.setenv("SKAFFOLD_NAMESPACE", "variable")
-    options.environment.cache_clear()
+    option_values.environment.cache_clear()
     assert collected("", own=False).namespace == "variable"
     assert collected("-n flag", own=False).namespace == "flag"

@@ -109,7 +109,7 @@ async def test_a_process_that_ends_without_having_been_a_portside(place: Place) 
     process = await trio.lowlevel.open_process(["sleep", "60"])
     try:
         async with waiting(place, "--pid", str(process.pid)) as waiter:
-            await waiter.says(f"waiting: process {process.pid} is no portside")
+            await waiter.says(f"waiting: process {process.pid} is not a portside")
             process.kill()
             assert await waiter.ends() == 1
             assert waiter.stderr.splitlines()[-1] == f"portside: no process {process.pid} runs"

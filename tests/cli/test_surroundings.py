@@ -16,8 +16,8 @@ from tests.cli.made import PATIENCE, Place, closed_port, kubeconfig
 from tests.support.process import PORTSIDE, portside
 from watcher import user_files
 from watcher.board.environment import EnvFile, Variables
-from watcher.cli.options import Options
-from watcher.cli.serving import StatusAddress
+from watcher.cli.option_values import Options
+from watcher.cli.sinks import StatusAddress
 from watcher.cluster import kubeconfig as kubeconfig_files
 from watcher.config import files, portside_yaml
 from watcher.errors import UsageError
@@ -95,7 +95,7 @@ def test_whatever_stands_in_place_of_a_file(odd: Path) -> None:
     options = dict.fromkeys(Options.__dataclass_fields__) | {"status": "127.0.0.1:0"}
     asked = Options(**(options | {"status_token_file": str(odd)}))  # type: ignore[arg-type]  # no other one is looked at
     readers: list[Callable[[], object]] = [
-        lambda: StatusAddress.asked(asked),
+        lambda: StatusAddress.from_options(asked),
         lambda: kubeconfig_files.resolve_context([odd], None),
         lambda: files.read(str(odd)),
         lambda: EnvFile(str(odd), Variables()),

@@ -20,9 +20,8 @@ from fixtures.embedded import EmbeddedCluster
 from tests.cli.made import PATIENCE, Place
 from tests.support import pages
 from tests.support.process import PORTSIDE
-from watcher.cli import log_lines, logs
-from watcher.cli.log_lines import UnhurriedHandler
-from watcher.cli.logs import OncePerSecond
+from watcher.cli import logs
+from watcher.cli.logs import NonBlockingHandler, OncePerSecond
 
 Ends = tuple[int, int]
 
@@ -90,9 +89,9 @@ async def test_forwards_beside_a_stderr_that_is_not_read(cluster: EmbeddedCluste
 
 def test_lines_wait_in_order_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was logged while nobody read comes in order once somebody reads, then how many were dropped."""
-    monkeypatch.setattr(log_lines, "MOST_WAITING", 3)
+    monkeypatch.setattr(logs, "MOST_WAITING", 3)
     read, write = full_pipe()
-    handler = UnhurriedHandler(write, "utf-8")
+    handler = NonBlockingHandler(write, "utf-8")
     for number in range(5):
         handler.handle(_record(f"line {number}"))
     text = _read(read, until=b"not read\n")
@@ -112,10 +111,10 @@ def test_lines_wait_in_order_and_the_rest_is_counted(monkeypatch: pytest.MonkeyP
 def test_a_reader_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines for nobody are dropped without a word, those that wait too."""
     read, write = full_pipe()
-    handler = UnhurriedHandler(write, "ascii")
+    handler = NonBlockingHandler(write, "ascii")
     handler.handle(_record("waits"))
     os.close(read)
-    monkeypatch.setattr(log_lines, "LAST_LINES", float(PATIENCE))
+    monkeypatch.setattr(logs, "LAST_LINES", float(PATIENCE))
     handler.flush()
     handler.handle(_record("é"))
     os.close(write)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from tests.cluster_client.test_client import answering
 from tests.cluster_client.test_credentials import loaded
 from watcher.cluster.tls import valid_until
-from watcher.doctor.cluster import Cluster
-from watcher.doctor.project import ProjectFiles
+from watcher.doctor.cluster import ClusterChecks
+from watcher.doctor.local import ProjectFiles
 from watcher.errors import RenewalError
 
 
@@ -68,5 +68,5 @@ async def test_an_expired_certificate_is_named_everywhere(tmp_path: Path, caplog
     async with answering(refuse, authorize=config.server.authorize) as client:
         with pytest.raises(RenewalError, match="expired on"):
             await client.server_version()
-    findings = await Cluster(str(tmp_path / "config"), "", "", ProjectFiles(None, {})).kubeconfig_check()
+    findings = await ClusterChecks(str(tmp_path / "config"), "", "", ProjectFiles(None, {})).kubeconfig_check()
     assert any(finding.level == "error" and said in str(finding) for finding in findings)

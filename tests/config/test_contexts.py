@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from watcher.cli.contexts_among_targets import _marked
+from watcher.cli.forwarding_commands import _with_context_words
 from watcher.config.contexts import contexts_of
 from watcher.config.documents import documents
 from watcher.config.portside_yaml import parse
@@ -30,7 +30,7 @@ def test_each_configuration_has_its_own_context(contexts: list[str], found: list
 
 
 def placed(*words: str) -> list[tuple[str, str]]:
-    entries = parse_targets(list(_marked(list(words))), namespace="", addresses=())
+    entries = parse_targets(list(_with_context_words(list(words))), namespace="", addresses=())
     return [(entry.context, entry.name) for entry in entries]
 
 
@@ -62,8 +62,8 @@ def test_a_context_in_the_wrong_place(words: tuple[str, ...], said: str) -> None
 
 def test_words_behind_two_dashes_are_arguments() -> None:
     """And an option without a value is left to be refused."""
-    assert list(_marked(["--", "--context", "x"])) == ["--", "--context", "x"]
-    assert list(_marked(["--context"])) == ["--context"]
+    assert list(_with_context_words(["--", "--context", "x"])) == ["--", "--context", "x"]
+    assert list(_with_context_words(["--context"])) == ["--context"]
 
 
 def test_a_forward_of_portside_yaml_names_its_context() -> None:

@@ -12,10 +12,9 @@ from fixtures.embedded import EmbeddedCluster, discovery
 from fixtures.embedded.access import Rule
 from fixtures.embedded.apps import standard
 from tests.cli.made import closed_port, kubeconfig
-from watcher.doctor.cluster import Cluster
+from watcher.doctor.cluster import ClusterChecks
 from watcher.doctor.findings import Finding, NotCheckedError
-from watcher.doctor.permissions import permissions_check
-from watcher.doctor.project import ProjectFiles
+from watcher.doctor.local import ProjectFiles
 
 NO_PROJECT = ProjectFiles(None, {})
 READ_PODS = Rule(("list", "watch"), ("pods",), "default")
@@ -43,10 +42,10 @@ async def embedded() -> AsyncIterator[EmbeddedCluster]:
         yield cluster
 
 
-def patient(embedded: EmbeddedCluster, folder: Path, *rules: Rule) -> Cluster:
+def patient(embedded: EmbeddedCluster, folder: Path, *rules: Rule) -> ClusterChecks:
     """Examined as the admin, or as a user with just these rules."""
     token = embedded.access.grant("few", *rules) if rules else ""
-    return Cluster(str(embedded.kubeconfig(folder / "kubeconfig", token)), "", "", NO_PROJECT)
+    return ClusterChecks(str(embedded.kubeconfig(folder / "kubeconfig", token)), "", "", NO_PROJECT)
 
 
 def levels(findings: Iterable[Finding]) -> list[str]:
@@ -64,7 +63,7 @@ async def test_a_cluster_as_it_should_be(embedded: EmbeddedCluster, tmp_path: Pa
     answers, version = await cluster.server_check()
     assert (answers.level, version.level) == ("ok", "ok")
     assert "v1.34.4" in version.found
-    assert levels(await permissions_check(cluster)) == ["ok", "ok"]
+    assert levels(await cluster.permissions_check()) == ["ok", "ok"]
     transports = await cluster.transport_check()
     assert levels(transports) == ["ok", "ok"]
     assert all("a session to pod default/web in " in finding.found for finding in transports)
@@ -73,21 +72,21 @@ async def test_a_cluster_as_it_should_be(embedded: EmbeddedCluster, tmp_path: Pa
 
 async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
     """One error; everything behind it is not checked."""
-    cluster = Cluster(str(tmp_path / "missing"), "", "", NO_PROJECT)
+    cluster = ClusterChecks(str(tmp_path / "missing"), "", "", NO_PROJECT)
     (finding,) = await cluster.kubeconfig_check()
     assert finding.level == "error"
     assert "missing cannot be read" in finding.found
     with pytest.raises(NotCheckedError, match="a usable kubeconfig"):
         await cluster.server_check()
     with pytest.raises(NotCheckedError, match="an API server that answers"):
-        await permissions_check(cluster)
+        await cluster.permissions_check()
 
 
 async def test_a_server_that_is_away(tmp_path: Path) -> None:
     """Said once, with the address."""
     path = tmp_path / "kubeconfig"
     path.write_text(kubeconfig(port := closed_port()))
-    cluster = Cluster(str(path), "", "", NO_PROJECT)
+    cluster = ClusterChecks(str(path), "", "", NO_PROJECT)
     (finding,) = await cluster.server_check()
     assert finding.level == "error"
     assert f"127.0.0.1:{port} cannot be reached: connection refused" in finding.found
@@ -97,7 +96,7 @@ async def test_a_server_that_is_away(tmp_path: Path) -> None:
 
 async def test_a_token_that_is_not_accepted(embedded: EmbeddedCluster, tmp_path: Path) -> None:
     """Credentials are told from a server that is away."""
-    cluster = Cluster(str(embedded.kubeconfig(tmp_path / "kubeconfig", "stale")), "", "", NO_PROJECT)
+    cluster = ClusterChecks(str(embedded.kubeconfig(tmp_path / "kubeconfig", "stale")), "", "", NO_PROJECT)
     (finding,) = await cluster.server_check()
     assert (finding.level, finding.remedy) == ("error", "log in again")
     assert "the credentials are not accepted" in finding.found
@@ -153,7 +152,7 @@ async def test_each_missing_verb_of_forwarding(
 ) -> None:
     """One of the two is enough for one of the transports."""
     rules = (READ, Rule(verbs, ("pods/portforward",), "default"))
-    finding, everywhere = await permissions_check(patient(embedded, tmp_path, *rules))
+    finding, everywhere = await patient(embedded, tmp_path, *rules).permissions_check()
     assert (finding.level, everywhere.level) == (level, "note")
     assert said in finding.found
     assert finding.remedy
@@ -162,7 +161,7 @@ async def test_each_missing_verb_of_forwarding(
 async def test_what_may_not_be_read(embedded: EmbeddedCluster, tmp_path: Path) -> None:
     """Each resource with its verbs and its namespace; pods are what nothing goes without."""
     rules = (Rule(("list",), ("pods", "services"), "default"), Rule(FORWARD, ("pods/portforward",), "default"))
-    findings = list(await permissions_check(patient(embedded, tmp_path, *rules)))
+    findings = list(await patient(embedded, tmp_path, *rules).permissions_check())
     assert findings[0].level == "error"
     assert "watch pods in namespace default is not allowed" in findings[0].found
     assert "watch services in namespace default is not allowed" in findings[1].found
@@ -173,7 +172,7 @@ async def test_what_may_not_be_read(embedded: EmbeddedCluster, tmp_path: Path) -
 async def test_rights_in_one_namespace_alone(embedded: EmbeddedCluster, tmp_path: Path) -> None:
     """That is enough, and said."""
     rules = (READ, Rule(FORWARD, ("pods/portforward",), "default"))
-    here, everywhere = await permissions_check(patient(embedded, tmp_path, *rules))
+    here, everywhere = await patient(embedded, tmp_path, *rules).permissions_check()
     assert (here.level, everywhere.level) == ("ok", "note")
     assert "list and watch pods, services" in everywhere.found
 
@@ -185,7 +184,7 @@ async def test_a_proxy_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("HTTP_PROXY", "http://user:secret@proxy.example:3128")
-    (finding,) = await Cluster(str(path), "", "", NO_PROJECT).proxy_check()
+    (finding,) = await ClusterChecks(str(path), "", "", NO_PROJECT).proxy_check()
     assert (finding.level, finding.found) == (
         "note",
         "api.example is reached through proxy.example:3128 (HTTP_PROXY)",

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import trio
 from trio.testing import MockClock
 
-from watcher.doctor.examine import Check, Once, examine
-from watcher.doctor.findings import Finding, failed, note, ok, warning
+from watcher.doctor.findings import Check, Finding, Prerequisite, examine, failed, note, ok, warning
 from watcher.errors import WatcherError
 
 
@@ -68,7 +67,7 @@ async def test_what_several_stand_on_is_found_once(autojump_clock: MockClock) ->
         await trio.sleep(1)
         return "it"
 
-    once = Once(find, "something", 5.0)
+    once = Prerequisite(find, "something", 5.0)
     got = []
 
     async def use() -> None:
@@ -82,7 +81,7 @@ async def test_what_several_stand_on_is_found_once(autojump_clock: MockClock) ->
 
 async def test_its_failure_is_said_once(autojump_clock: MockClock) -> None:
     """By the check that speaks of it; the others say what they lack."""
-    once: Once[str] = Once(hang, "a thing that hangs", 5.0)
+    once: Prerequisite[str] = Prerequisite(hang, "a thing that hangs", 5.0)
 
     async def own() -> Iterable[Finding]:
         return [ok(await once())]

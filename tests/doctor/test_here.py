@@ -16,11 +16,10 @@ from tests.cli.made import closed_port
 from tests.support.sockets import listening
 from watcher.board.runtime import Instance, announced
 from watcher.config.project import Project
-from watcher.doctor import machine, skaffold
-from watcher.doctor.cluster import Cluster
-from watcher.doctor.docker import engine_check
+from watcher.doctor import local
+from watcher.doctor.cluster import ClusterChecks
 from watcher.doctor.findings import NotCheckedError
-from watcher.doctor.project import ProjectFiles
+from watcher.doctor.local import ProjectFiles, engine_check
 
 ENTRY = """\
 apiVersion: skaffold/v4beta11
@@ -58,30 +57,30 @@ def binary(folder: Path, script: str) -> dict[str, str]:
 )
 async def test_skaffolds_version(folder: Path, script: str, level: str, said: str) -> None:
     """As the binary on PATH tells it."""
-    (finding,) = await skaffold.binary_check(binary(folder, script))
+    (finding,) = await local.binary_check(binary(folder, script))
     assert finding.level == level
     assert said in finding.found
 
 
 async def test_without_skaffold(folder: Path) -> None:
     """Nothing is wrong: it can be done without."""
-    (finding,) = await skaffold.binary_check({"PATH": str(folder)})
+    (finding,) = await local.binary_check({"PATH": str(folder)})
     assert finding.level == "note"
 
 
 async def test_a_skaffold_that_runs() -> None:
     """Its state is asked for; nobody reads its event stream."""
     async with SkaffoldApi.open(Recording.load("dev-first")) as api:
-        (finding,) = await skaffold.api_check(api.url)
+        (finding,) = await local.api_check(api.url)
         assert (finding.level, finding.found) == ("ok", f"Skaffold answers at {api.url}")
         assert api.streams == 0
 
 
 async def test_a_skaffold_that_is_away_or_none() -> None:
     """A refused connection is waited for by `watch`; another program at that address is a mistake."""
-    (finding,) = await skaffold.api_check("")
+    (finding,) = await local.api_check("")
     assert finding.level == "note"
-    (finding,) = await skaffold.api_check(f"http://127.0.0.1:{closed_port()}")
+    (finding,) = await local.api_check(f"http://127.0.0.1:{closed_port()}")
     assert finding.level == "warning"
     assert "ConnectError" in finding.found
 
@@ -116,7 +115,7 @@ async def test_a_port_that_a_portside_holds(folder: Path) -> None:
         (folder / "skaffold.yaml").write_text(ENTRY % holder.getsockname()[1])
         (finding,) = await ProjectFiles(Project(binary=None), {}).ports_check()
         assert finding.level == "ok"
-        (running,) = await machine.portsides_check()
+        (running,) = await local.portsides_check()
         assert running.found == f"watch (pid {os.getpid()}) runs, status at http://127.0.0.1:1, started in {folder}"
 
 
@@ -138,7 +137,7 @@ async def test_a_project_for_docker_alone(folder: Path) -> None:
     """It needs an engine and no cluster; where the engine is away, that is an error."""
     (folder / "skaffold.yaml").write_text(DOCKER)
     files = ProjectFiles(Project(binary=None), {})
-    cluster = Cluster(str(folder / "missing"), "", "", files)
+    cluster = ClusterChecks(str(folder / "missing"), "", "", files)
     with pytest.raises(NotCheckedError, match="not needed: the project here deploys with Docker alone"):
         await cluster.kubeconfig_check()
     (finding,) = await engine_check(files, {"DOCKER_HOST": f"unix://{folder}/docker.sock"})
@@ -189,14 +188,14 @@ async def test_open_files(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, in
     now = [limits]
     monkeypatch.setattr(resource, "getrlimit", lambda _: now[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: now.append(wanted))
-    (finding,) = await machine.files_check()
+    (finding,) = await local.files_check()
     assert finding.level == level
     assert finding.found.startswith(f"{most} of them, for a soft limit of {limits[0]}")
 
 
 async def test_ipv6_on_loopback() -> None:
     """Whichever it is, it says what follows."""
-    (finding,) = await machine.ipv6_check()
+    (finding,) = await local.ipv6_check()
     assert finding.level in {"ok", "note"}
     assert "127.0.0.1" in finding.found
 
@@ -219,11 +218,11 @@ async def test_surroundings(tmp_path: Path, environ: dict[str, str], files: tupl
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("5.15.153.1-microsoft-standard-WSL2\n")
-    (finding,) = await machine.surroundings_check(environ, tmp_path)
+    (finding,) = await local.surroundings_check(environ, tmp_path)
     assert finding.level == "note"
     assert finding.found.startswith(said)
     assert finding.remedy
-    (plain,) = await machine.surroundings_check({}, tmp_path / "elsewhere")
+    (plain,) = await local.surroundings_check({}, tmp_path / "elsewhere")
     assert plain.level == "ok"
 
 
@@ -232,6 +231,6 @@ async def test_a_runtime_directory_that_is_not_ours(folder: Path) -> None:
     run = folder / "run"
     run.mkdir()
     (run / "portside").write_text("")
-    (finding,) = await machine.portsides_check()
+    (finding,) = await local.portsides_check()
     assert finding.level == "warning"
     assert str(run / "portside") in finding.found

@@ -20,7 +20,7 @@ from fixtures.embedded.web import web
 from tests.support.process import PORTSIDE, portside
 from watcher.board.lines import json_line, printable
 from watcher.board.records import ExplainRecord
-from watcher.cli import explain, main, status
+from watcher.cli import instance_commands, main
 from watcher.errors import ApiError
 
 # Clear the screen, set the title, an 8-bit CSI, a line of its own, a backspace, a right-to-left override.
@@ -79,8 +79,8 @@ def test_an_answer_of_explain(text: str) -> None:
         reason=text,
         forwards=(),
     )
-    assert harmless(explain._line(record))
-    assert "\n" not in explain._line(record)
+    assert harmless(instance_commands._verdict_line(record))
+    assert "\n" not in instance_commands._verdict_line(record)
     line = json_line(record)
     assert harmless(line)
     assert json.loads(line)["rule"] == text
@@ -128,7 +128,7 @@ def test_a_hostile_runtime_file(tmp_path: Path) -> None:
     folder = tmp_path / "portside"
     folder.mkdir(mode=0o700)
     (folder / "1.json").write_text(json.dumps({"pid": 1, "url": HOSTILE, "command": HOSTILE, "folder": "/"}))
-    result = CliRunner().invoke(status.command, env={"XDG_RUNTIME_DIR": str(tmp_path)})
+    result = CliRunner().invoke(instance_commands.status_command, env={"XDG_RUNTIME_DIR": str(tmp_path)})
     assert harmless(result.output)
 
 

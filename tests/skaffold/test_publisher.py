@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from forwarders.backoff import Backoff
 from tests.board import made
-from watcher.cli.beside import told_of
+from watcher.cli.skaffold_source import reported_forward
 from watcher.skaffold.events import EventDecoder, PortEvent
 from watcher.skaffold.port_events import Occasion, PostedForward, PublishedState, Publisher, due, own_forward
 from watcher.skaffold.state import SkaffoldFacts
@@ -199,11 +199,13 @@ def test_a_debug_port_is_told_as_skaffold_tells_it() -> None:
         remote_port=5005,
         local_port=5005,
     )
-    ours = as_json(told_of(record))["portEvent"]
+    ours = as_json(reported_forward(record))["portEvent"]
     for event, port in ((ours, ours["targetPort"]), (theirs, theirs["targetPort"])):
         event["targetPort"] = port["intVal"]
         del event["id"]
     theirs.pop("task_id", None)
     assert ours == theirs
-    other = told_of(replace(record, pod="another"))
-    assert due(due(PublishedState(), THERE.occasion, [told_of(record)])[0], THERE.occasion, [other])[1] == (other,)
+    other = reported_forward(replace(record, pod="another"))
+    assert due(due(PublishedState(), THERE.occasion, [reported_forward(record)])[0], THERE.occasion, [other])[1] == (
+        other,
+    )

@@ -1,1 +1,1 @@
-"""The commands. Each module imports what it needs when it runs, so that --help answers at once."""
+"""The commands of portside: options, exit codes, and the objects that a command builds and runs."""

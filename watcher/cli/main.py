@@ -1,41 +1,43 @@
-"""Owns the `portside` command: its sub-commands by name, its exit codes, the one line a mistake gets.
+"""The `portside` command: finds its sub-commands by name, and turns errors into one line and an exit code.
 
-Refuses every import that `--help` does not need.
+It imports only what `--help` needs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 
 import click
 
 from forwarders.system.processes import restore_default_ctrl_c
-from watcher.cli.surroundings import check_folder, give_up_full_output, open_streams
+from forwarders.system.terminals import print_utf8
 from watcher.errors import UsageError, WatcherError, did_you_mean
 
-# httpx brings a command line of its own along, and with it rich and pygments: a tenth of our whole start.
-sys.modules["httpx._main"] = None  # type: ignore[assignment] # Python's own way to say that a module is not to be had
+# httpx would import its own command line, with rich and pygments: a tenth of the time that portside takes to start.
+sys.modules["httpx._main"] = None  # type: ignore[assignment] # Python's own way to make an import fail
 
-# Name: (module, the line in --help). A module is imported when its command is asked for.
+FORWARDING, INSTANCES, UTILITIES = "forwarding_commands", "instance_commands", "utility_commands"
+# Name: (module, which is imported when the command is used; the line in --help).
 COMMANDS = {
-    "run": ("watcher.cli.run", "Start Skaffold and forward what it deploys."),
-    "watch": ("watcher.cli.watch", "Forward what a Skaffold that runs (or will) deploys."),
-    "forward": ("watcher.cli.forward", "Forward now, like kubectl port-forward, for good."),
-    "explain": ("watcher.cli.explain", "Say of everything seen whether it is forwarded, and which rule decided."),
-    "doctor": ("watcher.cli.doctor", "Check everything that portside stands on, and say what to do."),
-    "schema": ("watcher.cli.schema", "Print the JSON Schema of portside.yaml."),
-    "status": ("watcher.cli.status", "Show the forwards of the portsides that run here."),
-    "wait": ("watcher.cli.wait", "Return once they are ready: for scripts."),
-    "completion": ("watcher.cli.completion", "Print the completion script for bash, zsh or fish."),
+    "run": (FORWARDING, "Start Skaffold and forward what it deploys."),
+    "watch": (FORWARDING, "Forward what a running Skaffold deploys, or labelled objects of a cluster."),
+    "forward": (FORWARDING, "Forward named resources and keep forwarding when their pods are replaced."),
+    "explain": (INSTANCES, "Show what is forwarded, what is not, and why."),
+    "doctor": (UTILITIES, "Check kubeconfig, permissions, Skaffold and ports, and print what to do."),
+    "schema": (UTILITIES, "Print the JSON Schema of portside.yaml."),
+    "status": (INSTANCES, "Show the forwards of the portsides that run here."),
+    "wait": (INSTANCES, "Return when forwards are ready, for scripts."),
+    "completion": (UTILITIES, "Print the completion script for bash, zsh or fish."),
 }
 
 DONE, FAILED, USAGE = 0, 1, 2
 
 
 class _Commands(click.Group):
-    """Sub-commands whose modules are imported late."""
+    """Imports the module of a sub-command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -43,7 +45,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        module = importlib.import_module(f"watcher.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
     def resolve_command(
@@ -61,65 +64,92 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 it failed while running; 2 wrong usage or configuration; under run, Skaffold's own.",
+    epilog="Exit codes: 0 done; 1 failed while running; 2 wrong usage or configuration; under run, Skaffold's own.",
 )
 @click.version_option(package_name="portside")
 def portside() -> None:
-    """Localhost ports that always lead to what was deployed last.
+    """Local ports that always reach the pods of the last deploy.
 
     \b
-    portside run -- skaffold dev          beside a Skaffold that it starts
-    portside watch                        beside a Skaffold that runs already
-    portside forward svc/web 8080:80      without Skaffold
+    portside run -- skaffold dev          starts Skaffold and forwards beside it
+    portside watch                        forwards beside a Skaffold that runs already
+    portside forward svc/web 8080:80      forwards without Skaffold
     """
-    check_folder()
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the working folder cannot be used: {error.strerror}; cd into one that exists") from None
 
 
 def main() -> None:
-    """The console script. Every expected error is one line on stderr."""
-    # Until a command has something to end in good order (host.until_signal), Ctrl-C ends us as it ends any program:
-    # at once and without a word. Where it is ignored (a script's background job) it stays so.
+    """The console script: prints every expected error as one line on stderr."""
+    # Until a command runs something that must shut down (lifecycle.until_signal), Ctrl-C ends portside at once, as any
+    # program. A signal that is ignored, as in a script's background job, stays ignored.
     restore_default_ctrl_c()
-    open_streams()
+    _open_streams()
     try:
         code = portside.main(prog_name="portside", standalone_mode=False)
     except click.exceptions.Abort:
         code = FAILED
     except click.ClickException as error:
         help_of = f"; see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
-        _say(f"{' '.join(error.format_message().split())}{help_of}")
+        _print_error(f"{' '.join(error.format_message().split())}{help_of}")
         code = USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (WatcherError, OSError, ExceptionGroup) as error:
-        code = _explain(error)
-        give_up_full_output()
+        code = _report(error)
+        _drop_unwritten_output()
     sys.exit(code if isinstance(code, int) else DONE)
 
 
-def _explain(error: Exception) -> int:
-    """Say what is meant for the user; a group with anything else in it is a defect, and goes on as it is."""
+def _open_streams() -> None:
+    """Opens the null device for each standard stream that is closed (`>&-`).
+
+    Otherwise the next socket would get its number, and what is printed would go to the socket.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open until the end
+    print_utf8()
+
+
+def _drop_unwritten_output() -> None:
+    """Drops what a full disk did not take of stdout. Python would try again at exit and print a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _report(error: Exception) -> int:
+    """Prints expected errors and returns the exit code. Any other error is a bug and is raised again."""
     expected, other = _split(error)
     if other is not None:
         raise other
     for one in expected:
-        _say(_system_error(one) if isinstance(one, OSError) else str(one))
+        _print_error(_system_error(one) if isinstance(one, OSError) else str(one))
     return USAGE if any(isinstance(one, UsageError) for one in expected) else FAILED
 
 
 def _system_error(error: OSError) -> str:
-    """What nobody nearer to it had a better word for: no descriptors, no memory, no room on the disk."""
+    """For errors that nothing else explains: no descriptors, no memory, a full disk."""
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror or error}"
 
 
-def _say(text: str) -> None:
-    """One line on stderr: texts come from clusters and files, and must not steer a terminal."""
+def _print_error(text: str) -> None:
+    """Prints one line on stderr. Texts come from clusters and files, and must not control a terminal."""
     from watcher.board.lines import printable
 
-    with contextlib.suppress(OSError):  # a full disk: the exit code says it as well
+    with contextlib.suppress(OSError):  # a full disk: the exit code still tells
         click.echo(f"portside: {printable(text)}", err=True)
 
 
 def _split(error: Exception) -> tuple[list[Exception], Exception | None]:
+    """The expected errors of a group, in order, and the rest."""
     if not isinstance(error, ExceptionGroup):
         return [error], None
     matching, rest = error.split((WatcherError, OSError))

@@ -1,1 +1,1 @@
-"""Checks of everything that portside stands on, each a small function from what is there to frozen findings."""
+"""The checks of `portside doctor`: each is a function that looks at one thing and returns findings."""

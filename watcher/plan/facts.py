@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from forwarders.spec import HOLD, LINGER, MOST_HELD, PATIENCE
+from forwarders import HOLD, LINGER, MOST_HELD, PATIENCE
 from watcher.cluster.store import OtherCluster, Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
 from watcher.config.rules import Rules

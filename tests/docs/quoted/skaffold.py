@@ -8,12 +8,12 @@ from typing import Any, cast
 from unittest.mock import MagicMock
 
 import trio
+from watcher.cli.beside import Beside
+from watcher.cli.configured import Configured
 
 from tests.docs.quoted.scene import HERE, Scene, said
 from tests.skaffold.peer import Port
 from tests.skaffold.test_attachment import bench
-from watcher.cli.beside import Beside
-from watcher.cli.configured import Configured
 from watcher.config.skaffold_yaml import Project, load
 from watcher.errors import ConfigError
 from watcher.skaffold.http_request import ApiAddress

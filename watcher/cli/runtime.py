@@ -1,6 +1,6 @@
-"""Owns what every forwarding command runs around its facts: watches, fleet, loop, outputs, status address.
+"""Runs one portside around its facts: cluster watches, plan loop, forwards, gateway and outputs.
 
-Refuses to know where facts come from, and which signal ends it: a command hands in the one and cancels for the other.
+The facts come from a source (`skaffold_source`, `cluster_source`); `lifecycle` cancels it on a signal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 from msgspec.structs import replace
@@ -20,44 +20,87 @@ from msgspec.structs import replace
 from forwarders.backoff import TURN, RetryLimiter
 from forwarders.errors import TransportError
 from forwarders.fleet import Fleet
+from forwarders.listeners import BindError, Bound, bind
 from forwarders.pools import Upstream
-from forwarders.spec import PodRef
+from forwarders.spec import ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest
 from forwarders.system import files
 from forwarders.tasks import kept, watch_sleep
 from forwarders.transports import names
+from watcher.board.addresses import is_loopback
 from watcher.board.board import Board
 from watcher.board.runtime import About, current_folder
-from watcher.cli.gateway import Door
-from watcher.cli.options import Options
-from watcher.cli.outputs import Outputs
-from watcher.cli.serving import StatusAddress
-from watcher.cli.user_command import UserCommand
+from watcher.cli.lifecycle import ExecCommand
+from watcher.cli.option_values import Options
+from watcher.cli.sinks import Outputs, StatusAddress
 from watcher.cluster.clusters import ClusterConnection, OtherClusters
 from watcher.cluster.store import Watch
+from watcher.errors import UsageError
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
 
+if TYPE_CHECKING:
+    from watcher.gateway import GatewayNames, GatewayRequest
+
 logger = logging.getLogger("portside")
 
-# How long the last lines may take to get rid of when a pipe is full.
+# Seconds that the last lines may take when the reader of a pipe is slow.
 LAST_LINES = 0.3
 
 
-class Host:
-    """One portside's forwarding. `run` serves until it is cancelled; its listeners close at once then.
+class GatewayServer:
+    """The gateway of one portside: a bound listener, and the names of the forwards, which the loop updates."""
 
-    `context`, `namespace`: of Kubernetes, for people; "" without a cluster.
+    def __init__(self, request: GatewayRequest, bound: Bound, names: GatewayNames) -> None:
+        self.names = names
+        self._request = request
+        self._bound = bound
+
+    @classmethod
+    async def bind(cls, request: GatewayRequest | None) -> GatewayServer | None:
+        """Binds the requested port; None without a request. Raises UsageError if the port is taken.
+
+        There is no substitute for the port, because it is part of the URL of every name.
+        """
+        if request is None:
+            return None
+        from watcher.gateway import GatewayNames
+
+        port = PortRequest(PortPolicy.DEMANDED, request.port)
+        try:
+            spec = ForwardSpec(id="gateway", address=request.address, port=port, group="gateway")
+            bound = await bind(spec, PortBook())
+        except BindError as error:
+            raise UsageError(f"{request.origin}: {error}") from None
+        if not is_loopback(request.address):
+            logger.warning(
+                "other machines can reach the gateway at %s:%d, and all forwards through it",
+                request.address,
+                request.port,
+            )
+        return cls(request, bound, GatewayNames(request))
+
+    async def serve(self, fleet: Fleet) -> None:
+        """Serves until cancelled."""
+        from forwarders.gateway.gateway import Gateway
+
+        await Gateway(self.names, fleet.adopt, self._request.suffixes).run(self._bound)
+
+
+class Runtime:
+    """One portside. `run` forwards until it is cancelled, and then closes its listeners at once.
+
+    `context`, `namespace`: Kubernetes' names for people; "" without a cluster.
     """
 
     def __init__(
-        self, command: str, options: Options, gateway: Door | None, *, context: str = "", namespace: str = ""
+        self, command: str, options: Options, gateway: GatewayServer | None, *, context: str = "", namespace: str = ""
     ) -> None:
         names.install()
-        self._gateway = gateway
         self.command = command
+        self._gateway = gateway
         self._options = options
         self._outputs = Outputs(command, options, context)
-        self._status = StatusAddress.asked(options)
+        self._status = StatusAddress.from_options(options)
         self._about = About(
             pid=os.getpid(),
             url=self._status.url if self._status else "",
@@ -70,49 +113,45 @@ class Host:
         self._cluster: ClusterConnection | None = None
         self.others = OtherClusters(options.kubeconfig or None, self.touch)
         self._loop: Loop | None = None
-        self.failed = False  # nothing could work, and that was the end
+        self.failed = False  # `run` returned because nothing that was requested can ever work
 
     @property
-    def user_command(self) -> UserCommand | None:
+    def exec_command(self) -> ExecCommand | None:
         """The command of --exec, which the caller runs beside `run`."""
-        return self._outputs.user_command
+        return self._outputs.exec_command
 
-    def located(self, facts: Facts) -> Facts:
-        """`facts` with what is known of the clusters that they are about."""
+    def with_clusters(self, facts: Facts) -> Facts:
+        """Adds what is known of the clusters that `facts` refer to."""
         if self._cluster is None:
             return facts
         config = self._cluster.config
-        named = facts.contexts | {entry.context for entry in facts.active_entries}
+        contexts = facts.contexts | {entry.context for entry in facts.active_entries}
         return replace(
             facts,
             cluster=self._cluster.watches.snapshot,
             context=config.context,
             context_namespace=config.namespace,
-            others=self.others.seen(sorted(named - {"", config.context})),
+            others=self.others.seen(sorted(contexts - {"", config.context})),
         )
 
     def touch(self) -> None:
-        """The facts changed."""
+        """Call it when the facts changed."""
         if self._loop is not None:
             self._loop.touch()
 
     async def run(
-        self,
-        cluster: ClusterConnection | None,
-        gather: Callable[[], Facts],
-        *,
-        end_when_hopeless: bool = False,
+        self, cluster: ClusterConnection | None, gather: Callable[[], Facts], *, end_when_hopeless: bool = False
     ) -> None:
-        """Forwards what the plan of `gather()` says, by default in `cluster`; closes the status socket.
+        """Forwards what the plan of `gather()` requests, by default in `cluster`.
 
-        `end_when_hopeless`: return once nothing that was asked for can ever work.
+        With `end_when_hopeless` it returns when nothing that was requested can ever work.
         """
         files.raise_descriptor_limit()
         with contextlib.ExitStack() as stack:
             if self._status is not None:
                 stack.enter_context(self._status.announced(self._about))
             async with trio.open_nursery() as nursery:
-                # Shielded: what the end itself has to say still goes out.
+                # Shielded, so that cancellation does not suppress the last lines.
                 outputs = trio.CancelScope(shield=True)
                 nursery.start_soon(self._show, outputs)
                 try:
@@ -122,21 +161,17 @@ class Host:
                     outputs.deadline = trio.current_time() + LAST_LINES
 
     async def _forward(
-        self,
-        cluster: ClusterConnection | None,
-        gather: Callable[[], Facts],
-        *,
-        end_when_hopeless: bool,
+        self, cluster: ClusterConnection | None, gather: Callable[[], Facts], *, end_when_hopeless: bool
     ) -> None:
         async with trio.open_nursery() as nursery:
             self._cluster = cluster
-            door = self._gateway
-            self._loop = Loop(gather, self._want, self.board, door.names if door else None)
+            gateway = self._gateway
+            self._loop = loop = Loop(gather, self._want, self.board, gateway.names if gateway else None)
             up = Upstream(_no_session, RetryLimiter(TURN), _nothing) if cluster is None else cluster.upstream
             fleet = Fleet(
                 up.open_channel,
                 Random(),
-                self._loop.report,
+                loop.report,
                 gate=up.gate,
                 on_silence=up.on_silence,
                 others=self.others.upstream,
@@ -148,20 +183,20 @@ class Host:
             if cluster is not None:
                 nursery.start_soon(cluster.run, fleet.reopen)
                 nursery.start_soon(self.others.run, fleet.reopen)
-            await self._loop.plan_once(fleet)
-            gc.freeze()  # what is there by now is code and stays: looking through it stops every forward for 30 ms
-            if door is not None:
-                nursery.start_soon(kept, logger, "the gateway", partial(door.serve, fleet))
+            await loop.plan_once(fleet)
+            gc.freeze()  # what exists now is code and stays; a collection of it would pause every forward for 30 ms
+            if gateway is not None:
+                nursery.start_soon(kept, logger, "the gateway", partial(gateway.serve, fleet))
             if self._status is not None:
                 nursery.start_soon(kept, logger, "the status address", partial(self._status.serve, self.board))
             if end_when_hopeless:
-                nursery.start_soon(self._loop.run, fleet)
-                await self._until_hopeless(self._loop)
+                nursery.start_soon(loop.run, fleet)
+                await self._until_hopeless(loop)
                 self.failed = True
             else:
-                await self._loop.run(fleet)
+                await loop.run(fleet)
             with trio.move_on_after(LAST_LINES):
-                await self.board.drained()  # why it failed, before it has stopped
+                await self.board.drained()  # show the reason before the state `stopped`
             nursery.cancel_scope.cancel()
 
     async def _until_hopeless(self, loop: Loop) -> None:
@@ -183,7 +218,7 @@ class Host:
 
 
 def _after_sleep(*checks: Callable[[], None]) -> None:
-    logger.info("this process did not run for a while: every session and watch is checked")
+    logger.info("the machine or this process was suspended; checking every session and watch")
     for check in checks:
         check()
 
@@ -193,4 +228,4 @@ async def _no_session(pod: PodRef) -> NoReturn:
 
 
 def _nothing() -> None:
-    """Without a cluster nothing can be lost."""
+    """Without a cluster there is no connection to check."""

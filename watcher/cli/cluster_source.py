@@ -1,0 +1,203 @@
+"""Forwards without Skaffold: labelled objects of a cluster (`watch --cluster`), or named targets (`forward`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import NamedTuple
+
+import trio
+from msgspec.structs import replace
+
+from forwarders.spec import PortPolicy, PortRequest
+from forwarders.tasks import kept
+from watcher.cli.facts_from_options import ConfiguredFacts, base_facts, gateway_request
+from watcher.cli.lifecycle import run_to_end
+from watcher.cli.option_values import Options
+from watcher.cli.runtime import GatewayServer, Runtime
+from watcher.cluster.client import ApiClient
+from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
+from watcher.cluster.clusters import ClusterConnection
+from watcher.cluster.kinds import BY_NAME, Resource
+from watcher.cluster.reflector import call_if_slow
+from watcher.cluster.store import Watch
+from watcher.config.entries import Entry
+from watcher.config.targets import parse_targets
+from watcher.errors import ApiError, ApiUnreachableError, ClusterError, did_you_mean
+from watcher.plan.facts import Facts
+from watcher.plan.ports import asked_number
+
+logger = logging.getLogger("portside")
+
+# Seconds to wait for an API server at the start. After that the forwards are bound and report what is missing.
+PATIENCE = 5.0
+# Seconds until the user is told what portside waits for.
+SLOW = 1.5
+# Seconds for the list of names in which the right spelling of a name is looked for.
+LISTED_WITHIN = 2.0
+
+_Key = tuple[str, str, str, str]
+
+
+class Selection(NamedTuple):
+    """The objects to forward: those of `run_id` or with labels of `selector`, else those that any Skaffold labelled.
+
+    `namespaces`: where to find them; () for the context's, None for all.
+    """
+
+    run_id: str
+    selector: str
+    namespaces: tuple[str, ...] | None
+
+
+class ClusterSource:
+    """One portside for a selection of objects. `prepare` raises every mistake before anything is bound.
+
+    It waits for no deploy: an object that does not exist is reported as missing until it does.
+    """
+
+    def __init__(
+        self, runtime: Runtime, cluster: ClusterConfig, configured: ConfiguredFacts, selection: Selection
+    ) -> None:
+        self.runtime = runtime
+        self._cluster = cluster
+        self._configured = configured
+        self._selection = selection
+        self._namespaces = frozenset(_namespaces(selection, cluster))
+
+    @classmethod
+    async def prepare(cls, options: Options, configured: ConfiguredFacts, selection: Selection) -> ClusterSource:
+        """Raises UsageError."""
+        cluster = await load_cluster_config(options.kubeconfig or None, configured.kube_context or None)
+        gateway = await GatewayServer.bind(configured.gateway)
+        namespace = ", ".join(_namespaces(selection, cluster))
+        runtime = Runtime("watch", options, gateway, context=cluster.title, namespace=namespace)
+        return cls(runtime, cluster, configured, selection)
+
+    async def run(self) -> None:
+        """Forwards until cancelled."""
+        async with trio.open_nursery() as nursery:
+            follow = partial(self._configured.run, self.runtime.touch)
+            nursery.start_soon(kept, logger, "following the configuration", follow)
+            async with ClusterConnection(self._cluster, self.runtime.touch) as cluster:
+                await self.runtime.run(cluster, self._gather)
+
+    def _gather(self) -> Facts:
+        return replace(
+            self.runtime.with_clusters(self._configured.facts),
+            run_id=self._selection.run_id,
+            selector=self._selection.selector,
+            any_run=not self._selection.run_id,
+            namespaces=self._namespaces,
+            within=self._namespaces,
+        )
+
+
+def _namespaces(selection: Selection, cluster: ClusterConfig) -> tuple[str, ...]:
+    """The names of the namespaces; () for all."""
+    return () if selection.namespaces is None else selection.namespaces or (cluster.namespace or "default",)
+
+
+async def forward_targets(targets: tuple[str, ...], options: Options) -> int:
+    """Forwards the targets of `portside forward`; returns the exit code. Raises UsageError and ClusterError."""
+    facts = base_facts(options)
+    wanted = parse_targets(targets, namespace=options.namespace, addresses=facts.addresses)
+    configs = await _configs(wanted, options)
+    default, *others = {config.context: config for config in configs.values()}.values()
+    entries = tuple(_placed(entry, configs, default.context) for entry in wanted)
+    namespace = options.namespace or default.namespace or "default"
+    facts = replace(facts, namespace=namespace)
+    gateway = await GatewayServer.bind(gateway_request(options.gateway))
+    runtime = Runtime("forward", options, gateway, context=default.title, namespace=namespace)
+
+    async def serve() -> None:
+        nonlocal facts
+        async with AsyncExitStack() as stack:
+            cluster = await stack.enter_async_context(ClusterConnection(default, runtime.touch))
+            clients = {"": cluster.client}
+            for config in others:
+                other = await stack.enter_async_context(ClusterConnection(config, runtime.touch))
+                clients[config.context] = other.client
+                runtime.others.add(config.context, other)
+            facts = replace(facts, entries=await looked_up(clients, entries))
+            await runtime.run(cluster, lambda: runtime.with_clusters(facts), end_when_hopeless=True)
+
+    return await run_to_end(serve, runtime)
+
+
+async def _configs(entries: tuple[Entry, ...], options: Options) -> dict[str, ClusterConfig]:
+    """The configuration of each context, by the entries' name for it, the default first. Raises KubeconfigError."""
+    names = dict.fromkeys(entry.context for entry in entries)
+    kubeconfig = options.kubeconfig or None
+    return {name: await load_cluster_config(kubeconfig, name or options.kube_context or None) for name in names}
+
+
+def _placed(entry: Entry, configs: Mapping[str, ClusterConfig], default: str) -> Entry:
+    """The entry with its namespace, and with "" for the default context, whatever its name."""
+    config = configs[entry.context]
+    context = "" if config.context == default else config.context
+    return replace(entry, namespace=entry.namespace or config.namespace or "default", context=context)
+
+
+async def looked_up(clients: Mapping[str, ApiClient], entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Looks the entries' objects up, as kubectl does. Replaces a port's name by its number for the local port.
+
+    `clients`: by context. If only some of the objects exist, it reports the missing ones; if none exists, it raises
+    their ApiErrors. It reports an API server that does not answer, and goes on.
+    """
+    found: dict[_Key, Resource] = {}
+    missing: dict[_Key, ApiError] = {}
+
+    async def look(context: str, client: ApiClient) -> None:
+        own = [entry for entry in entries if entry.context == context]
+        warn = partial(logger.warning, "%s has not answered yet; the targets are looked up there", client.url)
+        with trio.move_on_after(PATIENCE):
+            await call_if_slow(SLOW, warn, partial(_look_up, client, own, found, missing))
+
+    async with trio.open_nursery() as nursery:
+        for context, client in clients.items():
+            nursery.start_soon(look, context, client)
+    if missing and missing.keys() == set(map(_key, entries)):
+        raise ExceptionGroup("none of the targets exists", [*missing.values()])
+    for problem in missing.values():
+        logger.warning("%s", problem)
+    return tuple(_with_local_port(entry, found.get(_key(entry))) for entry in entries)
+
+
+async def _look_up(
+    client: ApiClient, entries: Iterable[Entry], found: dict[_Key, Resource], missing: dict[_Key, ApiError]
+) -> None:
+    """An object that this user may not read is neither found nor missing."""
+    for key in dict.fromkeys(map(_key, entries)):
+        kind, name, namespace, _ = key
+        try:
+            found[key] = await client.get(BY_NAME[kind], namespace, name)
+        except ApiUnreachableError:
+            return
+        except ApiError as error:
+            if error.code == 404:
+                hint = await _suggestion(client, kind, namespace, name)
+                missing[key] = ApiError(f"{error}{hint}", error.code)
+
+
+async def _suggestion(client: ApiClient, kind: str, namespace: str, name: str) -> str:
+    """`; did you mean …?` if an object has a similar name and the list comes in time."""
+    with trio.move_on_after(LISTED_WITHIN):
+        try:
+            listed = await client.list(Watch(BY_NAME[kind], namespace))
+        except ClusterError:
+            return ""
+        return did_you_mean(name, [item.metadata.name for item in listed.objects])
+    return ""
+
+
+def _key(entry: Entry) -> _Key:
+    return entry.kind, entry.name, entry.namespace, entry.context
+
+
+def _with_local_port(entry: Entry, target: Resource | None) -> Entry:
+    """For a port given by name, prefers its number as the local port."""
+    number = asked_number(target, entry.port) if entry.local_port.policy is PortPolicy.AUTOMATIC else None
+    return entry if number is None else replace(entry, local_port=PortRequest(PortPolicy.PREFERRED, number))

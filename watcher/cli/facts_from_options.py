@@ -1,0 +1,189 @@
+"""Turns options, skaffold.yaml and portside.yaml into facts for the plan, and follows edits of the files.
+
+An option or its variable takes precedence over portside.yaml, and portside.yaml over the command's default.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace as replace_options
+from typing import TYPE_CHECKING, Self
+
+from msgspec.structs import replace
+
+from watcher.cli.option_values import Options, Place
+from watcher.config.entries import DEFAULT_ADDRESS, MAX_PORT, checked_address, checked_namespace, port_number
+from watcher.config.load import Loaded, load_all
+from watcher.config.project import Configuration, Project
+from watcher.config.settings import Settings
+from watcher.config.skaffold_yaml import DEFAULT_FILE, default_file
+from watcher.errors import UsageError
+from watcher.plan.facts import Facts, Waiting
+from watcher.skaffold import modes
+from watcher.skaffold.modes import OFF, Mode
+from watcher.user_files import Stamps, change_since, stamps
+
+if TYPE_CHECKING:
+    from watcher.gateway import GatewayRequest
+    from watcher.skaffold.command_line import SkaffoldCommand
+
+logger = logging.getLogger("portside.config")
+
+_DEPLOYS_NOTHING = {"build", "test", "verify", "exec"}
+# For a command that reads no portside.yaml.
+NO_SETTINGS = Settings()
+
+
+def base_facts(options: Options, settings: Settings = NO_SETTINGS) -> Facts:
+    """The facts that follow from options and portside.yaml, without modes and entries. Raises UsageError."""
+    hold = next((given for given in (options.hold, settings.hold) if given is not None), Waiting().hold)
+    addresses = tuple(dict.fromkeys(checked_address(address, "--address") for address in options.address))
+    return Facts(
+        addresses=addresses or settings.addresses or (DEFAULT_ADDRESS,),
+        strict_ports=options.strict_ports,
+        namespace=options.namespace,
+        waiting=Waiting(hold=hold, held=options.held, linger=options.linger),
+        rules=settings.rules,
+    )
+
+
+def gateway_request(option: str, settings: Settings = NO_SETTINGS) -> GatewayRequest | None:
+    """Parses `[ADDR:]PORT` of --gateway, else of portside.yaml; None without a gateway. Raises UsageError."""
+    text, origin = (option, "--gateway") if option else (settings.gateway, settings.gateway_origin)
+    if not text:
+        return None
+    from forwarders.gateway.gateway import SUFFIX
+    from watcher.gateway import GatewayRequest
+
+    host, colon, port = text.rpartition(":")
+    number = port_number(port)
+    if number is None:
+        raise UsageError(f"{origin} {text}: expected [ADDR:]PORT, PORT a number from 1 to {MAX_PORT}")
+    address = checked_address(host, origin) if colon else DEFAULT_ADDRESS
+    return GatewayRequest(address, number, (SUFFIX, *settings.gateway_suffixes), f"{origin} {text}")
+
+
+def project_of(
+    place: Place, command: str, binary: str = "skaffold", profile_flags: tuple[str, ...] = ()
+) -> Project | None:
+    """The project that the options name; None if they name none and there is no skaffold.yaml."""
+    filename = place.filename[-1] if place.filename else default_file()
+    if filename is None:
+        return None
+    return Project(
+        filename=filename,
+        profiles=place.profile,
+        modules=place.module,
+        binary=binary,
+        command=command,
+        kube_context=place.kube_context,
+        kubeconfig=place.kubeconfig,
+        profile_flags=profile_flags,
+    )
+
+
+def options_for_run(options: Options, skaffold: SkaffoldCommand) -> Options:
+    """Adds Skaffold's own options and variables, where portside was given none. Raises UsageError.
+
+    It refuses a Skaffold command that deploys nothing.
+    """
+    if skaffold.command in _DEPLOYS_NOTHING:
+        raise UsageError(
+            f"`{skaffold.binary} {skaffold.command}` deploys nothing that could be forwarded to: run it without "
+            "portside, or give portside skaffold with dev, debug, run or deploy"
+        )
+    filename = () if skaffold.filename == DEFAULT_FILE else (skaffold.filename,)
+    return replace_options(
+        options,
+        port_forward=skaffold.port_forward if options.port_forward is None else options.port_forward,
+        namespace=options.namespace or checked_namespace(skaffold.namespace, "--namespace"),
+        kube_context=options.kube_context or skaffold.kube_context,
+        kubeconfig=options.kubeconfig or skaffold.kubeconfig,
+        filename=options.filename or filename,
+        profile=options.profile or skaffold.profiles,
+        module=options.module or skaffold.modules,
+    )
+
+
+class ConfiguredFacts:
+    """`facts` are the facts that options and files give; `run` keeps them up to date. Created by `load`."""
+
+    def __init__(
+        self, options: Options, command: str, project: Project | None, environ: Mapping[str, str], loaded: Loaded
+    ) -> None:
+        self._options = options
+        self._command = command
+        self._project = project
+        self._environ = environ
+        self._loaded = loaded
+        self._seen: Stamps = stamps(loaded.sources)
+        self.facts = _facts(options, command, loaded)
+
+    @classmethod
+    async def load(cls, options: Options, command: str, project: Project | None, environ: Mapping[str, str]) -> Self:
+        """`command`: Skaffold's, or portside's `watch`. Raises UsageError with file, line and field."""
+        return cls(options, command, project, environ, await load_all(project, environ))
+
+    @property
+    def docker(self) -> bool:
+        """Whether the project deploys with Docker alone."""
+        return self._loaded.configuration.docker
+
+    @property
+    def gateway(self) -> GatewayRequest | None:
+        """The gateway of options and portside.yaml at the start. Raises UsageError."""
+        return gateway_request(self._options.gateway, self._loaded.settings)
+
+    @property
+    def kube_context(self) -> str:
+        """The context of the option, else the one that the project deploys to; "" for the current one."""
+        return self._options.kube_context or self._loaded.configuration.kube_context
+
+    async def run(self, on_change: Callable[[], None]) -> None:
+        """Follows the files until cancelled; calls `on_change` synchronously after `facts` changed."""
+        while True:
+            await change_since(self._seen)
+            if await self._reload():
+                on_change()
+
+    async def _reload(self) -> bool:
+        """Whether `facts` changed. After a failure the old facts stay, so that a typo stops no forward."""
+        before = self._seen = stamps(self._loaded.sources)  # before reading, so that an edit meanwhile is noticed
+        try:
+            loaded = await load_all(self._project, self._environ)
+            facts = _facts(self._options, self._command, loaded)
+        except UsageError as error:
+            logger.warning("%s; keeping the previous settings", error)
+            return False
+        self._loaded, self._seen = loaded, {**stamps(loaded.sources), **before}
+        changed, self.facts = facts != self.facts, facts
+        return changed
+
+
+def _facts(options: Options, command: str, loaded: Loaded) -> Facts:
+    configuration: Configuration = loaded.configuration
+    active = _modes(options, loaded.settings, command)
+    extra = loaded.settings.entries if active != OFF else ()
+    # As in Skaffold, --kube-context replaces the contexts of all configurations. Those in portside.yaml stay.
+    entries, contexts = configuration.entries, configuration.contexts
+    if options.kube_context:
+        entries, contexts = tuple(replace(entry, context="") for entry in entries), ()
+    return replace(
+        base_facts(options, loaded.settings),
+        modes=active,
+        entries=(*entries, *extra),
+        bad_entries=configuration.bad if Mode.USER in active else (),
+        artifacts=configuration.artifacts,
+        contexts=frozenset(contexts),
+    )
+
+
+def _modes(options: Options, settings: Settings, command: str) -> frozenset[Mode]:
+    if options.port_forward is not None:
+        return modes.parse_modes(options.port_forward, command)
+    return (
+        modes.parse_modes(settings.modes, command, settings.modes_origin)
+        if settings.modes
+        else modes.default_modes(command)
+    )

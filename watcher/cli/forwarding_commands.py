@@ -1,0 +1,197 @@
+"""The commands that forward: `run`, `watch` and `forward`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watcher.cli.option_values import Options, collect, collect_own, environment, refuse_idle
+from watcher.cli.options import beside_skaffold, event_api, shared, shared_in_several_namespaces, without_project
+from watcher.errors import UsageError
+
+if TYPE_CHECKING:
+    from watcher.cli.cluster_source import Selection
+
+CONTEXT_OPTION = "--context"
+
+RUN_EPILOG = """\b
+Examples:
+  portside run -- skaffold dev
+  portside run --output json -- skaffold dev -p staging --port-forward=user,services
+  portside run -- skaffold run --port-forward
+  portside run --exec 'pytest tests/e2e' -- skaffold dev --port-forward=services
+  portside run -f k8s/skaffold.yaml -- make dev
+
+portside also reads Skaffold's options after -- (-f, -p, -m, -n, --kube-context,
+--kubeconfig, --rpc-http-port, --port-forward).
+A program that is not Skaffold (make, npm, a script) is started as it is; the
+Skaffold that it starts gets its settings from the environment, and portside from
+its own options.
+"""
+
+WATCH_EPILOG = """\b
+Examples:
+  skaffold dev --port-forward=off --rpc-http-port 50052
+  portside watch --skaffold http://127.0.0.1:50052
+  portside watch --cluster
+  portside watch --cluster -n shop -n payments
+  portside watch --cluster --selector app.kubernetes.io/part-of=shop
+
+Without --port-forward, the modes user and services are on.
+"""
+
+FORWARD_EPILOG = """\b
+Examples:
+  portside forward svc/web 8080:80              local 8080, or fail
+  portside forward deploy/api :http svc/db 5432
+  portside forward web-6c7d 8080 --address 0.0.0.0
+  portside forward svc/web :8080 --exec 'curl "$WEB_8080_URL"'
+  portside forward --context staging svc/web 8080 --context prod svc/web 9080:8080
+
+\b
+8080: local 8080, or the next free port. 9000:8080: local 9000, or an error.
+:8080: any free port. A port's name stands for its number. Connections wait while
+no pod is ready.
+
+\b
+Exit codes:
+  0  ended by a signal, or by --exec with its command's code
+  1  no target can ever work: no such object or port, UDP only, no permission,
+     the required local port is taken. An object that is deleted later is waited
+     for.
+  2  wrong usage
+"""
+
+
+@click.command(name="run", epilog=RUN_EPILOG, context_settings={"ignore_unknown_options": False})
+@click.argument("skaffold", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- skaffold dev ...")
+@beside_skaffold
+@shared
+def run_command(skaffold: tuple[str, ...], **given: Any) -> int:
+    """Start Skaffold (dev, debug, run, deploy), or a program that does, and forward what it deploys."""
+    from functools import partial
+
+    from watcher.cli.lifecycle import run_forwarding
+    from watcher.cli.skaffold_source import run_skaffold
+
+    return run_forwarding(partial(run_skaffold, skaffold), collect_own(given))
+
+
+@click.command(name="watch", epilog=WATCH_EPILOG)
+@event_api
+@click.option("--cluster", is_flag=True, help="Forward labelled objects of the cluster, without Skaffold.")
+@click.option("--run-id", default="", help="With --cluster: forward objects of this Skaffold run. Default: of any.")
+@click.option("--selector", "-l", default="", help="With --cluster: forward objects with these labels, as kubectl.")
+@click.option("--all-namespaces", "-A", is_flag=True, help="With --cluster: forward objects of all namespaces.")
+@beside_skaffold
+@shared_in_several_namespaces
+def watch_command(
+    url: str,
+    *,
+    cluster: bool,
+    run_id: str,
+    selector: str,
+    namespace: tuple[str, ...],
+    all_namespaces: bool,
+    **given: Any,
+) -> int:
+    """Forward what a Skaffold deploys that runs already, or will."""
+    from functools import partial
+
+    from watcher.cli.cluster_source import Selection
+    from watcher.cli.lifecycle import run_forwarding
+    from watcher.config.entries import checked_namespace
+    from watcher.config.selector import checked_selector
+
+    for name in namespace:
+        checked_namespace(name, "--namespace")
+    namespaces = tuple(dict.fromkeys(filter(None, namespace)))
+    options = collect({**given, "namespace": namespaces[0] if len(namespaces) == 1 else ""})
+    if not cluster:
+        if run_id or selector or all_namespaces:
+            raise UsageError(
+                "--run-id, --selector and --all-namespaces go with --cluster: without it, Skaffold's run is forwarded"
+            )
+        if len(namespaces) > 1:
+            raise UsageError(f"-n {' -n '.join(namespaces)}: several namespaces go with --cluster")
+        return run_forwarding(partial(_watch_skaffold, url), options)
+    without_skaffold = "with --cluster, which uses no Skaffold"
+    refuse_idle(("--skaffold", "url", without_skaffold, True), ("--publish", "publish", without_skaffold, True))
+    if run_id and selector:
+        raise UsageError("--run-id and --selector exclude each other")
+    if namespaces and all_namespaces:
+        raise UsageError("--namespace and --all-namespaces exclude each other")
+    selector = selector and checked_selector(selector, "--selector")
+    selection = Selection(run_id, selector, None if all_namespaces else namespaces)
+    return run_forwarding(partial(_watch_cluster, selection), options)
+
+
+async def _watch_skaffold(url: str, options: Options) -> int:
+    from watcher.cli.facts_from_options import ConfiguredFacts, project_of
+    from watcher.cli.lifecycle import run_to_end
+    from watcher.cli.skaffold_source import SkaffoldSource
+
+    if not url:
+        raise UsageError(
+            "which Skaffold? give --skaffold URL or set SKAFFOLD_RPC_HTTP_PORT (skaffold dev --rpc-http-port); "
+            "without any: --cluster"
+        )
+    configured = await ConfiguredFacts.load(options, "watch", project_of(options, "dev"), environment())
+    source = await SkaffoldSource.prepare("watch", options, url, configured)
+    return await run_to_end(source.run, source.runtime)
+
+
+async def _watch_cluster(selection: Selection, options: Options) -> int:
+    from watcher.cli.cluster_source import ClusterSource
+    from watcher.cli.facts_from_options import ConfiguredFacts, project_of
+    from watcher.cli.lifecycle import run_to_end
+
+    configured = await ConfiguredFacts.load(options, "watch", project_of(options, "dev"), environment())
+    source = await ClusterSource.prepare(options, configured, selection)
+    return await run_to_end(source.run, source.runtime)
+
+
+class ContextsAmongTargets(click.Command):
+    """A command whose option --context applies to the targets after it, so that its position counts.
+
+    click forgets the position of options, so each --context first becomes a word among the arguments.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(_with_context_words(args)))
+
+
+def _with_context_words(args: list[str]) -> Iterator[str]:
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            yield from (word, *words)
+            return
+        name, equals, value = word.partition("=")
+        if name == CONTEXT_OPTION and (equals or (value := next(words, ""))):
+            from watcher.config.targets import in_context
+
+            yield in_context(value)
+        else:
+            yield word
+
+
+@click.command(name="forward", cls=ContextsAmongTargets, epilog=FORWARD_EPILOG)
+@click.argument("targets", nargs=-1, required=True, metavar="TYPE/NAME [LOCAL:]PORT ...")
+@click.option(
+    CONTEXT_OPTION,
+    metavar="CONTEXT",
+    expose_value=False,
+    help="Use this kube-context for the targets after it; repeatable. For those before it: --kube-context.",
+)
+@without_project
+def forward_command(targets: tuple[str, ...], **given: Any) -> int:
+    """Forward named resources and keep forwarding when their pods are replaced."""
+    from functools import partial
+
+    from watcher.cli.cluster_source import forward_targets
+    from watcher.cli.lifecycle import run_forwarding
+
+    return run_forwarding(partial(forward_targets, targets), collect(given))

@@ -1,0 +1,248 @@
+"""The commands about portsides that run here: `status`, `explain` and `wait`.
+
+On a terminal they print aligned tables in colour; to a pipe, one line or JSON object for each thing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from watcher.cli.option_values import refuse_idle
+from watcher.cli.options import READY_WITHIN, Seconds, choosing
+from watcher.cli.utility_commands import seen_names
+
+if TYPE_CHECKING:
+    from watcher.board.layout import Canvas
+    from watcher.board.records import CountedForward, ExplainRecord
+    from watcher.board.runtime import Instance
+
+STATUS_EPILOG = """\b
+Examples:
+  portside status
+  portside status --output json | jq .url
+  portside status --folder ../shop --url
+"""
+
+EXPLAIN_EPILOG = """\b
+Examples:
+  portside explain
+  portside explain svc/web
+  portside explain --output json | jq 'select(.forwarded | not)'
+"""
+
+WAIT_EPILOG = """\b
+Examples:
+  portside wait && curl localhost:8080
+  portside wait svc/web deploy/api:http --timeout 60
+  portside run -- skaffold dev & portside wait --pid $!
+
+Without names it waits like /readyz: until the first plan is made (beside
+Skaffold: after a deploy) and every forward is ready.
+
+It waits for the portsides of this folder: those started in it, or in the nearest
+folder above it, below your home folder. It also waits for one that does not run
+yet. --pid and --folder select others.
+
+\b
+Exit codes:
+  0  all is ready
+  1  a forward failed, the portside ended, no process --pid runs, the time is
+     over or no portside runs here; stderr has a line for each thing that is not
+     ready
+  2  wrong usage
+"""
+
+OUTPUT = click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
+
+
+@click.command(name="status", epilog=STATUS_EPILOG)
+@OUTPUT
+@click.option("--url", is_flag=True, help="Print one status address only: this folder's newest, else the newest.")
+@choosing
+def status_command(output: str, *, url: bool, pid: int | None, folder: str | None) -> int:
+    """Show the forwards of the portsides that run here, this folder's first.
+
+    For each portside: a line with its process, folder, Kubernetes context, namespace
+    and page, then its forwards. As JSON: one object for each forward, with pid and
+    folder. Exit code 1 if no portside runs here.
+    """
+    from watcher.board.lines import printable
+    from watcher.board.records import CountedForward
+    from watcher.cli.instances import InstanceFilter, heading, here, object_line, request_or_print_error, running_here
+
+    refuse_idle(("--output", "output", "with --url, which prints the address alone", url))
+    running = running_here(InstanceFilter(pid, folder))
+    if url and running:
+        click.echo((here(running) or running)[-1].url)
+        return 0
+    answered = False
+    for one in running:
+        forwards = request_or_print_error(one, "/v1/forwards", list[CountedForward])
+        if forwards is None:
+            continue
+        answered = True
+        if output == "json":
+            _print(object_line(one, forward) for forward in forwards)
+        elif _on_terminal():
+            _print_heading(one)
+            _print_forwards(forwards)
+        else:
+            _print((printable(heading(one)), *(_forward_line(forward, one.context) for forward in forwards)))
+    return 0 if answered else 1
+
+
+@click.command(name="explain", epilog=EXPLAIN_EPILOG)
+@click.argument("target", metavar="[TYPE/NAME]", default="", shell_complete=seen_names)
+@OUTPUT
+@choosing
+def explain_command(target: str, output: str, *, pid: int | None, folder: str | None) -> int:
+    """Show what is forwarded, what is not, and why.
+
+    With several portsides, this folder's first, each below a line with its process,
+    folder, context, namespace and page. On a terminal: grouped and wrapped. To a
+    pipe: one line or JSON object for each decision. Exit code 1 if no portside runs
+    here, or none has seen TYPE/NAME.
+    """
+    from watcher.board.lines import printable
+    from watcher.board.records import ExplainRecord
+    from watcher.cli.instances import (
+        InstanceFilter,
+        heading,
+        here,
+        object_line,
+        print_error,
+        request_or_print_error,
+        running_here,
+    )
+    from watcher.config.targets import parse_target
+    from watcher.errors import did_you_mean
+
+    wanted = parse_target(target) if target else None
+    running = running_here(InstanceFilter(pid, folder))
+    several = len(running) > 1 or running != here(running)
+    answered = seen = False
+    names: set[str] = set()
+    for one in running:
+        found = request_or_print_error(one, "/v1/explain", list[ExplainRecord])
+        if found is None:
+            continue
+        answered = True
+        names |= {f"{record.resource_type.lower()}/{record.resource_name}" for record in found}
+        records = [r for r in found if wanted is None or (r.resource_type.lower(), r.resource_name) == wanted]
+        if not records:
+            continue
+        seen = True
+        if output == "json":
+            _print(object_line(one, record) for record in records)
+        elif _on_terminal():
+            if several:
+                _print_heading(one)
+            _print_verdicts(records, one.context)
+        else:
+            lines = (_verdict_line(record, one.context) for record in records)
+            _print((printable(heading(one)), *lines) if several else lines)
+    if answered and wanted and not seen:
+        kind, name = wanted
+        print_error(f'no {kind} "{name}" in this run{did_you_mean("/".join(wanted), sorted(names))}')
+    return 0 if answered and (seen or wanted is None) else 1
+
+
+@click.command(name="wait", epilog=WAIT_EPILOG)
+@click.argument("names", nargs=-1, metavar="[TYPE/NAME[:PORT] ...]", shell_complete=seen_names)
+@click.option("--namespace", "-n", default="", help="Wait for names in this namespace only. Default: in any.")
+@click.option(
+    "--timeout",
+    envvar="PORTSIDE_TIMEOUT",
+    show_envvar=True,
+    type=Seconds(min=0, min_open=True),
+    default=READY_WITHIN,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up after this long.",
+)
+@choosing
+def wait_command(names: tuple[str, ...], namespace: str, timeout: float, pid: int | None, folder: str | None) -> int:
+    """Return when the named forwards, or all, are ready."""
+    import trio
+
+    from watcher.board.readiness import parse_forward_query
+    from watcher.cli.instances import InstanceFilter, ReadinessWait, print_error
+
+    parsed = [parse_forward_query(name, namespace) for name in names]
+    problems = trio.run(ReadinessWait(parsed, InstanceFilter(pid, folder), print_error).run, timeout)
+    for problem in problems:
+        print_error(problem)
+    return 1 if problems else 0
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _forward_line(forward: CountedForward, home: str = "") -> str:
+    """`home`: the default kube-context, which is not repeated."""
+    from watcher.board.lines import context_suffix, printable
+
+    where = context_suffix(forward.context, home)
+    target = f"{forward.resource_type}/{forward.resource_name}:{forward.remote_port}{where}"
+    remarks = "  ".join(remark for remark in (forward.gateway, forward.reason) if remark)
+    return printable(f"{forward.state:10} {forward.url or '-':28} {target}  {remarks}".rstrip())
+
+
+def _verdict_line(record: ExplainRecord, home: str = "") -> str:
+    from watcher.board.lines import context_suffix, printable
+
+    verdict = "yes" if record.forwarded else "no"
+    name = f"{record.resource_type}/{record.resource_name}"
+    container = f" container {record.container}" if record.container else ""
+    port = f" port {record.remote_port}" if record.remote_port else ""
+    place = f"in namespace {record.namespace}{context_suffix(record.context, home)}"
+    decision = f"{verdict:4}{name}{container}{port} {place}: {record.rule}"
+    origin = f" ({record.origin})" if record.origin and record.origin not in record.rule else ""
+    reason = f"; {record.reason}" if record.reason else ""
+    return printable(f"{decision}{origin}{reason}")
+
+
+def _print_heading(running: Instance) -> None:
+    from watcher.board.lines import printable
+    from watcher.cli.instances import heading
+
+    click.secho(printable(heading(running)), bold=True)  # not in a table, so that the terminal wraps it
+
+
+def _print_forwards(forwards: Sequence[CountedForward]) -> None:
+    from rich.text import Text
+
+    from watcher.board.layout import TableRow, forwards_table
+
+    paper = _paper()
+    rows = [TableRow(one, one.reason or one.last_error) for one in forwards]
+    _print(paper.lines(forwards_table(rows, paper.width) if rows else Text("nothing is forwarded", "dim")))
+
+
+def _print_verdicts(records: Sequence[ExplainRecord], home: str) -> None:
+    """Prints what is forwarded, then what is not, each with the rule that decided."""
+    from rich.text import Text
+
+    from watcher.board.layout import verdicts_table
+
+    paper = _paper()
+    for title, style, forwarded in (("Forwarded", "bold green", True), ("Not forwarded", "bold yellow", False)):
+        if group := [record for record in records if record.forwarded is forwarded]:
+            _print(paper.lines(Text(f"{title} ({len(group)})", style), verdicts_table(group, home)))
+
+
+def _paper() -> Canvas:
+    from watcher.board.layout import Canvas
+
+    return Canvas(os.get_terminal_size(sys.stdout.fileno()).columns or 80, colour=not os.environ.get("NO_COLOR"))

@@ -1,0 +1,186 @@
+"""Shows the forwards: lines or a table on stdout, the env file, and the status address over HTTP.
+
+Each output reads the board at its own pace. Every mistake in the options is raised before anything is forwarded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+from msgspec.structs import asdict
+
+from forwarders.system.processes import start_time
+from forwarders.system.terminals import CAN_DRAW, in_foreground
+from forwarders.tasks import kept
+from watcher import user_files
+from watcher.board import runtime
+from watcher.board.addresses import listen, parse_status_address, status_url
+from watcher.board.board import Board
+from watcher.board.environment import EnvFile, Variables
+from watcher.board.lines import JsonLines, LineRenderer, PlainLines, write_first_line, write_lines
+from watcher.board.runtime import About
+from watcher.cli import logs
+from watcher.cli.lifecycle import ExecCommand
+from watcher.cli.option_values import Options
+from watcher.errors import UsageError
+
+if TYPE_CHECKING:
+    from watcher.board.screen import Screen
+
+logger = logging.getLogger("portside.board")
+
+# Seconds that outputs wait for the first forwards. Imports, even in a thread, delay the tasks that open forwards by
+# 5 ms at a time (sys.getswitchinterval).
+FORWARDS_FIRST = 0.3
+# The token comes from a variable or a file, never from an option: `ps` shows options to every user.
+TOKEN_VARIABLE = "PORTSIDE_STATUS_TOKEN"  # noqa: S105 - the variable's name
+# Long enough that it cannot be guessed over a network.
+SHORTEST_TOKEN = 16
+
+
+class Outputs:
+    """The outputs of this process. `context`: the default kube-context. Raises UsageError if one is impossible."""
+
+    def __init__(self, command: str, options: Options, context: str) -> None:
+        # Shared, so that a forward has the same variables in the file and in the command.
+        variables = Variables(os.environ, context)
+        self.exec_command = ExecCommand.of(options, variables)
+        self._json = options.output == "json"
+        self._renderer: LineRenderer = JsonLines() if self._json else PlainLines(context)
+        self._table = _has_table(command, options)
+        self._env_file = EnvFile(options.env_file, variables) if options.env_file else None
+
+    async def run(self, board: Board) -> None:
+        """Runs until the board closes."""
+        async with trio.open_nursery() as nursery:
+            if self._env_file is not None:
+                nursery.start_soon(kept, logger, "writing --env-file", partial(self._env_file.run, board))
+            if self._table:
+                nursery.start_soon(kept, logger, "drawing the table", partial(_show_table, board))
+            else:
+                write = partial(write_lines, board, self._renderer, sys.stdout.fileno())
+                nursery.start_soon(kept, logger, "printing lines", write)
+            if self._json and board.about is not None:
+                nursery.start_soon(kept, logger, "the first line", partial(_introduce, board.about))
+
+
+def _has_table(command: str, options: Options) -> bool:
+    """Whether to draw a table: it needs a terminal of its own. Raises UsageError if it is required but impossible."""
+    obstacle = ""
+    if command == "run":
+        obstacle = "under run Skaffold has the terminal"
+    elif options.exec_command:
+        obstacle = "with --exec the command has the terminal"
+    elif not sys.stdout.isatty():
+        obstacle = "stdout is none"
+    elif not CAN_DRAW:
+        obstacle = "portside draws none on Windows"
+    elif os.environ.get("TERM", "dumb") == "dumb":
+        obstacle = "this one cannot move its cursor (TERM)"
+    elif not in_foreground(sys.stdout.fileno()):
+        obstacle = "another program has it, since portside was started in the background"
+    if options.output == "table" and obstacle:
+        raise UsageError(f"--output table needs a terminal of its own: {obstacle}; use plain")
+    return options.output in {"auto", "table"} and not obstacle
+
+
+async def _introduce(about: About) -> None:
+    """Prints the first line on stderr, because stdout is for JSON only."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be closed
+        await write_first_line(about, sys.stderr.fileno())
+
+
+async def _show_table(board: Board) -> None:
+    await board.until_ready(FORWARDS_FIRST)
+    screen = await trio.to_thread.run_sync(_screen)
+    table = screen(board, sys.stdout.fileno(), colour=not os.environ.get("NO_COLOR"))
+    with logs.diverted(table.print_above) if sys.stderr.isatty() else contextlib.nullcontext():
+        await table.run()
+
+
+def _screen() -> type[Screen]:
+    from watcher.board.screen import Screen
+
+    return Screen
+
+
+class StatusAddress:
+    """The status address of one portside: its socket, its token and its entry in the runtime directory."""
+
+    def __init__(self, sock: socket.socket, token: str, token_file: Path | None, *, loopback: bool) -> None:
+        self._socket = sock
+        self._token = token
+        self._token_file = token_file
+        self._loopback = loopback
+
+    @classmethod
+    def from_options(cls, options: Options) -> StatusAddress | None:
+        """Binds the address of --status; None for `off`. Beyond loopback it always has a token. Raises UsageError."""
+        address = parse_status_address(options.status)
+        if address is None:
+            return None
+        token, token_file = _configured_token(options)
+        if not token and not address.loopback:
+            token = secrets.token_urlsafe(32)
+        return cls(listen(address), token, token_file, loopback=address.loopback)
+
+    @property
+    def url(self) -> str:
+        """Its URL on this machine."""
+        return status_url(self._socket)
+
+    @contextlib.contextmanager
+    def announced(self, about: About) -> Iterator[None]:
+        """Lets other portsides and commands find it while the block runs; then closes the socket."""
+        with self._socket, contextlib.ExitStack() as stack:
+            token_file = self._token_file
+            if self._token and token_file is None:
+                token_file = stack.enter_context(runtime.stored_token(self._token))
+            if not self._loopback:
+                port = self._socket.getsockname()[1]
+                logger.warning(
+                    "port %d is open to other machines: the status address, with the token in %s", port, token_file
+                )
+            began = start_time(os.getpid()) or 0.0
+            running = runtime.Instance(**asdict(about), token_file=str(token_file or ""), began=began)
+            stack.enter_context(runtime.announced(running))
+            yield
+
+    async def serve(self, board: Board) -> None:
+        """Serves until cancelled."""
+        await board.until_ready(FORWARDS_FIRST)
+        serve = await trio.to_thread.run_sync(_server)
+        await serve(self._socket, board, self._token)
+
+
+def _server() -> Callable[[socket.socket, Board, str], Awaitable[None]]:
+    from watcher.board.http.routes import Routes
+    from watcher.board.http.server import Guard, serve
+
+    return lambda sock, board, token: serve(sock, Routes(board), Guard(token))
+
+
+def _configured_token(options: Options) -> tuple[str, Path | None]:
+    """The user's token and its file; "" and None without one. Raises UsageError."""
+    token, path, origin = os.environ.get(TOKEN_VARIABLE, "").strip(), None, TOKEN_VARIABLE
+    if options.status_token_file:
+        path, origin = Path(options.status_token_file).absolute(), f"--status-token-file {options.status_token_file}"
+        try:
+            token = user_files.read_text(path, user_files.SECRET).strip()
+        except OSError as error:
+            raise UsageError(f"{origin} cannot be read: {error.strerror}") from None
+    elif not token:
+        return "", None
+    if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError(f"{origin}: expected {SHORTEST_TOKEN} or more printable ASCII characters without spaces")
+    return token, path

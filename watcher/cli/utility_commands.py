@@ -1,0 +1,171 @@
+"""The commands `doctor`, `schema` and `completion`, and the words that a shell completes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watcher.cli import logs
+from watcher.cli.option_values import Place, collect_place, environment
+from watcher.cli.options import event_api, placed
+from watcher.errors import WatcherError
+
+if TYPE_CHECKING:
+    from watcher.doctor.findings import Check, Finding
+
+COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
+# The widths of the longest level and the longest name of a check.
+LEVEL_WIDTH, CHECK_WIDTH = 9, 15
+# Seconds. A local program answers at once; a user who presses Tab does not wait longer.
+COMPLETION_TIMEOUT = 1.0
+# Names in Kubernetes and Docker need no quotes in a shell. A name that does is hostile, and is not offered.
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+
+DOCTOR_EPILOG = """\b
+Examples:
+  portside doctor
+  portside doctor -n shop --skaffold http://127.0.0.1:50052
+  portside doctor --output json | jq 'select(.level == "error")'
+
+It changes nothing: it asks for permissions without using them, binds no ports
+and does not open Skaffold's event stream.
+"""
+
+SCHEMA_EPILOG = """\b
+Example, for editors that use the YAML language server:
+  portside schema > portside.schema.json
+  # yaml-language-server: $schema=portside.schema.json
+"""
+
+COMPLETION_EPILOG = """\b
+Examples:
+  eval "$(portside completion bash)"                      in ~/.bashrc
+  eval "$(portside completion zsh)"                       in ~/.zshrc, after compinit
+  portside completion fish > ~/.config/fish/completions/portside.fish
+
+wait and explain complete TYPE/NAME from what the portsides that run here see.
+"""
+
+
+@click.command(name="doctor", epilog=DOCTOR_EPILOG)
+@event_api
+@placed
+@click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
+def doctor_command(url: str, output: str, **given: Any) -> int:
+    """Check kubeconfig, permissions, Skaffold, ports and more, and print what to do.
+
+    Exit code 1 if an error keeps portside from working; 0 with notes and warnings.
+    """
+    import trio
+
+    from watcher.board.lines import json_line
+    from watcher.doctor.findings import examine, failed
+    from watcher.skaffold.http_request import parse_api_address
+
+    place = collect_place(given)
+    logs.set_up(0)
+    checks = _checks(place, parse_api_address(url).url if url else "", environment())
+    findings = trio.run(examine, checks)
+    for finding in findings:
+        click.echo(json_line(finding) if output == "json" else _text(finding), color=_colour())
+    return 1 if failed(findings) else 0
+
+
+def _checks(place: Place, skaffold: str, environ: Mapping[str, str]) -> tuple[Check, ...]:
+    """All checks, in the order in which people read their findings. `skaffold`: the URL of a running one, or ""."""
+    from functools import partial
+
+    from watcher.cli.facts_from_options import project_of
+    from watcher.doctor import local
+    from watcher.doctor.cluster import ANSWER, LOGIN, ClusterChecks
+    from watcher.doctor.findings import Check
+
+    files = local.ProjectFiles(project_of(place, "dev"), environ)
+    cluster = ClusterChecks(place.kubeconfig, place.kube_context, place.namespace, files)
+    # Deadlines: the prerequisites' own, and a few round trips or a local program's answer.
+    remote, here = local.READING + LOGIN + 2 * ANSWER, 10.0
+    return (
+        Check("kubeconfig", cluster.kubeconfig_check, remote),
+        Check("proxy", cluster.proxy_check, remote),
+        Check("server", cluster.server_check, remote),
+        Check("permissions", cluster.permissions_check, remote),
+        Check("transport", cluster.transport_check, remote),
+        Check("docker", partial(local.engine_check, files, environ), local.READING + here),
+        Check("skaffold", partial(local.binary_check, environ), here),
+        Check("skaffold api", partial(local.api_check, skaffold), here),
+        Check("configuration", files.configuration_check, local.READING + here),
+        Check("ports", files.ports_check, local.READING + here),
+        Check("ipv6", local.ipv6_check, here),
+        Check("open files", local.files_check, here),
+        Check("surroundings", partial(local.surroundings_check, environ), here),
+        Check("portsides", local.portsides_check, here),
+    )
+
+
+def _colour() -> bool | None:
+    """None lets click decide: colours on a terminal. NO_COLOR switches them off (no-color.org)."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def _text(finding: Finding) -> str:
+    from watcher.board.lines import printable
+
+    level = click.style(f"{finding.level:{LEVEL_WIDTH}}", fg=COLOURS[finding.level])
+    line = f"{level}{finding.check:{CHECK_WIDTH}}{printable(finding.found)}"
+    remedy = f"\n{'':{LEVEL_WIDTH + CHECK_WIDTH}}→ {printable(finding.remedy)}" if finding.remedy else ""
+    return line + remedy
+
+
+@click.command(name="schema", epilog=SCHEMA_EPILOG)
+def schema_command() -> int:
+    """Print the JSON Schema of portside.yaml."""
+    import json
+
+    from watcher.config.settings import schema
+
+    click.echo(json.dumps(schema(), indent=2))
+    return 0
+
+
+@click.command(name="completion", epilog=COMPLETION_EPILOG)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> int:
+    """Print the completion script for a shell."""
+    from click.shell_completion import get_completion_class
+
+    from watcher.cli.main import portside
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101 - click knows all three
+    click.echo(kind(portside, {}, "portside", "_PORTSIDE_COMPLETE").source())
+    return 0
+
+
+def seen_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Completes TYPE/NAME from what the portsides that run here have seen; keeps a typed short form of the type.
+
+    It prints no errors, since they would appear in the middle of a command line.
+    """
+    from watcher.board.records import ExplainRecord
+    from watcher.board.runtime import running_instances
+    from watcher.cli.instances import request_json
+    from watcher.config.entries import kind_of
+
+    typed, slash, _ = incomplete.partition("/")
+    names: set[str] = set()
+    for running in running_instances():
+        with contextlib.suppress(WatcherError):
+            for one in request_json(running, "/v1/explain", list[ExplainRecord], COMPLETION_TIMEOUT):
+                kind = one.resource_type.lower()
+                names.add(f"{typed if slash and kind_of(typed) == kind else kind}/{one.resource_name}")
+    return offered(names, incomplete)
+
+
+def offered(names: Iterable[str], incomplete: str) -> list[str]:
+    """The names that start with `incomplete`, sorted. A shell inserts them as they are."""
+    return sorted(name for name in names if name.startswith(incomplete) and _NEEDS_NO_QUOTES.fullmatch(name))
