@@ -50,7 +50,7 @@ def binary(folder: Path, script: str) -> dict[str, str]:
     ("script", "level", "said"),
     [
         ("echo v2.16.1", "ok", "v2.16.1; tested with 2.16"),
-        ("echo v1.39.0", "warning", "v1.39.0: its events may be others"),
+        ("echo v1.39.0", "warning", "v1.39.0: its events may be different"),
         ("echo hello", "warning", "says hello, which is no version"),
         ("exit 3", "warning", "says exit code 3"),
     ],

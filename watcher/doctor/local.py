@@ -39,7 +39,7 @@ STATE = "/v2/state"
 FILES = 4096
 
 
-class _EngineVersion(msgspec.Struct, frozen=True, rename="pascal"):
+class _DockerVersion(msgspec.Struct, frozen=True, rename="pascal"):
     version: str
 
 
@@ -107,7 +107,7 @@ async def engine_check(project: ProjectFiles, environ: Mapping[str, str]) -> Ite
     try:
         async with client_of(daemon) as client:
             answer = (await client.get("/version")).raise_for_status()
-        version = msgspec.json.decode(answer.content, type=_EngineVersion).version
+        version = msgspec.json.decode(answer.content, type=_DockerVersion).version
     except (httpx.HTTPError, msgspec.DecodeError) as problem:
         said = f"the engine at {where} does not answer: {str(problem) or type(problem).__name__}"
         return [error(said, "start Docker; may this user use its socket?")]
