@@ -14,7 +14,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from watcher.cli.lookup import SLOW, looked_up
 
 from fixtures.embedded import kinds as served_kinds
 from fixtures.embedded import statuses
@@ -28,6 +27,7 @@ from tests.cluster_client.memory_api import SERVER, no_headers
 from tests.cluster_client.test_bounds import Endless
 from tests.cluster_client.test_credentials import a_login
 from tests.docs.quoted.scene import HERE, Scene, said
+from watcher.cli.cluster_source import SLOW, looked_up
 from watcher.cluster.client import ApiClient
 from watcher.cluster.cluster_config import _Follower
 from watcher.cluster.credential_provider import CredentialProvider, expired

@@ -8,12 +8,12 @@ from typing import Any, cast
 from unittest.mock import MagicMock
 
 import trio
-from watcher.cli.beside import Beside
-from watcher.cli.configured import Configured
 
 from tests.docs.quoted.scene import HERE, Scene, said
 from tests.skaffold.peer import Port
 from tests.skaffold.test_attachment import bench
+from watcher.cli.facts_from_options import ConfiguredFacts
+from watcher.cli.skaffold_source import SkaffoldSource
 from watcher.config.skaffold_yaml import Project, load
 from watcher.errors import ConfigError
 from watcher.skaffold.http_request import ApiAddress
@@ -32,11 +32,11 @@ async def stands_still(scene: Scene) -> str:
 
 
 async def forwards_itself(scene: Scene) -> str:
-    beside = cast(Any, Beside.__new__(Beside))
-    beside._warned, beside.host = False, MagicMock()
+    source = cast(Any, SkaffoldSource.__new__(SkaffoldSource))
+    source._warned, source.runtime = False, MagicMock()
     own = SimpleNamespace(resource_type="service")
     with suppress(AttributeError):  # what is shown of it needs more
-        beside._publish_own({}, {"own": own})
+        source._publish_own({}, {"own": own})
     return scene.logged
 
 
@@ -44,7 +44,7 @@ async def broken_edit(scene: Scene) -> str:
     file = scene.folder / "skaffold.yaml"
     file.write_text("apiVersion: skaffold/v4beta13\nkind: Config\n")
     project = Project(filename=str(file), binary=None)
-    configured = cast(Any, Configured.__new__(Configured))
+    configured = cast(Any, ConfiguredFacts.__new__(ConfiguredFacts))
     configured._project, configured._environ, configured._seen = project, {}, {}
     configured._loaded = SimpleNamespace(sources=(file,))
     file.write_text("apiVersion: [\n")
