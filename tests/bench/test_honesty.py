@@ -40,8 +40,8 @@ def refused(_: bytes) -> bytes:
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[int]:
-    """A server that answers one request a connection and closes it."""
+def serving(answer: Answer, requests: int = 1) -> Iterator[int]:
+    """A server that answers so many requests on each connection and closes it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
 
@@ -52,8 +52,9 @@ def serving(answer: Answer) -> Iterator[int]:
                 except OSError:
                     return
                 with sock:
-                    if request := _request(sock):
-                        sock.sendall(answer(request))
+                    for _ in range(requests):
+                        if request := _request(sock):
+                            sock.sendall(answer(request))
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -122,6 +123,19 @@ def test_an_upload_that_arrived_damaged_is_no_figure() -> None:
     """What the application says it got has to be what was sent."""
     with serving(lambda request: good(request[:-1] + b"!")) as port, pytest.raises(traffic.DamagedError):
         upload(port)
+
+
+def test_a_page_is_all_of_its_files() -> None:
+    """The document and three files on one connection; a bad file is no figure."""
+    with serving(good, requests=4) as port:
+        assert traffic.page(port, 3, len(BODY), 1) > 0
+    answers = iter((good, good, good, damaged))
+
+    def damaged_at_last(request: bytes) -> bytes:
+        return next(answers)(request)
+
+    with serving(damaged_at_last, requests=4) as port, pytest.raises(traffic.DamagedError):
+        traffic.page(port, 3, len(BODY), 1)
 
 
 def test_both_sides_forward_the_same() -> None:
