@@ -97,9 +97,9 @@ def test_whatever_stands_in_place_of_a_file(odd: Path) -> None:
     readers: list[Callable[[], object]] = [
         lambda: StatusAddress.from_options(asked),
         lambda: kubeconfig_files.resolve_context([odd], None),
-        lambda: files.read(str(odd)),
+        lambda: files.read_file(str(odd)),
         lambda: EnvFile(str(odd), Variables()),
-        lambda: portside_yaml.parse(user_files.read_text(odd, user_files.PROJECT_FILE), "portside.yaml"),
+        lambda: portside_yaml.parse_settings(user_files.read_text(odd, user_files.PROJECT_FILE), "portside.yaml"),
     ]
     for read in readers:
         with pytest.raises((UsageError, OSError)) as caught:
@@ -125,9 +125,9 @@ def test_yaml_without_bounds(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file"
     path.write_text(text)
     with pytest.raises(UsageError, match="more than"):
-        files.read(str(path))
+        files.read_file(str(path))
     with pytest.raises(UsageError, match="more than"):
-        portside_yaml.parse(text, "portside.yaml")
+        portside_yaml.parse_settings(text, "portside.yaml")
     with pytest.raises(UsageError, match="more than"):
         kubeconfig_files.resolve_context([path], None)
 

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watcher.config import files
-from watcher.config.copies import readable_for_diagnose
-from watcher.config.skaffold_yaml import Configuration, Project, load
+from watcher.config.diagnose import readable_for_diagnose
+from watcher.config.entries import Configuration, Project
+from watcher.config.skaffold_yaml import load_configuration
 from watcher.errors import ConfigError
 
 FIELDS = (
@@ -48,7 +49,7 @@ def test_any_file_is_entries_or_one_line(tmp_path: Path, text: str, names: tuple
     project = Project(filename=str(file), profiles=names, binary=None)
 
     async def read() -> Configuration:
-        return await load(project, ENVIRON)
+        return await load_configuration(project, ENVIRON)
 
     try:
         found = trio.run(read)
@@ -58,8 +59,8 @@ def test_any_file_is_entries_or_one_line(tmp_path: Path, text: str, names: tuple
         assert all(entry.source == "user" for entry in found.entries)
     with suppress(ConfigError):
         # What is read beside Skaffold's own answer, before it has judged anything.
-        read_files = files.with_required(files.glanced(str(file)))
-        files.written(read_files)
+        read_files = files.with_required(files.read_leniently(str(file)))
+        files.written_items(read_files)
         with readable_for_diagnose(read_files, project) as readable:
             assert Path(readable.name).exists()
 
@@ -71,7 +72,7 @@ def test_next_to_nothing_is_no_entry(tmp_path: Path, text: str) -> None:
     file.write_text(text)
 
     async def read() -> int:
-        return len((await load(Project(filename=str(file), binary=None), {})).entries)
+        return len((await load_configuration(Project(filename=str(file), binary=None), {})).entries)
 
     if "apiVersion" in text:
         assert trio.run(read) == 0
@@ -86,7 +87,7 @@ def test_any_bytes_are_entries_or_one_line(tmp_path_factory: pytest.TempPathFact
     file = tmp_path_factory.getbasetemp() / "skaffold.yaml"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        trio.run(load, Project(filename=str(file), binary=None), {})
+        trio.run(load_configuration, Project(filename=str(file), binary=None), {})
     assert "\n" not in str(caught.value)
 
 
@@ -95,7 +96,7 @@ def test_a_value_that_aliases_blow_up_is_shown_short(tmp_path: Path) -> None:
     laughs = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))]
     file = tmp_path / "skaffold.yaml"
     file.write_text("\n".join(["apiVersion: skaffold/v4beta11", *laughs, "portForward: *a39"]))
-    found = trio.run(load, Project(filename=str(file), binary=None), {})
+    found = trio.run(load_configuration, Project(filename=str(file), binary=None), {})
     assert found.bad[0].reason.startswith("an item of portForward is a mapping, not")
     assert len(found.bad[0].reason) < 10_000
 
@@ -107,4 +108,4 @@ async def test_a_working_folder_that_is_gone_is_one_line(tmp_path: Path, monkeyp
     monkeypatch.chdir(folder)
     folder.rmdir()
     with pytest.raises(ConfigError, match="the working folder cannot be used: No such file or directory"):
-        await load(Project(binary=None), {})
+        await load_configuration(Project(binary=None), {})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from watcher.cli.forwarding_commands import _with_context_words
-from watcher.config.contexts import contexts_of
 from watcher.config.documents import documents
-from watcher.config.portside_yaml import parse
+from watcher.config.modules import contexts_of
+from watcher.config.portside_yaml import parse_settings
 from watcher.config.targets import parse_targets
 from watcher.errors import ConfigError
 
@@ -69,7 +69,7 @@ def test_words_behind_two_dashes_are_arguments() -> None:
 def test_a_forward_of_portside_yaml_names_its_context() -> None:
     """A container has none."""
     head = "apiVersion: portside/v1\nforwards:\n"
-    [entry] = parse(f"{head}- {{resourceType: svc, resourceName: a, port: 1, context: x}}\n", "p").entries
+    [entry] = parse_settings(f"{head}- {{resourceType: svc, resourceName: a, port: 1, context: x}}\n", "p").entries
     assert entry.context == "x"
     with pytest.raises(ConfigError, match="context: a container is in no cluster"):
-        parse(f"{head}- {{resourceType: container, resourceName: a, port: 1, context: x}}\n", "p")
+        parse_settings(f"{head}- {{resourceType: container, resourceName: a, port: 1, context: x}}\n", "p")

@@ -11,7 +11,8 @@ from trio.testing import MockClock
 from fixtures.cluster.binaries import build_all
 from fixtures.cluster.layout import Layout
 from forwarders.spec import PortPolicy, PortRequest
-from watcher.config.skaffold_yaml import Configuration, Project, load
+from watcher.config.entries import Configuration, Project
+from watcher.config.skaffold_yaml import load_configuration
 from watcher.errors import ConfigError
 
 HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
@@ -32,7 +33,7 @@ async def answered(folder: Path, written: str, answer: str, *, rendered: str | N
     fake.write_text(f'#!/bin/sh\ncase "$*" in *--enable-templating*) {failed};; esac\ncat {folder}/answer\n')
     fake.chmod(0o755)
     project = Project(filename=str(folder / "skaffold.yaml"), binary=str(fake))
-    return await load(project, {**os.environ, "NAME": "web"})
+    return await load_configuration(project, {**os.environ, "NAME": "web"})
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ async def test_skaffolds_own_words_are_handed_on(tmp_path: Path) -> None:
     fake.write_text("#!/bin/sh\necho 'unknown profile:' >&2\necho x >&2\nexit 1\n")
     fake.chmod(0o755)
     with pytest.raises(ConfigError, match=r"skaffold.yaml: Skaffold cannot read it: unknown profile: x$"):
-        await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), {})
+        await load_configuration(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), {})
 
 
 async def test_a_binary_that_cannot_start_is_named(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ async def test_a_binary_that_cannot_start_is_named(tmp_path: Path) -> None:
     fake.write_text("#!/nowhere/interpreter\n")
     fake.chmod(0o755)
     with pytest.raises(ConfigError, match=r"skaffold cannot be started to read .*: No such file or directory"):
-        await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), {})
+        await load_configuration(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), {})
 
 
 async def test_a_skaffold_that_hangs_is_given_up(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -136,7 +137,7 @@ async def test_a_skaffold_that_hangs_is_given_up(tmp_path: Path, autojump_clock:
     fake.write_text("#!/bin/sh\nexec sleep 600\n")
     fake.chmod(0o755)
     with pytest.raises(ConfigError, match=r"skaffold diagnose` did not read .* within 60 s"):
-        await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), os.environ)
+        await load_configuration(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), os.environ)
 
 
 async def test_a_skaffold_that_only_answers_opens_no_port(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ async def test_a_skaffold_that_only_answers_opens_no_port(tmp_path: Path) -> Non
     fake.write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\necho '{HEAD}'\n")
     fake.chmod(0o755)
     project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake), kube_context="there")
-    await load(project, {"PATH": os.environ["PATH"], **loud})
+    await load_configuration(project, {"PATH": os.environ["PATH"], **loud})
     seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines())
     assert (seen["SKAFFOLD_RPC_HTTP_PORT"], seen["SKAFFOLD_RPC_PORT"], seen["SKAFFOLD_OUTPUT"]) == ("", "", "")
     assert (seen["SKAFFOLD_VERBOSITY"], seen["SKAFFOLD_KUBE_CONTEXT"], seen["A"]) == ("warning", "there", "b")
@@ -164,7 +165,9 @@ async def test_a_url_is_skaffolds_to_read(tmp_path: Path) -> None:
     fake = tmp_path / "skaffold"
     fake.write_text(f"#!/bin/sh\nprintf '{HEAD}portForward: [{{resourceType: pod, resourceName: a, port: 1}}]'\n")
     fake.chmod(0o755)
-    configuration = await load(Project(filename="https://example.invalid/skaffold.yaml", binary=str(fake)), os.environ)
+    configuration = await load_configuration(
+        Project(filename="https://example.invalid/skaffold.yaml", binary=str(fake)), os.environ
+    )
     assert ([entry.name for entry in configuration.entries], configuration.sources) == (["a"], ())
 
 
@@ -212,7 +215,7 @@ async def test_the_real_skaffold(tmp_path: Path, skaffold: str, monkeypatch: pyt
     (tmp_path / "module/skaffold.yaml").write_text(f"{HEAD}portForward:\n{item('db', 5432, localPort=5432)}")
     (tmp_path / "skaffold.yaml").write_text(PROJECT)
     project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=skaffold)
-    configuration = await load(project, {**os.environ, "NAME": "api"})
+    configuration = await load_configuration(project, {**os.environ, "NAME": "api"})
     assert [(e.resource_type, e.name, e.port, e.local_port) for e in configuration.entries] == [
         ("service", "db", 5432, PortRequest(PortPolicy.EXPLICIT, 5432)),
         ("Service", "web", 8080, PortRequest(PortPolicy.EXPLICIT, 7000)),
@@ -239,7 +242,7 @@ async def test_the_real_skaffolds_errors(
     (tmp_path / "skaffold.yaml").write_text(text)
     project = Project(filename=str(tmp_path / "skaffold.yaml"), profiles=profiles, binary=skaffold)
     with pytest.raises(ConfigError) as raised:
-        await load(project, os.environ)
+        await load_configuration(project, os.environ)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -269,7 +272,7 @@ async def test_profiles_apply_in_the_files_order(
     """However they are activated: by the command, which diagnose does not know, or by a variable."""
     (tmp_path / "skaffold.yaml").write_text(ORDERED)
     project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=skaffold)
-    configuration = await load(project, {**os.environ, **environ})
+    configuration = await load_configuration(project, {**os.environ, **environ})
     assert [entry.name for entry in configuration.entries] == names
 
 
@@ -278,7 +281,7 @@ async def test_a_patched_in_port_is_explicit(tmp_path: Path, skaffold: str) -> N
     """Somebody wrote it, in a patch; and its line is known."""
     (tmp_path / "skaffold.yaml").write_text(ORDERED)
     project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=skaffold, profiles=("added",))
-    patched = (await load(project, os.environ)).entries[-1]
+    patched = (await load_configuration(project, os.environ)).entries[-1]
     assert (patched.name, patched.local_port) == ("p", PortRequest(PortPolicy.EXPLICIT, 9000))
     assert patched.origin.endswith("skaffold.yaml line 12")
 
@@ -289,5 +292,5 @@ async def test_the_context_that_is_used_activates_profiles(tmp_path: Path, skaff
     """diagnose has no --kube-context; what the project then deploys to is known as well."""
     (tmp_path / "skaffold.yaml").write_text(ORDERED)
     project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=skaffold, kube_context=context)
-    configuration = await load(project, os.environ)
+    configuration = await load_configuration(project, os.environ)
     assert configuration.kube_context == ("there" if context == "there" else "")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from watcher.config.skaffold_yaml import Project, load
+from watcher.config.entries import Project
+from watcher.config.skaffold_yaml import load_configuration
 from watcher.errors import ConfigError
 
 HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
@@ -68,7 +69,7 @@ async def test_modules_and_activations_are_evaluated(
     (tmp_path / "m/skaffold.yaml").write_text(MODULE)
     (tmp_path / "skaffold.yaml").write_text(HEAD + MODULES)
     asked = Project(filename=str(tmp_path / "skaffold.yaml"), binary=None, kubeconfig=str(tmp_path / "none"))
-    configuration = await load(replace(asked, **project), environ)
+    configuration = await load_configuration(replace(asked, **project), environ)
     assert [entry.name for entry in configuration.entries] == names
 
 
@@ -79,10 +80,10 @@ async def test_the_current_context_is_the_kubeconfigs(tmp_path: Path) -> None:
     (tmp_path / "skaffold.yaml").write_text(HEAD + MODULES)
     (tmp_path / "kubeconfig").write_text("current-context: there\n")
     project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=None, kubeconfig=str(tmp_path / "kubeconfig"))
-    assert [entry.name for entry in (await load(project, {})).entries] == ["second", "debugged"]
+    assert [entry.name for entry in (await load_configuration(project, {})).entries] == ["second", "debugged"]
     (tmp_path / "kubeconfig").write_text("[")
     with pytest.raises(ConfigError, match=r"kubeconfig .* not valid YAML; a profile is activated by kubeContext"):
-        await load(project, {})
+        await load_configuration(project, {})
 
 
 @pytest.mark.parametrize(
@@ -110,5 +111,5 @@ async def test_what_skaffold_refuses_is_refused(tmp_path: Path, text: str, said:
     (tmp_path / "kubeconfig").write_text("current-context: here\n")
     project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=None, kubeconfig=str(tmp_path / "kubeconfig"))
     with pytest.raises(ConfigError) as raised:
-        await load(project, {})
+        await load_configuration(project, {})
     assert said in str(raised.value)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from forwarders.spec import PortPolicy
-from watcher.config.skaffold_yaml import Configuration, Project, load
+from watcher.config.entries import Configuration, Project
+from watcher.config.skaffold_yaml import load_configuration
 from watcher.errors import ConfigError
 
 HEAD = "apiVersion: skaffold/v4beta13\nkind: Config\n"
@@ -27,7 +28,7 @@ profiles:
 async def loaded(path: Path, text: str, *profiles: str, environ: dict[str, str] | None = None) -> Configuration:
     file = path / "skaffold.yaml"
     file.write_text(text)
-    return await load(Project(filename=str(file), profiles=profiles, binary=None), environ or {})
+    return await load_configuration(Project(filename=str(file), profiles=profiles, binary=None), environ or {})
 
 
 async def test_entries_know_their_file_and_line(tmp_path: Path) -> None:
@@ -176,14 +177,14 @@ async def test_what_goes_to_cloud_run_is_named(tmp_path: Path) -> None:
 async def test_a_binary_that_is_not_there_is_none(tmp_path: Path) -> None:
     """An empty PATH means a plain reading, not an error."""
     (tmp_path / "skaffold.yaml").write_text(HEAD + WEB)
-    configuration = await load(Project(filename=str(tmp_path / "skaffold.yaml")), {"PATH": str(tmp_path)})
+    configuration = await load_configuration(Project(filename=str(tmp_path / "skaffold.yaml")), {"PATH": str(tmp_path)})
     assert [entry.local_port.policy for entry in configuration.entries] == [PortPolicy.PREFERRED]
 
 
 async def test_the_other_spelling_is_found(tmp_path: Path) -> None:
     """skaffold.yml is read where there is no skaffold.yaml, as Skaffold does."""
     (tmp_path / "skaffold.yml").write_text(HEAD + WEB)
-    configuration = await load(Project(filename=str(tmp_path / "skaffold.yaml"), binary=None), {})
+    configuration = await load_configuration(Project(filename=str(tmp_path / "skaffold.yaml"), binary=None), {})
     assert configuration.entries[0].origin == f"{tmp_path / 'skaffold.yml'} line 4"
 
 
@@ -197,13 +198,13 @@ async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: byte
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=f"{file} cannot be read: .*give -f FILE") as raised:
-        await load(Project(filename=str(file), binary=None), {})
+        await load_configuration(Project(filename=str(file), binary=None), {})
     assert said in str(raised.value)
 
 
 async def test_a_directory_and_standard_input_are_refused(tmp_path: Path) -> None:
     """-f - would take from Skaffold what is meant for it."""
     with pytest.raises(ConfigError, match="it is a folder"):
-        await load(Project(filename=str(tmp_path), binary=None), {})
+        await load_configuration(Project(filename=str(tmp_path), binary=None), {})
     with pytest.raises(ConfigError, match="standard input belongs to Skaffold"):
-        await load(Project(filename="-", binary=None), {})
+        await load_configuration(Project(filename="-", binary=None), {})

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.config.entries import BadEntry, Entry
-from watcher.config.port_forward import entry
-from watcher.config.templates import Renderer
+from watcher.config.port_forward import TemplateRenderer, entry
 
 ITEM = {"resourceType": "service", "resourceName": "web", "port": 8080}
 
@@ -20,7 +19,7 @@ def made(environ: dict[str, str] | None = None, **fields: object) -> Entry | Bad
     return entry(
         {name: value for name, value in (ITEM | fields).items() if value != "ABSENT"},
         "f line 3",
-        Renderer(environ or {}),
+        TemplateRenderer(environ or {}),
     )
 
 
@@ -106,7 +105,7 @@ def test_what_the_schema_refuses_costs_that_entry(fields: dict[str, Any], said: 
 
 def test_what_is_no_mapping_costs_that_entry() -> None:
     """An item that is a number, or a list."""
-    result = entry(7, "f line 3", Renderer({}))
+    result = entry(7, "f line 3", TemplateRenderer({}))
     assert isinstance(result, BadEntry)
     assert result.reason == "an item of portForward is a mapping, not 7"
 
@@ -147,7 +146,9 @@ def test_what_spoils_one_entry_spoils_only_that(fields: dict[str, Any], said: st
 def test_skaffold_renders_what_is_more_than_a_name() -> None:
     """Its answer is taken; a template that it leaves as it is has a variable that is not set."""
     by_skaffold = {"{{.APP | lower}}": "shop", "{{.GONE | lower}}": "{{.GONE | lower}}"}
-    good, bad = (entry(ITEM | {"resourceName": name}, "f line 3", Renderer({}, by_skaffold)) for name in by_skaffold)
+    good, bad = (
+        entry(ITEM | {"resourceName": name}, "f line 3", TemplateRenderer({}, by_skaffold)) for name in by_skaffold
+    )
     assert isinstance(good, Entry)
     assert good.name == "shop"
     assert isinstance(bad, BadEntry)
@@ -168,5 +169,5 @@ fields = st.sampled_from([*ITEM, "namespace", "localPort", "address", "other"])
 @given(st.one_of(values, st.dictionaries(fields, values).map(lambda changes: ITEM | changes)))
 def test_any_item_is_an_entry_or_a_bad_one(item: object) -> None:
     """Nothing is raised, and an entry's ports exist."""
-    result = entry(item, "f line 3", Renderer({}))
+    result = entry(item, "f line 3", TemplateRenderer({}))
     assert isinstance(result, BadEntry) or isinstance(result.port, str) or 1 <= result.port <= 65535

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarders.spec import PortPolicy, PortRequest
-from watcher.config.portside_yaml import parse, read
-from watcher.config.rules import Rule, Rules, RuleTarget
-from watcher.config.settings import Settings, schema
+from watcher.config.entries import Rule, Rules, RuleTarget
+from watcher.config.portside_yaml import Settings, parse_settings, read_settings, schema
 from watcher.errors import ConfigError
 
 DOCS = Path(__file__).parents[2] / "docs" / "portside-yaml.md"
@@ -24,7 +23,7 @@ HEAD = "apiVersion: portside/v1\n"
 def test_the_documented_example_is_what_it_says() -> None:
     """The file of the docs, field by field."""
     [example] = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    settings = parse(example, "portside.yaml")
+    settings = parse_settings(example, "portside.yaml")
     assert (settings.modes, settings.addresses, settings.hold) == ("user,services", ("127.0.0.1",), 30)
     assert [rule.namespace for rule in settings.rules.include] == ["shop-*"]
     assert [(rule.kind, rule.name, rule.labels, rule.port) for rule in settings.rules.exclude] == [
@@ -54,22 +53,22 @@ def test_the_documented_example_is_what_it_says() -> None:
 )
 def test_modes_as_yaml_has_them(written: str, modes: str) -> None:
     """Modes and booleans, quoted or not."""
-    settings = parse(f"{HEAD}portForward: {written}\n", "f")
+    settings = parse_settings(f"{HEAD}portForward: {written}\n", "f")
     assert (settings.modes, settings.modes_origin) == (modes, "f line 2: portForward")
 
 
 def test_a_type_is_known_by_its_singular() -> None:
     """However it was written: what is shown, explained and told to Skaffold has one name."""
-    [entry] = parse(f"{HEAD}forwards: [{{resourceType: SVC, resourceName: web, port: 80}}]\n", "f").entries
+    [entry] = parse_settings(f"{HEAD}forwards: [{{resourceType: SVC, resourceName: web, port: 80}}]\n", "f").entries
     assert (entry.kind, entry.resource_type) == ("service", "service")
 
 
 def test_no_file_says_nothing(tmp_path: Path) -> None:
     """And a folder in its place is a mistake."""
-    assert read(tmp_path) == Settings()
+    assert read_settings(tmp_path) == Settings()
     (tmp_path / "portside.yaml").mkdir()
     with pytest.raises(ConfigError, match="cannot be read"):
-        read(tmp_path)
+        read_settings(tmp_path)
 
 
 FORWARD = "forwards:\n- resourceType: pod\n  port: 80\n"
@@ -104,7 +103,7 @@ FORWARD = "forwards:\n- resourceType: pod\n  port: 80\n"
 def test_each_mistake_is_one_line(text: str, said: str) -> None:
     """With the file, its line and its field."""
     with pytest.raises(ConfigError) as caught:
-        parse(text, "portside.yaml")
+        parse_settings(text, "portside.yaml")
     message = str(caught.value)
     assert message.startswith("portside.yaml")
     assert said in message
@@ -131,7 +130,7 @@ def test_any_document_is_settings_or_one_line(value: object) -> None:
     """Never another error."""
     document = {"apiVersion": "portside/v1", **value} if isinstance(value, dict) else value
     with contextlib.suppress(ConfigError):
-        parse(yaml.safe_dump(document), "portside.yaml")
+        parse_settings(yaml.safe_dump(document), "portside.yaml")
 
 
 def test_the_schema_is_of_the_same_fields() -> None:
@@ -173,6 +172,6 @@ def test_any_file_is_settings_or_one_line(tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.getbasetemp()
     (folder / "portside.yaml").write_bytes(content)
     try:
-        read(folder)
+        read_settings(folder)
     except ConfigError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is right

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from watcher.config.regexes import regex_equal
+from watcher.config.profiles import regex_equal
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from forwarders.system.files import ENOUGH
 from tests.cli.made import closed_port
 from tests.support.sockets import listening
 from watcher.board.runtime import Instance, announced
-from watcher.config.project import Project
+from watcher.config.entries import Project
 from watcher.doctor import local
 from watcher.doctor.cluster import ClusterChecks
 from watcher.doctor.findings import NotCheckedError

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from forwarders.spec import PortPolicy, PortRequest
 from tests.plan.made import entry, only
 from watcher.cluster.kinds import RUN_ID_LABEL
-from watcher.config.rules import Rule, Rules
+from watcher.config.entries import Rule, Rules
 from watcher.docker.containers import Containers, DockerContainer, Network, NetworkSettings, PublishedPort
 from watcher.plan import run
 from watcher.plan.facts import Facts

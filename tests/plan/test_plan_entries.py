@@ -41,8 +41,7 @@ from watcher.cluster.kinds import (
     WorkloadSpec,
 )
 from watcher.cluster.store import Watch
-from watcher.config.entries import BadEntry
-from watcher.config.rules import Rule, Rules
+from watcher.config.entries import BadEntry, Rule, Rules
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan
 

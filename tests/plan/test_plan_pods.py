@@ -31,7 +31,7 @@ from watcher.cluster.kinds import (
     WorkloadSpec,
     WorkloadStatus,
 )
-from watcher.config.rules import Rule, Rules
+from watcher.config.entries import Rule, Rules
 from watcher.plan.debug import ANNOTATION
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts, OwnForward

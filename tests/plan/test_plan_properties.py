@@ -26,7 +26,7 @@ from tests.plan.made import (
 )
 from watcher.cluster.kinds import DEPLOYMENT, POD, RUN_ID_LABEL, SERVICE, Pod, Resource, ServicePort
 from watcher.cluster.store import Collection, Watch
-from watcher.config.rules import Rule, Rules
+from watcher.config.entries import Rule, Rules
 from watcher.plan.explain import explain
 from watcher.plan.facts import Facts, OwnForward
 from watcher.plan.needs import needs

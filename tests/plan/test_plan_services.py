@@ -20,7 +20,7 @@ from tests.plan.made import (
 )
 from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE, ServicePort
 from watcher.cluster.store import Watch
-from watcher.config.rules import Rule, Rules
+from watcher.config.entries import Rule, Rules
 from watcher.plan.facts import Facts
 from watcher.plan.plan import make_plan
 from watcher.skaffold.modes import Mode

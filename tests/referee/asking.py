@@ -9,8 +9,8 @@ import trio
 
 from fixtures.referee.compare import NEEDS, differences
 from fixtures.referee.referee import Question, Referee
-from watcher.config.project import Configuration, Project
-from watcher.config.skaffold_yaml import load
+from watcher.config.entries import Configuration, Project
+from watcher.config.skaffold_yaml import load_configuration
 from watcher.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ def read_by_portside(question: Question, binary: str | None) -> Configuration:
         kube_context=question.kube_context,
         profile_flags=tuple(f"--{name}={str(on).lower()}" for name, on in flags.items()),
     )
-    return trio.run(load, project, question.env)
+    return trio.run(load_configuration, project, question.env)
 
 
 def outcome(referee: Referee, question: Question, binary: str | None) -> Outcome:

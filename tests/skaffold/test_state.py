@@ -11,14 +11,7 @@ from msgspec.structs import replace
 
 from tests.skaffold.made import fold, history, meta, task
 from tests.skaffold.recorded import NAMES, events, folded
-from watcher.skaffold.events import (
-    BuildMetadata,
-    EventBody,
-    Metadata,
-    MetaEvent,
-    SkaffoldEvent,
-    StatusCheckEvent,
-)
+from watcher.skaffold.events import BuildMetadata, EventBody, Metadata, MetaEvent, SkaffoldEvent, StatusCheckEvent
 from watcher.skaffold.state import SkaffoldState, apply
 
 APP = ("deployment", "app", "parity", "http")

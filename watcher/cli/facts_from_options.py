@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, Self
 from msgspec.structs import replace
 
 from watcher.cli.option_values import Options, Place
-from watcher.config.entries import DEFAULT_ADDRESS, MAX_PORT, checked_address, checked_namespace, port_number
-from watcher.config.load import Loaded, load_all
-from watcher.config.project import Configuration, Project
-from watcher.config.settings import Settings
-from watcher.config.skaffold_yaml import DEFAULT_FILE, default_file
+from watcher.config.entries import (
+    DEFAULT_ADDRESS,
+    DEFAULT_FILE,
+    MAX_PORT,
+    Configuration,
+    Project,
+    checked_address,
+    checked_namespace,
+    port_number,
+)
+from watcher.config.portside_yaml import Settings
+from watcher.config.skaffold_yaml import LoadedProject, default_file, load_all
 from watcher.errors import UsageError
 from watcher.plan.facts import Facts, Waiting
 from watcher.skaffold import modes
@@ -110,7 +117,7 @@ class ConfiguredFacts:
     """`facts` are the facts that options and files give; `run` keeps them up to date. Created by `load`."""
 
     def __init__(
-        self, options: Options, command: str, project: Project | None, environ: Mapping[str, str], loaded: Loaded
+        self, options: Options, command: str, project: Project | None, environ: Mapping[str, str], loaded: LoadedProject
     ) -> None:
         self._options = options
         self._command = command
@@ -161,7 +168,7 @@ class ConfiguredFacts:
         return changed
 
 
-def _facts(options: Options, command: str, loaded: Loaded) -> Facts:
+def _facts(options: Options, command: str, loaded: LoadedProject) -> Facts:
     configuration: Configuration = loaded.configuration
     active = _modes(options, loaded.settings, command)
     extra = loaded.settings.entries if active != OFF else ()

@@ -102,8 +102,7 @@ def watch_command(
 
     from watcher.cli.cluster_source import Selection
     from watcher.cli.lifecycle import run_forwarding
-    from watcher.config.entries import checked_namespace
-    from watcher.config.selector import checked_selector
+    from watcher.config.entries import checked_namespace, checked_selector
 
     for name in namespace:
         checked_namespace(name, "--namespace")

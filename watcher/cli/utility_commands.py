@@ -126,7 +126,7 @@ def schema_command() -> int:
     """Print the JSON Schema of portside.yaml."""
     import json
 
-    from watcher.config.settings import schema
+    from watcher.config.portside_yaml import schema
 
     click.echo(json.dumps(schema(), indent=2))
     return 0

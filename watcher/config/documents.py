@@ -1,20 +1,21 @@
-"""Turns YAML text into plain values that remember their lines and where in the text they stand.
+"""Parses YAML text into plain values that know their lines and their places in the text.
 
-Scalars mean what they mean to Skaffold's YAML library (gopkg.in/yaml.v3): unknown tags are ignored, a date is a text,
-`yes` and `=` are texts. Anchors, aliases and merge keys are resolved. ConfigError is the only error.
+Scalars have the meaning that Skaffold's YAML library gives them (gopkg.in/yaml.v3): unknown tags are ignored, a date is
+a text, `yes` and `=` are texts. Anchors, aliases and merge keys are resolved. ConfigError is the only error.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import datetime
+import re
 import reprlib
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-from watcher.config.scalars import plain_scalar
 from watcher.errors import ConfigError
 from watcher.safe_yaml import OutOfBoundsError, check_bounds
 
@@ -23,14 +24,28 @@ _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _RESOLVED_TAGS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "timestamp")}
 _MERGE = "<<"
+_WORDS: dict[str, bool | float | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+_INTEGER = re.compile(r"[-+]?(0x[0-9a-f]+|0b[01]+|0o?[0-7]+|0|[1-9][0-9]*)", re.IGNORECASE)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)(e[-+]?[0-9]+)?", re.IGNORECASE)
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?")
+# Longer numbers make no sense in a configuration, and Python converts them slowly.
+_MAX_DIGITS = 64
+_BASES = {"0x": 16, "0b": 2, "0o": 8}
 
 Span = tuple[int, int]
 
 
 class Mapping(dict[str, Any]):
-    """A YAML mapping. `line` is its first line's number, `lines` has those of its values, `key_lines` of its keys.
+    """A YAML mapping. `line`: number of its first line, `lines`: of its values, `key_lines`: of its keys.
 
-    `spans`: where in the text each value stands, from its first character (or that of its tag or anchor) to its end.
+    `spans`: the place of each value in the text, from its first character (or that of its tag or anchor) to its end.
     """
 
     line: int = 0
@@ -40,7 +55,7 @@ class Mapping(dict[str, Any]):
 
 
 class _Short(reprlib.Repr):
-    """Aliases make a few lines of YAML as large as memory: a message shows the beginning."""
+    """Aliases can make a few lines of YAML as large as memory, so a message shows only the beginning."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,12 +65,12 @@ class _Short(reprlib.Repr):
 
 
 def shown(value: object) -> str:
-    """A value for a message: like repr, but short."""
+    """The value for a message: like repr, but short."""
     return _Short().repr(value)
 
 
 def documents(text: str, source: str) -> tuple[Mapping, ...]:
-    """Every document of a YAML text. Raises ConfigError naming `source` and the line."""
+    """All documents of a YAML text. Raises ConfigError naming `source` and the line."""
     try:
         values = list(_values(text))
     except yaml.MarkedYAMLError as error:
@@ -74,19 +89,19 @@ def documents(text: str, source: str) -> tuple[Mapping, ...]:
 
 
 def mappings(value: object) -> list[Mapping]:
-    """The mappings in a list; nothing where there is no list. For reading what somebody else will judge."""
+    """The mappings in a list; nothing if it is not a list. For parts of a file that Skaffold checks."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def text_of(value: object) -> str:
-    """A scalar as Skaffold decodes it into a text field; "" for null, and for what is no scalar."""
+    """A scalar as Skaffold decodes it into a text field; "" for null and for anything but a scalar."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _values(text: str) -> Iterator[Any]:
-    check_bounds(text)  # so no more than a bounded depth of calls, and of memory, is needed
+    check_bounds(text)  # bounds the depth of calls and the memory
     parser = _Parser(text)
     try:
         parser.get_event()  # the stream's start
@@ -99,7 +114,7 @@ def _values(text: str) -> Iterator[Any]:
 
 
 class _Composed:
-    """One document's values. What an alias refers to is the same value again, however often it is used."""
+    """One document's values. An alias is the very value it refers to, not a copy."""
 
     def __init__(self, parser: Any) -> None:
         self._parser = parser
@@ -109,7 +124,7 @@ class _Composed:
         """The value that begins with `event`."""
         if isinstance(event, yaml.AliasEvent):
             return self._aliased(event)
-        # Known by its anchor only once it is complete: an alias inside it would be a circle.
+        # Not complete yet: an alias inside it would be a circle.
         self._anchors |= {event.anchor: _OPEN} if event.anchor else {}
         if isinstance(event, yaml.MappingStartEvent):
             found: Any = self._mapping(event)
@@ -167,7 +182,7 @@ def _is_merge(key: yaml.NodeEvent) -> bool:
 
 
 def _merge_sources(value: object, event: yaml.Event) -> list[Mapping]:
-    """The mappings of `<<: *one` or `<<: [*one, *other]`; of a key that several have, the first counts."""
+    """The mappings of `<<: *one` or `<<: [*one, *other]`; if several have a key, the first one counts."""
     sources = value if isinstance(value, list) else [value]
     if not all(isinstance(source, Mapping) for source in sources):
         raise _error("map merge requires map or sequence of maps as the value", event)
@@ -177,7 +192,7 @@ def _merge_sources(value: object, event: yaml.Event) -> list[Mapping]:
 def _scalar(event: Any) -> Any:
     try:
         event.value.encode()
-    except UnicodeEncodeError:  # "\\ud800", which could be written nowhere, not even in a message
+    except UnicodeEncodeError:  # "\\ud800" cannot be written anywhere, not even in a message
         raise _error("half a character", event) from None
     if event.tag == f"{_TAG}binary":
         try:
@@ -194,9 +209,43 @@ def _line(event: Any) -> int:
 
 
 def _span(event: Any) -> Span:
-    """Right only for scalars and aliases, which are one event; of others nobody asks for the end."""
+    """The end is correct only for scalars and aliases, which are one event; others' ends are not used."""
     return int(event.start_mark.index), int(event.end_mark.index)
 
 
 def _error(problem: str, event: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+
+
+def plain_scalar(text: str) -> str | int | float | bool | None:
+    """The value of an unquoted scalar (yaml.v3, resolve.go). A whole number is an int, as Skaffold writes it out."""
+    if text in _WORDS:
+        return _WORDS[text]
+    number = text.replace("_", "")
+    if len(number) > _MAX_DIGITS or not number:
+        return text
+    if text[0] != "_" and _INTEGER.fullmatch(number):
+        return _integer(number)
+    if _FLOAT.fullmatch(number) and text[0] != "_":
+        found = float(number)
+        return int(found) if found.is_integer() and abs(found) < 1e21 else found
+    return f"{text}T00:00:00Z" if _is_date(text) else text
+
+
+def _integer(number: str) -> int:
+    sign = -1 if number[0] == "-" else 1
+    digits = number.lstrip("+-").lower()
+    if digits[:2] in _BASES:
+        return sign * int(digits[2:], _BASES[digits[:2]])
+    return sign * int(digits, 8 if digits[0] == "0" and digits != "0" else 10)
+
+
+def _is_date(text: str) -> bool:
+    """Skaffold writes a date out as the moment at which it begins."""
+    if not _DATE.fullmatch(text):
+        return False
+    try:
+        datetime.date(*map(int, text.split("-")))
+    except ValueError:
+        return False
+    return len(text) == len("2001-01-01")

@@ -1,12 +1,14 @@
-"""Owns the entries a user wrote, in skaffold.yaml or as arguments, as one value, and what each part of one may be.
+"""The values that a configuration consists of: a project, its entries, its rules. Checks each part of them alone.
 
-Refuses to judge the cluster.
+It reads no files and does not know which objects exist in the cluster.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
@@ -15,6 +17,7 @@ from watcher.cluster.kinds import BY_NAME, KINDS, Kind
 from watcher.errors import ConfigError, did_you_mean
 
 DEFAULT_ADDRESS = "127.0.0.1"
+DEFAULT_FILE = "skaffold.yaml"
 # The Docker deployer's resource type; everything else is a Kubernetes kind.
 CONTAINER = "container"
 MAX_PORT = 65535
@@ -23,14 +26,21 @@ _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _NAMESPACE = re.compile(_LABEL)
 _HOST_NAME = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+# apimachinery pkg/labels/selector.go and pkg/util/validation: a qualified name, and a value of up to 63 characters.
+_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_KEY = rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_WORD}"
+_VALUE = rf"(?:{_WORD})?"
+_SET = rf"\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
+_ONE = rf"(?:!\s*{_KEY}|{_KEY}(?:\s*(?:==|=|!=)\s*{_VALUE}|\s+(?:in|notin)\s+{_SET})?)"
+_SELECTOR = re.compile(rf"\s*{_ONE}(?:\s*,\s*{_ONE})*\s*")
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One thing to forward. `source`: user or direct; `origin` says where it stands, for messages.
+    """One thing to forward, as a user wrote it. `source`: user or direct; `origin`: where it was written, for messages.
 
-    `kind` is the kind's singular in lower case; `resource_type` is it as written. `namespace` "": to be found out.
-    `addresses` (): the ones that hold for all. `context`: the kube-context, "" for the default one.
-    `selector`: labels, as the API takes them, in place of a `name` ("").
+    `kind` is the kind's singular in lower case, `resource_type` is as written. `namespace` "": not known yet.
+    `addresses` (): the default ones. `context`: the kube-context, "" for the default one.
+    `selector`: labels, as the API takes them, instead of a `name` ("").
     """
 
     source: str
@@ -47,7 +57,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class BadEntry(Struct, frozen=True):
-    """An entry that cannot be forwarded, and why; the others can."""
+    """An entry that cannot be forwarded, and why. The other entries are not affected."""
 
     origin: str
     resource_type: str
@@ -55,6 +65,97 @@ class BadEntry(Struct, frozen=True):
     namespace: str
     port: int | str
     reason: str
+
+
+class RuleTarget(Struct, frozen=True):
+    """What a rule is matched with. `kind` is the singular; `ports`: number and name of its one port."""
+
+    kind: str
+    name: str
+    namespace: str
+    labels: Mapping[str, str]
+    ports: tuple[int | str, ...]
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """Matches a target that has everything named here. `name` and `namespace` may be shell globs; "" and None: any.
+
+    `origin`: file and line, for messages.
+    """
+
+    origin: str
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+    labels: Mapping[str, str] = {}
+    port: int | str | None = None
+
+    def matches(self, target: RuleTarget) -> bool:
+        return (
+            self.kind in {"", target.kind}
+            and fnmatchcase(target.name, self.name or "*")
+            and fnmatchcase(target.namespace, self.namespace or "*")
+            and self.labels.items() <= target.labels.items()
+            and (self.port is None or self.port in target.ports)
+        )
+
+
+class Rules(Struct, frozen=True):
+    """The rules of portside.yaml. Exclude wins. A non-empty include admits only what one of its rules matches."""
+
+    include: tuple[Rule, ...] = ()
+    exclude: tuple[Rule, ...] = ()
+
+    def excluded(self, target: RuleTarget) -> str:
+        """Why the target is not forwarded, or ""."""
+        rule = _first(self.exclude, target)
+        return "" if rule is None else f"{rule.origin} excludes it"
+
+    def refused(self, target: RuleTarget) -> str:
+        """The same for a target that only a mode selected: it must also be included."""
+        if not self.include or _first(self.include, target) is not None:
+            return self.excluded(target)
+        file = self.include[0].origin.partition(" ")[0]
+        return self.excluded(target) or f"{file} does not include it"
+
+
+def _first(rules: Iterable[Rule], target: RuleTarget) -> Rule | None:
+    return next((rule for rule in rules if rule.matches(target)), None)
+
+
+class Project(Struct, frozen=True, kw_only=True):
+    """Which configuration to read. `profiles` as for Skaffold's -p: `-name` turns one off.
+
+    `binary`: Skaffold's name or path, None to read the files without it. `command`: Skaffold's (dev, run …), which may
+    activate profiles; so may `kube_context` and `kubeconfig`, "" if none was given. `profile_flags`: Skaffold's flags
+    --profile-auto-activation=… and --propagate-profiles=….
+    """
+
+    filename: str = DEFAULT_FILE
+    profiles: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    binary: str | None = "skaffold"
+    command: str = "dev"
+    kube_context: str = ""
+    kubeconfig: str = ""
+    profile_flags: tuple[str, ...] = ()
+
+
+class Configuration(Struct, frozen=True):
+    """What a project's skaffold.yaml says. `bad`: entries that cannot be forwarded while the others can.
+
+    `artifacts`: names of the images it builds. `docker`: it deploys with Docker alone, nothing to Kubernetes.
+    `kube_context`: the one it deploys to, "" if it names none; `contexts`: all of them, if they differ.
+    `sources`: the files that were read, the project's own first.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    bad: tuple[BadEntry, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    docker: bool = False
+    kube_context: str = ""
+    contexts: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 def kind_of(resource_type: str) -> str | None:
@@ -73,24 +174,24 @@ def skaffold_kind_of(resource_type: str) -> str | None:
 
 
 def known_kinds(meant: str = "") -> str:
-    """For messages; with the one that is most like what was meant."""
+    """All kinds, for messages, and which of them `meant` is most similar to."""
     return ", ".join(sorted(kind.singular for kind in KINDS)) + did_you_mean(meant, BY_NAME)
 
 
 def port_request_for(port: int | str) -> PortRequest:
-    """What no explicit local port means: the remote one where it is a number."""
+    """The local port if none is given: the remote port if that is a number."""
     return PortRequest(PortPolicy.PREFERRED, port) if isinstance(port, int) else PortRequest(PortPolicy.AUTOMATIC)
 
 
 def port_number(text: str) -> int | None:
-    """The port that a text of digits means; None for any other text, and for numbers that no port has."""
+    """The port that `text` is the number of; None for any other text."""
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT))):
         return None
     return int(text) if 1 <= int(text) <= MAX_PORT else None
 
 
 def name_problem(name: str, namespace: str) -> str:
-    """Why no Kubernetes object can be called this (RFC 1123 subdomain, label), or "". Blank namespaces pass."""
+    """Why no Kubernetes object can have this name (RFC 1123 subdomain, label), or "". Blank namespaces pass."""
     if not _NAME.fullmatch(name):
         return f"no Kubernetes object can have the name {name!r}"
     if namespace and not _NAMESPACE.fullmatch(namespace):
@@ -114,6 +215,15 @@ def checked_address(text: str, where: str) -> str:
     if not _HOST_NAME.fullmatch(text) or text.replace(".", "").isdigit():
         raise ConfigError(f"{where}: {text!r} is neither an IP address nor a host name")
     return text
+
+
+def checked_selector(text: str, where: str) -> str:
+    """A label selector as the API takes it (`a=b,c!=d,e in (f,g),h,!i`), trimmed. Raises ConfigError."""
+    if not _SELECTOR.fullmatch(text):
+        raise ConfigError(
+            f"{where}: {text!r} is no label selector; write key=value, key!=value, key in (a, b), key or !key"
+        )
+    return text.strip()
 
 
 def _groups(kind: Kind) -> set[str]:

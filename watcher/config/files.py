@@ -1,7 +1,7 @@
-"""Reads the project's files as they are written: which ones there are, and every `portForward` item in them.
+"""Reads the project's files as they are written: the file itself, the files it requires, their `portForward` items.
 
-Which items hold is Skaffold's answer (skaffold_yaml.py), or else modules.py's. Skaffold's answer has defaults filled in
-and no lines; `restored` takes the defaults out again and finds the line.
+Which of the items are active is decided by Skaffold (skaffold_yaml.py) or by modules.py. Skaffold's answer has defaults
+filled in and no lines; `restored` removes the defaults and finds the line.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ from msgspec import Struct
 
 from watcher import user_files
 from watcher.config.documents import Mapping, documents, mappings, text_of
-from watcher.config.entries import DEFAULT_ADDRESS
-from watcher.config.project import DEFAULT_FILE
+from watcher.config.entries import DEFAULT_ADDRESS, DEFAULT_FILE
 from watcher.errors import ConfigError
 
-# Skaffold looks for this where the default file is missing (pkg/skaffold/util/config.go).
+# Skaffold looks for this if the default file is missing (pkg/skaffold/util/config.go).
 OTHER_DEFAULT = "skaffold.yml"
 REMOTE = {"git", "googleCloudStorage", "googleCloudBuildRepoV2"}
-# Where a patch (JSON Patch) puts the path of one module, and where a module or the list of them.
+# Where a patch (JSON Patch) sets the path of one module, and where it adds modules.
 _REQUIRED_PATH = re.compile(r"/requires/\d+/path")
 _REQUIRED = re.compile(r"/requires(/(\d+|-))?")
 
 
-class File(Struct, frozen=True):
-    """One file, its text and its documents. `problem`: why the documents could not be read, "" where they could.
+class ProjectFile(Struct, frozen=True):
+    """One file, its text and its documents. `problem`: why the documents could not be read, "" if they could.
 
-    `place`: the absolute path that it was asked for by, as Skaffold tells files apart: links are not followed.
+    `place`: its absolute path as requested, which identifies files for Skaffold: links are not followed.
     """
 
     name: str
@@ -42,16 +41,16 @@ class File(Struct, frozen=True):
     problem: str = ""
 
 
-def read(filename: str) -> File:
+def read_file(filename: str) -> ProjectFile:
     """Raises ConfigError: no such file, not a text, not YAML, "-"."""
-    file = glanced(filename)
+    file = read_leniently(filename)
     if file.problem:
         raise ConfigError(file.problem)
     return file
 
 
-def glanced(filename: str) -> File:
-    """The same for a file that Skaffold reads too: one that is not YAML to us may be to Skaffold."""
+def read_leniently(filename: str) -> ProjectFile:
+    """The same for a file that Skaffold reads too: what is not YAML to us may be YAML to Skaffold."""
     if filename == "-":
         raise ConfigError("-f -: standard input belongs to Skaffold; give portside a file")
     path, place = Path(filename), os.path.abspath(filename)
@@ -63,13 +62,13 @@ def glanced(filename: str) -> File:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; give -f FILE") from None
     try:
-        return File(str(path), place, text, documents(text, str(path)))
+        return ProjectFile(str(path), place, text, documents(text, str(path)))
     except ConfigError as error:
-        return File(str(path), place, text, (), str(error))
+        return ProjectFile(str(path), place, text, (), str(error))
 
 
-def with_required(file: File) -> tuple[File, ...]:
-    """`file` and the local ones that it requires, directly or not, each once; without those that cannot be read."""
+def with_required(file: ProjectFile) -> tuple[ProjectFile, ...]:
+    """`file` and the local files that it requires, directly or not, each once. Unreadable ones are left out."""
     found = {file.place: file}
     queue = [file]
     while queue:
@@ -78,15 +77,15 @@ def with_required(file: File) -> tuple[File, ...]:
             place = required_place(mapping[field], current)
             if place not in found:
                 with suppress(ConfigError):
-                    queue.append(glanced(shorter(place)))
+                    queue.append(read_leniently(shorter(place)))
                     found[place] = queue[-1]
     return tuple(found.values())
 
 
 def required_paths(document: Mapping) -> list[tuple[Mapping, str]]:
-    """Where a document names local files that it requires: a mapping, and the field in it that holds the path.
+    """Where a document names required local files: the mapping, and its field that holds the path.
 
-    Remote ones have no path here. A profile's patch may bring a path, a module, or a list of them.
+    Remote files have no path here. A profile's patch may add a path, a module, or a list of modules.
     """
     patches = [patch for profile in mappings(document.get("profiles")) for patch in mappings(profile.get("patches"))]
     items = [*mappings(document.get("requires")), *(item for patch in patches for item in _required_by(patch))]
@@ -104,22 +103,20 @@ def _required_by(patch: Mapping) -> list[Mapping]:
     return mappings(value if isinstance(value, list) else [value])
 
 
-def required_place(path: str, file: File) -> str:
-    """The absolute path of the file that `path` means in `file`, at whose folder it starts. A directory means the
-    skaffold.yaml in it.
-    """
+def required_place(path: str, file: ProjectFile) -> str:
+    """The absolute path of `path` in `file`, relative to its folder. A directory means the skaffold.yaml in it."""
     there = os.path.normpath(os.path.join(os.path.dirname(file.place), path))
     return os.path.join(there, DEFAULT_FILE) if os.path.isdir(there) else there
 
 
 def shorter(place: str) -> str:
-    """A path as the user would write it: relative where it is below the working directory."""
+    """A path as the user would write it: relative if it is below the working directory."""
     folder = os.getcwd() + os.sep
     return place.removeprefix(folder)
 
 
 def is_url(name: str) -> bool:
-    """Whether Skaffold would download it."""
+    """Whether Skaffold downloads it."""
     return name.startswith(("http://", "https://"))
 
 
@@ -132,12 +129,12 @@ def port_forward(mapping: Mapping, filename: str) -> list[object]:
 
 
 def origin(item: object, filename: str) -> str:
-    """Where an item stands, for messages."""
+    """File and line of an item, for messages."""
     return f"{filename} line {item.line}" if isinstance(item, Mapping) and item.line else filename
 
 
-class Written(Struct, frozen=True):
-    """One item as a file has it, in a profile or outside."""
+class WrittenItem(Struct, frozen=True):
+    """One item as it is written in a file, in a profile or outside."""
 
     origin: str
     item: Mapping
@@ -146,41 +143,41 @@ class Written(Struct, frozen=True):
 Identity = tuple[str, ...]
 
 
-def written(files: tuple[File, ...]) -> dict[Identity, list[Written]]:
-    """All items of all files, those outside profiles first."""
-    found: dict[Identity, list[Written]] = {}
+def written_items(files: tuple[ProjectFile, ...]) -> dict[Identity, list[WrittenItem]]:
+    """All items of all files, for `restored`; those outside profiles first."""
+    found: dict[Identity, list[WrittenItem]] = {}
     for file in files:
         for document in file.documents:
             for part in (document, *mappings(document.get("profiles"))):
                 for item in (*mappings(part.get("portForward")), *_patched_in(part)):
-                    found.setdefault(_identity(item), []).append(Written(origin(item, file.name), item))
+                    found.setdefault(_identity(item), []).append(WrittenItem(origin(item, file.name), item))
     return found
 
 
 def _patched_in(profile: Mapping) -> Iterator[Mapping]:
-    """Whole items that the profile's patches add; a patched field alone differs from Skaffold's default, or is it."""
+    """Whole items that the profile's patches add. A patched field alone needs no search."""
     for patch in mappings(profile.get("patches")):
         if str(patch.get("path")).startswith("/portForward/") and isinstance(patch.get("value"), Mapping):
             yield patch["value"]
 
 
-def restored(item: Mapping, found: dict[Identity, list[Written]], filename: str) -> tuple[dict[str, Any], str]:
-    """`item` of Skaffold's answer without the defaults that nobody wrote, and where it stands.
+def restored(item: Mapping, found: dict[Identity, list[WrittenItem]], filename: str) -> tuple[dict[str, Any], str]:
+    """`item` of Skaffold's answer without the defaults that Skaffold filled in, and its file and line.
 
-    `diagnose` fills in `localPort` (the remote port where that is a number) and `address`: they are taken as written
-    where they differ from these, or where a file says the same.
+    `diagnose` fills in `localPort` (the remote port if that is a number) and `address`. They count as written if they
+    differ from these defaults, or if a file has the same value.
     """
     same = found.get(_identity(item), [])
 
-    def said(field: str) -> list[Written]:
+    def same_in(field: str) -> list[WrittenItem]:
         return [other for other in same if other.item.get(field) == item.get(field)]
 
     filled_in = set()
-    if item.get("localPort") == item.get("port") and not said("localPort"):
+    if item.get("localPort") == item.get("port") and not same_in("localPort"):
         filled_in.add("localPort")
-    if item.get("address") == DEFAULT_ADDRESS and not said("address"):
+    if item.get("address") == DEFAULT_ADDRESS and not same_in("address"):
         filled_in.add("address")
-    where = (said("localPort") or same or [Written(filename, item)])[0].origin
+    where = (same_in("localPort") or same or [WrittenItem(filename, item)])[0].origin
     return {name: value for name, value in item.items() if name not in filled_in}, where
 
 

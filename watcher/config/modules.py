@@ -1,48 +1,48 @@
-"""Puts a project's configurations together where Skaffold's own answer is not to be had (pkg/skaffold/parser).
+"""Collects a project's configurations without the skaffold binary, in Skaffold's order (pkg/skaffold/parser).
 
-Modules by path and in one file, `activeProfiles`, -m and -p are followed as Skaffold follows them. What only the binary
-can do is collected, so that one message names all of it.
+It follows modules by path and in one file, `activeProfiles`, -m and -p. What only the binary can do is collected, so
+that one message names all of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
 from watcher.config import files
 from watcher.config.documents import Mapping as Document
 from watcher.config.documents import mappings, text_of
-from watcher.config.files import File
+from watcher.config.files import ProjectFile
 from watcher.config.profiles import Situation, active, applied, check_context, patches_beyond_us
 from watcher.errors import ConfigError, did_you_mean
 
-# Since v1 `portForward` has had today's fields; before, some had other names and types.
+# Before v1 some fields of `portForward` had other names and types.
 _READABLE = re.compile(r"skaffold/v(1|[2-4]((alpha|beta)\d+)?)")
-# Before v2beta10 a port is a number, and Skaffold refuses every other.
+# Before v2beta10 a port must be a number.
 _NUMBERS_ONLY = re.compile(r"skaffold/v(1|2alpha\d+|2beta\d)")
 
 
 class Part(Struct, frozen=True):
-    """One configuration with its profiles applied. `filename`: where it stands."""
+    """One configuration of `filename` with its profiles applied."""
 
     document: Document
     filename: str
 
 
-class _Wanted(Struct, frozen=True):
-    """Which configurations of a file are asked for. `selection` (): all. `required`: whether -m need not name them."""
+class _Selection(Struct, frozen=True):
+    """Which configurations of a file are needed. `names` (): all. `required`: -m does not restrict them."""
 
-    selection: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     required: bool = False
 
 
-def configurations(file: File, situation: Situation) -> tuple[Part, ...]:
-    """The configurations in Skaffold's order: what one requires comes before it. Raises ConfigError."""
+def configurations(file: ProjectFile, situation: Situation) -> tuple[Part, ...]:
+    """The configurations, each after the ones it requires. Raises ConfigError."""
     project, walk = situation.project, _Walk(situation)
-    parts = tuple(walk.file(file, _Wanted(profiles=project.profiles)))
+    parts = tuple(walk.file(file, _Selection(profiles=project.profiles)))
     if walk.beyond_us:
         what = "; ".join(dict.fromkeys(walk.beyond_us))
         raise ConfigError(f"{file.name} needs the skaffold binary on PATH, which was not found, for this: {what}")
@@ -57,23 +57,23 @@ def configurations(file: File, situation: Situation) -> tuple[Part, ...]:
 
 
 class _Walk:
-    """One reading of a project. `beyond_us`: what only the binary can do. `profiles`: the names of all there are."""
+    """One reading of a project. `beyond_us`: what only the binary can do. `profiles`: names of all profiles."""
 
     def __init__(self, situation: Situation) -> None:
         self.beyond_us: list[str] = []
         self.profiles: list[str] = []
         self._situation = situation
         self._visited: dict[tuple[str, int, bool], tuple[str, ...]] = {}
-        self._files: dict[str, File] = {}
+        self._files: dict[str, ProjectFile] = {}
 
-    def file(self, file: File, wanted: _Wanted) -> Iterator[Part]:
+    def file(self, file: ProjectFile, selection: _Selection) -> Iterator[Part]:
         self._check(file)
         for index, document in enumerate(file.documents):
             name = text_of(_metadata(document).get("name"))
-            if not wanted.selection or name in wanted.selection:
-                yield from self._configuration(file, index, name, wanted)
+            if not selection.names or name in selection.names:
+                yield from self._configuration(file, index, name, selection)
 
-    def _check(self, file: File) -> None:
+    def _check(self, file: ProjectFile) -> None:
         for document in file.documents or (Document(),):
             version = text_of(document.get("apiVersion"))
             if not version:
@@ -86,11 +86,11 @@ class _Walk:
                 if (name := text_of(profile.get("name"))) not in self.profiles:
                     self.profiles.append(name)
 
-    def _configuration(self, file: File, index: int, name: str, wanted: _Wanted) -> Iterator[Part]:
+    def _configuration(self, file: ProjectFile, index: int, name: str, selection: _Selection) -> Iterator[Part]:
         situation, document = self._situation, file.documents[index]
         modules = situation.project.modules
-        required = wanted.required or not modules or name in modules
-        names = active(document, wanted.profiles, situation, file.name)
+        required = selection.required or not modules or name in modules
+        names = active(document, selection.profiles, situation, file.name)
         self.beyond_us += patches_beyond_us(document, names, file.name)
         effective = applied(document, names, file.name)
         check_context(document, kube_context(effective), situation, file.name)
@@ -101,7 +101,7 @@ class _Walk:
         if required:
             yield Part(effective, file.name)
 
-    def _seen_before(self, file: File, index: int, required: bool, names: Sequence[str]) -> bool:  # noqa: FBT001 - it is a part of the key
+    def _seen_before(self, file: ProjectFile, index: int, required: bool, names: Sequence[str]) -> bool:  # noqa: FBT001 - it is part of the key
         key, found = (file.place, index, required), tuple(sorted(names))
         if key not in self._visited:
             self._visited[key] = found
@@ -114,21 +114,21 @@ class _Walk:
             )
         return True
 
-    def _required(self, item: Document, file: File, names: tuple[str, ...], *, required: bool) -> Iterator[Part]:
-        selection = item.get("configs")
-        wanted = _Wanted(
-            selection=tuple(map(text_of, selection)) if isinstance(selection, list) else (),
-            profiles=self._handed_on(item, names),
+    def _required(self, item: Document, file: ProjectFile, names: tuple[str, ...], *, required: bool) -> Iterator[Part]:
+        names_in_file = item.get("configs")
+        selection = _Selection(
+            names=tuple(map(text_of, names_in_file)) if isinstance(names_in_file, list) else (),
+            profiles=self._inherited(item, names),
             required=required,
         )
         path = item.get("path")
         if item.keys() & files.REMOTE or (isinstance(path, str) and files.is_url(path)):
             self.beyond_us.append(f"{file.name} line {item.line}: a remote configuration")
             return
-        yield from self.file(self._read(text_of(path), file), wanted)
+        yield from self.file(self._read(text_of(path), file), selection)
 
-    def _handed_on(self, item: Document, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The profiles for what is required: those of `activeProfiles` that hold, and those of -p."""
+    def _inherited(self, item: Document, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The profiles for a required configuration: its active `activeProfiles`, and those of -p."""
         found = []
         for profile in mappings(item.get("activeProfiles")):
             by = profile.get("activatedBy")
@@ -137,18 +137,18 @@ class _Walk:
         given = self._situation.project.profiles if self._situation.propagate else ()
         return (*found, *(name for name in given if name not in found))
 
-    def _read(self, path: str, file: File) -> File:
+    def _read(self, path: str, file: ProjectFile) -> ProjectFile:
         if not path:
             return file
         place = files.required_place(path, file)
         if place == file.place:
             return file
         if place not in self._files:
-            self._files[place] = files.read(files.shorter(place))
+            self._files[place] = files.read_file(files.shorter(place))
         return self._files[place]
 
 
-def _named_ports(document: Document, file: File) -> Iterator[str]:
+def _named_ports(document: Document, file: ProjectFile) -> Iterator[str]:
     for part in (document, *mappings(document.get("profiles"))):
         for item in mappings(part.get("portForward")):
             if not isinstance(item.get("port", 0), int):
@@ -156,9 +156,20 @@ def _named_ports(document: Document, file: File) -> Iterator[str]:
 
 
 def kube_context(document: Document) -> str:
-    """Where it deploys to unless --kube-context says otherwise (schema/latest, DeployConfig)."""
+    """The context it deploys to unless --kube-context is given (schema/latest, DeployConfig)."""
     deploy = document.get("deploy")
     return text_of(deploy.get("kubeContext")) if isinstance(deploy, Document) else ""
+
+
+def contexts_of(documents: Iterable[Document], current: Callable[[], str]) -> list[str]:
+    """The kube-context of each configuration (runner/deployer.go); "" for each if all have the same.
+
+    If one names another context, those without one deploy to the `current` context.
+    """
+    named = [kube_context(document) for document in documents]
+    if len(set(named)) <= 1:
+        return ["" for _ in named]
+    return [name or current() for name in named]
 
 
 def _metadata(document: Document) -> Document:

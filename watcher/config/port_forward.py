@@ -1,12 +1,15 @@
 """Turns one item of skaffold.yaml's `portForward` (schema/latest, PortForwardResource) into an Entry.
 
-Whatever is wrong with an item costs that item alone: it becomes a BadEntry that says why.
+An invalid item becomes a BadEntry that says why; the other items are not affected.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from msgspec import Struct
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.config.documents import shown, text_of
@@ -22,46 +25,77 @@ from watcher.config.entries import (
     port_request_for,
     skaffold_kind_of,
 )
-from watcher.config.templates import Renderer, TemplateError
 from watcher.errors import ConfigError
 
 _FIELDS = {"resourceType", "resourceName", "namespace", "port", "address", "localPort"}
+_VARIABLE = re.compile(r"\{\{(?:- )?\s*\.([A-Za-z_][A-Za-z0-9_]*)\s*(?: -)?\}\}")
 
 
-class _ItemError(ValueError):
-    """What is wrong with an item."""
+class TemplateRenderer(Struct, frozen=True):
+    """Renders the templates in resourceName and namespace.
+
+    `{{.NAME}}` is looked up in the environment. Skaffold renders everything else (pipes, sprig's functions):
+    `by_skaffold` has its results, and is None without its binary. Then such a template is an error, since a wrong name
+    is worse than none.
+    """
+
+    environ: Mapping[str, str]
+    by_skaffold: Mapping[str, str] | None = None
+
+    def render(self, text: str) -> str:
+        """Raises ConfigError: a name that is not in the environment, or a template that was not rendered."""
+        if is_plain(text):
+            return _VARIABLE.sub(self._value, text)
+        if self.by_skaffold is None:
+            raise ConfigError(f"template {text!r} needs the skaffold binary on PATH; {{{{.NAME}}}} alone does not")
+        rendered = self.by_skaffold.get(text, text)
+        if rendered == text:
+            raise ConfigError(f"Skaffold cannot render the template {text!r}: is a variable in it not set?")
+        return rendered
+
+    def _value(self, match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in self.environ:
+            raise ConfigError(f"template {match.group(0)}: {name} is not in the environment")
+        return self.environ[name]
 
 
-def entry(item: object, origin: str, renderer: Renderer) -> Entry | BadEntry:
+def is_plain(text: str) -> bool:
+    """Whether rendering it only takes looking names up."""
+    return "{{" not in _VARIABLE.sub("", text)
+
+
+def entry(item: object, origin: str, renderer: TemplateRenderer) -> Entry | BadEntry:
     """The entry for `item` as written. `origin`: file and line."""
     if not isinstance(item, dict):
         return BadEntry(origin, "", "", "", "", f"an item of portForward is a mapping, not {shown(item)}")
     try:
         return _entry(item, origin, renderer)
-    except (_ItemError, TemplateError) as problem:
+    except ConfigError as problem:
         return bad_entry(item, origin, str(problem))
 
 
 def bad_entry(item: Mapping[str, Any], origin: str, reason: str) -> BadEntry:
-    """`item` as one that is not forwarded."""
     resource_type, name, namespace, port = (
         text_of(item.get(field)) for field in ("resourceType", "resourceName", "namespace", "port")
     )
     return BadEntry(origin, resource_type, name, namespace, port_number(port) or port, reason)
 
 
-def _entry(item: Mapping[str, Any], origin: str, renderer: Renderer) -> Entry:
+def _entry(item: Mapping[str, Any], origin: str, renderer: TemplateRenderer) -> Entry:
     if unknown := sorted(item.keys() - _FIELDS):
-        raise _ItemError(f"portForward has no field {shown(unknown[0])}; it has {', '.join(sorted(_FIELDS))}")
+        raise ConfigError(f"portForward has no field {shown(unknown[0])}; it has {', '.join(sorted(_FIELDS))}")
     resource_type = _text(item, "resourceType", needed=True)
     kind = skaffold_kind_of(resource_type)
     if kind is None:
-        raise _ItemError(f"resourceType {shown(resource_type)} is not one of {known_kinds()}, {CONTAINER}")
+        raise ConfigError(f"resourceType {shown(resource_type)} is not one of {known_kinds()}, {CONTAINER}")
     name = renderer.render(_text(item, "resourceName", needed=True))
     namespace = renderer.render(_text(item, "namespace"))
     if kind != CONTAINER and (problem := name_problem(name, namespace)):
-        raise _ItemError(problem)
+        raise ConfigError(problem)
     port = _port(item)
+    # Several addresses between commas, as for --address: Skaffold takes the text for one address and never binds it.
+    addresses = (part.strip() for part in _text(item, "address").split(",") if part.strip())
     return Entry(
         source="user",
         origin=origin,
@@ -71,49 +105,40 @@ def _entry(item: Mapping[str, Any], origin: str, renderer: Renderer) -> Entry:
         namespace=namespace,
         port=port,
         local_port=_port_request(item, port),
-        addresses=_addresses(_text(item, "address")),
+        addresses=tuple(dict.fromkeys(checked_address(address, "address") for address in addresses)),
     )
 
 
 def _text(item: Mapping[str, Any], field: str, *, needed: bool = False) -> str:
-    """A text; a bare number is one too, as in Skaffold."""
+    """A text; a number counts as one, as in Skaffold."""
     value = item.get(field)
     if value is None or value == "":
         if needed:
-            raise _ItemError(f"it needs {field}")
+            raise ConfigError(f"it needs {field}")
         return ""
     if not isinstance(value, bool | str | int | float):
-        raise _ItemError(f"{field} is a text, not {shown(value)}")
+        raise ConfigError(f"{field} is a text, not {shown(value)}")
     return text_of(value)
 
 
 def _port(item: Mapping[str, Any]) -> int | str:
-    """A number, a quoted number (Skaffold's IntOrString takes it as one) or a name."""
+    """A number, a quoted number (a number to Skaffold's IntOrString) or a name."""
     value = item.get("port")
     if value is None or value == "":
-        raise _ItemError("it needs port")
+        raise ConfigError("it needs port")
     if isinstance(value, str) and not value.isdigit():
         return value
     number = None if isinstance(value, bool) else port_number(str(value))
     if number is None:
-        raise _ItemError(f"port {shown(value)} is neither a number from 1 to {MAX_PORT} nor a port's name")
+        raise ConfigError(f"port {shown(value)} is neither a number from 1 to {MAX_PORT} nor a port's name")
     return number
 
 
 def _port_request(item: Mapping[str, Any], port: int | str) -> PortRequest:
-    """An explicit local port, unless it is 0: Skaffold takes that as not given."""
+    """An explicit local port, except 0, which Skaffold treats as not given."""
     local = item.get("localPort")
     if local is None or (local == 0 and not isinstance(local, bool)):
         return port_request_for(port)
     if not isinstance(local, int) or isinstance(local, bool) or not 1 <= local <= MAX_PORT:
-        raise _ItemError(f"localPort {shown(local)} is not a number from 1 to {MAX_PORT}")
+        raise ConfigError(f"localPort {shown(local)} is not a number from 1 to {MAX_PORT}")
     return PortRequest(PortPolicy.EXPLICIT, local)
-
-
-def _addresses(text: str) -> tuple[str, ...]:
-    """One address, or several between commas: Skaffold takes the commas for a part of the address and never binds."""
-    parts = (part.strip() for part in text.split(",") if part.strip())
-    try:
-        return tuple(dict.fromkeys(checked_address(part, "address") for part in parts))
-    except ConfigError as error:
-        raise _ItemError(str(error)) from None

@@ -1,6 +1,6 @@
-"""Owns portside.yaml to Settings. Each mistake is one line with file, line and field.
+"""Reads portside.yaml into Settings. Its types give the JSON Schema. Each mistake is one line: file, line, field.
 
-Refuses to know what the modes mean: their text goes where the option's would.
+The text of the modes is not interpreted here: it has the same meaning as that of --port-forward.
 """
 
 from __future__ import annotations
@@ -8,39 +8,110 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher import user_files
 from watcher.config import documents
 from watcher.config.entries import (
     CONTAINER,
+    MAX_PORT,
     Entry,
+    Rule,
+    Rules,
     checked_address,
+    checked_selector,
     kind_of,
     known_kinds,
     name_problem,
     port_number,
     port_request_for,
 )
-from watcher.config.rules import Rule, Rules
-from watcher.config.selector import checked_selector
-from watcher.config.settings import FILE, ForwardItem, PortsideFile, RuleItem, Settings
 from watcher.errors import ConfigError, did_you_mean
 
-# msgspec ends its messages with the place: "… - at `$.forwards[2].port`".
-_AT = re.compile(r"(?P<said>.*) - at `\$(?P<path>.*)`", re.DOTALL)
+FILE = "portside.yaml"
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Text = Annotated[str, Meta(min_length=1)]
+
+# msgspec ends its messages with the path: "… - at `$.forwards[2].port`".
+_AT = re.compile(r"(?P<message>.*) - at `\$(?P<path>.*)`", re.DOTALL)
 _SUFFIX = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
-_ITEMS: dict[str, type[Struct]] = {"forwards": ForwardItem, "include": RuleItem, "exclude": RuleItem}
 _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+)\]")
 
 
-def read(folder: Path) -> Settings:
-    """The Settings of `folder`'s portside.yaml; those of an empty one where there is none. Raises ConfigError."""
+class RuleItem(Struct, frozen=True, forbid_unknown_fields=True):
+    """Matches what has everything named here. `name` and `namespace` may contain * and ?; `kind` as for kubectl."""
+
+    kind: Text | None = None
+    name: Text | None = None
+    namespace: Text | None = None
+    labels: dict[str, str] | None = None
+    port: Port | Text | None = None
+
+
+class ForwardItem(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A forward in addition to those of the modes. Exactly one of `resourceName` and `selector`."""
+
+    resource_type: Text
+    port: Port | Text
+    resource_name: Text | None = None
+    selector: dict[str, str] | Text | None = None
+    namespace: Text | None = None
+    context: Text | None = None
+    local_port: Port | Annotated[tuple[Port, ...], Meta(min_length=1)] | None = None
+    address: Text | Annotated[tuple[Text, ...], Meta(min_length=1)] | None = None
+
+
+class PortsideFile(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """portside.yaml. `portForward`: default modes. `addresses`: where to listen. `hold`: seconds a connection waits.
+
+    `gateway`: [ADDR:]PORT of one listener for all forwards by name; `gatewaySuffixes`: domains besides localhost.
+    """
+
+    api_version: Literal["portside/v1"]
+    port_forward: bool | Text | tuple[Text, ...] | None = None
+    addresses: tuple[Text, ...] | None = None
+    hold: Annotated[float, Meta(ge=0)] | None = None
+    gateway: Port | Text | None = None
+    gateway_suffixes: tuple[Text, ...] | None = None
+    include: tuple[RuleItem, ...] | None = None
+    exclude: tuple[RuleItem, ...] | None = None
+    forwards: tuple[ForwardItem, ...] | None = None
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The values of portside.yaml. `modes`: as for --port-forward; `gateway`: as for --gateway. "" and None: not set.
+
+    `modes_origin`, `gateway_origin`: file, line and field, for messages.
+    """
+
+    modes: str = ""
+    modes_origin: str = ""
+    addresses: tuple[str, ...] = ()
+    hold: float | None = None
+    gateway: str = ""
+    gateway_origin: str = ""
+    gateway_suffixes: tuple[str, ...] = ()
+    rules: Rules = Rules()
+    entries: tuple[Entry, ...] = ()
+
+
+_ITEMS: dict[str, type[Struct]] = {"forwards": ForwardItem, "include": RuleItem, "exclude": RuleItem}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of portside.yaml."""
+    found = msgspec.json.schema(PortsideFile)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": FILE, **found}
+
+
+def read_settings(folder: Path) -> Settings:
+    """The Settings of `folder`'s portside.yaml; empty ones if there is no such file. Raises ConfigError."""
     path = folder / FILE
     try:
         text = user_files.read_text(path, user_files.PROJECT_FILE)
@@ -48,10 +119,10 @@ def read(folder: Path) -> Settings:
         return Settings()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    return parse(text, str(path))
+    return parse_settings(text, str(path))
 
 
-def parse(text: str, source: str) -> Settings:
+def parse_settings(text: str, source: str) -> Settings:
     """Raises ConfigError naming `source`, line and field."""
     found = documents.documents(text, source)
     if len(found) != 1:
@@ -99,8 +170,8 @@ def _suffix(text: str, where: str) -> str:
     return suffix
 
 
-def _modes(given: bool | str | tuple[str, ...] | None) -> str:  # noqa: FBT001 - it is what the file says
-    """As the option would have them. YAML takes `off` and `on` for booleans."""
+def _modes(given: bool | str | tuple[str, ...] | None) -> str:  # noqa: FBT001 - the type of the file's field
+    """The text for --port-forward. YAML reads `off` and `on` as booleans."""
     if isinstance(given, bool):
         return str(given).lower()
     return given if isinstance(given, str) else ",".join(given or ())
@@ -120,7 +191,7 @@ def _rule(item: RuleItem, origin: str) -> Rule:
 
 
 def _entries(item: ForwardItem, origin: str) -> list[Entry]:
-    """One for each local port."""
+    """One entry for each local port."""
     container = item.resource_type.lower() == CONTAINER
     kind = CONTAINER if container else _kind(item.resource_type, f"{origin}: resourceType")
     if (item.resource_name is None) == (item.selector is None):
@@ -171,7 +242,7 @@ def _port(port: int | str, where: str) -> int | str:
         return port
     number = port_number(port)
     if number is None:
-        raise ConfigError(f"{where}: {port!r} is neither a number from 1 to 65535 nor a port's name")
+        raise ConfigError(f"{where}: {port!r} is neither a number from 1 to {MAX_PORT} nor a port's name")
     return number
 
 
@@ -184,11 +255,11 @@ def _selector(given: dict[str, str] | str | None, where: str) -> str:
     return checked_selector(text, where)
 
 
-def _explained(said: str, document: documents.Mapping, source: str) -> str:
-    """msgspec's sentence with the line of the deepest thing on its path that has one."""
-    match = _AT.fullmatch(said)
+def _explained(error: str, document: documents.Mapping, source: str) -> str:
+    """msgspec's message with the line of the deepest value on its path."""
+    match = _AT.fullmatch(error)
     path = match["path"] if match else ""
-    what = match["said"] if match else said
+    what = match["message"] if match else error
     at: Any = document
     line = document.line
     for step in _STEP.finditer(path):
@@ -207,6 +278,6 @@ def _explained(said: str, document: documents.Mapping, source: str) -> str:
 
 
 def _fields_at(path: str) -> list[str]:
-    """The names that may stand there: a field of another part of the file is no better than an unknown one."""
+    """The fields that are valid at this path; those of other parts of the file would not help."""
     kind = _ITEMS.get(path.removeprefix(".").partition("[")[0], PortsideFile)
     return [field.encode_name for field in msgspec.structs.fields(kind)]

@@ -1,30 +1,33 @@
-"""Applies Skaffold's profiles (pkg/skaffold/schema/profiles.go) where Skaffold's own answer is not to be had.
+"""Activates and applies Skaffold's profiles without the skaffold binary (pkg/skaffold/schema/profiles.go).
 
-Only what portside reads of a configuration is changed. A patch of that is beyond this module, and said.
+It changes only the parts of a configuration that portside reads. It cannot apply patches of those, and reports them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
 from watcher.config import documents
 from watcher.config.documents import mappings, text_of
+from watcher.config.entries import Project
 from watcher.config.files import port_forward
-from watcher.config.project import Project
-from watcher.config.regexes import regex_equal
 from watcher.errors import ConfigError
 
 _FALSE = {"0", "f", "false"}
 _AUTO_ACTIVATION = "profile-auto-activation"
 _PROPAGATE = "propagate-profiles"
-# What of a configuration decides about forwards.
+# The parts of a configuration that decide about forwards.
 _READ = ("portForward", "build", "deploy", "requires")
+
+# Syntax of Python's regular expressions that Go rejects: look-around, atomic groups, conditions, back-references.
+_PYTHON_ONLY = re.compile(r"(?<!\\)(\\\\)*(\(\?(=|!|<=|<!|>|\(|#|P=)|\\[1-9]|[*+?}]\+)")
 
 
 class Situation(Struct, frozen=True):
-    """What activates profiles. `current_context`: asks the kubeconfig, which most projects need not."""
+    """What activates profiles. `current_context` reads the kubeconfig, which most projects do not need."""
 
     project: Project
     environ: Mapping[str, str]
@@ -39,15 +42,15 @@ class Situation(Struct, frozen=True):
         return self._flag(_PROPAGATE)
 
     def _flag(self, name: str) -> bool:
-        """Both are on unless a flag, or else its variable, turns them off."""
+        """Both are on unless the flag, or its variable, turns them off."""
         prefix = f"--{name}="
-        said = next((flag.removeprefix(prefix) for flag in self.project.profile_flags if flag.startswith(prefix)), "")
+        given = next((flag.removeprefix(prefix) for flag in self.project.profile_flags if flag.startswith(prefix)), "")
         variable = self.environ.get(f"SKAFFOLD_{name.upper().replace('-', '_')}", "")
-        return (said or variable).lower() not in _FALSE
+        return (given or variable).lower() not in _FALSE
 
 
 def active(document: documents.Mapping, named: Iterable[str], situation: Situation, filename: str) -> list[str]:
-    """The names of the document's active profiles: the automatic ones, then those that were named, `-name` for off."""
+    """The document's active profiles: the automatic ones, then those named; a `-name` turns one off."""
     profiles = mappings(document.get("profiles"))
     known = [text_of(profile.get("name")) for profile in profiles]
     found: list[str] = []
@@ -62,7 +65,7 @@ def active(document: documents.Mapping, named: Iterable[str], situation: Situati
 
 
 def check_context(document: documents.Mapping, kube_context: str, situation: Situation, filename: str) -> None:
-    """Raises ConfigError where one context activates a profile and what is deployed goes to another, as Skaffold."""
+    """Raises ConfigError, as Skaffold does, if one context activates a profile and another one is deployed to."""
     if situation.project.kube_context or not kube_context or not situation.auto_activation:
         return
     for profile in mappings(document.get("profiles")):
@@ -75,7 +78,7 @@ def check_context(document: documents.Mapping, kube_context: str, situation: Sit
 
 
 def applied(document: documents.Mapping, names: Iterable[str], filename: str) -> documents.Mapping:
-    """The document with these profiles. Raises ConfigError for a profile with a list that is none."""
+    """The document with these profiles applied. Raises ConfigError if a profile's portForward is not a list."""
     by_name = {text_of(profile.get("name")): profile for profile in mappings(document.get("profiles"))}
     for name in names:
         document = _overlaid(document, by_name[name], filename)
@@ -83,7 +86,7 @@ def applied(document: documents.Mapping, names: Iterable[str], filename: str) ->
 
 
 def patches_beyond_us(document: documents.Mapping, names: Iterable[str], filename: str) -> list[str]:
-    """The patches of these profiles that only Skaffold can apply, each with its line."""
+    """The patches of these profiles that only the binary can apply, each with its line."""
     found = []
     for profile in mappings(document.get("profiles")):
         paths = [text_of(patch.get("path")) for patch in mappings(profile.get("patches"))]
@@ -94,7 +97,7 @@ def patches_beyond_us(document: documents.Mapping, names: Iterable[str], filenam
 
 
 def _overlaid(document: documents.Mapping, profile: documents.Mapping, filename: str) -> documents.Mapping:
-    """A profile's list replaces the document's unless it is empty; what it deploys with is added."""
+    """A profile's list replaces the document's unless it is empty; its deployers are added."""
     found = documents.Mapping(document)
     found.line, found.lines = document.line, dict(document.lines)
     found.key_lines, found.spans = document.key_lines, document.spans
@@ -105,8 +108,8 @@ def _overlaid(document: documents.Mapping, profile: documents.Mapping, filename:
     if build.get("artifacts"):
         found["build"] = documents.Mapping({**_part(document, "build"), "artifacts": build["artifacts"]})
     if deploy:
-        told = {field: value for field, value in deploy.items() if value is not None and value != ""}
-        found["deploy"] = documents.Mapping({**_part(document, "deploy"), **told})
+        given = {field: value for field, value in deploy.items() if value is not None and value != ""}
+        found["deploy"] = documents.Mapping({**_part(document, "deploy"), **given})
     return found
 
 
@@ -116,7 +119,7 @@ def _part(mapping: documents.Mapping, field: str) -> documents.Mapping:
 
 
 def _by_context(profile: documents.Mapping, situation: Situation, filename: str) -> bool:
-    """Whether a kubeContext had a part in the profile's automatic activation."""
+    """Whether the profile is activated by a condition with a kubeContext."""
     if not _activated(profile, situation, filename):
         return False
     conditions = mappings(profile.get("activation"))
@@ -145,3 +148,23 @@ def _met(condition: documents.Mapping, situation: Situation, filename: str) -> b
         and (not env or (regex_equal(value, is_set) if value else not is_set))
         and (not context or regex_equal(context, situation.project.kube_context or situation.current_context()))
     )
+
+
+def regex_equal(expected: str, actual: str) -> bool:
+    """Whether a profile's condition holds, as in Skaffold (pkg/skaffold/util/regex.go).
+
+    `expected` is equal to `actual` or, as a regular expression, found in it; a leading ! inverts the result.
+    """
+    pattern = expected.removeprefix("!")
+    return _matches(pattern, actual) != expected.startswith("!")
+
+
+def _matches(pattern: str, actual: str) -> bool:
+    if pattern == actual:
+        return True
+    if _PYTHON_ONLY.search(pattern):
+        return False
+    try:
+        return re.search(pattern, actual) is not None
+    except (re.error, OverflowError, RecursionError):
+        return False

@@ -1,6 +1,6 @@
-"""Reads a project's entries: from Skaffold's own answer where its binary is there, else from the files alone.
+"""Reads a project: skaffold.yaml, through the skaffold binary if it is found, else from the files alone; portside.yaml.
 
-What the files alone cannot tell (old schemas, patches, remote modules) is then an error that names all of it.
+What only the binary can read (old schemas, patches, remote modules) is an error without it, which names all of it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import trio
 from msgspec import Struct
@@ -16,25 +17,28 @@ from msgspec.structs import replace
 from forwarders.system.processes import find_program
 from watcher.cluster import kubeconfig
 from watcher.config import documents, files, modules
-from watcher.config.contexts import contexts_of
-from watcher.config.copies import Readable, readable_for_diagnose
-from watcher.config.diagnose import diagnose, rendered
-from watcher.config.entries import CONTAINER, BadEntry, Entry
-from watcher.config.files import File
-from watcher.config.port_forward import bad_entry, entry
+from watcher.config.diagnose import Readable, diagnose, readable_for_diagnose, rendered
+from watcher.config.entries import CONTAINER, DEFAULT_FILE, BadEntry, Configuration, Entry, Project
+from watcher.config.files import ProjectFile
+from watcher.config.port_forward import TemplateRenderer, bad_entry, entry, is_plain
+from watcher.config.portside_yaml import FILE, Settings, read_settings
 from watcher.config.profiles import Situation
-from watcher.config.project import DEFAULT_FILE, Configuration, Project
-from watcher.config.templates import Renderer, is_plain
 from watcher.errors import ConfigError, KubeconfigError
-
-__all__ = ["DEFAULT_FILE", "Configuration", "Project", "default_file", "load"]
 
 _DEPLOYERS = {"docker", "kubectl", "helm", "kpt", "cloudrun"}
 _CLOUD_RUN = "it is deployed to Cloud Run, to which portside does not forward; without portside, Skaffold does"
 
 
+class LoadedProject(Struct, frozen=True):
+    """Both configurations, and the files they come from: portside.yaml even if it does not exist (yet)."""
+
+    configuration: Configuration = Configuration()
+    settings: Settings = Settings()
+    sources: tuple[Path, ...] = ()
+
+
 class _Item(Struct, frozen=True):
-    """One item of a `portForward`, the configuration that it belongs to, and where it stands."""
+    """One item of a `portForward`, its configuration, and its file and line."""
 
     value: object
     document: documents.Mapping
@@ -42,18 +46,26 @@ class _Item(Struct, frozen=True):
 
 
 def default_file() -> str | None:
-    """The project's file in the working directory, as Skaffold looks for it; None where there is none."""
+    """The project's file in the working directory, as Skaffold looks for it; None if there is none."""
     return next((name for name in (DEFAULT_FILE, files.OTHER_DEFAULT) if os.path.lexists(name)), None)
 
 
-async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
-    """The project's entries. Raises ConfigError: no such file, not YAML, not what skaffold.yaml may hold."""
+async def load_all(project: Project | None, environ: Mapping[str, str]) -> LoadedProject:
+    """Reads both; portside.yaml is looked for in the folder of skaffold.yaml. Raises ConfigError."""
+    folder = Path() if project is None or files.is_url(project.filename) else Path(project.filename).parent
+    settings = read_settings(folder)
+    configuration = Configuration() if project is None else await load_configuration(project, environ)
+    return LoadedProject(configuration, settings, (*map(Path, configuration.sources), folder / FILE))
+
+
+async def load_configuration(project: Project, environ: Mapping[str, str]) -> Configuration:
+    """Reads skaffold.yaml. Raises ConfigError: no such file, not YAML, not valid."""
     _check_folder()
     binary = find_program(project.binary, environ.get("PATH")) if project.binary else None
     if binary is None:
         return await trio.to_thread.run_sync(_from_files, project, environ)
     if files.is_url(project.filename):
-        read: tuple[File, ...] = ()
+        read: tuple[ProjectFile, ...] = ()
         answer = await diagnose(binary, Readable(project.filename), project, environ)
     else:
         read = await trio.to_thread.run_sync(_project_files, project)
@@ -62,23 +74,23 @@ async def load(project: Project, environ: Mapping[str, str]) -> Configuration:
     items = list(_answered(answer, read, project.filename))
     version = documents.text_of(answer[0].get("apiVersion")) if answer else ""
     by_skaffold = await rendered(binary, _templates(items), version, environ)
-    return _configuration(items, answer, Renderer(environ, by_skaffold), read, project)
+    return _configuration(items, answer, TemplateRenderer(environ, by_skaffold), read, project)
 
 
 def _check_folder() -> None:
-    """Raises ConfigError where the working directory was deleted: no relative path means anything then."""
+    """Raises ConfigError if the working directory was deleted: relative paths have no meaning then."""
     try:
         os.getcwd()
     except OSError as error:
         raise ConfigError(f"the working folder cannot be used: {error.strerror}") from None
 
 
-def _project_files(project: Project) -> tuple[File, ...]:
-    return files.with_required(files.glanced(project.filename))
+def _project_files(project: Project) -> tuple[ProjectFile, ...]:
+    return files.with_required(files.read_leniently(project.filename))
 
 
 def _from_files(project: Project, environ: Mapping[str, str]) -> Configuration:
-    file = files.read(project.filename)
+    file = files.read_file(project.filename)
     situation = Situation(project, environ, functools.cache(lambda: _current_context(project)))
     parts = modules.configurations(file, situation)
     items = [
@@ -87,7 +99,7 @@ def _from_files(project: Project, environ: Mapping[str, str]) -> Configuration:
         for value in files.port_forward(part.document, part.filename)
     ]
     answer = tuple(part.document for part in parts)
-    return _configuration(items, answer, Renderer(environ), files.with_required(file), project)
+    return _configuration(items, answer, TemplateRenderer(environ), files.with_required(file), project)
 
 
 def _current_context(project: Project) -> str:
@@ -97,9 +109,9 @@ def _current_context(project: Project) -> str:
         raise ConfigError(f"{error}; a profile is activated by kubeContext") from None
 
 
-def _answered(answer: Iterable[documents.Mapping], read: tuple[File, ...], filename: str) -> Iterator[_Item]:
+def _answered(answer: Iterable[documents.Mapping], read: tuple[ProjectFile, ...], filename: str) -> Iterator[_Item]:
     """The items of Skaffold's answer, without the defaults that it fills in."""
-    written = files.written(read)
+    written = files.written_items(read)
     for document in answer:
         for item in documents.mappings(document.get("portForward")):
             value, origin = files.restored(item, written, filename)
@@ -107,7 +119,7 @@ def _answered(answer: Iterable[documents.Mapping], read: tuple[File, ...], filen
 
 
 def _templates(items: Iterable[_Item]) -> Iterator[str]:
-    """Those of names and namespaces that take more than the environment."""
+    """The templates in names and namespaces that only Skaffold can render."""
     for item in items:
         for field in ("resourceName", "namespace"):
             text = documents.text_of(item.value.get(field)) if isinstance(item.value, dict) else ""
@@ -118,12 +130,12 @@ def _templates(items: Iterable[_Item]) -> Iterator[str]:
 def _configuration(
     items: Iterable[_Item],
     answer: Iterable[documents.Mapping],
-    renderer: Renderer,
-    read: tuple[File, ...],
+    renderer: TemplateRenderer,
+    read: tuple[ProjectFile, ...],
     project: Project,
 ) -> Configuration:
     answer = tuple(answer)
-    contexts = contexts_of(answer, functools.partial(_default_context, project))
+    contexts = modules.contexts_of(answer, functools.partial(_default_context, project))
     context_of = {id(document): context for document, context in zip(answer, contexts, strict=True)}
     found = [_in_context(_entry(item, renderer), context_of[id(item.document)]) for item in items]
     return Configuration(
@@ -137,7 +149,7 @@ def _configuration(
     )
 
 
-def _entry(item: _Item, renderer: Renderer) -> Entry | BadEntry:
+def _entry(item: _Item, renderer: TemplateRenderer) -> Entry | BadEntry:
     found = entry(item.value, item.origin, renderer)
     if isinstance(found, Entry) and found.kind != CONTAINER and _deployers(item.document) == {"cloudrun"}:
         return bad_entry(item.value, item.origin, _CLOUD_RUN) if isinstance(item.value, dict) else found
@@ -149,7 +161,7 @@ def _in_context(found: Entry | BadEntry, context: str) -> Entry | BadEntry:
 
 
 def _default_context(project: Project) -> str:
-    """The current one; "" where there is none: then the entries are where the first configuration is."""
+    """The current context; "" if there is none: then the first configuration's context is used for the entries."""
     try:
         return kubeconfig.current_context(kubeconfig.files(project.kubeconfig or None))
     except KubeconfigError:
@@ -163,7 +175,7 @@ def _artifacts(document: documents.Mapping) -> list[str]:
 
 
 def _deployers(document: documents.Mapping) -> set[str]:
-    """What it deploys with (schema/latest, DeployType)."""
+    """The deployers it uses (schema/latest, DeployType)."""
     deploy = document.get("deploy")
     if not isinstance(deploy, documents.Mapping):
         return set()

@@ -1,8 +1,8 @@
-"""Reads the words of `portside forward`: kubectl's syntax, for several targets.
+"""Parses the arguments of `portside forward`: kubectl's syntax, for several targets.
 
 A word with "/" is a target. Digits, or a word with ":", are a port. Any other word is a pod's name, except right after
-a target that has no port yet: there it is a port's name (`svc/web http`). A word of `in_context` puts the targets after
-it into another kube-context.
+a target that has no port yet: there it is a port's name (`svc/web http`). A word made by `in_context` sets the
+kube-context of the targets after it.
 """
 
 from __future__ import annotations
@@ -16,42 +16,40 @@ from forwarders.spec import PortPolicy, PortRequest
 from watcher.config.entries import MAX_PORT, Entry, kind_of, known_kinds, name_problem, port_number, port_request_for
 from watcher.errors import ConfigError
 
-# A service's port may be as long as a label, a container's only 15 characters (RFC 6335).
+# The name of a service's port may be as long as a label, that of a container's port 15 characters (RFC 6335).
 _PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-# As docker and a service's manifest write them.
+# As in docker's syntax and in a service's manifest.
 _PROTOCOLS = {"tcp", "udp", "sctp"}
-
-
-# No argument of a program can hold it.
+# No argument of a program can contain it.
 _CONTEXT = "\0"
 
 
-class _Target(Struct, frozen=True):
+class _NamedTarget(Struct, frozen=True):
     kind: str
     name: str
 
 
 def in_context(context: str) -> str:
-    """The word that stands for `--context CONTEXT` among the others."""
+    """The word that represents `--context CONTEXT` among the arguments."""
     return _CONTEXT + context
 
 
 def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str, ...]) -> tuple[Entry, ...]:
-    """One entry for each port; a port that is given twice is one. Raises ConfigError naming the word."""
+    """One entry for each port; a port that is given twice counts once. Raises ConfigError naming the word."""
     entries: dict[tuple[object, ...], Entry] = {}
-    target: _Target | None = None
+    target: _NamedTarget | None = None
     needs_port = False
     context, unused = "", ""
     for word in words:
         if word.startswith(_CONTEXT):
-            _check_served(target, needs_port=needs_port)
+            _check_has_port(target, needs_port=needs_port)
             _check_used(unused)
             target, needs_port, context = None, False, word.removeprefix(_CONTEXT)
             unused = context
             continue
         _check_protocol(word)
         if "/" in word or not (_looks_like_port(word) or needs_port):
-            _check_served(target, needs_port=needs_port)
+            _check_has_port(target, needs_port=needs_port)
             target, needs_port, unused = _target(word), True, ""
             continue
         if target is None:
@@ -71,7 +69,7 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
             context=context,
         )
         entries.setdefault((context, target, port, port_request), entry)
-    _check_served(target, needs_port=needs_port)
+    _check_has_port(target, needs_port=needs_port)
     _check_used(unused)
     return tuple(entries.values())
 
@@ -83,7 +81,7 @@ def parse_target(word: str) -> tuple[str, str]:
 
 
 def remote_port(text: str, word: str) -> int | str:
-    """The number or the name that `text`, a part of `word`, is. Raises ConfigError."""
+    """The port's number or name in `text`, which is a part of `word`. Raises ConfigError."""
     port = _number(text, word) if text.isdigit() else text
     if isinstance(port, str) and not _PORT_NAME.fullmatch(port):
         raise ConfigError(f"{word!r}: {port!r} is neither a number nor a port's name")
@@ -100,19 +98,19 @@ def _check_protocol(word: str) -> None:
         raise ConfigError(f"{word!r}: a port is written without a protocol, and only TCP is forwarded: {port}")
 
 
-def _check_served(target: _Target | None, *, needs_port: bool) -> None:
+def _check_has_port(target: _NamedTarget | None, *, needs_port: bool) -> None:
     if target is not None and needs_port:
         given = f"{target.kind}/{target.name}"
         raise ConfigError(f"{given} has no port: portside forward {given} [LOCAL:]PORT")
 
 
 def _check_used(context: str) -> None:
-    """`context`: one that no target came after, "" for none."""
+    """`context`: the last one, if no target has followed it."""
     if context:
         raise ConfigError(f"--context {context} holds for the targets after it, and there is none")
 
 
-def _target(word: str) -> _Target:
+def _target(word: str) -> _NamedTarget:
     resource_type, slash, name = word.rpartition("/")
     if not slash:
         resource_type = "pod"
@@ -126,7 +124,7 @@ def _target(word: str) -> _Target:
         raise ConfigError(f"{word!r}: the target and its port are two words: {resource_type}/{before} {port}")
     if problem := name_problem(name, ""):
         raise ConfigError(f"{word!r}: expected TYPE/NAME or a pod's name; {problem}")
-    return _Target(kind, name)
+    return _NamedTarget(kind, name)
 
 
 def _port(word: str) -> tuple[int | str, PortRequest]:

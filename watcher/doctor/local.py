@@ -20,10 +20,9 @@ from forwarders.system import files, tcp
 from forwarders.system.processes import PortOwner, find_program, port_owners
 from watcher.board import runtime
 from watcher.config.diagnose import quiet_environment
-from watcher.config.entries import Entry
-from watcher.config.load import Loaded, load_all
-from watcher.config.project import Project
-from watcher.config.settings import FILE
+from watcher.config.entries import Entry, Project
+from watcher.config.portside_yaml import FILE
+from watcher.config.skaffold_yaml import LoadedProject, load_all
 from watcher.docker.containers import client_of
 from watcher.docker.daemon import daemon_of
 from watcher.doctor.findings import Finding, NotCheckedError, Prerequisite, error, note, ok, warning
@@ -51,7 +50,7 @@ class ProjectFiles:
         self._environ = environ
         self.loaded = Prerequisite(self._load, "a configuration that can be read", READING)
 
-    async def _load(self) -> Loaded:
+    async def _load(self) -> LoadedProject:
         return await load_all(self._project, self._environ)
 
     async def docker(self) -> bool:

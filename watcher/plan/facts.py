@@ -8,8 +8,7 @@ from msgspec import Struct
 
 from forwarders import HOLD, LINGER, MOST_HELD, PATIENCE
 from watcher.cluster.store import OtherCluster, Snapshot
-from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry
-from watcher.config.rules import Rules
+from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry, Rules
 from watcher.docker.containers import Containers
 from watcher.skaffold.modes import Mode
 

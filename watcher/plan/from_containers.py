@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 from forwarders.spec import Endpoint, PodRef
 from watcher.cluster.kinds import RUN_ID_LABEL
-from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry
-from watcher.config.rules import RuleTarget
+from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry, RuleTarget
 from watcher.docker.containers import Containers, DockerContainer, PublishedPort
 from watcher.plan import images
 from watcher.plan.facts import Facts

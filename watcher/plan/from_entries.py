@@ -8,8 +8,7 @@ from itertools import chain, count
 from forwarders.spec import PortPolicy
 from watcher.cluster import kinds
 from watcher.cluster.kinds import Object, Pod, Resource, Service
-from watcher.config.entries import CONTAINER, BadEntry, Entry
-from watcher.config.rules import RuleTarget
+from watcher.config.entries import CONTAINER, BadEntry, Entry, RuleTarget
 from watcher.errors import did_you_mean
 from watcher.plan import run
 from watcher.plan.endpoints import endpoints_of

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster import kinds
 from watcher.cluster.kinds import ContainerPort, Pod
-from watcher.config.rules import RuleTarget
+from watcher.config.entries import RuleTarget
 from watcher.plan import images
 from watcher.plan.debug import debug_ports
 from watcher.plan.facts import Facts

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster import kinds
 from watcher.cluster.kinds import Service, ServicePort
-from watcher.config.entries import Entry
-from watcher.config.rules import RuleTarget
+from watcher.config.entries import Entry, RuleTarget
 from watcher.plan import run
 from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts

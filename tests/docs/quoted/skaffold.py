@@ -14,7 +14,8 @@ from tests.skaffold.peer import Port
 from tests.skaffold.test_attachment import bench
 from watcher.cli.facts_from_options import ConfiguredFacts
 from watcher.cli.skaffold_source import SkaffoldSource
-from watcher.config.skaffold_yaml import Project, load
+from watcher.config.entries import Project
+from watcher.config.skaffold_yaml import load_configuration
 from watcher.errors import ConfigError
 from watcher.skaffold.http_request import ApiAddress
 from watcher.skaffold.stream import Probes
@@ -55,7 +56,7 @@ async def broken_edit(scene: Scene) -> str:
 async def needs_skaffold(scene: Scene) -> str:
     file = scene.folder / "skaffold.yaml"
     file.write_text("apiVersion: skaffold/v99\nkind: Config\n")
-    return await said(load(Project(filename=str(file), binary=None), {}), ConfigError)
+    return await said(load_configuration(Project(filename=str(file), binary=None), {}), ConfigError)
 
 
 PRODUCERS = (no_skaffold, stands_still, forwards_itself, broken_edit, needs_skaffold)
