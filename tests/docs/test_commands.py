@@ -1,4 +1,4 @@
-"""Every portside that the pages tell to type has a command and options that exist."""
+"""Every portside command that the pages tell to type exists, with its options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.docs.test_pages import PAGES, ROOT
 from watcher.cli.main import portside
 
-# A command ends where the shell goes on; inside `code` it ends with it.
+# A command ends at the shell's next operator; inside `code` at the closing backtick.
 COMMAND = re.compile(r"(?:(?<=`)|^ {4}(?:\$ )?|\$\(|&& |& )portside ((?:[^`|&#>;)\n]|'[^'\n]*')+)", re.MULTILINE)
 
 
@@ -27,7 +27,7 @@ FOUND = sorted(set(commands()))
 
 @pytest.mark.parametrize(("page", "words"), FOUND, ids=[f"{page}: {words}" for page, words in FOUND])
 def test_it_can_be_typed(page: str, words: str) -> None:
-    """What stands for something (NAME, ID, …) is not judged, and an argument may be left out in a sentence."""
+    """Placeholders (NAME, ID, …) are not checked, and an argument may be missing in a sentence."""
     name, *rest = [word for word in shlex.split(words.replace("$!", "1")) if word not in {"…", "..."}]
     if name.startswith("-") or name == "COMMAND":
         return  # portside --help
@@ -44,7 +44,7 @@ def test_it_can_be_typed(page: str, words: str) -> None:
 
 
 def test_they_are_found() -> None:
-    """The pattern still sees them: of each command at least one."""
+    """The pattern finds each command at least once."""
     assert {words.split()[0] for _, words in FOUND} >= {
         "run",
         "watch",

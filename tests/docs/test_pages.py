@@ -1,6 +1,6 @@
-"""The pages that people write: links and named files exist, and the index has them all.
+"""The hand-written pages: links and named files exist, and the index has every page.
 
-What the pages quote is in test_quoted_lines.py, the commands they show in test_commands.py.
+The quotes of the pages are in test_quoted_lines.py, their commands in test_commands.py.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 INDEX = ROOT / "docs" / "README.md"
 ROOMS = ("watcher", "forwarders", "fixtures", "tests")
-# ARCHITECTURE.md is to be read in ten minutes.
+# Lines of ARCHITECTURE.md, which takes ten minutes to read.
 LONGEST = 100
-# Changes in one area of CHANGELOG.md that somebody still reads.
+# The most changes in one area of CHANGELOG.md.
 MOST_CHANGES = 25
-# `forwarders/pool.py`, `tests/chaos`, `scripts/test`: what a page names so is in this repository.
+# `forwarders/pool.py`, `tests/chaos`, `scripts/test`: names of files in this repository.
 NAMED = re.compile(r"`((?:watcher|forwarders|tests|fixtures|scripts|docs|examples)/[\w./*-]+)")
 
 
@@ -28,7 +28,7 @@ def name_of(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Files that exist, headings that are there."""
+    """Linked files and headings exist."""
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if target.startswith(("http:", "https:")):
             continue
@@ -42,14 +42,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_named_files_exist(page: Path) -> None:
-    """A file that is moved or renamed takes the pages that name it along."""
+    """A change that moves a file also changes the pages that name it."""
     missing = [name for name in NAMED.findall(page.read_text()) if not list(ROOT.glob(name.rstrip("./")))]
     assert missing == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_named_modules_exist(page: Path) -> None:
-    """`relay.py`, `skaffold/stream.py`: also where only the end of the path is named."""
+    """`relay.py`, `skaffold/stream.py`: also if a page names only the end of the path."""
     named = re.findall(r"`((?:\w+/)*\w+\.py)`", page.read_text())
     missing = [name for name in named if not any(ROOT.glob(f"{room}/**/{name}") for room in ROOMS)]
     assert missing == []
@@ -70,19 +70,19 @@ def is_defined(module: str, function: str) -> bool:
 
 
 def test_the_index_has_every_page() -> None:
-    """docs/README.md links to each page but itself; what stands in the root and in examples has its own way in."""
+    """docs/README.md links to every page of docs except itself."""
     linked = {(INDEX.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)", INDEX.read_text())}
     pages = {page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "benchmarks"} - {INDEX}
     assert {name_of(page) for page in pages - linked} == set()
 
 
 def test_the_architecture_is_short() -> None:
-    """What does not fit is a design page."""
+    """Longer explanations are in the design pages."""
     assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= LONGEST
 
 
 def test_comments_name_pages_that_exist() -> None:
-    """Code points at pages by their path from the root."""
+    """Comments name pages by their path from the root."""
     sources = [
         path for folder in ("watcher", "forwarders", "tests", "fixtures") for path in ROOT.glob(f"{folder}/**/*.py")
     ]
@@ -91,7 +91,7 @@ def test_comments_name_pages_that_exist() -> None:
 
 
 def test_the_changelog_is_grouped() -> None:
-    """Below a heading of its area; a merge that keeps the list of one side beside the other's is noticed here."""
+    """Each change has an area, and no list stands twice, as after a bad merge."""
     text = (ROOT / "CHANGELOG.md").read_text()
     areas = re.split(r"^### ", text, flags=re.MULTILINE)
     assert "\n- " not in areas[0]

@@ -1,4 +1,4 @@
-"""The README's picture: drawn from a screen's escape sequences, and loading nothing from elsewhere."""
+"""The README's picture: drawn from a screen's escape sequences, without anything from elsewhere."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SCREEN = "NAME    STATE\nweb     \x1b[32mready\x1b[0m\n\x1b[2mhttp://127.0.0.1:8
 
 
 def texts(picture: str) -> str:
-    """What can be read in it."""
+    """The texts of the picture."""
     found = ElementTree.fromstring(picture).iter(f"{NAMESPACE}text")  # noqa: S314 - our own picture
     return " ".join(" ".join(text.itertext()).replace("\xa0", " ") for text in found)
 
 
 @pytest.mark.parametrize("picture", [svg(SCREEN, 40, "$ portside watch"), DEFAULT], ids=["drawn", "in the docs"])
 def test_it_is_whole_in_itself(picture: str | Path) -> None:
-    """The command is its title; links are texts, and nothing is fetched."""
+    """The command is its title; links are plain text, and nothing is fetched."""
     drawn = picture if isinstance(picture, str) else picture.read_text()
     assert "$ portside watch" in texts(drawn)
     assert "ready" in texts(drawn)
@@ -32,5 +32,5 @@ def test_it_is_whole_in_itself(picture: str | Path) -> None:
 
 
 def test_the_same_screen_is_the_same_picture() -> None:
-    """So a change of the file is a change of what is seen."""
+    """So the file changes only when the screen does."""
     assert svg(SCREEN, 40, "a") == svg(SCREEN, 40, "a")

@@ -1,4 +1,4 @@
-"""docs/reference is what the code says now."""
+"""docs/reference is what the code gives."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from watcher.cli.main import COMMANDS
 
 
 def test_no_page_is_stale() -> None:
-    """Where this fails: scripts/docs."""
+    """If this fails: scripts/docs."""
     assert [path.name for path in stale()] == []
 
 
 def test_no_page_is_left_over() -> None:
-    """A page that nothing writes any more goes."""
+    """The folder has no page that nothing writes."""
     assert {path.name for path in FOLDER.iterdir()} == set(PAGES)
 
 
@@ -28,5 +28,5 @@ def test_every_command_is_there(command: str) -> None:
 
 
 def test_every_state_has_a_meaning() -> None:
-    """As every field has: the page cannot be written otherwise."""
+    """Every field has one too, or the page cannot be written."""
     assert {name for name, _ in STATES} == {state.value for state in State}

@@ -1,4 +1,4 @@
-"""Each script explains itself, at once and without installing anything; what it names is what its program knows."""
+"""Each script has a --help, which works without an installation and names the program's options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fixtures.recording.__main__ import RECORDINGS
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(ROOT.glob("scripts/*"))
-# The script's program, whose options its help has to name.
+# The program of each script, whose options the script's help must name.
 PROGRAMS = {
     "bed-table": "fixtures/cluster/table.py",
     "bench": "fixtures/bench/__main__.py",
@@ -28,7 +28,7 @@ NAMES = {"bench": MEASUREMENTS, "fuzz": SEEDS, "record-streams": RECORDINGS}
 
 
 def help_of(script: str, option: str = "--help") -> str:
-    """With no .venv on the PATH, and nothing that could be installed from: any attempt fails."""
+    """The help, without .venv on the PATH and without an index to install from."""
     done = subprocess.run(
         [ROOT / "scripts" / script, option],
         capture_output=True,
@@ -43,7 +43,7 @@ def help_of(script: str, option: str = "--help") -> str:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_each_script_has_a_help(script: Path, option: str) -> None:
-    """It names the script as it is typed, and has no line of the script itself."""
+    """It names the script, and has no line of the script's code."""
     text = help_of(script.name, option)
     assert f"scripts/{script.name}" in text
     assert "set -euo" not in text
@@ -52,7 +52,7 @@ def test_each_script_has_a_help(script: Path, option: str) -> None:
 
 @pytest.mark.parametrize("script", PROGRAMS)
 def test_the_help_names_every_option(script: str) -> None:
-    """As argparse has them; parity looks at its words itself."""
+    """The options of argparse; parity reads its arguments itself."""
     options = set(re.findall(r'"(--[a-z]+)"', (ROOT / PROGRAMS[script]).read_text()))
     assert options
     assert options - set(re.findall(r"--[a-z]+", help_of(script))) == set()
@@ -60,12 +60,12 @@ def test_the_help_names_every_option(script: str) -> None:
 
 @pytest.mark.parametrize("script", NAMES)
 def test_the_help_names_every_choice(script: str) -> None:
-    """What may be chosen stands in the help."""
+    """The help lists the choices."""
     assert set(NAMES[script]) - set(re.findall(r"[a-z-]+", help_of(script))) == set()
 
 
 def test_the_workflow_runs_scripts_that_exist() -> None:
-    """It cannot be tried here, but what it runs can be looked for."""
+    """The workflow cannot run here, but its scripts must exist."""
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     ran = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     own = [words.split()[0] for words in ran if words.startswith(("scripts/", ".ci/"))]
@@ -75,5 +75,5 @@ def test_the_workflow_runs_scripts_that_exist() -> None:
 
 @pytest.mark.parametrize("package", ["watcher", "forwarders"])
 def test_packages_are_typed(package: str) -> None:
-    """PEP 561: mypy is strict on both, so who imports them may use their types."""
+    """PEP 561: mypy is strict on both, so importers may use their types."""
     assert (ROOT / package / "py.typed").exists()

@@ -1,4 +1,4 @@
-"""The README's first command, as far as this machine's virtual environment goes."""
+"""The demo, with this machine's virtual environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real test bed itself: that it comes up, repairs itself, runs the app and can be reached by port-forward only."""
+"""The real test bed: it comes up, repairs itself, runs the app, and only port forwarding reaches its pods."""
 
 import dataclasses
 import http.client
@@ -28,7 +28,7 @@ FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
 def pod_manifest(name: str) -> str:
-    """The app in a pod of its own, gone a second after it is told to."""
+    """A pod with the app, which ends one second after it is deleted."""
     container = {"name": "app", "image": APP, "ports": [{"name": "http", "containerPort": PORT}]}
     spec = {"containers": [container], "automountServiceAccountToken": False}
     return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
@@ -36,7 +36,7 @@ def pod_manifest(name: str) -> str:
 
 @pytest.fixture
 def app_pod(bed: Bed, tmp_path: Path) -> Iterator[str]:
-    """A Ready pod with the app; gone after the test."""
+    """A Ready pod with the app, deleted after the test."""
     manifest = tmp_path / "pod.json"
     manifest.write_text(pod_manifest(POD))
     bed.kubectl("apply", "-f", str(manifest))
@@ -69,7 +69,7 @@ def get(port: int, path: str) -> tuple[int, bytes]:
 
 @pytest.mark.cluster
 def test_node_is_ready(bed: Bed) -> None:
-    """After `up` every server answers and the node takes pods."""
+    """After `up` every server answers and the node accepts pods."""
     words = status(bed)
     assert words.pop("node") == "Ready"
     assert all(word.startswith("ready") for word in words.values()), words
@@ -87,7 +87,7 @@ def test_up_is_idempotent(bed: Bed) -> None:
 
 @pytest.mark.cluster
 def test_up_takes_what_was_built_anew(bed: Bed) -> None:
-    """A bed that stands runs the application of now in new pods, not that of the day on which it came up."""
+    """`up` on a running bed loads a newly built application, so new pods run it."""
     old = dataclasses.replace(bed.state, binaries={**bed.state.binaries, "app": "/an/older/app"})
     old.save(bed.layout)
     assert up(print).state == bed.state
@@ -95,7 +95,7 @@ def test_up_takes_what_was_built_anew(bed: Bed) -> None:
 
 @pytest.mark.cluster
 def test_pod_answers_through_kubectl(forwarded: int, app_pod: str) -> None:
-    """The app's pod is reached through `kubectl port-forward` and says which pod it is."""
+    """`kubectl port-forward` reaches the app's pod, which answers with its name."""
     code, body = get(forwarded, "/")
     assert code == 200
     assert f"pod {app_pod}".encode() in body
@@ -103,7 +103,7 @@ def test_pod_answers_through_kubectl(forwarded: int, app_pod: str) -> None:
 
 @pytest.mark.cluster
 def test_up_repairs_a_half_dead_bed(bed: Bed, app_pod: str) -> None:
-    """Killed and frozen servers are brought back by `up`, and running pods stay."""
+    """`up` restarts killed and frozen servers; running pods stay."""
     bed.components["scheduler"].server.stop(0)
     bed.stop("kubelet")
     bed.pause("registry")
@@ -115,7 +115,7 @@ def test_up_repairs_a_half_dead_bed(bed: Bed, app_pod: str) -> None:
 
 @pytest.mark.cluster
 def test_paused_apiserver_answers_nothing_until_resumed(bed: Bed) -> None:
-    """A paused component keeps its process, answers nothing, and goes on where it was."""
+    """A paused component keeps its process and answers nothing; when resumed, it continues."""
     bed.pause("apiserver")
     try:
         assert not node_ready(bed.layout, bed.state)
@@ -133,7 +133,7 @@ def test_env_is_for_a_shell(bed: Bed) -> None:
 
 
 def test_missing_precondition_exits_3(tmp_path: Path) -> None:
-    """Where the machine lacks something, `up` says what in one line and exits 3."""
+    """If the machine lacks something, `up` names it in one line and exits 3."""
     bare = {"PATH": str(tmp_path), "HOME": str(tmp_path), "PORTSIDE_TESTBED_DIR": str(tmp_path / "state")}
     done = subprocess.run([sys.executable, str(COMMAND), "up"], env=bare, capture_output=True, text=True, check=False)
     assert done.returncode == 3
@@ -142,7 +142,7 @@ def test_missing_precondition_exits_3(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gets as far as to the folder")
 def test_foreign_state_folder_is_left_alone(tmp_path: Path) -> None:
-    """A state folder that holds somebody's files is refused, and `down` does not remove it."""
+    """A state folder with other files is refused, and `down` does not remove it."""
     (tmp_path / "thesis.txt").write_text("years of work")
     reason = missing(Layout(tmp_path, tmp_path))
     assert reason is not None
@@ -153,7 +153,7 @@ def test_foreign_state_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_no_bed_is_status_3(tmp_path: Path) -> None:
-    """`status` and `env` where no bed is up say how to get one and exit 3."""
+    """Without a running bed, `status` and `env` print how to start one and exit 3."""
     nowhere = os.environ | {"PORTSIDE_TESTBED_DIR": str(tmp_path / "none")}
     for word in ("status", "env"):
         command = [sys.executable, str(COMMAND), word]

@@ -1,4 +1,4 @@
-"""A second bed of the same kind beside the one that the tests use: it comes up, is used, and leaves nothing."""
+"""A second bed of the same kind beside the one of the tests: it comes up, works, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 POD = "short"
-# Folders of the machine that kubelets and container runtimes write to whatever they are told.
+# Folders of the machine that kubelets and container runtimes write to, whatever their settings are.
 SHARED = (
     *("/var/log/pods", "/var/log/containers", "/var/lib/kubelet", "/var/lib/dockershim", "/var/lib/cni"),
     *("/run/containerd", "/run/docker", "/var/run/nri", "/run/netns"),
@@ -30,7 +30,7 @@ SHARED = (
 
 @pytest.fixture
 def beside(bed: Bed) -> Iterator[Layout]:
-    """Where a second bed has room; a socket's path may have 108 bytes."""
+    """The folder of a second bed. It is short, since a socket's path has at most 108 bytes."""
     with tempfile.TemporaryDirectory(prefix="bed-") as folder:
         layout = Layout(Path(folder) / "state", bed.layout.cache, bed.layout.bed)
         yield layout
@@ -38,13 +38,13 @@ def beside(bed: Bed) -> Iterator[Layout]:
 
 
 def test_a_second_bed_leaves_nothing(bed: Bed, beside: Layout) -> None:
-    """Both are well at once; after `down`, no process, mount, cgroup, firewall rule or file of the second is left."""
+    """Both are healthy at once. After `down` nothing of the second is left: process, mount, cgroup, rule or file."""
     rules = firewall()
     second = lifecycle.up(print, beside)
     run_a_pod(second)
     assert healthy(second)
     assert healthy(bed), status(bed)
-    second.kill("kubelet")  # what it would have cleaned up itself is left to `down`
+    second.kill("kubelet")  # now `down` must clean up what the server would have
     seen = ours(beside)
     assert seen
     lifecycle.down(print, beside)
@@ -66,7 +66,7 @@ def run_a_pod(second: Bed) -> None:
 
 
 def ours(layout: Layout) -> list[str]:
-    """All that carries the bed's folder or name: processes, mounts, and files in places that the machine shares."""
+    """Everything that names the bed's folder or instance: processes, mounts, and files in shared places."""
     folder, name = str(layout.state), layout.instance
     found = [f"mount {point}" for point in leftovers.mounts(layout)]
     for process in Path("/proc").glob("[0-9]*"):
@@ -84,6 +84,6 @@ def ours(layout: Layout) -> list[str]:
 
 
 def firewall() -> str:
-    """The rules, without the counters and the times in comments."""
+    """The rules, without counters and times."""
     done = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True)
     return "\n".join(line.partition("[")[0] for line in done.stdout.splitlines() if not line.startswith("#"))

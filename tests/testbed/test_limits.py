@@ -1,4 +1,4 @@
-"""One test's trouble does not reach the next: time limits, signals, leftovers, on a small suite of its own."""
+"""Trouble in one test does not affect the next: time limits, signals, leftovers, tried on a small suite."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_children_have_the_usual_signals():
 
 
 def outcomes(folder: Path, tests: str, *, ignoring: tuple[signal.Signals, ...] = ()) -> dict[str, str]:
-    """How each test of a suite fared that has our conftest, and whether it was by its time limit."""
+    """The outcome of each test of a suite that uses our conftest, and whether the time limit ended it."""
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "pytest.ini").write_text(SETTINGS)
     (folder / "test_suite.py").write_text(tests)
@@ -121,7 +121,7 @@ def outcomes(folder: Path, tests: str, *, ignoring: tuple[signal.Signals, ...] =
 
 
 def test_a_test_that_hangs_is_ended_by_name_and_its_neighbours_go_on(tmp_path: Path) -> None:
-    """Whatever it hangs in; one that rightly takes longer may."""
+    """In whatever way it hangs; a test with a higher limit may take longer."""
     found = outcomes(tmp_path, HANGING)
     good = {name: found.pop(name) for name in ("test_a_good_neighbour", "test_takes_longer_rightly")}
     assert good == dict.fromkeys(good, "PASSED")
@@ -140,5 +140,5 @@ def test_what_a_failed_test_leaves_behind_does_not_fail_the_next(tmp_path: Path)
 
 @pytest.mark.parametrize("ignoring", [(), (signal.SIGINT, signal.SIGHUP)])
 def test_tests_children_do_not_inherit_ignored_signals(tmp_path: Path, ignoring: tuple[signal.Signals, ...]) -> None:
-    """As under nohup and in a script's background job."""
+    """Also under nohup and in a script's background job."""
     assert set(outcomes(tmp_path, SIGNALS, ignoring=ignoring).values()) == {"PASSED"}

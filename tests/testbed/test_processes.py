@@ -1,4 +1,4 @@
-"""Servers that are started side by side: the first that is ready is told, and one that fails names itself."""
+"""Servers that start at the same time: the first that is ready is reported, and one that fails is named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fixtures.cluster.processes import Component, Server, wait_for_any
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Component]]:
-    """Starts a component; stopped after the test."""
+    """Starts a component, and stops it after the test."""
     servers = []
 
     def start(name: str, *argv: str, ready: bool = False, start_seconds: float = 30.0) -> Component:
@@ -29,7 +29,7 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Component]]:
 
 
 def test_the_first_that_is_ready_is_told(started: Callable[..., Component]) -> None:
-    """One that takes its time does not hold up the others."""
+    """A slow one does not delay the others."""
     now = time.monotonic()
     starting = {
         "slow": (started("slow", "sleep", "60"), now),
@@ -39,7 +39,7 @@ def test_the_first_that_is_ready_is_told(started: Callable[..., Component]) -> N
 
 
 def test_one_that_dies_names_itself(started: Callable[..., Component]) -> None:
-    """With the last lines of its log, without waiting for its time to be over."""
+    """At once, with the last lines of its log."""
     dying = started("dying", "sh", "-c", "echo no such flag; exit 1")
     with pytest.raises(BrokenError) as caught:
         wait_for_any({"dying": (dying, time.monotonic())})
@@ -48,6 +48,6 @@ def test_one_that_dies_names_itself(started: Callable[..., Component]) -> None:
 
 
 def test_one_that_is_never_ready_names_itself(started: Callable[..., Component]) -> None:
-    """When its time is over."""
+    """After its time limit."""
     with pytest.raises(BrokenError, match="start late"):
         wait_for_any({"late": (started("late", "sleep", "60", start_seconds=0.0), time.monotonic())})

@@ -1,4 +1,4 @@
-"""The table of beds: every bed a column, every suite a row, and no suite that did not run passes for one that holds."""
+"""The table of beds: each bed is a column, each suite a row, and a suite that did not run never counts as passed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_cell_for_each_bed(tmp_path: Path, page: Path) -> None:
-    """Passed, failed as known, failed; what stands around the table is kept, and the same run compares well."""
+    """Passed, failed as known, failed. The text around the table stays, and the same results compare equal."""
     results = [noted(tmp_path, name, suite={"passed": 1}, other={"passed": 2, "gap": 1}) for name in NAMES[:-1]]
     results.append(noted(tmp_path, NAMES[-1], suite={"passed": 1, "failed": 1}, other={"passed": 3}))
     words = [str(path) for path in results]
@@ -40,7 +40,7 @@ def test_a_cell_for_each_bed(tmp_path: Path, page: Path) -> None:
 
 
 def test_what_did_not_run_is_not_written(tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bed that is missing, or whose tests were skipped, leaves the page as it is."""
+    """If a bed is missing or its tests were skipped, the page stays as it is."""
     before = page.read_text()
     results = [noted(tmp_path, name, suite={"passed": 1}) for name in NAMES[:-1]]
     words = [str(path) for path in results]

@@ -1,4 +1,4 @@
-"""The table of beds: every version has its Go module, and beds side by side share nothing but the cache."""
+"""The table of beds: every version has its Go module, and beds share only the cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODULES = [module for bed in BEDS for module in modules(bed) if module.main_modu
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.source.name)
 def test_a_modules_folder_is_named_after_what_it_requires(module: GoModule) -> None:
-    """The version in the table, in the folder's name and in go.mod is the same."""
+    """The table, the folder's name and go.mod have the same version."""
     assert module.source.name == f"{module.name}-{module.version.removeprefix('v')}"
 
 
@@ -33,7 +33,7 @@ def test_beds_share_what_they_have_in_common() -> None:
 
 
 def test_a_state_folder_for_each_bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default keeps the folder that it always had; the others stand beside it."""
+    """The default has the plain folder; the others stand beside it."""
     monkeypatch.setenv("PORTSIDE_TESTBED_DIR", str(tmp_path / "bed"))
     monkeypatch.delenv(VARIABLE, raising=False)
     assert Layout.from_environment().state == tmp_path / "bed"
@@ -43,7 +43,7 @@ def test_a_state_folder_for_each_bed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_beds_side_by_side_differ_in_everything(tmp_path: Path) -> None:
-    """Folders, cgroups, the pods' subnets and the ports, even where two are started in the same moment."""
+    """Folders, cgroups, the pods' subnets and ports, even if two beds start at the same time."""
     layouts = [Layout(tmp_path / name, tmp_path, name) for name in NAMES]
     for separate in ("state", "instance", "cgroup", "subnet"):
         assert len({getattr(each, separate) for each in layouts}) == len(BEDS)
@@ -52,7 +52,7 @@ def test_beds_side_by_side_differ_in_everything(tmp_path: Path) -> None:
 
 
 def test_a_bed_has_no_port_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the system chooses all of them, since somebody has the preferred ones."""
+    """Also if the system chooses all of them because the preferred ones are taken."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -66,7 +66,7 @@ def test_a_bed_has_no_port_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_kubelet_gets_the_settings_that_it_knows(
     tmp_path: Path, *, kubelet: str, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A setting that came later is left out for an older one."""
+    """An older kubelet does not get a newer setting."""
     bed = BedVersions("default", "1.34.4", kubelet, RuntimeKind.CONTAINERD, "1.6", "2.16.1", "3.6.5")
     monkeypatch.setattr(Layout, "versions", property(lambda _: bed))
     place = Layout(tmp_path, tmp_path)
@@ -76,7 +76,7 @@ def test_a_kubelet_gets_the_settings_that_it_knows(
 
 
 def test_a_build_that_breaks_names_the_module(tmp_path: Path) -> None:
-    """The step, the version and the compiler's own lines are in the report, and no folder is left."""
+    """The report has the step, the version and the compiler's lines; no folder is left."""
     source = tmp_path / "source"
     source.mkdir()
     (source / "go.mod").write_text("module portside.test/broken\n\ngo 1.24\n\nrequire example.test/m v1.2.3\n")
@@ -89,7 +89,7 @@ def test_a_build_that_breaks_names_the_module(tmp_path: Path) -> None:
 
 
 def test_an_unknown_bed_is_bad_usage(tmp_path: Path) -> None:
-    """On the command line and in the variable: exit 2, and the known ones are named."""
+    """On the command line and in the variable: exit 2, and the message lists the known beds."""
     for words, name in ((["status", "oldest"], DEFAULT), (["status"], "oldest")):
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), VARIABLE: name}
         done = subprocess.run(
@@ -101,7 +101,7 @@ def test_an_unknown_bed_is_bad_usage(tmp_path: Path) -> None:
 
 
 def test_a_missing_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line of the table without its folder breaks as a step, not with a traceback."""
+    """A bed without its module's folder fails as a step, not with a traceback."""
     bed = BedVersions("default", "9.9.9", "9.9.9", RuntimeKind.CONTAINERD, "1.6", "2.16.1", "3.6.5")
     monkeypatch.setattr(Layout, "versions", property(lambda _: bed))
     monkeypatch.setattr("fixtures.cluster.lifecycle.missing", lambda _: None)
