@@ -30,7 +30,7 @@ from forwarders.transports.http import UpgradeRequest, upgrade_to_spdy
 from forwarders.transports.proxy import authority
 from forwarders.transports.server import ApiServer, Headers, dial
 from forwarders.wire.connection import Connection
-from forwarders.wire.events import PingAnswered
+from forwarders.wire.streams import PingAnswered
 
 logger = logging.getLogger("portside.sessions")
 

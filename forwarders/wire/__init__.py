@@ -1,1 +1,1 @@
-"""SPDY/3.1 as Kubernetes port forwarding speaks it: bytes in, events out. No IO import stands here."""
+"""SPDY/3.1 for Kubernetes port forwarding, and WebSocket frames: bytes in, events out, no IO."""

@@ -1,7 +1,7 @@
-"""Owns one SPDY/3.1 connection without its socket: frames and header contexts in order, streams by the state table.
+"""One SPDY/3.1 connection without its socket: feed it the received bytes, send the bytes that `take` returns.
 
-Refuses IO and policy. Feed it what was received, send what `take` returns. Either role, so that tests and the
-embedded cluster speak through the very same code's other end.
+It keeps frames and header blocks in order and streams to their state table. It plays either role, so that tests can
+talk to it through its other end. What streams are for is decided elsewhere (`portforward`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Literal
 
 from forwarders.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire import frames
-from forwarders.wire.events import (
+from forwarders.wire.headers import HeaderCompressor, HeaderDecompressor, Headers
+from forwarders.wire.streams import (
+    TRANSITIONS,
     DataReceived,
     Event,
     GoAwayReceived,
@@ -21,21 +23,21 @@ from forwarders.wire.events import (
     StrayDataReceived,
     StreamAccepted,
     StreamEnded,
+    StreamEvent,
     StreamOpened,
     StreamReset,
+    StreamState,
 )
-from forwarders.wire.headers import HeaderCompressor, HeaderDecompressor, Headers
-from forwarders.wire.states import TRANSITIONS, Happening, StreamState
 
-# The server role's bound on streams a peer may have open at once; port forwarding needs two a connection.
+# Streams that a peer may have open at once; port forwarding needs two for each connection.
 MAX_STREAMS = 20_000
-# Answers to PINGs and refusals of streams that wait to be taken: a peer that makes us write, and does not read, must
-# not fill our memory. The runtime sends neither.
+# Answers to PINGs and refusals of streams that wait to be taken: a peer that makes us write and does not read must not
+# fill our memory. The runtime sends neither.
 MAX_ANSWERS = 1024
 
 
 class Connection:
-    """`receive_data` raises RemoteProtocolError; everything that sends raises LocalProtocolError on misuse."""
+    """`receive_data` raises RemoteProtocolError; the sending methods raise LocalProtocolError on misuse."""
 
     def __init__(self, role: Literal["client", "server"]) -> None:
         self._odd = role == "client"
@@ -50,15 +52,15 @@ class Connection:
         self._out_size = 0
         self._answers = 0  # since the last `take`
 
-    # What is to be sent
+    # Bytes to send
 
     @property
     def pending(self) -> int:
-        """Bytes that `take` would return."""
+        """The number of bytes that `take` would return."""
         return self._out_size
 
     def take(self) -> bytes:
-        """All bytes to be sent, joined in order."""
+        """All bytes to send, joined in order."""
         joined = b"".join(self._out)
         self._out.clear()
         self._out_size = 0
@@ -69,14 +71,14 @@ class Connection:
         self._out.append(piece)
         self._out_size += len(piece)
 
-    # Our side
+    # Sending
 
     @property
     def next_stream_id(self) -> int:
         return self._next_stream_id
 
     def skip_stream_id(self) -> None:
-        """Leave one id unused: ids need only rise (draft 3.1, section 2.3.2)."""
+        """Leaves one id unused: ids only have to rise (draft 3.1, section 2.3.2)."""
         self._next_stream_id += 2
 
     def open_stream(self, headers: Headers, *, fin: bool = False) -> int:
@@ -88,22 +90,17 @@ class Connection:
         self._put(frames.encode(frames.SynStream(stream_id, self._compressor.compress(headers), fin)))
         return stream_id
 
-    def reply(self, stream_id: int) -> None:
-        """Accept a stream that the peer opened."""
-        self._state(stream_id)
-        self._put(frames.encode(frames.SynReply(stream_id, self._compressor.compress(()))))
-
     def send_data(self, stream_id: int, data: bytes | memoryview, *, fin: bool = False) -> None:
-        """One DATA frame. `data` must not change until it is taken."""
-        self._step(stream_id, Happening.SEND_DATA)
+        """Queues one DATA frame. `data` must not change until it is taken."""
+        self._step(stream_id, StreamEvent.SEND_DATA)
         if fin:
-            self._step(stream_id, Happening.SEND_FIN)
+            self._step(stream_id, StreamEvent.SEND_FIN)
         self._put(frames.data_head(stream_id, len(data), fin=fin))
         if data:
             self._put(data)
 
     def reset(self, stream_id: int, status: int = frames.CANCEL) -> None:
-        self._step(stream_id, Happening.RESET)
+        self._step(stream_id, StreamEvent.RESET)
         self._put(frames.encode(frames.RstStream(stream_id, status)))
 
     def ping(self) -> int:
@@ -113,29 +110,22 @@ class Connection:
         return ping_id
 
     def answer(self, ping_id: int) -> None:
-        """Send the peer's PING back. Raises RemoteProtocolError where too many answers are not taken."""
+        """Sends the peer's PING back. Raises RemoteProtocolError if too many answers wait to be taken."""
         self._put(frames.encode(frames.Ping(ping_id)))
         self._count_answer()
 
     def refuse(self, stream_id: int) -> None:
-        """Reset a stream that the peer opened. Raises RemoteProtocolError where too many answers are not taken."""
+        """Resets a stream that the peer opened. Raises RemoteProtocolError if too many answers wait to be taken."""
         self.reset(stream_id, frames.REFUSED_STREAM)
         self._count_answer()
 
     def _count_answer(self) -> None:
         self._answers += 1
         if self._answers > MAX_ANSWERS:
-            raise RemoteProtocolError(f"the peer does not read, and asks for more than {MAX_ANSWERS} answers")
-
-    def go_away(self) -> None:
-        self._put(frames.encode(frames.GoAway(self._last_peer_stream_id)))
+            raise RemoteProtocolError(f"the peer does not read, and requests more than {MAX_ANSWERS} answers")
 
     def is_open(self, stream_id: int) -> bool:
         return stream_id in self._states
-
-    @property
-    def open_streams(self) -> int:
-        return len(self._states)
 
     def _state(self, stream_id: int) -> StreamState:
         state = self._states.get(stream_id)
@@ -143,11 +133,11 @@ class Connection:
             raise LocalProtocolError(f"stream {stream_id} is not open")
         return state
 
-    def _step(self, stream_id: int, happening: Happening) -> None:
+    def _step(self, stream_id: int, event: StreamEvent) -> None:
         state = self._state(stream_id)
-        after = TRANSITIONS.get((state, happening))
+        after = TRANSITIONS.get((state, event))
         if after is None:
-            raise LocalProtocolError(f"{happening.name} on stream {stream_id}, which is {state.name}")
+            raise LocalProtocolError(f"{event.name} on stream {stream_id}, which is {state.name}")
         self._move(stream_id, after)
 
     def _move(self, stream_id: int, state: StreamState) -> None:
@@ -156,15 +146,15 @@ class Connection:
         else:
             self._states[stream_id] = state
 
-    # Their side
+    # Receiving
 
     @property
     def more(self) -> bool:
-        """Whether `most` kept frames back that have come: receive b"" for the next ones."""
+        """Whether received frames are left because of `most`: call receive_data(b"") for the next ones."""
         return self._decoder.more
 
     def receive_data(self, data: bytes, most: int = sys.maxsize) -> list[Event]:
-        """What has come, at most so many frames of it."""
+        """The events of at most `most` frames."""
         events: list[Event] = []
         for frame in self._decoder.feed(data, most):
             if type(frame) is frames.Data:
@@ -191,10 +181,10 @@ class Connection:
 
     def _receives(self, stream_id: int) -> bool:
         state = self._states.get(stream_id)
-        return state is not None and (state, Happening.RECEIVE_DATA) in TRANSITIONS
+        return state is not None and (state, StreamEvent.RECEIVE_DATA) in TRANSITIONS
 
     def _receive_fin(self, stream_id: int, events: list[Event]) -> None:
-        self._move(stream_id, TRANSITIONS[self._states[stream_id], Happening.RECEIVE_FIN])
+        self._move(stream_id, TRANSITIONS[self._states[stream_id], StreamEvent.RECEIVE_FIN])
         events.append(StreamEnded(stream_id))
 
     def _receive_control(self, frame: frames.Frame, events: list[Event]) -> None:

@@ -1,7 +1,7 @@
-"""Owns SPDY/3.1 frames: values, encoding, and a decoder that takes bytes as they come.
+"""SPDY/3.1 frames: their values, their encoding, and an incremental decoder.
 
-Refuses meaning: header blocks stay compressed here, stream states live elsewhere.
-Layout: SPDY protocol draft 3.1, section 2.2; `moby/spdystream` is the peer in practice.
+Header blocks stay compressed here (`headers`); `connection` has the stream states. Layout: SPDY protocol draft 3.1,
+section 2.2. The peer in practice is `moby/spdystream`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VERSION = 3
 FLAG_FIN = 0x01
 MAX_STREAM_ID = 2**31 - 1
 MAX_DATA_LENGTH = 2**24 - 1
-# A control frame is held until it is whole. Port forwarding's largest is a SYN_STREAM of about 120 bytes.
+# A control frame is buffered until it is complete. Port forwarding's largest is a SYN_STREAM of about 120 bytes.
 MAX_CONTROL_LENGTH = 64 * 1024
 
 SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY, HEADERS, WINDOW_UPDATE = 1, 2, 3, 4, 6, 7, 8, 9
@@ -66,7 +66,7 @@ class HeadersFrame(Struct, frozen=True):
 
 
 class Data(Struct, frozen=True):
-    """Payload of a stream, or a part of one frame's: the decoder hands on what has come. `fin` stands on the last."""
+    """Payload of a stream; one frame may become several of these, as its bytes arrive. Only the last one has `fin`."""
 
     stream_id: int
     payload: bytes | memoryview
@@ -74,7 +74,7 @@ class Data(Struct, frozen=True):
 
 
 class Ignored(Struct, frozen=True):
-    """SETTINGS, WINDOW_UPDATE and unknown control frames: spdystream gives them no effect either."""
+    """SETTINGS, WINDOW_UPDATE and unknown control frames; spdystream ignores them too."""
 
     type: int
 
@@ -83,7 +83,7 @@ Frame = SynStream | SynReply | RstStream | Ping | GoAway | HeadersFrame | Data |
 
 
 def encode(frame: Frame) -> bytes:
-    """Bytes of one control frame. Raises LocalProtocolError for Data (see `data_head`) and Ignored."""
+    """Encodes one control frame. Raises LocalProtocolError for Data (see `data_head`) and Ignored."""
     match frame:
         case SynStream(stream_id, block, fin, priority):
             fixed = struct.pack(">IIBB", stream_id, 0, priority << 5, 0)
@@ -114,18 +114,18 @@ def data_head(stream_id: int, length: int, *, fin: bool) -> bytes:
 
 
 class FrameDecoder:
-    """Bytes in, frames out. DATA payloads are handed on as they arrive, as views of the caller's buffer.
+    """Bytes in, frames out. DATA payloads are returned as they arrive, as views of the caller's buffer.
 
-    `feed` raises RemoteProtocolError at the first malformed frame; the decoder is of no use afterwards. It gives
-    `most` frames at most; while there is `more`, feed b"" for the next ones.
+    `feed` raises RemoteProtocolError at the first malformed frame; the decoder cannot be used afterwards. It returns
+    at most `most` frames; while there is `more`, feed b"" for the next ones.
     """
 
     def __init__(self) -> None:
-        # An incomplete head or control frame (at most 8 + MAX_CONTROL_LENGTH bytes), or what `most` left.
+        # An incomplete head or control frame (at most 8 + MAX_CONTROL_LENGTH bytes), or the bytes that `most` left.
         self._kept = b""
         self.more = False
         self._stream_id = 0
-        self._left = 0  # payload bytes still to come of the DATA frame under way
+        self._left = 0  # payload bytes of the current DATA frame that have not arrived yet
         self._fin = False
 
     def feed(self, data: bytes, most: int = sys.maxsize) -> list[Frame]:
@@ -178,14 +178,14 @@ def _check_control(first: int, length: int) -> None:
     if version != VERSION:
         raise RemoteProtocolError(f"a control frame of SPDY version {version}, not {VERSION}")
     if length > MAX_CONTROL_LENGTH:
-        raise RemoteProtocolError(f"a control frame of {length} bytes; at most {MAX_CONTROL_LENGTH} are taken")
+        raise RemoteProtocolError(f"a control frame of {length} bytes; at most {MAX_CONTROL_LENGTH} are allowed")
 
 
 def _word(body: bytes, position: int = 0) -> int:
     return int.from_bytes(body[position : position + 4], "big")
 
 
-# Per type: the bytes that must be there (before a header block, or in all), and how the body becomes a frame.
+# Per type: the smallest length (before a header block, or in total), and how the body becomes a frame.
 _CONTROLS: dict[int, tuple[int, Callable[[int, bytes, bool], Frame]]] = {
     SYN_STREAM: (10, lambda stream_id, body, fin: SynStream(stream_id, body[10:], fin, body[8] >> 5)),
     SYN_REPLY: (4, lambda stream_id, body, fin: SynReply(stream_id, body[4:], fin)),

@@ -1,8 +1,8 @@
-"""Owns Kubernetes port forwarding on one SPDY connection, client side: each local connection is a pair of streams.
+"""The client side of Kubernetes port forwarding on one SPDY connection: each local connection is a pair of streams.
 
-Refuses IO, time and retries. Per connection an error stream (half-closed by us at once) and a data stream, tied by
-`requestid` (client-go tools/portforward/portforward.go). Nothing waits for a SYN_REPLY: both SYNs and the first data
-can leave in one write.
+A pair is an error stream (half-closed by us at once) and a data stream with the same `requestid` (client-go
+tools/portforward/portforward.go). Nothing waits for a SYN_REPLY: both SYN_STREAMs and the first data can leave in one
+write. IO, time and retries are the session's.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import sys
 
 from msgspec import Struct
 
-from forwarders.wire import events, frames
+from forwarders.wire import frames, streams
 from forwarders.wire.connection import Connection
 from forwarders.wire.workers import FRAME_WORKERS, WorkerCredit, worker_of
 
-# The runtime's texts are under 500 bytes; what is longer is cut.
+# The runtime's texts are under 500 bytes; longer ones are cut.
 MAX_ERROR_TEXT = 8 * 1024
 
 
@@ -27,33 +27,33 @@ class PairData(Struct, frozen=True):
 
 
 class PairEof(Struct, frozen=True):
-    """The data stream ended; whether that was well is known with PairFinished, which follows at once in practice."""
+    """The data stream ended. PairFinished, which follows at once in practice, tells whether it was a normal end."""
 
     pair: int
 
 
 class PairFinished(Struct, frozen=True):
-    """The pair is over. `error` is the runtime's text, "" if it ended well."""
+    """The pair is over. `error` is the runtime's text, "" after a normal end."""
 
     pair: int
     error: str
 
 
 class StrayData(Struct, frozen=True):
-    """Bytes from an application whose pair is over: they were under way when its stream was reset, or it sends on."""
+    """Bytes of a pair that is over: they were under way when it was reset, or the application goes on sending."""
 
     stream_id: int
 
 
 class SessionEnding(Struct, frozen=True):
-    """GOAWAY: no new pair will be served on this session."""
+    """GOAWAY: the peer accepts no new pair on this session."""
 
 
 PairEvent = PairData | PairEof | PairFinished | StrayData | SessionEnding
 
 
 class _Pair:
-    """What is known of one pair while it lives."""
+    """The state of one open pair."""
 
     __slots__ = ("data_ended", "data_id", "error_ended", "error_id", "ident", "text")
 
@@ -67,7 +67,7 @@ class _Pair:
 
 
 class PortForward:
-    """The client's end. Sending methods queue bytes; `take` hands them out for one write."""
+    """The client's end. Sending methods queue bytes; `take` returns them for one write."""
 
     def __init__(self) -> None:
         self._connection = Connection("client")
@@ -92,11 +92,11 @@ class PortForward:
     # Sending
 
     def can_open(self) -> bool:
-        """Whether a pair may be opened now: two neighbouring stream ids are left whose workers are idle."""
+        """Whether a pair may be opened now: there are two neighbouring stream ids with idle workers."""
         return self._ids_to_skip() is not None
 
     def _ids_to_skip(self) -> int | None:
-        """How many stream ids to pass over so that the data stream has an idle worker to itself; None: no such id."""
+        """How many stream ids to skip so that the data stream gets an idle worker to itself; None: none fits."""
         idle = self._credit.idle()
         first = self._connection.next_stream_id
         for error_id in range(first, first + 2 * FRAME_WORKERS, 2):
@@ -106,9 +106,9 @@ class PortForward:
         return None
 
     def open(self, port: int) -> int:
-        """Queue both SYN_STREAMs for a connection to `port` in the pod; returns the pair's number.
+        """Queues both SYN_STREAMs for a connection to `port` in the pod; returns the pair's number.
 
-        Ask `can_open` first: it is not held back for want of credit. Raises LocalProtocolError where no id is left.
+        Ask `can_open` first, which checks the credit. Raises LocalProtocolError if no stream id is left.
         """
         for _ in range(self._ids_to_skip() or 0):
             self._connection.skip_stream_id()
@@ -132,7 +132,7 @@ class PortForward:
         return pair is None or self._credit.available(pair.data_id)
 
     def send(self, ident: int, data: bytes | memoryview) -> bool:
-        """Queue one DATA frame; False if the pair is over. `data` must not change until it is taken."""
+        """Queues one DATA frame; False if the pair is over. `data` must not change until it is taken."""
         pair = self._pairs.get(ident)
         if pair is None or not self._connection.is_open(pair.data_id):
             return False
@@ -142,14 +142,14 @@ class PortForward:
         return True
 
     def send_eof(self, ident: int) -> None:
-        """Queue our FIN. The runtime cuts the answer off 1 s later: callers hold it back while one is outstanding."""
+        """Queues our FIN. The runtime cuts the answer off 1 s later, so callers delay it while they expect one."""
         pair = self._pairs.get(ident)
         if pair is not None and self._connection.is_open(pair.data_id):
             self._connection.send_data(pair.data_id, b"", fin=True)
             self._credit.sent(pair.data_id, may_block=False)
 
     def abort(self, ident: int) -> int | None:
-        """Reset the pair's streams and forget it. Returns its data stream, for which StrayData may come; None: over."""
+        """Resets the pair's streams. Returns its data stream, for which StrayData may come; None: it was over."""
         pair = self._pairs.get(ident)
         if pair is None:
             return None
@@ -157,11 +157,11 @@ class PortForward:
         return pair.data_id
 
     def can_probe(self) -> bool:
-        """Whether a round of PINGs cannot fill a queue of the peer's; False while one worker is stuck for long."""
+        """Whether a round of PINGs fits into the peer's queues; not while an application blocks its worker for long."""
         return self._credit.can_probe()
 
     def probe(self) -> int:
-        """Queue one PING for each of the peer's workers: proof of life, and of what they consumed. For `owes`."""
+        """Queues one PING for each of the peer's workers; returns the last one, for `owes`."""
         return self._ping(FRAME_WORKERS)
 
     def _ping(self, count: int) -> int:
@@ -172,39 +172,35 @@ class PortForward:
         return ping
 
     def owes(self, ping: int) -> bool:
-        """Whether a PING up to `ping` has no answer, and no application that does not read excuses it."""
-        return self._credit.owes(ping)
+        """Whether a PING up to `ping` has no answer, and not because an application does not read."""
+        return self._credit.has_unanswered_ping(ping)
 
     @property
     def settled(self) -> bool:
-        """Whether the runtime is known to have taken everything."""
-        return self._credit.settled
+        """Whether the runtime is known to have taken everything that was sent."""
+        return self._credit.fully_acked
 
     def mark(self, ident: int) -> int:
-        """Names what was sent last on this pair's worker, for `prove` and `passed`."""
-        return self._credit.mark(self._pairs[ident].data_id)
+        """The last frame sent to this pair's worker, for `prove` and `passed`."""
+        return self._credit.checkpoint(self._pairs[ident].data_id)
 
     def prove(self, ident: int, mark: int) -> None:
-        """Ask for proof of `mark`, unless that was asked for already or a queue of the peer's has no room for it."""
-        if not self._credit.asked(self._pairs[ident].data_id, mark) and self.can_probe():
+        """Sends PINGs behind `mark`, unless they were sent already or a queue of the peer's has no room for them."""
+        if not self._credit.ack_requested(self._pairs[ident].data_id, mark) and self.can_probe():
             self.probe()
 
     def passed(self, ident: int, mark: int) -> bool:
-        """Whether everything up to `mark` is known to be consumed."""
+        """Whether the runtime is known to have taken everything up to `mark`."""
         pair = self._pairs.get(ident)
-        return pair is not None and self._credit.passed(pair.data_id, mark)
+        return pair is not None and self._credit.is_acked(pair.data_id, mark)
 
     def held_up(self, ident: int) -> bool:
-        """Whether the runtime has not taken what was sent, though it goes on otherwise; False while that is unknown."""
+        """Whether the runtime takes nothing of this pair while others go on; False while that is unknown."""
         pair = self._pairs.get(ident)
-        return pair is not None and self._credit.held_up(pair.data_id)
-
-    @property
-    def open_pairs(self) -> int:
-        return len(self._pairs)
+        return pair is not None and self._credit.is_stalled(pair.data_id)
 
     def _probe_if_due(self, *, idle: bool = False) -> None:
-        """`idle`: a connection is over, so its worker is wanted for another."""
+        """`idle`: also look for idle workers, since a connection is over and another one may need its worker."""
         due = self._credit.pings_due()
         if idle and not due:
             due = self._credit.pings_for_idle_workers(self._pairs_on)
@@ -214,37 +210,37 @@ class PortForward:
 
     @property
     def more(self) -> bool:
-        """Whether `most` kept frames back that have come: receive b"" for the next ones."""
+        """Whether received frames are left because of `most`: call receive_data(b"") for the next ones."""
         return self._connection.more
 
     def receive_data(self, data: bytes, most: int = sys.maxsize) -> list[PairEvent]:
-        """What has come, at most so many frames of it. Raises RemoteProtocolError; the session is then over."""
+        """The events of at most `most` frames. Raises RemoteProtocolError; the session is then over."""
         out: list[PairEvent] = []
         for event in self._connection.receive_data(data, most):
             self._receive(event, out)
         return out
 
-    def _receive(self, event: events.Event, out: list[PairEvent]) -> None:
+    def _receive(self, event: streams.Event, out: list[PairEvent]) -> None:
         match event:
-            case events.DataReceived(stream_id, data):
+            case streams.DataReceived(stream_id, data):
                 self._receive_bytes(self._by_stream.get(stream_id), stream_id, data, out)
-            case events.StrayDataReceived(stream_id):
+            case streams.StrayDataReceived(stream_id):
                 out.append(StrayData(stream_id))
-            case events.StreamEnded(stream_id):
+            case streams.StreamEnded(stream_id):
                 self._stream_over(stream_id, out)
-            case events.StreamReset(stream_id, _):
+            case streams.StreamReset(stream_id, _):
                 self._stream_over(stream_id, out, reset=True)
-            case events.StreamAccepted(stream_id):
+            case streams.StreamAccepted(stream_id):
                 self._credit.accepted(stream_id)
-            case events.PingAnswered(ping_id):
+            case streams.PingAnswered(ping_id):
                 self._credit.answered(ping_id)
-                # What went out behind that PING may fill a worker's credit by now: without this nobody would ask.
+                # The frames sent after that PING may use up a worker's credit; without this no PING would follow.
                 self._probe_if_due(idle=True)
-            case events.PingReceived(ping_id):
+            case streams.PingReceived(ping_id):
                 self._connection.answer(ping_id)
-            case events.StreamOpened(stream_id, _) if self._connection.is_open(stream_id):
+            case streams.StreamOpened(stream_id, _) if self._connection.is_open(stream_id):
                 self._connection.refuse(stream_id)
-            case events.GoAwayReceived(_):
+            case streams.GoAwayReceived(_):
                 out.append(SessionEnding())
 
     def _receive_bytes(

@@ -1,7 +1,7 @@
-"""Describes how each container runtime forwards a port, and tells from its error text what became of a connection.
+"""How each container runtime forwards a port, and what its error texts prove about a connection.
 
-A client does not learn which runtime answers until something fails, and then only from the text. So every text is
-compared with those of all runtimes, and each duration and bound below is the worst one of the table.
+A client learns only from an error text which runtime answers. So every text is compared with those of all runtimes,
+and each duration and bound below is the worst one of the table. docs/design/wire.md has more of each runtime.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ KIB = 1024
 class Meaning(Enum):
     """What an error text proves."""
 
-    REFUSED = auto()  # no connection to the application came about
-    GONE = auto()  # nor will one: the pod's sandbox has ended
-    BROKEN = auto()  # a connection stood, and broke
+    REFUSED = auto()  # there was no connection to the application
+    GONE = auto()  # nor will there be one: the pod's sandbox has ended
+    BROKEN = auto()  # a connection was there, and broke
     UNKNOWN = auto()
 
 
 class Runtime(Struct, frozen=True):
-    """One row. Texts are regular expressions; case does not matter.
+    """One row. The texts are regular expressions; case does not matter.
 
-    `order`: of the ends after an error, as seen on the wire. `swallows`: bytes that the runtime takes before its dial
-    has succeeded. `refuses_within` and `ends_after`: seconds until a refusal, and from one side's end to the other's.
-    `reset_stops`: whether our RST_STREAM ends a download; where not, it goes on while the application sends.
+    `swallows`: bytes that the runtime takes before its dial has succeeded. `refuses_within`: seconds until a refusal.
+    `ends_after`: seconds from the end of one side to the end of the other.
     """
 
     name: str
@@ -36,14 +35,12 @@ class Runtime(Struct, frozen=True):
     refused: tuple[str, ...]
     gone: tuple[str, ...]
     broken: tuple[str, ...]
-    order: str
     swallows: int
     refuses_within: float
     ends_after: float
-    reset_stops: bool
 
 
-# The words of Go and of C for the errors of a connection that stood.
+# The texts of Go and of C for errors of an established connection.
 _BROKEN = ("connection reset by peer", "broken pipe")
 
 RUNTIMES = (
@@ -53,11 +50,9 @@ RUNTIMES = (
         refused=(r"failed to connect to localhost:\d+ inside namespace",),
         gone=("network namespace for sandbox .* is closed", "failed to find sandbox .* not found"),
         broken=_BROKEN,
-        order="data FIN, text, error FIN",
         swallows=0,
         refuses_within=0.005,
         ends_after=1.0,
-        reset_stops=True,
     ),
     Runtime(
         name="containerd 1.7 and 2",
@@ -65,11 +60,9 @@ RUNTIMES = (
         refused=(r"failed to connect to localhost:\d+ inside namespace",),
         gone=("network namespace for sandbox .* is closed", "failed to find sandbox .* not found"),
         broken=_BROKEN,
-        order="data FIN, text, error RST",
         swallows=0,
         refuses_within=0.005,
         ends_after=1.0,
-        reset_stops=True,
     ),
     Runtime(
         name="CRI-O",
@@ -84,11 +77,9 @@ RUNTIMES = (
             "unable to prepare portforward endpoint",
         ),
         broken=_BROKEN,
-        order="data FIN, text, error RST",
         swallows=0,
         refuses_within=0.005,
         ends_after=1.0,
-        reset_stops=True,
     ),
     Runtime(
         name="dockershim, cri-dockerd",
@@ -104,16 +95,14 @@ RUNTIMES = (
             "nsenter: reassociate to namespace .* failed",
         ),
         broken=(*_BROKEN, r"socat\[\d+\] E (read|write)\("),
-        order="text, error FIN, data FIN",
         # Linux's pipe to socat, and io.Copy's buffer before it.
         swallows=(64 + 32) * KIB,
         refuses_within=0.11,
         ends_after=0.5,
-        reset_stops=False,
     ),
 )
 
-# What connect(2) says where nothing listens. With these words no connection came about, whatever surrounds them.
+# The error of connect(2) if nothing listens. With this text there was no connection, whatever surrounds it.
 _ECONNREFUSED = "connection refused"
 
 
@@ -125,14 +114,14 @@ _GONE = _any({text for runtime in RUNTIMES for text in runtime.gone})
 _REFUSED = _any({_ECONNREFUSED} | {text for runtime in RUNTIMES for text in runtime.refused})
 _BREAKS = _any({text for runtime in RUNTIMES for text in runtime.broken})
 
-# The largest DATA frame that the runtime may have taken from its stream without passing it on.
+# The largest DATA frame that the runtime may have read from its stream without passing it on.
 MAX_TAKEN_FRAME = 128 * KIB
-# More bytes than this are taken only once the runtime has connected; fewer may wait in its pipe.
+# The runtime takes more bytes than this only after it has connected; fewer may wait in its pipe.
 MOST_SWALLOWED = max(runtime.swallows for runtime in RUNTIMES) + MAX_TAKEN_FRAME
-# Seconds after which a dial of which the runtime is known to have the request has not been refused. Starting socat
-# takes longer on a busy node.
+# Seconds without a refusal, after the runtime has the request, until a dial counts as successful. Starting socat takes
+# longer on a busy node.
 DIAL_GRACE = max(runtime.refuses_within for runtime in RUNTIMES) + 0.04
-# Seconds after our RST_STREAM or the application's end within which a pair is over: as every runtime does, and a bit.
+# Seconds after our RST_STREAM or the application's end in which every runtime ends the pair, with a margin.
 PAIR_ENDS_WITHIN = max(runtime.ends_after for runtime in RUNTIMES) + 0.5
 
 
@@ -146,14 +135,14 @@ def meaning(text: str) -> Meaning:
 
 
 def says_refused(text: str) -> bool:
-    """Whether the text has the words of ECONNREFUSED."""
+    """Whether the text contains that of ECONNREFUSED."""
     return _ECONNREFUSED in text.lower()
 
 
-# What differs between two texts of one kind.
+# The parts in which two texts of one kind differ.
 _VARIES = re.compile(r"[0-9a-f]{8,}|\d+", re.IGNORECASE)
 
 
 def shape(text: str) -> str:
-    """The text without its numbers and identifiers: the same for all of one kind."""
+    """The text without numbers and identifiers: equal for all texts of one kind."""
     return _VARIES.sub("…", text)

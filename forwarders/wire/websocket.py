@@ -1,8 +1,6 @@
-"""Owns one byte stream inside the binary messages of a WebSocket, by wsproto: their boundaries mean nothing.
+"""A byte stream inside the binary messages of a WebSocket, by wsproto; message boundaries have no meaning.
 
-Refuses the handshake, and what the bytes mean. Entry point for a fuzzer: `WebSocketStream().receive_data(data)`, which
-raises RemoteProtocolError and nothing else. Kubernetes: client-go
-tools/portforward/tunneling_connection.go.
+The handshake is in `transports.websocket`. Kubernetes: client-go tools/portforward/tunneling_connection.go.
 """
 
 from __future__ import annotations
@@ -14,14 +12,14 @@ from wsproto.frame_protocol import CloseReason
 
 from forwarders.errors import LocalProtocolError, RemoteProtocolError
 
-# Masking is two times faster while a message stays in the processor's cache; the peer copies by 32 KiB too.
+# Masking is twice as fast while a message fits the processor's cache; the peer copies by 32 KiB too.
 MESSAGE_SIZE = 32 * 1024
-# A close that says: all is well, the stream is at its end (RFC 6455, 7.4.1). 1005: it gave no code at all.
-_GOOD = {CloseReason.NORMAL_CLOSURE, CloseReason.NO_STATUS_RCVD}
+# Codes of a normal end (RFC 6455, 7.4.1). 1005 stands for a close without a code.
+_NORMAL = {CloseReason.NORMAL_CLOSURE, CloseReason.NO_STATUS_RCVD}
 
 
 class WebSocketStream:
-    """The client's side after the handshake. Buffers a frame's head, or a control frame, at most."""
+    """The client's side after the handshake. Buffers at most a frame's head or a control frame."""
 
     def __init__(self) -> None:
         self._socket = connection.Connection(connection.ConnectionType.CLIENT)
@@ -31,18 +29,17 @@ class WebSocketStream:
         self.more = False
 
     def receive_data(self, data: bytes, most: int = sys.maxsize) -> bytes:
-        """The stream's next bytes, b"" where there are none yet or, once `ended`, no more.
+        """Returns the stream's next bytes, b"" if there are none yet or, once `ended`, no more.
 
-        From at most `most` frames; while there is `more`, receive b"" for what the next ones hold.
-
-        Raises RemoteProtocolError for what is no WebSocket, a text message, and a close that is no good end; from then
-        on always. PINGs and the peer's close leave an answer in `take`.
+        Reads at most `most` frames; while there is `more`, call it with b"". PINGs and the peer's close leave an answer
+        in `take`. Raises RemoteProtocolError for bytes that are not a WebSocket, a text message and an abnormal close,
+        and in every later call; nothing else.
         """
         if self._failure:
             raise RemoteProtocolError(self._failure)
         if self.ended:
             return b""
-        # What is no WebSocket is told by a CloseConnection too, with the code that it would be answered with.
+        # wsproto reports invalid bytes as a CloseConnection too, with the code of the answer.
         self.more = False
         if data:
             self._socket.receive_data(data)
@@ -55,12 +52,12 @@ class WebSocketStream:
         return b"".join(pieces)
 
     def take(self) -> bytes:
-        """What must be sent in answer to what came."""
+        """The bytes to send as answers."""
         replies, self._replies = self._replies, b""
         return replies
 
     def frame(self, data: bytes) -> bytes:
-        """`data` as masked messages. Raises LocalProtocolError after the peer's close."""
+        """Encodes `data` as masked messages. Raises LocalProtocolError after the peer's close."""
         if self.ended:
             raise LocalProtocolError("the other side has closed the WebSocket")
         view = memoryview(data)
@@ -76,12 +73,12 @@ class WebSocketStream:
             case events.CloseConnection():
                 self._replies += self._socket.send(event.response())
                 self.ended = True
-                if event.code not in _GOOD:
+                if event.code not in _NORMAL:
                     self._fail(f"the other side closed the WebSocket with code {int(event.code)}: {event.reason!r}")
             case events.TextMessage():
-                self._fail("a text message came: a tunnel has binary ones only")
+                self._fail("received a text message: a tunnel has only binary ones")
             case _:
-                pass  # a PONG that nobody asked for
+                pass  # a PONG without a PING
         return b""
 
     def _fail(self, problem: str) -> None:

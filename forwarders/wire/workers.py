@@ -1,13 +1,13 @@
-"""Owns the count of frames that the peer's workers have not consumed yet. Refuses to wait: callers ask and decide.
+"""Counts the frames that each of the peer's workers has not consumed yet. It does not wait: callers ask and decide.
 
-spdystream (connection.go, `Serve`) spreads frames over 5 workers by stream id, each behind a queue of 50, and its one
+spdystream (connection.go, `Serve`) spreads frames over 5 workers by stream id, each with a queue of 50, and its only
 reader blocks on a full queue: an application that does not read would stop the whole session. So fewer than 50 frames
-may be unconsumed per worker. A SYN_REPLY and a PING's answer prove that a worker got so far; PINGs go round the
-workers in turn.
+may be unconsumed per worker. A SYN_REPLY and the answer to a PING prove how far a worker got; spdystream assigns PINGs
+round-robin.
 
-A worker that holds DATA which nobody will ever read (a refused dial, an application that closed in mid-upload) is lost
-for good: the runtime closes the stream without emptying it (seen on containerd 1.6: five refused requests end a
-session). So every connection has a worker of its own, and a worker is used again only when it has proven to be idle.
+A worker that holds DATA which nobody will ever read (a refused dial, an application that closed during an upload) is
+lost for good: the runtime closes the stream without emptying it (seen on containerd 1.6: five refused requests end a
+session). So every connection has a worker of its own, and a worker is used again only after it has proven to be idle.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from operator import ge, sub
 
 FRAME_WORKERS = 5
-# Of 50; the rest is room for PINGs and resets, which are never held back.
+# Of 50; the rest is room for PINGs and resets, which are sent at any time.
 CREDIT = 40
 PROBE_LIMIT = 48
-# With 3 idle workers of 5 there are always two that a pair's neighbouring odd ids can fall on.
+# With 3 idle workers of 5 there are always two for a pair's neighbouring odd ids.
 ENOUGH_IDLE = 3
-# Half the credit: early enough that the answer is there before the credit is used up.
+# Less than half the credit: early enough for the answer to arrive before the credit is used up.
 PROBE_AFTER = 16
 
 
@@ -30,16 +30,16 @@ def worker_of(stream_id: int) -> int:
 
 
 class WorkerCredit:
-    """Frames sent and consumed, per worker, counted from the session's start."""
+    """Frames sent and consumed, for each worker, counted from the start of the session."""
 
     def __init__(self) -> None:
         self._sent = [0] * FRAME_WORKERS
         self._consumed = [0] * FRAME_WORKERS
-        # Per worker: the last frame that it may be stuck in.
+        # Per worker: the last frame that may block it.
         self._last = [0] * FRAME_WORKERS
         self._ping_worker = 0
         self._pings: dict[int, tuple[int, int]] = {}
-        # Per worker: the frame that the last PING sent to it will prove.
+        # Per worker: the frame that the answer to its last PING will acknowledge.
         self._asked = [0] * FRAME_WORKERS
         self._syns: dict[int, int] = {}
         self._newest_answer = 0
@@ -56,20 +56,20 @@ class WorkerCredit:
         return self.unconsumed(worker_of(stream_id)) < CREDIT
 
     def idle(self) -> list[bool]:
-        """Per worker: whether it is known to be stuck in no frame."""
+        """Per worker: whether it is known that no frame blocks it."""
         return list(map(ge, self._consumed, self._last))
 
     def _free(self, worker: int) -> bool:
         return self._consumed[worker] >= self._last[worker]
 
-    def held_up(self, stream_id: int) -> bool:
-        """Whether this stream's worker is stuck while others go on: it owes an answer, and a later PING has its own."""
+    def is_stalled(self, stream_id: int) -> bool:
+        """Whether this stream's worker is blocked while others work: a later PING than its own has been answered."""
         worker = worker_of(stream_id)
-        owed = (ping for ping, (of, mark) in self._pings.items() if of == worker and mark > self._last[worker])
+        owed = (ping for ping, (of, frame) in self._pings.items() if of == worker and frame > self._last[worker])
         return not self._free(worker) and min(owed, default=self._newest_answer) < self._newest_answer
 
     def sent(self, stream_id: int, *, syn: bool = False, may_block: bool = True) -> None:
-        """Count one frame. Not `may_block`: an empty FIN or a reset, which nobody has to read."""
+        """Counts one frame. Not `may_block`: an empty FIN or a reset, which nobody has to read."""
         worker = worker_of(stream_id)
         self._sent[worker] += 1
         if may_block:
@@ -86,39 +86,39 @@ class WorkerCredit:
 
     @property
     def pings_out(self) -> int:
-        """PINGs that have no answer yet."""
+        """PINGs without an answer yet."""
         return len(self._pings)
 
-    def owes(self, ping_id: int) -> bool:
-        """Whether a PING up to this one has no answer though its worker is stuck in no frame."""
+    def has_unanswered_ping(self, ping_id: int) -> bool:
+        """Whether a PING up to this one has no answer although no frame blocks its worker."""
         return any(ping <= ping_id and self._free(worker) for ping, (worker, _) in self._pings.items())
 
     @property
-    def settled(self) -> bool:
-        """Whether everything sent is known to be consumed."""
+    def fully_acked(self) -> bool:
+        """Whether all frames are known to be consumed."""
         return self._sent == self._consumed
 
     def pings_due(self) -> int:
-        """How many PINGs ask the workers that hold so much that it is time to, and were not asked yet."""
+        """How many PINGs are needed to reach the workers that hold PROBE_AFTER frames without a PING behind them."""
         if not PROBE_AFTER <= self._most_unconsumed() < PROBE_LIMIT:
             return 0
         return self._pings_to([worker for worker in self._unasked() if self.unconsumed(worker) >= PROBE_AFTER])
 
     def pings_for_idle_workers(self, busy: Sequence[int]) -> int:
-        """How many PINGs ask the workers that have no `busy` pair; 0: none are due.
+        """How many PINGs are needed to reach the workers without a `busy` pair.
 
-        They are when so few workers are known to be idle that another connection may find no pair of them.
+        0 while so many workers are known to be idle that another connection finds a pair of them.
         """
         if sum(self.idle()) > ENOUGH_IDLE or not self.can_probe():
             return 0
         return self._pings_to([worker for worker in self._unasked() if not busy[worker]])
 
     def _pings_to(self, workers: Sequence[int]) -> int:
-        """As PINGs go round, so many reach all of these."""
+        """PINGs are assigned round-robin; returns how many are needed to reach all these workers."""
         return max(((worker - self._ping_worker) % FRAME_WORKERS for worker in workers), default=-1) + 1
 
     def _unasked(self) -> list[int]:
-        """Workers that hold frames of streams and owe no answer to a PING."""
+        """Workers that hold frames of streams and have no PING behind them."""
         workers = range(FRAME_WORKERS)
         return [w for w in workers if self._asked[w] <= self._consumed[w] < self._last[w]]
 
@@ -128,30 +128,30 @@ class WorkerCredit:
 
     def accepted(self, stream_id: int) -> None:
         """SYN_REPLY: the worker has consumed everything up to that SYN_STREAM."""
-        mark = self._syns.pop(stream_id, None)
-        if mark is not None:
-            self._reach(worker_of(stream_id), mark)
+        frame = self._syns.pop(stream_id, None)
+        if frame is not None:
+            self._consume(worker_of(stream_id), frame)
 
     def answered(self, ping_id: int) -> None:
-        worker, mark = self._pings.pop(ping_id, (0, 0))
+        worker, frame = self._pings.pop(ping_id, (0, 0))
         self._newest_answer = max(self._newest_answer, ping_id)
-        self._reach(worker, mark)
+        self._consume(worker, frame)
 
     def forget(self, stream_id: int) -> None:
-        """The stream is gone: no SYN_REPLY is waited for."""
+        """The stream is closed: no SYN_REPLY will come."""
         self._syns.pop(stream_id, None)
 
-    def mark(self, stream_id: int) -> int:
-        """Names the last frame sent to this stream's worker, for `passed`."""
+    def checkpoint(self, stream_id: int) -> int:
+        """The number of the last frame sent to this stream's worker, for `is_acked`."""
         return self._sent[worker_of(stream_id)]
 
-    def asked(self, stream_id: int, mark: int) -> bool:
-        """Whether a PING behind the frame that `mark` named has been sent."""
-        return self._asked[worker_of(stream_id)] >= mark
+    def ack_requested(self, stream_id: int, checkpoint: int) -> bool:
+        """Whether a PING has been sent to the worker after that frame."""
+        return self._asked[worker_of(stream_id)] >= checkpoint
 
-    def passed(self, stream_id: int, mark: int) -> bool:
-        """Whether the worker is known to have consumed the frame that `mark` named."""
-        return self._consumed[worker_of(stream_id)] >= mark
+    def is_acked(self, stream_id: int, checkpoint: int) -> bool:
+        """Whether the worker is known to have consumed that frame."""
+        return self._consumed[worker_of(stream_id)] >= checkpoint
 
-    def _reach(self, worker: int, mark: int) -> None:
-        self._consumed[worker] = max(self._consumed[worker], mark)
+    def _consume(self, worker: int, frame: int) -> None:
+        self._consumed[worker] = max(self._consumed[worker], frame)

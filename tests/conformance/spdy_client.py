@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import trio
 
+from fixtures.spdy_peer import SpdyPeer
 from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
 from forwarders.transports.opener import Transport, open_by
 from forwarders.transports.server import ApiServer
-from forwarders.wire import events
-from forwarders.wire.connection import Connection
+from forwarders.wire import streams
 from tests.conformance.subjects import POD, Subject
 
 # Until the slowest thing that is waited for here: the answer of the late port, 2 s, and the runtime's 1 s.
@@ -48,7 +48,7 @@ class Seen:
 class SpdyClient:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self.spdy = Connection("client")
+        self.spdy = SpdyPeer("client")
         self.streams: defaultdict[int, Seen] = defaultdict(Seen)
         self.pongs: list[int] = []
         self.received = 0  # bytes, of any frame
@@ -108,23 +108,23 @@ class SpdyClient:
         self._news.set()
         self._news = trio.Event()
 
-    def _see(self, event: events.Event, now: float) -> None:
+    def _see(self, event: streams.Event, now: float) -> None:
         match event:
-            case events.StreamAccepted(stream_id):
+            case streams.StreamAccepted(stream_id):
                 self.streams[stream_id].accepted = now
-            case events.DataReceived(stream_id, data):
+            case streams.DataReceived(stream_id, data):
                 seen = self.streams[stream_id]
                 seen.data += data
                 seen.first_data = seen.first_data or now
-            case events.StrayDataReceived():
+            case streams.StrayDataReceived():
                 pass  # for a stream that the client has reset
-            case events.StreamEnded(stream_id):
+            case streams.StreamEnded(stream_id):
                 self.streams[stream_id].ended = now
-            case events.StreamReset(stream_id, status):
+            case streams.StreamReset(stream_id, status):
                 self.streams[stream_id].reset = status
-            case events.GoAwayReceived():
+            case streams.GoAwayReceived():
                 self.leaving = True
-            case events.PingAnswered(ping_id):
+            case streams.PingAnswered(ping_id):
                 self.pongs.append(ping_id)
             case _:
                 raise AssertionError(f"the server sent {event}")

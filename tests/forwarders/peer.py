@@ -13,9 +13,9 @@ from functools import partial
 
 import trio
 
+from fixtures.spdy_peer import SpdyPeer
 from forwarders.tasks import Notifier
-from forwarders.wire import events, frames
-from forwarders.wire.connection import Connection
+from forwarders.wire import frames, streams
 from forwarders.wire.workers import FRAME_WORKERS, worker_of
 
 # Bytes on their way to the client before an application's send waits: a socket's buffers.
@@ -27,7 +27,7 @@ class Peer:
     """`channel()` is what a Session talks to; `accept` waits for the next connection to the pod."""
 
     def __init__(self) -> None:
-        self.wire = Connection("server")
+        self.wire = SpdyPeer("server")
         self.answering = True
         self.stuck: set[int] = set()
         self.reading = True
@@ -70,18 +70,18 @@ class Peer:
         self.sent_by_client += len(data)
         for event in self.wire.receive_data(data):
             match event:
-                case events.PingReceived(ping):
+                case streams.PingReceived(ping):
                     self.pings += 1
                     self._queues[self._round].append(partial(self._answer, ping))
                     self._round = (self._round + 1) % FRAME_WORKERS
-                case events.StreamOpened(stream, headers):
+                case streams.StreamOpened(stream, headers):
                     self._put(stream, partial(self._open, stream, dict(headers)))
-                case events.DataReceived(stream, payload):
+                case streams.DataReceived(stream, payload):
                     self.payloads.append(bytes(payload))
                     self._put(stream, partial(self._data, stream, bytes(payload)))
-                case events.StreamEnded(stream):
+                case streams.StreamEnded(stream):
                     self._put(stream, partial(self._data, stream, b""))
-                case events.StreamReset(stream, _):
+                case streams.StreamReset(stream, _):
                     self._put(stream, partial(self._reset, stream))
                 case _:
                     pass

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fixtures.fuzzing.seeds import SEEDS
 from fixtures.fuzzing.targets import TARGETS
 from forwarders.wire.connection import Connection
-from forwarders.wire.events import StreamAccepted, StreamEnded
+from forwarders.wire.streams import StreamAccepted, StreamEnded
 
 
 def test_every_target_has_seeds() -> None:

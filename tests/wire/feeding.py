@@ -11,9 +11,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from forwarders.wire.events import DataReceived
 from forwarders.wire.frames import Data
 from forwarders.wire.portforward import PairData
+from forwarders.wire.streams import DataReceived
 
 Feed = Callable[[bytes], Sequence[object]]
 

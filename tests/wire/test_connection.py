@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.spdy_peer import SpdyPeer
 from forwarders.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire import connection as module
-from forwarders.wire import events, frames
-from forwarders.wire.connection import Connection
+from forwarders.wire import frames, streams
 from forwarders.wire.headers import HeaderCompressor
 from tests.wire.feeding import Payload, assert_same_however_cut, cut, feed_in, joined
 
@@ -22,7 +22,7 @@ class Ends:
     """A client and a server end, and what each has told so far."""
 
     def __init__(self) -> None:
-        self.client, self.server = Connection("client"), Connection("server")
+        self.client, self.server = SpdyPeer("client"), SpdyPeer("server")
 
     def to_server(self) -> list[object]:
         return joined(self.server.receive_data(self.client.take()))
@@ -41,14 +41,14 @@ def test_a_whole_conversation(ends: Ends) -> None:
     stream = ends.client.open_stream(HEADERS)
     ends.client.send_data(stream, b"question", fin=True)
     assert ends.to_server() == [
-        events.StreamOpened(1, HEADERS),
+        streams.StreamOpened(1, HEADERS),
         Payload(1, b"question"),
-        events.StreamEnded(1),
+        streams.StreamEnded(1),
     ]
     ends.server.reply(stream)
     ends.server.send_data(stream, b"answer")
     ends.server.send_data(stream, b"", fin=True)
-    assert ends.to_client() == [events.StreamAccepted(1), Payload(1, b"answer"), events.StreamEnded(1)]
+    assert ends.to_client() == [streams.StreamAccepted(1), Payload(1, b"answer"), streams.StreamEnded(1)]
     assert ends.client.open_streams == ends.server.open_streams == 0
 
 
@@ -64,7 +64,7 @@ def test_bytes_leave_once_and_are_counted(ends: Ends) -> None:
 @pytest.mark.parametrize(("role", "ids"), [("client", [1, 3, 5]), ("server", [2, 4, 6])])
 def test_ids_are_odd_for_clients_and_rise(role: str, ids: list[int]) -> None:
     """Stream and PING ids of a client are odd, of a server even (draft 3.1, sections 2.3.2 and 2.6.5)."""
-    end = Connection("client" if role == "client" else "server")
+    end = SpdyPeer("client" if role == "client" else "server")
     assert [end.open_stream(()) for _ in range(3)] == ids
     assert [end.ping() for _ in range(3)] == ids
 
@@ -72,7 +72,7 @@ def test_ids_are_odd_for_clients_and_rise(role: str, ids: list[int]) -> None:
 def test_ping_ids_wrap() -> None:
     """A session that outlives 2^31 PINGs goes on with its own kind of id."""
     for role, last, after in (("client", 2**32 - 1, 1), ("server", 2**32 - 2, 2)):
-        end = Connection("client" if role == "client" else "server")
+        end = SpdyPeer("client" if role == "client" else "server")
         end._next_ping_id = last - 2
         assert [end.ping(), end.ping(), end.ping()] == [last - 2, last, after]
 
@@ -90,11 +90,11 @@ def test_ids_run_out(ends: Ends) -> None:
 def test_half_closed_from_the_start(ends: Ends) -> None:
     """A stream opened with FIN sends nothing, and still receives."""
     stream = ends.client.open_stream(HEADERS, fin=True)
-    assert ends.to_server() == [events.StreamOpened(1, HEADERS), events.StreamEnded(1)]
+    assert ends.to_server() == [streams.StreamOpened(1, HEADERS), streams.StreamEnded(1)]
     with pytest.raises(LocalProtocolError, match="SEND_DATA on stream 1, which is HALF_CLOSED_LOCAL"):
         ends.client.send_data(stream, b"x")
     ends.server.send_data(stream, b"text", fin=True)
-    assert ends.to_client() == [Payload(1, b"text"), events.StreamEnded(1)]
+    assert ends.to_client() == [Payload(1, b"text"), streams.StreamEnded(1)]
     assert not ends.client.is_open(stream)
 
 
@@ -106,13 +106,13 @@ def test_reset_ends_both_directions(ends: Ends, reset_by: str) -> None:
     if reset_by == "client":
         ends.server.send_data(stream, b"under way")
         ends.client.reset(stream)
-        assert ends.to_client() == [events.StrayDataReceived(stream)]
-        assert ends.to_server() == [events.StreamReset(1, frames.CANCEL)]
+        assert ends.to_client() == [streams.StrayDataReceived(stream)]
+        assert ends.to_server() == [streams.StreamReset(1, frames.CANCEL)]
     else:
         ends.client.send_data(stream, b"under way", fin=True)
         ends.server.reset(stream, frames.REFUSED_STREAM)
-        assert ends.to_server() == [events.StrayDataReceived(stream)]
-        assert ends.to_client() == [events.StreamReset(1, frames.REFUSED_STREAM)]
+        assert ends.to_server() == [streams.StrayDataReceived(stream)]
+        assert ends.to_client() == [streams.StreamReset(1, frames.REFUSED_STREAM)]
     assert ends.client.open_streams == ends.server.open_streams == 0
 
 
@@ -120,14 +120,14 @@ def test_pings_and_go_away(ends: Ends) -> None:
     """A PING comes back as answered; the peer's own is told apart by its id; GOAWAY names the last stream."""
     ends.client.open_stream(HEADERS)
     ping = ends.client.ping()
-    assert ends.to_server()[1:] == [events.PingReceived(ping)]
+    assert ends.to_server()[1:] == [streams.PingReceived(ping)]
     ends.server.answer(ping)
     theirs = ends.server.ping()
     ends.server.go_away()
     assert ends.to_client() == [
-        events.PingAnswered(ping),
-        events.PingReceived(theirs),
-        events.GoAwayReceived(1),
+        streams.PingAnswered(ping),
+        streams.PingReceived(theirs),
+        streams.GoAwayReceived(1),
     ]
 
 
@@ -140,9 +140,9 @@ def test_pings_and_go_away(ends: Ends) -> None:
     ],
     ids=["reply", "send_data", "reset"],
 )
-def test_misuse_is_our_own_error(misuse: Callable[[Connection], None]) -> None:
+def test_misuse_is_our_own_error(misuse: Callable[[SpdyPeer], None]) -> None:
     """What is sent on a stream that is not open raises LocalProtocolError and queues nothing."""
-    end = Connection("server")
+    end = SpdyPeer("server")
     with pytest.raises(LocalProtocolError, match="stream 1 is not open"):
         misuse(end)
     assert end.pending == 0
@@ -158,14 +158,14 @@ def test_wrong_stream_ids(ids: list[int]) -> None:
     compressor = HeaderCompressor()
     data = b"".join(syn(stream_id, compressor) for stream_id in ids)
     with pytest.raises(RemoteProtocolError, match=f"SYN_STREAM with id {ids[-1]}"):
-        Connection("server").receive_data(data)
+        SpdyPeer("server").receive_data(data)
 
 
 def test_streams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer cannot open more streams at once than the bound."""
     monkeypatch.setattr(module, "MAX_STREAMS", 2)
     compressor = HeaderCompressor()
-    server = Connection("server")
+    server = SpdyPeer("server")
     server.receive_data(syn(1, compressor) + syn(3, compressor))
     with pytest.raises(RemoteProtocolError, match="more than 2 streams"):
         server.receive_data(syn(5, compressor))
@@ -179,7 +179,7 @@ def test_blocks_of_streams_that_are_gone_keep_the_context(ends: Ends) -> None:
     ends.client.reset(first)
     ends.server.reply(first)
     ends.server.reply(second)
-    assert ends.to_client() == [events.StreamAccepted(first), events.StreamAccepted(second)]
+    assert ends.to_client() == [streams.StreamAccepted(first), streams.StreamAccepted(second)]
 
 
 def test_headers_and_replies_may_carry_fin(ends: Ends) -> None:
@@ -189,14 +189,14 @@ def test_headers_and_replies_may_carry_fin(ends: Ends) -> None:
         compressor = ends.server._compressor
         data = b"".join(frames.encode(kind(stream, compressor.compress(()), fin=True)) for _ in range(2))
         got = ends.client.receive_data(data)
-        assert [e for e in got if isinstance(e, events.StreamEnded)] == [events.StreamEnded(stream)]
+        assert [e for e in got if isinstance(e, streams.StreamEnded)] == [streams.StreamEnded(stream)]
 
 
 def test_data_after_their_fin_is_dropped(ends: Ends) -> None:
     """A peer that goes on after its FIN is not believed."""
     stream = ends.client.open_stream(())
     data = frames.data_head(stream, 1, fin=True) + b"a" + frames.data_head(stream, 1, fin=True) + b"b"
-    assert joined(ends.client.receive_data(data)) == [Payload(1, b"a"), events.StreamEnded(1)]
+    assert joined(ends.client.receive_data(data)) == [Payload(1, b"a"), streams.StreamEnded(1)]
 
 
 @pytest.mark.parametrize("stream", [1, 2, 99, 0x48545450], ids=["ours", "theirs", "later", "HTTP"])
@@ -214,7 +214,7 @@ def test_resets_and_ignored_frames_for_nobody(ends: Ends) -> None:
 
 def test_every_cut_gives_the_same_events() -> None:
     """A server's whole conversation is told the same however its bytes arrive."""
-    sender = Connection("client")
+    sender = SpdyPeer("client")
     stream = sender.open_stream(HEADERS)
     sender.send_data(stream, b"some bytes")
     sender.ping()
@@ -222,14 +222,14 @@ def test_every_cut_gives_the_same_events() -> None:
     sender.reset(stream)
     sender.go_away()
     data = sender.take()
-    make: Callable[[], Callable[[bytes], Sequence[object]]] = lambda: Connection("server").receive_data  # noqa: E731 - a maker of feeds is one expression
-    assert_same_however_cut(make, data, Connection("server").receive_data(data))
+    make: Callable[[], Callable[[bytes], Sequence[object]]] = lambda: SpdyPeer("server").receive_data  # noqa: E731 - a maker of feeds is one expression
+    assert_same_however_cut(make, data, SpdyPeer("server").receive_data(data))
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4), st.sampled_from(["client", "server"]))
 def test_random_bytes_are_refused_by_name_only(data: bytes, places: list[int], role: str) -> None:
     """Bytes of any kind make events or RemoteProtocolError, in either role."""
     try:
-        feed_in(lambda: Connection("client" if role == "client" else "server").receive_data, cut(data, places))
+        feed_in(lambda: SpdyPeer("client" if role == "client" else "server").receive_data, cut(data, places))
     except RemoteProtocolError:
         return

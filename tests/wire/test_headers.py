@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarders.errors import RemoteProtocolError
-from forwarders.wire.dictionary import DICTIONARY
-from forwarders.wire.headers import MAX_PAIRS, HeaderCompressor, HeaderDecompressor, Headers
+from forwarders.wire.headers import DICTIONARY, MAX_PAIRS, HeaderCompressor, HeaderDecompressor, Headers
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30)
 blocks = st.lists(st.tuples(texts.map(str.lower).filter(lambda t: t == t.lower()), texts), max_size=5).map(tuple)
@@ -69,7 +68,7 @@ ended = zlib.compressobj(zdict=DICTIONARY)
         pytest.param(compressed(number(1) + number(1) + b"a"), "middle of a length", id="name without value"),
         pytest.param(compressed(number(1) + number(9) + b"abc"), "middle of a pair", id="truncated name"),
         pytest.param(compressed(number(1) + number(2**32 - 1) + b"abc"), "middle of a pair", id="huge length"),
-        pytest.param(compressed(number(0) + b"x"), "left over", id="bytes left over"),
+        pytest.param(compressed(number(0) + b"x"), "follow the pairs", id="bytes left over"),
         pytest.param(compressed(number(MAX_PAIRS + 1)), "257 pairs", id="too many pairs"),
         pytest.param(compressed(number(2**32 - 1)), "4294967295 pairs", id="absurd count"),
         pytest.param(compressed(bytes(10_000_000)), "larger than 65536", id="decompression bomb"),

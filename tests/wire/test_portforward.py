@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.spdy_peer import SpdyPeer
 from forwarders.errors import LocalProtocolError, RemoteProtocolError
-from forwarders.wire import events, frames
-from forwarders.wire.connection import MAX_ANSWERS, Connection
+from forwarders.wire import frames, streams
+from forwarders.wire.connection import MAX_ANSWERS
 from forwarders.wire.portforward import MAX_ERROR_TEXT, PairEof, PairFinished, PortForward, SessionEnding, StrayData
 from forwarders.wire.workers import CREDIT, FRAME_WORKERS, PROBE_LIMIT
 from tests.wire.feeding import Payload, assert_same_however_cut, cut, feed_in, joined
@@ -21,7 +22,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.client = PortForward()
-        self.server = Connection("server")
+        self.server = SpdyPeer("server")
         self.received: list[object] = []
         self.answering = True
 
@@ -31,10 +32,10 @@ class Runtime:
         while self.client.pending:
             for event in joined(self.server.receive_data(self.client.take())):
                 match event:
-                    case events.PingReceived(ping):
+                    case streams.PingReceived(ping):
                         if self.answering:
                             self.server.answer(ping)
-                    case events.StreamOpened(stream, _):
+                    case streams.StreamOpened(stream, _):
                         self.received.append(event)
                         if self.answering:
                             self.server.reply(stream)
@@ -50,7 +51,7 @@ class Runtime:
         """Whether nothing of any pair is kept in any table of the client's."""
         wire = self.client
         tables = (wire._pairs, wire._by_stream, wire._credit._syns, wire._connection._states)
-        return not any(tables) and wire.open_pairs == 0
+        return not any(tables) and len(wire._pairs) == 0
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def opened(runtime: Runtime) -> tuple[int, int, int]:
     """A pair that the runtime has accepted: its number, error stream and data stream."""
     pair = runtime.client.open(80)
     runtime.exchange()
-    error, data = (e.stream_id for e in runtime.received if isinstance(e, events.StreamOpened))
+    error, data = (e.stream_id for e in runtime.received if isinstance(e, streams.StreamOpened))
     runtime.received.clear()
     return pair, error, data
 
@@ -73,10 +74,10 @@ def test_both_streams_and_the_first_data_leave_in_one_write(runtime: Runtime) ->
     assert runtime.client.send(pair, b"GET /")
     common = (("port", "8080"), ("requestid", "0"))
     at_once = joined(runtime.server.receive_data(runtime.client.take()))
-    assert [event for event in at_once if not isinstance(event, events.PingReceived)] == [
-        events.StreamOpened(1, (("streamtype", "error"), *common)),
-        events.StreamEnded(1),
-        events.StreamOpened(3, (("streamtype", "data"), *common)),
+    assert [event for event in at_once if not isinstance(event, streams.PingReceived)] == [
+        streams.StreamOpened(1, (("streamtype", "error"), *common)),
+        streams.StreamEnded(1),
+        streams.StreamOpened(3, (("streamtype", "data"), *common)),
         Payload(3, b"GET /"),
     ]
 
@@ -89,7 +90,7 @@ def test_a_good_end(runtime: Runtime) -> None:
     runtime.server.send_data(error, b"", fin=True)
     assert runtime.back() == [PairFinished(pair, "")]
     runtime.exchange()
-    assert runtime.received == [events.StreamEnded(data)]
+    assert runtime.received == [streams.StreamEnded(data)]
     assert runtime.forgot_everything()
     assert runtime.server.open_streams == 0
 
@@ -112,7 +113,7 @@ def test_refused_in_the_pod(runtime: Runtime) -> None:
     assert runtime.back() == [PairFinished(pair, REFUSED)]
     assert runtime.client.send(pair, b"late") is False
     runtime.exchange()
-    assert runtime.received == [events.StreamReset(data, frames.CANCEL)]
+    assert runtime.received == [streams.StreamReset(data, frames.CANCEL)]
     assert runtime.forgot_everything()
 
 
@@ -137,7 +138,7 @@ def test_the_data_stream_is_reset(runtime: Runtime, text: str) -> None:
     runtime.server.reset(data)
     assert runtime.back() == [PairEof(pair), PairFinished(pair, text or "the data stream was reset")]
     runtime.exchange()
-    assert runtime.received == [events.StreamReset(error, frames.CANCEL)]
+    assert runtime.received == [streams.StreamReset(error, frames.CANCEL)]
     assert runtime.forgot_everything()
     assert runtime.server.open_streams == 0
 
@@ -150,7 +151,7 @@ def test_abort(runtime: Runtime) -> None:
     assert runtime.client.abort(pair) is None
     assert runtime.back() == [StrayData(data)]
     runtime.exchange()
-    assert runtime.received == [events.StreamReset(data, frames.CANCEL), events.StreamReset(error, frames.CANCEL)]
+    assert runtime.received == [streams.StreamReset(data, frames.CANCEL), streams.StreamReset(error, frames.CANCEL)]
     assert runtime.forgot_everything()
 
 
@@ -165,7 +166,7 @@ def test_abort_once_the_data_stream_has_ended_both_ways(runtime: Runtime, first:
     assert runtime.back() == [PairEof(pair)]
     runtime.client.abort(pair)
     runtime.exchange()
-    assert runtime.received[-2:] == [events.StreamEnded(data), events.StreamReset(error, frames.CANCEL)]
+    assert runtime.received[-2:] == [streams.StreamEnded(data), streams.StreamReset(error, frames.CANCEL)]
     assert runtime.forgot_everything()
     assert runtime.server.open_streams == 0
 
@@ -175,7 +176,7 @@ def test_our_fin(runtime: Runtime) -> None:
     pair, _, data = opened(runtime)
     runtime.client.send_eof(pair)
     runtime.exchange()
-    assert runtime.received == [events.StreamEnded(data)]
+    assert runtime.received == [streams.StreamEnded(data)]
     runtime.server.send_data(data, b"late answer")
     assert runtime.back() == [Payload(pair, b"late answer")]
     runtime.client.abort(pair)
@@ -187,7 +188,7 @@ def test_go_away(runtime: Runtime) -> None:
     opened(runtime)
     runtime.server.go_away()
     assert runtime.back() == [SessionEnding()]
-    assert runtime.client.open_pairs == 1
+    assert len(runtime.client._pairs) == 1
 
 
 def test_an_endless_error_text_is_cut(runtime: Runtime) -> None:
@@ -204,7 +205,7 @@ def test_streams_of_the_peers_are_refused(runtime: Runtime) -> None:
     stream = runtime.server.open_stream(())
     assert runtime.back() == []
     runtime.exchange()
-    assert runtime.received == [events.StreamReset(stream, frames.REFUSED_STREAM)]
+    assert runtime.received == [streams.StreamReset(stream, frames.REFUSED_STREAM)]
     runtime.server.reset(runtime.server.open_stream(()))
     assert runtime.back() == []
     assert runtime.client.pending == 0
@@ -214,7 +215,7 @@ def test_the_peers_pings_are_answered(runtime: Runtime) -> None:
     """The runtime may ask too."""
     ping = runtime.server.ping()
     runtime.back()
-    assert runtime.server.receive_data(runtime.client.take()) == [events.PingAnswered(ping)]
+    assert runtime.server.receive_data(runtime.client.take()) == [streams.PingAnswered(ping)]
 
 
 def test_ten_thousand_connections_leave_nothing(runtime: Runtime) -> None:
@@ -283,7 +284,7 @@ def test_new_pairs_pass_over_a_stuck_worker(runtime: Runtime) -> None:
         assert runtime.client.can_open()
     runtime.client.open(80)
     runtime.exchange()
-    ids = [event.stream_id for event in runtime.received if isinstance(event, events.StreamOpened)]
+    ids = [event.stream_id for event in runtime.received if isinstance(event, streams.StreamOpened)]
     assert ids == [1, 3, 5, 7, 9, 11, 13, 15, 19, 21]
 
 
@@ -293,7 +294,7 @@ def test_every_connection_has_a_worker_of_its_own(runtime: Runtime) -> None:
         assert runtime.client.can_open()
         runtime.client.open(80)
         runtime.exchange()
-    ids = [e.stream_id for e in runtime.received if isinstance(e, events.StreamOpened)]
+    ids = [e.stream_id for e in runtime.received if isinstance(e, streams.StreamOpened)]
     assert len({stream % FRAME_WORKERS for stream in ids[1::2]}) == FRAME_WORKERS
     assert not runtime.client.can_open()
     runtime.client.abort(2)
@@ -409,7 +410,7 @@ def test_every_cut_gives_the_same_events() -> None:
         wire.take()
         return wire
 
-    server = Connection("server")
+    server = SpdyPeer("server")
     wire = client()
     again = PortForward()
     for _ in range(3):
@@ -485,8 +486,8 @@ def test_any_order_of_well_formed_frames_and_calls(order: list[bytes | tuple[str
             assert {event.pair for event in told if isinstance(event, PairFinished)} == alive - set(wire._pairs)
         else:
             take_step(wire, *step, ended)
-    assert len(wire._by_stream) == 2 * wire.open_pairs
-    assert wire._connection.open_streams <= 2 * wire.open_pairs
+    assert len(wire._by_stream) == 2 * len(wire._pairs)
+    assert len(wire._connection._states) <= 2 * len(wire._pairs)
 
 
 def test_a_flood_of_pings_is_taken_in_turns(runtime: Runtime) -> None:
@@ -499,7 +500,7 @@ def test_a_flood_of_pings_is_taken_in_turns(runtime: Runtime) -> None:
         now = runtime.server.receive_data(runtime.client.take())
         assert len(now) <= 128
         answered += now
-    assert answered == [events.PingAnswered(ping) for ping in pings]
+    assert answered == [streams.PingAnswered(ping) for ping in pings]
 
 
 @pytest.mark.parametrize("what", ["PINGs", "streams", "both"])

@@ -6,29 +6,29 @@ import itertools
 
 import pytest
 
-from forwarders.wire.states import TRANSITIONS, Happening, StreamState
+from forwarders.wire.streams import TRANSITIONS, StreamEvent, StreamState
 
 
-def expected(state: StreamState, happening: Happening) -> StreamState | None:
+def expected(state: StreamState, event: StreamEvent) -> StreamState | None:
     """The rule behind the table: each direction is open or not, FIN closes one, a reset both, no frame reopens any."""
     ours = state in {StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE}
     theirs = state in {StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL}
-    match happening:
-        case Happening.SEND_DATA if not ours:
+    match event:
+        case StreamEvent.SEND_DATA if not ours:
             return None
-        case Happening.RECEIVE_DATA if not theirs:
+        case StreamEvent.RECEIVE_DATA if not theirs:
             return None
-        case Happening.SEND_FIN if not ours:
+        case StreamEvent.SEND_FIN if not ours:
             return None
-        case Happening.RECEIVE_FIN if not theirs:
+        case StreamEvent.RECEIVE_FIN if not theirs:
             return None
-        case Happening.SEND_FIN:
+        case StreamEvent.SEND_FIN:
             ours = False
-        case Happening.RECEIVE_FIN:
+        case StreamEvent.RECEIVE_FIN:
             theirs = False
-        case Happening.RESET if not ours and not theirs:
+        case StreamEvent.RESET if not ours and not theirs:
             return None
-        case Happening.RESET:
+        case StreamEvent.RESET:
             ours = theirs = False
     return {
         (True, True): StreamState.OPEN,
@@ -38,7 +38,7 @@ def expected(state: StreamState, happening: Happening) -> StreamState | None:
     }[ours, theirs]
 
 
-@pytest.mark.parametrize(("state", "happening"), list(itertools.product(StreamState, Happening)))
-def test_every_pair(state: StreamState, happening: Happening) -> None:
-    """Each state and happening leads where SPDY draft 3.1 sections 2.3.6 and 2.3.7 say, or is not in the table."""
-    assert TRANSITIONS.get((state, happening)) == expected(state, happening)
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(StreamState, StreamEvent)))
+def test_every_pair(state: StreamState, event: StreamEvent) -> None:
+    """Each state and event leads where SPDY draft 3.1 sections 2.3.6 and 2.3.7 say, or is not in the table."""
+    assert TRANSITIONS.get((state, event)) == expected(state, event)

@@ -24,12 +24,12 @@ def test_a_round_of_pings_proves_all_workers() -> None:
     credit = WorkerCredit()
     for stream in range(1, 11):
         credit.sent(stream)
-    marks = {stream: credit.mark(stream) for stream in range(1, 6)}
+    marks = {stream: credit.checkpoint(stream) for stream in range(1, 6)}
     send_round(credit, 0)
-    assert all(credit.asked(stream, mark) for stream, mark in marks.items())
-    assert not any(credit.passed(stream, mark) for stream, mark in marks.items())
+    assert all(credit.ack_requested(stream, mark) for stream, mark in marks.items())
+    assert not any(credit.is_acked(stream, mark) for stream, mark in marks.items())
     answer_round(credit, 0)
-    assert all(credit.passed(stream, mark) for stream, mark in marks.items())
+    assert all(credit.is_acked(stream, mark) for stream, mark in marks.items())
     assert (credit.pings_out, [credit.unconsumed(worker) for worker in range(5)]) == (0, [0] * 5)
 
 
@@ -150,15 +150,15 @@ def test_a_worker_is_held_up_when_later_pings_are_answered_and_its_own_is_not() 
     """Stuck in a frame: it owes the answer to a PING behind that frame, while another worker answered a later one."""
     credit = WorkerCredit()
     credit.sent(6)
-    assert not credit.held_up(6)
+    assert not credit.is_stalled(6)
     send_round(credit, 0)
-    assert not credit.held_up(6)
+    assert not credit.is_stalled(6)
     for ping in (0, 2, 3, 4):
         credit.answered(ping)
-    assert credit.held_up(6)
-    assert not credit.held_up(5)
+    assert credit.is_stalled(6)
+    assert not credit.is_stalled(5)
     credit.answered(1)
-    assert not credit.held_up(6)
+    assert not credit.is_stalled(6)
 
 
 def test_an_answer_is_owed_unless_an_application_excuses_it() -> None:
@@ -166,9 +166,9 @@ def test_an_answer_is_owed_unless_an_application_excuses_it() -> None:
     credit = WorkerCredit()
     credit.sent(6)
     send_round(credit, 0)
-    assert (credit.owes(4), credit.settled) == (True, False)
+    assert (credit.has_unanswered_ping(4), credit.fully_acked) == (True, False)
     for ping in (0, 2, 3, 4):
         credit.answered(ping)
-    assert (credit.owes(4), credit.settled) == (False, False)
+    assert (credit.has_unanswered_ping(4), credit.fully_acked) == (False, False)
     credit.answered(1)
-    assert (credit.owes(4), credit.settled) == (False, True)
+    assert (credit.has_unanswered_ping(4), credit.fully_acked) == (False, True)
