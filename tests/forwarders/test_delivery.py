@@ -28,7 +28,7 @@ class Gone(RawSocket):
 class Odd(RawSocket):
     """Our own code fails at it."""
 
-    def passes(self, pieces: list[Piece]) -> None:
+    def before_send(self, pieces: list[Piece]) -> None:
         raise RuntimeError(len(pieces))
 
 
