@@ -150,7 +150,9 @@ async def test_what_is_no_api_server_is_said() -> None:
         await stream.send_all(whole(b"<html>please log in</html>"))
 
     async with answering(login) as client:
-        with pytest.raises(MalformedError, match="cannot list pods in namespace shop: what answers is no Kubernetes"):
+        with pytest.raises(
+            MalformedError, match="cannot list pods in namespace shop: the response is not from a Kubernetes"
+        ):
             await client.list(PODS)
 
 

@@ -32,7 +32,7 @@ async def test_an_apiserver_that_is_away_is_a_problem_and_the_objects_stay(autoj
         await until(seen.problem)
         assert seen.problem() == Problem(
             "the API server http://api.test:6443 cannot be reached: Connection refused; "
-            "what is known of pods in namespace shop is from 22:48:04"
+            "pods in namespace shop are shown as of 22:48:04"
         )
         assert seen.names() == {"a"}
         await seen.watching(2)

@@ -231,5 +231,7 @@ def test_a_proxys_error_page_is_no_traceback() -> None:
 
 def test_a_page_that_is_none_says_so() -> None:
     """A 200 that is not the API's names what was tried."""
-    with pytest.raises(MalformedError, match="cannot list pods in namespace shop: what answers is no Kubernetes"):
+    with pytest.raises(
+        MalformedError, match="cannot list pods in namespace shop: the response is not from a Kubernetes"
+    ):
         wire.decode(b"<html>login</html>", wire.Page, ASKED)

@@ -1,7 +1,7 @@
-"""Owns requests to the API server: get, paged list, watch, create; httpx on HTTP/1.1, msgspec straight from the bytes.
+"""Sends requests to the API server: get, paged list, watch, create, access reviews.
 
-Refuses retries (the reflector's) but two: a 401 renews the credentials once, a list whose continue token expired
-begins again once. Every failure is a ClusterError; no wait but a watch's is longer than its deadline below.
+It retries twice: once with renewed credentials after a 401, and once a list whose continue token has expired. All other
+retries are the reflector's. Every failure is a ClusterError.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from watcher.cluster.network import MAX_BODY, drain, read_body, unpacked, why
 from watcher.cluster.store import Watch
 from watcher.errors import ApiError, ApiUnreachableError, ExpiredError, MalformedError, NotFoundError
 
-# Seconds to connect (name and TCP; TLS), and of silence while anything but a watch is being answered.
+# Seconds to connect (name and TCP; TLS), and without a byte of a response, watches excepted.
 CONNECT_TIMEOUT, SILENCE = 5.0, 30.0
-# Seconds for a whole answer, credentials and renewal not counted: MAX_BODY at some 2 MiB/s.
+# Seconds for a whole body: MAX_BODY at some 2 MiB/s.
 WHOLE = 120.0
-# A server that ends a watch at timeoutSeconds gets these seconds more before the watch counts as dead.
+# Seconds after timeoutSeconds before a watch counts as dead.
 WATCH_GRACE = 15.0
-# kubectl's and client-go's page. 500 pods are some 5 MB of JSON.
+# The page size of kubectl and client-go. 500 pods are some 5 MB of JSON.
 PAGE = 500
-# Pages of a list: 500,000 objects, where Kubernetes itself is made for 150,000 pods.
+# Pages of a list: 500,000 objects. Kubernetes is designed for 150,000 pods.
 MAX_PAGES = 1000
-# Seconds from a request to the end of its answer's head, connecting included, informational answers too: what an API
-# server does not answer within its own minute fails there.
+# Seconds from a request, with connecting, to the end of the response's headers. The API server gives up after 60 s.
 HEAD_WITHIN = 65.0
-# What ApiServer.authorize is asked.
+# For ApiServer.authorize: do not renew.
 KEEP = False
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class Listed(Struct, frozen=True):
-    """A whole list, as it was at `resource_version`."""
+    """A complete list, consistent at `resource_version`."""
 
     objects: tuple[Resource, ...]
     resource_version: str
 
 
 class ApiClient:
-    """Use as an async context manager. `transport` replaces the network, for tests."""
+    """Use as an async context manager. `transport` replaces the network in tests."""
 
     def __init__(self, server: ApiServer, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.server = server
@@ -67,20 +67,20 @@ class ApiClient:
 
     @property
     def url(self) -> str:
-        """Where requests go."""
+        """The URL of the API server."""
         return self.server.url
 
     async def move(self, server: ApiServer) -> None:
-        """Send requests there from now on. Those under way fail as if the old server had closed the connection."""
+        """Send requests to `server` from now on. Running ones fail as if the old server had closed the connection."""
         old, self._http = self._http, _http(server, None)
         self.server = server
         await self._http.__aenter__()
         await old.aclose()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Resource:
-        """One object. Raises NotFoundError and every other ClusterError."""
+        """One object. Raises NotFoundError and any other ClusterError."""
         asked = wire.RequestInfo("get", kind.plural, namespace, name)
-        if name in {"", ".", ".."}:  # would be another path, and no object has such a name
+        if name in {"", ".", ".."}:  # the path would be another one, and no object has such a name
             raise NotFoundError(f"cannot {asked}: no object has that name (404)", 404)
         body = await self._read(asked, f"{_path(kind, namespace)}/{quote(name, safe='')}", {})
         return wire.decode(body, kind.decodes_to, asked)
@@ -90,7 +90,7 @@ class ApiClient:
         try:
             return await self._list(watch, PAGE)
         except ExpiredError:
-            # The list took longer than etcd keeps its past: all at once then, as client-go's pager does.
+            # The list took longer than etcd keeps old versions: list without pages, as client-go's pager does.
             return await self._list(watch, None)
 
     async def _list(self, watch: Watch, limit: int | None) -> Listed:
@@ -106,13 +106,13 @@ class ApiClient:
             if not page.metadata.continue_:
                 return Listed(tuple(objects), page.metadata.resource_version)
             if query.get("continue") == page.metadata.continue_:
-                raise MalformedError(f"cannot {asked}: the API server sends the same page again and again")
+                raise MalformedError(f"cannot {asked}: the API server sends the same page repeatedly")
             query["continue"] = page.metadata.continue_
         raise MalformedError(f"cannot {asked}: the list does not end within {MAX_PAGES} pages")
 
     @asynccontextmanager
     async def watch(self, watch: Watch, resource_version: str, seconds: int) -> AsyncIterator[WatchStream]:
-        """A watch from `resource_version` on, entered once the API server has accepted it; it ends after `seconds`."""
+        """A watch from `resource_version` on. Entered when the API server has accepted it; it ends after `seconds`."""
         asked = wire.RequestInfo("watch", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | {
             "watch": "1",
@@ -121,7 +121,7 @@ class ApiClient:
             "timeoutSeconds": str(seconds),
         }
         timeout = httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT, read=seconds + WATCH_GRACE)
-        # Compression would hold small events back, and costs the API server more than it saves.
+        # Compression would delay small events, and costs the API server more than it saves.
         request = self._http.build_request(
             "GET",
             _path(watch.kind, watch.namespace),
@@ -138,7 +138,7 @@ class ApiClient:
         return wire.decode(await self._read(asked, "/version", {}), wire.VersionInfo, asked).git_version
 
     async def create(self, asked: wire.RequestInfo, path: str, body: bytes) -> bytes:
-        """POST an object as JSON; the answer is what the API server made of it."""
+        """POST an object as JSON; returns the created object."""
         request = self._http.build_request("POST", path, content=body, headers={"Content-Type": "application/json"})
         async with self._answer(asked, request) as response:
             return await self._whole(response)
@@ -157,14 +157,14 @@ class ApiClient:
 
     @asynccontextmanager
     async def _answer(self, asked: wire.RequestInfo, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-        """A successful answer. Raises ApiError for others; what its body raises is the caller's to name."""
+        """A successful response. Raises ApiError for any other."""
         headers = await self.server.authorize(KEEP)
         response = await self._send(request, headers)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             await response.aclose()
             response = await self._send(request, await self.server.authorize_after(headers))
         try:
-            if not response.is_success:  # a redirect too: none is followed, since it would take the credentials along
+            if not response.is_success:  # redirects too: following one would send the credentials elsewhere
                 raise await self._error(asked, response)
             yield response
         finally:
@@ -172,7 +172,7 @@ class ApiClient:
 
     async def _send(self, request: httpx.Request, headers: Headers) -> httpx.Response:
         for name in [name for name in request.headers if name.startswith(("authorization", "impersonate-"))]:
-            del request.headers[name]  # the refused ones, where this is the second try
+            del request.headers[name]  # the rejected ones, on the second try
         request.headers.update(headers)
         request.extensions["sni_hostname"] = self.server.server_name
         try:
@@ -197,7 +197,7 @@ class ApiClient:
 
     @asynccontextmanager
     async def _pieces(self, response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
-        """An answer's body. However it is left, no generator of httpx stays behind half-way."""
+        """The body of a response. Finishes httpx's generators on every way out."""
         raw = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
         pieces = raw
         try:
@@ -206,7 +206,7 @@ class ApiClient:
         except httpx.HTTPError as error:
             raise ApiUnreachableError(f"the API server {self.url} broke off its answer: {why(error)}") from error
         finally:
-            # httpx's generators are nested and end only from the innermost: a cancelled read is what reaches it.
+            # httpx's generators are nested and end only from the innermost, which a cancelled read reaches.
             with trio.CancelScope() as scope:
                 scope.cancel()
                 if pieces is not raw:
@@ -215,7 +215,7 @@ class ApiClient:
 
 
 class WatchStream:
-    """What one watch request brings. Iterate to its end; raises ApiError, MalformedError, ApiUnreachableError."""
+    """The events of one watch request. Raises ApiError, MalformedError, ApiUnreachableError."""
 
     def __init__(self, pieces: AsyncIterator[bytes], decoder: wire.WatchDecoder) -> None:
         self._pieces = pieces
@@ -225,7 +225,7 @@ class WatchStream:
         return self
 
     async def __anext__(self) -> list[wire.WatchEvent]:
-        """The events of one piece: what arrived together is handed on together. May be empty."""
+        """The events that arrived together. May be empty."""
         return self._decoder.feed(await anext(self._pieces))
 
 
@@ -236,7 +236,7 @@ def _http(server: ApiServer, transport: httpx.AsyncBaseTransport | None) -> http
         trust_env=False,
         timeout=httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
         headers={"User-Agent": "portside", "Accept": "application/json", "Accept-Encoding": "gzip"},
-        # An API server sets no cookies; whatever does is not to be remembered, and to be sent back even less.
+        # An API server sets no cookies; those of a proxy are neither kept nor sent back.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
 
@@ -250,7 +250,7 @@ def _path(kind: Kind, namespace: str) -> str:
 
 
 def _accept(kind: Kind, suffix: str = "") -> dict[str, str]:
-    """A server that knows no such form sends whole objects, of which we read the same."""
+    """A server that does not know this form sends whole objects."""
     partial = f"application/json;as=PartialObjectMetadata{suffix};g=meta.k8s.io;v=v1"
     return {"Accept": f"{partial}, application/json"} if kind.metadata_only else {}
 
@@ -260,11 +260,8 @@ def _selectors(watch: Watch) -> dict[str, str]:
     return {name: value for name, value in selectors.items() if value}
 
 
-PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-
-
 class Action(Struct, frozen=True, omit_defaults=True):
-    """ResourceAttributes of the API. `namespace` "": in all of them."""
+    """ResourceAttributes of authorization.k8s.io/v1. `namespace` "": in all namespaces."""
 
     verb: str
     resource: str
@@ -278,16 +275,6 @@ class Action(Struct, frozen=True, omit_defaults=True):
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-class _Spec(Struct, frozen=True, rename="camel"):
-    resource_attributes: Action
-
-
-class _Question(Struct, frozen=True, rename="camel"):
-    spec: _Spec
-    api_version: str = "authorization.k8s.io/v1"
-    kind: str = "SelfSubjectAccessReview"
-
-
 class _ReviewStatus(Struct, frozen=True):
     allowed: bool = False
 
@@ -297,7 +284,10 @@ class _ReviewResult(Struct, frozen=True):
 
 
 async def is_allowed(client: ApiClient, action: Action) -> bool:
-    """Raises ClusterError."""
+    """Asks with a SelfSubjectAccessReview, which every authenticated user may create. Raises ClusterError."""
     asked = wire.RequestInfo("create", "selfsubjectaccessreviews")
-    body = await client.create(asked, PATH, msgspec.json.encode(_Question(_Spec(action))))
-    return wire.decode(body, _ReviewResult, asked).status.allowed
+    kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    review = kind | {"spec": {"resourceAttributes": action}}
+    return wire.decode(
+        await client.create(asked, _REVIEWS, msgspec.json.encode(review)), _ReviewResult, asked
+    ).status.allowed

@@ -1,4 +1,8 @@
-"""Loads one context of a kubeconfig: an API server's address, trust, proxy, and credentials that stay valid."""
+"""Loads one context of a kubeconfig (address, trust, proxy, credentials), and follows edits of it.
+
+minikube, kind and k3d rewrite the kubeconfig whenever a cluster comes back. An edit that cannot be used is one warning,
+and the previous settings stay.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +34,9 @@ logger = logging.getLogger("portside.cluster")
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """One context, loaded. `namespace`: the context's, "" where it names none. `source`: the file(s), for messages.
+    """One loaded context. `namespace`: the context's, or "". `source`: the files, for messages.
 
-    `asked`: the kubeconfig that was asked for, None for the usual ones. `problem`: why its credentials are no good.
+    `asked`: the given kubeconfig, None for the default ones. `problem`: why the credentials cannot work.
     """
 
     server: ApiServer
@@ -46,18 +50,18 @@ class ClusterConfig:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
         return self.context or "of the cluster that this runs in"
 
 
 async def load_cluster_config(kubeconfig: str | None, context: str | None, *, starting: bool = True) -> ClusterConfig:
-    """The context asked for (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).
+    """The given context (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).
 
-    Raises KubeconfigError. `starting`: a login plugin may talk to the user, whose terminal shows nothing else yet.
+    `starting`: the terminal is still free, so a login plugin may ask the user. Raises KubeconfigError.
     """
     found = await credentials.read_credentials(kubeconfig, context, starting=starting)
     selected = found.selected
-    # The context by name: it stays ours where an edit makes another one current.
+    # By name: an edit may make another context current.
     again = partial(credentials.read_credentials, kubeconfig, selected.context or None)
     provider = CredentialProvider(found, None, again)
     server = await trio.to_thread.run_sync(server_of, selected, provider)
@@ -69,11 +73,11 @@ async def load_cluster_config(kubeconfig: str | None, context: str | None, *, st
 
 
 def server_of(selected: SelectedContext, credentials: CredentialProvider) -> ApiServer:
-    """The selected cluster; `credentials` show their certificate there from now on. Raises KubeconfigError."""
+    """The API server of a context. Its TLS connections use the certificate of `credentials`. Raises KubeconfigError."""
     host, port, prefix, https = _address(selected)
     server_name = str(selected.cluster.get("tls-server-name") or host)
     if not _is_host(server_name):
-        selected.refuse("cluster", "tls-server-name", f'"{server_name}" is no name of a host')
+        selected.refuse("cluster", "tls-server-name", f'"{server_name}" is not a host name')
     context = tls.client_context(selected) if https else None
     proxy = proxy_for(selected, host, port, https=https)
     credentials.use(context)
@@ -89,7 +93,7 @@ def server_of(selected: SelectedContext, credentials: CredentialProvider) -> Api
 
 
 def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
-    """Host, port, prefix and whether by TLS. Without a scheme it is https where TLS is set up, as in client-go."""
+    """Host, port, prefix, and whether by TLS. Without a scheme it is https if TLS is configured, as in client-go."""
     server = str(selected.cluster.get("server") or "")
     if not server:
         selected.refuse("cluster", "server", "is missing")
@@ -103,12 +107,13 @@ def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
     except ValueError:
         url, port = urlsplit(""), 0
     if url.scheme not in {"http", "https"} or not url.hostname or not _is_host(url.hostname):
-        selected.refuse("cluster", "server", f'"{_without_password(server)}" is no http or https URL with a valid port')
+        shown = _without_password(server)
+        selected.refuse("cluster", "server", f'"{shown}" is not an http or https URL with a valid port')
     return url.hostname, port, url.path.rstrip("/"), url.scheme == "https"
 
 
 def _is_host(name: str) -> bool:
-    """Whether it can be looked up and stand in a request; what comes after would fail in ways of its own."""
+    """Whether the name can be looked up and sent in a request."""
     try:
         name.encode("idna")
         return httpx.URL(scheme="https", host=name).host == name.lower()
@@ -121,14 +126,14 @@ def _without_password(url: str) -> str:
     return scheme + mark + rest.rpartition("@")[2]
 
 
-# Seconds until the next look after a mistake of ours, doubling.
+# Seconds until the next try after a bug, doubling.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
-# Seconds for the new server's credentials, before it is moved to in any case: a plugin may take longer.
+# Seconds to get credentials for the new server before using it anyway: a plugin may take longer.
 CREDENTIALS_FIRST = 2.0
 
 
 async def follow_kubeconfig(config: ClusterConfig, moved: Callable[[ApiServer], Awaitable[None]]) -> Never:
-    """Keeps credentials valid and calls `moved` with another server; until cancelled."""
+    """Keeps the credentials valid, and calls `moved` if an edit names another server. Runs until cancelled."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(config.credentials.run)
         await _Follower(config, moved).run()
@@ -144,7 +149,7 @@ class _Follower:
 
     async def run(self) -> Never:
         pauses = Backoff(Random(), FIRST_PAUSE, LAST_PAUSE)  # noqa: S311 - jitter
-        while self._config.context:  # a pod's service account has none, and no kubeconfig
+        while self._config.context:  # a pod's service account has neither a context nor a kubeconfig
             try:
                 files = self._files()
                 before = stamps(files)
@@ -152,24 +157,24 @@ class _Follower:
                 pauses.reset()
                 if self._files() == files:
                     await change_since(before)
-            except Exception as error:  # noqa: BLE001 - a mistake here must cost no forward
-                self._say(f"a mistake of portside's: {type(error).__name__}")
+            except Exception as error:  # noqa: BLE001 - a bug here must not end a forward
+                self._warn(f"a bug of portside's: {type(error).__name__}")
                 await trio.sleep(pauses.next())
         await trio.sleep_forever()
         raise AssertionError
 
     def _files(self) -> frozenset[Path]:
-        """The kubeconfig's own files, and those that it names for this context."""
+        """The kubeconfig files, and the files that they name for this context."""
         fields = (self._selected.cluster, self._selected.user)
         named = (Path(str(part[name])) for part in fields for name in FILE_FIELDS if part.get(name))
         return frozenset((*kubeconfig.files(self._config.asked), *named))
 
     async def _look(self) -> None:
-        """Takes over what has changed for our context."""
+        """Applies what has changed in this context."""
         try:
             selected = await credentials.select_context(self._config.asked, self._config.context)
             seen = await trio.to_thread.run_sync(_used_settings, selected)
-            if self._used_settings is None:  # what was loaded, if it has not been edited since
+            if self._used_settings is None:  # the first look: compare with what was loaded
                 moved = renewed = selected != self._config.selected
             else:
                 moved, renewed = seen.place != self._used_settings.place, seen.who != self._used_settings.who
@@ -178,19 +183,19 @@ class _Follower:
             elif renewed:
                 self._config.credentials.edited()
         except KubeconfigError as error:
-            self._say(str(error))
+            self._warn(str(error))
         else:
             self._selected, self._used_settings, self._problem = selected, seen, ""
 
     async def _move(self, selected: SelectedContext) -> None:
         server = await trio.to_thread.run_sync(server_of, selected, self._config.credentials)
         self._config.credentials.edited()
-        with suppress(RenewalError), trio.move_on_after(CREDENTIALS_FIRST):  # what fails is logged, and tried again
+        with suppress(RenewalError), trio.move_on_after(CREDENTIALS_FIRST):  # a failure is logged and retried
             await self._config.credentials(True)  # noqa: FBT003 - ApiServer's signature
         logger.warning('the kubeconfig was edited: context "%s" is now at %s', selected.context, server.url)
         await self._moved(server)
 
-    def _say(self, problem: str) -> None:
+    def _warn(self, problem: str) -> None:
         if problem != self._problem:
             logger.warning("%s; keeping the previous settings", problem)
         self._problem = problem

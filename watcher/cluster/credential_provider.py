@@ -1,7 +1,7 @@
-"""Keeps the headers and the client certificate of one user valid: renews them in time, after a 401, and after an edit.
+"""Renews the headers and the client certificate of one user: before they expire, after a 401, and after an edit.
 
-A renewal that fails, for whatever reason, costs nothing but itself: the old credentials are used for as long as the
-API server takes them, and the next try comes after a pause that grows.
+If a renewal fails, the old credentials are used as long as the API server accepts them, and the renewal is retried
+after a growing pause.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from watcher.errors import KubeconfigError, RenewalError
 
 logger = logging.getLogger("portside.cluster")
 
-# Many requests meet a 401 at once, and a dead token keeps them coming, up to ten a second: they share what was read
-# within this. A file is cheap to read, and its new token is to be used within a second; a plugin is a process.
+# Seconds for which a renewal is shared: many requests meet a 401 together, and with an expired token up to ten a
+# second. A file is cheap to read, and its new token should be used within a second; a plugin is a process.
 SHARED_FOR, ASKED_FOR = 0.1, 0.5
-# Seconds between two tries that fail, doubling: a plugin costs a process and often a request, but a login that was
-# made in another terminal is to be noticed within seconds.
+# Seconds between failing tries, doubling. A plugin costs a process and often a request, but a login in another terminal
+# should be noticed within seconds.
 FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
-# Fields of a user whose reading may run a command or ask a server.
+# Fields of a user for which reading runs a command or asks a server.
 _RUNS_SOMETHING = {"exec", "auth-provider"}
 
 Read = Callable[[], Awaitable[Credentials]]
 
 
 class CredentialProvider:
-    """ApiServer.authorize: the headers that authenticate a request.
+    """ApiServer.authorize: returns the headers that authenticate a request.
 
-    While `run` runs, renewals happen there, so a caller that gives up does not stop one; without it the first caller
-    that needs one makes it.
+    While `run` runs, it makes the renewals, so a cancelled caller does not stop one. Otherwise the first caller that
+    needs a renewal makes it.
     """
 
     def __init__(self, found: Credentials, context: ssl.SSLContext | None, again: Read) -> None:
@@ -51,14 +51,14 @@ class CredentialProvider:
         self._running = False
         self._attempt = trio.CancelScope()
         self._wanted = trio.Event()
-        self._over = trio.Event()  # the renewal under way
+        self._over = trio.Event()  # set when the running renewal ends
         self._backoff = Backoff(Random(), FIRST_PAUSE, LAST_PAUSE)  # noqa: S311 - jitter
         self._not_before = float("-inf")
         self._due: float | None = None
         self._failure = ""
 
     async def __call__(self, renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
-        """Raises RenewalError where the renewal that was asked for failed."""
+        """Raises RenewalError if the requested renewal failed."""
         if self._due is None:
             self._due = _due(self._login)
         due = trio.current_time() >= self._due and not self._running and not self._lock.locked()
@@ -69,7 +69,7 @@ class CredentialProvider:
         return self._login.headers
 
     async def run(self) -> Never:
-        """Renews shortly before the credentials end, and whenever a caller asks; until cancelled."""
+        """Renews shortly before the credentials expire, and whenever a caller asks. Runs until cancelled."""
         self._running = True
         try:
             async with self._lock:
@@ -79,7 +79,7 @@ class CredentialProvider:
                         await self._renew()
                     if self._attempt.cancelled_caught:
                         continue  # the kubeconfig was edited meanwhile
-                    self._wanted = trio.Event()  # who asked meanwhile has the answer too
+                    self._wanted = trio.Event()  # callers that asked meanwhile share this renewal
                     self._over.set()
                     self._over = trio.Event()
         finally:
@@ -93,13 +93,13 @@ class CredentialProvider:
             await self._wanted.wait()
 
     def use(self, context: ssl.SSLContext | None) -> None:
-        """Show the client certificate on the connections of this context from now on. Raises KubeconfigError."""
+        """Send the client certificate on TLS connections of this SSL context. Raises KubeconfigError."""
         if context is not None and self._login.chain is not None:
             tls.use_chain(context, self._login.chain, self._login.selected)
         self._context = context
 
     def edited(self) -> None:
-        """The kubeconfig was edited: let `run` read it now, whatever failed or hangs."""
+        """The kubeconfig was edited: `run` reads it now, even if a renewal hangs or failed."""
         self._attempt.cancel()
         self._not_before = float("-inf")
         self._backoff.reset()
@@ -119,7 +119,7 @@ class CredentialProvider:
     async def _renew(self) -> None:
         try:
             self._take(await self._again())
-        except Exception as error:  # noqa: BLE001 - whatever a login meets must cost no forward
+        except Exception as error:  # noqa: BLE001 - a failing login must not end a forward
             self._failed(error)
 
     def _take(self, found: Credentials) -> None:
@@ -134,9 +134,9 @@ class CredentialProvider:
         self._due = _due(found)
 
     def _failed(self, error: Exception) -> None:
-        """The old ones may still be good: a 401 will tell."""
-        # Another error's text may quote a token.
-        text = str(error) if isinstance(error, KubeconfigError) else f"a mistake of portside's: {type(error).__name__}"
+        """The old credentials may still work: a 401 will show."""
+        # The text of any other error may quote a token.
+        text = str(error) if isinstance(error, KubeconfigError) else f"a bug of portside's: {type(error).__name__}"
         if text != self._failure:
             logger.warning("credentials could not be renewed: %s", text)
         self._failure = text
@@ -144,7 +144,7 @@ class CredentialProvider:
 
 
 def expired(found: Credentials) -> str:
-    """What is to be said of a client certificate that has ended, "" for one that is good or has no readable date."""
+    """A message if the client certificate has expired, else "" (also if its date cannot be read)."""
     ends = valid_until(found.chain.certificate) if found.chain is not None else None
     if ends is None or ends > datetime.now(UTC):
         return ""

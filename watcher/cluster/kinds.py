@@ -12,10 +12,7 @@ RUN_ID_LABEL = "skaffold.dev/run-id"
 
 
 class Object(Struct, frozen=True, rename="camel", gc=False):
-    """Base of all: unknown fields are passed over.
-
-    They hold no cycles, and there may be thousands: the garbage collector does not look at them.
-    """
+    """Base of all. There may be thousands, without cycles: the garbage collector skips them."""
 
 
 class OwnerReference(Object, frozen=True):
@@ -38,12 +35,12 @@ class ObjectMeta(Object, frozen=True):
 
     @property
     def controller(self) -> OwnerReference | None:
-        """What made the object and replaces it; there is one at most, beside any number of other owners."""
+        """The owner that created the object and replaces it; there is at most one."""
         return next((owner for owner in self.owner_references or () if owner.controller), None)
 
 
 class Resource(Object, frozen=True):
-    """Base of what the API lists: whatever else it is, it has a name."""
+    """Base of everything that the API lists."""
 
     metadata: ObjectMeta
 
@@ -90,7 +87,7 @@ class PodIP(Object, frozen=True):
 
 
 class PodStatus(Object, frozen=True):
-    """`pod_ips`: one of each family, `pod_ip` the first of them."""
+    """`pod_ips`: one for each address family; `pod_ip` is the first of them."""
 
     phase: str = ""
     pod_ip: str | None = field(default=None, name="podIP")
@@ -101,7 +98,7 @@ class PodStatus(Object, frozen=True):
 
 
 class Pod(Resource, frozen=True):
-    """Conditions: core/v1 types.go, PodConditionType."""
+    """Its conditions are core/v1's PodConditionType."""
 
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
@@ -112,7 +109,7 @@ class Pod(Resource, frozen=True):
 
     @property
     def ready(self) -> bool:
-        """The pod's Ready condition; False for one that is being deleted."""
+        """The Ready condition; False while the pod is being deleted."""
         return not self.deleting and self._is("Ready")
 
     @property
@@ -160,7 +157,7 @@ class TemplateMeta(Object, frozen=True):
 
 
 class PodTemplate(Object, frozen=True):
-    """What a workload makes its pods of."""
+    """The template of a workload's pods."""
 
     metadata: TemplateMeta = TemplateMeta()
     spec: PodSpec = PodSpec()
@@ -176,14 +173,14 @@ class WorkloadStatus(Object, frozen=True):
 
 
 class Workload(Resource, frozen=True):
-    """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job: what they share is a label selector and a template."""
+    """Deployment, ReplicaSet, StatefulSet, DaemonSet or Job: all have a label selector and a template."""
 
     spec: WorkloadSpec = WorkloadSpec()
     status: WorkloadStatus = WorkloadStatus()
 
     @property
     def finished(self) -> bool:
-        """A Job that will start no pod any more (batch/v1, JobComplete and JobFailed)."""
+        """Whether this is a Job that has completed or failed, so it starts no more pods (batch/v1)."""
         conditions = self.status.conditions or ()
         return any(c.type in {"Complete", "Failed"} and c.status == "True" for c in conditions)
 
@@ -210,7 +207,7 @@ class CronJobSpec(Object, frozen=True):
 
 
 class CronJob(Resource, frozen=True):
-    """Its jobs are found by their owner."""
+    """Its Jobs have an owner reference to it."""
 
     spec: CronJobSpec = CronJobSpec()
 
@@ -226,7 +223,7 @@ class EndpointConditions(Object, frozen=True):
 
 
 class SliceEndpoint(Object, frozen=True):
-    """One address of a service. A condition that is not there counts as true (discovery/v1 types.go)."""
+    """One endpoint of a service. A missing condition counts as true (discovery/v1 types.go)."""
 
     addresses: tuple[str, ...] = ()
     conditions: EndpointConditions = EndpointConditions()
@@ -240,16 +237,16 @@ class EndpointPort(Object, frozen=True):
 
 
 class EndpointSlice(Resource, frozen=True):
-    """Where a service leads, whoever keeps it: a controller, or a person for a service without selector."""
+    """Endpoints of a service, written by a controller, or by a person for a service without a selector."""
 
     endpoints: tuple[SliceEndpoint, ...] | None = None
     ports: tuple[EndpointPort, ...] | None = None
 
 
 class Kind(Struct, frozen=True):
-    """`singular` is Skaffold's resourceType in lower case; `path` is the API group's prefix.
+    """`singular`: Skaffold's resourceType in lower case. `path`: the API group's prefix.
 
-    `metadata_only`: the API server is asked for the objects' metadata alone (PartialObjectMetadata).
+    `metadata_only`: request only the objects' metadata (PartialObjectMetadata).
     """
 
     singular: str
@@ -270,9 +267,9 @@ REPLICA_SET = Kind("replicaset", "replicasets", "/apis/apps/v1", Workload, ("rs"
 STATEFUL_SET = Kind("statefulset", "statefulsets", "/apis/apps/v1", Workload, ("sts",))
 DAEMON_SET = Kind("daemonset", "daemonsets", "/apis/apps/v1", Workload, ("ds",))
 JOB = Kind("job", "jobs", "/apis/batch/v1", Workload)
-# Watched on behalf of services; nobody forwards to one.
+# Watched for services without a selector; not a target of forwards.
 ENDPOINT_SLICE = Kind("endpointslice", "endpointslices", "/apis/discovery.k8s.io/v1", EndpointSlice)
-# Watched on behalf of Deployments, with nothing but their owners and revisions.
+# Watched for Deployments: only the owners and revisions.
 REPLICA_SET_METADATA = Kind("replicaset", "replicasets", "/apis/apps/v1", Resource, metadata_only=True)
 CRON_JOB = Kind("cronjob", "cronjobs", "/apis/batch/v1", CronJob, ("cj",))
 

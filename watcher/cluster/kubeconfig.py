@@ -1,7 +1,7 @@
-"""Owns kubeconfig files: read, merged and resolved to one context, as client-go's clientcmd/loader.go does.
+"""Reads kubeconfig files, merges them and resolves one context, as client-go's clientcmd/loader.go does.
 
-Refuses to log or quote what a file holds, apart from names and the one value that is wrong. `kubernetes` would do, but
-it takes the last file's current-context (kubectl: the first's) and its messages name neither file nor line.
+Errors quote names and the one wrong value, nothing else. The `kubernetes` library is not used: it takes the last file's
+current-context (kubectl: the first's), and its messages name neither file nor line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from watcher import user_files
 from watcher.errors import KubeconfigError, did_you_mean
 
 HOME_FILE = "~/.kube/config"
-# Fields of a user or cluster that name files, relative to the kubeconfig's own folder.
+# Fields of a user or cluster that name files, relative to the folder of the kubeconfig.
 FILE_FIELDS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 
 Entry = Mapping[str, Any]
@@ -39,7 +39,7 @@ class _KubeconfigFile(Struct, frozen=True, rename="kebab"):
 
 
 class SelectedContext(Struct, frozen=True):
-    """What one context leads to; `cluster` and `user` with the API's own field names, file names made absolute."""
+    """One context with its cluster and its user, in the kubeconfig's own fields. File names are absolute."""
 
     source: str
     context: str
@@ -53,14 +53,14 @@ class SelectedContext(Struct, frozen=True):
         return f"SelectedContext({self.context!r} of {self.source!r})"  # a user's fields are secrets
 
     def refuse(self, entry: str, field: str, problem: str) -> NoReturn:
-        """Raise the KubeconfigError for a field of "cluster" or "user"."""
+        """Raise a KubeconfigError about a field of the entry "cluster" or "user"."""
         name = self.cluster_name if entry == "cluster" else self.user_name
         text = f'kubeconfig {self.source}: {field} of {entry} "{name}" {problem}'
-        raise KubeconfigError(" ".join(text.split()))  # values are YAML's: they may have lines
+        raise KubeconfigError(" ".join(text.split()))  # a YAML value may have several lines
 
 
 def files(kubeconfig: str | None) -> tuple[Path, ...]:
-    """Where to look: the file asked for, else those of $KUBECONFIG, else ~/.kube/config."""
+    """The kubeconfig files: the given one, else those of $KUBECONFIG, else ~/.kube/config."""
     if kubeconfig:
         return (_expanded(kubeconfig),)
     named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
@@ -68,19 +68,16 @@ def files(kubeconfig: str | None) -> tuple[Path, ...]:
 
 
 def _expanded(name: str) -> Path:
-    return Path(os.path.expanduser(name))  # Path's own fails where there is no home
+    return Path(os.path.expanduser(name))  # Path.expanduser raises if there is no home folder
 
 
 def current_context(paths: Iterable[Path]) -> str:
-    """The current context's name, "" where no file has one. Files that are not there count as empty, as for kubectl.
-
-    Raises KubeconfigError.
-    """
+    """The current context's name, or "". Missing files count as empty, as in kubectl. Raises KubeconfigError."""
     return next((found for path in paths if path.exists() and (found := _read(path).current_context)), None) or ""
 
 
 def resolve_context(paths: Iterable[Path], context: str | None) -> SelectedContext:
-    """The context asked for (None: the current one) of these files, which must all be there. Raises KubeconfigError."""
+    """The given context (None: the current one) of these files, which must all exist. Raises KubeconfigError."""
     paths = tuple(paths)
     source = os.pathsep.join(map(str, paths))
     parts = [_read(path) for path in paths]
@@ -110,7 +107,7 @@ def resolve_context(paths: Iterable[Path], context: str | None) -> SelectedConte
 
 
 def _merged(lists: Iterable[tuple[_NamedEntry, ...] | None]) -> dict[str, _NamedEntry]:
-    """By name; the first file that has one wins."""
+    """By name; the first file with an entry of that name wins."""
     found: dict[str, _NamedEntry] = {}
     for named in lists:
         for entry in named or ():
@@ -119,7 +116,7 @@ def _merged(lists: Iterable[tuple[_NamedEntry, ...] | None]) -> dict[str, _Named
 
 
 def _read(path: Path) -> _KubeconfigFile:
-    # Slow, and only a command that talks to a cluster needs it.
+    # Imported late: it is slow, and only commands that talk to a cluster need it.
     import yaml  # noqa: PLC0415
 
     from watcher.safe_yaml import OutOfBoundsError, first_document  # noqa: PLC0415
@@ -136,7 +133,7 @@ def _read(path: Path) -> _KubeconfigFile:
         problem = error.problem if isinstance(error, OutOfBoundsError) else "not valid YAML"
         raise KubeconfigError(f"kubeconfig {path}{where}: {problem}") from None
     except msgspec.ValidationError as error:
-        raise KubeconfigError(f"kubeconfig {path}: {error}") from None  # names types and the field, no value
+        raise KubeconfigError(f"kubeconfig {path}: {error}") from None  # it names types and the field, no value
     except (yaml.YAMLError, ValueError, RecursionError):
         raise KubeconfigError(f"kubeconfig {path}: not a YAML text") from None
     for named in (*(read.clusters or ()), *(read.users or ())):
@@ -152,4 +149,4 @@ def _make_absolute(named: _NamedEntry, folder: Path) -> None:
     plugin = (named.user or {}).get("exec")
     command = plugin.get("command") if isinstance(plugin, dict) else None
     if isinstance(plugin, dict) and isinstance(command, str) and os.sep in command:
-        plugin["command"] = str(folder / command)  # as client-go: a bare name is looked up on the PATH
+        plugin["command"] = str(folder / command)  # as in client-go; a bare name is looked up on the PATH

@@ -1,7 +1,8 @@
-"""Owns the network below httpx: connections to the API server, kept alive, through its proxy where it has one.
+"""The network below httpx: connects to the API server, also through a proxy, reads bodies, explains failures.
 
-Refuses HTTP. httpx's own proxy support would check the certificate for the server's address in place of
-tls-server-name, and send plain-http requests unwrapped; a tunnel and a list are to go the same way.
+Bodies are bounded, and undo at most one content coding: httpx would undo any number at once, and 3 kB of `gzip, gzip`
+become gigabytes. httpx's own proxy support is not used: it checks the certificate for the server's address instead of
+tls-server-name, and sends plain http without CONNECT.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from forwarders.transports.server import ApiServer
 from forwarders.transports.sockets import api_server_options, first_connected
 from watcher.errors import MalformedError
 
-# Each watch holds a connection: 8 kinds in 60 namespaces. Others wait for one, and say so after the connect time-out.
+# Each watch holds a connection: 8 kinds in 60 namespaces. Further requests fail after the connect time-out.
 MAX_CONNECTIONS = 512
-# Longer-lived idle connections save little: a list has its watch follow at once.
+# Idle connections save little: the watch follows its list at once.
 MAX_IDLE = 8
 READ_SIZE = 64 * 1024
 
 
 def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
-    """httpx's way to one API server."""
+    """httpx's transport to one API server."""
     context = server.tls or True
     limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE)
-    # A watch is silent for minutes: a network that dies without a word is the kernel's to notice.
+    # A watch is silent for minutes: the kernel's keep-alive notices a dead network.
     options = api_server_options()
     made = httpx.AsyncHTTPTransport(verify=context, limits=limits, socket_options=options, trust_env=False)
-    # httpx has no argument for httpcore's network backend.
+    # httpx has no parameter for httpcore's network backend.
     made._pool = httpcore.AsyncConnectionPool(
         ssl_context=server.tls,
         max_connections=limits.max_connections,
@@ -51,7 +52,7 @@ def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
 
 
 class ProxyBackend(httpcore.AsyncNetworkBackend):
-    """Every connection is one to the proxy that it has made a tunnel of."""
+    """Connects through a proxy by CONNECT or SOCKS."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -65,7 +66,7 @@ class ProxyBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """`timeout` counts for all of it. Raises httpcore.ConnectError, ConnectTimeout, ProxyError."""
+        """`timeout` covers connecting and the tunnel. Raises httpcore.ConnectError, ConnectTimeout, ProxyError."""
         try:
             with trio.fail_after(timeout if timeout is not None else float("inf")):
                 return await self._tunnel(host, port, local_address, socket_options)
@@ -87,7 +88,9 @@ class ProxyBackend(httpcore.AsyncNetworkBackend):
             await stream.aclose()
             raise httpcore.ProxyError(str(error)) from error
         except BaseException:
-            await _closed(stream)
+            with trio.CancelScope() as scope:
+                scope.cancel()  # close without waiting
+                await stream.aclose()
             raise
         return stream
 
@@ -95,15 +98,8 @@ class ProxyBackend(httpcore.AsyncNetworkBackend):
         await self._network.sleep(seconds)
 
 
-async def _closed(stream: httpcore.AsyncNetworkStream) -> None:
-    """At once, also where this task is cancelled."""
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await stream.aclose()
-
-
 class _HttpcoreStream:
-    """httpcore's stream as CONNECT wants it; deadlines are the caller's."""
+    """httpcore's stream as a ByteStream. The caller sets the deadlines."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -116,7 +112,7 @@ class _HttpcoreStream:
 
 
 class RacingBackend(httpcore.TrioBackend):
-    """Attempts beside one another while SYNs vanish."""
+    """Starts further attempts while a SYN is unanswered, as sessions do: a restored path is used within a second."""
 
     async def connect_tcp(
         self,
@@ -126,7 +122,7 @@ class RacingBackend(httpcore.TrioBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """`timeout` counts for all attempts. Raises httpcore.ConnectError, ConnectTimeout."""
+        """`timeout` covers all attempts. Raises httpcore.ConnectError, ConnectTimeout."""
         connect = partial(super().connect_tcp, host, port, local_address=local_address, socket_options=socket_options)
         try:
             with trio.fail_after(float("inf") if timeout is None else timeout):
@@ -136,7 +132,7 @@ class RacingBackend(httpcore.TrioBackend):
 
 
 def why(error: BaseException) -> str:
-    """A few words on the first cause that says something, without a request's headers or body."""
+    """Why a connection failed, in a few words, without headers or bodies of the request."""
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -148,14 +144,14 @@ def why(error: BaseException) -> str:
             again = cause.errno == socket.EAI_AGAIN
             return "its name was not resolved: no answer from DNS" if again else "its name is not known"
         if isinstance(cause, OSError) and cause.errno:
-            return error_text(cause.errno)  # trio's own text repeats the address
+            return error_text(cause.errno)  # trio's text repeats the address
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     return str(error) or type(error).__name__
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """`error`, what it came from, and what those came from; trio groups the failures of several addresses."""
+    """`error` and its causes, breadth first. trio groups the failures of several addresses."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -167,18 +163,18 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         waiting += [*getattr(cause, "exceptions", ()), cause.__cause__, cause.__context__]
 
 
-# Bytes of a whole list, over all its pages, and of any other answer: 40,000 pods of 6 kB.
+# Bytes of a list, over all its pages, and of any other body: 40,000 pods of 6 kB.
 MAX_BODY = 256 * 1024 * 1024
-# Bytes of one piece: some 0.1 ms to unpack.
+# Bytes of one piece: unpacked in some 0.1 ms.
 PIECE = 64 * 1024
-# Characters of a header that are quoted in an error.
+# Characters of a header quoted in an error.
 LONGEST_NAME = 100
 # zlib's window for gzip, header and trailer checked.
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 def unpacked(response: httpx.Response, raw: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The body, from its `raw` bytes. Raises MalformedError for a coding that was not asked for."""
+    """The body from its `raw` bytes. Raises MalformedError for a coding that was not requested."""
     codings = [coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(",")]
     known = [coding for coding in codings if coding not in {"", "identity"}]
     if known in (["gzip"], ["x-gzip"]):
@@ -222,9 +218,9 @@ async def read_body(pieces: AsyncIterator[bytes], room: int) -> bytes:
 
 
 async def drain(pieces: AsyncIterator[bytes]) -> None:
-    """Reads to the end and throws away."""
+    """Reads to the end and discards it."""
     try:
         async for _ in pieces:
             pass
     except httpx.HTTPError:
-        return  # it is being thrown away; what broke it has been said
+        return  # discarded anyway; the first failure has been reported

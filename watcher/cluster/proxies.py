@@ -1,8 +1,7 @@
-"""Owns which proxy leads to an API server: the kubeconfig's proxy-url, else the environment, by Go's rules.
+"""Chooses the proxy for an API server: the kubeconfig's proxy-url, else the environment, by Go's rules.
 
-Refuses to connect. client-go tools/clientcmd (proxy-url wins), Go's golang.org/x/net/http/httpproxy (HTTPS_PROXY,
-HTTP_PROXY, NO_PROXY, each also in lower case; loopback is never proxied by the environment). A password in a URL is
-sent to the proxy and shown to nobody.
+client-go tools/clientcmd: proxy-url wins. golang.org/x/net/http/httpproxy: HTTPS_PROXY, HTTP_PROXY, NO_PROXY, each also
+in lower case; loopback never goes through the environment's proxy. A password in a URL is sent to the proxy only.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Refuse = Callable[[str], NoReturn]
 def proxy_for(
     selected: SelectedContext, host: str, port: int, *, https: bool, environment: Mapping[str, str] = os.environ
 ) -> Proxy | None:
-    """The proxy on the way to this server, None for none. Raises KubeconfigError for one that cannot be used."""
+    """The proxy for this server, or None. Raises KubeconfigError if it cannot be used."""
     url = selected.cluster.get("proxy-url")
     if url:
 
@@ -43,12 +42,12 @@ def proxy_for(
     def refuse_variable(problem: str) -> NoReturn:
         raise KubeconfigError(f"{name} {problem}")
 
-    # Go takes a bare host:port here for an http proxy.
+    # For Go a bare host:port is an http proxy.
     return _proxy(url if "://" in url else f"http://{url}", name, selected, refuse_variable)
 
 
 def _variable(environment: Mapping[str, str], name: str) -> tuple[str, str]:
-    """Its name as found, and its value: the first one that is set to something."""
+    """The first spelling that has a value, and that value."""
     for spelled in (name, name.lower()):
         if value := environment.get(spelled, ""):
             return spelled, value
@@ -85,7 +84,7 @@ def _authorization(url: SplitResult) -> str:
 
 
 def _context(selected: SelectedContext) -> ssl.SSLContext:
-    """Trust in an https proxy: the system's authorities and the cluster's own. It never sees our certificate."""
+    """TLS with an https proxy: trusts the system's authorities and the cluster's. Sends no client certificate."""
     context = ssl.create_default_context()
     tls.trust_more(context, selected)
     return context
@@ -95,7 +94,7 @@ def _context(selected: SelectedContext) -> ssl.SSLContext:
 
 
 def _applies(no_proxy: str, host: str, port: int) -> bool:
-    """Whether the environment's proxy is used for this server."""
+    """Whether the environment's proxy applies to this server."""
     address = _address(host)
     if host == "localhost" or (address is not None and address.is_loopback):
         return False
@@ -110,7 +109,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _excludes(entry: str, host: str, port: int, address: Address | None) -> bool:
-    """One entry: `*`, a network, an address or a domain, the last two with a port if need be."""
+    """One entry: `*`, a network, an address or a domain; the last two may have a port."""
     if entry == "*":
         return True
     if "/" in entry:
@@ -122,7 +121,7 @@ def _excludes(entry: str, host: str, port: int, address: Address | None) -> bool
     if excluded is not None:
         return excluded == address
     name = name.removeprefix("*")
-    # "example.com" is itself and everything below it, ".example.com" only what is below.
+    # "example.com" matches itself and its subdomains, ".example.com" only subdomains.
     return host.endswith(name if name.startswith(".") else f".{name}") or host == name
 
 
@@ -134,7 +133,7 @@ def _in_network(address: Address, entry: str) -> bool:
 
 
 def _split(entry: str) -> tuple[str, str]:
-    """Host and port; an IPv6 address has brackets only beside a port."""
+    """Host and port. An IPv6 address has brackets only with a port."""
     if entry.startswith("["):
         name, _, port = entry[1:].partition("]")
         return name, port.removeprefix(":")

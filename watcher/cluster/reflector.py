@@ -1,8 +1,8 @@
-"""Owns one list-and-watch, for ever: list, mark as synced, watch from there, resume, list again where it must.
+"""Keeps one WatchCache up to date: lists, watches from there, resumes, lists again only if it must.
 
-Refuses policy: it keeps one WatchCache up to date. The rules are those of client-go's tools/cache/reflector.go and
-kube-rs' watcher.rs: lists are consistent reads (no resourceVersion), a broken watch resumes from the last version it
-got, only an expired version (410, or 504 "Too large resource version") leads to a new list.
+The rules are those of client-go's tools/cache/reflector.go and kube-rs' watcher.rs. Lists are consistent reads (no
+resourceVersion). A broken watch resumes from the last version it got. Only an expired version (410, or 504 "Too large
+resource version") causes a new list.
 """
 
 from __future__ import annotations
@@ -25,30 +25,29 @@ from watcher.errors import ApiForbiddenError, ApiUnreachableError, ClusterError,
 
 logger = logging.getLogger("portside.cluster")
 
-# client-go's timeoutSeconds: between this and twice this, so that not all watches end at once.
+# client-go's timeoutSeconds: between this and twice this, so that watches do not all end together.
 MIN_WATCH_SECONDS = 300
-# A watch that stood this long or brought something worked: all else is a failure, also without an error (client-go's
-# VeryShortWatchError).
+# A watch that lasted this long or brought an event has worked. Any other is a failure, even without an error
+# (client-go's VeryShortWatchError).
 STEADY = 1.0
-# A watch that has not ended by then releases all others, so that news come within a second of an outage's end. Where a
-# server ends watches later than this, releases come ever more seldom (forwarders.backoff).
+# A watch that has lasted this long releases all waiters: after an outage changes arrive within a second. If a server
+# ends watches later than this, the limiter makes releases rarer (forwarders.backoff).
 LASTS = 0.25
-# What is answered, but of no use (each watch expires, or ends at once), costs the API server: up to this long.
+# Requests that are answered but do not help (each watch expires or ends at once) cost the API server: back off longer.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 5.0
-# An API server that is back, or rights that were given back, are to be seen within a second. What that costs while they
-# are not: a second request for each watch at once, then one every 0.8 s, but one each forwarders.backoff.TURN seconds
-# for all together.
+# An API server or a permission that is back should be noticed within a second. Meanwhile each watch makes a second
+# request at once, then one every 0.8 s; all together make one each forwarders.backoff.TURN seconds.
 LAST_AWAY = 0.8
-# A watch whose connection broke goes out of turn once in so many seconds: behind a proxy that cuts everything every few
-# seconds, watches wait their turn.
+# A watch whose connection broke skips the queue once in so many seconds. Behind a proxy that cuts every connection
+# after a few seconds, watches queue.
 OUT_OF_TURN_EVERY = 30.0
-# A list so soon after the last one shows that versions do not last: the watch behind it waits its turn as well.
+# A list so soon after the last one shows that versions expire quickly: the watch after it queues too.
 LISTED_LATELY = 10.0
-# Seconds until the user is told what is being waited for.
+# Seconds until a request without an answer is reported.
 SLOW = 1.5
-# What was never allowed is rarely allowed later: rights are given by people.
+# A permission that was never granted is rarely granted later: people do that.
 FORBIDDEN_PAUSE = 15.0
-# A watch that began, or a question that was asked, less than this long ago need not be checked.
+# A request that began less than this long ago need not be checked.
 FRESH = 1.0
 
 
@@ -64,18 +63,18 @@ class Reflector:
         self._random = random
         self._gate = gate
         self._now = now
-        # Kept apart: a list that is due after an outage does not wait because the outage was long.
+        # Two of them: a list that is due after an outage does not wait because the outage was long.
         self._away = Backoff(random, FIRST_BACKOFF, LAST_AWAY)
         self._unwell = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
-        self._version: str | None = None  # None: a list is due
+        self._version: str | None = None  # None: list first
         self._seen_at: datetime | None = None
         self._asking: trio.CancelScope | None = None
         self._asked_at = trio.current_time()
-        self._accepted = self._useful = self._stood = False  # the watch under way
+        self._accepted = self._useful = self._stood = False  # the running watch
         self._out_of_turn_at = self._listed_at = -math.inf
 
     async def run(self) -> Never:
-        """Lists and watches until cancelled; a ClusterError is recorded in the cache and never ends it."""
+        """Lists and watches until cancelled. A ClusterError is recorded in the cache and does not end it."""
         self._version = None
         while True:
             try:
@@ -92,7 +91,7 @@ class Reflector:
                     await self._wait(0)
 
     async def _wait(self, pause: float) -> None:
-        """Until the next request. What was answered, but did not last, waits its turn: it costs the API server."""
+        """Waits until the next request. A watch that was accepted but did not last queues: it costs the API server."""
         now = trio.current_time()
         lasted = self._stood or not self._accepted
         if lasted and self._failures <= 1 and now - self._out_of_turn_at >= OUT_OF_TURN_EVERY:
@@ -102,13 +101,13 @@ class Reflector:
             await self._gate.wait_turn(pause)
 
     def restart(self) -> None:
-        """Another API server answers from now on: begin with a list."""
+        """Another API server answers now: start with a list."""
         self._version = None
         if self._asking is not None:
             self._asking.cancel()
 
     def check(self) -> None:
-        """The connection may be dead: ask on a new one, from the last version on. Who waits is woken by the gate."""
+        """The connection may be dead: resume on a new one. A waiting request is released by the limiter instead."""
         if self._asking is not None and trio.current_time() - self._asked_at >= FRESH:
             self._asking.cancel()
 
@@ -119,12 +118,12 @@ class Reflector:
             self._version = listed.resource_version
             self._answered()
             again, self._listed_at = trio.current_time() - self._listed_at < LISTED_LATELY, trio.current_time()
-            if again:  # lists that help no watch have their turns too
+            if again:
                 await self._gate.wait_turn(0)
         await self._follow(self._version)
 
     async def _follow(self, version: str) -> None:
-        """One watch request, until the API server ends it in good order."""
+        """One watch request, until the API server ends it normally."""
         seconds = int(self._random.uniform(MIN_WATCH_SECONDS, 2 * MIN_WATCH_SECONDS))
         async with self._client.watch(self._watch, version, seconds) as stream:
             self._accepted = True
@@ -145,7 +144,7 @@ class Reflector:
                 self._works()
 
     def _answered(self) -> bool:
-        """After an outage the first answer releases all others. Whether there is no reason to doubt that it helps."""
+        """The first answer after an outage releases all waiters. Returns whether watches have lasted so far."""
         trusted = not self._unwell.failures
         if trusted and self._away.failures:
             self._away.reset()
@@ -153,14 +152,14 @@ class Reflector:
         return trusted
 
     def _works(self) -> bool:
-        """The watch is of use. Whether that ends a problem."""
+        """The watch works. Returns whether that ends an error."""
         self._useful = True
         self._away.reset()
         self._unwell.reset()
         return self.cache.clear_error()
 
     def _lasts(self) -> None:
-        """After watches that ended at once only this shows that others may try too."""
+        """After watches that ended at once, only a lasting one shows that others may retry."""
         if self._works():
             self._gate.release()
 
@@ -186,13 +185,13 @@ class Reflector:
             self._version = event.object.metadata.resource_version or self._version
 
     def _failed(self, error: ClusterError) -> float:
-        """Take note of it; returns the seconds to wait."""
+        """Record the error; returns the seconds to wait."""
         if expired := isinstance(error, ExpiredError | MalformedError):
             self._version = None
-            self._away.reset()  # it answers
+            self._away.reset()  # the API server answers
         pause = (self._unwell if expired or (self._accepted and not self._stood) else self._away).next()
         forbidden = isinstance(error, ApiForbiddenError)
-        # A connection that breaks once and comes back at once is no news to anyone who has the objects.
+        # A connection that breaks once and is back at once is not reported if the objects are known.
         if forbidden or self._failures > 1 or not self.cache.synced:
             self._report(error, forbidden=forbidden)
         logger.debug("%s: %s; again in %.2f s", self._name, error, pause)
@@ -201,13 +200,13 @@ class Reflector:
     def _report(self, error: ClusterError, *, forbidden: bool) -> None:
         text = str(error)
         if self._seen_at is not None:
-            text += f"; what is known of {self._name} is from {self._seen_at:%H:%M:%S}"
+            text += f"; {self._name} are shown as of {self._seen_at:%H:%M:%S}"
         if self.cache.set_error(Problem(text, forbidden=forbidden)):
             logger.info("%s", text)
 
     @property
     def _failures(self) -> int:
-        """In a row."""
+        """Consecutive failures."""
         return self._away.failures + self._unwell.failures
 
     @property
@@ -220,14 +219,14 @@ T = TypeVar("T")
 
 
 async def call_if_slow(seconds: float, act: Callable[[], None], work: Callable[[], Awaitable[T]]) -> T:
-    """What `work` returns or raises, never in a group; `act` is called once `work` has run for so many seconds."""
+    """Runs `work` and returns its result; calls `act` if it is still running after so many seconds."""
     results: list[T] = []
     failures: list[Exception] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_act_after, seconds, act)
         try:
             results.append(await work())
-        except Exception as error:  # noqa: BLE001 - raised again below, outside the nursery
+        except Exception as error:  # noqa: BLE001 - raised below, outside the nursery: not in a group
             failures.append(error)
         nursery.cancel_scope.cancel()
     if failures:

@@ -1,6 +1,7 @@
-"""Owns what is known of the cluster: the objects of every synced watch, and why others have none.
+"""The objects of one cluster by watch, indexed by key and label, and the errors of watches that have none. No IO.
 
-Refuses IO and policy.
+It records which objects were read: a namespace may hold thousands of pods that no forward needs, and their changes
+cause no new plan.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from watcher.cluster.kinds import Kind, Object, Resource
 
 
 class Watch(Struct, frozen=True):
-    """One list-and-watch: a kind in a namespace ("" = all of them), narrowed by the API's own selectors.
+    """One list-and-watch: a kind in a namespace ("": all namespaces), narrowed by the API's selectors.
 
-    `cluster`: which one, "" for the default; a cluster's own store and plan leave it out.
+    `cluster`: the context, "" for the default cluster. Inside the store and the plan of one cluster it is "".
     """
 
     kind: Kind
@@ -29,14 +30,14 @@ class Watch(Struct, frozen=True):
 
 
 class Problem(Struct, frozen=True):
-    """Why a watch has no objects, or only old ones. `forbidden`: the API said 403, so asking less may work."""
+    """Why a watch has no objects, or only old ones. `forbidden`: 403, so a narrower watch may be allowed."""
 
     text: str
     forbidden: bool = False
 
 
 class Snapshot(Struct, frozen=True):
-    """`objects` has a key for each watch whose first list has ended; its values are keyed (namespace, name)."""
+    """`objects` has a key for each watch whose first list has ended. Its values are keyed (namespace, name)."""
 
     objects: Mapping[Watch, Mapping[Key, Object]] = {}
     problems: Mapping[Watch, Problem] = {}
@@ -46,7 +47,7 @@ class Snapshot(Struct, frozen=True):
 
 
 class OtherCluster(Struct, frozen=True):
-    """A cluster beside the default one. `namespace`: the context's, or "". `problem`: why it cannot be used at all."""
+    """A cluster other than the default one. `namespace`: the context's, or "". `problem`: why it cannot be used."""
 
     context: str
     cluster: Snapshot = Snapshot()
@@ -55,10 +56,10 @@ class OtherCluster(Struct, frozen=True):
 
 
 class Store:
-    """The one mutable thing behind a live Snapshot.
+    """The mutable state behind a live Snapshot.
 
-    `on_change` is called, synchronously, after whatever changed it; of single objects, after changes of those that
-    somebody has looked at since the last call.
+    Calls `on_change` synchronously after each change. A change of a single object counts if it was read since the last
+    call.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -68,12 +69,12 @@ class Store:
         self.snapshot = Snapshot(MappingProxyType(self.objects), MappingProxyType(self.problems))
 
     def cache_for(self, watch: Watch) -> WatchCache:
-        """The place for one watch's objects. One at a time for each watch."""
+        """The cache of one watch. At most one is open for each watch."""
         return WatchCache(self, watch)
 
 
 class WatchCache:
-    """One watch's part of a store. Once closed it is empty and takes nothing more."""
+    """The part of a store that belongs to one watch. Once closed it is empty and ignores everything."""
 
     def __init__(self, store: Store, watch: Watch) -> None:
         self.watch = watch
@@ -86,7 +87,7 @@ class WatchCache:
         return self.watch in self._store.objects
 
     def replace(self, objects: tuple[Resource, ...]) -> None:
-        """A list has ended: these are all there are. What is not among them is gone."""
+        """A list has ended: these are all objects."""
         found = Collection(objects)
         if not self._closed and self._store.objects.get(self.watch) != found:
             self._store.objects[self.watch] = found
@@ -103,7 +104,7 @@ class WatchCache:
             self._store.on_change()
 
     def set_error(self, problem: Problem) -> bool:
-        """The watch cannot say what there is; what it said before stays. Returns whether that is news."""
+        """The watch fails; its objects stay. Returns whether this is a new error."""
         if self._closed or self._store.problems.get(self.watch) == problem:
             return False
         self._store.problems[self.watch] = problem
@@ -111,14 +112,14 @@ class WatchCache:
         return True
 
     def clear_error(self) -> bool:
-        """The watch sees what there is. Returns whether that is news."""
+        """The watch works. Returns whether it had an error."""
         if self._closed or self._store.problems.pop(self.watch, None) is None:
             return False
         self._store.on_change()
         return True
 
     def close(self) -> None:
-        """Nobody asks any more. No `on_change`: whoever stopped asking knows."""
+        """Unsubscribed; does not call `on_change`."""
         self._closed = True
         self._store.objects.pop(self.watch, None)
         self._store.problems.pop(self.watch, None)
@@ -129,7 +130,7 @@ R = TypeVar("R", bound=Resource)
 
 
 class Collection(Mapping[Key, R]):
-    """`put` and `drop` return whether those who have looked since it was last so would see something else now."""
+    """`put` and `drop` return whether they changed something that was read since they last returned True."""
 
     def __init__(self, items: Iterable[R] = ()) -> None:
         self._items: dict[Key, R] = {}
@@ -137,8 +138,6 @@ class Collection(Mapping[Key, R]):
         self._looked_at = _LookedAt()
         for item in items:
             self._keep(key_of(item), item)
-
-    # To look
 
     def __getitem__(self, key: Key) -> R:
         self._looked_at.keys.add(key)
@@ -166,24 +165,22 @@ class Collection(Mapping[Key, R]):
         return self._items.items()
 
     def labelled(self, labels: Mapping[str, str]) -> Iterable[R]:
-        """Those that have all these labels; all where there are none."""
+        """The objects that have all these labels; all objects for no labels."""
         if not labels:
             return self.values()
         self._looked_at.labels.add(frozenset(labels.items()))
         fewest = min((self._by_label.get(label, {}) for label in labels.items()), key=len)
         return [item for item in fewest.values() if _labels(item).items() >= labels.items()]
 
-    # To keep true
-
     def put(self, item: R) -> bool:
-        """Added, or in the place of the one with its key."""
+        """Add an object, or replace the one with its key."""
         key = key_of(item)
         before = self._forget(key)
         self._keep(key, item)
         return not (before and _is_same(before, item)) and self._was_seen(key, before, item)
 
     def drop(self, item: R) -> bool:
-        """Gone, if it was there."""
+        """Remove an object, if it is there."""
         key = key_of(item)
         before = self._forget(key)
         return before is not None and self._was_seen(key, before)
@@ -191,7 +188,7 @@ class Collection(Mapping[Key, R]):
     def _was_seen(self, key: Key, *states: R | None) -> bool:
         seen = self._looked_at.includes(key, [_labels(state) for state in states if state is not None])
         if seen:
-            self._looked_at = _LookedAt()  # they are told, and look again at what they still want to know
+            self._looked_at = _LookedAt()  # the readers are notified, and read again what they need
         return seen
 
     def _keep(self, key: Key, item: R) -> None:
@@ -210,7 +207,7 @@ class Collection(Mapping[Key, R]):
 
 
 class _LookedAt:
-    """All of it, or single keys and labels."""
+    """What was read: everything, or some keys and labels."""
 
     def __init__(self) -> None:
         self.all = False
@@ -218,14 +215,14 @@ class _LookedAt:
         self.labels: set[frozenset[tuple[str, str]]] = set()
 
     def includes(self, key: Key, states: Iterable[Mapping[str, str]]) -> bool:
-        """An object with this key, of which these are the labels before and after."""
+        """Whether an object with this key was read. `states`: its labels before and after."""
         if self.all or key in self.keys:
             return True
         return any(asked <= labels.items() for asked in self.labels for labels in states)
 
 
 def labelled(objects: Mapping[Key, R], labels: Mapping[str, str]) -> Iterable[R]:
-    """`Collection.labelled`, of any mapping."""
+    """`Collection.labelled` for any mapping."""
     if isinstance(objects, Collection):
         return objects.labelled(labels)
     return [item for item in objects.values() if _labels(item).items() >= labels.items()]
@@ -241,6 +238,6 @@ def _labels(item: Resource) -> Mapping[str, str]:
 
 
 def _is_same(before: Resource, item: Resource) -> bool:
-    """In all the fields we read; the version is between the watch and the API server."""
+    """Whether both are equal in everything but resourceVersion."""
     version = item.metadata.resource_version
     return replace(before, metadata=replace(before.metadata, resource_version=version)) == item

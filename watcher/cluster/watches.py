@@ -1,7 +1,4 @@
-"""Owns the set of watches that run: the ones wanted, each a reflector in a task of its own.
-
-Refuses to choose them, and to let one's failure reach another.
-"""
+"""Runs the required watches, each a reflector in a task of its own, so that one failure does not reach the others."""
 
 from __future__ import annotations
 
@@ -26,9 +23,9 @@ def _local_now() -> datetime:
 
 
 class Watches:
-    """`on_change` is called synchronously after each change of `snapshot`, which is live: read it without waiting.
+    """Calls `on_change` synchronously after each change of `snapshot`, which is live: do not await while reading it.
 
-    `gate`: the pace of tries at the API server, where it is shared with others.
+    `gate`: the rate limiter of the API server, if others share it.
     """
 
     def __init__(
@@ -52,7 +49,7 @@ class Watches:
         return self._store.snapshot
 
     def want(self, watches: frozenset[Watch]) -> None:
-        """Start what is missing; cancel what is not wanted and forget its objects, without `on_change`."""
+        """Start missing watches; cancel those no longer wanted and drop their objects, without `on_change`."""
         for watch in self._running.keys() - watches:
             reflector, scope = self._running.pop(watch)
             reflector.cache.close()
@@ -65,22 +62,22 @@ class Watches:
                 self._tasks.start(_keep, reflector, scope)
 
     def check(self) -> None:
-        """The process slept, or the way to the API server is in doubt: every watch goes on over a new connection.
+        """Resume every watch on a new connection: the process slept, or sessions failed.
 
-        HTTP/1.1 has no question to ask on the old one, and a list is not needed: one request each.
+        HTTP/1.1 has no ping for the old connection. No list is needed, so this costs one request for each watch.
         """
         for reflector, _ in self._running.values():
             reflector.check()
         self._gate.release()
 
     def restart(self) -> None:
-        """Another API server answers from now on: every watch begins with a list. What is known stays until then."""
+        """Another API server answers now: every watch starts with a list. The objects stay until it has ended."""
         for reflector, _ in self._running.values():
             reflector.restart()
         self._gate.release()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Runs what is wanted until cancelled."""
+        """Runs the wanted watches until cancelled."""
         async with trio.open_nursery() as nursery:
             with Tasks(nursery) as self._tasks:
                 for reflector, scope in self._running.values():

@@ -1,7 +1,7 @@
-"""Owns the API's envelopes as JSON: pages of a list, lines of a watch, Status. Bytes in, values out, no IO.
+"""Decodes the API's JSON envelopes: pages of a list, lines of a watch, Status. No IO.
 
-Refuses to know what the objects are for. Shapes: k8s.io/apimachinery/pkg/apis/meta/v1/types.go (ListMeta, WatchEvent,
-Status); a watch's body is one WatchEvent a line.
+Shapes: k8s.io/apimachinery/pkg/apis/meta/v1/types.go (ListMeta, WatchEvent, Status). The body of a watch has one
+WatchEvent a line.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from watcher.errors import (
 
 T = TypeVar("T")
 
-# etcd refuses requests over 1.5 MiB, so no object is larger there; as JSON it may be somewhat more.
+# etcd rejects requests over 1.5 MiB; the same object as JSON may be somewhat larger.
 MAX_LINE = 4 * 1024 * 1024
 
 
 class WatchEventType(Enum):
-    """What a watch says of an object. BOOKMARK: nothing but the resourceVersion that was reached."""
+    """A BOOKMARK has only the resourceVersion that the watch has reached."""
 
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"
@@ -38,7 +38,7 @@ class WatchEventType(Enum):
 
 
 class WatchEvent(Struct, frozen=True):
-    """One line of a watch. The object of a BOOKMARK has a resourceVersion and nothing else."""
+    """One line of a watch."""
 
     change: WatchEventType
     object: Resource
@@ -52,27 +52,27 @@ class ListMeta(Struct, frozen=True, rename="camel"):
 
 
 class Page(Struct, frozen=True):
-    """One page of a list; its objects are decoded one by one, by their kind."""
+    """One page of a list. Its objects are decoded one by one, by their kind."""
 
     metadata: ListMeta
     items: tuple[Raw, ...] | None = None
 
 
 class Cause(Struct, frozen=True):
-    """One of a Status' causes."""
+    """One cause in the details of a Status."""
 
     reason: str = ""
     message: str = ""
 
 
 class Details(Struct, frozen=True):
-    """A Status' details."""
+    """The details of a Status."""
 
     causes: tuple[Cause, ...] | None = None
 
 
 class ApiStatus(Struct, frozen=True):
-    """The API's error body, and the object of an ERROR event."""
+    """The body of an error response, and the object of an ERROR event."""
 
     message: str = ""
     reason: str = ""
@@ -87,7 +87,7 @@ class VersionInfo(Struct, frozen=True, rename="camel"):
 
 
 class RequestInfo(Struct, frozen=True):
-    """What a request was for, in the words of RBAC. `namespace` is "" for all of them or none."""
+    """What a request asks for, in the words of RBAC. `namespace` "": all namespaces, or none applies."""
 
     verb: str
     resource: str
@@ -105,7 +105,7 @@ class _WatchLine(Struct, frozen=True):
 
 
 class LineDecoder:
-    """A watch's body: pieces in, whole lines out."""
+    """Splits the body of a watch into lines."""
 
     def __init__(self) -> None:
         self._kept: list[bytes] = []
@@ -126,10 +126,10 @@ class LineDecoder:
 
 
 class WatchDecoder:
-    """A watch's body: pieces in, events out.
+    """Decodes the body of a watch into events.
 
-    `feed` raises ApiError for the server's ERROR event and MalformedError for a line that is no event. The events
-    before it in the same piece are dropped with it: whoever watches again from the last event it got misses nothing.
+    `feed` raises ApiError for an ERROR event and MalformedError for a line that is no event. Events before it in the
+    same piece are dropped; the next watch resumes from the last event that was returned, so none is lost.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -145,7 +145,7 @@ class WatchDecoder:
             envelope = _LINE.decode(line)
             if envelope.type != "ERROR":
                 change = WatchEventType(envelope.type)
-                # A bookmark's object has null where its kind demands a list: only the metadata is meant.
+                # A bookmark's object may have null where its kind has a list: only the metadata counts.
                 decoder = _BOOKMARK if change is WatchEventType.BOOKMARK else self._decoder
                 return WatchEvent(change, decoder.decode(envelope.object))
             problem = _STATUS.decode(envelope.object)
@@ -164,11 +164,11 @@ def decode(body: bytes | Raw, kind: type[T], asked: RequestInfo) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError) as error:
-        raise MalformedError(f"cannot {asked}: what answers is no Kubernetes API server: {error}") from None
+        raise MalformedError(f"cannot {asked}: the response is not from a Kubernetes API server: {error}") from None
 
 
 def status(body: bytes, code: int) -> ApiStatus:
-    """The Status of an error answer; a proxy's error page has none, only its HTTP status `code`."""
+    """The Status of an error response. A proxy's error page is none: then only the HTTP status `code` is known."""
     try:
         found = _STATUS.decode(body)
     except (ValueError, RecursionError):
@@ -177,7 +177,7 @@ def status(body: bytes, code: int) -> ApiStatus:
 
 
 def api_error(status: ApiStatus, asked: RequestInfo) -> ApiError:
-    """The error that a Status is."""
+    """The error for a Status."""
     message = f"cannot {asked}: {status.message or 'error without a message'}"
     match status.code:
         case 401:
@@ -194,7 +194,7 @@ def api_error(status: ApiStatus, asked: RequestInfo) -> ApiError:
 
 
 def _too_large_resource_version(status: ApiStatus) -> bool:
-    """As client-go's isTooLargeResourceVersionError: by cause since 1.18.6, by message before."""
+    """client-go's isTooLargeResourceVersionError: by cause since 1.18.6, by message before."""
     causes = (status.details and status.details.causes) or ()
     marks = [status.message, *(cause.message for cause in causes)]
     return any(cause.reason == "ResourceVersionTooLarge" for cause in causes) or any(
