@@ -21,7 +21,7 @@ from watcher.board.readiness import NOTHING, Readiness, command_readiness
 from watcher.cli import logs
 from watcher.cli.option_values import Options
 from watcher.errors import UsageError
-from watcher.skaffold.process import signal_scope
+from watcher.skaffold.process import SignalScope
 
 if TYPE_CHECKING:
     from watcher.cli.runtime import Runtime
@@ -174,12 +174,12 @@ class ExecCommand:
     async def pass_on(self, arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         """Passes each signal on once, unless the whole process group got it. Cancels `scope` if it has not started."""
         signals = RepeatedSignal()
-        async with signal_scope() as witness:
+        async with SignalScope() as reach:
             async for number in arrivals:
                 if not self.running:
                     signals.received(number)
                     scope.cancel()
-                elif not await witness.group_was_hit():
+                elif not await reach.group_was_hit():
                     self.send_signal(number)
 
     async def _until_ready(self, board: Board) -> tuple[str, ...]:

@@ -190,25 +190,19 @@ async def _rendered_by_halves(
 async def _rendered(binary: str, templates: Sequence[str], api_version: str, environ: Mapping[str, str]) -> list[str]:
     """Renders a configuration that has only one entry for each template, with the template as its name."""
     items = [{"resourceType": "pod", "resourceName": template, "port": 1} for template in templates]
-    with _temporary_file({"apiVersion": api_version, "kind": "Config", "portForward": items}) as name:
-        words = ["diagnose", "--yaml-only", "--enable-templating", "--filename", name]
-        environment = quiet_environment(environ) | _NAMED
-        text = await _answer([binary, *words], environment, "templates")
+    content = {"apiVersion": api_version, "kind": "Config", "portForward": items}
+    environment = quiet_environment(environ) | _NAMED
+    try:
+        with temporary_file(json.dumps(content).encode(), ".yaml") as name:  # JSON is YAML
+            words = ["diagnose", "--yaml-only", "--enable-templating", "--filename", name]
+            text = await _answer([binary, *words], environment, "templates")
+    except OSError as error:
+        raise ConfigError(f"no temporary file for skaffold diagnose: {error.strerror}") from None
     answer = documents.documents(text, "skaffold diagnose of templates")
     found = [item for document in answer for item in mappings(document.get("portForward"))]
     if len(found) != len(templates):
         raise ConfigError(f"{binary} diagnose has {len(found)} entries for {len(templates)}")
     return [text_of(item.get("resourceName")) for item in found]
-
-
-@contextmanager
-def _temporary_file(content: object) -> Iterator[str]:
-    """A YAML file (JSON is YAML). Raises ConfigError if it cannot be written."""
-    try:
-        with temporary_file(json.dumps(content).encode(), ".yaml") as name:
-            yield name
-    except OSError as error:
-        raise ConfigError(f"no temporary file for skaffold diagnose: {error.strerror}") from None
 
 
 async def _answer(command: Sequence[str], environment: Mapping[str, str], filename: str) -> str:

@@ -93,6 +93,12 @@ def mappings(value: object) -> list[Mapping]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
+def part_of(mapping: Mapping, field: str) -> Mapping:
+    """The mapping in a field; an empty one if it is not a mapping."""
+    part = mapping.get(field)
+    return part if isinstance(part, Mapping) else Mapping()
+
+
 def text_of(value: object) -> str:
     """A scalar as Skaffold decodes it into a text field; "" for null and for anything but a scalar."""
     if isinstance(value, bool):

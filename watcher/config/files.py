@@ -133,24 +133,19 @@ def origin(item: object, filename: str) -> str:
     return f"{filename} line {item.line}" if isinstance(item, Mapping) and item.line else filename
 
 
-class WrittenItem(Struct, frozen=True):
-    """One item as it is written in a file, in a profile or outside."""
-
-    origin: str
-    item: Mapping
-
-
+# The items that are written in the files, each with its origin, by what identifies an item.
 Identity = tuple[str, ...]
+WrittenItems = dict[Identity, list[tuple[str, Mapping]]]
 
 
-def written_items(files: tuple[ProjectFile, ...]) -> dict[Identity, list[WrittenItem]]:
+def written_items(files: tuple[ProjectFile, ...]) -> WrittenItems:
     """All items of all files, for `restored`; those outside profiles first."""
-    found: dict[Identity, list[WrittenItem]] = {}
+    found: WrittenItems = {}
     for file in files:
         for document in file.documents:
             for part in (document, *mappings(document.get("profiles"))):
                 for item in (*mappings(part.get("portForward")), *_patched_in(part)):
-                    found.setdefault(_identity(item), []).append(WrittenItem(origin(item, file.name), item))
+                    found.setdefault(_identity(item), []).append((origin(item, file.name), item))
     return found
 
 
@@ -161,7 +156,7 @@ def _patched_in(profile: Mapping) -> Iterator[Mapping]:
             yield patch["value"]
 
 
-def restored(item: Mapping, found: dict[Identity, list[WrittenItem]], filename: str) -> tuple[dict[str, Any], str]:
+def restored(item: Mapping, found: WrittenItems, filename: str) -> tuple[dict[str, Any], str]:
     """`item` of Skaffold's answer without the defaults that Skaffold filled in, and its file and line.
 
     `diagnose` fills in `localPort` (the remote port if that is a number) and `address`. They count as written if they
@@ -169,15 +164,15 @@ def restored(item: Mapping, found: dict[Identity, list[WrittenItem]], filename: 
     """
     same = found.get(_identity(item), [])
 
-    def same_in(field: str) -> list[WrittenItem]:
-        return [other for other in same if other.item.get(field) == item.get(field)]
+    def same_in(field: str) -> list[tuple[str, Mapping]]:
+        return [(origin, other) for origin, other in same if other.get(field) == item.get(field)]
 
     filled_in = set()
     if item.get("localPort") == item.get("port") and not same_in("localPort"):
         filled_in.add("localPort")
     if item.get("address") == DEFAULT_ADDRESS and not same_in("address"):
         filled_in.add("address")
-    where = (same_in("localPort") or same or [WrittenItem(filename, item)])[0].origin
+    where, _ = (same_in("localPort") or same or [(filename, item)])[0]
     return {name: value for name, value in item.items() if name not in filled_in}, where
 
 

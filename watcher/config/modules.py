@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from watcher.config import files
 from watcher.config.documents import Mapping as Document
-from watcher.config.documents import mappings, text_of
+from watcher.config.documents import mappings, part_of, text_of
 from watcher.config.files import ProjectFile
 from watcher.config.profiles import Situation, active, applied, check_context, patches_beyond_us
 from watcher.errors import ConfigError, did_you_mean
@@ -31,7 +31,7 @@ class Part(Struct, frozen=True):
     filename: str
 
 
-class _Selection(Struct, frozen=True):
+class _Requested(Struct, frozen=True):
     """Which configurations of a file are needed. `names` (): all. `required`: -m does not restrict them."""
 
     names: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class _Selection(Struct, frozen=True):
 def configurations(file: ProjectFile, situation: Situation) -> tuple[Part, ...]:
     """The configurations, each after the ones it requires. Raises ConfigError."""
     project, walk = situation.project, _Walk(situation)
-    parts = tuple(walk.file(file, _Selection(profiles=project.profiles)))
+    parts = tuple(walk.file(file, _Requested(profiles=project.profiles)))
     if walk.beyond_us:
         what = "; ".join(dict.fromkeys(walk.beyond_us))
         raise ConfigError(f"{file.name} needs the skaffold binary on PATH, which was not found, for this: {what}")
@@ -66,12 +66,12 @@ class _Walk:
         self._visited: dict[tuple[str, int, bool], tuple[str, ...]] = {}
         self._files: dict[str, ProjectFile] = {}
 
-    def file(self, file: ProjectFile, selection: _Selection) -> Iterator[Part]:
+    def file(self, file: ProjectFile, requested: _Requested) -> Iterator[Part]:
         self._check(file)
         for index, document in enumerate(file.documents):
-            name = text_of(_metadata(document).get("name"))
-            if not selection.names or name in selection.names:
-                yield from self._configuration(file, index, name, selection)
+            name = text_of(part_of(document, "metadata").get("name"))
+            if not requested.names or name in requested.names:
+                yield from self._configuration(file, index, name, requested)
 
     def _check(self, file: ProjectFile) -> None:
         for document in file.documents or (Document(),):
@@ -86,11 +86,11 @@ class _Walk:
                 if (name := text_of(profile.get("name"))) not in self.profiles:
                     self.profiles.append(name)
 
-    def _configuration(self, file: ProjectFile, index: int, name: str, selection: _Selection) -> Iterator[Part]:
+    def _configuration(self, file: ProjectFile, index: int, name: str, requested: _Requested) -> Iterator[Part]:
         situation, document = self._situation, file.documents[index]
         modules = situation.project.modules
-        required = selection.required or not modules or name in modules
-        names = active(document, selection.profiles, situation, file.name)
+        required = requested.required or not modules or name in modules
+        names = active(document, requested.profiles, situation, file.name)
         self.beyond_us += patches_beyond_us(document, names, file.name)
         effective = applied(document, names, file.name)
         check_context(document, kube_context(effective), situation, file.name)
@@ -115,9 +115,9 @@ class _Walk:
         return True
 
     def _required(self, item: Document, file: ProjectFile, names: tuple[str, ...], *, required: bool) -> Iterator[Part]:
-        names_in_file = item.get("configs")
-        selection = _Selection(
-            names=tuple(map(text_of, names_in_file)) if isinstance(names_in_file, list) else (),
+        configs = item.get("configs")
+        requested = _Requested(
+            names=tuple(map(text_of, configs)) if isinstance(configs, list) else (),
             profiles=self._inherited(item, names),
             required=required,
         )
@@ -125,7 +125,7 @@ class _Walk:
         if item.keys() & files.REMOTE or (isinstance(path, str) and files.is_url(path)):
             self.beyond_us.append(f"{file.name} line {item.line}: a remote configuration")
             return
-        yield from self.file(self._read(text_of(path), file), selection)
+        yield from self.file(self._read(text_of(path), file), requested)
 
     def _inherited(self, item: Document, names: tuple[str, ...]) -> tuple[str, ...]:
         """The profiles for a required configuration: its active `activeProfiles`, and those of -p."""
@@ -157,8 +157,7 @@ def _named_ports(document: Document, file: ProjectFile) -> Iterator[str]:
 
 def kube_context(document: Document) -> str:
     """The context it deploys to unless --kube-context is given (schema/latest, DeployConfig)."""
-    deploy = document.get("deploy")
-    return text_of(deploy.get("kubeContext")) if isinstance(deploy, Document) else ""
+    return text_of(part_of(document, "deploy").get("kubeContext"))
 
 
 def contexts_of(documents: Iterable[Document], current: Callable[[], str]) -> list[str]:
@@ -170,8 +169,3 @@ def contexts_of(documents: Iterable[Document], current: Callable[[], str]) -> li
     if len(set(named)) <= 1:
         return ["" for _ in named]
     return [name or current() for name in named]
-
-
-def _metadata(document: Document) -> Document:
-    found = document.get("metadata")
-    return found if isinstance(found, Document) else Document()

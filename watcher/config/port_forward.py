@@ -72,10 +72,10 @@ def entry(item: object, origin: str, renderer: TemplateRenderer) -> Entry | BadE
     try:
         return _entry(item, origin, renderer)
     except ConfigError as problem:
-        return bad_entry(item, origin, str(problem))
+        return _bad_entry(item, origin, str(problem))
 
 
-def bad_entry(item: Mapping[str, Any], origin: str, reason: str) -> BadEntry:
+def _bad_entry(item: Mapping[str, Any], origin: str, reason: str) -> BadEntry:
     resource_type, name, namespace, port = (
         text_of(item.get(field)) for field in ("resourceType", "resourceName", "namespace", "port")
     )

@@ -182,7 +182,7 @@ def _rule(item: RuleItem, origin: str) -> Rule:
         raise ConfigError(f"{origin}: a rule names at least one of kind, name, namespace, labels, port")
     return Rule(
         origin=origin,
-        kind=_rule_kind(item.kind, f"{origin}: kind") if item.kind else "",
+        kind=_kind(item.kind, f"{origin}: kind") if item.kind else "",
         name=item.name or "",
         namespace=item.namespace or "",
         labels=item.labels or {},
@@ -192,8 +192,8 @@ def _rule(item: RuleItem, origin: str) -> Rule:
 
 def _entries(item: ForwardItem, origin: str) -> list[Entry]:
     """One entry for each local port."""
-    container = item.resource_type.lower() == CONTAINER
-    kind = CONTAINER if container else _kind(item.resource_type, f"{origin}: resourceType")
+    kind = _kind(item.resource_type, f"{origin}: resourceType")
+    container = kind == CONTAINER
     if (item.resource_name is None) == (item.selector is None):
         raise ConfigError(f"{origin}: a forward has either resourceName or selector")
     if container and item.selector is not None:
@@ -225,12 +225,8 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
     ]
 
 
-def _rule_kind(text: str, where: str) -> str:
-    return CONTAINER if text.lower() == CONTAINER else _kind(text, where)
-
-
 def _kind(text: str, where: str) -> str:
-    kind = kind_of(text)
+    kind = CONTAINER if text.lower() == CONTAINER else kind_of(text)
     if kind is None:
         raise ConfigError(f"{where}: {text!r} is not one of {known_kinds(text)}")
     return kind

@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct
 
 from watcher.config import documents
-from watcher.config.documents import mappings, text_of
+from watcher.config.documents import mappings, part_of, text_of
 from watcher.config.entries import Project
 from watcher.config.files import port_forward
 from watcher.errors import ConfigError
 
 _FALSE = {"0", "f", "false"}
-_AUTO_ACTIVATION = "profile-auto-activation"
-_PROPAGATE = "propagate-profiles"
 # The parts of a configuration that decide about forwards.
 _READ = ("portForward", "build", "deploy", "requires")
 
@@ -35,11 +33,11 @@ class Situation(Struct, frozen=True):
 
     @property
     def auto_activation(self) -> bool:
-        return self._flag(_AUTO_ACTIVATION)
+        return self._flag("profile-auto-activation")
 
     @property
     def propagate(self) -> bool:
-        return self._flag(_PROPAGATE)
+        return self._flag("propagate-profiles")
 
     def _flag(self, name: str) -> bool:
         """Both are on unless the flag, or its variable, turns them off."""
@@ -104,18 +102,13 @@ def _overlaid(document: documents.Mapping, profile: documents.Mapping, filename:
     if items := port_forward(profile, filename):
         found["portForward"] = items
         found.lines["portForward"] = profile.lines["portForward"]
-    build, deploy = _part(profile, "build"), _part(profile, "deploy")
+    build, deploy = part_of(profile, "build"), part_of(profile, "deploy")
     if build.get("artifacts"):
-        found["build"] = documents.Mapping({**_part(document, "build"), "artifacts": build["artifacts"]})
+        found["build"] = documents.Mapping({**part_of(document, "build"), "artifacts": build["artifacts"]})
     if deploy:
         given = {field: value for field, value in deploy.items() if value is not None and value != ""}
-        found["deploy"] = documents.Mapping({**_part(document, "deploy"), **given})
+        found["deploy"] = documents.Mapping({**part_of(document, "deploy"), **given})
     return found
-
-
-def _part(mapping: documents.Mapping, field: str) -> documents.Mapping:
-    part = mapping.get(field)
-    return part if isinstance(part, documents.Mapping) else documents.Mapping()
 
 
 def _by_context(profile: documents.Mapping, situation: Situation, filename: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -20,7 +21,7 @@ from watcher.config import documents, files, modules
 from watcher.config.diagnose import Readable, diagnose, readable_for_diagnose, rendered
 from watcher.config.entries import CONTAINER, DEFAULT_FILE, BadEntry, Configuration, Entry, Project
 from watcher.config.files import ProjectFile
-from watcher.config.port_forward import TemplateRenderer, bad_entry, entry, is_plain
+from watcher.config.port_forward import TemplateRenderer, entry, is_plain
 from watcher.config.portside_yaml import FILE, Settings, read_settings
 from watcher.config.profiles import Situation
 from watcher.errors import ConfigError, KubeconfigError
@@ -68,7 +69,8 @@ async def load_configuration(project: Project, environ: Mapping[str, str]) -> Co
         read: tuple[ProjectFile, ...] = ()
         answer = await diagnose(binary, Readable(project.filename), project, environ)
     else:
-        read = await trio.to_thread.run_sync(_project_files, project)
+        file = await trio.to_thread.run_sync(files.read_leniently, project.filename)
+        read = await trio.to_thread.run_sync(files.with_required, file)
         with readable_for_diagnose(read, project) as readable:
             answer = await diagnose(binary, readable, project, environ)
     items = list(_answered(answer, read, project.filename))
@@ -83,10 +85,6 @@ def _check_folder() -> None:
         os.getcwd()
     except OSError as error:
         raise ConfigError(f"the working folder cannot be used: {error.strerror}") from None
-
-
-def _project_files(project: Project) -> tuple[ProjectFile, ...]:
-    return files.with_required(files.read_leniently(project.filename))
 
 
 def _from_files(project: Project, environ: Mapping[str, str]) -> Configuration:
@@ -129,15 +127,14 @@ def _templates(items: Iterable[_Item]) -> Iterator[str]:
 
 def _configuration(
     items: Iterable[_Item],
-    answer: Iterable[documents.Mapping],
+    answer: tuple[documents.Mapping, ...],
     renderer: TemplateRenderer,
     read: tuple[ProjectFile, ...],
     project: Project,
 ) -> Configuration:
-    answer = tuple(answer)
     contexts = modules.contexts_of(answer, functools.partial(_default_context, project))
     context_of = {id(document): context for document, context in zip(answer, contexts, strict=True)}
-    found = [_in_context(_entry(item, renderer), context_of[id(item.document)]) for item in items]
+    found = [_entry(item, renderer, context_of[id(item.document)]) for item in items]
     return Configuration(
         entries=tuple(e for e in found if isinstance(e, Entry)),
         bad=tuple(e for e in found if isinstance(e, BadEntry)),
@@ -149,34 +146,28 @@ def _configuration(
     )
 
 
-def _entry(item: _Item, renderer: TemplateRenderer) -> Entry | BadEntry:
+def _entry(item: _Item, renderer: TemplateRenderer, context: str) -> Entry | BadEntry:
     found = entry(item.value, item.origin, renderer)
-    if isinstance(found, Entry) and found.kind != CONTAINER and _deployers(item.document) == {"cloudrun"}:
-        return bad_entry(item.value, item.origin, _CLOUD_RUN) if isinstance(item.value, dict) else found
-    return found
-
-
-def _in_context(found: Entry | BadEntry, context: str) -> Entry | BadEntry:
-    return replace(found, context=context) if isinstance(found, Entry) and found.kind != CONTAINER else found
+    if isinstance(found, BadEntry) or found.kind == CONTAINER:
+        return found
+    if _deployers(item.document) == {"cloudrun"}:
+        return BadEntry(found.origin, found.resource_type, found.name, found.namespace, found.port, _CLOUD_RUN)
+    return replace(found, context=context)
 
 
 def _default_context(project: Project) -> str:
     """The current context; "" if there is none: then the first configuration's context is used for the entries."""
-    try:
+    with suppress(KubeconfigError):
         return kubeconfig.current_context(kubeconfig.files(project.kubeconfig or None))
-    except KubeconfigError:
-        return ""
+    return ""
 
 
 def _artifacts(document: documents.Mapping) -> list[str]:
-    build = document.get("build")
-    items = documents.mappings(build.get("artifacts")) if isinstance(build, documents.Mapping) else []
+    items = documents.mappings(documents.part_of(document, "build").get("artifacts"))
     return [name for item in items if (name := documents.text_of(item.get("image")))]
 
 
 def _deployers(document: documents.Mapping) -> set[str]:
     """The deployers it uses (schema/latest, DeployType)."""
-    deploy = document.get("deploy")
-    if not isinstance(deploy, documents.Mapping):
-        return set()
+    deploy = documents.part_of(document, "deploy")
     return {name for name in _DEPLOYERS if deploy.get(name) is not None}

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 
 import trio
 
@@ -41,13 +40,22 @@ class SignalScope:
 
     A Ctrl-C, a closed terminal and `kill -INT -PGID` reach every process of the group, `kill -INT PID` only one, and
     neither Python nor trio tells them apart (no si_code). So a `cat` that reads from a pipe of ours runs in the group
-    as a canary: a signal to the group ends it, and so does our end. Each one serves once.
+    as a canary: a signal to the group ends it, and so does our end. Each one serves once. A context manager: enter it
+    after the signal handlers are in place.
     """
 
     def __init__(self) -> None:
         self._canary: trio.Process | None = None
 
-    async def start(self) -> None:
+    async def __aenter__(self) -> SignalScope:
+        await self._start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with trio.CancelScope(shield=True):
+            await self._stop()
+
+    async def _start(self) -> None:
         """Starts a canary. Without a `cat` there is none, and every signal counts as sent to us alone.
 
         None is needed where the console sends every signal to the whole group.
@@ -69,27 +77,15 @@ class SignalScope:
             await self._canary.wait()
         if patience.cancelled_caught:
             return False
-        await self.stop()
-        await self.start()
+        await self._stop()
+        await self._start()
         return True
 
-    async def stop(self) -> None:
+    async def _stop(self) -> None:
         """Ends the canary and waits for its end, which takes milliseconds."""
         if self._canary is not None and self._canary.stdin is not None:
             await self._canary.stdin.aclose()  # the end of its input ends a `cat`
             await self._canary.wait()
-
-
-@asynccontextmanager
-async def signal_scope() -> AsyncIterator[SignalScope]:
-    """A SignalScope for the length of the block. Enter it after the signal handlers are in place."""
-    scope = SignalScope()
-    await scope.start()
-    try:
-        yield scope
-    finally:
-        with trio.CancelScope(shield=True):
-            await scope.stop()
 
 
 class SkaffoldProcess:
@@ -125,7 +121,7 @@ class SkaffoldProcess:
         Cancelling it leaves Skaffold running. Raises UsageError if the binary cannot be started.
         """
         with trio.open_signal_receiver(*stop_signals()) as arrivals:
-            async with signal_scope() as scope:
+            async with SignalScope() as scope:
                 process = self._process = await self._start()
                 task_status.started(process.pid)
                 async with trio.open_nursery() as nursery:

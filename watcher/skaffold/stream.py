@@ -20,17 +20,9 @@ from watcher.skaffold.http_request import CHUNK, ApiAddress, Dial, HttpRequest, 
 
 logger = logging.getLogger("portside.skaffold")
 
-# A stream begins with the replay of everything that was logged before. Live events come in between, sent by another
-# goroutine of Skaffold. Two bugs there (skaffold 2.16.1, grpc-go 1.72) each stop Skaffold:
-#  1. The listener of a reader that left during its replay stays registered, but nobody receives its error. The next
-#     event waits for that forever and holds the log's lock (event/v2/event.go, forEach and log). So the replay must be
-#     read to its end before leaving. Nothing marks its end, and silence proves nothing on a busy machine. Therefore
-#     portside posts a probe before it requests the stream: when the probe comes back, everything before it has come.
-#  2. Both goroutines send on one gRPC stream, which does not allow that: one that finds its write quota used up waits,
-#     and when there is quota again only one of them is woken (internal/transport/flowcontrol.go, writeQuota: a channel
-#     of one). The other sleeps until the quota is used up again. If it is the replay, the rest of it never comes. If
-#     it is the live events, Skaffold stands still as long as we are attached. A probe as large as the quota wakes the
-#     replay. A probe that does not come back reveals the second case: leave after the replay and attach again.
+# The write quota of a gRPC stream, which the replay and the live events share. If one finds it used up, it may sleep
+# until it is used up again: a sleeping replay never ends, sleeping live events stop Skaffold. A probe of this size
+# wakes the replay. A probe that does not come back shows that live events sleep: leave after the replay, attach again.
 _QUOTA = 1 << 16
 # A replay delivers tens of thousands of events a second, megabytes. If less than the quota comes in _ASLEEP seconds,
 # the replay sleeps or is nearly over. If live events come as fast as that, it may sleep after _LONG seconds; a needless
