@@ -1,6 +1,6 @@
-"""Owns what causes share: a kubeconfig through a proxy, blocking work beside the traffic, when a cluster is well again.
+"""What the causes share: a kubeconfig through a proxy, blocking work, a check of the cluster's health.
 
-Refuses to know what is asserted (`scene.py`).
+`scene.py` has the assertions.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from fixtures.cluster.processes import wait_for
 
 T = TypeVar("T")
 
-# From a server that answers to pods that are Ready and can be reached, on a busy machine.
+# Seconds from an answering server until all pods are Ready and reachable, on a busy machine.
 PATIENCE = 120.0
 
 
 async def in_thread(work: Callable[..., T], *arguments: object) -> T:
-    """Blocking work; it is waited for, whatever happens: half done it would harm the tests after this one."""
+    """Blocking work in a thread, always awaited: half done it would harm later tests."""
     return await trio.to_thread.run_sync(partial(work, *arguments))
 
 
 def kubeconfig(bed: Bed, path: Path, port: int | None = None, user: Mapping[str, Any] | None = None) -> Path:
-    """Writes, in one step, the bed's kubeconfig with the API server at `port` of 127.0.0.1 and with another user."""
+    """Writes atomically the bed's kubeconfig with the API server at `port` of 127.0.0.1 and with another user."""
     content = yaml.safe_load(bed.kubeconfig.read_text())
     if port is not None:
         content["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port}"
@@ -48,7 +48,7 @@ def api_server(bed: Bed) -> tuple[str, int]:
 
 
 def reachable(bed: Bed, space: str) -> None:
-    """Returns once every pod is Ready and kubectl reaches a process in one: through apiserver, kubelet and runtime."""
+    """Returns when every pod is Ready and kubectl reaches a process in one: through API server, kubelet and runtime."""
 
     def well() -> bool:
         try:

@@ -1,4 +1,4 @@
-"""The apps under chaos, a bed that is well again after each test, the lines in the report."""
+"""The apps under chaos, repairs after each test, and the lines in the report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def app(name: str) -> Manifest:
 
 @pytest.fixture(autouse=True)
 def mended(bed: Bed, space: str) -> Iterator[None]:
-    """The bed and the apps are well again after each test, however it ended: others share them."""
+    """After each test, however it ended, the bed and the apps are healthy again, since other tests share them."""
     from fixtures.cluster import lifecycle  # noqa: PLC0415 - needs root and Linux
     from fixtures.cluster.__main__ import say  # noqa: PLC0415
 

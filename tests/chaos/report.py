@@ -1,4 +1,4 @@
-"""Owns the lines that the chaos suite adds to pytest's report: what each cause cost, counted."""
+"""Adds lines to pytest's report: what each cause cost, counted."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Owns one portside under traffic and the four things that are asserted of every cause. Refuses to know the cause.
+"""One portside under traffic, and the four assertions for every cause.
 
 1. Forwards that the cause does not concern: every exchange is ok, and new connections are answered while it lasts.
-2. New connections are answered within WITHIN seconds of the cause's end, counted from the moment at which somebody else
-   than portside has seen that it is over (/readyz, a Ready pod, `kubectl exec`). This machine is slow at times and a
-   single draw proves nothing: the median over the concerned forwards, each with a pace of its own, may be WITHIN above
-   what a connection takes in the same minute without a cause (before it or after it), and none may be EVER above it.
-3. No exchange has wrong bytes, or a clean end before its time. Where the cause kills an application the kernel ends
-   its connections as if it had closed them, so there alone an end too early is no fault.
-4. Every forward keeps its port, and portside says nothing of mistakes of its own.
+2. New connections are answered within WITHIN seconds of the cause's end, counted from the moment when another program
+   than portside sees that it is over (/readyz, a Ready pod, `kubectl exec`). This machine is slow at times, so a single
+   sample proves nothing: the median over the concerned forwards, each with its own pace, may exceed a connection's time
+   in the same minute without a cause (before it or after it) by WITHIN, and no sample may exceed it by EVER.
+3. No exchange has wrong bytes, or a clean end before its time. Only where the cause kills an application, an early end
+   is no fault, since the kernel then ends its connections as if the application had closed them.
+4. Every forward keeps its port, and portside logs no error of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.chaos.traffic import Fate, Target, Traffic
 from tests.support.process import Portside, portside
 
 WITHIN, EVER = 1.0, 5.0
-# Connections answered on each forward before a cause, and on each that is spared while it lasts.
+# Answered connections on each forward before a cause, and on each unaffected one during it.
 PROOF = 3
 APPS = ("a", "b", "c", "d")
 HTTP, ECHO = 8080, 7001
@@ -36,7 +36,7 @@ HTTP, ECHO = 8080, 7001
 
 @dataclass
 class Scene:
-    """A portside with two forwards to each of APPS, in use. `space`: their namespace."""
+    """A portside with two forwards to each of APPS, under traffic. `space`: their namespace."""
 
     bed: Bed
     space: str
@@ -49,7 +49,7 @@ class Scene:
         return await trio.to_thread.run_sync(partial(self.bed.kubectl, "-n", self.space, *arguments, timeout=timeout))
 
     async def pod(self, app: str) -> str:
-        """The name of the pod that serves an app's forward now, by portside's own word."""
+        """The name of the pod that serves an app's forward now, as portside reports it."""
         return str((await self.running.ready(app, remotePort=HTTP))["pod"])
 
     async def endure(
@@ -63,8 +63,8 @@ class Scene:
     ) -> None:
         """Let a cause last for `seconds` and assert all of the above.
 
-        `cause`: entered once it has begun, left once it has ended. `spared`: the apps whose forwards are not to notice;
-        `killed`: those whose application it kills.
+        `cause`: a context manager, entered when it has begun, left when it has ended. `spared`: the apps whose forwards
+        must not notice it. `killed`: the apps that it kills.
         """
         async with cause:
             await self.traffic.answer(spared, PROOF)
@@ -105,7 +105,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(bed: Bed, space: str, kubeconfig: Path) -> AsyncIterator[Scene]:
-    """Entered once every forward has been answered well; the traffic runs on."""
+    """Entered when every forward has been answered; the traffic continues."""
     words = [word for app in APPS for word in (f"deploy/{app}", f":{HTTP}", f":{ECHO}")]
     environment = bed.environment() | {"KUBECONFIG": str(kubeconfig)}
     async with portside("forward", "-n", space, "-v", *words, environment=environment) as running:

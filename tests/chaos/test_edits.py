@@ -1,4 +1,4 @@
-"""portside.yaml is edited while traffic runs, near and far from the API server: what stays is not touched."""
+"""portside.yaml is edited during traffic, near and far from the API server: forwards that stay are not affected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEPT, STOPPED = APPS[0], APPS[1]
 
 
 class Project:
-    """A folder with a portside.yaml that forwards two ports of each app it is told to."""
+    """A folder with a portside.yaml that forwards two ports of each given app."""
 
     def __init__(self, folder: Path, space: str) -> None:
         self.folder = folder
@@ -44,7 +44,7 @@ class Project:
 
 
 async def states(running: Portside, app: str, state: str) -> None:
-    """Returns once both forwards of the app are in that state."""
+    """Returns when both forwards of the app are in that state."""
 
     def all_are(_: object) -> bool:
         records = [running.last(app, remotePort=port) for port in (HTTP, ECHO)]
@@ -57,7 +57,7 @@ async def states(running: Portside, app: str, state: str) -> None:
 async def test_forwards_are_stopped_and_started_by_edits(
     bed: Bed, space: str, round_trip: float, tmp_path: Path
 ) -> None:
-    """One app's forwards come and go under load: the other's never fail, and its own break or are whole."""
+    """The forwards of one app come and go under load. The other's never fail; its own break or are whole."""
     project = Project(tmp_path, space)
     project.write(KEPT, STOPPED)
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""A pod whose application is killed by the kernel for its memory, beside pods that are well."""
+"""The kernel kills a pod's application for its memory, beside healthy pods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESTARTS = "{.status.containerStatuses[0].restartCount}"
 
 @asynccontextmanager
 async def out_of_memory(scene: Scene, times: int) -> AsyncIterator[None]:
-    """The app of `d` eats more than its container may have, so many times; over once its pod is Ready again."""
+    """The app of `d` exceeds its memory limit so many times; over when its pod is Ready again."""
     pod = await scene.pod("d")
     began = int(await scene.kubectl("get", "pod", pod, "-o", f"jsonpath={RESTARTS}"))
     async with trio.open_nursery() as nursery:
@@ -37,9 +37,10 @@ async def out_of_memory(scene: Scene, times: int) -> AsyncIterator[None]:
 
 
 async def _killed(scene: Scene, pod: str, restarts: int, nursery: trio.Nursery) -> None:
-    """Asks again where the question was lost: nobody promises that it arrives.
+    """Repeats a lost request, since it may not have arrived.
 
-    Not before the kubelet has had time to start it again, 20 s the third time: what is held would kill it once more.
+    Waits first until the kubelet has had time for the restart (20 s the third time), since a waiting request would kill
+    the application again.
     """
     for tries_left in reversed(range(4)):
         nursery.start_soon(outcome, get(scene.traffic.targets["d"].http, "/eat", method="POST"))
@@ -54,13 +55,13 @@ async def _killed(scene: Scene, pod: str, restarts: int, nursery: trio.Nursery) 
 
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.long)])
 async def test_a_pod_out_of_memory(bed: Bed, space: str, times: int) -> None:
-    """Its own connections end with it, nobody else's; new ones wait for its next start."""
+    """Only its own connections end with it; new ones wait for its next start."""
     await_fresh(bed, space)
     async with scene(bed, space, bed.kubeconfig) as it:
         await it.endure(f"pod OOM-killed {times} times", out_of_memory(it, times), 0, spared=OTHERS, killed={"d"})
 
 
 def await_fresh(bed: Bed, space: str) -> None:
-    """A pod of `d` that has not been restarted, so that the kubelet does not make it wait."""
+    """A pod of `d` without restarts, so that the kubelet does not delay its next one."""
     bed.kubectl("-n", space, "delete", "pod", "-l", "app=d", "--grace-period=0", "--force")
     bed.kubectl("-n", space, "rollout", "status", "deployment/d", "--timeout=60s", timeout=90)

@@ -1,4 +1,4 @@
-"""Rights that go and come back: a token that is revoked until a new one stands in the kubeconfig, a role taken away."""
+"""Rights that go and come back: a revoked token until the kubeconfig has a new one, a removed role."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PORT_FORWARD = ("pods", "--subresource=portforward")
 
 @dataclass(frozen=True)
 class Account:
-    """A service account of the apps' namespace with the rights that portside needs, and a token that can be revoked."""
+    """A service account in the apps' namespace with the rights that portside needs, and a revocable token."""
 
     bed: Bed
     space: str
@@ -58,13 +58,13 @@ class Account:
         self._wait_until("yes", lambda: self._may("create", *PORT_FORWARD))
 
     def token(self, name: str) -> dict[str, str]:
-        """A user with a token that is good while the secret of this name exists."""
+        """A user with a token that is valid while the secret of this name exists."""
         self.kubectl("create", "secret", "generic", name)
         bound = ("--bound-object-kind=Secret", f"--bound-object-name={name}")
         return {"token": self.kubectl("create", "token", ACCOUNT, *bound).strip()}
 
     def revoke(self, name: str, user: dict[str, str]) -> None:
-        """Returns once the API server, which remembers for 10 s whom it let in, refuses the token."""
+        """Returns when the API server, which caches tokens for 10 s, refuses the token."""
         self.kubectl("delete", "secret", name)
 
         def refused() -> bool:
@@ -102,7 +102,7 @@ def account(bed: Bed, space: str) -> Iterator[Account]:
 
 @dataclass(frozen=True)
 class Place:
-    """What a cause here can reach."""
+    """What a cause here can use."""
 
     scene: Scene
     account: Account
@@ -113,7 +113,7 @@ class Place:
 
 @asynccontextmanager
 async def token_revoked(place: Place) -> AsyncIterator[None]:
-    """Over once a new token stands in the kubeconfig."""
+    """Over when the kubeconfig has a new token."""
     await in_thread(place.account.revoke, "first", place.user)
     place.way.cut()
     yield
@@ -123,7 +123,7 @@ async def token_revoked(place: Place) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def roles_taken(place: Place) -> AsyncIterator[None]:
-    """What stands goes on without them, so all is cut: watches and sessions have to ask anew."""
+    """Open watches and sessions would continue without the roles, so all are cut and must be opened again."""
     await in_thread(place.account.take_roles)
     place.way.cut()
     yield
@@ -133,7 +133,7 @@ async def roles_taken(place: Place) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def roles_taken_unasked(place: Place) -> AsyncIterator[None]:
-    """Nothing is cut: nobody has to ask."""
+    """Nothing is cut, so nothing is requested."""
     await in_thread(place.account.take_roles)
     yield
     await in_thread(place.account.give_roles)
@@ -163,7 +163,7 @@ async def test_rights_that_go_and_come(
     seconds: float,
     spared: tuple[str, ...],
 ) -> None:
-    """What needs them waits; what does not goes on."""
+    """What needs the rights waits; what does not, continues."""
     way = Way(api_server(bed))
     user = account.token("first")
     try:

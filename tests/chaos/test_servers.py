@@ -1,4 +1,4 @@
-"""The cluster's own servers, one by one: killed, restarted, frozen."""
+"""The cluster's own servers, one after another: killed, restarted, frozen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cluster
 
 @dataclass(frozen=True)
 class Trouble:
-    """One server's. `spared`: the apps whose forwards need nothing of it while their pods stay as they are."""
+    """Trouble with one server. `spared`: the apps whose forwards do not need it while their pods stay as they are."""
 
     server: str
     begin: Callable[[Bed, str], None]
@@ -25,7 +25,7 @@ class Trouble:
     spared: tuple[str, ...] = ()
 
 
-# Every session runs through apiserver, kubelet and containerd: none is spared where one of them ends.
+# Every session runs through API server, kubelet and containerd, so each of them affects all.
 TROUBLES = {
     "apiserver killed": Trouble("apiserver", Bed.kill, Bed.start),
     "etcd paused": Trouble("etcd", Bed.pause, Bed.resume, spared=APPS),
@@ -47,7 +47,7 @@ async def lasting(scene: Scene, trouble: Trouble) -> AsyncIterator[None]:
 @pytest.mark.parametrize("seconds", [1.0, pytest.param(30.0, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", TROUBLES)
 async def test_a_server_goes_and_comes_back(bed: Bed, space: str, name: str, seconds: float) -> None:
-    """What runs over it ends with an error or not at all, and all is answered once it is back."""
+    """Connections over it end with an error or stay; all are answered when it is back."""
     trouble = TROUBLES[name]
     async with scene(bed, space, bed.kubeconfig) as it:
         await it.endure(f"{name}, {seconds:.0f} s", lasting(it, trouble), seconds, spared=trouble.spared)

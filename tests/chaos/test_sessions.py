@@ -46,7 +46,7 @@ async def test_the_sessions_to_one_pod(
     cause: Callable[[Interceptor, str], AbstractAsyncContextManager[None]],
     seconds: float,
 ) -> None:
-    """Forwards to other pods notice nothing of it."""
+    """Forwards to other pods notice nothing."""
     between = Interceptor(bed)
     async with trio.open_nursery() as nursery:
         config = kubeconfig(bed, tmp_path / "config", await nursery.start(between.serve))
@@ -58,7 +58,7 @@ async def test_the_sessions_to_one_pod(
 
 @asynccontextmanager
 async def stopped(scene: Scene, harm: Callable[[], int]) -> AsyncIterator[None]:
-    """portside as after a suspend: it did not run, and what it held is gone."""
+    """portside as after a suspend: it did not run, and its connections are gone."""
     scene.running.process.send_signal(signal.SIGSTOP)
     try:
         assert harm()
@@ -78,7 +78,7 @@ async def stopped(scene: Scene, harm: Callable[[], int]) -> AsyncIterator[None]:
 async def test_portside_stopped_while_its_sessions_end(
     bed: Bed, space: str, tmp_path: Path, harm: str, seconds: float
 ) -> None:
-    """Cut off with a word or without: once it runs again new connections are answered."""
+    """Cut with a reset or silently: when it runs again, new connections are answered."""
     way = Way(api_server(bed))
     async with trio.open_nursery() as nursery:
         config = kubeconfig(bed, tmp_path / "config", await nursery.start(way.serve))

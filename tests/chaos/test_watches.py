@@ -1,4 +1,4 @@
-"""Watches that end all the time, with and without an error, while a pod is replaced: the news still come."""
+"""Watches end all the time, with and without an error, while a pod is replaced: changes still arrive."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Cause = Callable[[Interceptor], AbstractAsyncContextManager[None]]
 
 @asynccontextmanager
 async def replacing(scene: Scene, cause: AbstractAsyncContextManager[None]) -> AsyncIterator[None]:
-    """While the cause lasts the pod of `d` is killed, and the next one is Ready before it ends."""
+    """During the cause the pod of `d` is killed, and the next one is Ready before the cause ends."""
     before = await scene.pod("d")
     async with cause:
         await scene.kubectl("delete", "pod", before, "--grace-period=0", "--force")
@@ -63,7 +63,7 @@ async def replacing(scene: Scene, cause: AbstractAsyncContextManager[None]) -> A
 @pytest.mark.parametrize("seconds", [1.0, pytest.param(60.0, marks=pytest.mark.long)])
 @pytest.mark.parametrize("cause", [cut_every_2_s, error_410, error_504])
 async def test_watches_that_end(bed: Bed, space: str, tmp_path: Path, cause: Cause, seconds: float) -> None:
-    """Forwards that need no news go on; the one that does has it within a second of the cause's end."""
+    """Forwards that need no change continue; the one that needs it has it within a second of the cause's end."""
     between = Interceptor(bed)
     async with trio.open_nursery() as nursery:
         config = kubeconfig(bed, tmp_path / "config", await nursery.start(between.serve))

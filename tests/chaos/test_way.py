@@ -1,4 +1,4 @@
-"""The way to the API server: slow, patchy, lossy, cut, and dead in both directions."""
+"""The network path to the API server: slow, patchy, lossy, cut, and dead in both directions."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def dropping_all(way: Way) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def cut_in_records(way: Way) -> AsyncIterator[None]:
-    """Every connection, again and again, by turns with a reset and with an end."""
+    """Every connection, again and again, alternately with a reset and with a FIN."""
 
     async def cut() -> None:
         politely = False
@@ -74,7 +74,7 @@ async def cut_in_records(way: Way) -> AsyncIterator[None]:
 
 Cause = Callable[[Way], AbstractAsyncContextManager[None]]
 LONG = pytest.mark.long
-# Each with the seconds that it lasts, and the apps whose forwards are to notice nothing but the time.
+# Each with its duration in seconds, and the apps whose forwards may only become slower.
 CASES = [
     pytest.param(slow, 3.0, APPS, id="slow"),
     pytest.param(slow, 60.0, APPS, id="slow-long", marks=LONG),
@@ -94,7 +94,7 @@ CASES = [
 async def test_a_bad_way(
     bed: Bed, space: str, tmp_path: Path, cause: Cause, seconds: float, spared: tuple[str, ...]
 ) -> None:
-    """Whatever the way does to the bytes, no one gets others or fewer without an error."""
+    """Whatever the path does, no client gets wrong bytes, or fewer without an error."""
     way = Way(api_server(bed), random=Random(1))
     async with trio.open_nursery() as nursery:
         config = kubeconfig(bed, tmp_path / "config", await nursery.start(way.serve))

@@ -1,7 +1,7 @@
-"""Owns steady traffic over forwards, every byte of it judged, and the counts. Refuses to retry and to know causes.
+"""Steady traffic over forwards, with every byte checked and every outcome counted, without retries.
 
-Over each forward run at once: short requests on connections of their own, downloads and uploads one after the other,
-and a conversation on one connection that stays. Both ends hash: the app says its digest of what it sent and got.
+Each forward has at the same time: short requests on their own connections, downloads and uploads one after another, and
+a conversation on one connection that stays. Both ends hash: the app reports its digest of what it sent and received.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import trio
 from tests.support.probe import get
 
 SHORT, DOWNLOAD, UPLOAD, LINE = 1024, 400_000, 200_000, 4096
-# Seconds between the beginnings of two short requests of a forward, and between two transfers or two lines.
+# Seconds from one short request of a forward to the next, and between two transfers or two lines.
 SHORT_PAUSE, PAUSE = 0.2, 0.5
-# Short requests of one forward that may wait at once: what waits in a minute of nothing is to be no flood.
+# Short requests of one forward that may wait at once, so that a minute without answers makes no flood.
 AT_ONCE = 10
-# Longer than portside holds a connection: whoever has no answer by then is not told anything.
+# Longer than portside holds a connection: a client without an answer by then gets none.
 LATE = 40.0
 READ = 65536
 
 
 class Fate(StrEnum):
-    """`error`: ended by a reset, or never answered. `short`: a clean end, what came was right. `wrong`: other bytes."""
+    """`error`: a reset, or no answer. `short`: a clean end too early, with correct bytes. `wrong`: other bytes."""
 
     OK = "ok"
     ERROR = "error"
@@ -43,7 +43,7 @@ class Fate(StrEnum):
 
 @dataclass
 class Tally:
-    """What became of a forward's exchanges. `notes`: a line for each that was not ok, bounded."""
+    """The outcomes of a forward's exchanges. `notes`: a line for each that was not ok, bounded."""
 
     name: str
     counts: Counter[Fate] = field(default_factory=Counter)
@@ -56,7 +56,7 @@ class Tally:
 
 
 class JudgementError(Exception):
-    """An exchange that was not ok: its fate, and a word on it."""
+    """An exchange that was not ok: its fate and a short reason."""
 
     def __init__(self, fate: Fate, note: str) -> None:
         super().__init__(note)
@@ -84,7 +84,7 @@ class Traffic:
         self._expected: dict[int, bytes] = {}
 
     async def run(self) -> None:
-        """Returns once stopped and every exchange has an end."""
+        """Returns when stopped and every exchange has ended."""
         async with trio.open_nursery() as nursery:
             for target in self.targets.values():
                 for load in (self._shorts, self._downloads, self._uploads, self._talk):
@@ -95,7 +95,7 @@ class Traffic:
         self._stopping.set()
 
     async def learn(self) -> None:
-        """What the app sends, once and whole, its digest compared."""
+        """The app's whole content, fetched once, with its digest compared."""
         port = next(iter(self.targets.values())).http
         for size in (SHORT, DOWNLOAD):
             status, headers, body = await get(port, f"/bytes?n={size}")
@@ -104,7 +104,7 @@ class Traffic:
             self._expected[size] = body
 
     async def answer(self, names: Iterable[str], times: int, timeout: float = 60) -> list[float]:
-        """Waits until connections that begin now were answered, so many on each forward; the seconds of each."""
+        """Waits until so many connections that begin now were answered on each forward; returns the seconds of each."""
         took: list[float] = []
 
         async def one(name: str) -> None:
@@ -117,7 +117,7 @@ class Traffic:
         return took
 
     async def first_answer(self, name: str, timeout: float = 60) -> float:
-        """The seconds from now until a connection that begins from now on is answered; others are tried beside it."""
+        """Seconds from now until a new connection is answered; several are tried at the same time."""
         began = trio.current_time()
         answered = trio.Event()
 
@@ -218,7 +218,7 @@ class Traffic:
 
 @asynccontextmanager
 async def _connected(port: int, seconds: float) -> AsyncIterator[trio.SocketStream]:
-    """A connection of which every failure is a judgement."""
+    """A connection whose every failure is a JudgementError."""
     try:
         with _deadline(seconds):
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
@@ -237,7 +237,7 @@ def _deadline(seconds: float) -> Iterator[None]:
 
 
 async def _answer_head(stream: trio.SocketStream) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers with lower-case names, and what came behind the head."""
+    """Status, headers with lower-case names, and the bytes after the head."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += await _more(stream, len(data), "the head")
@@ -251,7 +251,7 @@ async def _answer_head(stream: trio.SocketStream) -> tuple[int, dict[str, str], 
 
 
 async def _body(stream: trio.SocketStream, first: bytes, size: int) -> AsyncIterator[bytes]:
-    """`size` bytes in pieces, `first` being the beginning."""
+    """`size` bytes in pieces; `first`: bytes already received."""
     at, piece = 0, first
     while True:
         if piece:

@@ -1,6 +1,6 @@
-"""Owns the connections of one sequence: siblings, which must deliver every byte, and troublemakers beside them.
+"""The connections of one sequence: siblings, which must deliver every byte, and troublemakers beside them.
 
-Refuses to choose the order. Everything runs in tasks of its own, so that one may be stuck while the next begins.
+The order comes from `machine.py`. Everything runs in its own task, so that one may hang while the next begins.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ PATIENCE = 60.0
 # then its session has paused.
 SEGMENT, SMALL_BUFFER = 1400, 16 * 1024
 ENDLESS = 4 * FOR_ONE
-# What a download brings before it is reset.
+# Bytes of a download before its reset.
 SOME = 64 * 1024
-# What portside's log says of a session that has paused.
+# The line in portside's log for a session that has paused.
 STUCK = "does not read: its session waits"
 PATTERN = random.Random("portside").randbytes(1 << 20)
 
@@ -41,7 +41,7 @@ _WRONG = (AssertionError, OSError, EOFError, trio.BrokenResourceError)
 
 
 class Place(Struct, frozen=True):
-    """A portside and its local ports, which lead to one pod: HTTP, a server that echoes, one where nothing listens."""
+    """A portside and its local ports, all to one pod: HTTP, an echo server, and a port where nothing listens."""
 
     program: Portside
     http: int
@@ -50,7 +50,7 @@ class Place(Struct, frozen=True):
 
 
 class Echo:
-    """A sibling that lives as long as the sequence. What it hears must be what it said, to the byte."""
+    """A sibling that lives as long as the sequence. It must receive what it sent, to the byte."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
@@ -73,7 +73,7 @@ class Echo:
 
 
 class Crowd:
-    """`problems`: what became of siblings that it should not, and of troublemakers that were served after all."""
+    """`problems`: siblings that failed, and troublemakers that were served after all."""
 
     def __init__(self, place: Place, nursery: trio.Nursery) -> None:
         self.problems: list[str] = []
@@ -89,7 +89,7 @@ class Crowd:
 
     @property
     def size(self) -> int:
-        """Connections that are open."""
+        """The number of open connections."""
         return len(self.echoes) + len(self._siblings) + len(self._troublemakers)
 
     # Siblings
@@ -109,7 +109,7 @@ class Crowd:
 
     @property
     def _waiting(self) -> int:
-        """Siblings that have not delivered yet; an echo may have been talked to several times."""
+        """Siblings that have not delivered yet; an echo may have been used several times."""
         return len(set(self._siblings))
 
     async def _download(self, size: int) -> None:
@@ -131,7 +131,7 @@ class Crowd:
     # Troublemakers
 
     async def stall(self, *, stuck: bool) -> None:
-        """Asks for much and reads nothing of it. `stuck`: returns when a session waits for such a reader."""
+        """Requests much and reads nothing. `stuck`: returns when a session waits for such a reader."""
         program = self._place.program
         said = program.stderr.count(STUCK)
         self._stalled += 1
@@ -176,7 +176,7 @@ class Crowd:
             yield stream
 
     async def _knock(self, until: Callable[[], Awaitable[None]]) -> None:
-        """Held or reset, as the hold time has it; never answered."""
+        """Held or reset, depending on the hold time; never answered."""
         async with (
             await trio.open_tcp_stream("127.0.0.1", self._place.refused) as stream,
             trio.open_nursery() as nursery,
@@ -204,9 +204,9 @@ class Crowd:
         await self._until(lambda: not self._siblings, "beside troublemakers")
 
     async def settle(self) -> None:
-        """All siblings deliver: those that share a session with a stalled reader when it has gone, the others before.
+        """All siblings deliver. Those beside a stalled reader may do so after it is gone, the others before.
 
-        At most SHARED - 1 wait with each (pool.py), whatever came in which order. One more than that come now.
+        At most SHARED - 1 wait with each (pool.py), in whatever order they came. One more than that come now.
         """
         patient = self._stalled * (SHARED - 1)
         for _ in range(patient + 1):
@@ -227,7 +227,7 @@ class Crowd:
         self.problems.append(f"stuck {when}: {self._siblings}, {self._troublemakers}")
 
     def _start(self, among: list[str], name: str, work: Awaitable[None]) -> None:
-        """Runs `work`, under its name while it lasts."""
+        """Runs `work`, listed under its name while it runs."""
         among.append(name)
 
         async def judged() -> None:
@@ -249,7 +249,7 @@ class Crowd:
 
 @asynccontextmanager
 async def gathered(place: Place) -> AsyncIterator[Crowd]:
-    """A crowd of nobody; whoever is left at the end is hung up on."""
+    """An empty crowd; connections left at the end are closed."""
     async with trio.open_nursery() as nursery:
         crowd = Crowd(place, nursery)
         try:

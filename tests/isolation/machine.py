@@ -1,6 +1,6 @@
-"""Owns the order of things: a state machine of hypothesis' that opens siblings and troublemakers as it likes.
+"""The order of a sequence: a hypothesis state machine that opens siblings and troublemakers at random.
 
-Refuses to know where the ports lead. Its rules are not async: trio runs in a thread of its own, behind anyio's portal.
+Its rules are not async, so trio runs in its own thread behind anyio's portal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.isolation.crowd import Place, gathered
 
-# Some more than have a session each (forwarders/pool.py, OWN_SESSIONS): alone and shared both happen.
+# A few more than have their own session (forwarders/pool.py, OWN_SESSIONS): both cases happen.
 MOST = 20
 STEPS = 12
 
@@ -22,7 +22,7 @@ sizes = st.integers(1, 200_000)
 
 
 class Machine(RuleBasedStateMachine):
-    """One sequence. What must hold at its end is in `teardown`."""
+    """One sequence. `teardown` has the assertions."""
 
     def __init__(self, portal: BlockingPortal, place: Place) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Machine(RuleBasedStateMachine):
         self._portal.call(self._crowd.abort_an_upload, size)
 
     def teardown(self) -> None:
-        """Every sibling has delivered every byte, and the long-lived ones go on."""
+        """Every sibling has delivered every byte, and the long-lived ones continue."""
         try:
             self._portal.call(self._crowd.settle)
             assert not self._crowd.problems, self._crowd.problems
@@ -83,7 +83,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def run_sequences(portal: BlockingPortal, place: Place, count: int) -> None:
-    """So many sequences, at random; a failing one is shrunk and shown."""
+    """Runs so many random sequences; a failing one is shrunk and shown."""
 
     class Here(Machine):
         def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Downloads without an end that their clients abort: they stop, and what is beside them is as quick as before.
+"""Clients abort endless downloads: the downloads stop, and other connections are as fast as before.
 
-A runtime that starts socat goes on with them after our RST_STREAM; only the session's end stops them.
+A runtime that starts socat continues them after our RST_STREAM; only the end of the session stops them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.objects import apply, deployment, namespace, rolled_out
 from tests.support.probe import get
 from tests.support.process import portside
 
-# From the abort until it must be over.
+# Seconds from the abort until the download must be over.
 BACK_WITHIN = 3.0
 # Of a short request, in seconds: what a busy machine adds to what was normal before.
 NOISE = 0.05
@@ -28,7 +28,7 @@ LONG = 2_000_000_000
 
 
 async def abort_a_download(port: int, path: str) -> None:
-    """Reads some of it, then resets the connection."""
+    """Reads a part of it, then resets the connection."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
     for _ in range(5):
@@ -48,7 +48,7 @@ async def typical(port: int) -> float:
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 async def test_an_application_is_stopped(tmp_path: Path, mode: RuntimeMode) -> None:
-    """Within 3 s nothing of it runs any more, whatever the runtime, though the application would send for 50 s."""
+    """It ends within 3 s with any runtime, though the application would send for 50 s."""
     async with EmbeddedCluster.open(mode=mode) as cluster:
         pod = await cluster.pod("web", standard("aborted"))
         kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig")
@@ -63,7 +63,7 @@ async def test_an_application_is_stopped(tmp_path: Path, mode: RuntimeMode) -> N
 @pytest.mark.cluster
 @pytest.mark.every_bed("isolation: aborted downloads")
 async def test_others_are_as_quick_as_before(bed: Bed) -> None:
-    """Five long downloads are aborted: after 3 s a short request takes what it took before."""
+    """Five long downloads are aborted: after 3 s a short request takes as long as before."""
     with namespace(bed, "aborted") as space:
         apply(bed, space, deployment("web"))
         rolled_out(bed, space, "web")

@@ -1,4 +1,4 @@
-"""One portside, its forwards to one pod, sequences of trouble: on the embedded cluster and on the real one."""
+"""One portside, its forwards to one pod, and sequences of trouble: on the embedded cluster and on the real one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAST_WORDS = 5_000
 
 @pytest.fixture(scope="module")
 def portal() -> Iterator[BlockingPortal]:
-    """Trio, in a thread of its own."""
+    """Trio, in its own thread."""
     with start_blocking_portal(backend="trio") as running:
         yield running
 
@@ -51,7 +51,7 @@ async def embedded(folder: Path) -> AsyncIterator[Place]:
 
 
 def run(portal: BlockingPortal, place: Place, count: int) -> None:
-    """The sequences; they leave nothing behind in the process, which ends in good order."""
+    """Runs the sequences. They leave nothing behind in the process, which ends with code 0."""
     try:
         run_sequences(portal, place, count)
     except BaseException as error:
@@ -65,7 +65,7 @@ SLOW, SIBLINGS = 8, 5
 
 
 async def readers_opened_together(place: Place) -> None:
-    """Eight readers that stop at once, and short requests beside them and behind them: each is answered."""
+    """Eight readers that stop at once, with short requests beside them and after them: each is answered."""
     async with gathered(place) as crowd:
         for _ in range(SLOW):
             await crowd.stall(stuck=False)

@@ -1,4 +1,4 @@
-"""A namespace of this suite's own, with one app to forward to."""
+"""A namespace for this suite, with one app to forward to."""
 
 from __future__ import annotations
 

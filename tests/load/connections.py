@@ -1,4 +1,4 @@
-"""Owns many connections through one forward: kept open side by side, or one after the other at a rate."""
+"""Many connections through one forward: kept open at the same time, or one after another at a rate."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ REQUEST = b"GET /bytes?n=100 HTTP/1.1\r\nHost: load\r\n\r\n"
 
 
 class Kept:
-    """Connections that stay open; each asks when it is told to, and reads its whole answer.
+    """Connections that stay open; each asks when told to, and reads its whole answer.
 
-    A context manager: at its end all are closed, however the block ended.
+    A context manager: at the end of the block all are closed.
     """
 
     def __init__(self) -> None:
@@ -33,13 +33,13 @@ class Kept:
             self.streams.append(await trio.open_tcp_stream("127.0.0.1", port))
 
     async def ask_all(self) -> None:
-        """Every one asks and is answered. Raises what trio raises, EOFError for a short answer."""
+        """Every one asks and gets its answer. Raises trio's exceptions, EOFError for a short answer."""
         async with trio.open_nursery() as nursery:
             for stream in self.streams:
                 nursery.start_soon(_ask, stream)
 
     async def close(self, *, all_but: int = 0) -> None:
-        """The last `all_but` stay."""
+        """Close all but the last `all_but`."""
         leaving = self.streams[: len(self.streams) - all_but]
         self.streams = self.streams[len(leaving) :]
         for stream in leaving:
@@ -57,7 +57,7 @@ async def _ask(stream: trio.SocketStream) -> None:
 
 
 async def one_after_the_other(port: int, rate: float, seconds: float) -> Counter[str]:
-    """New connections for a while, each with one request, begun on time whatever others do; how they fared."""
+    """New connections for a while at a fixed rate, each with one request; returns their verdicts."""
     fared: Counter[str] = Counter()
 
     async def one() -> None:

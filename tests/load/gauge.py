@@ -1,4 +1,4 @@
-"""Owns what a running portside costs: its memory and file descriptors, looked at once a second. Refuses to judge."""
+"""Reads the memory and the file descriptors of a running portside once a second."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 
 
 class Gauge:
-    """`memory` has (trio's time, resident bytes), oldest first; `most_descriptors` the peak."""
+    """`memory` has (trio's time, resident bytes), oldest first; `most_descriptors` is the peak."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
@@ -28,7 +28,7 @@ class Gauge:
         self.most_descriptors = max(self.most_descriptors, self._process.num_fds())
 
     def peak(self, begin: float = 0.0, end: float = float("inf")) -> float:
-        """MiB at most, of the looks in this time."""
+        """The most memory in this time, in MiB."""
         return max(size for at, size in self.memory if begin <= at <= end) / MIB
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Gauge:
 
 @asynccontextmanager
 async def gauging(running: Portside) -> AsyncIterator[Gauge]:
-    """Looks while the block runs, and once more at its end; pytest -s shows what was seen."""
+    """Reads during the block and once at its end; pytest -s shows the figures."""
     gauge = Gauge(running.process.pid)
 
     async def look() -> None:

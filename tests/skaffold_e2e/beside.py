@@ -1,4 +1,4 @@
-"""Owns what tests do beside a Skaffold and its portsides: read its events to the end, and keep it redeploying."""
+"""Helpers beside a Skaffold and its portsides: read its events to the end, and keep it redeploying."""
 
 from __future__ import annotations
 
