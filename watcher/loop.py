@@ -33,9 +33,10 @@ from watcher.board.records import (
 )
 from watcher.cluster.store import Watch
 from watcher.config.entries import DEFAULT_ADDRESS
-from watcher.plan.clusters import explain, make_plan, needs, settled
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Plan, PlannedForward, Published, Skip
+from watcher.plan.plan import Plan, explain, make_plan
+from watcher.plan.required_watches import is_settled, required_watches
+from watcher.plan.verdicts import PlannedForward, Published, Skip
 from watcher.reconcile import Change, Start, Stop, Update, diff
 
 if TYPE_CHECKING:
@@ -142,12 +143,12 @@ class Loop:
     def _plan_facts(self, holding: Mapping[str, int]) -> None:
         gathered = self._gather()
         facts = replace(gathered, explain_requested=trio.current_time() < self._curious_until, holding=holding)
-        needed = needs(facts)
+        needed = required_watches(facts)
         self._want(needed)
         self._plan, self._stands_on = make_plan(facts), facts
-        self._listed = settled(facts, needed)
+        self._listed = is_settled(facts, needed)
         # What is looked at out of curiosity keeps nobody waiting.
-        self._complete = facts.deployed and (self._listed or settled(gathered, needs(gathered)))
+        self._complete = facts.deployed and (self._listed or is_settled(gathered, required_watches(gathered)))
 
     def _show(self, plan: Plan) -> None:
         """All of the plan but its forwards, whose states the fleet reports."""

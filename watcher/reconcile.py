@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from watcher.plan.plan import Plan, PlannedForward
+from watcher.plan.plan import Plan
+from watcher.plan.verdicts import PlannedForward
 
 
 class Stop(Struct, frozen=True):

@@ -13,7 +13,8 @@ from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortPolicy, PortReque
 from watcher.board.board import Board
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Plan, PlannedForward, Published, ResourceRef, Skip
+from watcher.plan.plan import Plan
+from watcher.plan.verdicts import PlannedForward, Published, ResourceRef, Skip
 
 Verdict = Literal["wanted", "skip", "published"]
 

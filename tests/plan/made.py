@@ -50,8 +50,9 @@ from watcher.cluster.kinds import (
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.config.entries import Entry, port_request_for
 from watcher.plan.facts import Facts
-from watcher.plan.needs import needs
-from watcher.plan.plan import Plan, PlannedForward, make_plan
+from watcher.plan.plan import Plan, make_plan
+from watcher.plan.required_watches import required_watches
+from watcher.plan.verdicts import PlannedForward
 from watcher.skaffold.modes import Mode
 
 RUN = "run-1"
@@ -223,7 +224,7 @@ def world(facts: Facts, items: Iterable[Item], refused: Iterable[Watch] = ()) ->
     """`facts` with a cluster that has answered every watch they need, and those that the answers called for."""
     items, forbidden = with_replica_sets(items), set(refused)
     while True:
-        watches = needs(facts)
+        watches = required_watches(facts)
         snapshot = Snapshot(
             objects={watch: _listed(watch, items) for watch in watches - forbidden},
             problems={watch: Problem(f"{watch.kind.plural}: 403", forbidden=True) for watch in watches & forbidden},

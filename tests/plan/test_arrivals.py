@@ -7,9 +7,8 @@ from msgspec.structs import replace
 
 from tests.plan.made import RUN, Item, deployment_of_run, entry, pod_of_run, service, world
 from watcher.cluster.kinds import Condition, Pod
-from watcher.plan.explain import explain
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Plan, make_plan
+from watcher.plan.plan import Plan, explain, make_plan
 from watcher.skaffold.modes import Mode
 
 SOURCES = [

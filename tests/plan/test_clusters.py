@@ -11,11 +11,9 @@ from tests.plan.test_plan_properties import all_facts, clusters
 from watcher.cluster.kinds import POD, RUN_ID_LABEL, SERVICE
 from watcher.cluster.store import OtherCluster, Problem, Snapshot, Watch
 from watcher.config.entries import BadEntry
-from watcher.plan import explain as explaining
-from watcher.plan import needs as needing
-from watcher.plan import plan as planning
-from watcher.plan.clusters import explain, make_plan, needs, settled
-from watcher.plan.facts import Facts, OwnForward
+from watcher.plan.facts import Facts, SkaffoldForward
+from watcher.plan.plan import explain, make_plan
+from watcher.plan.required_watches import is_settled, required_watches
 from watcher.skaffold.modes import Mode
 
 WEB: list[Item] = [service(), pod("web-0")]
@@ -33,15 +31,13 @@ def seen(items: list[Item], facts: Facts = HERE, **other: object) -> OtherCluste
 def test_one_cluster_is_as_if_there_were_no_others() -> None:
     """But for the context's name, which every verdict has."""
     facts = world(replace(HERE, entries=(entry(), entry(line=2))), WEB)
-    plan, alone = make_plan(facts), planning.make_plan(facts)
-    assert [one.id for one in plan.forwards] == [one.id for one in alone.forwards]
-    assert [one.spec for one in plan.forwards] == [one.spec for one in alone.forwards]
+    plan, nameless = make_plan(facts), make_plan(replace(facts, context=""))
+    assert [one.id for one in plan.forwards] == [one.id for one in nameless.forwards]
+    assert [one.spec for one in plan.forwards] == [one.spec for one in nameless.forwards]
     subjects = [one.subject for one in plan.forwards] + [one.subject for one in plan.skips]
     assert {subject.context for subject in subjects} == {"here"}
-    nameless = replace(facts, context="")
-    assert make_plan(nameless) == planning.make_plan(nameless)
-    assert needs(facts) == needing.needs(facts)
-    assert settled(facts, needs(facts))
+    assert {watch.cluster for watch in required_watches(facts)} == {""}
+    assert is_settled(facts, required_watches(facts))
 
 
 def test_the_same_service_in_two_clusters_is_two_forwards() -> None:
@@ -68,7 +64,7 @@ def test_an_entry_is_looked_for_in_its_own_cluster_alone() -> None:
         ("api", "here", "mine"),
         ("web", "far", "theirs"),
     ]
-    names = {(watch.namespace, watch.cluster) for watch in needs(facts) if watch.kind is POD}
+    names = {(watch.namespace, watch.cluster) for watch in required_watches(facts) if watch.kind is POD}
     assert names == {("mine", ""), ("theirs", "far")}
 
 
@@ -77,7 +73,7 @@ def test_in_a_cluster_that_the_run_does_not_deploy_to_only_entries_are_looked_at
     alone = replace(HERE, contexts=frozenset(), entries=(IN_FAR,), explain_requested=True)
     for namespace, expected in (("theirs", "theirs"), ("", "default")):
         facts = replace(alone, others=(OtherCluster("far", namespace=namespace),))
-        assert {(watch.kind, watch.namespace) for watch in needs(facts) if watch.cluster} == {
+        assert {(watch.kind, watch.namespace) for watch in required_watches(facts) if watch.cluster} == {
             (POD, expected),
             (SERVICE, expected),
         }
@@ -107,8 +103,8 @@ def test_a_context_that_cannot_be_used_costs_its_own_entries() -> None:
     lost = [skip for skip in plan.skips if skip not in alone.skips]
     assert [(skip.reason, skip.subject.context) for skip in lost] == [("no such context", "far")] * 2
     assert ("far", "no such context") in [(one.subject.context, one.rule) for one in explain(plan, with_far)]
-    assert needs(with_far) == needs(facts)
-    assert settled(with_far, needs(with_far))
+    assert required_watches(with_far) == required_watches(facts)
+    assert is_settled(with_far, required_watches(with_far))
 
 
 def test_another_cluster_that_is_away_keeps_nobody_waiting() -> None:
@@ -120,14 +116,14 @@ def test_another_cluster_that_is_away_keeps_nobody_waiting() -> None:
         (Snapshot(objects={EVERYWHERE: {}}), True),
     ):
         both = replace(facts, others=(OtherCluster("far", snapshot),))
-        assert settled(both, needs(both)) is expected
+        assert is_settled(both, required_watches(both)) is expected
     both = replace(facts, cluster=Snapshot(), others=(OtherCluster("far", Snapshot(objects={EVERYWHERE: {}})),))
-    assert not settled(both, needs(both))
+    assert not is_settled(both, required_watches(both))
 
 
 def test_what_is_held_in_one_cluster_says_nothing_of_the_other() -> None:
     """A port that our forward in `far` has keeps that forward, beside a Skaffold that forwards itself."""
-    own = OwnForward(kind="service", name="web", namespace="", port=8080, local_port=8081)
+    own = SkaffoldForward(kind="service", name="web", namespace="", port=8080, local_port=8081)
     far_id = "services/default/service/web/8080/127.0.0.1@far"
     facts = replace(world(HERE, WEB), own_forwards=(own,), holding={far_id: 8080}, others=(seen(WEB),))
     assert [one.id for one in make_plan(facts).forwards] == [far_id]
@@ -136,11 +132,12 @@ def test_what_is_held_in_one_cluster_says_nothing_of_the_other() -> None:
 def test_explain_answers_for_every_cluster() -> None:
     """With the forwards' own ids and failures."""
     here = world(HERE, WEB)
-    assert explain(make_plan(here), here) == explaining.explain(make_plan(here), here)
+    alone = explain(make_plan(here), here)
     facts = replace(here, others=(seen(WEB),))
     plan = make_plan(facts)
     ids = [one.id for one in plan.forwards]
     answers = explain(plan, facts, {ids[1]: "its port is taken"})
+    assert answers[: len(alone)] == alone
     assert [(one.subject.context, one.forwards, one.forwarded, one.reason) for one in answers] == [
         ("here", (ids[0],), True, ""),
         ("far", (ids[1],), False, "its port is taken"),
@@ -162,7 +159,7 @@ def test_a_second_cluster_changes_nothing_of_the_first(
     asked = replace(facts, entries=(*facts.entries, IN_FAR), others=(far,))
     plan, alone = make_plan(asked), make_plan(facts)
     assert [one for one in plan.forwards if not one.cluster] == list(alone.forwards)
-    ids = [one.id for one in plan.forwards] + [one.id for one in plan.skips] + [one.id for one in plan.passed]
+    ids = [one.id for one in plan.forwards] + [one.id for one in plan.skips] + [one.id for one in plan.not_requested]
     assert len(ids) == len(set(ids))
     assert all(one.pod.cluster == one_of.cluster for one_of in plan.forwards for one in one_of.endpoints)
-    assert {watch for watch in needs(asked) if not watch.cluster} == needs(facts)
+    assert {watch for watch in required_watches(asked) if not watch.cluster} == required_watches(facts)

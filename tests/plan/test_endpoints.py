@@ -28,8 +28,8 @@ from watcher.cluster.kinds import (
     Workload,
 )
 from watcher.cluster.store import Collection
-from watcher.plan.endpoints import Neighbours, endpoints_of
-from watcher.plan.serving import EndpointResult
+from watcher.plan.endpoints import RelatedLists, endpoints_of
+from watcher.plan.pods import EndpointResult
 
 OF_WEB = OwnerReference("ReplicaSet", "web", "web", controller=True)
 
@@ -40,7 +40,7 @@ def find(target: Item, port: int | str, *others: Item) -> EndpointResult:
     jobs = [other for other_kind, other in others if other_kind is JOB and isinstance(other, Workload)]
     there = with_replica_sets([target, *others])
     sets = [one for kind_of, one in there if kind_of is REPLICA_SET_METADATA and isinstance(one, Resource)]
-    return endpoints_of(item, kind.singular, port, Neighbours(pods, jobs, replica_sets=sets))
+    return endpoints_of(item, kind.singular, port, RelatedLists(pods, jobs, replica_sets=sets))
 
 
 def served(found: EndpointResult) -> list[tuple[str, int, bool]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from watcher.plan.images import is_artifact
+from watcher.plan.run import is_artifact
 
 
 @pytest.mark.parametrize(

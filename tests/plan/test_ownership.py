@@ -35,7 +35,8 @@ from watcher.cluster.kinds import (
 )
 from watcher.cluster.store import Problem, Watch
 from watcher.plan.facts import Facts
-from watcher.plan.plan import PlannedForward, make_plan
+from watcher.plan.plan import make_plan
+from watcher.plan.verdicts import PlannedForward
 
 SETS = Watch(REPLICA_SET_METADATA, "default")
 SHARED = LabelSelector({"app": "shared"})

@@ -12,8 +12,8 @@ from watcher.config.entries import Rule, Rules
 from watcher.docker.containers import Containers, DockerContainer, Network, NetworkSettings, PublishedPort
 from watcher.plan import run
 from watcher.plan.facts import Facts
-from watcher.plan.needs import needs, settled
 from watcher.plan.plan import make_plan
+from watcher.plan.required_watches import is_settled, required_watches
 from watcher.skaffold.modes import Mode
 
 APP = DockerContainer(
@@ -124,7 +124,7 @@ def test_why_nothing_serves(given: Facts, waiting: str, broken: str) -> None:
 def test_nothing_is_bound_before_docker_has_published(given: Facts, reason: str) -> None:
     """The port that skaffold.yaml asks for is Docker's; whoever asks portside itself has a listener at once."""
     plan = make_plan(given)
-    assert [passed.reason for passed in plan.passed] == [f"{reason}; Docker will publish it"]
+    assert [passed.reason for passed in plan.not_requested] == [f"{reason}; Docker will publish it"]
     assert (plan.forwards, plan.skips) == ((), ())
     direct = make_plan(replace(given, entries=(entry("container", "myapp", source="direct"),)))
     assert reason in (only(direct).waiting_for or only(direct).broken)
@@ -153,9 +153,9 @@ def test_everything_of_kubernetes_is_one_word() -> None:
         "the Docker deployer has containers only: passed over are service/web, pod/db",
         "a container's ports have no names: give the number",
     ]
-    assert needs(given) == frozenset()
-    assert settled(given, needs(given))
-    assert not settled(replace(given, containers=Containers()), frozenset())
+    assert required_watches(given) == frozenset()
+    assert is_settled(given, required_watches(given))
+    assert not is_settled(replace(given, containers=Containers()), frozenset())
 
 
 def test_debug_ports_that_docker_publishes_are_shown() -> None:

@@ -97,7 +97,7 @@ def test_what_can_never_be_forwarded_has_no_listener(made: Item, reason: str) ->
 def test_entries_of_a_mode_that_is_off_have_their_answer() -> None:
     """No news, but what `explain` says."""
     plan = planned(WEB, entries=(entry(),), modes=SERVICES)
-    assert [(passed.subject.origin, passed.reason) for passed in plan.passed] == [
+    assert [(passed.subject.origin, passed.reason) for passed in plan.not_requested] == [
         ("skaffold.yaml line 1", "mode user is off")
     ]
 

@@ -32,10 +32,9 @@ from watcher.cluster.kinds import (
     WorkloadStatus,
 )
 from watcher.config.entries import Rule, Rules
-from watcher.plan.debug import ANNOTATION
-from watcher.plan.explain import explain
-from watcher.plan.facts import Facts, OwnForward
-from watcher.plan.plan import make_plan
+from watcher.plan.facts import Facts, SkaffoldForward
+from watcher.plan.plan import explain, make_plan
+from watcher.plan.ports import DEBUG_ANNOTATION
 from watcher.skaffold.modes import Mode
 
 RUN = {RUN_ID_LABEL: "run-1"}
@@ -44,7 +43,7 @@ HTTP, JDWP = ContainerPort(8080, "http"), ContainerPort(5005, "jdwp")
 APP = PodContainer(name="app", image="localhost:5000/app:v1@sha256:12", ports=(HTTP, JDWP))
 OF_APP = PodSpec((APP,))
 SIDE = PodContainer(name="side", image="envoy:1", ports=(ContainerPort(81, "side"),))
-LISTED = {ANNOTATION: '{"app":{"runtime":"jvm","ports":{"jdwp":5005}}}'}
+LISTED = {DEBUG_ANNOTATION: '{"app":{"runtime":"jvm","ports":{"jdwp":5005}}}'}
 
 
 def made_by(kind: str, name: str, pod: str, *, annotations: Mapping[str, str] = {}, **fields: object) -> Item:
@@ -91,7 +90,7 @@ def test_pods_count_by_the_image_that_the_run_built(artifact: str, counts: bool)
     """Whatever default-repo, tag and digest; what does not count is an answer, not news."""
     plan = planned([made_by("Deployment", "app", "app-6c-x")], modes=PODS, artifacts=(artifact,))
     assert bool(plan.forwards) == counts
-    assert [passed.reason for passed in plan.passed] == (
+    assert [passed.reason for passed in plan.not_requested] == (
         [] if counts else ["this run built none of its images (localhost:5000/app:v1@sha256:12)"]
     )
     assert plan.skips == ()
@@ -109,28 +108,28 @@ def test_debug_forwards_what_the_annotation_lists() -> None:
     """By container and number; the other ports are passed over without a word."""
     plan = planned([made_by("Deployment", "app", "app-6c-x", annotations=LISTED)], modes=DEBUG)
     assert ids(plan) == ["debug/default/deployment/app/app/jdwp/5005/127.0.0.1"]
-    assert [passed.subject.remote_port for passed in plan.passed] == [8080]
+    assert [passed.subject.remote_port for passed in plan.not_requested] == [8080]
     assert plan.skips == ()
 
 
 def test_a_broken_annotation_skips_its_pods_alone() -> None:
     """One line that names it."""
     items = [
-        made_by("Deployment", "bad", "bad-6c-x", annotations={ANNOTATION: "{"}),
+        made_by("Deployment", "bad", "bad-6c-x", annotations={DEBUG_ANNOTATION: "{"}),
         made_by("Deployment", "good", "good-6c-x", annotations=LISTED),
     ]
     plan = planned(items, modes=DEBUG)
     assert ids(plan) == ["debug/default/deployment/good/app/jdwp/5005/127.0.0.1"]
     [skip] = plan.skips
     assert skip.subject.resource_name == "bad"
-    assert ANNOTATION in skip.reason
+    assert DEBUG_ANNOTATION in skip.reason
 
 
 def test_one_pods_broken_annotation_takes_no_other_pods_forward() -> None:
     """A pod that is on its way out may have any."""
     items = [
         made_by("Deployment", "app", "app-6c-x", annotations=LISTED),
-        made_by("Deployment", "app", "app-6c-y", annotations={ANNOTATION: "{"}),
+        made_by("Deployment", "app", "app-6c-y", annotations={DEBUG_ANNOTATION: "{"}),
     ]
     assert ids(planned(items, modes=DEBUG)) == ["debug/default/deployment/app/app/jdwp/5005/127.0.0.1"]
 
@@ -147,7 +146,7 @@ def test_a_job_that_is_over_is_waited_for_no_more(phase: str, condition: str) ->
     made = made_by("Job", "app", "app-x", status=PodStatus(phase=phase))
     plan = planned([(JOB, job), made], modes=PODS)
     assert plan.forwards == ()
-    assert [passed.reason for passed in plan.passed] == ["it has run to its end"]
+    assert [passed.reason for passed in plan.not_requested] == ["it has run to its end"]
     going_on = replace(job, status=WorkloadStatus())
     assert len(planned([(JOB, going_on), made], modes=PODS).forwards) == 2
 
@@ -277,7 +276,7 @@ def test_a_container_without_ports_is_an_answer() -> None:
     """It is seen and declares nothing; the pod's other containers are forwarded."""
     quiet = PodContainer(name="quiet", image="app:1")
     plan = planned([made_by("Deployment", "app", "app-6c-x", spec=PodSpec((APP, quiet)))], modes=PODS)
-    assert [(p.subject.container, p.reason) for p in plan.passed] == [("quiet", "it declares no port")]
+    assert [(p.subject.container, p.reason) for p in plan.not_requested] == [("quiet", "it declares no port")]
     assert len(plan.forwards) == 2
 
 
@@ -285,12 +284,12 @@ def test_debug_without_the_annotation_forwards_nothing() -> None:
     """A pod that Skaffold did not make debuggable has no debug port."""
     plan = planned([made_by("Deployment", "app", "app-6c-x")], modes=DEBUG)
     assert plan.forwards == ()
-    assert {passed.subject.remote_port for passed in plan.passed} == {8080, 5005}
+    assert {passed.subject.remote_port for passed in plan.not_requested} == {8080, 5005}
 
 
 def test_what_skaffold_forwards_of_a_pod_is_left_to_it() -> None:
     """Skaffold's own forwards of pods name the pod, ours what made it."""
-    own = OwnForward(kind="pod", name="app-6c-x", namespace="", port=5005, local_port=56268)
+    own = SkaffoldForward(kind="pod", name="app-6c-x", namespace="", port=5005, local_port=56268)
     plan = planned([made_by("Deployment", "app", "app-6c-x", annotations=LISTED)], modes=DEBUG, own_forwards=(own,))
     assert plan.forwards == ()
     [skip] = plan.skips

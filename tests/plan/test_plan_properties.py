@@ -27,10 +27,10 @@ from tests.plan.made import (
 from watcher.cluster.kinds import DEPLOYMENT, POD, RUN_ID_LABEL, SERVICE, Pod, Resource, ServicePort
 from watcher.cluster.store import Collection, Watch
 from watcher.config.entries import Rule, Rules
-from watcher.plan.explain import explain
-from watcher.plan.facts import Facts, OwnForward
-from watcher.plan.needs import needs
-from watcher.plan.plan import Plan, PlannedForward, Skip, make_plan
+from watcher.plan.facts import Facts, SkaffoldForward
+from watcher.plan.plan import Plan, explain, make_plan
+from watcher.plan.required_watches import required_watches
+from watcher.plan.verdicts import PlannedForward, Skip
 from watcher.skaffold.modes import Mode
 
 names, namespaces = st.sampled_from(["web", "db", "api"]), st.sampled_from(["default", "shop"])
@@ -89,7 +89,7 @@ entries = st.builds(
     addresses=st.one_of(st.just(()), addresses),
 )
 own_forwards = st.builds(
-    OwnForward,
+    SkaffoldForward,
     kind=st.sampled_from(["service", "pod"]),
     name=names,
     namespace=st.one_of(st.just(""), namespaces),
@@ -122,7 +122,7 @@ def verdicts(plan: Plan) -> list[PlannedForward | Skip]:
 
 
 def ids(plan: Plan) -> list[str]:
-    return [verdict.id for verdict in (*verdicts(plan), *plan.passed)]
+    return [verdict.id for verdict in (*verdicts(plan), *plan.not_requested)]
 
 
 @settings(deadline=None)  # two shared cores: time says nothing here
@@ -225,7 +225,7 @@ def test_explain_has_one_verdict_for_each_thing_and_it_is_the_plans(
     assert len(things) == len(set(things))
     of_plan = [explanation for explanation in explanations if not explanation.rule.startswith("it goes with")]
     assert sorted(ident for one in of_plan for ident in one.forwards) == sorted(wanted.id for wanted in plan.forwards)
-    said, all_of_plan = {one.subject for one in of_plan}, {v.subject for v in (*verdicts(plan), *plan.passed)}
+    said, all_of_plan = {one.subject for one in of_plan}, {v.subject for v in (*verdicts(plan), *plan.not_requested)}
     assert {wanted.subject for wanted in plan.forwards} <= said <= all_of_plan
     # One port that two sources have seen has the verdict of the one that decided.
     about = {(one.namespace, one.resource_type, one.resource_name) for one in said}
@@ -284,11 +284,11 @@ def test_a_change_that_is_not_told_changes_no_plan(
     """The store keeps silent on what nobody looked at: then neither the plan nor its watches are others."""
     seen = world(facts, there, refused)
     seen, collections = kept(seen)
-    before = make_plan(seen), needs(seen)
-    assert before == (make_plan(world(facts, there, refused)), needs(world(facts, there, refused)))
+    before = make_plan(seen), required_watches(seen)
+    assert before == (make_plan(world(facts, there, refused)), required_watches(world(facts, there, refused)))
     kind, item = changed
     told = [change(collection, item) for watch, collection in collections.items() if selects(watch, kind, item)]
-    assert any(told) or (make_plan(seen), needs(seen)) == before
+    assert any(told) or (make_plan(seen), required_watches(seen)) == before
 
 
 @pytest.mark.parametrize(("app", "told"), [("web", True), ("db", False)])

@@ -111,10 +111,10 @@ def test_what_can_never_be_forwarded_is_said_once() -> None:
 def test_whoever_asks_why_is_told_in_every_mode() -> None:
     """Services are looked at then, and have their answer."""
     plan = planned([service()], modes=frozenset({Mode.USER}), explain_requested=True)
-    assert [(passed.subject.resource_name, passed.reason) for passed in plan.passed] == [
+    assert [(passed.subject.resource_name, passed.reason) for passed in plan.not_requested] == [
         ("web", "mode services is off")
     ]
-    assert planned([service()], modes=frozenset({Mode.USER})).passed == ()
+    assert planned([service()], modes=frozenset({Mode.USER})).not_requested == ()
 
 
 def test_only_this_runs_services_count() -> None:
@@ -160,7 +160,7 @@ def test_a_service_without_ports_is_an_answer_and_no_news() -> None:
         items.append((which, replace(made, spec=replace(made.spec, ports=None))))  # type: ignore[attr-defined]  # a Service has it
     plan = planned(items)
     assert (plan.forwards, plan.skips) == ((), ())
-    assert [passed.reason for passed in plan.passed] == [
+    assert [passed.reason for passed in plan.not_requested] == [
         "it has no port: it is an ExternalName for elsewhere.example",
         "it has no port",
     ]

@@ -11,8 +11,8 @@ from tests.plan.made import EVERYWHERE, RUN, Item, service, world
 from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE, Object
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
-from watcher.plan.needs import needs
 from watcher.plan.plan import make_plan
+from watcher.plan.required_watches import required_watches
 from watcher.skaffold.modes import Mode
 
 REFUSED, AWAY = Problem("403", forbidden=True), Problem("connection refused")
@@ -53,7 +53,7 @@ def test_an_api_server_that_is_away_says_nothing_about_rights() -> None:
     """Lists of single namespaces, once needed, stay while the refusal is covered by another error."""
     refused = replace(FACTS, cluster=Snapshot({KNOWN: WEB}, {EVERYWHERE: REFUSED}))
     away = replace(FACTS, cluster=Snapshot({KNOWN: WEB}, {EVERYWHERE: AWAY, KNOWN: AWAY}))
-    assert needs(away) == needs(refused) >= {EVERYWHERE, KNOWN}
+    assert required_watches(away) == required_watches(refused) >= {EVERYWHERE, KNOWN}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ class Cluster:
         self.serve()
 
     def serve(self) -> None:
-        wanted = needs(replace(self.facts, cluster=Snapshot(self.objects, self.problems)))
+        wanted = required_watches(replace(self.facts, cluster=Snapshot(self.objects, self.problems)))
         for known in (self.objects, self.problems):
             for gone in known.keys() - wanted:
                 del known[gone]

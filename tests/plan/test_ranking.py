@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests.plan.made import Item, pod
 from watcher.cluster.kinds import OwnerReference, Pod
-from watcher.plan.ranking import outdated, ranking
+from watcher.plan.pods import outdated, ranking
 
 ARGO = "rollouts-pod-template-hash"
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest
-from watcher.plan.plan import Plan, PlannedForward, ResourceRef
+from watcher.plan.plan import Plan
+from watcher.plan.verdicts import PlannedForward, ResourceRef
 from watcher.reconcile import Change, Start, Stop, Update, diff
 
 POD = Endpoint(PodRef("default", "web-0", "uid"), 8080, ready=True)

@@ -18,7 +18,8 @@ from watcher.board.runtime import Instance
 from watcher.config.entries import CONTAINER, checked_namespace, name_problem
 from watcher.config.targets import parse_target, remote_port
 from watcher.errors import ConfigError
-from watcher.plan.plan import Plan, PlannedForward
+from watcher.plan.plan import Plan
+from watcher.plan.verdicts import PlannedForward
 
 NOT_SETTLED = "the first deploy or the first lists are not complete"
 

@@ -14,8 +14,8 @@ from msgspec.structs import asdict
 from forwarders.spec import Counts, State, Status
 from forwarders.system.tcp import reachable_host
 from watcher.config.entries import DEFAULT_ADDRESS
-from watcher.plan.explain import Explanation
-from watcher.plan.plan import PlannedForward, Published, ResourceRef, Skip
+from watcher.plan.plan import Explanation
+from watcher.plan.verdicts import PlannedForward, Published, ResourceRef, Skip
 from watcher.skaffold.port_events import SkaffoldForward
 from watcher.skaffold.state import SkaffoldChange
 

@@ -26,7 +26,7 @@ from watcher.config.entries import (
 from watcher.config.portside_yaml import Settings
 from watcher.config.skaffold_yaml import LoadedProject, default_file, load_all
 from watcher.errors import UsageError
-from watcher.plan.facts import Facts, Waiting
+from watcher.plan.facts import Facts, HoldSettings
 from watcher.skaffold import modes
 from watcher.skaffold.modes import OFF, Mode
 from watcher.user_files import Stamps, change_since, stamps
@@ -44,13 +44,13 @@ NO_SETTINGS = Settings()
 
 def base_facts(options: Options, settings: Settings = NO_SETTINGS) -> Facts:
     """The facts that follow from options and portside.yaml, without modes and entries. Raises UsageError."""
-    hold = next((given for given in (options.hold, settings.hold) if given is not None), Waiting().hold)
+    hold = next((given for given in (options.hold, settings.hold) if given is not None), HoldSettings().hold)
     addresses = tuple(dict.fromkeys(checked_address(address, "--address") for address in options.address))
     return Facts(
         addresses=addresses or settings.addresses or (DEFAULT_ADDRESS,),
         strict_ports=options.strict_ports,
         namespace=options.namespace,
-        waiting=Waiting(hold=hold, held=options.held, linger=options.linger),
+        waiting=HoldSettings(hold=hold, held=options.held, linger=options.linger),
         rules=settings.rules,
     )
 

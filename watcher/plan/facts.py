@@ -1,10 +1,11 @@
-"""The facts that a plan is made of, as one frozen value."""
+"""The facts that a plan is computed from, as one frozen value, and how they are split by cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from forwarders import HOLD, LINGER, MOST_HELD, PATIENCE
 from watcher.cluster.store import OtherCluster, Snapshot
@@ -13,8 +14,8 @@ from watcher.docker.containers import Containers
 from watcher.skaffold.modes import Mode
 
 
-class Waiting(Struct, frozen=True):
-    """How connections wait (forwarders.spec.ForwardSpec has the meaning of each)."""
+class HoldSettings(Struct, frozen=True):
+    """How connections wait. `forwarders.spec.ForwardSpec` describes each field."""
 
     hold: float = HOLD
     held: int = MOST_HELD
@@ -22,8 +23,8 @@ class Waiting(Struct, frozen=True):
     patience: float = PATIENCE
 
 
-class OwnForward(Struct, frozen=True):
-    """A forward that Skaffold itself holds: not competed with."""
+class SkaffoldForward(Struct, frozen=True):
+    """A forward that Skaffold itself holds. portside does not compete with it."""
 
     kind: str
     name: str
@@ -36,19 +37,19 @@ class OwnForward(Struct, frozen=True):
 class Facts(Struct, frozen=True, kw_only=True):
     """Everything that a plan depends on.
 
-    `addresses`: for everything that names none itself. `namespace`: -n, or "". `context_namespace`: the kube-context's,
-    or "". `namespaces`: those that the run is known to use.
-    `run_id`: the label of this run's objects, "" while unknown; `former_run_ids`: those the same Skaffold had before
-    its configuration was loaded again: what still has them counts until a deploy under the new one has succeeded.
-    `any_run`: every object that a Skaffold labelled counts. `selector`: what it selects counts, labelled or not.
-    `containers`: Docker's, where the project deploys with Docker alone; None: it deploys to Kubernetes.
+    `addresses`: where forwards listen that name no address. `namespace`: -n, or "". `context_namespace`: the
+    kube-context's, or "". `namespaces`: those that the run is known to use. `within`: the only namespaces to look for
+    labelled objects in, () for all.
+    `run_id`: the run-id label of this run's objects, "" while unknown. `former_run_ids`: those of the same Skaffold
+    before it reloaded its configuration; their objects count until a deploy under the new id has succeeded.
+    `any_run`: objects of every run count. `selector`: all objects that it selects count, labelled or not.
+    `containers`: Docker's, if the project deploys with Docker alone; None if it deploys to Kubernetes.
     `artifacts`: names of the images that this run builds, () while unknown. `rules`: portside.yaml's.
-    `explain_requested`: somebody asks why: everything of the run is looked at, whatever the modes.
+    `explain_requested`: everything of the run is looked at, whatever the modes, for `explain`.
     `own_forwards`: Skaffold's. `holding`: the local ports that our forwards are bound to, by id.
-    `within`: the namespaces in which labelled objects are looked for, () for all of them.
-    `context`: the name of the kube-context that all these facts are about, but for `others` and their entries.
-    `contexts`: those that the run deploys to beside it.
-    `deployed`: nothing more is on its way by itself: an object that is missing is missing.
+    `context`: the name of the default cluster's kube-context. `contexts`: the other ones that the run deploys to.
+    `others`: the other clusters, and what is known of each.
+    `deployed`: no deploy is under way, so a missing object will not appear by itself.
     """
 
     cluster: Snapshot = Snapshot()
@@ -69,23 +70,66 @@ class Facts(Struct, frozen=True, kw_only=True):
     rules: Rules = Rules()
     explain_requested: bool = False
     deployed: bool = True
-    own_forwards: tuple[OwnForward, ...] = ()
+    own_forwards: tuple[SkaffoldForward, ...] = ()
     holding: Mapping[str, int] = {}
     within: frozenset[str] = frozenset()
     context: str = ""
     contexts: frozenset[str] = frozenset()
     others: tuple[OtherCluster, ...] = ()
-    waiting: Waiting = Waiting()
+    waiting: HoldSettings = HoldSettings()
 
     @property
     def active_entries(self) -> tuple[Entry, ...]:
-        """The entries that are asked for: those of the command line always, skaffold.yaml's in mode user."""
-        return tuple(entry for entry in self.entries if self._is_asked_for(entry))
+        """The requested entries: those of the command line always, skaffold.yaml's in mode user."""
+        return tuple(entry for entry in self.entries if self._is_requested(entry))
 
     @property
     def passive_entries(self) -> tuple[Entry, ...]:
         """The others."""
-        return tuple(entry for entry in self.entries if not self._is_asked_for(entry))
+        return tuple(entry for entry in self.entries if not self._is_requested(entry))
 
-    def _is_asked_for(self, entry: Entry) -> bool:
+    @property
+    def pod_mode(self) -> Mode | None:
+        """The mode that forwards pods. Mode pods includes what mode debug would forward."""
+        return next((mode for mode in (Mode.PODS, Mode.DEBUG) if mode in self.modes), None)
+
+    @property
+    def ids_of_run(self) -> frozenset[str]:
+        """The run's id and its former ones."""
+        return (self.former_run_ids | {self.run_id}) - {""}
+
+    def _is_requested(self, entry: Entry) -> bool:
         return entry.source != "user" or Mode.USER in self.modes
+
+
+def per_cluster(facts: Facts) -> dict[str, Facts]:
+    """The facts of each usable cluster by its key: "" for the default one, which comes first, else its context."""
+    if not facts.others:
+        return {"": facts}
+    own = tuple(entry for entry in facts.entries if entry.context in {"", facts.context})
+    return {"": replace(facts, entries=own, others=())} | {
+        other.context: of_cluster(other, facts) for other in facts.others if not other.problem
+    }
+
+
+def of_cluster(other: OtherCluster, facts: Facts) -> Facts:
+    """The facts of one other cluster. If the run does not deploy to it, only entries that name a namespace count."""
+    deployed_to = other.context in facts.contexts
+    return replace(
+        facts,
+        modes=facts.modes if deployed_to else facts.modes & {Mode.USER},
+        explain_requested=facts.explain_requested and deployed_to,
+        namespace=facts.namespace if deployed_to else facts.namespace or other.namespace or "default",
+        context=other.context,
+        cluster=other.cluster,
+        context_namespace=other.namespace,
+        entries=tuple(entry for entry in facts.entries if entry.context == other.context),
+        bad_entries=(),
+        others=(),
+        holding={ident.removesuffix(id_suffix(other.context)): port for ident, port in facts.holding.items()},
+    )
+
+
+def id_suffix(key: str) -> str:
+    """The end of every id in the cluster with this key. Other parts of ids have no @, so ids stay unique."""
+    return f"@{key}" if key else ""

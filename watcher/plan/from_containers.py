@@ -1,7 +1,7 @@
-"""Owns the verdict on entries for containers of Skaffold's Docker deployer. Pure.
+"""The verdict on entries for containers of Skaffold's Docker deployer. Pure.
 
-After Skaffold's pkg/skaffold/docker/port_manager.go, which publishes the ports of its entries itself: those are shown
-as they are, and never bound here; what Docker does not publish is forwarded to the container's own address.
+Skaffold publishes the ports of its entries itself (pkg/skaffold/docker/port_manager.go): those are shown and never
+bound by portside. A port that Docker does not publish is forwarded to the container's own address.
 """
 
 from __future__ import annotations
@@ -13,67 +13,56 @@ from forwarders.spec import Endpoint, PodRef
 from watcher.cluster.kinds import RUN_ID_LABEL
 from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry, RuleTarget
 from watcher.docker.containers import Containers, DockerContainer, PublishedPort
-from watcher.plan import images
+from watcher.plan import run
 from watcher.plan.facts import Facts
-from watcher.plan.serving import EndpointResult
-from watcher.plan.verdicts import NotRequested, PlannedForward, Published, ResourceRef, Skip, spec
-from watcher.skaffold.modes import Mode
+from watcher.plan.pods import EndpointResult
+from watcher.plan.verdicts import NotRequested, Published, ResourceRef, Skip, Verdict, forward_spec, planned
 
-# Where Docker listens on all addresses, this one leads there.
+# Docker's spellings of all addresses; connections then go to DEFAULT_ADDRESS.
 _ANYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound
 ELSEWHERE = "the project deploys to Kubernetes; containers belong to Skaffold's Docker deployer"
 
 
 def container_verdict(
     entry: Entry, subject: ResourceRef, ident: str, group: str, address: str, facts: Facts
-) -> PlannedForward | Skip | Published | NotRequested:
+) -> Verdict:
     """One verdict for the entry at one address."""
     there = facts.containers
     if there is None:
         return Skip(id=ident, subject=subject, reason=ELSEWHERE)
-    thing = RuleTarget(CONTAINER, entry.name, "", {}, (entry.port,))
-    if entry.source == "user" and (excluded := facts.rules.excluded(thing)):
+    of_rule = RuleTarget(CONTAINER, entry.name, "", {}, (entry.port,))
+    if entry.source == "user" and (excluded := facts.rules.excluded(of_rule)):
         return Skip(id=ident, subject=subject, reason=excluded)
     if isinstance(entry.port, str):
         return Skip(id=ident, subject=subject, reason="a container's ports have no names: give the number")
     container = _container(entry, there, facts)
     published = next(iter(_published(container, entry.port)), None) if container else None
     because = f"it is asked for by {entry.origin}"
-    if published is not None and not _asks_for_another(entry, published):
+    if published is not None and not _requests_another(entry, published):
         return Published(
             id=ident, subject=subject, address=_address(published), local_port=published.public_port, because=because
         )
-    found = _found(entry, entry.port, container, there, deployed=facts.deployed)
+    found = _find(entry, entry.port, container, there, deployed=facts.deployed)
     if entry.source == "user" and not found.endpoints and (container is None or not container.running):
-        # Skaffold will have Docker publish it at this very port: whoever binds it first makes both of them drift.
-        return NotRequested(
-            id=ident, subject=subject, reason=f"{found.waiting_for or found.broken}; Docker will publish it"
-        )
-    # TCP all the way: a client's end of sending needs no holding back.
-    wanted = spec(ident, group, address, entry.local_port, facts, eager=True, linger=0.0)
-    return PlannedForward(
-        id=ident,
-        subject=subject,
-        spec=wanted,
-        endpoints=found.endpoints,
-        waiting_for=found.waiting_for,
-        broken=found.broken,
-        because=because,
-    )
+        # Skaffold will let Docker publish this port. If portside took it first, both would have to choose others.
+        reason = f"{found.waiting_for or found.broken}; Docker will publish it"
+        return NotRequested(id=ident, subject=subject, reason=reason)
+    # Both sides are TCP, so the client's FIN need not be held back.
+    spec = forward_spec(group, address, entry.local_port, facts, ident=ident, eager=True, linger=0.0)
+    return planned(spec, subject, found, because)
 
 
 def published_beside(facts: Facts) -> Iterator[Published]:
-    """In modes debug and pods: what else Docker publishes of this run's containers, which no entry asks for."""
-    mode = next((mode for mode in (Mode.PODS, Mode.DEBUG) if mode in facts.modes), None)
+    """In modes debug and pods: the other ports that Docker publishes for this run's containers."""
+    mode = facts.pod_mode
     if mode is None or facts.containers is None:
         return
-    ids = facts.former_run_ids | {facts.run_id}
-    asked = [entry for entry in facts.active_entries if entry.kind == CONTAINER]
+    entries = [entry for entry in facts.active_entries if entry.kind == CONTAINER]
     for container in facts.containers.containers:
-        if _run_id(container) not in ids - {""}:
+        if _run_id(container) not in facts.ids_of_run:
             continue
         for number in sorted({port.private_port for port in container.ports or ()}):
-            covered = any(entry.port == number and _is_meant(entry.name, container) for entry in asked)
+            covered = any(entry.port == number and _is_meant(entry.name, container) for entry in entries)
             for port in [] if covered else _published(container, number)[:1]:
                 yield Published(
                     id=f"{mode.value}//container/{container.name}/{number}/",
@@ -96,11 +85,11 @@ def _address(port: PublishedPort) -> str:
 
 
 def _container(entry: Entry, there: Containers, facts: Facts) -> DockerContainer | None:
-    """The one that runs, of this run, the newest.
+    """The best match: running, of this run, the newest.
 
-    Leftovers of older runs, and strangers, may have the same image; whoever asks portside itself may mean these.
+    Containers of older runs and of others may have the same image. Only entries of the command line may mean those.
     """
-    ids = (facts.former_run_ids | {facts.run_id}) - {""}
+    ids = facts.ids_of_run
 
     def rank(container: DockerContainer) -> tuple[bool, bool, int]:
         return container.running, _run_id(container) == facts.run_id, container.created
@@ -115,28 +104,28 @@ def _run_id(container: DockerContainer) -> str:
 
 
 def _is_meant(name: str, container: DockerContainer) -> bool:
-    """By image or by name, in any case; Skaffold makes `myapp-1` where `myapp` is there already."""
+    """By image or by name, ignoring case. Skaffold calls a container `myapp-1` if there is a `myapp` already."""
     name, called = name.lower(), container.name.lower()
     return (
         called == name
         or bool(re.fullmatch(rf"{re.escape(name)}-\d+", called))
-        or images.is_artifact(container.image.lower(), (name,))
+        or run.is_artifact(container.image.lower(), (name,))
     )
 
 
-def _asks_for_another(entry: Entry, published: PublishedPort) -> bool:
-    """What Skaffold's own entries ask for is Docker's; whoever asks portside for a local port shall have it."""
+def _requests_another(entry: Entry, published: PublishedPort) -> bool:
+    """Only an entry of the command line gets another local port than the published one."""
     own = entry.source != "user" and entry.local_port.reserved
     return own and entry.local_port.number != published.public_port
 
 
 def _published(container: DockerContainer, port: int) -> list[PublishedPort]:
-    """Where Docker listens for the container's port, IPv4 first."""
+    """The published ports for the container's port, IPv4 first."""
     ports = [p for p in container.ports or () if (p.private_port, p.type) == (port, "tcp") and p.public_port]
     return sorted(ports, key=lambda p: (":" in p.ip, p.ip, p.public_port)) if container.running else []
 
 
-def _found(
+def _find(
     entry: Entry, port: int, container: DockerContainer | None, there: Containers, *, deployed: bool
 ) -> EndpointResult:
     if container is None:

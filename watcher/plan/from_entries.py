@@ -1,4 +1,4 @@
-"""Owns the verdict on each entry of skaffold.yaml and of the command line, in the order they stand there. Pure."""
+"""The verdict on each entry of skaffold.yaml and of the command line, in their order. Pure."""
 
 from __future__ import annotations
 
@@ -7,54 +7,58 @@ from itertools import chain, count
 
 from forwarders.spec import PortPolicy
 from watcher.cluster import kinds
-from watcher.cluster.kinds import Object, Pod, Resource, Service
+from watcher.cluster.kinds import Pod, Resource, Service
 from watcher.config.entries import CONTAINER, BadEntry, Entry, RuleTarget
 from watcher.errors import did_you_mean
 from watcher.plan import run
 from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
 from watcher.plan.from_containers import container_verdict
-from watcher.plan.namespaces import Namespaces, target_in
-from watcher.plan.neighbours import neighbours, unlisted_of
+from watcher.plan.pods import EndpointResult, endpoints_from_pods
 from watcher.plan.ports import service_port, spellings, unreachable
-from watcher.plan.serving import EndpointResult, serving
+from watcher.plan.required_watches import (
+    EntryNamespaces,
+    entry_objects,
+    entry_watch,
+    missing_list,
+    related_lists,
+)
 from watcher.plan.verdicts import (
     NotRequested,
-    PlannedForward,
     ResourceRef,
     Skip,
     Verdict,
+    forward_spec,
     held_by_skaffold,
     left_to_skaffold,
     not_listed,
-    spec,
+    planned,
 )
 from watcher.skaffold.modes import Mode
 
-# To compare as many costs a millisecond, in every plan while the object is missing.
+# Comparing this many names takes a millisecond, in every plan while the object is missing.
 COMPARED_NAMES = 100
 
 
 def from_entries(facts: Facts) -> Iterator[Verdict]:
-    """One verdict for each entry and address; one for all entries that the Docker deployer has nothing for."""
+    """One verdict for each entry and address; with the Docker deployer one skip for all entries of other kinds."""
     if Mode.USER in facts.modes:
         yield from (_bad(entry, index) for index, entry in enumerate(facts.bad_entries))
-    yield from _foreign(facts)
-    namespaces = Namespaces(facts)
+    yield from _not_of_docker(facts)
+    namespaces = EntryNamespaces(facts)
     seen: dict[str, Entry] = {}
     ids: set[str] = set()
-    for entry in _served(facts):
+    for entry in facts.active_entries:
+        if facts.containers is not None and entry.kind != CONTAINER:
+            continue
         namespace = namespaces.of(entry)
         for address in dict.fromkeys(entry.addresses or facts.addresses):
-            # The id rests on what was written: a namespace that was found out may be another one tomorrow.
+            # The id has the namespace as written: one that was looked up may be another one tomorrow.
             group, target = _group(entry, entry.namespace or facts.namespace), _group(entry, namespace)
             earlier = seen.get(target + address)
             # Two explicit local ports for one target are two forwards (skaffold#6069: Skaffold drops one).
-            if (
-                earlier is not None
-                and entry.local_port.policy is PortPolicy.EXPLICIT
-                and entry.local_port != earlier.local_port
-            ):
+            explicit = entry.local_port.policy is PortPolicy.EXPLICIT
+            if earlier is not None and explicit and entry.local_port != earlier.local_port:
                 group, target = (f"{key}{entry.local_port.number}/" for key in (group, target))
                 earlier = seen.get(target + address)
             seen.setdefault(target + address, entry)
@@ -66,16 +70,10 @@ def from_entries(facts: Facts) -> Iterator[Verdict]:
             else:
                 reason = f"{entry.origin} asks for what {earlier.origin} asks for already"
                 yield Skip(id=ident, subject=_subject(entry, namespace), reason=reason)
-    yield from (_unasked(entry, index, facts) for index, entry in enumerate(facts.passive_entries))
+    yield from (_not_requested(entry, index, facts) for index, entry in enumerate(facts.passive_entries))
 
 
-def _served(facts: Facts) -> list[Entry]:
-    """The entries that the project's deployer can serve."""
-    docker = facts.containers is not None
-    return [entry for entry in facts.active_entries if not docker or entry.kind == CONTAINER]
-
-
-def _foreign(facts: Facts) -> Iterator[Skip]:
+def _not_of_docker(facts: Facts) -> Iterator[Skip]:
     foreign = [] if facts.containers is None else [e for e in facts.active_entries if e.kind != CONTAINER]
     if foreign:
         first, names = foreign[0], ", ".join(f"{entry.kind}/{entry.name or entry.selector}" for entry in foreign)
@@ -84,9 +82,9 @@ def _foreign(facts: Facts) -> Iterator[Skip]:
 
 
 def _group(entry: Entry, namespace: str) -> str:
-    """What the entry's forwards share. Skaffold's key, but direct entries differ by the local port they ask for too."""
-    asked = f"{entry.local_port.policy.value}-{entry.local_port.number}/" if entry.source == "direct" else ""
-    return f"{entry.source}/{namespace}/{entry.kind}/{entry.name or entry.selector}/{entry.port}/{asked}"
+    """The group of the entry's forwards: Skaffold's key; of direct entries also with the requested local port."""
+    port = f"{entry.local_port.policy.value}-{entry.local_port.number}/" if entry.source == "direct" else ""
+    return f"{entry.source}/{namespace}/{entry.kind}/{entry.name or entry.selector}/{entry.port}/{port}"
 
 
 def _subject(entry: Entry, namespace: str) -> ResourceRef:
@@ -100,86 +98,10 @@ def _subject(entry: Entry, namespace: str) -> ResourceRef:
     )
 
 
-def _unasked(entry: Entry, index: int, facts: Facts) -> NotRequested:
+def _not_requested(entry: Entry, index: int, facts: Facts) -> NotRequested:
     namespace = entry.namespace or facts.namespace
-    ident = f"{_group(entry, namespace)}{index}"  # several may stand in one line, and ask for the same
+    ident = f"{_group(entry, namespace)}{index}"  # one line may have several entries for the same port
     return NotRequested(id=ident, subject=_subject(entry, namespace), reason="mode user is off")
-
-
-def _entry(entry: Entry, namespaces: Namespaces, ident: str, group: str, address: str, facts: Facts) -> Verdict:
-    namespace = namespaces.of(entry)
-    subject = _subject(entry, namespace)
-    if entry.kind == CONTAINER:
-        return container_verdict(entry, subject, ident, group, address, facts)
-    if reason := _contested(entry, namespaces) or _why_not(entry, namespace, ident, facts):
-        return Skip(id=ident, subject=subject, reason=reason)
-    found = _find(entry, namespace, facts)
-    return PlannedForward(
-        id=ident,
-        subject=subject,
-        spec=spec(ident, group, address, entry.local_port, facts, eager=entry.kind == "pod"),
-        endpoints=found.endpoints,
-        waiting_for=found.waiting_for,
-        broken=found.broken,
-        because=f"it is asked for by {entry.origin}",
-        called=spellings(_target(entry, namespace, facts), entry.port),
-    )
-
-
-def _contested(entry: Entry, namespaces: Namespaces) -> str:
-    several = ", ".join(namespaces.contested(entry))
-    return several and f"{entry.kind} {entry.name or entry.selector} is in namespaces {several}: say which one"
-
-
-def _why_not(entry: Entry, namespace: str, ident: str, facts: Facts) -> str:
-    """The reason for a no, or ""."""
-    target = _target(entry, namespace, facts)
-    if isinstance(target, Service) and (unable := unreachable(target, service_port(target, entry.port))):
-        return unable
-    labels = target.metadata.labels or {} if isinstance(target, Resource) else {}
-    if entry.source == "user":
-        thing = RuleTarget(entry.kind, entry.name, namespace, labels, spellings(target, entry.port))
-        if excluded := facts.rules.excluded(thing):
-            return excluded
-    own = held_by_skaffold(facts, entry.kind, entry.name, namespace, (entry.port,))
-    if own is not None and entry.local_port.number not in {0, own.local_port}:
-        return ""  # what the entry asks for is not what Skaffold has, and nobody else serves it
-    return left_to_skaffold(own, ident, entry.local_port, facts)
-
-
-def _find(entry: Entry, namespace: str, facts: Facts) -> EndpointResult:
-    watch, cluster = target_in(namespace, entry), facts.cluster
-    target = _target(entry, namespace, facts)
-    needed = unlisted_of(entry.kind, namespace, target, facts) if cluster.synced(watch) else watch
-    if needed is not None:
-        return not_listed(needed, facts)
-    if target is None:
-        what = f"{entry.kind} {entry.name}" if entry.name else f"a {entry.kind} with labels {entry.selector}"
-        missing = f"{what} does not exist in namespace {namespace}"
-        return (
-            EndpointResult(broken=missing + _meant(entry, facts))
-            if facts.deployed
-            else EndpointResult(waiting_for=f"{missing} yet")
-        )
-    if entry.selector and isinstance(target, Pod):
-        pods = [pod for pod in cluster.objects[watch].values() if isinstance(pod, Pod)]
-        return serving(pods, entry.port, f"{entry.kind} {entry.selector}")
-    return endpoints_of(target, entry.kind, entry.port, neighbours(entry.kind, namespace, target, facts))
-
-
-def _meant(entry: Entry, facts: Facts) -> str:
-    """The name that was meant, where the run has an object of one like it."""
-    names = [item.metadata.name for item in run.objects(kinds.BY_NAME[entry.kind], facts)]
-    return did_you_mean(entry.name, names[:COMPARED_NAMES]) if entry.name else ""
-
-
-def _target(entry: Entry, namespace: str, facts: Facts) -> Object | None:
-    """The entry's object; of those that a selector finds the newest."""
-    there = facts.cluster.objects.get(target_in(namespace, entry), {})
-    if entry.selector:
-        found = (item for item in there.values() if isinstance(item, Resource))
-        return max(found, key=lambda item: (item.metadata.creation_timestamp or "", item.metadata.name), default=None)
-    return there.get((namespace, entry.name))
 
 
 def _bad(entry: BadEntry, index: int) -> Skip:
@@ -193,3 +115,65 @@ def _bad(entry: BadEntry, index: int) -> Skip:
     )
     ident = f"user/bad-{index}/{entry.resource_type.lower()}/{entry.name}/{entry.port}"
     return Skip(id=ident, subject=subject, reason=f"{entry.origin}: {entry.reason}")
+
+
+def _entry(entry: Entry, namespaces: EntryNamespaces, ident: str, group: str, address: str, facts: Facts) -> Verdict:
+    namespace = namespaces.of(entry)
+    subject = _subject(entry, namespace)
+    if entry.kind == CONTAINER:
+        return container_verdict(entry, subject, ident, group, address, facts)
+    target = _target(entry, namespace, facts)
+    if reason := _contested(entry, namespaces) or _why_not(entry, target, namespace, ident, facts):
+        return Skip(id=ident, subject=subject, reason=reason)
+    spec = forward_spec(group, address, entry.local_port, facts, ident=ident, eager=entry.kind == "pod")
+    because = f"it is asked for by {entry.origin}"
+    return planned(spec, subject, _find(entry, target, namespace, facts), because, spellings(target, entry.port))
+
+
+def _contested(entry: Entry, namespaces: EntryNamespaces) -> str:
+    several = ", ".join(namespaces.contested(entry))
+    return several and f"{entry.kind} {entry.name or entry.selector} is in namespaces {several}: say which one"
+
+
+def _why_not(entry: Entry, target: Resource | None, namespace: str, ident: str, facts: Facts) -> str:
+    """The reason not to forward, or ""."""
+    if isinstance(target, Service) and (unable := unreachable(target, service_port(target, entry.port))):
+        return unable
+    if entry.source == "user":
+        labels = (target.metadata.labels if target is not None else None) or {}
+        of_rule = RuleTarget(entry.kind, entry.name, namespace, labels, spellings(target, entry.port))
+        if excluded := facts.rules.excluded(of_rule):
+            return excluded
+    own = held_by_skaffold(facts, entry.kind, entry.name, namespace, (entry.port,))
+    if own is not None and entry.local_port.number not in {0, own.local_port}:
+        return ""  # the entry requests another local port than the one that Skaffold has
+    return left_to_skaffold(own, ident, entry.local_port, facts)
+
+
+def _find(entry: Entry, target: Resource | None, namespace: str, facts: Facts) -> EndpointResult:
+    watch, cluster = entry_watch(entry, namespace), facts.cluster
+    needed = missing_list(entry.kind, namespace, target, facts) if cluster.synced(watch) else watch
+    if needed is not None:
+        return not_listed(needed, facts)
+    if target is None:
+        what = f"{entry.kind} {entry.name}" if entry.name else f"a {entry.kind} with labels {entry.selector}"
+        missing = f"{what} does not exist in namespace {namespace}"
+        if not facts.deployed:
+            return EndpointResult(waiting_for=f"{missing} yet")
+        return EndpointResult(broken=missing + _similar(entry, facts))
+    if entry.selector and isinstance(target, Pod):
+        pods = [pod for pod in cluster.objects[watch].values() if isinstance(pod, Pod)]
+        return endpoints_from_pods(pods, entry.port, f"{entry.kind} {entry.selector}")
+    return endpoints_of(target, entry.kind, entry.port, related_lists(entry.kind, namespace, target, facts))
+
+
+def _similar(entry: Entry, facts: Facts) -> str:
+    """The end of a reason that names the run's object with a similar name, or ""."""
+    names = [item.metadata.name for item in run.objects(kinds.BY_NAME[entry.kind], facts)]
+    return did_you_mean(entry.name, names[:COMPARED_NAMES]) if entry.name else ""
+
+
+def _target(entry: Entry, namespace: str, facts: Facts) -> Resource | None:
+    """The entry's object; the newest of those that a selector matches."""
+    there = entry_objects(entry, namespace, facts)
+    return max(there, key=lambda item: (item.metadata.creation_timestamp or "", item.metadata.name), default=None)

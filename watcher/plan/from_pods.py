@@ -1,13 +1,13 @@
-"""Owns the verdict on each container port of the run's pods: modes pods and debug. Pure.
+"""The verdict on each container port of the run's pods: modes pods and debug. Pure.
 
-After Skaffold's kubernetes/portforward/pod_forwarder.go: a pod counts once one of its images was built by this run,
-and then all its containers do; the container's port is asked for, also below 1024. A forward is named after the pods'
-owner, so that it outlives them.
+After Skaffold's kubernetes/portforward/pod_forwarder.go: a pod counts if this run built one of its images, and then all
+its containers do. The container's own port is requested locally, also below 1024. A forward is named after the pods'
+owner, so it outlives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from msgspec import Struct
@@ -15,82 +15,70 @@ from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster import kinds
-from watcher.cluster.kinds import ContainerPort, Pod
+from watcher.cluster.kinds import ContainerPort, PodSpec
 from watcher.config.entries import RuleTarget
-from watcher.plan import images
-from watcher.plan.debug import debug_ports
+from watcher.plan import run
 from watcher.plan.facts import Facts
-from watcher.plan.owners import Owned, owned
-from watcher.plan.ports import TCP, staying, unforwardable
-from watcher.plan.serving import EndpointResult, serving
+from watcher.plan.pods import EndpointResult, endpoints_from_pods
+from watcher.plan.ports import TCP, debug_ports, staying, unforwardable
+from watcher.plan.run import OwnedPods
 from watcher.plan.verdicts import (
     NotRequested,
-    PlannedForward,
     ResourceRef,
     Skip,
     Verdict,
+    forward_spec,
     held_by_skaffold,
     left_to_skaffold,
-    spec,
+    planned,
     unlisted_kind,
 )
 from watcher.skaffold.modes import Mode
 
 
-class _Port(Struct, frozen=True, order=True):
-    """What a forward of pods is known by, beside the owner."""
+class _PodPort(Struct, frozen=True, order=True):
+    """What identifies a forward of pods, beside their owner."""
 
     container: str
     number: int
     name: str
     protocol: str
 
-    @classmethod
-    def of(cls, container: str, port: ContainerPort) -> _Port:
-        return cls(container, port.container_port, port.name, port.protocol)
+    @property
+    def called(self) -> tuple[int | str, ...]:
+        return (self.number, self.name) if self.name else (self.number,)
 
 
 def from_pods(facts: Facts) -> Iterator[Verdict]:
     """One verdict for each port and address; one for a container without ports, and for pods that do not count."""
     if facts.containers is not None:
         return
-    mode = next((mode for mode in (Mode.PODS, Mode.DEBUG) if mode in facts.modes), None)
-    if mode is None:
-        for one in owned(facts):
-            yield from _unasked(one)
-        return
-    for one in owned(facts):
-        yield from _owned(one, mode, facts)
-    yield from unlisted_kind(kinds.POD, mode.value, facts)
+    mode = facts.pod_mode
+    for one in run.pods_by_owner(facts):
+        yield from _of_owner(one, mode, facts) if mode is not None else _not_requested(one)
+    if mode is not None:
+        yield from unlisted_kind(kinds.POD, mode.value, facts)
 
 
-def _unasked(one: Owned) -> Iterator[NotRequested]:
-    ports = _ports(one)
+def _not_requested(one: OwnedPods) -> Iterator[NotRequested]:
+    ports = _ports(template.spec for template in one.templates)
     yield from _portless(one, ports, Mode.PODS)
     for port in sorted(ports):
-        subject = _port_subject(Mode.PODS, one, port)
-        yield NotRequested(id=_port_group(Mode.PODS, one, port), subject=subject, reason="modes pods and debug are off")
+        ident, subject = _port_group(Mode.PODS, one, port), _port_subject(Mode.PODS, one, port)
+        yield NotRequested(id=ident, subject=subject, reason="modes pods and debug are off")
 
 
-def _portless(one: Owned, ports: set[_Port], mode: Mode) -> Iterator[NotRequested]:
-    for container in dict.fromkeys(c.name for source in one.sources for c in staying(source.spec)):
+def _portless(one: OwnedPods, ports: set[_PodPort], mode: Mode) -> Iterator[NotRequested]:
+    for container in dict.fromkeys(c.name for template in one.templates for c in staying(template.spec)):
         if all(port.container != container for port in ports):
             ident, subject = f"{_group(mode, one)}{container}/", _subject(mode, one, container)
             yield NotRequested(id=ident, subject=subject, reason="it declares no port")
 
 
-def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
-    if facts.artifacts and not any(images.is_artifact(image, facts.artifacts) for image in _images(one)):
-        reason = f"this run built none of its images ({', '.join(sorted(set(_images(one)))) or 'it has none'})"
+def _of_owner(one: OwnedPods, mode: Mode, facts: Facts) -> Iterator[Verdict]:
+    if reason := _does_not_count(one, facts):
         yield NotRequested(id=_group(mode, one), subject=_subject(mode, one), reason=reason)
         return
-    if not _has_begun(one, facts):
-        yield NotRequested(id=_group(mode, one), subject=_subject(mode, one), reason="none of its pods has run yet")
-        return
-    if one.finished:
-        yield NotRequested(id=_group(mode, one), subject=_subject(mode, one), reason="it has run to its end")
-        return
-    ports = _ports(one)
     debug: frozenset[tuple[str, int]] = frozenset()
     if mode is Mode.DEBUG:
         try:
@@ -98,6 +86,7 @@ def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
         except ValueError as error:
             yield Skip(id=_group(mode, one), subject=_subject(mode, one), reason=str(error))
             return
+    ports = _ports(template.spec for template in one.templates)
     yield from _portless(one, ports, mode)
     for port in sorted(ports):
         ident, subject = _port_group(mode, one, port), _port_subject(mode, one, port)
@@ -108,36 +97,33 @@ def _owned(one: Owned, mode: Mode, facts: Facts) -> Iterator[Verdict]:
             yield Skip(id=ident, subject=subject, reason=unable)
         else:
             for address in dict.fromkeys(facts.addresses):
-                yield _port(one, port, address, mode, facts)
+                yield _at_address(one, port, ident, address, subject, mode, facts)
 
 
-def _has_begun(one: Owned, facts: Facts) -> bool:
-    """In the first deploy of all, pods' forwards begin with the pods: the run's services come first to their ports.
+def _does_not_count(one: OwnedPods, facts: Facts) -> str:
+    """The reason why none of the owner's ports is requested, or "".
 
-    Later there is a forward as long as there is anything that makes pods.
+    In the first deploy the forwards of pods begin when a pod runs, so that the run's services get their ports first.
+    Later a forward lasts as long as something makes pods.
     """
-    settled = facts.deployed or facts.former_run_ids
-    return bool(settled) or any(pod.status.phase == "Running" for pod in one.pods)
+    images = _images(one)
+    if facts.artifacts and not any(run.is_artifact(image, facts.artifacts) for image in images):
+        return f"this run built none of its images ({', '.join(sorted(set(images))) or 'it has none'})"
+    first_deploy = not (facts.deployed or facts.former_run_ids)
+    if first_deploy and all(pod.status.phase != "Running" for pod in one.pods):
+        return "none of its pods has run yet"
+    return "it has run to its end" if one.finished else ""
 
 
-def _port(one: Owned, port: _Port, address: str, mode: Mode, facts: Facts) -> PlannedForward | Skip:
-    group = _port_group(mode, one, port)
-    ident, subject = group + address, _port_subject(mode, one, port)
-    port_request = PortRequest(PortPolicy.PREFERRED, port.number)
-    if reason := _why_not(one, port, ident, port_request, facts):
-        return Skip(id=ident, subject=subject, reason=reason)
-    found = _find(one, port)
-    return PlannedForward(
-        id=ident,
-        subject=subject,
-        # A debugger is there before the pod is Ready, and whoever asks for pods means the pods as they are.
-        spec=spec(ident, group, address, port_request, facts, eager=True),
-        endpoints=found.endpoints,
-        waiting_for=found.waiting_for,
-        broken=found.broken,
-        because=_because(mode, facts),
-        called=_called(port),
-    )
+def _at_address(
+    one: OwnedPods, port: _PodPort, group: str, address: str, subject: ResourceRef, mode: Mode, facts: Facts
+) -> Verdict:
+    local = PortRequest(PortPolicy.PREFERRED, port.number)
+    if reason := _why_not(one, port, group + address, local, facts):
+        return Skip(id=group + address, subject=subject, reason=reason)
+    # A debugger connects before the pod is Ready, and modes pods and debug mean the pods as they are.
+    spec = forward_spec(group, address, local, facts, eager=True)
+    return planned(spec, subject, _find(one, port), _because(mode, facts), port.called)
 
 
 def _because(mode: Mode, facts: Facts) -> str:
@@ -145,52 +131,43 @@ def _because(mode: Mode, facts: Facts) -> str:
     return f"mode pods: {whose}" if mode is Mode.PODS else f"mode debug: {whose}, and Skaffold lists the port"
 
 
-def _why_not(one: Owned, port: _Port, ident: str, port_request: PortRequest, facts: Facts) -> str:
-    """The reason for a no, or ""."""
+def _why_not(one: OwnedPods, port: _PodPort, ident: str, local: PortRequest, facts: Facts) -> str:
+    """The reason not to forward, or ""."""
     owner = one.owner
-    spellings = _called(port)
-    if refused := facts.rules.refused(RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, spellings)):
+    if refused := facts.rules.refused(RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, port.called)):
         return refused
     for pod in one.pods:
-        own = held_by_skaffold(facts, "pod", pod.metadata.name, owner.namespace, spellings)
-        if left := left_to_skaffold(own, ident, port_request, facts):
+        own = held_by_skaffold(facts, "pod", pod.metadata.name, owner.namespace, port.called)
+        if left := left_to_skaffold(own, ident, local, facts):
             return left
     return ""
 
 
-def _called(port: _Port) -> tuple[int | str, ...]:
-    return (port.number, port.name) if port.name else (port.number,)
-
-
-def _find(one: Owned, port: _Port) -> EndpointResult:
-    """Only pods that have this very port: those of an earlier template may not."""
+def _find(one: OwnedPods, port: _PodPort) -> EndpointResult:
+    """Only of pods that have this port: those of an earlier template may not."""
     name = f"{one.owner.kind} {one.owner.name}"
-    pods = [pod for pod in one.pods if port in _ports_of(pod)]
+    pods = [pod for pod in one.pods if port in _ports([pod.spec])]
     if not pods:
         return EndpointResult(waiting_for=f"{name} has no pod with this port yet")
-    return serving(pods, port.number, name)
+    return endpoints_from_pods(pods, port.number, name)
 
 
-def _ports(one: Owned) -> set[_Port]:
+def _ports(specs: Iterable[PodSpec]) -> set[_PodPort]:
     return {
-        _Port.of(container.name, port)
-        for source in one.sources
-        for container in staying(source.spec)
+        _PodPort(container.name, port.container_port, port.name, port.protocol)
+        for spec in specs
+        for container in staying(spec)
         for port in container.ports or ()
     }
 
 
-def _ports_of(pod: Pod) -> set[_Port]:
-    return {_Port.of(container.name, port) for container in staying(pod.spec) for port in container.ports or ()}
-
-
-def _debug_ports(one: Owned) -> frozenset[tuple[str, int]]:
-    """As far as the annotations can be read. Raises ValueError where none of several can."""
+def _debug_ports(one: OwnedPods) -> frozenset[tuple[str, int]]:
+    """The ports in all annotations that can be read. Raises ValueError if there are annotations and none can be."""
     found: set[tuple[str, int]] = set()
     problem: ValueError | None = None
-    for source in one.sources:
+    for template in one.templates:
         try:
-            ports = debug_ports(source.annotations)
+            ports = debug_ports(template.metadata.annotations)
         except ValueError as error:
             problem = error
         else:
@@ -200,29 +177,29 @@ def _debug_ports(one: Owned) -> frozenset[tuple[str, int]]:
     return frozenset(found)
 
 
-def _images(one: Owned) -> list[str]:
+def _images(one: OwnedPods) -> list[str]:
     return [
         container.image
-        for source in one.sources
-        for container in chain(source.spec.containers, source.spec.init_containers or ())
+        for template in one.templates
+        for container in chain(template.spec.containers, template.spec.init_containers or ())
     ]
 
 
-def _group(mode: Mode, one: Owned) -> str:
+def _group(mode: Mode, one: OwnedPods) -> str:
     return f"{mode.value}/{one.owner.namespace}/{one.owner.kind}/{one.owner.name}/"
 
 
-def _port_group(mode: Mode, one: Owned, port: _Port) -> str:
+def _port_group(mode: Mode, one: OwnedPods, port: _PodPort) -> str:
     protocol = "" if port.protocol == TCP else f"{port.protocol}/"
     return f"{_group(mode, one)}{port.container}/{port.name}/{port.number}/{protocol}"
 
 
-def _port_subject(mode: Mode, one: Owned, port: _Port) -> ResourceRef:
+def _port_subject(mode: Mode, one: OwnedPods, port: _PodPort) -> ResourceRef:
     subject = _subject(mode, one, port.container)
     return replace(subject, remote_port=port.number, protocol=port.protocol, port_name=port.name)
 
 
-def _subject(mode: Mode, one: Owned, container: str = "") -> ResourceRef:
+def _subject(mode: Mode, one: OwnedPods, container: str = "") -> ResourceRef:
     return ResourceRef(
         source=mode.value,
         resource_type=one.owner.kind,

@@ -1,38 +1,224 @@
-"""Owns the decision: from facts to what is forwarded, what is not, and why. A pure function.
+"""The plan: which forwards shall run, what is not forwarded, and why. Pure.
 
-Order is that of Skaffold: user entries, then services, then pods; within each the file's order, or namespace, name and
-port. Equal facts give an equal plan, in whatever order the cluster's objects came.
+The order is Skaffold's: user entries, then services, then pods; inside each the order of the file, or of namespace,
+name and port. Equal facts give an equal plan, in whatever order the cluster's objects came.
+
+Each cluster is planned as if it were the only one; then its key is added to its ids. The default cluster's key is "".
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
-from watcher.plan.facts import Facts
+from msgspec import Struct
+from msgspec.structs import replace
+
+from watcher.cluster.store import Snapshot
+from watcher.plan import run
+from watcher.plan.facts import Facts, id_suffix, of_cluster, per_cluster
 from watcher.plan.from_containers import published_beside
 from watcher.plan.from_entries import from_entries
 from watcher.plan.from_pods import from_pods
 from watcher.plan.from_services import from_services
+from watcher.plan.pods import OwnerKey, owner_of
 from watcher.plan.verdicts import NotRequested, PlannedForward, Published, ResourceRef, Skip, Verdict
+from watcher.skaffold.modes import Mode
 
-__all__ = ["NotRequested", "Plan", "PlannedForward", "Published", "ResourceRef", "Skip", "Verdict", "make_plan"]
+V = TypeVar("V", NotRequested, Published, Skip)
+
+# Across clusters local ports are given out in Skaffold's order: by entries, services, then pods.
+_RANK_OF_SOURCE = {"user": 0, "direct": 0, "services": 1}
 
 
 class Plan(Struct, frozen=True):
-    """What is wanted, what is not, what was seen and not asked for, what others forward; ids are unique over all."""
+    """Every verdict, by its class; ids are unique over all."""
 
     forwards: tuple[PlannedForward, ...] = ()
     skips: tuple[Skip, ...] = ()
-    passed: tuple[NotRequested, ...] = ()
+    not_requested: tuple[NotRequested, ...] = ()
     published: tuple[Published, ...] = ()
 
 
 def make_plan(facts: Facts) -> Plan:
-    """The plan for these facts."""
+    """The plan of all clusters."""
+    if not facts.others:
+        return _stamped(_plan_cluster(facts), "", facts.context)
+    plans = [_stamped(_plan_cluster(part), key, part.context) for key, part in per_cluster(facts).items()]
+    forwards = (one for plan in plans for one in plan.forwards)
+    return Plan(
+        forwards=tuple(sorted(forwards, key=lambda one: _RANK_OF_SOURCE.get(one.subject.source, 2))),
+        skips=(*(one for plan in plans for one in plan.skips), *_unusable(facts)),
+        not_requested=tuple(one for plan in plans for one in plan.not_requested),
+        published=tuple(one for plan in plans for one in plan.published),
+    )
+
+
+def _plan_cluster(facts: Facts) -> Plan:
     verdicts: list[Verdict] = [*from_entries(facts), *from_services(facts), *from_pods(facts), *published_beside(facts)]
     return Plan(
         forwards=tuple(verdict for verdict in verdicts if isinstance(verdict, PlannedForward)),
         skips=tuple(verdict for verdict in verdicts if isinstance(verdict, Skip)),
-        passed=tuple(verdict for verdict in verdicts if isinstance(verdict, NotRequested)),
+        not_requested=tuple(verdict for verdict in verdicts if isinstance(verdict, NotRequested)),
         published=tuple(verdict for verdict in verdicts if isinstance(verdict, Published)),
     )
+
+
+def _unusable(facts: Facts) -> Iterable[Skip]:
+    """A skip for each requested entry of a cluster that the kubeconfig cannot reach."""
+    for other in (other for other in facts.others if other.problem):
+        modes = facts.modes & {Mode.USER}
+        plan = _plan_cluster(replace(of_cluster(other, facts), modes=modes, cluster=Snapshot(), own_forwards=()))
+        verdicts: tuple[PlannedForward | Skip, ...] = (*plan.forwards, *plan.skips)
+        for one in verdicts:
+            subject = replace(one.subject, context=other.context)
+            yield Skip(id=one.id + id_suffix(other.context), subject=subject, reason=other.problem)
+
+
+def _stamped(plan: Plan, key: str, context: str) -> Plan:
+    """The plan with its cluster in every id and subject."""
+    if not context:
+        return plan
+    return Plan(
+        forwards=tuple(_stamped_forward(one, key, context) for one in plan.forwards),
+        skips=tuple(_stamped_verdict(one, key, context) for one in plan.skips),
+        not_requested=tuple(_stamped_verdict(one, key, context) for one in plan.not_requested),
+        published=tuple(_stamped_verdict(one, key, context) for one in plan.published),
+    )
+
+
+def _stamped_verdict(one: V, key: str, context: str) -> V:
+    return replace(one, id=one.id + id_suffix(key), subject=replace(one.subject, context=context))
+
+
+def _stamped_forward(one: PlannedForward, key: str, context: str) -> PlannedForward:
+    subject = replace(one.subject, context=context)
+    if not key:
+        return replace(one, subject=subject)
+    suffix = id_suffix(key)
+    return replace(
+        one,
+        id=one.id + suffix,
+        subject=subject,
+        spec=replace(one.spec, id=one.spec.id + suffix, group=one.spec.group + suffix),
+        endpoints=tuple(replace(endpoint, pod=replace(endpoint.pod, cluster=key)) for endpoint in one.endpoints),
+        cluster=key,
+    )
+
+
+# --- explain
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """`rule`: what decided. `forwards`: the ids of the forwards that resulted, () if there are none.
+
+    `forwarded`: it is forwarded, or will be once what it waits for is there; else `reason` tells what is wrong.
+    """
+
+    subject: ResourceRef
+    forwarded: bool
+    rule: str
+    reason: str = ""
+    forwards: tuple[str, ...] = ()
+
+
+def explain(plan: Plan, facts: Facts, failures: Mapping[str, str] = {}) -> tuple[Explanation, ...]:
+    """One explanation for each entry, service, pod, container and port that was seen: in the plan's order, then pods.
+
+    A port that several sources saw (an entry and mode services) gets the verdict of the source that decided: a forward,
+    else a reason against one, else that nobody requested it. A port at several addresses is one. `failures`: by
+    forward, why it has no port.
+    """
+    if not facts.others:
+        return _explain_cluster(plan, facts, failures)
+    found: list[Explanation] = []
+    for key, part in per_cluster(facts).items():
+        suffix = id_suffix(key)
+        own = {ident.removesuffix(suffix): reason for ident, reason in failures.items() if ident.endswith(suffix)}
+        for one in _explain_cluster(_plan_cluster(part), part, own):
+            subject = replace(one.subject, context=part.context)
+            found.append(replace(one, subject=subject, forwards=tuple(ident + suffix for ident in one.forwards)))
+    unusable = (Explanation(subject=skip.subject, forwarded=False, rule=skip.reason) for skip in _unusable(facts))
+    return (*found, *{one.subject: one for one in unusable}.values())
+
+
+def _explain_cluster(plan: Plan, facts: Facts, failures: Mapping[str, str]) -> tuple[Explanation, ...]:
+    found: dict[ResourceRef, Explanation] = {}
+    for verdict in _decisive(plan):
+        now = _explanation(verdict, failures)
+        known = found.get(verdict.subject)
+        found[verdict.subject] = now if known is None else _combined(known, now)
+    return (*found.values(), *_explain_pods(plan, facts))
+
+
+def _decisive(plan: Plan) -> Iterator[Verdict]:
+    """Every forward, and every other verdict unless another source decides on its port."""
+    decided: dict[_PortKey, str] = {}
+    verdicts: tuple[Verdict, ...] = (*plan.forwards, *plan.published, *plan.skips, *plan.not_requested)
+    for verdict in verdicts:
+        source, ports = verdict.subject.source, _port_keys(verdict)
+        if not isinstance(verdict, PlannedForward) and any(decided.get(port, source) != source for port in ports):
+            continue
+        for port in ports:
+            decided.setdefault(port, source)
+        yield verdict
+
+
+# Namespace, type, name, and the port as a number or a name.
+_PortKey = tuple[str, str, str, int | str]
+
+
+def _port_keys(verdict: Verdict) -> set[_PortKey]:
+    """The spellings of the verdict's port; none for a whole resource, and none for UDP ports: TCP's are other ports."""
+    subject = verdict.subject
+    called = verdict.called if isinstance(verdict, PlannedForward) else ()
+    if subject.remote_port == "" or subject.protocol != "TCP":
+        return set()
+    resource = subject.namespace, subject.resource_type.lower(), subject.resource_name
+    return {(*resource, port) for port in (subject.remote_port, subject.port_name, *called) if port != ""}
+
+
+def _explanation(verdict: Verdict, failures: Mapping[str, str]) -> Explanation:
+    match verdict:
+        case PlannedForward():
+            problem = failures.get(verdict.id) or ("" if verdict.endpoints else verdict.broken)
+            runs = any(endpoint.running for endpoint in verdict.endpoints)
+            return Explanation(
+                subject=verdict.subject,
+                forwarded=not problem,
+                rule=verdict.because,
+                reason=problem or ("" if runs else verdict.waiting_for),
+                forwards=(verdict.id,),
+            )
+        case Published():
+            return Explanation(subject=verdict.subject, forwarded=True, rule=verdict.because, forwards=(verdict.id,))
+        case _:
+            return Explanation(subject=verdict.subject, forwarded=False, rule=verdict.reason)
+
+
+def _combined(known: Explanation, other: Explanation) -> Explanation:
+    """One port at two addresses: it is forwarded if it is at one of them."""
+    told, less = (known, other) if known.forwarded or not other.forwarded else (other, known)
+    return replace(told, forwards=(*known.forwards, *other.forwards), reason=told.reason or less.reason)
+
+
+def _explain_pods(plan: Plan, facts: Facts) -> Iterator[Explanation]:
+    """A pod shares its owner's verdicts. A pod without owner has its own, so it is left out here."""
+    forwards: dict[OwnerKey, list[str]] = {}
+    for forward in plan.forwards:
+        subject = forward.subject
+        owner = OwnerKey(subject.namespace, subject.resource_type.lower(), subject.resource_name)
+        forwards.setdefault(owner, []).append(forward.id)
+    for pod in run.pods(facts):
+        owner = owner_of(pod)
+        if owner.kind == "pod":
+            continue
+        ids = tuple(forwards.get(owner, ()))
+        ref = ResourceRef(
+            source=(facts.pod_mode or Mode.DEBUG).value,
+            resource_type="pod",
+            resource_name=pod.metadata.name,
+            namespace=pod.metadata.namespace,
+        )
+        rule = f"it goes with {owner.kind} {owner.name}"
+        yield Explanation(subject=ref, forwarded=bool(ids), rule=rule, forwards=ids)

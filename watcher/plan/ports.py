@@ -1,12 +1,15 @@
-"""Finds a port's number by its name and protocol, in a service or in a pod's containers. Pure.
+"""Ports of services and pods: their numbers and names, which can be forwarded, and which are for debuggers. Pure.
 
 Kubernetes forwards TCP only, and one name may stand for a UDP port in one container and a TCP port in another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
+
+import msgspec
+from msgspec import Struct
 
 from watcher.cluster.kinds import (
     ContainerPort,
@@ -23,31 +26,35 @@ from watcher.cluster.kinds import (
 from watcher.config.entries import MAX_PORT
 
 TCP = "TCP"
-# A service's clusterIP where it has no address of its own.
+# The clusterIP of a service without an address of its own.
 HEADLESS = "None"
+# Skaffold's annotation: {container: {artifact, runtime, workingDir, ports: {name: number}}}
+# (skaffold pkg/skaffold/debug/types).
+DEBUG_ANNOTATION = "debug.cloud.google.com/config"
 
 
 def service_port(service: Service, port: int | str) -> ServicePort | None:
-    """The service's port by number or name; the TCP one where a number stands for several."""
+    """The service's port by number or name; the TCP one if several match."""
     named = [p for p in service.spec.ports or () if port in {p.port, p.name}]
     return min(named, key=lambda p: p.protocol != TCP, default=None)
 
 
 def pods_port(service: Service, port: ServicePort) -> int | str:
-    """What a service's port is called in its pods. The API ignores targetPort where the service is headless: its
-    clients connect to the pods' addresses themselves, and so does kubectl.
+    """The number or name of a service's port in its pods.
+
+    A headless service has no targetPort: its clients connect to the pods' addresses directly, and so does kubectl.
     """
     return port.port if service.spec.cluster_ip == HEADLESS else port.target_port or port.port
 
 
 def container_port(spec: PodSpec, port: int | str) -> ContainerPort | None:
-    """The port that a container declares, by number or name; the TCP one where several are called so."""
+    """The port that a container declares, by number or name; the TCP one if several match."""
     named = [p for p in declared(spec) if port in {p.container_port, p.name}]
     return min(named, key=lambda p: p.protocol != TCP, default=None)
 
 
 def number_in(pod: Pod, port: int | str) -> int | None:
-    """The number of a port in this pod; a number needs no declaration."""
+    """The number of a port in this pod. A port given as a number need not be declared."""
     if isinstance(port, int):
         return port
     found = container_port(pod.spec, port)
@@ -55,7 +62,7 @@ def number_in(pod: Pod, port: int | str) -> int | None:
 
 
 def is_port(number: int) -> bool:
-    """Whether TCP has a port of this number. A real API server keeps no other ones."""
+    """Whether the number is a TCP port. A real API server accepts no other ones."""
     return 1 <= number <= MAX_PORT
 
 
@@ -81,7 +88,7 @@ def unreachable(service: Service, port: ServicePort | None) -> str:
 
 
 def asked_number(target: Object | None, port: int | str) -> int | None:
-    """The number that kubectl listens at locally for a port of `target` by name; None where it cannot be told."""
+    """The local port that kubectl takes for a port of `target` given by name; None if the name is unknown."""
     if isinstance(target, Service):
         of_service = service_port(target, port)
         return of_service.port if of_service is not None and is_port(of_service.port) else None
@@ -91,7 +98,7 @@ def asked_number(target: Object | None, port: int | str) -> int | None:
 
 
 def spellings(target: Object | None, port: int | str) -> tuple[int | str, ...]:
-    """`port`, and how else it is called: its number, its name."""
+    """`port`, its number and its name, as far as they are known."""
     found: tuple[int | str, ...] = ()
     if isinstance(target, Service):
         if (of_service := service_port(target, port)) is not None:
@@ -102,7 +109,7 @@ def spellings(target: Object | None, port: int | str) -> tuple[int | str, ...]:
 
 
 def pod_spec(target: Object | None) -> PodSpec | None:
-    """What the pods of `target` are made of."""
+    """The spec of the pods of `target`."""
     match target:
         case Pod():
             return target.spec
@@ -114,7 +121,7 @@ def pod_spec(target: Object | None) -> PodSpec | None:
 
 
 def staying(spec: PodSpec) -> tuple[PodContainer, ...]:
-    """The containers that stay: an init container that restarts is a sidecar. Ephemeral ones declare no ports."""
+    """The containers that keep running: an init container that restarts is a sidecar. Ephemeral ones have no ports."""
     return (*spec.containers, *(c for c in spec.init_containers or () if c.restart_policy == "Always"))
 
 
@@ -123,8 +130,27 @@ def declared(spec: PodSpec) -> Iterable[ContainerPort]:
 
 
 def undeclared(pod: Pod, port: int | str, name: str) -> str:
-    """Why `port` of the target that reasons call `name` has no number in its pods."""
+    """Why `port` has no number in this pod. `name`: the target, for the reason."""
     if unable := unforwardable(container_port(pod.spec, port)):
         return f"{name}: {unable}"
     there = ", ".join(f"{p.container_port}/{p.name}" for p in declared(pod.spec) if p.name)
     return f"{name}: no container of pod {pod.metadata.name} declares a port named {port} (it has {there or 'none'})"
+
+
+class _DebuggedContainer(Struct, frozen=True):
+    ports: dict[str, int] | None = None
+
+
+_debug_decoder = msgspec.json.Decoder(dict[str, _DebuggedContainer])
+
+
+def debug_ports(annotations: Mapping[str, str] | None) -> Mapping[str, frozenset[int]]:
+    """The debug ports by container; none without the annotation. Raises ValueError if it is invalid."""
+    text = (annotations or {}).get(DEBUG_ANNOTATION)
+    if text is None:
+        return {}
+    try:
+        found = _debug_decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"its annotation {DEBUG_ANNOTATION} cannot be read: {error}") from None
+    return {name: frozenset((container.ports or {}).values()) for name, container in found.items()}

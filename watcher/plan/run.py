@@ -1,19 +1,38 @@
-"""Owns what of the cluster belongs to the run: its services, pods and workloads, and the namespaces it uses. Pure.
+"""The run's services, pods, workloads, images and namespaces, and where its objects are looked for. Pure.
 
-Objects of every run are watched, and told apart here: a run that changes its id relabels its objects one by one, and a
-watch for one id alone would see them vanish and come again.
+Objects of every run are watched, and this run's are picked out here: a run that changes its id relabels its objects
+one by one, and a watch for one id alone would see them vanish and return.
+
+They are looked for in all namespaces. If that is forbidden, they are looked for in each known namespace.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
 from watcher.cluster import kinds
-from watcher.cluster.kinds import RUN_ID_LABEL, Kind, Pod, Resource, Service
-from watcher.cluster.store import Watch
-from watcher.plan import spread
+from watcher.cluster.kinds import (
+    RUN_ID_LABEL,
+    Kind,
+    Object,
+    Pod,
+    PodTemplate,
+    ReplicationController,
+    Resource,
+    Service,
+    TemplateMeta,
+    Workload,
+)
+from watcher.cluster.store import Key, Watch
 from watcher.plan.facts import Facts
+from watcher.plan.pods import OwnerKey, owner_of, ranking
 from watcher.skaffold.modes import Mode
 
-# What makes pods that Skaffold labels; their templates say which ports there will be while there is no pod.
+# The kinds that make pods which Skaffold labels. Their templates tell the ports while there is no pod.
 WORKLOADS = (
     kinds.DEPLOYMENT,
     kinds.STATEFUL_SET,
@@ -22,23 +41,36 @@ WORKLOADS = (
     kinds.REPLICATION_CONTROLLER,
     kinds.JOB,
 )
+_MANGLED = re.compile(r"[^a-zA-Z0-9]")
+_GOOGLES = re.compile(r"(^|\.)gcr\.io$|-docker\.pkg\.dev$")
+# The digest of an image reference, then its tag (a colon before the last slash belongs to a registry's port).
+_DIGEST, _TAG = re.compile(r"@[^@/]*$"), re.compile(r":[^:/]*$")
 
 
-def everywhere(kind: Kind, facts: Facts) -> Watch:
-    return Watch(kind, "", label_selector=facts.selector or RUN_ID_LABEL)
+class OwnedPods(Struct, frozen=True):
+    """The pods of one owner, the best first. `templates`: what declares ports: the workload's template, then each pod.
+
+    `finished`: it has ended, and nothing will start it again.
+    """
+
+    owner: OwnerKey
+    labels: Mapping[str, str]
+    pods: tuple[Pod, ...]
+    templates: tuple[PodTemplate, ...]
+    finished: bool = False
 
 
 def kinds_looked_at(facts: Facts) -> frozenset[Kind]:
-    """The kinds whose objects are looked for: what the modes select, and what entries name that have no namespace.
+    """The kinds to look for: those that the modes select, and those of entries without a namespace.
 
-    All of them where somebody asks why something is not forwarded.
+    For `explain` all of them.
     """
     found: set[Kind] = set()
     if facts.containers is not None:
         return frozenset()
     if Mode.SERVICES in facts.modes or facts.explain_requested:
         found.add(kinds.SERVICE)
-    if facts.modes & {Mode.DEBUG, Mode.PODS} or facts.explain_requested:
+    if facts.pod_mode is not None or facts.explain_requested:
         found |= {kinds.POD, *WORKLOADS}
     if not facts.namespace:
         blank = (entry for entry in facts.active_entries if not entry.namespace and entry.kind in kinds.BY_NAME)
@@ -46,19 +78,13 @@ def kinds_looked_at(facts: Facts) -> frozenset[Kind]:
     return frozenset(found)
 
 
-def watches(facts: Facts) -> frozenset[Watch]:
-    """Where all these are looked for."""
-    return frozenset(
-        watch for kind in kinds_looked_at(facts) for watch in spread.watches(everywhere(kind, facts), facts)
-    )
-
-
 def objects(kind: Kind, facts: Facts) -> list[Resource]:
-    """The run's objects of this kind, by namespace and name; none where nothing asks for them."""
+    """The run's objects of this kind, by namespace and name; none if the kind is not looked at."""
     if kind not in kinds_looked_at(facts):
         return []
-    ids = _run_ids(everywhere(kind, facts), facts)
-    found = sorted(spread.found(everywhere(kind, facts), facts).items())
+    watch = labelled_watch(kind, facts)
+    ids = _run_ids(watch, facts)
+    found = sorted(_listed(watch, facts).items())
     return [item for _, item in found if isinstance(item, Resource) and _is_own(item, ids)]
 
 
@@ -71,28 +97,152 @@ def pods(facts: Facts) -> list[Pod]:
 
 
 def namespaces(facts: Facts) -> frozenset[str]:
-    """Those the run is known to use."""
+    """The namespaces that the run is known to use."""
     found = {item.metadata.namespace for kind in kinds_looked_at(facts) for item in objects(kind, facts)}
     return facts.namespaces | found
 
 
 def is_of_another(item: Resource, kind: Kind, facts: Facts) -> bool:
-    """Whether some other run's label is on it; what has none may be anybody's."""
-    ids, label = _run_ids(everywhere(kind, facts), facts), (item.metadata.labels or {}).get(RUN_ID_LABEL)
+    """Whether the object has another run's label. Without a label it may belong to anyone."""
+    ids, label = _run_ids(labelled_watch(kind, facts), facts), (item.metadata.labels or {}).get(RUN_ID_LABEL)
     return bool(ids) and label is not None and label not in (ids or ())
 
 
-def _run_ids(watch: Watch, facts: Facts) -> frozenset[str] | None:
-    """The labels that make an object the run's; None: any.
+def pods_by_owner(facts: Facts) -> list[OwnedPods]:
+    """Everything of the run that has or makes pods, by namespace, kind and name.
 
-    Former ids count until a deploy under the new one has succeeded, and longer where the list may be behind.
+    A workload is in it without pods too: its forward outlives the times without any (a Recreate, a scale to 0).
+    """
+    made: dict[OwnerKey, list[Pod]] = {}
+    for pod in pods(facts):
+        made.setdefault(owner_of(pod), []).append(pod)
+    workloads = dict(_workloads(facts))
+    return [
+        _owned_pods(owner, workloads.get(owner), made.get(owner, ()))
+        for owner in sorted(made.keys() | workloads.keys())
+    ]
+
+
+def _workloads(facts: Facts) -> Iterator[tuple[OwnerKey, Resource]]:
+    """Those without an owner: a Deployment's ReplicaSets are left to the Deployment."""
+    for kind in WORKLOADS:
+        for item in objects(kind, facts):
+            if item.metadata.controller is None:
+                yield OwnerKey(item.metadata.namespace, kind.singular, item.metadata.name), item
+
+
+def _owned_pods(owner: OwnerKey, workload: Resource | None, made: Iterable[Pod]) -> OwnedPods:
+    ranked = tuple(ranking(made))
+    templates = [PodTemplate(TemplateMeta(pod.metadata.annotations), pod.spec) for pod in ranked]
+    if isinstance(workload, Workload | ReplicationController):
+        templates.insert(0, workload.spec.template)
+    labelled: Resource | None = workload or next(iter(ranked), None)
+    labels = labelled.metadata.labels or {} if labelled is not None else {}
+    over = all(pod.status.phase in {"Succeeded", "Failed"} for pod in ranked)
+    once = owner.kind in {kinds.JOB.singular, kinds.POD.singular}
+    finished = workload.finished if isinstance(workload, Workload) else bool(ranked) and once
+    return OwnedPods(owner, labels, ranked, tuple(templates), finished and over)
+
+
+# --- where the run's objects are looked for
+
+
+def labelled_watch(kind: Kind, facts: Facts) -> Watch:
+    """The watch for the labelled objects of this kind in all namespaces."""
+    return Watch(kind, "", label_selector=facts.selector or RUN_ID_LABEL)
+
+
+def with_fallback(everywhere: Watch, facts: Facts) -> tuple[Watch, ...]:
+    """`everywhere`, and once that is forbidden the same watch in each known namespace as well.
+
+    The forbidden watch is kept (it is tried again slowly). The others are kept until it has objects: an API server
+    that is away does not tell about rights. If the user named the namespaces, only those are watched.
+    """
+    if facts.within:
+        return tuple(replace(everywhere, namespace=namespace) for namespace in sorted(facts.within))
+    known = sorted(facts.namespaces | {facts.namespace or facts.context_namespace or "default"})
+    single = tuple(replace(everywhere, namespace=namespace) for namespace in known)
+    cluster = facts.cluster
+    problem = cluster.problems.get(everywhere)
+    tried = any(watch in cluster.objects or watch in cluster.problems for watch in single)
+    return (everywhere, *single) if problem is not None and (problem.forbidden or tried) else (everywhere,)
+
+
+def unlisted(everywhere: Watch, facts: Facts) -> tuple[Watch, ...]:
+    """Those of the watches that have a problem and have never listed anything.
+
+    `everywhere` does not count if it is forbidden: the known namespaces are watched instead.
+    """
+    problems = facts.cluster.problems
+    return tuple(
+        watch
+        for watch in with_fallback(everywhere, facts)
+        if watch in problems
+        and not facts.cluster.synced(watch)
+        and not (problems[watch].forbidden and watch == everywhere)
+    )
+
+
+def _listed(everywhere: Watch, facts: Facts) -> Mapping[Key, Object]:
+    """The objects of these watches.
+
+    If the list of all namespaces is stale because it is forbidden now, it counts only for namespaces without a list of
+    their own: objects are kept until they are known to be gone.
+    """
+    found: dict[Key, Object] = {}
+    for watch in with_fallback(everywhere, facts):
+        if facts.cluster.synced(watch):
+            found = {key: item for key, item in found.items() if key[0] != watch.namespace}
+            found.update(facts.cluster.objects[watch].items())
+    return found
+
+
+def _run_ids(watch: Watch, facts: Facts) -> frozenset[str] | None:
+    """The labels of the run's objects; None if any label counts.
+
+    Former ids count until a deploy under the new one has succeeded, and as long as the list may be stale.
     """
     if facts.any_run or facts.selector:
         return None
-    former = facts.former_run_ids if spread.is_behind(watch, facts) or not facts.deployed else frozenset()
-    return former | ({facts.run_id} - {""})
+    cluster = facts.cluster
+    stale = any(cluster.synced(one) and one in cluster.problems for one in with_fallback(watch, facts))
+    return facts.ids_of_run if stale or not facts.deployed else frozenset({facts.run_id} - {""})
 
 
 def _is_own(item: Resource, ids: frozenset[str] | None) -> bool:
-    """Where any will do, the watch's own selector has chosen."""
     return ids is None or (item.metadata.labels or {}).get(RUN_ID_LABEL) in ids
+
+
+# --- images that the run built
+
+
+def is_artifact(image: str, artifacts: Iterable[str]) -> bool:
+    """Whether `image` is one of `artifacts`, which are names as in skaffold.yaml.
+
+    A deployed image has a tag or digest, and perhaps a default-repo before the name. The name may then have "_" or "-"
+    for each character that is no letter or digit (skaffold pkg/skaffold/image/util.go, SubstituteDefaultRepoIntoImage).
+    """
+    deployed = _repository(image)
+    return any(_is_artifact(deployed, _repository(artifact)) for artifact in artifacts)
+
+
+def _repository(image: str) -> str:
+    """`image` without digest and tag."""
+    return _TAG.sub("", _DIGEST.sub("", image))
+
+
+def _is_artifact(deployed: str, artifact: str) -> bool:
+    spellings = {artifact, _MANGLED.sub("_", artifact), _MANGLED.sub("-", artifact)}
+    behind = deployed in spellings or any(deployed.endswith(f"/{spelling}") for spelling in spellings)
+    return behind or _is_merged(deployed, artifact)
+
+
+def _is_merged(deployed: str, artifact: str) -> bool:
+    """In Google's registries a beginning that name and default-repo share is written once."""
+    parts = artifact.split("/")
+    if not _GOOGLES.search(parts[0]):
+        return False
+    return any(
+        deployed.startswith("/".join(parts[:n]) + "/") and deployed.endswith("/" + "/".join(parts[n:]))
+        for n in range(1, len(parts))
+    )

@@ -1,7 +1,4 @@
-"""Verdicts of the plan: PlannedForward, Skip or NotRequested, each with its reason; and what the sources share.
-
-Refuses to choose between them.
-"""
+"""The verdicts of a plan: PlannedForward, Published, Skip, NotRequested; and the reasons that sources share. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +9,16 @@ from msgspec import Struct
 from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest
 from watcher.cluster.kinds import Kind
 from watcher.cluster.store import Watch
-from watcher.plan import run, spread
-from watcher.plan.facts import Facts, OwnForward
-from watcher.plan.serving import EndpointResult
+from watcher.plan import run
+from watcher.plan.facts import Facts, SkaffoldForward
+from watcher.plan.pods import EndpointResult
 
 
 class ResourceRef(Struct, frozen=True, kw_only=True):
-    """What a verdict is about, in the words of the JSON records. `remote_port` as asked; "" for a thing as a whole.
+    """The subject of a verdict, in the terms of the JSON records. `remote_port`: as requested; "" for a whole resource.
 
-    `origin`: where an entry stands, "" for what was found. `protocol`, `port_name`: of a port that was found.
-    `context`: the kube-context, for people; "" where the plan has not named it.
+    `origin`: file and line of an entry, "" for what was found. `protocol`, `port_name`: of a port that was found.
+    `context`: the kube-context, for people; "" until the plan has filled it in.
     """
 
     source: str
@@ -37,10 +34,10 @@ class ResourceRef(Struct, frozen=True, kw_only=True):
 
 
 class PlannedForward(Struct, frozen=True, kw_only=True):
-    """One forward that shall be. `waiting_for`, `broken`: see serving.EndpointResult.
+    """A forward that shall run. `waiting_for`, `broken`: as in EndpointResult.
 
-    `because`: the rule that chose it. `called`: what its port is called, as far as that is known: its number, its name.
-    `cluster`: as for PodRef.
+    `because`: the rule that chose it. `called`: the spellings of its port (number, name) as far as they are known.
+    `cluster`: as in PodRef.
     """
 
     id: str
@@ -55,7 +52,7 @@ class PlannedForward(Struct, frozen=True, kw_only=True):
 
 
 class Published(Struct, frozen=True, kw_only=True):
-    """A port that somebody else listens on for good, Docker's: shown, and never bound here."""
+    """A local port on which Docker listens itself. It is shown, and never bound by portside."""
 
     id: str
     subject: ResourceRef
@@ -65,7 +62,7 @@ class Published(Struct, frozen=True, kw_only=True):
 
 
 class Skip(Struct, frozen=True, kw_only=True):
-    """Something that is not forwarded, and why."""
+    """A requested resource that is not forwarded, and why."""
 
     id: str
     subject: ResourceRef
@@ -73,7 +70,7 @@ class Skip(Struct, frozen=True, kw_only=True):
 
 
 class NotRequested(Struct, frozen=True, kw_only=True):
-    """Something seen that nobody asked for: no news, but an answer for who asks why."""
+    """A resource that was seen and not requested. Not reported, but listed by `explain`."""
 
     id: str
     subject: ResourceRef
@@ -83,23 +80,42 @@ class NotRequested(Struct, frozen=True, kw_only=True):
 Verdict = PlannedForward | Published | Skip | NotRequested
 
 
-def spec(
-    ident: str,
+def planned(
+    spec: ForwardSpec, subject: ResourceRef, found: EndpointResult, because: str, called: tuple[int | str, ...] = ()
+) -> PlannedForward:
+    """The forward of `spec` to the endpoints that were found."""
+    return PlannedForward(
+        id=spec.id,
+        subject=subject,
+        spec=spec,
+        endpoints=found.endpoints,
+        waiting_for=found.waiting_for,
+        broken=found.broken,
+        because=because,
+        called=called,
+    )
+
+
+def forward_spec(
     group: str,
     address: str,
-    port_request: PortRequest,
+    port: PortRequest,
     facts: Facts,
     *,
+    ident: str = "",
     eager: bool = False,
     linger: float | None = None,
 ) -> ForwardSpec:
-    """`eager`: a pod that is Running will do at once. `linger`: in place of the user's."""
+    """`ident`: the id if it is not `group` and `address`. `eager`: a Running pod will do at once.
+
+    `linger`: instead of the user's.
+    """
     waiting = facts.waiting
-    strict = facts.strict_ports and port_request.number
+    strict = facts.strict_ports and port.number
     return ForwardSpec(
-        id=ident,
+        id=ident or group + address,
         address=address,
-        port=PortRequest(PortPolicy.DEMANDED, port_request.number) if strict else port_request,
+        port=PortRequest(PortPolicy.DEMANDED, port.number) if strict else port,
         group=group,
         hold=waiting.hold,
         held=waiting.held,
@@ -110,29 +126,29 @@ def spec(
 
 def held_by_skaffold(
     facts: Facts, kind: str, name: str, namespace: str, ports: tuple[int | str, ...]
-) -> OwnForward | None:
-    """Skaffold's own forward for one of these spellings of a port. Its namespace is blank where the context's is."""
+) -> SkaffoldForward | None:
+    """Skaffold's own forward of a port with one of these spellings. Its namespace is blank if it is the context's."""
     for own in facts.own_forwards:
         if (own.kind, own.name) == (kind, name) and own.port in ports and own.namespace in {namespace, ""}:
             return own
     return None
 
 
-def left_to_skaffold(own: OwnForward | None, ident: str, port_request: PortRequest, facts: Facts) -> str:
-    """Why Skaffold's forward `own` stands for ours, or "".
+def left_to_skaffold(own: SkaffoldForward | None, ident: str, port: PortRequest, facts: Facts) -> str:
+    """The reason to leave the forward to Skaffold, which holds `own`; "" to forward it.
 
-    The one that holds the asked port keeps it: a Skaffold that was started later found it taken, and moved on. Where no
-    port is asked for, ours stays if it is bound already.
+    Whichever holds the requested port keeps it: a Skaffold that started later found it taken and chose another. If no
+    port is requested, ours stays once it is bound.
     """
     held = facts.holding.get(ident)
-    if own is None or (held is not None and port_request.number in {0, held}):
+    if own is None or (held is not None and port.number in {0, held}):
         return ""
     place = f"[{own.address}]" if ":" in own.address else own.address
     return f"Skaffold forwards it itself, to {place}:{own.local_port}; start it with --port-forward=off"
 
 
 def not_listed(watch: Watch, facts: Facts) -> EndpointResult:
-    """What is known while a watch has no objects yet. Where it is refused nothing comes of waiting."""
+    """The result while a watch has not listed its objects. Waiting does not help if it is forbidden."""
     problem = facts.cluster.problems.get(watch)
     if problem is None:
         where = f"namespace {watch.namespace}" if watch.namespace else "all namespaces"
@@ -141,8 +157,8 @@ def not_listed(watch: Watch, facts: Facts) -> EndpointResult:
 
 
 def unlisted_kind(kind: Kind, source: str, facts: Facts) -> Iterator[Skip]:
-    """Lists of the run's objects that have never ended: nothing else would say why there is nothing to forward."""
-    for watch in spread.unlisted(run.everywhere(kind, facts), facts):
+    """A skip for each list of the run's objects that has never succeeded: no other verdict would tell."""
+    for watch in run.unlisted(run.labelled_watch(kind, facts), facts):
         yield Skip(
             id=f"{source}/{watch.namespace}/{kind.singular}/*",
             subject=ResourceRef(
