@@ -77,6 +77,17 @@ def test_a_pod_of_what_an_entry_asks_for() -> None:
     assert verdicts == {("deployment", True), ("pod", True)}
 
 
+def test_a_pod_is_not_forwarded_if_its_owner_cannot_be() -> None:
+    """The entry's Deployment does not exist, though a pod of it does: the pod has the same reason."""
+    facts = Facts(
+        modes=frozenset({Mode.USER}), run_id=RUN, explain_requested=True, entries=(entry("deployment", "web"),)
+    )
+    answers = explained(world(facts, [pod_of_run("x", "web")]))
+    assert [(a.forwarded, a.reason) for a in answers if a.forwards] == [
+        (False, "deployment web does not exist in namespace default")
+    ] * 2
+
+
 def test_a_pod_goes_with_what_made_it() -> None:
     """Its forwards are its owner's; a pod that nothing made has its own verdicts, and no second ones."""
     kind, lonely = pod("lonely")

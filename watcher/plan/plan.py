@@ -148,7 +148,7 @@ def _explain_cluster(plan: Plan, facts: Facts, failures: Mapping[str, str]) -> t
         now = _explanation(verdict, failures)
         known = found.get(verdict.subject)
         found[verdict.subject] = now if known is None else _combined(known, now)
-    return (*found.values(), *_explain_pods(plan, facts))
+    return (*found.values(), *_explain_pods(found.values(), facts))
 
 
 def _decisive(plan: Plan) -> Iterator[Verdict]:
@@ -202,23 +202,30 @@ def _combined(known: Explanation, other: Explanation) -> Explanation:
     return replace(told, forwards=(*known.forwards, *other.forwards), reason=told.reason or less.reason)
 
 
-def _explain_pods(plan: Plan, facts: Facts) -> Iterator[Explanation]:
+def _explain_pods(found: Iterable[Explanation], facts: Facts) -> Iterator[Explanation]:
     """A pod shares its owner's verdicts. A pod without owner has its own, so it is left out here."""
-    forwards: dict[OwnerKey, list[str]] = {}
-    for forward in plan.forwards:
-        subject = forward.subject
-        owner = OwnerKey(subject.namespace, subject.resource_type.lower(), subject.resource_name)
-        forwards.setdefault(owner, []).append(forward.id)
+    by_owner: dict[OwnerKey, list[Explanation]] = {}
+    for one in found:
+        subject = one.subject
+        if one.forwards:
+            owner = OwnerKey(subject.namespace, subject.resource_type.lower(), subject.resource_name)
+            by_owner.setdefault(owner, []).append(one)
     for pod in run.pods(facts):
         owner = owner_of(pod)
         if owner.kind == "pod":
             continue
-        ids = tuple(forwards.get(owner, ()))
         ref = ResourceRef(
             source=(facts.pod_mode or Mode.DEBUG).value,
             resource_type="pod",
             resource_name=pod.metadata.name,
             namespace=pod.metadata.namespace,
         )
-        rule = f"it goes with {owner.kind} {owner.name}"
-        yield Explanation(subject=ref, forwarded=bool(ids), rule=rule, forwards=ids)
+        of_owner = by_owner.get(owner, [])
+        forwarded = any(one.forwarded for one in of_owner)
+        yield Explanation(
+            subject=ref,
+            forwarded=forwarded,
+            rule=f"it goes with {owner.kind} {owner.name}",
+            reason="" if forwarded else next((one.reason for one in of_owner), ""),
+            forwards=tuple(ident for one in of_owner for ident in one.forwards),
+        )
