@@ -77,6 +77,15 @@ def test_a_pod_of_what_an_entry_asks_for() -> None:
     assert verdicts == {("deployment", True), ("pod", True)}
 
 
+def test_what_only_explain_looks_at_moves_no_entry() -> None:
+    """A Deployment of the run in another namespace is seen then, and the service is still looked for where it was."""
+    facts = Facts(run_id=RUN, entries=(entry(source="direct"),), namespaces=frozenset({"shop"}))
+    plans = [
+        make_plan(world(replace(facts, explain_requested=asked), [deployment_of_run("web")])) for asked in (False, True)
+    ]
+    assert [plan.forwards[0].subject.namespace for plan in plans] == ["shop", "shop"]
+
+
 def test_a_pod_is_not_forwarded_if_its_owner_cannot_be() -> None:
     """The entry's Deployment does not exist, though a pod of it does: the pod has the same reason."""
     facts = Facts(

@@ -97,9 +97,9 @@ def pods(facts: Facts) -> list[Pod]:
 
 
 def namespaces(facts: Facts) -> frozenset[str]:
-    """The namespaces that the run is known to use."""
-    found = {item.metadata.namespace for kind in kinds_looked_at(facts) for item in objects(kind, facts)}
-    return facts.namespaces | found
+    """The namespaces that the run is known to use. Objects that only `explain` looks at do not count."""
+    looked_at = kinds_looked_at(replace(facts, explain_requested=False))
+    return facts.namespaces | {item.metadata.namespace for kind in looked_at for item in objects(kind, facts)}
 
 
 def is_of_another(item: Resource, kind: Kind, facts: Facts) -> bool:
