@@ -2,51 +2,82 @@
 
 Ready pods come first, then those of the newest revision, then the one that serves already, then the plan's order. With
 none Ready for `patience` seconds, a Running one will do. A pod whose port refuses keeps its place, because it is what
-was deployed last; one whose sandbox is gone gives way.
+was deployed last; one whose sandbox is gone does not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import trio
 
-from forwarders.direct import Container
-from forwarders.pool import Pool
-from forwarders.pools import Pools
-from forwarders.redials import Redials
+from forwarders.backoff import DialBackoff
+from forwarders.errors import DialError
 from forwarders.spec import Endpoint, PodRef
-from forwarders.tunnel import Carrier, DialError
+from forwarders.tunnel import TunnelProtocol, Upstream
+from forwarders.wire.runtimes import says_refused
 
-# Pods whose sessions one forward keeps up while none of them serves yet.
+# Pods to which one forward keeps sessions open while none of them serves yet.
 MAX_WANTED = 3
+# Characters of a runtime's error text: a reason is one line of a table. Runtimes name the cause at the end.
+MAX_REASON = 200
+
+
+class Upstreams(Protocol):
+    """The ways to all pods (`fleet.Pools`)."""
+
+    def get(self, pod: PodRef) -> Upstream | None:
+        """The way to the pod if somebody wants it."""
+
+    def want(self, pod: PodRef, listener: Callable[[], None]) -> Upstream:
+        """Keep the way open. `listener` is called after each of its changes."""
+
+    def leave(self, pod: PodRef, listener: Callable[[], None]) -> None:
+        """Unsubscribe the listener."""
 
 
 class Dialled(NamedTuple):
-    """A tunnel to the pod of `endpoint`. `suspected`: its port refused the last connection."""
+    """A tunnel to the pod of `endpoint`. `recently_refused`: its port refused the last connection."""
 
     endpoint: Endpoint
-    tunnel: Carrier
-    suspected: bool
+    tunnel: TunnelProtocol
+    recently_refused: bool
+
+
+class Refusals:
+    """The refusals of one endpoint since it last took a connection."""
+
+    def __init__(self, endpoint: Endpoint, error: DialError) -> None:
+        self._endpoint = endpoint
+        self.backoff = DialBackoff()
+        self.add(error)
+
+    def add(self, error: DialError) -> None:
+        self.backoff.refused()
+        self.reason = dial_reason(self._endpoint, error)
+        self.sandbox_gone = error.sandbox_gone
 
 
 class Backend:
     """The pods behind one forward.
 
-    `on_change` is called when the answer of `serving`, `problem`, `refusal` or `dial` may have changed.
+    `on_change` is called when the value of `serving`, `problem`, `refusal` or `dial` may have changed.
     """
 
-    def __init__(self, pools: Pools, patience: float, on_change: Callable[[], None]) -> None:
-        self._pools = pools
+    def __init__(self, upstreams: Upstreams, patience: float, on_change: Callable[[], None]) -> None:
+        self._upstreams = upstreams
         self._patience = patience
         self._on_change = on_change
         self._endpoints: tuple[Endpoint, ...] = ()
-        self._wanted: dict[Endpoint, Pool | Container] = {}
-        self._redials: dict[Endpoint, Redials] = {}
+        self._eligible: tuple[Endpoint, ...] = ()
+        self._wanted: dict[Endpoint, Upstream] = {}
+        self._refusals: dict[Endpoint, Refusals] = {}
         self._preferred: PodRef | None = None
         self._unready_since = trio.current_time()
+        # Where a connection would go now, None if nowhere. All of this is computed once for each change.
+        self.serving: Endpoint | None = None
 
     # From the plan
 
@@ -55,31 +86,45 @@ class Backend:
         self._endpoints = self._in_order(endpoints)
         if had_ready:
             self._unready_since = trio.current_time()
-        self._redials = {endpoint: redials for endpoint, redials in self._redials.items() if endpoint in endpoints}
+        self._refusals = {endpoint: refusals for endpoint, refusals in self._refusals.items() if endpoint in endpoints}
         self.refresh()
 
     def refresh(self) -> None:
-        """Choose again which pods are wanted, and report the change."""
-        self._prefer_what_serves()
+        """Choose again which pods are wanted and which one serves. Call it also when `patience_ends`."""
+        self._choose_eligible()
+        self._choose_serving()
+        self._choose_preferred()
         wanted = self._choose_wanted()
         for endpoint in self._wanted.keys() - wanted.keys():
             if endpoint.pod not in {kept.pod for kept in wanted}:
-                self._pools.leave(endpoint.pod, self.refresh)
+                self._upstreams.leave(endpoint.pod, self.refresh)
         self._wanted = wanted
+        self._choose_serving()
         self._on_change()
 
-    def _prefer_what_serves(self) -> None:
-        """Equals take no turns: a client's next connection goes where its last one went.
+    def _choose_eligible(self) -> None:
+        ready = tuple(endpoint for endpoint in self._endpoints if endpoint.ready)
+        if ready or trio.current_time() < self.patience_ends:
+            self._eligible = ready
+        else:
+            self._eligible = tuple(endpoint for endpoint in self._endpoints if endpoint.running)
 
-        A pod is preferred for as long as none is better: not for being deleted, unready, or of an older revision. A
-        session to it that breaks, or a connection that it refuses, does not change that.
+    def _choose_serving(self) -> None:
+        up = [endpoint for endpoint, upstream in self._wanted.items() if upstream.up and endpoint in self._eligible]
+        self.serving = min(up, key=self._is_gone, default=None)
+
+    def _choose_preferred(self) -> None:
+        """Equals take no turns: a client's next connection goes to the pod of its last one.
+
+        A pod stays preferred while none is better: until it is deleted, unready, or of an older revision. A session
+        to it that breaks, or a connection that it refuses, does not change that.
         """
-        eligible = self.eligible()
-        equals = [endpoint.pod for endpoint in eligible if endpoint.outdated == eligible[0].outdated]
+        equals = [endpoint.pod for endpoint in self._eligible if endpoint.outdated == self._eligible[0].outdated]
         if self._preferred not in equals:
             serving = None if self.serving is None else self.serving.pod
             self._preferred = serving if serving in equals else next(iter(equals), None)
             self._endpoints = self._in_order(self._endpoints)
+            self._choose_eligible()
 
     def _in_order(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """The plan's order, but of equals the preferred pod comes first."""
@@ -87,36 +132,30 @@ class Backend:
 
     def close(self) -> None:
         for endpoint in self._wanted:
-            self._pools.leave(endpoint.pod, self.refresh)
+            self._upstreams.leave(endpoint.pod, self.refresh)
         self._wanted = {}
+        self._choose_serving()
 
-    def _choose_wanted(self) -> dict[Endpoint, Pool | Container]:
-        """Sessions to keep: up to the first pod that has one; a pod that has one serves while the next one's opens.
+    def _choose_wanted(self) -> dict[Endpoint, Upstream]:
+        """Pods to keep sessions to: up to the first that is up; a pod that is up serves while the next one's opens.
 
-        And to the next pod, which is not Ready yet: its session is to be up before the old one is gone.
+        Also the next pod, which is not Ready yet: its session is to be open before the old one is gone.
         """
-        wanted: dict[Endpoint, Pool | Container] = {}
+        wanted: dict[Endpoint, Upstream] = {}
         opening = False
-        eligible = self.eligible()
-        for endpoint in eligible:
-            standing = self._pools.get(endpoint.pod)
-            if opening and (standing is None or not standing.up):
+        for endpoint in self._eligible:
+            present = self._upstreams.get(endpoint.pod)
+            if opening and (present is None or not present.up):
                 continue
-            pool = wanted[endpoint] = self._pools.want(endpoint.pod, self.refresh)
-            if (pool.up and not self._is_gone(endpoint)) or len(wanted) == MAX_WANTED:
+            upstream = wanted[endpoint] = self._upstreams.want(endpoint.pod, self.refresh)
+            if (upstream.up and not self._is_gone(endpoint)) or len(wanted) == MAX_WANTED:
                 break
-            opening = opening or not (pool.up or pool.problem)
-        later = (endpoint for endpoint in self._endpoints if endpoint not in eligible)
+            opening = opening or not (upstream.up or upstream.problem)
+        later = (endpoint for endpoint in self._endpoints if endpoint not in self._eligible)
         coming = min(later, key=lambda endpoint: endpoint.pod == self._preferred, default=None)
         if coming is not None:
-            wanted[coming] = self._pools.want(coming.pod, self.refresh)
+            wanted[coming] = self._upstreams.want(coming.pod, self.refresh)
         return wanted
-
-    def eligible(self) -> Sequence[Endpoint]:
-        ready = [endpoint for endpoint in self._endpoints if endpoint.ready]
-        if ready or trio.current_time() < self.patience_ends:
-            return ready
-        return [endpoint for endpoint in self._endpoints if endpoint.running]
 
     @property
     def patience_ends(self) -> float:
@@ -126,79 +165,92 @@ class Backend:
     # For status
 
     @property
-    def serving(self) -> Endpoint | None:
-        """Where a connection would go now."""
-        eligible = self.eligible()
-        up = [endpoint for endpoint, pool in self._wanted.items() if pool.up and endpoint in eligible]
-        return min(up, key=self._is_gone, default=None)
+    def awaited(self) -> Endpoint | None:
+        """The pod that would serve if its session were open."""
+        return next(iter(self._eligible), None)
 
     @property
     def problem(self) -> str:
-        """Why no eligible pod has a session; "" where one is being opened and nothing failed yet."""
-        return next((pool.problem for pool in self._eligible_pools() if pool.problem), "")
+        """Why no eligible pod has a session; "" if one is being opened and nothing failed yet."""
+        return next((upstream.problem for upstream in self._eligible_upstreams() if upstream.problem), "")
 
     @property
     def forbidden(self) -> bool:
-        """Whether a missing permission is why no eligible pod has a session."""
-        pools = self._eligible_pools()
-        return bool(pools) and all(pool.forbidden for pool in pools)
+        """Whether no eligible pod has a session because a permission is missing."""
+        upstreams = self._eligible_upstreams()
+        return bool(upstreams) and all(upstream.forbidden for upstream in upstreams)
 
-    def _eligible_pools(self) -> list[Pool | Container]:
-        return [self._wanted[endpoint] for endpoint in self.eligible() if endpoint in self._wanted]
+    def _eligible_upstreams(self) -> list[Upstream]:
+        return [self._wanted[endpoint] for endpoint in self._eligible if endpoint in self._wanted]
 
     @property
     def refusal(self) -> str:
         """Why the runtime could not connect to the serving pod's port last, "" if it could."""
-        redials = None if self.serving is None else self._redials.get(self.serving)
-        return "" if redials is None else redials.reason
+        refusals = None if self.serving is None else self._refusals.get(self.serving)
+        return "" if refusals is None else refusals.reason
 
     def _is_gone(self, endpoint: Endpoint) -> bool:
-        redials = self._redials.get(endpoint)
-        return redials is not None and redials.sandbox_gone
+        refusals = self._refusals.get(endpoint)
+        return refusals is not None and refusals.sandbox_gone
 
     # For connections
 
     def own_session_comes(self) -> bool:
         """Whether one more connection should wait for a session that it need not share."""
-        endpoint = self.serving
-        return endpoint is not None and self._wanted[endpoint].own_session_comes()
+        return self.serving is not None and self._wanted[self.serving].own_session_comes()
 
     def dial(self, waiting: int = 1) -> Dialled | float:
         """A tunnel to the serving pod, or when to ask again (infinite: after a change). `waiting`: for how many."""
         endpoint = self.serving
         if endpoint is None:
             return math.inf
-        redials = self._redials.get(endpoint)
-        if redials is not None and redials.due > trio.current_time():
-            return redials.due
-        session = self._wanted[endpoint].take(waiting)
-        if session is None:
+        refusals = self._refusals.get(endpoint)
+        if refusals is not None and refusals.backoff.due > trio.current_time():
+            return refusals.backoff.due
+        tunnel = self._wanted[endpoint].open(endpoint.port, waiting)
+        if tunnel is None:
             return math.inf
-        if redials is not None:
-            redials.begin()
-        return Dialled(endpoint, session.open(endpoint.port), suspected=redials is not None)
+        if refusals is not None:
+            refusals.backoff.begin()
+        return Dialled(endpoint, tunnel, recently_refused=refusals is not None)
 
     def refused(self, endpoint: Endpoint, error: DialError) -> None:
         """The runtime could not connect."""
         if endpoint not in self._endpoints:
             return
-        redials = self._redials.get(endpoint)
-        if redials is None:
-            redials = self._redials[endpoint] = Redials(endpoint, error)
+        refusals = self._refusals.get(endpoint)
+        if refusals is None:
+            self._refusals[endpoint] = Refusals(endpoint, error)
         else:
-            redials.refused(error)
-        if redials.sandbox_gone:
+            refusals.add(error)
+        if error.sandbox_gone:
             self.refresh()
         else:
+            self._choose_serving()
             self._on_change()
 
     def succeeded(self, endpoint: Endpoint) -> None:
         """The application listens: waiting connections need not wait for its port any more."""
-        if self._redials.pop(endpoint, None) is not None:
+        if self._refusals.pop(endpoint, None) is not None:
+            self._choose_serving()
             self._on_change()
 
     def abandoned(self, endpoint: Endpoint) -> None:
-        """A dial to a suspected pod ended without an answer."""
-        if (redials := self._redials.get(endpoint)) is not None:
-            redials.abandon()
+        """A dial to a port that refused before ended without an answer."""
+        if (refusals := self._refusals.get(endpoint)) is not None:
+            refusals.backoff.abandoned()
             self._on_change()
+
+
+def dial_reason(endpoint: Endpoint, error: DialError) -> str:
+    """One line for people: the port, the pod, and the runtime's answer."""
+    what = "container" if endpoint.pod.address else "pod"
+    where = f"{what} {endpoint.pod.name}"
+    text = " ".join(str(error).split())
+    if len(text) > MAX_REASON:
+        text = f"… {text[-MAX_REASON:]}"
+    if error.sandbox_gone:
+        return f"{where} has ended: {text}"
+    if says_refused(str(error)):
+        return f"nothing listens on {endpoint.port} in {where}: connection refused"
+    return f"no connection to {endpoint.port} in {where}: {text}"

@@ -1,4 +1,4 @@
-"""Computes and paces retries: growing pauses (`Backoff`), a rate limit shared by all callers (`RetryLimiter`).
+"""Paces all retries: growing pauses, a rate limit shared by all callers, and one pace each for sessions and for dials.
 
 An API server that is away is away for every watch and every pod: many callers need not ask often for one of them to
 find out soon. A success that does not last (a session that ends with GOAWAY, a watch that is cut at once) must not
@@ -19,6 +19,20 @@ TURN = 0.1
 # Seconds without another release after one. A release that follows soon after such a rest doubles the rest: sixty
 # waiters that are released by a server in which nothing lasts cost it sixty requests, so once a minute is enough.
 FIRST_REST, LAST_REST = 1.0, 60.0
+
+# A recovered API server, or granted rights, are used within a second. While they are missing that costs two tries for
+# each pod at once, then one every 0.6 s, and for all pods (and watches) together one each TURN.
+FIRST_BACKOFF, LAST_BACKOFF = 0.05, 0.6
+# The same if sessions are opened but end at once, so that asking often is of no use: up to this long.
+LAST_USELESS = 2.0
+# A session that carried nothing, and that the peer ended (a GOAWAY counts) sooner than this, was useless.
+STEADY = 10.0
+# After so long without a failure the next one counts as the first.
+CALM = STEADY + LAST_USELESS
+
+# Seconds between a refused dial and the next one: a share of the time since the first refusal, within bounds. So a port
+# that listens after a moment is found within a quarter of that moment; one that never does is dialled 4 times a second.
+FIRST_PAUSE, LAST_PAUSE, SHARE = 0.025, 0.25, 0.25
 
 
 class Backoff:
@@ -91,3 +105,74 @@ class RetryLimiter:
             return False
         finally:
             self._waiting -= 1
+
+
+class SessionBackoff:
+    """Paces one pool's tries to open a session.
+
+    Failures while a pause is due count as one: sessions die together when a server restarts.
+    """
+
+    def __init__(self, random: Random, limiter: RetryLimiter) -> None:
+        self._limiter = limiter
+        self._unopened = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
+        self._useless = Backoff(random, FIRST_BACKOFF, LAST_USELESS)
+        self._pause = 0.0
+        self._failed_at = -math.inf
+
+    @property
+    def due(self) -> bool:
+        """Whether `wait` comes before the next try."""
+        return self._pause > 0
+
+    def unopened(self) -> None:
+        """A session could not be opened."""
+        self._failed(self._unopened)
+
+    def useless(self) -> None:
+        """A session was opened, and ended before it was of any use."""
+        self._failed(self._useless)
+
+    async def wait(self) -> None:
+        """Returns when this pool may try again; the first retry does not queue behind those of others."""
+        first = self._unopened.failures + self._useless.failures == 1
+        await (self._limiter.wait if first else self._limiter.wait_turn)(self._pause)
+        self._pause = 0.0
+
+    def _failed(self, backoff: Backoff) -> None:
+        if self.due:
+            return
+        now = trio.current_time()
+        if now - self._failed_at > CALM:
+            self._unopened.reset()
+            self._useless.reset()
+        self._failed_at = now
+        self._pause = backoff.next()
+
+
+class DialBackoff:
+    """Paces the dials of one port in a pod that refuses connections: one at a time, with a pause after each."""
+
+    def __init__(self) -> None:
+        self._since = trio.current_time()
+        self._due = 0.0
+        self._dialling = False
+
+    @property
+    def due(self) -> float:
+        """When the port may be dialled again; infinite while a dial is under way."""
+        return math.inf if self._dialling else self._due
+
+    def begin(self) -> None:
+        """A dial is under way."""
+        self._dialling = True
+
+    def refused(self) -> None:
+        """The runtime could not connect."""
+        now = trio.current_time()
+        self._dialling = False
+        self._due = now + min(max(SHARE * (now - self._since), FIRST_PAUSE), LAST_PAUSE)
+
+    def abandoned(self) -> None:
+        """The dial ended without an answer: its client left, or its session broke."""
+        self._dialling = False

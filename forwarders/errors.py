@@ -66,6 +66,44 @@ class ForbiddenError(RefusedError):
         self.user = user
 
 
+# Sessions and the connections on them
+
+
+class SessionLostError(ForwarderError):
+    """The session to a pod is over, and so are its tunnels."""
+
+
+class SilentError(SessionLostError):
+    """The session gave no sign of life: the whole path to the API server may be dead."""
+
+
+class TunnelError(ForwarderError):
+    """The connection to a pod's port broke; what was received may be short."""
+
+
+class DialError(TunnelError):
+    """The runtime got no connection to the port: no byte can have reached an application, so another dial is safe."""
+
+    def __init__(self, message: str, *, sandbox_gone: bool = False) -> None:
+        super().__init__(message)
+        self.sandbox_gone = sandbox_gone
+
+
+# Local listeners and the connections accepted there
+
+
+class BindError(ForwarderError):
+    """None of the ports that may be used could be bound at this address."""
+
+
+class HoldExpiredError(ForwarderError):
+    """No pod could serve a connection within its hold time."""
+
+
+class ClientLeftError(ForwarderError):
+    """The client closed its connection before any of its bytes were sent."""
+
+
 # Requests at the gateway
 
 

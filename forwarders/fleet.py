@@ -1,4 +1,4 @@
-"""Runs all forwards, by id, and keeps what they share: the sessions to pods and the book of ports.
+"""Runs all forwards, by id, and keeps what they share: the pools of sessions to pods, and the book of ports.
 
 It compares no plans: the caller tells it what to start, change and stop, in order.
 """
@@ -8,23 +8,113 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from random import Random
 
 import trio
+from msgspec.structs import replace
 
-from forwarders.backoff import TURN, RetryLimiter
 from forwarders.forward import Forward
-from forwarders.pool import Open
-from forwarders.pools import Pools, Upstream, no_others
-from forwarders.spec import Counts, Endpoint, ForwardSpec, PortBook, Status
+from forwarders.pool import ClusterRoute, Pool
+from forwarders.session_io import UnreadBudget
+from forwarders.spec import Counts, Endpoint, ForwardSpec, PodRef, PortBook, Status
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.tasks import Tasks, contained, kept
+from forwarders.transports.direct import DirectUpstream
 from forwarders.transports.sockets import RawSocket
+from forwarders.tunnel import Upstream
 
 logger = logging.getLogger("portside.forwards")
 
 
-class _Running:
+def no_other_clusters(cluster: str) -> ClusterRoute:
+    raise LookupError(f"no route to the cluster {cluster}")
+
+
+class Pools:
+    """The pools of all wanted pods. `default`: the route to the default cluster; `others`: to each other one."""
+
+    def __init__(
+        self, default: ClusterRoute, random: Random, others: Callable[[str], ClusterRoute] = no_other_clusters
+    ) -> None:
+        self._default = default
+        self._others = others
+        self._random = random
+        self._budget = UnreadBudget()
+        self._pools: dict[PodRef, Pool] = {}
+        self._tasks: Tasks | None = None
+
+    @property
+    def sessions(self) -> int:
+        """How many are open, to all pods."""
+        return sum(pool.sessions for pool in self._pools.values())
+
+    def get(self, pod: PodRef) -> Upstream | None:
+        return DirectUpstream(pod.address) if pod.address else self._pools.get(pod)
+
+    def want(self, pod: PodRef, listener: Callable[[], None]) -> Upstream:
+        """The pod's pool, whose first session is opened as soon as `run` runs; or the way to its address."""
+        if pod.address:
+            return DirectUpstream(pod.address)
+        pool = self._pools.get(pod)
+        if pool is None:
+            route = replace(self._route(pod.cluster), on_silence=partial(self._silent, pod.cluster))
+            pool = self._pools[pod] = Pool(pod, route, self._random, self._budget)
+            if self._tasks is not None:
+                self._tasks.start(self._run, pool)
+        pool.subscribe(listener)
+        return pool
+
+    def leave(self, pod: PodRef, listener: Callable[[], None]) -> None:
+        """The listener does not want the pod any more."""
+        pool = self._pools.get(pod)
+        if pool is not None:
+            pool.unsubscribe(listener)
+
+    def _route(self, cluster: str) -> ClusterRoute:
+        return self._others(cluster) if cluster else self._default
+
+    def _silent(self, cluster: str) -> None:
+        """What ended one session in silence may have ended all at this API server: check each at once."""
+        self._check(cluster)
+        self._route(cluster).on_silence()
+
+    def check(self) -> None:
+        """The process slept: check all sessions at once."""
+        for cluster in {"", *(pod.cluster for pod in self._pools)}:
+            self._check(cluster)
+
+    def _check(self, cluster: str) -> None:
+        for pool in self._of(cluster):
+            pool.check()
+        self._route(cluster).limiter.release()
+
+    def reopen(self, cluster: str) -> None:
+        """The cluster's sessions are opened elsewhere from now on: open no new connection on the present ones."""
+        for pool in self._of(cluster):
+            pool.reopen()
+        self._route(cluster).limiter.release()
+
+    def _of(self, cluster: str) -> list[Pool]:
+        return [pool for pod, pool in self._pools.items() if pod.cluster == cluster]
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled; all sessions end with it."""
+        async with trio.open_nursery() as nursery:
+            with Tasks(nursery) as self._tasks:
+                for pool in self._pools.values():
+                    self._tasks.start(self._run, pool)
+                task_status.started()
+                await trio.sleep_forever()
+
+    async def _run(self, pool: Pool) -> None:
+        await pool.run()
+        while pool.wanted:  # by a forward that came while the pool's task was ending
+            await pool.run()
+        del self._pools[pool.pod]
+
+
+class _RunningForward:
     """A forward with the means to end it."""
 
     def __init__(self, forward: Forward) -> None:
@@ -34,30 +124,24 @@ class _Running:
 
 
 class Fleet:
-    """`report` gets every forward's every change of status, `on_silence` when a session gives no sign of life.
-
-    `gate`: the pace of tries at the API server, where it is shared with others. `others`: as for Pools.
-    """
+    """`report` gets every change of every forward's status. The routes to clusters are those of `Pools`."""
 
     def __init__(
         self,
-        open_channel: Open,
+        default: ClusterRoute,
         random: Random,
         report: Callable[[Status], None],
-        *,
-        gate: RetryLimiter | None = None,
-        on_silence: Callable[[], None] = lambda: None,
-        others: Callable[[str], Upstream] = no_others,
+        others: Callable[[str], ClusterRoute] = no_other_clusters,
     ) -> None:
-        self._pools = Pools(open_channel, random, gate or RetryLimiter(TURN), on_silence, others)
+        self._pools = Pools(default, random, others)
         self._watcher = DisconnectWatcher()
         self._book = PortBook()
         self._report = report
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, _RunningForward] = {}
         self._tasks: Tasks | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serves until cancelled: then every listener closes at once, and every session."""
+        """Serves until cancelled, then closes every listener and every session at once."""
         with contextlib.closing(self._watcher):
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._pools.run)
@@ -67,11 +151,11 @@ class Fleet:
                     await trio.sleep_forever()
 
     def check(self) -> None:
-        """The process slept, or the way to the API server is in doubt: see at once which sessions still live."""
+        """The process slept, or the API server may be away: check at once which sessions are alive."""
         self._pools.check()
 
     def reopen(self, cluster: str = "") -> None:
-        """A cluster's sessions are opened elsewhere from now on: put no new connection on one that stands."""
+        """The cluster's sessions are opened elsewhere from now on: open no new connection on the present ones."""
         self._pools.reopen(cluster)
 
     @property
@@ -85,11 +169,11 @@ class Fleet:
         return {ident: running.forward.counters.counts() for ident, running in self._running.items()}
 
     def sessions(self) -> int:
-        """How many sessions to pods stand."""
+        """How many sessions to pods are open."""
         return self._pools.sessions
 
     def reserve(self, specs: Iterable[ForwardSpec]) -> None:
-        """Keep every explicitly asked port of these for those who asked."""
+        """Reserve every explicitly requested port for the specs that request it."""
         self._book.reserve(specs)
 
     async def start(
@@ -98,11 +182,11 @@ class Fleet:
         """Returns once the port is bound, or known not to be."""
         if self._tasks is None:
             raise RuntimeError("Fleet.start before Fleet.run")
-        running = _Running(Forward(spec, self._book, self._pools, self._watcher, self._reported))
+        running = _RunningForward(Forward(spec, self._book, self._pools, self._watcher, self._reported))
         running.forward.serve_from(endpoints, waiting_for, broken)
         self._running[spec.id] = running
         if self._tasks.start(self._run, running):
-            await running.forward.settled.wait()
+            await running.forward.bind_tried.wait()
 
     def _reported(self, status: Status) -> None:
         with contained(logger, f"showing the state of {status.id}"):
@@ -112,7 +196,7 @@ class Fleet:
         self._running[ident].forward.serve_from(endpoints, waiting_for, broken)
 
     def adopt(self, ident: str, local: RawSocket) -> bool:
-        """Give that forward a connection accepted elsewhere; whether there is such a forward."""
+        """Give that forward a connection that was accepted elsewhere; False if there is no such forward."""
         running = self._running.get(ident)
         return running is not None and running.forward.adopt(local)
 
@@ -123,7 +207,7 @@ class Fleet:
             running.scope.cancel()
             await running.ended.wait()
 
-    async def _run(self, running: _Running) -> None:
+    async def _run(self, running: _RunningForward) -> None:
         spec = running.forward.spec
         try:
             with running.scope:

@@ -1,6 +1,6 @@
-"""One forward: its listener for life, the connections accepted there, its state (docs/reference/json.md).
+"""One forward: its listener, the connections accepted there, and its state (docs/reference/json.md).
 
-It decides nothing of the plan: pods and their order come from outside, and may change at any time.
+The plan decides which pods may serve, and in which order; it may change that at any time.
 """
 
 from __future__ import annotations
@@ -12,36 +12,34 @@ from functools import partial
 
 import trio
 
-from forwarders.accepting import accept
-from forwarders.backend import Backend
-from forwarders.dial_reasons import with_count
-from forwarders.holding import ClientLeftError, HeldDial, HoldExpiredError, WaitingLine
-from forwarders.listeners import BindError, Bound, bind
-from forwarders.pools import Pools
+from forwarders.backend import Backend, Upstreams
+from forwarders.errors import BindError, ClientLeftError, HoldExpiredError
+from forwarders.holding import HeldDial, WaitingLine
+from forwarders.listeners import Bound, accept, bind
 from forwarders.relay import Relay
-from forwarders.spec import Counters, Endpoint, ForwardSpec, PortBook, State, Status
+from forwarders.spec import Counters, Endpoint, ForwardSpec, PortBook, State, Status, with_count
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.tasks import Tasks, contained, kept
 from forwarders.transports.sockets import RawSocket
 
 logger = logging.getLogger("portside.forwards")
 
-# What keeps connections waiting is shown after this many seconds, and again as often while it lasts: a late application
-# or a new session is there sooner as a rule.
+# Seconds until the status shows why connections wait, and between updates: most waits for a late application or a new
+# session are shorter.
 NOTICE_AFTER, NOTICE_AGAIN = 0.5, 1.0
 
 
 class Forward:
-    """`run` binds, then serves until it is cancelled. `report` gets every change of `status`; `counters` are read.
+    """`run` binds, then serves until it is cancelled. `report` gets every change of `status`.
 
-    `settled`: the port is bound, or known not to be.
+    `bind_tried`: the port is bound, or known not to be.
     """
 
     def __init__(
         self,
         spec: ForwardSpec,
         book: PortBook,
-        pools: Pools,
+        upstreams: Upstreams,
         watcher: DisconnectWatcher,
         report: Callable[[Status], None],
     ) -> None:
@@ -54,19 +52,19 @@ class Forward:
         self._failure = ""
         self._waiting_for = ""
         self._broken = ""
-        self._backend = Backend(pools, spec.patience, self._changed)
+        self._backend = Backend(upstreams, spec.patience, self._changed)
         self._line = WaitingLine(spec, self._backend, watcher, self.counters, self._why_waiting)
-        # What the status shows of those who wait: how many, and why although a pod is ready.
+        # What the status shows of waiting connections: how many, and why they wait although a pod is ready.
         self._waiting_shown = 0
         self._refusal_shown = self._crowd_shown = False
         self._patience_moved = trio.Event()
         self._tasks: Tasks | None = None
-        self.settled = trio.Event()
+        self.bind_tried = trio.Event()
 
     # From the plan
 
     def serve_from(self, endpoints: tuple[Endpoint, ...], waiting_for: str, broken: str) -> None:
-        """Which pods may serve from now on; why there are none; why nothing can work until something changes."""
+        """The pods that may serve from now on; why there are none; why none can work until something changes."""
         self._waiting_for = waiting_for
         self._broken = broken
         self._backend.set(endpoints)
@@ -75,14 +73,14 @@ class Forward:
     # Life
 
     async def run(self) -> None:
-        """Closes the listener first when it is cancelled. May be run again after it failed."""
+        """When it is cancelled, it closes the listener first. It may be run again after it failed."""
         try:
             await self._bind()
-            self.settled.set()
+            self.bind_tried.set()
             async with trio.open_nursery() as nursery:
                 with Tasks(nursery) as self._tasks:
                     nursery.start_soon(kept, logger, f"{self.spec.label}: waiting for readiness", self._watch_patience)
-                    nursery.start_soon(kept, logger, f"{self.spec.label}: showing who waits", self._show_who_waits)
+                    nursery.start_soon(kept, logger, f"{self.spec.label}: showing what waits", self._show_waiting)
                     for listener in self._bound.sockets if self._bound else ():
                         serve = partial(accept, RawSocket(listener), self.spec.label, self._tasks, self._serve)
                         nursery.start_soon(kept, logger, f"{self.spec.label}: accepting", serve)
@@ -96,12 +94,12 @@ class Forward:
     def failed(self, cause: str) -> None:
         """`run` ended by a bug: there is no port until it runs again."""
         self._set_status(Status(id=self.spec.id, state=State.FAILED, reason=f"a bug of portside's: {cause}"))
-        self.settled.set()
+        self.bind_tried.set()
 
     def stopped(self) -> None:
         """`run` will not run again."""
         self._set_status(Status(id=self.spec.id, state=State.STOPPED, local_port=self.status.local_port))
-        self.settled.set()
+        self.bind_tried.set()
 
     async def _bind(self) -> None:
         self._failure = ""
@@ -112,7 +110,7 @@ class Forward:
         self._backend.refresh()
 
     async def _watch_patience(self) -> None:
-        """Looks again at the moment when a Running pod will do."""
+        """Chooses again when the patience ends and a Running pod will do."""
         while True:
             self._patience_moved = trio.Event()
             left = self._backend.patience_ends - trio.current_time()
@@ -122,7 +120,7 @@ class Forward:
             self._backend.refresh()
 
     def adopt(self, local: RawSocket) -> bool:
-        """Serve a connection that was accepted elsewhere; False where this forward is on its way out."""
+        """Serve a connection that was accepted elsewhere; False if this forward is ending."""
         return self._tasks is not None and self._tasks.start(self._serve, local)
 
     async def _serve(self, local: RawSocket) -> None:
@@ -175,14 +173,14 @@ class Forward:
         self._set_status(status)
 
     def _why_waiting(self) -> str:
-        """Why a connection that came now would wait, or waits."""
+        """Why a connection that arrived now would wait."""
         serving = self._backend.serving
         if serving is not None:
             return self._backend.refusal or f"every session to pod {serving.pod.name} is in use"
         if reason := self._broken or self._backend.problem or self._waiting_for:
             return reason
-        coming = next(iter(self._backend.eligible()), None)
-        return "" if coming is None else f"a session to pod {coming.pod.name} is being opened"
+        awaited = self._backend.awaited
+        return "" if awaited is None else f"a session to pod {awaited.pod.name} is being opened"
 
     def _changed(self) -> None:
         self._line.changed()
@@ -190,8 +188,8 @@ class Forward:
         self._crowd_shown = self._crowd_shown and self._backend.serving is not None
         self._refresh_status()
 
-    async def _show_who_waits(self) -> None:
-        """Keeps the reason and the number of those who wait in the status while connections wait."""
+    async def _show_waiting(self) -> None:
+        """While connections wait, keeps the reason and their number in the status."""
         while True:
             if not self.counters.held:
                 await self._line.began.wait()

@@ -1,7 +1,7 @@
-"""Holds a forward's connections while no pod can serve them, and serves them in the order in which they came.
+"""Holds a forward's connections while no pod can serve them, and serves them in the order of their arrival.
 
-Only the first one in the line asks for a tunnel. Once it has one, the next one asks. A connection that was refused by
-its pod's port goes back to its old place.
+Only the first connection in the queue asks for a tunnel; once it has one, the next one asks. A connection that its
+pod's port refused returns to its old place.
 """
 
 from __future__ import annotations
@@ -14,27 +14,19 @@ from collections.abc import Callable
 import trio
 
 from forwarders.backend import Backend, Dialled
-from forwarders.errors import ForwarderError
+from forwarders.errors import ClientLeftError, DialError, HoldExpiredError
 from forwarders.pool import OWN_PATIENCE
 from forwarders.spec import Counters, ForwardSpec
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.tasks import Notifier
 from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, RawSocket, has_left, left_before_sending
-from forwarders.tunnel import Carrier, DialError
-
-
-class HoldExpiredError(ForwarderError):
-    """Nothing could serve a connection for as long as it may be held."""
-
-
-class ClientLeftError(ForwarderError):
-    """The client closed its connection before anything of it was sent."""
+from forwarders.tunnel import TunnelProtocol
 
 
 class WaitingLine:
-    """The connections of one forward that wait, in the order in which they came. `why`: the reason, for an error.
+    """The waiting connections of one forward, in the order of their arrival. `why`: the reason, for an error.
 
-    `began` fires when a connection waits and none did before, `emptied` when none waits any more.
+    `began` fires when the first connection starts to wait, `emptied` when the last one stops.
     """
 
     def __init__(
@@ -57,19 +49,19 @@ class WaitingLine:
         self._changes = Notifier()
 
     def number(self) -> int:
-        """The place of a connection that comes now."""
+        """The place of a connection that arrives now."""
         return next(self._numbers)
 
     def changed(self) -> None:
-        """The backend has changed: the first one asks again."""
+        """The backend has changed: the first connection asks again."""
         self._changes.fire()
         if self._line:
             self._line[0].woken.fire()
 
     async def wait_for_own_session(self) -> None:
-        """Of connections that come together each gets a session of its own, where that takes a moment only.
+        """Waits, for OWN_PATIENCE at most, until this connection need not share a session.
 
-        This is no place in the line: a client that leaves meanwhile is served.
+        The connection is not in the queue meanwhile: a client that leaves now is served.
         """
         if self.backend.own_session_comes():
             with trio.move_on_after(OWN_PATIENCE):
@@ -77,8 +69,8 @@ class WaitingLine:
                 while self.backend.own_session_comes():
                     await self._changes.wait()
 
-    def at_once(self, dial: HeldDial) -> Dialled | None:
-        """A tunnel without waiting, where nobody else waits. Raises ClientLeftError."""
+    def dial_at_once(self, dial: HeldDial) -> Dialled | None:
+        """A tunnel without waiting, if no other connection waits. Raises ClientLeftError."""
         if left_before_sending(dial.local.socket):
             raise ClientLeftError("the client left before it was served")
         if self._line:
@@ -86,12 +78,12 @@ class WaitingLine:
         dialled = self.backend.dial()
         return dialled if isinstance(dialled, Dialled) else None
 
-    async def wait(self, dial: HeldDial) -> Dialled:
+    async def wait_for_tunnel(self, dial: HeldDial) -> Dialled:
         """A tunnel once it is this connection's turn. Raises HoldExpiredError, ClientLeftError."""
         self._enter(dial)
         try:
             with trio.fail_at(dial.deadline):
-                return await self._turn(dial)
+                return await self._wait_turn(dial)
         except trio.TooSlowError:
             why = self._why()
             raise HoldExpiredError(f"a connection was given up after {self.spec.hold:.0f} s: {why}") from None
@@ -107,14 +99,14 @@ class WaitingLine:
             self.began.fire()
 
     def leave(self, dial: HeldDial) -> None:
-        """The connection is served, or over: it waits no more."""
+        """The connection is served, or over: it waits no longer."""
         if dial.waits:
             dial.waits = False
             self._counters.held -= 1
             if not self._counters.held:
                 self.emptied.fire()
 
-    async def _turn(self, dial: HeldDial) -> Dialled:
+    async def _wait_turn(self, dial: HeldDial) -> Dialled:
         insort(self._line, dial, key=_number)
         try:
             with self._watcher.watch(dial.local.socket, dial.woken.fire) as disconnect:
@@ -126,10 +118,10 @@ class WaitingLine:
                     if self._line[0] is dial:
                         dialled = self.backend.dial(len(self._line))
                     else:
-                        self.changed()  # the first one asks for one more
+                        self.changed()  # the first one asks again, for one more
                     if isinstance(dialled, Dialled):
                         return dialled
-                    # A close shows a moment after its FIN, or never where unread bytes keep the FIN from coming.
+                    # A close shows a moment after its FIN, or never if unread bytes keep the FIN from arriving.
                     with trio.move_on_at(min(dialled, trio.current_time() + (look if disconnect.seen else LAST_LOOK))):
                         await dial.woken.wait()
                     if disconnect.seen:
@@ -140,7 +132,10 @@ class WaitingLine:
 
 
 class HeldDial:
-    """One connection's dials, all within the hold time that began when it was accepted."""
+    """One connection's dials, all within the hold time that began when it was accepted.
+
+    `recently_refused`: the last tunnel's port refused a connection before.
+    """
 
     def __init__(self, line: WaitingLine, local: RawSocket) -> None:
         self.local = local
@@ -148,37 +143,39 @@ class HeldDial:
         self.deadline = trio.current_time() + line.spec.hold
         self.woken = Notifier()
         self.waits = False
-        self.suspected = False
+        self.recently_refused = False
         self._line = line
         self._dialled: Dialled | None = None
 
-    async def next(self) -> Carrier:
-        """Raises HoldExpiredError, ClientLeftError."""
+    async def next(self) -> TunnelProtocol:
+        """A tunnel that is not yet known to work. Raises HoldExpiredError, ClientLeftError."""
         await self._line.wait_for_own_session()
-        dialled = self._line.at_once(self) or await self._line.wait(self)
+        dialled = self._line.dial_at_once(self) or await self._line.wait_for_tunnel(self)
         self._dialled = dialled
-        self.suspected = dialled.suspected
-        if not dialled.suspected:
+        self.recently_refused = dialled.recently_refused
+        if not dialled.recently_refused:
             self._line.leave(self)
         return dialled.tunnel
 
     def refused(self, error: DialError) -> None:
+        """The runtime could not connect the last tunnel."""
         if self._dialled is not None:
             self._line.backend.refused(self._dialled.endpoint, error)
             self._dialled = None
 
     def succeeded(self) -> None:
+        """An application listens behind the last tunnel."""
         if self._dialled is not None:
             self._line.leave(self)
             self._line.backend.succeeded(self._dialled.endpoint)
-            self.suspected = False
+            self.recently_refused = False
 
     def lost(self) -> None:
-        """The last tunnel ended without telling whether anything listens."""
-        if self._dialled is not None and self.suspected:
+        """The last tunnel ended before it was known whether anything listens."""
+        if self._dialled is not None and self.recently_refused:
             self._line.backend.abandoned(self._dialled.endpoint)
         self._dialled = None
-        self.suspected = False
+        self.recently_refused = False
 
     def over(self) -> None:
         """The connection is over."""

@@ -1,39 +1,48 @@
-"""Owns listening sockets: bound by trying to bind, held from then on. Never probes a port to bind it later.
+"""Opens the listening sockets of a forward, keeps them, and accepts connections there.
 
-127.0.0.1 also means ::1 where the host has it, as with kubectl. Refuses to choose ports: the order comes from `ports`.
+A port is tested by binding it, and the bound socket is kept: it is never probed first. 127.0.0.1 also means ::1 if the
+host has it, as with kubectl. The order of the ports to try comes from `spec.PortBook`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import socket
+from collections.abc import Awaitable, Callable
 
 import trio
 
-from forwarders.errors import ForwarderError
+from forwarders.errors import BindError
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy
+from forwarders.system import files
 from forwarders.system.processes import owner_suffix
 from forwarders.system.tcp import port_denied_reason, set_exclusive
-from forwarders.transports.sockets import local_options, set_options
+from forwarders.tasks import Tasks
+from forwarders.transports.sockets import RawSocket, local_options, set_options
 
-# Connections the kernel queues while we are busy; Linux cuts it at net.core.somaxconn (4096).
+logger = logging.getLogger("portside.forwards")
+
+# Connections that the kernel queues until they are accepted; Linux cuts this at net.core.somaxconn (4096).
 BACKLOG = 4096
 LOOPBACK = ("127.0.0.1", "::1")
-# With the system's choice the port it gives on one family may be taken on the other.
+# If the system chooses a port for one address family, it may be taken on the other.
 SYSTEM_TRIES = 20
-# Its name is worth less than a forward that stands.
-HOLDER_TIMEOUT = 2.0
+# Seconds that the bind error may be delayed to look up the port's owner.
+OWNER_TIMEOUT = 2.0
 
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
-
-class BindError(ForwarderError):
-    """None of the ports that may be used could be bound at this address."""
+# accept(2) failed for lack of a resource that returns: file descriptors, memory.
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+ACCEPT_PAUSE, WARN_AGAIN = 0.1, 30.0
+# Connections accepted before the earlier ones have their first turn.
+AT_ONCE = 16
 
 
 class Bound:
-    """Listening sockets of one forward, all on `port`. `remark` says why it is not the port asked for, "" if it is."""
+    """Listening sockets of one forward, all on `port`. `remark`: why it is not the requested port, "" if it is."""
 
     def __init__(self, sockets: list[socket.socket], remark: str) -> None:
         self.sockets = sockets
@@ -48,7 +57,7 @@ class Bound:
 
 async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
     """Listen on the first port of the book's choices that can be bound. Raises BindError."""
-    addresses = await resolve(spec.address)
+    addresses = await listen_addresses(spec.address)
     asked = spec.port.number
     refusal = ""
     for port in book.choices(spec):
@@ -76,8 +85,8 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
     raise BindError(f"{refusal}; {remedy}")
 
 
-async def resolve(address: str) -> list[tuple[socket.AddressFamily, str]]:
-    """The addresses to listen on; the first must work, ::1 beside 127.0.0.1 only where the host has it."""
+async def listen_addresses(address: str) -> list[tuple[socket.AddressFamily, str]]:
+    """The addresses to listen on; the first must work, ::1 beside 127.0.0.1 only if the host has it."""
     if address in {"127.0.0.1", "localhost"}:
         return [(socket.AF_INET, LOOPBACK[0]), (socket.AF_INET6, LOOPBACK[1])]
     try:
@@ -142,11 +151,50 @@ async def _refusal(address: str, port: int, error: OSError, book: PortBook) -> s
 
 
 async def _by_whom(port: int, book: PortBook) -> str:
-    """Asking the system goes through every process: in a thread, and once a plan for a port that many ask for."""
+    """The owner of a taken port. The look-up reads every process: in a thread, and once a plan for each port."""
     if book.holds(port):
         return " by another forward"
     if port not in book.owners:
         book.owners[port] = ""
-        with trio.move_on_after(HOLDER_TIMEOUT):
+        with trio.move_on_after(OWNER_TIMEOUT):
             book.owners[port] = await trio.to_thread.run_sync(owner_suffix, port, abandon_on_cancel=True)
     return book.owners[port]
+
+
+async def accept(listener: RawSocket, name: str, tasks: Tasks, serve: Callable[[RawSocket], Awaitable[None]]) -> None:
+    """Starts `serve` in `tasks` for every connection, until cancelled. `name`: the listener's, for the log."""
+    pause = _AcceptPause(name)
+    in_turn = 0
+    while True:
+        try:
+            sock, _ = listener.socket.accept()
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(listener.socket)
+            continue
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                await pause.wait(error.strerror)
+            # Any other error concerns one connection that broke before it was accepted (accept(2)).
+            await trio.lowlevel.checkpoint()
+            continue
+        tasks.start(serve, RawSocket(sock))
+        if files.is_reserved(sock.fileno()):
+            await pause.wait("few file descriptors are left")
+        elif (in_turn := in_turn + 1) % AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+
+
+class _AcceptPause:
+    """New connections wait in the kernel's queue while the open ones, and the sessions that they need, go on."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._warned_at = -WARN_AGAIN
+
+    async def wait(self, why: str | None) -> None:
+        if trio.current_time() - self._warned_at >= WARN_AGAIN:
+            logger.warning("%s: accepting pauses: %s; raise `ulimit -n`", self._name, why)
+        self._warned_at = trio.current_time()
+        await trio.sleep(ACCEPT_PAUSE)
+        while files.descriptors_are_scarce():  # noqa: ASYNC110 - the system has no event for it
+            await trio.sleep(ACCEPT_PAUSE)

@@ -1,23 +1,23 @@
 """Relays one local connection from accept to close, through a pod's tunnel or several that are dialled in turn.
 
 It does not choose pods, and sends nothing twice that may have reached an application: it dials again only after the
-runtime's own dial error, or while nothing was sent at all.
+runtime's own dial error, or if nothing was sent at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 import trio
 
-from forwarders.delivery import Delivery
-from forwarders.errors import ForwarderError
+from forwarders.errors import DialError, ForwarderError, TunnelError
+from forwarders.holding import HeldDial
 from forwarders.spec import Counters
 from forwarders.system.tcp import reader_is_gone
 from forwarders.tasks import Tasks
-from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, READ_SIZE, RawSocket, has_left
-from forwarders.tunnel import Carrier, DialError, TunnelError
+from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, READ_SIZE, Piece, RawSocket, has_left
+from forwarders.tunnel import TunnelProtocol
 from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
 
 # Bytes kept for another dial until the pod's end is known to have taken them. At least one read, and more than a
@@ -25,37 +25,14 @@ from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
 REPLAY_LIMIT = max(READ_SIZE, MOST_SWALLOWED + 1)
 # After the answer's end the client has this long to close.
 CLOSE_TIMEOUT = 1.0
-# When a FIN came in the middle of an answer and the system cannot tell whether anybody still reads it.
+# When a FIN arrived in the middle of an answer and the system cannot tell whether anybody still reads it.
 UNSURE_LINGER = 0.25
-
-
-class Dial(Protocol):
-    """Where one connection's tunnels come from."""
-
-    async def next(self) -> Carrier:
-        """A tunnel, not yet known to work. Raises ForwarderError."""
-
-    @property
-    def suspected(self) -> bool:
-        """Whether the last tunnel's port refused a connection before."""
-
-    def refused(self, error: DialError) -> None:
-        """The runtime could not dial for the last tunnel."""
-
-    def succeeded(self) -> None:
-        """An application listens behind the last tunnel."""
-
-    def lost(self) -> None:
-        """The last tunnel ended before that was known."""
-
-    def over(self) -> None:
-        """The connection is over."""
 
 
 class Relay:
     """`run` returns when the connection is over, whatever ended it; `error` then says what did, "" for a good end."""
 
-    def __init__(self, local: RawSocket, dial: Dial, linger: float, counters: Counters) -> None:
+    def __init__(self, local: RawSocket, dial: HeldDial, linger: float, counters: Counters) -> None:
         self._local = local
         self._dial = dial
         self._linger = linger
@@ -70,7 +47,7 @@ class Relay:
         self.error = ""
 
     async def run(self) -> None:
-        """The local connection is closed, or reset, in every case but one: what `Dial.next` raises is the caller's."""
+        """The local connection is closed or reset in every case but one: errors of `HeldDial.next` are the caller's."""
         try:
             while await self._dialled_again():
                 pass
@@ -90,9 +67,9 @@ class Relay:
             self._dial.over()
 
     async def _dialled_again(self) -> bool:
-        """One tunnel's life; whether there is to be another, because nothing can have reached an application."""
+        """One tunnel's life; whether to dial another, because nothing can have reached an application."""
         tunnel = await self._dial.next()
-        self._may_send = not self._dial.suspected
+        self._may_send = not self._dial.recently_refused
         try:
             await self._through(tunnel)
         except DialError as error:
@@ -109,13 +86,13 @@ class Relay:
             tunnel.abort()
         return False
 
-    async def _through(self, tunnel: Carrier) -> None:
+    async def _through(self, tunnel: TunnelProtocol) -> None:
         """Both directions until one of them is over. Raises TunnelError, OSError; never a group of them."""
         failure: TunnelError | OSError | None = None
         async with trio.open_nursery() as nursery:
             with Tasks(nursery) as tasks:
-                delivery = Delivery(tunnel, self._local, tasks, partial(self._received, tunnel))
-                delivery.begin()
+                downstream = DownstreamPump(tunnel, self._local, tasks, partial(self._received, tunnel))
+                downstream.start()
                 try:
                     if not await self._up(tunnel):
                         await trio.sleep_forever()  # the other direction decides, and cancels
@@ -123,14 +100,14 @@ class Relay:
                     failure = error
                 tasks.cancel()
         # A pod's error says more than the client's.
-        if worst := tunnel.error or delivery.failure or failure:
+        if worst := tunnel.error or downstream.failure or failure:
             raise worst
 
     # Client to pod
 
-    async def _up(self, tunnel: Carrier) -> bool:
+    async def _up(self, tunnel: TunnelProtocol) -> bool:
         """Whether the connection is over with this direction; as a rule the other one decides."""
-        if self._dial.suspected:
+        if self._dial.recently_refused:
             # Bytes for a port that refuses cost the session one of its workers (wire/workers.py): none go first.
             if not await self._listens(tunnel):
                 return False
@@ -150,17 +127,17 @@ class Relay:
             if data:
                 self._keep(data)
                 await tunnel.write(data)
-                if len(data) == READ_SIZE:  # a client that always has something gives no other task a turn by itself
+                if len(data) == READ_SIZE:  # a client that always has something never waits, so others get a turn here
                     await trio.lowlevel.checkpoint()
             else:
                 self._fin = True
         return await self._hold_fin(tunnel)
 
-    async def _listens(self, tunnel: Carrier) -> bool:
+    async def _listens(self, tunnel: TunnelProtocol) -> bool:
         """Whether an application takes connections at the port; False if the tunnel is over instead.
 
         The proof that the runtime has the request takes a round trip, however long that is. Its dial is local to the
-        pod, so a refusal comes soon after. That it has taken bytes proves no dial: socat's pipe takes some before.
+        pod, so a refusal arrives soon after. Taken bytes prove no dial: socat's pipe takes some before.
         """
         if not await tunnel.confirm():
             return False
@@ -181,10 +158,10 @@ class Relay:
         self._replay.clear()
         self._replay_size = 0
 
-    async def _hold_fin(self, tunnel: Carrier) -> bool:
-        """The runtime cuts an answer off 1 s after our FIN: keep it back while somebody waits for the answer.
+    async def _hold_fin(self, tunnel: TunnelProtocol) -> bool:
+        """Holds the client's FIN back while it waits for an answer: the runtime cuts that off 1 s after our FIN.
 
-        True once nobody does: the pod's end needs that second too, and holding the tunnel so long serves no one.
+        Returns True once nobody waits: the pod's end needs that second too, but the tunnel need not be kept so long.
         """
         quiet_since, received = trio.current_time(), tunnel.received
         look = FIRST_LOOK
@@ -206,7 +183,7 @@ class Relay:
                 quiet_since, received = trio.current_time(), tunnel.received
         return False
 
-    def _received(self, tunnel: Carrier) -> None:
+    def _received(self, tunnel: TunnelProtocol) -> None:
         if not self.received:
             self._dial.succeeded()
             self._prove()
@@ -214,10 +191,67 @@ class Relay:
         self.received = tunnel.received
 
     async def _close_gently(self) -> None:
-        """A close with bytes unread would reset what the client still reads: so its end comes first, in good time."""
+        """Sends our FIN first: a close with unread bytes would reset the connection while the client still reads."""
         if not self._fin:
             self._local.shutdown_writing()
             with trio.move_on_after(CLOSE_TIMEOUT):
                 while await self._local.receive():
                     await trio.lowlevel.checkpoint()
         self._local.close()
+
+
+class DownstreamPump:
+    """Copies data from the tunnel to the local socket as it arrives.
+
+    Runs in the session's task, so it must not block: what the socket has no room for is sent by a task of `tasks`, and
+    the tunnel's bound holds for what arrives meanwhile. Cancels `tasks` when all is copied or nothing can be; `failure`
+    then says why it cannot. `on_bytes` is called when bytes have arrived, before they go on.
+    """
+
+    def __init__(self, tunnel: TunnelProtocol, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
+        self.failure: Exception | None = None
+        self._tunnel = tunnel
+        self._local = local
+        self._tasks = tasks
+        self._on_bytes = on_bytes
+        self._catching_up = False
+
+    def start(self) -> None:
+        self._tunnel.on_data(self._on_data, self._tasks)
+
+    def _on_data(self) -> None:
+        """The tunnel has data, or is over. Never raises: its caller serves other connections too."""
+        if self._catching_up:
+            return
+        try:
+            left = self._local.send_pieces_now(self._taken())
+        except Exception as error:  # noqa: BLE001 - raised by the connection's own task
+            self._fail(error)
+            return
+        if left:
+            self._catching_up = True
+            self._tasks.start(self._catch_up, left)
+        elif self._tunnel.finished:
+            self._tasks.cancel()
+
+    async def _catch_up(self, pieces: list[Piece]) -> None:
+        try:
+            while pieces:
+                await self._local.send_pieces(pieces)
+                pieces = self._taken()
+        except OSError as error:
+            self._fail(error)
+            return
+        self._catching_up = False
+        self._on_data()
+
+    def _taken(self) -> list[Piece]:
+        pieces = self._tunnel.take_pieces()
+        if pieces:
+            self._on_bytes()
+            self._local.before_send(pieces)
+        return pieces
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        self._tasks.cancel()

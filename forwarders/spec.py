@@ -5,6 +5,7 @@ Also the order in which local ports are tried. Nothing here does IO or reads a c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from enum import Enum
@@ -110,6 +111,20 @@ class Status(Struct, frozen=True, kw_only=True):
     local_port: int = 0
     endpoint: Endpoint | None = None
     reason: str = ""
+
+
+_COUNT = re.compile(r"(; )?\d+ connections? waits?$")
+
+
+def with_count(reason: str, waiting: int) -> str:
+    """The reason of a status, and how many connections wait for that reason."""
+    count = f"{waiting} connection{' waits' if waiting == 1 else 's wait'}" if waiting else ""
+    return "; ".join(part for part in (reason, count) if part)
+
+
+def without_count(reason: str) -> str:
+    """The part of a reason that stays the same while connections arrive and leave."""
+    return _COUNT.sub("", reason)
 
 
 class Counts(Struct, frozen=True, kw_only=True):

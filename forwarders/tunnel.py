@@ -1,46 +1,195 @@
-"""Is one connection to a port in a pod, as a stream. Its session reads and writes for it.
+"""A connection to a port in a pod that shares its session with others; and what a forward needs of any way to a pod.
 
-Also makes errors of the runtime's texts, by what they prove (wire/runtimes.py).
+The session reads and writes for all its tunnels. A tunnel buffers what the session has read until it is taken.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import operator
 from collections.abc import Callable
 from typing import Protocol
 
-import trio
-
-from forwarders.errors import ForwarderError
+from forwarders.errors import DialError, TunnelError
 from forwarders.tasks import Notifier, Tasks
 from forwarders.transports.sockets import Piece
 from forwarders.wire.runtimes import MAX_TAKEN_FRAME, Meaning, meaning, shape
 
 logger = logging.getLogger("portside.sessions")
 
-# A reader slower than the pod may leave this much unread before its session pauses (there is no flow control per
-# stream in spdystream): enough to ride out a scheduling delay at 300 MB/s, little beside a session's TLS state.
+# Unread bytes at which a tunnel is full and its session pauses, since spdystream has no flow control per stream: enough
+# to ride out a scheduling delay at 300 MB/s, little beside a session's TLS state.
 RECEIVE_LIMIT = 512 * 1024
-# One DATA frame; the peer allocates each as a whole.
+# The largest DATA frame; the peer allocates each as a whole.
 FRAME_SIZE = MAX_TAKEN_FRAME
 
 
-class TunnelError(ForwarderError):
-    """The connection to the pod broke; what was received may be short."""
+class TunnelProtocol(Protocol):
+    """What carries one local connection's bytes: a Tunnel, or a TCP connection (`transports.direct.DirectTunnel`).
+
+    `received`: bytes so far. `error`: why it is over, None after a good end.
+    """
+
+    received: int
+    error: TunnelError | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come or go."""
+
+    def on_data(self, callback: Callable[[], None], tasks: Tasks) -> None:
+        """Call `callback`, which must not raise, when there is something to take, and at the end."""
+
+    def take_pieces(self) -> list[Piece]:
+        """Everything that has arrived and is not taken yet."""
+
+    async def write(self, data: Piece) -> None:
+        """Queue `data`, which must not change afterwards. After the end it is dropped, as TCP would drop it."""
+
+    async def confirm(self) -> bool:
+        """Wait until the pod's end has taken what was sent; False if the connection is over instead."""
+
+    async def wait_finished(self) -> None: ...
+
+    def end(self) -> None:
+        """Send FIN."""
+
+    def abort(self) -> None:
+        """Close at once: the pod's end is reset unless the connection is over."""
 
 
-class DialError(TunnelError):
-    """The runtime did not get a connection: no byte can have reached an application, so trying again is safe."""
+class Upstream(Protocol):
+    """The way to one pod: the pool of its sessions, or TCP to an address (`transports.direct.DirectUpstream`).
 
-    def __init__(self, message: str, *, sandbox_gone: bool = False) -> None:
-        super().__init__(message)
-        self.sandbox_gone = sandbox_gone
+    `problem`: why there is no way at present, "" otherwise. `forbidden`: the problem is a missing permission.
+    """
+
+    problem: str
+    forbidden: bool
+
+    @property
+    def up(self) -> bool:
+        """Whether a connection can be opened now, as far as is known."""
+
+    def own_session_comes(self) -> bool:
+        """Whether one more connection should wait a moment for a session of its own instead of sharing one."""
+
+    def open(self, port: int, waiting: int) -> TunnelProtocol | None:
+        """A connection to the pod's port; None if all `waiting` ones must wait for a change."""
+
+
+class SessionHandle(Protocol):
+    """What a tunnel needs of its session."""
+
+    async def send(self, pair: int, data: Piece) -> None: ...
+    def send_eof(self, pair: int) -> None: ...
+    def abort(self, pair: int) -> None: ...
+    async def confirm(self, pair: int) -> bool: ...
+
+
+class Tunnel:
+    """`error` is a DialError only if nothing was received."""
+
+    def __init__(self, session: SessionHandle, pair: int) -> None:
+        self._session = session
+        self._pair = pair
+        self._pieces: list[Piece] = []
+        self._on_data: Callable[[], None] | None = None
+        self._ended = Notifier()
+        self._drained = Notifier()
+        self._eof_sent = False
+        self.unread = 0
+        self.received = 0
+        self.finished = False
+        self.closed = False
+        self.error: TunnelError | None = None
+
+    # For the session
+
+    def feed(self, data: Piece) -> None:
+        """Buffer `data`. Call `announce` once for all data that arrived together."""
+        self._pieces.append(data)
+        self.unread += len(data)
+        self.received += len(data)
+
+    def announce(self) -> None:
+        if self._on_data is not None:
+            self._on_data()
+
+    def finish(self, error: TunnelError | None) -> None:
+        """The pair is over. After received bytes a DialError becomes a TunnelError: they cannot be taken back."""
+        if self.finished:
+            return
+        if isinstance(error, DialError) and self.received:
+            error = TunnelError(str(error))
+        self.finished = True
+        self.error = error
+        self.announce()
+        self._ended.fire()
+        self._drained.fire()
+
+    def fail(self, error: TunnelError) -> None:
+        """End it before the runtime does."""
+        self._session.abort(self._pair)
+        self.finish(error)
+
+    @property
+    def full(self) -> bool:
+        return self.unread >= RECEIVE_LIMIT and not self.finished and not self.closed
+
+    async def wait_drained(self) -> None:
+        while self.full:
+            await self._drained.wait()
+
+    # For the connection (TunnelProtocol)
+
+    def on_data(self, callback: Callable[[], None], tasks: Tasks) -> None:  # noqa: ARG002 - other kinds need a task
+        self._on_data = callback
+        if self._pieces or self.finished:
+            callback()
+
+    def take_pieces(self) -> list[Piece]:
+        pieces, self._pieces = self._pieces, []
+        self.unread = 0
+        self._drained.fire()
+        return pieces
+
+    async def write(self, data: Piece) -> None:
+        if len(data) <= FRAME_SIZE:
+            await self._session.send(self._pair, data)
+            return
+        view = memoryview(data)
+        while view and not self.finished:
+            await self._session.send(self._pair, view[:FRAME_SIZE])
+            view = view[FRAME_SIZE:]
+
+    async def confirm(self) -> bool:
+        return self.received > 0 or await self._session.confirm(self._pair)
+
+    async def wait_finished(self) -> None:
+        while not (self.finished or self.closed):
+            await self._ended.wait()
+
+    def end(self) -> None:
+        """Queue FIN; the runtime cuts the answer off 1 s later."""
+        if not self._eof_sent:
+            self._eof_sent = True
+            self._session.send_eof(self._pair)
+
+    def abort(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._on_data = None
+        self._pieces.clear()
+        self.unread = 0
+        self._session.abort(self._pair)
+        self._ended.fire()
+        self._drained.fire()
 
 
 def classify(text: str) -> TunnelError:
-    """The error that the runtime's text stands for."""
+    """The error that the runtime's text stands for, by what it proves (wire/runtimes.py)."""
     match meaning(text):
         case Meaning.GONE:
             return DialError(text, sandbox_gone=True)
@@ -49,231 +198,11 @@ def classify(text: str) -> TunnelError:
         case Meaning.BROKEN:
             return TunnelError(text)
         case Meaning.UNKNOWN:
-            _ask_for_report(shape(text))
+            _request_report(shape(text))
             return TunnelError(text)
 
 
 @functools.lru_cache(maxsize=32)
-def _ask_for_report(text: str) -> None:
+def _request_report(text: str) -> None:
     """Logs each kind of text once."""
     logger.warning("the container runtime gave an error that portside does not know; please report it: %s", text)
-
-
-class Link(Protocol):
-    """What a tunnel needs of its session."""
-
-    async def wait_room(self, pair: int) -> None: ...
-    async def send(self, pair: int, data: Piece) -> None: ...
-    def send_eof(self, pair: int) -> None: ...
-    def abort(self, pair: int) -> None: ...
-    async def confirm(self, pair: int) -> bool: ...
-
-
-class Carrier(Protocol):
-    """What carries one local connection's bytes: a Tunnel, or a connection of another kind (direct.DirectTunnel)."""
-
-    received: int
-    error: TunnelError | None
-
-    @property
-    def finished(self) -> bool: ...
-    def deliver(self, news: Callable[[], None], tasks: Tasks) -> None: ...
-    def take_pieces(self) -> list[Piece]: ...
-    async def write(self, data: Piece) -> None: ...
-    async def confirm(self) -> bool: ...
-    async def wait_finished(self) -> None: ...
-    def end(self) -> None: ...
-    def abort(self) -> None: ...
-
-
-class Tunnel(trio.abc.HalfCloseableStream):
-    """A trio stream. Whoever wants what comes in the moment it comes asks for news (`deliver`) instead of receiving.
-
-    `error`: why it is over, None for a good end; a DialError while nothing has come. `receive_pieces` raises it;
-    `receive_some` and `send_all` turn it into trio.BrokenResourceError, as the abstract class asks.
-    """
-
-    def __init__(self, link: Link, pair: int) -> None:
-        self._link = link
-        self._pair = pair
-        self._pieces: list[Piece] = []
-        self._unread = 0
-        self._changed = Notifier()
-        self._drained = Notifier()
-        self._sending = self._receiving = False
-        self._finished = False
-        self._eof_sent = False
-        self._news: Callable[[], None] | None = None
-        self.error: TunnelError | None = None
-        self.received = 0
-        self.closed = False
-
-    # The session's side
-
-    def feed(self, data: Piece) -> None:
-        """More has come; `tell` follows, once for all that came together."""
-        self._pieces.append(data)
-        self._unread += len(data)
-        self.received += len(data)
-
-    def tell(self) -> None:
-        if self._news is not None:
-            self._news()
-        self._changed.fire()
-
-    def finish(self, error: TunnelError | None) -> None:
-        """The pair is over. Bytes that came after a dial cannot be taken back, so such an error is no DialError."""
-        if self._finished:
-            return
-        if isinstance(error, DialError) and self.received:
-            error = TunnelError(str(error))
-        self._finished = True
-        self.error = error
-        self.tell()
-        self._drained.fire()
-
-    def fail(self, error: TunnelError) -> None:
-        """End it before the runtime does."""
-        self._link.abort(self._pair)
-        self.finish(error)
-
-    @property
-    def unread(self) -> int:
-        """Bytes that have come and are not taken."""
-        return self._unread
-
-    @property
-    def full(self) -> bool:
-        return self._unread >= RECEIVE_LIMIT and not self._finished and not self.closed
-
-    async def wait_drained(self) -> None:
-        while self.full:
-            await self._drained.wait()
-
-    # The user's side
-
-    @property
-    def finished(self) -> bool:
-        """Nothing more will come, or go."""
-        return self._finished
-
-    def deliver(self, news: Callable[[], None], tasks: Tasks) -> None:  # noqa: ARG002 - others need a task
-        """From now on `news` is called, and must not raise, when something has come to be taken, and at the end."""
-        self._news = news
-        if self._pieces or self._finished:
-            news()
-
-    def take_pieces(self) -> list[Piece]:
-        """Everything that has come and is not taken yet."""
-        pieces, self._pieces = self._pieces, []
-        self._unread = 0
-        self._drained.fire()
-        return pieces
-
-    async def receive_pieces(self) -> list[Piece]:
-        """Everything that has come, at least one piece; [] at the good end; TunnelError at another."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._receiving:
-            raise trio.BusyResourceError("another task is receiving from this tunnel")
-        self._receiving = True
-        try:
-            while not self._pieces:
-                if self.closed:
-                    raise trio.ClosedResourceError
-                if self.error is not None:
-                    raise self.error
-                if self._finished:
-                    return []
-                await self._changed.wait()
-        finally:
-            self._receiving = False
-        return self.take_pieces()
-
-    async def confirm(self) -> bool:
-        """Waits until the pod's end is known to have taken what was sent; False if the pair is over instead."""
-        return self.received > 0 or await self._link.confirm(self._pair)
-
-    async def wait_finished(self) -> None:
-        while not (self._finished or self.closed):
-            await self._changed.wait()
-
-    async def write(self, data: Piece) -> None:
-        """Queue `data`, which must not change afterwards. Bytes for a finished pair are dropped, as TCP would."""
-        view = memoryview(data)
-        while view and not self._finished:
-            await self._link.send(self._pair, view[:FRAME_SIZE])
-            view = view[FRAME_SIZE:]
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if max_bytes is not None and operator.index(max_bytes) < 1:
-            raise ValueError("max_bytes must be at least 1")
-        await trio.lowlevel.checkpoint()
-        try:
-            joined = b"".join(await self.receive_pieces())
-        except TunnelError as error:
-            raise trio.BrokenResourceError(str(error)) from error
-        if max_bytes is not None and len(joined) > max_bytes:
-            self._pieces.insert(0, joined[max_bytes:])
-            self._unread += len(joined) - max_bytes
-            joined = joined[:max_bytes]
-        return joined
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._checked(bytes(data))
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._checked(b"")
-
-    async def _checked(self, data: bytes) -> None:
-        await trio.lowlevel.checkpoint()
-        if self._sending:
-            raise trio.BusyResourceError("another task is sending on this tunnel")
-        self._sending = True
-        try:
-            if self._eof_sent:
-                raise trio.ClosedResourceError
-            self._check_open()
-            await self._link.wait_room(self._pair)
-            await self.write(data)
-            self._check_open()
-        finally:
-            self._sending = False
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise trio.ClosedResourceError
-        if self._finished:
-            raise trio.BrokenResourceError("the connection to the pod is over")
-
-    async def send_eof(self) -> None:
-        await trio.lowlevel.checkpoint()
-        if self._sending:
-            raise trio.BusyResourceError("another task is sending on this tunnel")
-        if self.closed:
-            raise trio.ClosedResourceError
-        self.end()
-
-    def end(self) -> None:
-        """Queue our FIN; the runtime cuts the answer off 1 s later."""
-        if not self._eof_sent:
-            self._eof_sent = True
-            self._link.send_eof(self._pair)
-
-    def abort(self) -> None:
-        """Close at once: the pod's end is reset unless the pair is over already."""
-        if self.closed:
-            return
-        self.closed = True
-        self._news = None
-        self._pieces.clear()
-        self._unread = 0
-        self._link.abort(self._pair)
-        self._changed.fire()
-        self._drained.fire()
-
-    async def aclose(self) -> None:
-        """Close for both directions: what was sent still arrives, what would still come is dropped."""
-        if not self.closed:
-            self.end()
-        self.abort()
-        await trio.lowlevel.checkpoint()

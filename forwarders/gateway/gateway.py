@@ -14,11 +14,10 @@ from typing import Protocol
 import trio
 from msgspec import Struct
 
-from forwarders.accepting import accept
 from forwarders.errors import NotHttpError, RequestError
 from forwarders.gateway.client import GatewayClient, Link
 from forwarders.gateway.head import RequestHead
-from forwarders.listeners import Bound
+from forwarders.listeners import Bound, accept
 from forwarders.tasks import Tasks, contained, kept
 from forwarders.transports.sockets import RawSocket
 

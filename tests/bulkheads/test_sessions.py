@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders.fleet import Fleet
+from forwarders.pool import ClusterRoute
 from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
@@ -71,7 +72,7 @@ class Sea:
         self.pods = Pods(nursery)
         self.pods.apps = {name: greeter(name) for name in ("bad", "good")}
         self.errors = list(FAULTS)
-        self.fleet = Fleet(self._open, Random(0), lambda status: None)
+        self.fleet = Fleet(ClusterRoute(self._open), Random(0), lambda status: None)
         self._operation = operation
 
     async def _open(self, pod: PodRef) -> tuple[Channel, bytes]:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders.fleet import Fleet
+from forwarders.pool import ClusterRoute
 from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest
 from forwarders.transports.channel import Channel
 from tests.forwarders.cluster import Pods, endpoint, greeter
@@ -54,7 +55,7 @@ class Loaded:
     def __init__(self, nursery: trio.Nursery, latency: float) -> None:
         self.pods = Pods(nursery)
         self.pods.apps = {"told": self._answer, "calm": greeter("calm")}
-        self.fleet = Fleet(self._open, Random(0), lambda status: None)
+        self.fleet = Fleet(ClusterRoute(self._open), Random(0), lambda status: None)
         self._streams: list[PeerStream] = []
         self._latency = latency
 

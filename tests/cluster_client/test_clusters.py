@@ -51,9 +51,9 @@ async def test_a_context_is_opened_when_it_is_first_asked_for(nursery: trio.Nurs
         assert (before.cluster.objects, before.problem) == ({}, "")
         assert (found.context, found.namespace, found.problem) == ("embedded", "shop", "")
         seen.others.check()
-        upstream = seen.others.upstream("embedded")
+        route = seen.others.route("embedded")
         with trio.fail_after(10):
-            channel, _ = await upstream.open_channel(
+            channel, _ = await route.open_channel(
                 PodRef("default", "web-0", next(iter(found.cluster.objects[PODS].values())).metadata.uid)  # type: ignore[attr-defined] # a pod
             )
         channel.close()
@@ -71,7 +71,7 @@ async def test_a_context_that_is_not_there_is_waited_for(
         await seen.until("embedded", "later", problem="later")
         await seen.until("later", "embedded", pods=0)
         with pytest.raises(LookupError, match="later"):
-            seen.others.upstream("later")
+            seen.others.route("later")
         seen.others.check()
         contexts = '"contexts": [{"name": "later", "context": {"cluster": "embedded", "user": "user"}},'
         path.write_text(path.read_text().replace('"contexts": [', contexts))
@@ -89,5 +89,5 @@ async def test_one_that_the_caller_has_opened_is_used_as_it_is(nursery: trio.Nur
             seen.others.add("embedded", opened)
             nursery.start_soon(seen.others.run, lambda _: None)
             await seen.until("embedded", pods=0)
-            assert seen.others.upstream("embedded") is opened.upstream
+            assert seen.others.route("embedded") is opened.route
             nursery.cancel_scope.cancel()

@@ -11,10 +11,10 @@ import trio
 from trio.testing import MockClock
 
 from forwarders.backend import MAX_WANTED, Backend, Dialled
-from forwarders.backoff import TURN, RetryLimiter
-from forwarders.pools import Pools
+from forwarders.errors import DialError
+from forwarders.fleet import Pools
+from forwarders.pool import ClusterRoute
 from forwarders.spec import Endpoint
-from forwarders.tunnel import DialError
 from tests.forwarders.cluster import Pods, endpoint, pod
 from tests.forwarders.peer import REFUSED
 
@@ -26,7 +26,7 @@ class Choosing:
 
     def __init__(self, nursery: trio.Nursery, patience: float = 5.0) -> None:
         self.pods = Pods(nursery)
-        self.pools = Pools(self.pods.open_channel, Random(0), RetryLimiter(TURN), lambda: None)
+        self.pools = Pools(ClusterRoute(self.pods.open_channel), Random(0))
         self.changes = 0
         self.backend = Backend(self.pools, patience, self._changed)
 
@@ -207,7 +207,7 @@ async def test_redials_fall_off(choosing: Choosing, autojump_clock: MockClock) -
     assert "connection refused" in choosing.backend.refusal
     choosing.backend.succeeded(endpoint("a"))
     assert choosing.backend.refusal == ""
-    assert not dialled(choosing).suspected
+    assert not dialled(choosing).recently_refused
 
 
 async def test_a_port_that_refuses_is_dialled_by_one_at_a_time(choosing: Choosing, autojump_clock: MockClock) -> None:
@@ -216,11 +216,11 @@ async def test_a_port_that_refuses_is_dialled_by_one_at_a_time(choosing: Choosin
     await settled()
     choosing.backend.refused(endpoint("a"), REFUSAL)
     await trio.sleep(1)
-    assert dialled(choosing).suspected
+    assert dialled(choosing).recently_refused
     await trio.sleep(10)
     assert choosing.backend.dial() == math.inf
     choosing.backend.abandoned(endpoint("a"))
-    assert dialled(choosing).suspected
+    assert dialled(choosing).recently_refused
 
 
 async def test_a_pod_that_is_gone_gives_way(choosing: Choosing, autojump_clock: MockClock) -> None:
@@ -236,7 +236,7 @@ async def test_a_pod_that_is_gone_gives_way(choosing: Choosing, autojump_clock: 
     await settled()
     assert choosing.backend.serving == old
     assert choosing.pods.standing("new") != []
-    assert not dialled(choosing).suspected
+    assert not dialled(choosing).recently_refused
     choosing.backend.succeeded(new)
     choosing.backend.refresh()
     assert choosing.backend.serving == new

@@ -9,13 +9,14 @@ import pytest
 import trio
 import trio.testing
 
-from forwarders.delivery import Delivery
+from forwarders.errors import SessionLostError
+from forwarders.relay import DownstreamPump
 from forwarders.session import Session
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import Piece, RawSocket
 from forwarders.tunnel import Tunnel
-from forwarders.writer import SessionLostError
 from tests.forwarders.peer import Peer
+from tests.forwarders.streams import receive_pieces
 
 
 class Gone(RawSocket):
@@ -36,7 +37,7 @@ class Odd(RawSocket):
 async def test_a_failure_ends_one_connection(nursery: trio.Nursery, kind: type[RawSocket], error: type) -> None:
     """It is kept for the connection's own task; the session, in whose turn it happened, serves the next one."""
     peer = Peer()
-    session = Session(peer.channel(), b"", lambda: None, lambda _: None)
+    session = Session(peer.channel(), b"", lambda session, event: None)
 
     async def run() -> None:
         with contextlib.suppress(SessionLostError):
@@ -48,21 +49,21 @@ async def test_a_failure_ends_one_connection(nursery: trio.Nursery, kind: type[R
     ours, theirs = socket.socketpair()
     with ours, theirs, trio.fail_after(20):
         async with trio.open_nursery() as connection:
-            delivery = Delivery(tunnel, kind(ours), Tasks(connection), lambda: None)
-            delivery.begin()
+            pump = DownstreamPump(tunnel, kind(ours), Tasks(connection), lambda: None)
+            pump.start()
             await stream.send_all(b"to nobody")
             await trio.Event().wait()
-    assert isinstance(delivery.failure, error)
+    assert isinstance(pump.failure, error)
     other = session.open(80)
     await (await peer.accept()).send_all(b"to somebody")
-    assert await other.receive_pieces() == [b"to somebody"]
+    assert await receive_pieces(other) == [b"to somebody"]
     nursery.cancel_scope.cancel()
 
 
 async def test_bytes_for_a_connection_that_has_just_ended(nursery: trio.Nursery) -> None:
     """They come in the session's turn when the connection's nursery has closed: the session serves the next one."""
     peer = Peer()
-    session = Session(peer.channel(), b"", lambda: None, lambda _: None)
+    session = Session(peer.channel(), b"", lambda session, event: None)
     nursery.start_soon(session.run)
     tunnel = session.open(80)
     stream = await peer.accept()
@@ -71,11 +72,11 @@ async def test_bytes_for_a_connection_that_has_just_ended(nursery: trio.Nursery)
     with ours, theirs, trio.fail_after(20):
         async with trio.open_nursery() as connection:
             with Tasks(connection) as tasks:
-                Delivery(tunnel, RawSocket(ours), tasks, lambda: None).begin()
+                DownstreamPump(tunnel, RawSocket(ours), tasks, lambda: None).start()
         await stream.send_all(bytes(256 * 1024))
         other = session.open(80)
         await (await peer.accept()).send_all(b"to somebody")
-        assert await other.receive_pieces() == [b"to somebody"]
+        assert await receive_pieces(other) == [b"to somebody"]
     nursery.cancel_scope.cancel()
 
 
@@ -116,13 +117,13 @@ async def test_what_comes_while_a_slow_client_catches_up(nursery: trio.Nursery, 
     with ours, trio.fail_after(20):
         async with trio.open_nursery() as connection:
             with Tasks(connection) as tasks:
-                Delivery(tunnel, RawSocket(ours), tasks, lambda: None).begin()
+                DownstreamPump(tunnel, RawSocket(ours), tasks, lambda: None).start()
                 tunnel.feed(first)
-                tunnel.tell()
+                tunnel.announce()
                 await trio.testing.wait_all_tasks_blocked()
                 if more:
                     tunnel.feed(more)
-                    tunnel.tell()
+                    tunnel.announce()
                 if "end" in late:
                     tunnel.finish(None)
                 nursery.start_soon(read)

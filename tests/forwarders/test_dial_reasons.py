@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from forwarders.dial_reasons import MAX_WORDS, dial_reason
+from forwarders.backend import MAX_REASON, dial_reason
+from forwarders.errors import DialError
 from forwarders.spec import Endpoint, PodRef
-from forwarders.tunnel import DialError
 from tests.forwarders.cluster import endpoint
 
 # As Kubernetes 1.34 with containerd, CRI-O and socat (cri-dockerd) say it.
@@ -35,7 +35,7 @@ def test_other_causes_keep_their_words() -> None:
     )
     long = dial_reason(endpoint("a"), DialError("x" * 1000 + ": no route to host"))
     assert long.endswith(": no route to host")
-    assert len(long) <= MAX_WORDS + 40
+    assert len(long) <= MAX_REASON + 40
     gone = DialError("network namespace is closed", sandbox_gone=True)
     assert dial_reason(endpoint("a"), gone) == "pod a has ended: network namespace is closed"
     container = Endpoint(PodRef("", "db", "", "172.17.0.2"), 5432, ready=True)

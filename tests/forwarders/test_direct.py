@@ -7,9 +7,9 @@ import socket
 import pytest
 import trio
 
-from forwarders.direct import Container, DirectTunnel
+from forwarders.errors import DialError, TunnelError
 from forwarders.tasks import Notifier, Tasks
-from forwarders.tunnel import DialError, TunnelError
+from forwarders.transports.direct import DirectTunnel, DirectUpstream
 
 HERE = "127.0.0.1"
 
@@ -29,7 +29,7 @@ async def serving(nursery: trio.Nursery, stream_of: trio.MemorySendChannel[trio.
 @pytest.fixture
 async def pair(nursery: trio.Nursery) -> tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]:
     send, receive = trio.open_memory_channel[trio.SocketStream](1)
-    return Container(HERE).open(await serving(nursery, send)), receive
+    return DirectUpstream(HERE).open(await serving(nursery, send)), receive
 
 
 Pair = tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]
@@ -40,7 +40,7 @@ async def received(tunnel: DirectTunnel) -> bytes:
     news = Notifier()
     data = b""
     async with trio.open_nursery() as nursery:
-        tunnel.deliver(news.fire, Tasks(nursery))
+        tunnel.on_data(news.fire, Tasks(nursery))
         while not tunnel.finished:
             await news.wait()
             data += b"".join(tunnel.take_pieces())
@@ -82,7 +82,7 @@ async def test_a_refusal_is_a_failed_dial() -> None:
     with socket.socket() as sock:
         sock.bind((HERE, 0))
         port = sock.getsockname()[1]
-        tunnel = Container(HERE).open(port)
+        tunnel = DirectUpstream(HERE).open(port)
         for _ in range(2):
             with pytest.raises(DialError, match=f"connection to {HERE}:{port}: "):
                 await received(tunnel)

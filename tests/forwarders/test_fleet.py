@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from forwarders.fleet import Fleet
+from forwarders.pool import ClusterRoute
 from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest, State, Status
 from tests.forwarders.cluster import Pods, endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream
@@ -37,7 +38,7 @@ class Running:
         self.pods = Pods(nursery)
         self.statuses: list[Status] = []
         self._reported, self._reports = trio.open_memory_channel[Status](10_000)
-        self.fleet = Fleet(self.pods.open_channel, Random(0), self._report)
+        self.fleet = Fleet(ClusterRoute(self.pods.open_channel), Random(0), self._report)
 
     def _report(self, status: Status) -> None:
         self.statuses.append(status)

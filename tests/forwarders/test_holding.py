@@ -23,7 +23,7 @@ from forwarders.holding import HeldDial, WaitingLine
 from forwarders.spec import Counters, State
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.transports.sockets import RawSocket
-from forwarders.tunnel import Carrier
+from forwarders.tunnel import TunnelProtocol
 from tests.forwarders.cluster import endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream
 from tests.forwarders.test_fleet import SPEC, Running, ask
@@ -314,7 +314,7 @@ class Room:
         if not self.free:
             return math.inf
         self.free -= 1
-        return Dialled(endpoint("a"), cast(Carrier, None), suspected=False)
+        return Dialled(endpoint("a"), cast(TunnelProtocol, None), recently_refused=False)
 
 
 async def test_a_newcomer_does_not_overtake(nursery: trio.Nursery) -> None:

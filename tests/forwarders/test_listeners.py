@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from forwarders.listeners import BindError, Bound, bind
+from forwarders.errors import BindError
+from forwarders.listeners import Bound, bind
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
 from forwarders.transports.sockets import local_options
 

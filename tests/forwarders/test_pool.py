@@ -11,16 +11,18 @@ import trio.testing
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from forwarders import pool as module
-from forwarders.backoff import TURN, RetryLimiter
-from forwarders.hung_dials import ASK_TIMEOUT, ASKED_PORT
-from forwarders.pool import IDLE_TIMEOUT, MAX_OPENING, OWN_PATIENCE, OWN_SESSIONS, SHARED, Pool
-from forwarders.pools import Pools, Upstream
-from forwarders.retries import FIRST_BACKOFF, LAST_BACKOFF, LAST_USELESS
+from forwarders import session_set as module
+from forwarders.backoff import FIRST_BACKOFF, LAST_BACKOFF, LAST_USELESS, TURN, RetryLimiter
+from forwarders.errors import DialError
+from forwarders.fleet import Pools
+from forwarders.pool import OWN_PATIENCE, ClusterRoute, Pool
 from forwarders.session import Session
+from forwarders.session_set import IDLE_TIMEOUT, MAX_OPENING, OWN_SESSIONS, SHARED, TEST_PORT, TEST_TIMEOUT
 from forwarders.tasks import Notifier
-from forwarders.tunnel import DialError, Tunnel
+from forwarders.tunnel import Tunnel
 from tests.forwarders.cluster import Pods, pod
+from tests.forwarders.peer import Peer
+from tests.forwarders.streams import close, receive_pieces
 
 POD = pod("web")
 
@@ -30,8 +32,8 @@ class Wanting:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.pods = Pods(nursery)
-        self.gate = RetryLimiter(TURN)
-        self.pools = Pools(self.pods.open_channel, Random(0), self.gate, self.silent)
+        self.limiter = RetryLimiter(TURN)
+        self.pools = Pools(ClusterRoute(self.pods.open_channel, self.limiter, self.silent), Random(0))
         self.changes = self.silences = 0
         self.news = Notifier()
 
@@ -71,17 +73,31 @@ async def connect(pool: Pool, count: int) -> list[Tunnel]:
     return tunnels
 
 
-async def test_a_dial_that_hangs_in_a_pod_that_is_gone(wanting: Wanting, autojump_clock: MockClock) -> None:
-    """What the runtime never took is given back as a failed dial, after the session's end and within 4 s."""
+async def refuse_tests(peer: Peer) -> None:
+    """What the runtime answers to test dials when the sandbox is gone."""
+    while True:
+        stream = await peer.accept()
+        assert stream.port == TEST_PORT
+        stream.refuse("container not running (733a108b89a4)")
+
+
+async def test_a_dial_that_hangs_in_a_pod_that_is_gone(
+    wanting: Wanting, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """What the runtime never took is given back as a failed dial within 4 s; then the session ends."""
     pool = wanting.want()
     await settled()
     [tunnel] = await connect(pool, 1)
     await tunnel.write(b"GET ")
     await tunnel.write(b"/")  # the peer's stream holds one payload for its reader, its worker the next
     await trio.sleep(30)
+    peer = next(peer for peer in wanting.pods.standing("web") if peer.streams)
+    await peer.accept()
+    nursery.start_soon(refuse_tests, peer)
     wanting.pools.leave(POD, wanting.changed)
     with trio.fail_after(4), pytest.raises(DialError):
-        await tunnel.receive_pieces()
+        await receive_pieces(tunnel)
+    await settled()
     assert pool.take() is None
 
 
@@ -98,19 +114,12 @@ async def test_a_hung_dial_whose_bytes_are_in_a_pipe(wanting: Wanting, autojump_
     assert await streams[80].receive_some() == b"GET /"
     await streams[81].send_all(b"hello")
     wanting.pools.leave(POD, wanting.changed)
-
-    async def refuse_all() -> None:
-        while True:
-            stream = await peer.accept()
-            assert stream.port == ASKED_PORT
-            stream.refuse("container not running (733a108b89a4)")
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(refuse_all)
+        nursery.start_soon(refuse_tests, peer)
         with trio.fail_after(2), pytest.raises(DialError) as raised:
-            await hung.receive_pieces()
+            await receive_pieces(hung)
         assert raised.value.sandbox_gone
-        assert await answered.receive_pieces() == [b"hello"]
+        assert await receive_pieces(answered) == [b"hello"]
         assert not answered.finished
         nursery.cancel_scope.cancel()
 
@@ -134,7 +143,7 @@ async def test_a_silent_connection_to_a_pod_that_ends_slowly(
             if what == "refuses":
                 asking.refuse()
     await stream.send_all(b"late")
-    assert await tunnel.receive_pieces() == [b"late"]
+    assert await receive_pieces(tunnel) == [b"late"]
 
 
 @pytest.mark.parametrize("case", ["the application has it", "others share the session", "the pod is wanted"])
@@ -155,7 +164,7 @@ async def test_what_may_have_been_taken_is_not_given_back(
     if case != "the pod is wanted":
         wanting.pools.leave(POD, wanting.changed)
     with trio.move_on_after(60) as waited:
-        await tunnel.receive_pieces()
+        await receive_pieces(tunnel)
     assert waited.cancelled_caught
     assert session.load
 
@@ -330,7 +339,7 @@ async def test_one_that_was_cut_does_not_queue(
 ) -> None:
     """A session whose opening broke once is opened anew at once, though twenty others wait for their turn."""
     for _ in range(20):
-        nursery.start_soon(wanting.gate.wait_turn, 0.0)
+        nursery.start_soon(wanting.limiter.wait_turn, 0.0)
     await trio.testing.wait_all_tasks_blocked()
     wanting.pods.failure = "connection reset by peer"
     pool = wanting.want()
@@ -408,7 +417,7 @@ async def test_a_session_that_was_of_use_is_replaced_at_once(wanting: Wanting, a
         peer = next(peer for peer in wanting.pods.standing("web") if peer.streams or not peer.closed)
         stream = await peer.accept()
         await stream.send_all(b"served")
-        assert await tunnel.receive_pieces() == [b"served"]
+        assert await receive_pieces(tunnel) == [b"served"]
         for one in wanting.pods.standing("web"):
             one.close()
         await trio.sleep(0.2)
@@ -479,9 +488,9 @@ async def test_a_released_pod_lets_its_connections_drain(wanting: Wanting, autoj
     assert wanting.pods.standing("web") == [busy]
     stream = next(iter(busy.streams.values()))
     await stream.send_all(b"still served")
-    assert await tunnel.receive_pieces() == [b"still served"]
+    assert await receive_pieces(tunnel) == [b"still served"]
     tunnel.abort()
-    await trio.sleep(ASK_TIMEOUT)  # an empty dial of ours may be under way
+    await trio.sleep(TEST_TIMEOUT)  # an empty dial of ours may be under way
     await settled()
     assert wanting.pods.standing("web") == []
     assert wanting.pools.get(POD) is None
@@ -630,7 +639,7 @@ async def test_the_last_bytes_for_a_pod_that_goes_away_arrive(wanting: Wanting, 
     wanting.pools.leave(POD, wanting.changed)
     for part in (b"one", b"two", b"three"):
         await tunnel.write(part)
-    await tunnel.aclose()
+    close(tunnel)
     await trio.sleep(1)
     assert [await stream.receive_some() for _ in range(3)] == [b"one", b"two", b"three"]
     await settled()
@@ -647,7 +656,7 @@ async def test_a_server_that_answers_again_is_news_for_all(
     woken: list[float] = []
 
     async def wait() -> None:
-        await wanting.gate.wait_turn(1000)
+        await wanting.limiter.wait_turn(1000)
         woken.append(trio.current_time())
 
     nursery.start_soon(wait)
@@ -663,11 +672,9 @@ async def test_each_cluster_has_a_way_of_its_own(nursery: trio.Nursery, autojump
     """Sessions, the pace of retries and doubts of an API server are of one cluster alone."""
     here, there = Pods(nursery), Pods(nursery)
     silences: list[str] = []
-    gate = RetryLimiter(TURN)
-    far = Upstream(there.open_channel, gate, lambda: silences.append("far"))
-    pools = Pools(
-        here.open_channel, Random(0), RetryLimiter(TURN), lambda: silences.append("here"), {"far": far}.__getitem__
-    )
+    far = ClusterRoute(there.open_channel, on_silence=lambda: silences.append("far"))
+    near_route = ClusterRoute(here.open_channel, on_silence=lambda: silences.append("here"))
+    pools = Pools(near_route, Random(0), {"far": far}.__getitem__)
     await nursery.start(pools.run)
     near_pod, far_pod = pod("web"), replace(pod("web"), cluster="far")
     near, distant = pools.want(near_pod, lambda: None), pools.want(far_pod, lambda: None)
@@ -691,6 +698,6 @@ async def test_each_cluster_has_a_way_of_its_own(nursery: trio.Nursery, autojump
 
 async def test_an_unknown_cluster_is_a_mistake(nursery: trio.Nursery) -> None:
     """Nothing is opened in the default one in its place."""
-    pools = Pools(Pods(nursery).open_channel, Random(0), RetryLimiter(TURN), lambda: None)
+    pools = Pools(ClusterRoute(Pods(nursery).open_channel), Random(0))
     with pytest.raises(LookupError, match="far"):
         pools.want(replace(pod("web"), cluster="far"), lambda: None)

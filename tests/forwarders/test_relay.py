@@ -7,18 +7,20 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+from typing import cast
 
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
+from forwarders.errors import DialError, SessionLostError
+from forwarders.holding import HeldDial
 from forwarders.relay import REPLAY_LIMIT, Relay
 from forwarders.session import Session
 from forwarders.spec import Counters
 from forwarders.transports.sockets import RawSocket
-from forwarders.tunnel import DialError, Tunnel
-from forwarders.writer import SessionLostError
+from forwarders.tunnel import Tunnel
 from tests.forwarders.peer import Peer, PeerStream
 
 
@@ -27,7 +29,7 @@ class Dialler:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.suspected = False
+        self.recently_refused = False
         self.dials = self.refusals = self.successes = self.losses = self.ends = 0
 
     async def next(self) -> Tunnel:
@@ -37,7 +39,7 @@ class Dialler:
 
     def refused(self, error: DialError) -> None:
         self.refusals += 1
-        self.suspected = True
+        self.recently_refused = True
 
     def succeeded(self) -> None:
         self.successes += 1
@@ -57,11 +59,11 @@ class Line:
     ) -> None:
         self.client = client
         self.peer = Peer()
-        self.session = Session(self.peer.channel(), b"", lambda: None, lambda _: None)
+        self.session = Session(self.peer.channel(), b"", lambda session, event: None)
         nursery.start_soon(self._run_session)
         self.dial = Dialler(self.session)
         self.counters = Counters(partial(datetime.now, UTC))
-        self.relay = Relay(RawSocket(accepted), self.dial, linger, self.counters)
+        self.relay = Relay(RawSocket(accepted), cast(HeldDial, self.dial), linger, self.counters)
         self.over = trio.Event()
         self.scope = trio.CancelScope()
         nursery.start_soon(self._run)
@@ -287,7 +289,7 @@ async def test_what_a_client_sent_before_it_closed_is_taken_before_its_connectio
 
 
 async def test_a_tunnel_that_breaks_before_anything_was_sent_is_replaced(line: Line) -> None:
-    """While a port is suspected nothing goes to it: where its session breaks then, the client need not know."""
+    """While a port is recently_refused nothing goes to it: where its session breaks then, the client need not know."""
     await line.client.send_all(b"request")
     (await line.accept()).refuse()
     stream = await line.accept()

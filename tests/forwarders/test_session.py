@@ -9,18 +9,19 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from forwarders import overdraft
+from forwarders import session_io
+from forwarders.errors import DialError, SessionLostError, TunnelError
 from forwarders.health import BUSY_INTERVAL, DOUBT
-from forwarders.overdraft import FOR_ONE
-from forwarders.session import FRAMES_A_TURN, HAUNTED_TIMEOUT, RETIRE_TIMEOUT, STALLED_AFTER, Session
+from forwarders.session import HAUNTED_TIMEOUT, RETIRE_TIMEOUT, Session, SessionEvent
+from forwarders.session_io import FRAMES_A_TURN, STALLED_AFTER, UNREAD_OF_ONE, WRITE_TIMEOUT
 from forwarders.transports.sockets import Piece
-from forwarders.tunnel import FRAME_SIZE, RECEIVE_LIMIT, DialError, Tunnel, TunnelError
+from forwarders.tunnel import FRAME_SIZE, RECEIVE_LIMIT, Tunnel
 from forwarders.wire import frames
 from forwarders.wire.connection import Connection
 from forwarders.wire.runtimes import PAIR_ENDS_WITHIN
 from forwarders.wire.workers import CREDIT, FRAME_WORKERS, worker_of
-from forwarders.writer import WRITE_TIMEOUT, SessionLostError
 from tests.forwarders.peer import Peer, PeerStream
+from tests.forwarders.streams import close, receive_pieces
 
 
 class Sides:
@@ -29,12 +30,12 @@ class Sides:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.peer = Peer()
         self.changes = 0
-        self.session = Session(self.peer.channel(), b"", self._changed, lambda _: self._changed())
+        self.session = Session(self.peer.channel(), b"", self._changed)
         self.ended = trio.Event()
         self.lost = ""
         nursery.start_soon(self._run)
 
-    def _changed(self) -> None:
+    def _changed(self, session: Session, event: SessionEvent) -> None:
         self.changes += 1
 
     async def _run(self) -> None:
@@ -57,7 +58,7 @@ def sides(nursery: trio.Nursery) -> Sides:
 async def everything(tunnel: Tunnel) -> bytes:
     """Until the good end."""
     data = b""
-    while pieces := await tunnel.receive_pieces():
+    while pieces := await receive_pieces(tunnel):
         data += b"".join(pieces)
     return data
 
@@ -94,10 +95,10 @@ async def test_a_lost_session_is_never_a_clean_end(sides: Sides, autojump_clock:
             sides.peer.changed.fire()
         case _:
             sides.session.close()
-    assert await tunnel.receive_pieces() == [b"half of"]
+    assert await receive_pieces(tunnel) == [b"half of"]
     for broken in (tunnel, other):
         with pytest.raises(TunnelError):
-            await broken.receive_pieces()
+            await receive_pieces(broken)
     await sides.ended.wait()
     assert bool(sides.lost) is (how != "closed by us")
     assert not sides.session.usable
@@ -125,13 +126,13 @@ async def test_an_end_waits_for_the_error_stream(sides: Sides, autojump_clock: M
     await stream.send_all(b"half")
     stream.end_data()
     await trio.testing.wait_all_tasks_blocked()
-    assert await tunnel.receive_pieces() == [b"half"]
+    assert await receive_pieces(tunnel) == [b"half"]
     with trio.move_on_after(0.5) as scope:
-        await tunnel.receive_pieces()
+        await receive_pieces(tunnel)
     assert scope.cancelled_caught
     stream.refuse("connection reset by peer")
     with pytest.raises(TunnelError, match="reset by peer"):
-        await tunnel.receive_pieces()
+        await receive_pieces(tunnel)
 
 
 async def test_an_error_stream_that_never_ends(sides: Sides, autojump_clock: MockClock) -> None:
@@ -148,13 +149,13 @@ async def test_an_error_text_held_up_behind_a_slow_reader(sides: Sides, autojump
     """While the session is paused for another tunnel no end is declared good: the text is still to be read."""
     slow, filling = await sides.connect()
     tunnel, stream = await sides.connect()
-    filling.send_at_once(bytes(FOR_ONE))
+    filling.send_at_once(bytes(UNREAD_OF_ONE))
     stream.end_data()
     await trio.testing.wait_all_tasks_blocked()
     stream.refuse("connection reset by peer")
     await trio.sleep(10)
     assert not tunnel.finished
-    await slow.receive_pieces()
+    await receive_pieces(slow)
     with pytest.raises(TunnelError, match="reset by peer"):
         await everything(tunnel)
 
@@ -164,13 +165,13 @@ async def test_a_refusal_is_told_as_such_unless_bytes_came(sides: Sides, autojum
     tunnel, stream = await sides.connect()
     stream.refuse()
     with pytest.raises(DialError):
-        await tunnel.receive_pieces()
+        await receive_pieces(tunnel)
     tunnel, stream = await sides.connect()
     await stream.send_all(b"x")
     stream.refuse()
-    await tunnel.receive_pieces()
+    await receive_pieces(tunnel)
     with pytest.raises(TunnelError) as caught:
-        await tunnel.receive_pieces()
+        await receive_pieces(tunnel)
     assert not isinstance(caught.value, DialError)
     assert sides.session.usable
 
@@ -188,10 +189,10 @@ async def test_a_slow_reader_pauses_its_session_alone(
     paused = not sides.session.usable
     assert slow.received < total / 2
     await other.send_all(b"still here")
-    assert await quick.receive_pieces() == [b"still here"]
+    assert await receive_pieces(quick) == [b"still here"]
     received = 0
     while received < total:
-        received += sum(len(piece) for piece in await slow.receive_pieces())
+        received += sum(len(piece) for piece in await receive_pieces(slow))
     assert received == total
     await trio.testing.wait_all_tasks_blocked()
     assert (paused, sides.session.usable) == (True, True)
@@ -207,7 +208,7 @@ async def test_a_client_that_does_not_read_is_said_once(
     nursery.start_soon(stream.send_all, bytes(4 * RECEIVE_LIMIT))
     while slow.received < 2 * RECEIVE_LIMIT:
         await trio.sleep(STALLED_AFTER / 2)
-        await slow.receive_pieces()
+        await receive_pieces(slow)
     assert "does not read" not in caplog.text
     await trio.sleep(30)
     assert caplog.text.count("a local client does not read: its session waits, 1 connections") == 1
@@ -219,23 +220,23 @@ async def test_a_slow_reader_beside_others(
 ) -> None:
     """Its session reads on for the others, takes no new connection meanwhile, and pauses once the budget is used up."""
     if budget == "of all":
-        monkeypatch.setattr(overdraft, "FOR_ALL", FOR_ONE // 2)
+        monkeypatch.setattr(session_io, "UNREAD_OF_ALL", UNREAD_OF_ONE // 2)
     slow, filling = await sides.connect()
     quick, stream = await sides.connect()
-    filling.send_at_once(bytes(FOR_ONE // 4))
+    filling.send_at_once(bytes(UNREAD_OF_ONE // 4))
     await stream.send_all(b"still here")
-    assert await quick.receive_pieces() == [b"still here"]
+    assert await receive_pieces(quick) == [b"still here"]
     before = sides.session.usable
     slow.take_pieces()
     assert (before, sides.session.usable) == (False, True)
-    filling.send_at_once(bytes(FOR_ONE if budget == "its own" else FOR_ONE // 2))
+    filling.send_at_once(bytes(UNREAD_OF_ONE if budget == "its own" else UNREAD_OF_ONE // 2))
     await trio.testing.wait_all_tasks_blocked()
     await stream.send_all(b"later")
     with trio.move_on_after(60) as waited:
-        await quick.receive_pieces()
+        await receive_pieces(quick)
     assert waited.cancelled_caught
     slow.take_pieces()
-    assert await quick.receive_pieces() == [b"later"]
+    assert await receive_pieces(quick) == [b"later"]
 
 
 async def test_a_finished_or_closed_tunnel_pauses_nothing(sides: Sides, autojump_clock: MockClock) -> None:
@@ -261,9 +262,9 @@ async def test_small_pieces_do_not_hold_large_buffers(sides: Sides, autojump_clo
     sides.peer.wire.send_data(small.data, b"a few")
     sides.peer.wire.send_data(large.data, bytes(100_000))
     sides.peer.flush()
-    pieces: list[Piece] = await slow.receive_pieces()
+    pieces: list[Piece] = await receive_pieces(slow)
     assert [type(piece) for piece in pieces] == [bytes]
-    assert sum(len(piece) for piece in await quick.receive_pieces()) == 100_000
+    assert sum(len(piece) for piece in await receive_pieces(quick)) == 100_000
 
 
 @pytest.mark.parametrize("busy", [True, False])
@@ -278,7 +279,7 @@ async def test_a_silent_peer_is_known_within_its_time(sides: Sides, autojump_clo
     assert "no sign of life" in sides.lost
     if tunnel is not None:
         with pytest.raises(TunnelError, match="no sign of life"):
-            await tunnel.receive_pieces()
+            await receive_pieces(tunnel)
 
 
 async def test_a_spare_that_died_is_known_soon_after_its_first_connection(
@@ -298,7 +299,7 @@ async def test_a_living_quiet_session_stays(sides: Sides, autojump_clock: MockCl
     tunnel, stream = await sides.connect()
     await trio.sleep(3600)
     await stream.send_all(b"still here")
-    assert await tunnel.receive_pieces() == [b"still here"]
+    assert await receive_pieces(tunnel) == [b"still here"]
     assert sides.peer.pings > 3600 / 5
 
 
@@ -312,7 +313,7 @@ async def test_a_paused_session_is_not_taken_for_dead(sides: Sides, autojump_clo
     assert not sides.ended.is_set()
     sides.peer.answering = True
     sides.peer.work()
-    await slow.receive_pieces()
+    await receive_pieces(slow)
     await trio.sleep(60)
     assert sides.lost == ""
 
@@ -349,12 +350,12 @@ async def test_an_upload_waits_for_the_application(
     stuck, stream = await sides.connect()
     other, reading = await sides.connect()
     size = 3 * CREDIT
-    nursery.start_soon(stuck.send_all, bytes(size * FRAME_SIZE))
+    nursery.start_soon(stuck.write, bytes(size * FRAME_SIZE))
     await trio.sleep(20)
     before = sides.peer.sent_by_client
     assert before < (CREDIT + 1) * FRAME_SIZE
     assert sides.lost == ""
-    await other.send_all(b"unhindered")
+    await other.write(b"unhindered")
     assert await reading.receive_some() == b"unhindered"
     received = 0
     while received < size * FRAME_SIZE:
@@ -374,7 +375,7 @@ async def test_confirm_means_taken(sides: Sides, autojump_clock: MockClock) -> N
     assert await tunnel.confirm() is True
     await tunnel.write(b"third")
     await stream.send_all(b"answer")
-    await tunnel.receive_pieces()
+    await receive_pieces(tunnel)
     assert await tunnel.confirm() is True
 
 
@@ -405,7 +406,7 @@ async def test_go_away_takes_no_new_connections_and_keeps_the_old(sides: Sides, 
     assert sides.session.ending
     assert not sides.session.usable
     await stream.send_all(b"still")
-    assert await tunnel.receive_pieces() == [b"still"]
+    assert await receive_pieces(tunnel) == [b"still"]
     assert sides.changes > 0
 
 
@@ -413,7 +414,7 @@ async def test_bytes_that_came_with_the_upgrade(nursery: trio.Nursery, autojump_
     """What stood behind the HTTP answer belongs to the session."""
     peer = Peer()
     peer.wire.go_away()
-    session = Session(peer.channel(), peer.wire.take(), lambda: None, lambda _: None)
+    session = Session(peer.channel(), peer.wire.take(), lambda session, event: None)
     nursery.start_soon(session.run)
     await trio.testing.wait_all_tasks_blocked()
     assert session.ending
@@ -423,13 +424,13 @@ async def test_bytes_that_came_with_the_upgrade(nursery: trio.Nursery, autojump_
 async def test_a_session_closed_before_it_runs(autojump_clock: MockClock) -> None:
     """`close` before `run` has begun still closes the channel and ends at once."""
     peer = Peer()
-    session = Session(peer.channel(), b"", lambda: None, lambda _: None)
+    session = Session(peer.channel(), b"", lambda session, event: None)
     tunnel = session.open(80)
     session.close()
     await session.run()
     assert peer.closed
     with pytest.raises(TunnelError):
-        await tunnel.receive_pieces()
+        await receive_pieces(tunnel)
 
 
 async def test_a_wedged_session_keeps_its_connections_and_takes_no_new_one(
@@ -448,7 +449,7 @@ async def test_a_wedged_session_keeps_its_connections_and_takes_no_new_one(
     async def read(seconds: float) -> bool:
         with trio.move_on_after(seconds):
             while True:
-                await tunnel.receive_pieces()
+                await receive_pieces(tunnel)
         return sides.session.usable
 
     async with trio.open_nursery() as nursery:
@@ -562,7 +563,7 @@ async def test_a_retired_session_ends_when_all_is_taken(sides: Sides, autojump_c
     tunnel, stream = await sides.connect()
     await tunnel.write(b"first")
     await tunnel.write(b"last")
-    await tunnel.aclose()
+    close(tunnel)
     sides.session.retire()
     assert not sides.session.usable
     await trio.sleep(1)
@@ -581,7 +582,7 @@ async def test_a_retired_session_does_not_wait_for_ever(sides: Sides, autojump_c
     tunnel, _ = await sides.connect()
     await tunnel.write(b"first")
     await tunnel.write(b"last")
-    await tunnel.aclose()
+    close(tunnel)
     sides.session.retire()
     with trio.fail_after(RETIRE_TIMEOUT + 0.01):
         await sides.ended.wait()
@@ -658,7 +659,7 @@ async def test_a_flood_keeps_nobody_waiting(sides: Sides, nursery: trio.Nursery,
     sides.peer.flush()
     await calm.send_all(b"behind it")
     with trio.fail_after(60):
-        assert await other.receive_pieces() == [b"behind it"]
+        assert await receive_pieces(other) == [b"behind it"]
     assert turns[0] - before >= 20_000 // FRAMES_A_TURN
     assert sides.lost == ""
     nursery.cancel_scope.cancel()

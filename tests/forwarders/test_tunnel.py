@@ -6,9 +6,11 @@ import pytest
 import trio
 import trio.testing
 
+from forwarders.errors import DialError, TunnelError
 from forwarders.session import Session
-from forwarders.tunnel import DialError, Tunnel, TunnelError, classify
+from forwarders.tunnel import classify
 from tests.forwarders.peer import REFUSED, Peer, PeerStream
+from tests.forwarders.streams import TunnelStream
 
 
 class Maker:
@@ -17,22 +19,22 @@ class Maker:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
 
-    async def plain(self) -> tuple[Tunnel, PeerStream]:
+    async def plain(self) -> tuple[TunnelStream, PeerStream]:
         peer = Peer()
-        session = Session(peer.channel(), b"", lambda: None, lambda _: None)
+        session = Session(peer.channel(), b"", lambda session, event: None)
         self._nursery.start_soon(session.run)
-        return session.open(80), await peer.accept()
+        return TunnelStream(session, session.open(80)), await peer.accept()
 
-    async def upward(self) -> tuple[Tunnel, PeerStream]:
+    async def upward(self) -> tuple[TunnelStream, PeerStream]:
         tunnel, stream = await self.plain()
         await clog(tunnel)
         return tunnel, stream
 
-    async def flipped(self) -> tuple[PeerStream, Tunnel]:
+    async def flipped(self) -> tuple[PeerStream, TunnelStream]:
         tunnel, stream = await self.plain()
         return stream, tunnel
 
-    async def downward(self) -> tuple[PeerStream, Tunnel]:
+    async def downward(self) -> tuple[PeerStream, TunnelStream]:
         stream, tunnel = await self.flipped()
         await clog(stream)
         return stream, tunnel

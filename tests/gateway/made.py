@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from forwarders.fleet import Fleet
 from forwarders.gateway.gateway import Gateway
 from forwarders.listeners import bind
+from forwarders.pool import ClusterRoute
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
 from tests.forwarders.cluster import App, Pods, endpoint
 from tests.forwarders.peer import PeerStream
@@ -65,7 +66,7 @@ class Street:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.pods = Pods(nursery)
         self.got: dict[str, bytearray] = {}
-        self.fleet = Fleet(self.pods.open_channel, Random(0), lambda status: None)
+        self.fleet = Fleet(ClusterRoute(self.pods.open_channel), Random(0), lambda status: None)
         self.names = GatewayNames(GatewayRequest("127.0.0.1", 8000))
         self.gateway = Gateway(self.names, self.fleet.adopt, ("localhost", "dev.example"))
         self.port = 0

@@ -19,17 +19,17 @@ from functools import partial
 import trio
 from msgspec import Struct
 
-from forwarders.overdraft import FOR_ONE
-from forwarders.pool import SHARED
+from forwarders.session_io import UNREAD_OF_ONE
+from forwarders.session_set import SHARED
 from tests.support.probe import get
 from tests.support.process import Portside
 
 PATIENCE = 60.0
 # A client behind Ethernet with a small buffer. Linux keeps some 220 KB for one that does not read (over plain loopback
-# 4 MB), portside what it writes (768 KiB at most) and as much beside it, or FOR_ONE where it shares its session: by
-# then its session has paused.
+# 4 MB), portside what it writes (768 KiB at most) and as much beside it, or UNREAD_OF_ONE where it shares its session:
+# by then its session has paused.
 SEGMENT, SMALL_BUFFER = 1400, 16 * 1024
-ENDLESS = 4 * FOR_ONE
+ENDLESS = 4 * UNREAD_OF_ONE
 # Bytes of a download before its reset.
 SOME = 64 * 1024
 # The line in portside's log for a session that has paused.

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from forwarders.fleet import Fleet
+from forwarders.pool import ClusterRoute
 from forwarders.spec import PodRef
 from tests.plan.made import service
 from watcher.board.board import Board
@@ -48,7 +49,7 @@ class Cluster:
         self.loop.touch()
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        fleet = Fleet(no_session, Random(0), self.loop.report)
+        fleet = Fleet(ClusterRoute(no_session), Random(0), self.loop.report)
         async with trio.open_nursery() as nursery:
             await nursery.start(fleet.run)
             await self.loop.plan_once(fleet)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 import trio
 
-from forwarders.dial_reasons import without_count
+from forwarders.spec import without_count
 from forwarders.system.terminals import write_whole
 from watcher.board.board import Board
 from watcher.board.changes import Subscription, is_final, record_key

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 from msgspec.structs import replace
 
-from forwarders.backoff import TURN, RetryLimiter
-from forwarders.errors import TransportError
+from forwarders.errors import BindError, TransportError
 from forwarders.fleet import Fleet
-from forwarders.listeners import BindError, Bound, bind
-from forwarders.pools import Upstream
+from forwarders.listeners import Bound, bind
+from forwarders.pool import ClusterRoute
 from forwarders.spec import ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest
 from forwarders.system import files
 from forwarders.tasks import kept, watch_sleep
@@ -167,18 +166,11 @@ class Runtime:
             self._cluster = cluster
             gateway = self._gateway
             self._loop = loop = Loop(gather, self._want, self.board, gateway.names if gateway else None)
-            up = Upstream(_no_session, RetryLimiter(TURN), _nothing) if cluster is None else cluster.upstream
-            fleet = Fleet(
-                up.open_channel,
-                Random(),
-                loop.report,
-                gate=up.gate,
-                on_silence=up.on_silence,
-                others=self.others.upstream,
-            )
+            route = ClusterRoute(_no_session) if cluster is None else cluster.route
+            fleet = Fleet(route, Random(), loop.report, self.others.route)
             self.board.counters, self.board.sessions = fleet.counters, fleet.sessions
             await nursery.start(fleet.run)
-            watch = partial(watch_sleep, partial(_after_sleep, fleet.check, up.on_silence, self.others.check))
+            watch = partial(watch_sleep, partial(_after_sleep, fleet.check, route.on_silence, self.others.check))
             nursery.start_soon(kept, logger, "noticing that the machine slept", watch)
             if cluster is not None:
                 nursery.start_soon(cluster.run, fleet.reopen)
@@ -225,7 +217,3 @@ def _after_sleep(*checks: Callable[[], None]) -> None:
 
 async def _no_session(pod: PodRef) -> NoReturn:
     raise TransportError(f"there is no cluster to reach pod {pod.name} in")
-
-
-def _nothing() -> None:
-    """Without a cluster there is no connection to check."""

@@ -17,7 +17,7 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.backoff import TURN, RetryLimiter
-from forwarders.pools import Upstream
+from forwarders.pool import ClusterRoute
 from forwarders.tasks import Tasks, kept
 from forwarders.transports.opener import Opener
 from forwarders.transports.server import ApiServer
@@ -48,7 +48,7 @@ class ClusterConnection:
         gate = RetryLimiter(TURN)
         self.watches = Watches(self.client, on_change, Random(), gate=gate)  # noqa: S311 - jitter
         self._opener = Opener(config.server)
-        self.upstream = Upstream(self._opener.open, gate, self.watches.check)
+        self.route = ClusterRoute(self._opener.open, gate, self.watches.check)
 
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()
@@ -111,12 +111,12 @@ class OtherClusters:
                 own = (replace(watch, cluster="") for watch in watches if watch.cluster == context)
                 other.cluster.watches.want(frozenset(own))
 
-    def upstream(self, context: str) -> Upstream:
+    def route(self, context: str) -> ClusterRoute:
         """The way to a cluster whose pods are known, which therefore is open."""
         cluster = self._others[context].cluster
         if cluster is None:
             raise LookupError(f"the cluster of context {context} is not open")
-        return cluster.upstream
+        return cluster.route
 
     def check(self) -> None:
         """The process slept: every watch goes on over a new connection."""

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from forwarders.listeners import BindError, _refusal, bind
+from forwarders.errors import BindError
+from forwarders.listeners import _refusal, bind
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
 from tests.docs.quoted.scene import HERE, Scene, said
 from tests.plan.made import RUN, SERVICES, USER, WEB, entry, only, planned, pod, workload

@@ -1,6 +1,6 @@
-"""Owns the way to a container's own address: a TCP connection for each connection, nothing shared and nothing kept.
+"""TCP straight to an address, without an API server: one connection for each local connection, nothing shared.
 
-Refuses to know containers. To the rest of this package it is a pod whose session stands already.
+To the rest of this package it is one more way to a pod (`tunnel.Upstream`), and it is always up.
 """
 
 from __future__ import annotations
@@ -10,39 +10,36 @@ from collections.abc import Callable
 
 import trio
 
+from forwarders.errors import DialError, TunnelError
 from forwarders.tasks import Notifier, Tasks
 from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect_tcp, local_options
-from forwarders.tunnel import DialError, TunnelError
 
 # Containers are on this machine: a SYN that is not answered at once is lost.
 CONNECT_TIMEOUT = 3.0
 
 
-class Container:
-    """In the place of a pool and of a session."""
+class DirectUpstream:
+    """The way to a container's own address."""
 
-    up = True
     problem = ""
     forbidden = False
+    up = True
 
     def __init__(self, address: str) -> None:
         self._address = address
-
-    def take(self, waiting: int = 1) -> Container:  # noqa: ARG002 - a container has room for all
-        return self
 
     def own_session_comes(self) -> bool:
         """Connections share nothing."""
         return False
 
-    def open(self, port: int) -> DirectTunnel:
+    def open(self, port: int, waiting: int = 1) -> DirectTunnel:  # noqa: ARG002 - there is room for all
         return DirectTunnel(self._address, port)
 
 
 class DirectTunnel:
-    """One TCP connection, made by the first who needs it. `error`: a DialError where it cannot be, TunnelError later.
+    """One TCP connection, made by the first call that needs it. `error`: a DialError if it cannot be made.
 
-    Raised too by what needs the connection.
+    Every call that needs the connection raises that error too.
     """
 
     def __init__(self, address: str, port: int) -> None:
@@ -65,34 +62,34 @@ class DirectTunnel:
     async def wait_finished(self) -> None:
         await self._over.wait()
 
-    def deliver(self, news: Callable[[], None], tasks: Tasks) -> None:
+    def on_data(self, callback: Callable[[], None], tasks: Tasks) -> None:
         """As a Tunnel's; reads in one of `tasks`, one piece ahead of what is taken."""
-        tasks.start(self._read, news)
+        tasks.start(self._read, callback)
 
     def take_pieces(self) -> list[Piece]:
         pieces, self._pieces = self._pieces, []
         self._taken.fire()
         return pieces
 
-    async def _read(self, news: Callable[[], None]) -> None:
+    async def _read(self, callback: Callable[[], None]) -> None:
         try:
             local = await self._connected()
             while data := await local.receive():
                 self.received += len(data)
                 self._pieces.append(data)
-                news()
+                callback()
                 await trio.lowlevel.checkpoint()
                 while self._pieces:
                     await self._taken.wait()
         except DialError as error:
             self.error = error
         except OSError as error:
-            self.error = TunnelError(self._said(error))
+            self.error = TunnelError(self._reason(error))
         self._over.set()
-        news()
+        callback()
 
     async def write(self, data: Piece) -> None:
-        """Bytes for an end that reads no more are dropped: what it has written is still to be read."""
+        """After the peer's reset bytes are dropped: what it has written is still to be read."""
         local = await self._connected()
         view = memoryview(data)
         while view and not self.finished:
@@ -103,7 +100,7 @@ class DirectTunnel:
             view = view[READ_SIZE:]
 
     async def confirm(self) -> bool:
-        """A connection that stands is proof enough: it is never dialled again."""
+        """An established connection is proof enough: it is never dialled again."""
         await self._connected()
         return True
 
@@ -129,7 +126,7 @@ class DirectTunnel:
                     with trio.fail_after(CONNECT_TIMEOUT):
                         self._socket = await connect_tcp(self._address, self._port, local_options())
                 except OSError as error:
-                    self._refused = DialError(self._said(error))
+                    self._refused = DialError(self._reason(error))
                 except trio.TooSlowError:
                     self._refused = DialError(f"{self._address}:{self._port} does not answer")
                 if self._socket is None:
@@ -139,6 +136,6 @@ class DirectTunnel:
                     self._socket.shutdown_writing()
             return self._socket
 
-    def _said(self, error: OSError) -> str:
+    def _reason(self, error: OSError) -> str:
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # trio has one for all attempts
         return f"connection to {self._address}:{self._port}: {cause.strerror or cause}"

@@ -1,0 +1,222 @@
+"""Reads and writes the bytes of one session, and decides when reading has to pause for slow local readers.
+
+It does not know which connection may queue how much: that is the session's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import trio
+
+from forwarders.errors import SessionLostError, SilentError, WireError
+from forwarders.tasks import Notifier
+from forwarders.transports.channel import Channel
+from forwarders.transports.sockets import Piece
+from forwarders.tunnel import Tunnel
+from forwarders.wire.portforward import PairEvent, PortForward
+from forwarders.wire.runtimes import PAIR_ENDS_WITHIN
+
+logger = logging.getLogger("portside.sessions")
+
+# A read of this size says that the channel has more: other tasks run first. After less the next read waits.
+TURN_SIZE = 64 * 1024
+# One read can hold 20,000 PINGs, which take 100 ms: so many frames take a millisecond, then other tasks run.
+FRAMES_A_TURN = 128
+# The peer keeps reading while workers have credit; a write that makes no progress in this time meets a dead path.
+# It counts for each slice, or a large queue on a slow uplink would look dead: 13 KB/s are enough.
+WRITE_TIMEOUT, WRITE_SIZE = 10.0, 128 * 1024
+# A reader that is only slower than the pod pauses its session many times a second: not worth a line of the log.
+STALLED_AFTER = 0.1
+# Unread bytes that one connection may leave where others share its session: most answers are smaller. And all together.
+UNREAD_OF_ONE, UNREAD_OF_ALL = 8 * 1024 * 1024, 64 * 1024 * 1024
+
+
+class SessionReader:
+    """Decodes what arrives, in turns of bounded length. `received`: bytes that came with the upgrade."""
+
+    def __init__(self, channel: Channel, wire: PortForward, received: bytes) -> None:
+        self._channel = channel
+        self._wire = wire
+        self._first = received
+        self._size = 0
+
+    async def receive(self) -> tuple[list[PairEvent], int]:
+        """The next events, and the size of the read that they came with. Raises SessionLostError."""
+        if self._wire.more:
+            await trio.lowlevel.checkpoint()
+            data = b""
+        else:
+            if self._size >= TURN_SIZE:
+                await trio.lowlevel.checkpoint()
+            data = self._first or await self._read()
+            self._first = b""
+            self._size = len(data)
+        try:
+            return self._wire.receive_data(data, FRAMES_A_TURN), self._size
+        except WireError as error:
+            raise SessionLostError(f"the session to the pod is not SPDY any more: {error}") from error
+
+    async def _read(self) -> bytes:
+        try:
+            data = await self._channel.receive()
+        except (OSError, trio.ClosedResourceError) as error:
+            raise SessionLostError(f"the session to the pod broke: {error}") from error
+        if not data:
+            raise SessionLostError("the API server closed the session to the pod")
+        return data
+
+
+class UnreadBudget:
+    """Lets slow readers leave more unread where others share their session: one budget for the whole process.
+
+    There is no flow control per connection: a session that stops reading for one slow reader stops for all on it. So
+    it reads on for the others, and keeps what the slow one has not taken, until the budget is used up.
+    """
+
+    def __init__(self) -> None:
+        self._over: set[Tunnel] = set()
+
+    def covers(self, tunnel: Tunnel) -> bool:
+        """Whether this full tunnel may buffer more."""
+        self._over = {other for other in self._over if other.full} | {tunnel}
+        return tunnel.unread < UNREAD_OF_ONE and sum(other.unread for other in self._over) < UNREAD_OF_ALL
+
+
+class SlowReaders:
+    """The tunnels of one session that buffer more than they may alone, and the pause that others cause."""
+
+    def __init__(self, budget: UnreadBudget) -> None:
+        self._budget = budget
+        self._overdrawn: list[Tunnel] = []
+
+    def present(self) -> bool:
+        """Whether the session may have to pause at any time."""
+        self._overdrawn = [tunnel for tunnel in self._overdrawn if tunnel.full]
+        return bool(self._overdrawn)
+
+    def covered(self, full: list[Tunnel]) -> bool:
+        """Whether the session may read on although these tunnels are full."""
+        covered = all(self._budget.covers(tunnel) for tunnel in full)
+        if covered:
+            self._overdrawn = [*(tunnel for tunnel in self._overdrawn if tunnel not in full), *full]
+        return covered
+
+    async def drained(self, full: list[Tunnel], load: int) -> None:
+        """Returns once the readers of these tunnels have caught up. `load`: connections that wait with them."""
+        with trio.move_on_after(STALLED_AFTER) as patience:
+            for tunnel in full:
+                await tunnel.wait_drained()
+        if patience.cancelled_caught:
+            logger.debug("a local client does not read: its session waits, %d connections", load)
+            for tunnel in full:
+                await tunnel.wait_drained()
+
+
+class ResetStreams:
+    """The streams that were reset lately: tells data that was under way from that of an application that sends on.
+
+    A runtime that starts socat does not stop it at our RST_STREAM (wire/runtimes.py): the download goes on for nobody.
+    """
+
+    def __init__(self) -> None:
+        self._reset_at: dict[int, float] = {}  # in that order
+        self._reading_since = -math.inf
+
+    def add(self, stream_id: int) -> None:
+        now = trio.current_time()
+        self._reset_at[stream_id] = now
+        while (oldest := next(iter(self._reset_at))) != stream_id and now - self._reset_at[oldest] > PAIR_ENDS_WITHIN:
+            del self._reset_at[oldest]
+
+    def reading_resumed(self) -> None:
+        """Nothing was read for a while: data that arrives now may be old."""
+        self._reading_since = trio.current_time()
+
+    def sends_on(self, stream_id: int) -> bool:
+        """Whether data that has just arrived for this stream was sent after the runtime should have ended it."""
+        since = max(self._reset_at.get(stream_id, -math.inf), self._reading_since)
+        return trio.current_time() - since > PAIR_ENDS_WITHIN
+
+
+class SessionWriter:
+    """Sends what the wire has queued, slice by slice, each with a deadline. `written` fires when the queue shrinks."""
+
+    def __init__(self, channel: Channel, wire: PortForward) -> None:
+        self._channel = channel
+        self._wire = wire
+        self._queued = Notifier()
+        # The channel has bytes that the system had no room for: `run` sends them, and nothing may overtake them.
+        self._behind = False
+        self._failure: OSError | trio.ClosedResourceError | None = None
+        self._taken = self._sent = 0
+        self.written = Notifier()
+
+    def wake(self) -> None:
+        """Bytes were queued: send them soon, in one write with what is queued until then."""
+        self._queued.fire()
+
+    def push(self) -> None:
+        """Bytes were queued that somebody waits for: send them now, if the system has room."""
+        if self._behind or self._wire.pending > WRITE_SIZE:
+            self.wake()
+        elif self._wire.pending:
+            self._taken += 1
+            if self._put(self._wire.take()):
+                self._done()
+            else:
+                self._behind = True
+                self.wake()
+
+    async def flush(self) -> None:
+        """Returns once what is queued now has been sent; WRITE_TIMEOUT bounds it."""
+        sent_with = self._taken + bool(self._wire.pending)
+        self.wake()
+        while self._sent < sent_with:
+            await self.written.wait()
+
+    async def run(self) -> None:
+        """Runs until cancelled. Raises SessionLostError."""
+        while True:
+            while self._behind or self._wire.pending:
+                if not self._behind:
+                    await self._send_queue()
+                else:
+                    await self._flush()
+                    self._done()
+            await self._queued.wait()
+
+    async def _send_queue(self) -> None:
+        data = memoryview(self._wire.take())
+        self._taken += 1
+        self._behind = True
+        self.written.fire()
+        for start in range(0, len(data), WRITE_SIZE):
+            if not self._put(data[start : start + WRITE_SIZE]):
+                await self._flush()
+        self._done()
+
+    def _done(self) -> None:
+        self._behind = False
+        self._sent = self._taken
+        self.written.fire()
+
+    def _put(self, data: Piece) -> bool:
+        """Stores a failure for the next `_flush`, which runs in the task that may raise it."""
+        try:
+            return self._channel.put(data)
+        except (OSError, trio.ClosedResourceError) as error:
+            self._failure = error
+            return False
+
+    async def _flush(self) -> None:
+        try:
+            if self._failure is not None:
+                raise self._failure
+            with trio.fail_after(WRITE_TIMEOUT):
+                await self._channel.flush()
+        except (OSError, trio.ClosedResourceError) as error:
+            raise SessionLostError(f"the session to the pod broke: {error}") from error
+        except trio.TooSlowError as error:
+            raise SilentError(f"nothing could be sent to the pod for {WRITE_TIMEOUT:.0f} s") from error
