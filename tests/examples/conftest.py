@@ -1,4 +1,4 @@
-"""What the examples' tests share: a namespace for each module of tests."""
+"""A namespace for each module of tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""examples/devcontainer: what editors parse, and commands that portside has."""
+"""examples/devcontainer: editors can parse it, and portside has its commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_ports_have_attributes() -> None:
 
 @pytest.mark.parametrize("name", ["postStartCommand", "postAttachCommand"])
 def test_its_commands_are_portsides(name: str) -> None:
-    """Each command parses its words, up to where it would begin."""
+    """portside parses each command; nothing is started."""
     words = CONTAINER[name].partition("||")[0].split()
     assert words[0] == "portside"
     command = commands.get_command(commands.make_context("portside", [], resilient_parsing=True), words[1])
@@ -32,7 +32,7 @@ def test_its_commands_are_portsides(name: str) -> None:
 
 
 def test_the_start_goes_on_whatever_is_found(tmp_path: Any) -> None:
-    """A cluster that is away does not keep the container from starting; its variables are ones that portside reads."""
+    """A cluster that is away does not keep the container from starting; portside reads its variables."""
     place = Place(tmp_path)
     place.environment |= CONTAINER["containerEnv"] | {"REMOTE_CONTAINERS": "true"}
     place.environment["KUBECONFIG"] = place.write("kubeconfig", kubeconfig(closed_port()))

@@ -1,4 +1,4 @@
-"""examples/rbac on the real cluster: with just these rights it works; with one verb less, that verb is named."""
+"""examples/rbac on the real cluster: these rights are enough; without one of them, the message names the verb."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LABELS = {RUN_ID_LABEL: "a-run"}
 
 @pytest.fixture(scope="module")
 def shop(bed: Bed, space: str) -> str:
-    """A namespace with `web`, as Skaffold labels it."""
+    """A namespace with `web`, labelled as by Skaffold."""
     apply(bed, space, deployment("web", labels=LABELS), service("web", labels=LABELS))
     rolled_out(bed, space, "web")
     return space
 
 
 def user(bed: Bed, space: str, folder: Path, name: str, role: Path, *, without: str = "") -> dict[str, str]:
-    """An environment for a user with the role of that file alone, or with all of it but one resource."""
+    """The environment of a user with only the role of that file, or with all of it except one resource."""
     manifest = yaml.safe_load(role.read_text())
     manifest["metadata"]["name"] = name
     manifest["rules"] = [rule for rule in manifest["rules"] if without not in rule["resources"]]
@@ -54,7 +54,7 @@ def least(bed: Bed, shop: str, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 async def test_the_least_role_is_enough(shop: str, least: dict[str, str], tmp_path: Path) -> None:
-    """For `forward`, for `watch --cluster`, and `doctor` finds nothing missing but the other namespaces."""
+    """For `forward` and `watch --cluster`; `doctor` misses only the other namespaces."""
     async with portside("forward", "-n", shop, "svc/web", ":8080", environment=least, folder=tmp_path) as running:
         assert (await get((await running.ready("web"))["localPort"]))[0] == 200
     words = ("watch", "--cluster", "-n", shop, "--port-forward=services,pods")
@@ -83,7 +83,7 @@ async def test_without_portforward_the_verb_is_named(bed: Bed, shop: str, tmp_pa
 
 
 def test_the_cluster_role_is_the_role(bed: Bed) -> None:
-    """Word for word, and the API server takes both."""
+    """The rules are equal, and the API server accepts both."""
     role, cluster_role = (yaml.safe_load(path.read_text()) for path in (ROLE, CLUSTER_ROLE))
     assert role["rules"] == cluster_role["rules"]
     for path in (ROLE, CLUSTER_ROLE):
@@ -91,7 +91,7 @@ def test_the_cluster_role_is_the_role(bed: Bed) -> None:
 
 
 async def doctor(space: str, environment: dict[str, str], folder: Path) -> tuple[int, list[tuple[str, str, str]]]:
-    """Its exit code, and of each finding the check, the level and the text."""
+    """Its exit code, and check, level and text of each finding."""
     done = await trio.run_process(
         [PORTSIDE, "doctor", "-n", space, "--output", "json"],
         env=environment,

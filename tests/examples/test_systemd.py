@@ -1,4 +1,4 @@
-"""examples/systemd: a unit that systemd takes, and that starts a portside which forwards."""
+"""examples/systemd: systemd accepts the unit, and it starts a portside that forwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def unit() -> configparser.ConfigParser:
 
 
 def test_systemd_takes_it(tmp_path: Path) -> None:
-    """Without a word from systemd-analyze, where the machine has it; its program is where a user's are installed."""
+    """systemd-analyze reports nothing, where the machine has it; its program is at the usual place for a user."""
     text = UNIT.read_text()
     assert "ExecStart=%h/.local/bin/portside " in text
     copy = tmp_path / "portside@.service"
@@ -42,14 +42,14 @@ def test_systemd_takes_it(tmp_path: Path) -> None:
 
 
 def test_wrong_usage_is_not_started_again(unit: configparser.ConfigParser, tmp_path: Path) -> None:
-    """Exit code 2 is what portside ends with there."""
+    """Exit code 2 is portside's code for wrong usage."""
     assert unit["Service"]["Restart"] == "on-failure"
     done = Place(tmp_path).portside("forward", "widget/web", "80")
     assert str(done.returncode) == unit["Service"]["RestartPreventExitStatus"]
 
 
 async def test_its_words_forward(unit: configparser.ConfigParser, tmp_path: Path) -> None:
-    """What its ExecStart expands to with the file that its head tells of."""
+    """The expanded ExecStart forwards, with the file that the unit's comment describes."""
     (line,) = [line for line in UNIT.read_text().splitlines() if "PORTSIDE_WORDS=" in line]
     command, *words = line.partition("PORTSIDE_WORDS=")[2].partition("'")[0].split()
     assert unit["Service"]["ExecStart"].split()[1:] == ["$PORTSIDE_WORDS"]
@@ -59,7 +59,7 @@ async def test_its_words_forward(unit: configparser.ConfigParser, tmp_path: Path
         cluster.service("web", {"app": "web"}, [{"port": 80, "targetPort": "http"}], namespace="shop")
         place = Place(tmp_path)
         place.environment |= {"KUBECONFIG": str(cluster.kubeconfig(tmp_path / "kubeconfig")), name: value}
-        words[words.index("8080:80")] = ":80"  # whatever runs on this machine
+        words[words.index("8080:80")] = ":80"  # 8080 may be taken on this machine
         async with portside(command, *words, environment=place.environment, folder=tmp_path) as running:
             assert (await get((await running.ready("web"))["localPort"]))[0] == 200
             assert await running.end() == 0

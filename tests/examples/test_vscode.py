@@ -1,4 +1,4 @@
-"""examples/vscode/tasks.json: its patterns match what portside really prints, its commands are portside's."""
+"""examples/vscode/tasks.json: its patterns match portside's real output, and portside has its commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def matching(lines: list[str], pattern: str) -> list[str]:
 
 
 async def test_the_background_task_begins_and_ends(tmp_path: Path) -> None:
-    """Of a service without pods it says that it waits; once there is one, that it forwards."""
+    """A service without pods begins it with a line that it waits; a pod ends it with a line that it forwards."""
     background = FORWARDS["problemMatcher"]["background"]
     command, *words = FORWARDS["args"]
     assert words.pop() == "plain"
@@ -47,7 +47,7 @@ async def test_the_background_task_begins_and_ends(tmp_path: Path) -> None:
 
 
 def test_skaffolds_own_lines_begin_and_end_the_other() -> None:
-    """As a real `skaffold dev` printed them."""
+    """The lines that a real `skaffold dev` printed."""
     printed = (STREAMS / "dev-redeploy.log").read_text().splitlines()
     background = TASKS["skaffold and its forwards"]["problemMatcher"]["background"]
     assert matching(printed, background["beginsPattern"])
@@ -55,7 +55,7 @@ def test_skaffolds_own_lines_begin_and_end_the_other() -> None:
 
 
 def test_mistakes_lead_to_their_line(tmp_path: Path) -> None:
-    """What is printed for a broken file has the file and the line where the pattern looks for them."""
+    """The message for a broken file has file and line where the pattern expects them."""
     place = Place(tmp_path)
     place.write("portside.yaml", "apiVersion: portside/v1\nforwards: 1\n")
     pattern = FORWARDS["problemMatcher"]["pattern"]
@@ -68,7 +68,7 @@ def test_mistakes_lead_to_their_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("label", TASKS)
 def test_its_words_are_portsides(label: str) -> None:
-    """Each command parses them, up to where it would begin."""
+    """portside parses each command; nothing is started."""
     task = TASKS[label]
     assert task["command"] == "portside"
     name, *words = (word.replace("${workspaceFolder}", ".") for word in task["args"])
@@ -78,5 +78,5 @@ def test_its_words_are_portsides(label: str) -> None:
 
 
 def test_what_is_depended_on_is_there() -> None:
-    """By its label."""
+    """Each label that a task depends on exists."""
     assert all(label in TASKS for task in TASKS.values() for label in task.get("dependsOn", ()))

@@ -19,7 +19,7 @@ from tests.support.probe import get
 from tests.support.process import Portside, Record, portside
 
 EVERY_BED = pytest.mark.every_bed("Skaffold's own forwarding, row by row")
-# Every mode, every command and every kind of thing at least once; on every bed one that stays and one that ends.
+# Every mode, command and kind of object at least once; on every bed a command that stays and one that ends.
 LIVE = [
     pytest.param("dev --port-forward", marks=EVERY_BED),
     "dev --port-forward=pods,services",
@@ -29,7 +29,7 @@ LIVE = [
     "deploy --port-forward=services",
 ]
 
-# At a port that no row has.
+# A port that no row uses.
 ANOTHER = Forward("service/another", 80, 7777)
 
 
@@ -51,21 +51,21 @@ FILES = pytest.mark.parametrize("file", rows.ENTRIES)
 
 @ROWS
 def test_no_row_is_worse(recording: Recording, own: dict[str, Outcome], command: str, flag: str) -> None:
-    """What Skaffold forwards is forwarded, at the same port, and nothing else; what it refuses is refused."""
+    """What Skaffold forwards is forwarded at the same port, and nothing else; what it refuses is refused."""
     kind, reason = compare.verdict(recording, command, flag, own[rows.named(command, flag)])
     assert kind in {compare.SAME, compare.BETTER}, reason
 
 
 @FILES
 def test_no_entry_is_worse(recording: Recording, file: str) -> None:
-    """Of every type, and asked for in every way; what cannot work says why."""
+    """Entries of every type, written in every way; one that cannot work has a reason."""
     found = entries(file, recording)
     assert found
     assert [(entry.name, entry.verdict) for entry in found if entry.verdict[0] == compare.WORSE] == []
 
 
 def test_every_name_is_used(recording: Recording) -> None:
-    """A difference that has a name is there, or its name would hide another one."""
+    """Every listed difference exists; an unused one could hide another difference."""
     better = {
         (file, entry.name)
         for file in rows.ENTRIES
@@ -81,7 +81,7 @@ def test_the_table_in_the_docs_is_this_one(recording: Recording) -> None:
 
 
 def mutated(outcome: Outcome) -> Iterator[Outcome]:
-    """Everything that could have gone otherwise: taken or refused, ended, a forward less, more, elsewhere, dead."""
+    """Every other outcome: refused instead of accepted, ended, a forward less, more, elsewhere or dead."""
     if outcome.refused:
         yield Outcome(stays=True)
         yield Outcome(stays=True, forwards=(ANOTHER,))
@@ -105,14 +105,14 @@ def mutated(outcome: Outcome) -> Iterator[Outcome]:
 def test_whatever_else_portside_did_would_be_worse(
     recording: Recording, own: dict[str, Outcome], command: str, flag: str
 ) -> None:
-    """In every row, those that are better included: the comparison passes nothing but what portside does."""
+    """In every row, better ones included: the comparison accepts only what portside does."""
     for other in mutated(own[rows.named(command, flag)]):
         assert compare.verdict(recording, command, flag, other)[0] == compare.WORSE, other
 
 
 @FILES
 def test_whatever_else_became_of_an_entry_would_be_worse(recording: Recording, file: str) -> None:
-    """Not forwarded, dead, elsewhere, forgotten, or one more than was asked for."""
+    """Not forwarded, dead, elsewhere, missing, or an extra one."""
     outcome, plan = ours.entries(file, recording)
     theirs = recording.outcomes[file]
     for other in mutated(outcome):
@@ -162,7 +162,7 @@ async def _shown(record: Record) -> Forward:
 
 
 def test_a_run_tells_what_it_said(tmp_path: Path) -> None:
-    """The recorder's own reader: lines as they come, and the end."""
+    """The recorder's reader: lines as they arrive, and the end."""
     run = Run(["sh", "-c", "echo one; echo two"], tmp_path, {"PATH": "/usr/bin:/bin"})
     assert not run.wait()
     run.end()

@@ -1,4 +1,4 @@
-"""Asks the referee and portside the same: one call of Skaffold on one project."""
+"""Asks the referee and portside about the same call of Skaffold on the same project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from watcher.errors import ConfigError
 
 
 class Outcome(Enum):
-    """What came of it. Where they differ there is an AssertionError instead."""
+    """The result. If they differ there is an AssertionError instead."""
 
     AGREE = "both read the same"
     BOTH_REFUSE = "neither reads it"
@@ -38,7 +38,7 @@ def read_by_portside(question: Question, binary: str | None) -> Configuration:
 
 
 def outcome(referee: Referee, question: Question, binary: str | None) -> Outcome:
-    """Raises AssertionError where the two differ, or portside refuses for no true reason."""
+    """Raises AssertionError if the two differ, or if portside refuses without a true reason."""
     ruling = referee.ask(question)
     try:
         found = read_by_portside(question, binary)
@@ -53,6 +53,6 @@ def outcome(referee: Referee, question: Question, binary: str | None) -> Outcome
 
 
 def question_in(folder: str, environ: Mapping[str, str], **asked: object) -> Question:
-    """`skaffold dev` in a folder, unless `asked` says otherwise."""
+    """`skaffold dev` in a folder; `asked` changes the question."""
     named: dict[str, object] = {"dir": folder, "command": "dev", "file": "skaffold.yaml", "env": environ}
     return Question(**{**named, **asked})  # type: ignore[arg-type]  # the fields' own types are the caller's to keep

@@ -1,4 +1,4 @@
-"""Makes projects of every shape that decides about forwards, and ways to call Skaffold on them."""
+"""Makes random projects with everything that affects forwards, and calls of Skaffold on them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ IMAGES = ("web", "api", "gcr.io/x/db")
 
 @dataclass(frozen=True)
 class Call:
-    """A project on disk, and one call of Skaffold. `files`: texts by path below the project's top."""
+    """A project on disk and one call of Skaffold. `files`: texts by path below the project's top."""
 
     files: dict[str, str]
     cwd: str
@@ -79,7 +79,7 @@ def made_call(random: Random) -> Call:
 
 
 class _Maker:
-    """`version` decides which fields there are."""
+    """`version`: the schema, which decides which fields exist."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -99,7 +99,7 @@ class _Maker:
         relative = Path("../" * len(Path(cwd).parts)) / filename
         if cwd == folder:
             relative = Path(name)
-        # After the files, which say which names there are.
+        # After the files, which define the names.
         return Call(
             files=files,
             cwd=cwd,
@@ -229,7 +229,7 @@ class _Maker:
         return tuple(f"-{name}" if self._chance(0.3) else name for name in names)
 
     def _some(self, known: list[str], others: tuple[str, ...]) -> tuple[str, ...]:
-        """Mostly none; sometimes one that is not there."""
+        """Usually none; sometimes one that does not exist."""
         pool = sorted(set(known)) if self._chance(0.9) else sorted(others)
         return tuple(self._random.sample(pool, min(len(pool), self._random.choice((0, 0, 0, 1, 2)))))
 

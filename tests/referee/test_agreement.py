@@ -1,4 +1,4 @@
-"""Projects of every shape: portside reads of them what `skaffold dev` would forward, or refuses truthfully."""
+"""Random projects: portside reads what `skaffold dev` would forward, or refuses with a true reason."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def asked(call: Call, top: Path, environ: dict[str, str]) -> Question:
 def outcomes(
     count: int, referee: Referee, binary: str | None, folder: Path, environ: dict[str, str]
 ) -> Counter[Outcome]:
-    """Of `count` projects, each with its number as the seed."""
+    """The results of `count` projects; the seed is the project's number."""
     found: Counter[Outcome] = Counter()
     for seed in range(count):
         call, top = made_call(Random(seed)), folder / f"project-{seed}"
@@ -56,7 +56,7 @@ def outcomes(
 def test_both_say_the_same(
     count: int, referee: Referee, skaffold: str, tmp_path: Path, environ: dict[str, str]
 ) -> None:
-    """With the binary nothing that Skaffold reads is refused, and most of these projects are read."""
+    """With the binary portside refuses nothing that Skaffold reads, and most of these projects are read."""
     found = outcomes(count, referee, skaffold, tmp_path, environ)
     assert found[Outcome.REFUSED] == 0
     assert found[Outcome.AGREE] > count // 2
@@ -66,6 +66,6 @@ def test_both_say_the_same(
 def test_without_the_binary_nothing_is_guessed(
     count: int, referee: Referee, tmp_path: Path, environ: dict[str, str]
 ) -> None:
-    """What portside reads alone is what Skaffold would read; the rest needs the binary, and the message names it."""
+    """What portside reads alone is what Skaffold would read. The rest needs the binary, and the message names it."""
     found = outcomes(count, referee, None, tmp_path, environ)
     assert found[Outcome.AGREE] > count // 2

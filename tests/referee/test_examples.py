@@ -1,4 +1,4 @@
-"""Skaffold's own examples: read as Skaffold reads them, from their folder and from its parent."""
+"""Skaffold's own examples, read as Skaffold reads them, from their folder and from its parent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _decides(path: Path) -> bool:
 def test_an_example_is_read_as_skaffold_reads_it(
     referee: Referee, skaffold: str, environ: dict[str, str], *, everything: bool
 ) -> None:
-    """Those with entries, modules or activations; the long run has all of them."""
+    """Examples with entries, modules or activations; with --long all of them."""
     chosen = [path for path in examples() if everything or _decides(path)]
     assert len(chosen) > 20
     for path in chosen:

@@ -1,4 +1,4 @@
-"""What once was read otherwise than Skaffold reads it: one project for each kind, and what it forwards."""
+"""Projects that portside once read differently from Skaffold, one of each kind, with the expected forwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def profile(name: str, activation: str, entry: str) -> str:
     return f"- name: {name}\n  activation: {activation}\n  {entries(entry)}"
 
 
-# Row: the files, the folder and file that Skaffold is called with, and the names that it forwards.
+# Row: the files, the working directory and file of the call, and the forwarded names.
 ROWS = {
     "4.2 requires, from the parent": (
         {
@@ -137,7 +137,7 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_project(row: str, referee: Referee, skaffold: str, tmp_path: Path, environ: dict[str, str]) -> None:
-    """Skaffold's own packages and portside have the same entries, and these are they."""
+    """Skaffold's own packages and portside give these entries."""
     written, (folder, file), names = ROWS[row]
     for name, text in written.items():
         (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def test_a_project(row: str, referee: Referee, skaffold: str, tmp_path: Path, en
 def test_the_event_apis_port_is_not_opened(
     name: str, skaffold: str, tmp_path: Path, environ: dict[str, str], *, in_file: bool
 ) -> None:
-    """Row 4.1: it is the running Skaffold's, and taken; in the environment, or in skaffold.env."""
+    """Row 4.1: the running Skaffold has that port, from the environment or from skaffold.env."""
     (tmp_path / "skaffold.yaml").write_text(HEAD + entries("web"))
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -166,7 +166,7 @@ def test_the_event_apis_port_is_not_opened(
 
 
 def test_one_bad_entry_costs_that_entry(skaffold: str, tmp_path: Path, environ: dict[str, str]) -> None:
-    """Row 4.7: Skaffold does not start with such a project, or never forwards it; each has its line."""
+    """Row 4.7: Skaffold does not start with such a project, or never forwards the entry; portside names its line."""
     (tmp_path / "skaffold.yaml").write_text(
         f"{HEAD}portForward:\n"
         "- {resourceType: service, resourceName: web, port: 8080}\n"
@@ -182,7 +182,7 @@ def test_one_bad_entry_costs_that_entry(skaffold: str, tmp_path: Path, environ: 
 
 
 def test_cloud_run_is_named(skaffold: str, tmp_path: Path, environ: dict[str, str]) -> None:
-    """Row 4.7: the sample of Skaffold's documentation is read, and the reason why it is not served is named."""
+    """Row 4.7: the sample of Skaffold's documentation is read, and the message says why it is not served."""
     (tmp_path / "skaffold.yaml").write_text(
         f"{HEAD}deploy: {{cloudrun: {{projectid: p, region: us-central1}}}}\n{entries('web')}"
     )

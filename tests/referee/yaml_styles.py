@@ -7,17 +7,17 @@ import re
 from random import Random
 from typing import Any
 
-# What may stand unquoted and is still the text that it looks like.
+# Text that needs no quotes.
 _WORD = re.compile(r"[A-Za-z/][A-Za-z0-9/._-]*")
 _WORDS_OF_YAML = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 
 class Raw(str):
-    """A scalar that is written as it is: a number, a date, a tag."""
+    """A scalar written as it is: a number, a date, a tag."""
 
 
 class Writer:
-    """One file's style. `shared` collects what anchors define, for a `.shared` key at the top."""
+    """The style of one file. `shared`: values with anchors, under a `.shared` key at the top."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -37,7 +37,7 @@ class Writer:
         return head + self._mapping(value, 0)
 
     def _with_anchors(self, value: Any, shared: list[str]) -> Any:
-        """Some scalars and mappings become aliases of what stands at the top."""
+        """Some scalars and mappings become aliases of values at the top."""
         if isinstance(value, dict):
             value = {key: self._with_anchors(inner, shared) for key, inner in value.items()}
             return self._merged(value, shared) if value and self._chance(12) else value

@@ -10,13 +10,13 @@ import trio
 from tests.support.skaffold import Project, Skaffold
 
 LINE = "a line of a log"
-# Between events of one loop there is less.
+# Seconds; the pauses between events of one dev loop are shorter.
 _SILENCE = 0.3
 _PATIENCE = 90
 
 
 class Log:
-    """The lines of pods' logs among Skaffold's events, counted as they come; this reader never leaves by itself."""
+    """Counts the lines of pods' logs among Skaffold's events as they arrive. This reader never leaves by itself."""
 
     def __init__(self, stream: trio.SocketStream, port: int) -> None:
         self._stream = stream
@@ -46,19 +46,19 @@ class Log:
             return b""
 
     async def lines(self, number: int) -> None:
-        """Returns once there were so many in all."""
+        """Returns when so many arrived in all."""
         with trio.fail_after(_PATIENCE):
             while self._count < number:
                 await self._arrived.wait()
 
     async def lines_a_second(self, number: int) -> None:
-        """Returns once so many came within one second."""
+        """Returns when so many arrived within one second."""
         with trio.fail_after(_PATIENCE):
             while len(self._times) < number:
                 await self._arrived.wait()
 
     async def silence(self) -> None:
-        """Returns at a moment when nothing is on its way, and whoever reads this Skaffold has read all of it."""
+        """Returns when no event is on its way, and every reader of this Skaffold has read all of them."""
         with trio.fail_after(_PATIENCE):
             silent = False
             while not silent or _unread(self._port):
@@ -76,9 +76,9 @@ def _unread(port: int) -> bool:
 
 
 async def reading(nursery: trio.Nursery, port: int) -> Log:
-    """A log of the Skaffold at `port`, read in `nursery`, which has to outlive that Skaffold.
+    """Counts the log lines of the Skaffold at `port`, in `nursery`, which must outlive that Skaffold.
 
-    For one that has not logged much yet: in a long replay a reader may stop it (docs/design/skaffold-events.md).
+    Start it before the log is long: in a long replay a reader may stop Skaffold (docs/design/skaffold-events.md).
     """
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     await stream.send_all(b"GET /v2/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -88,7 +88,7 @@ async def reading(nursery: trio.Nursery, port: int) -> Log:
 
 
 class Redeploying:
-    """One change after the other, each built and deployed, until `over`."""
+    """One change after another, each built and deployed, until `over`."""
 
     def __init__(self, project: Project, beside: Skaffold) -> None:
         self._project = project
@@ -98,7 +98,7 @@ class Redeploying:
 
     @property
     def text(self) -> str:
-        """What the pods say once the last change is there."""
+        """The pods' content after the last change."""
         return f"hello from {self._project.namespace}, version {self._version}."
 
     async def run(self) -> None:
@@ -107,7 +107,7 @@ class Redeploying:
                 await self._change()
 
     async def over(self) -> None:
-        """Skaffold has done all of it, and one change more."""
+        """Returns when Skaffold has deployed all changes, and one more."""
         self._scope.cancel()
         await self._beside.idle(self._version)
         await self._change()

@@ -1,4 +1,4 @@
-"""A project and a namespace for each test: a real Skaffold has both to itself."""
+"""A project and a namespace for each test, since a real Skaffold needs both for itself."""
 
 from __future__ import annotations
 

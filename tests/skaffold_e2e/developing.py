@@ -1,4 +1,4 @@
-"""A `portside run -- skaffold dev` in a project, what its tests wait for, and what its end has to be like."""
+"""Runs `portside run -- skaffold dev` in a project, waits for its states, and checks its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.process import Portside, Record, gone, in_session, portside
 from tests.support.skaffold import Project
 from tests.support.sockets import is_free
 
-# What is promised of the end: ports free, and portside gone after Skaffold, in seconds.
+# Time limits of the end in seconds: ports are free; portside has ended after Skaffold.
 AT_ONCE = 0.5
 
 
@@ -22,7 +22,7 @@ AT_ONCE = 0.5
 async def developing(
     project: Project, terminal: int | None = None, rpc_http_port: int = 0, words: tuple[str, ...] | None = None
 ) -> AsyncIterator[Portside]:
-    """`skaffold dev` under portside, in a session of its own. `words`: in place of the namespace and usual modes."""
+    """`skaffold dev` under portside, in its own session. `words` replace the usual namespace and modes."""
     api = (f"--rpc-http-port={rpc_http_port}",) if rpc_http_port else ()
     asked = ("--port-forward=user,services", "-n", project.namespace) if words is None else words
     async with portside(
@@ -36,7 +36,7 @@ async def developing(
 
 
 async def all_ready(running: Portside) -> dict[str, Record]:
-    """The three forwards of the hello project by resource name, once each is ready."""
+    """The three forwards of the hello project by resource name, when all are ready."""
     return {name: await running.ready(name, 90) for name in ("app", "web", "api")}
 
 
@@ -46,18 +46,18 @@ async def text_at(record: Record) -> str:
 
 
 async def idle(running: Portside, iteration: int) -> None:
-    """Returns once Skaffold's loop of this number has ended well."""
+    """Returns when Skaffold's dev loop of this number has ended well."""
     wanted = {"kind": "skaffold", "phase": "idle", "iteration": iteration, "failed": False}
     await running.wait_for(lambda records: any(wanted.items() <= record.items() for record in records))
 
 
 async def watching(running: Portside) -> None:
-    """Returns once Skaffold looks at the files: one saved a moment earlier is not noticed."""
+    """Returns when Skaffold watches the files; it does not notice an earlier save."""
     await running.says("Watching for changes...")
 
 
 async def forwarding(running: Portside) -> None:
-    """Returns once all is up and quiet."""
+    """Returns when everything is up and quiet."""
     await all_ready(running)
     await watching(running)
 
@@ -69,9 +69,9 @@ def skaffold_pid(running: Portside) -> int:
 
 @asynccontextmanager
 async def ending(running: Portside, code: int, *, orphans: bool = False) -> AsyncIterator[None]:
-    """What the block does ends it: ports free at once, the end on the heels of Skaffold's, nothing left.
+    """The block ends portside: its ports are free at once, it ends right after Skaffold, and nothing is left.
 
-    `orphans`: a Skaffold that could not clean up leaves its `kubectl logs`, which are not ours to end.
+    `orphans`: a Skaffold that could not clean up leaves its `kubectl logs`, which portside does not end.
     """
     ports = [record["localPort"] for record in running.forwards]
     assert len(ports) == 3

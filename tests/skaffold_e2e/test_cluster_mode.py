@@ -1,4 +1,4 @@
-"""`portside watch --cluster`: no Skaffold any more, only what it labelled."""
+"""`portside watch --cluster` without a running Skaffold: it finds objects by Skaffold's labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skaffold
 
 
 async def test_what_was_deployed_is_found_by_its_labels(bed: Bed, project: Project) -> None:
-    """By any run, by this run's id, by a selector of one's own; and another run's id finds nothing."""
+    """By the label of any run, of this run, or by another selector; another run's id finds nothing."""
     async with skaffold(project, "run", "--tail=false") as running:
         assert await running.process.wait() == 0, running.output
     environment, place = project.environment, ("-n", project.namespace)
@@ -31,7 +31,7 @@ async def test_what_was_deployed_is_found_by_its_labels(bed: Bed, project: Proje
     async with portside(
         "watch", "--cluster", *place, "--run-id", "nobody's", environment=environment, folder=project.folder
     ) as watching:
-        await watching.ready("app", 60)  # skaffold.yaml's entry asks for nobody's label
+        await watching.ready("app", 60)  # the entry of skaffold.yaml needs no label
         assert [record["source"] for record in watching.forwards] == ["user"]
 
 

@@ -1,4 +1,4 @@
-"""`portside doctor` beside a real Skaffold: it is found, and goes on as if nobody had asked."""
+"""`portside doctor` beside a real Skaffold finds it and does not disturb it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ASKED = 5
 
 
 async def test_skaffold_is_asked_and_unharmed(project: Project) -> None:
-    """Some times in a row while it waits for changes; then it still deploys one."""
+    """Several times while Skaffold waits for changes; then it still deploys one."""
     port = free_port()
     async with skaffold(project, "dev", "--port-forward=off", f"--rpc-http-port={port}") as running:
         await running.idle()

@@ -1,4 +1,4 @@
-"""What a user changes while portside runs beside a real Skaffold, and what others are told of the forwards."""
+"""Edits of the user while portside runs beside a real Skaffold, and what Skaffold is told of the forwards."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ forwards:
 
 
 def places(records: list[Record]) -> dict[str, tuple[str, int]]:
-    """Of the forwards that are bound, by id: the resource's name and the local port."""
+    """The bound forwards by id: the resource's name and the local port."""
     last = {record["id"]: record for record in records if record["kind"] == "forward"}
     return {key: (r["resourceName"], r["localPort"]) for key, r in last.items() if r["state"] != "stopped"}
 
 
 def changed(running: Portside, since: int) -> set[str]:
-    """The names of the forwards that came, went or moved since that many records."""
+    """The names of the forwards that started, ended or moved since that many records."""
     before, after = places(running.records[:since]), places(running.records)
     return {name for _, (name, _) in before.items() ^ after.items()}
 
 
 async def test_edits_touch_just_the_forwards_concerned(project: Project) -> None:
-    """portside.yaml comes, is broken, is mended; skaffold.yaml asks for another port, and so a new run begins.
+    """portside.yaml appears, is broken, is fixed; skaffold.yaml gets another port, which starts a new run.
 
-    All the while the service's forward is probed: not one connection fails.
+    The service's forward is probed all the time: no connection fails.
     """
     async with developing(project) as running:
         before = await all_ready(running)
@@ -76,7 +76,7 @@ async def test_edits_touch_just_the_forwards_concerned(project: Project) -> None
 
 
 async def forwarded_ports(port: int) -> dict[str, Any]:
-    """What Skaffold itself believes to be forwarded, by local port."""
+    """The forwards that Skaffold's own state has, by local port."""
     status, _, body = await get(port, "/v2/state")
     assert status == 200
     found: dict[str, Any] = json.loads(body)["forwardedPorts"]
@@ -84,7 +84,7 @@ async def forwarded_ports(port: int) -> dict[str, Any]:
 
 
 async def test_skaffold_is_told_after_each_deploy(project: Project) -> None:
-    """An IDE that reads Skaffold's state finds our forwards there; our own echo becomes no forward of Skaffold's."""
+    """An IDE that reads Skaffold's state finds our forwards; our own events do not become forwards of Skaffold's."""
     api = free_port()
     async with developing(project, rpc_http_port=api) as running:
         ports = {str(record["localPort"]): name for name, record in (await all_ready(running)).items()}
@@ -99,7 +99,7 @@ async def test_skaffold_is_told_after_each_deploy(project: Project) -> None:
 
 
 async def explain(project: Project, *words: str, code: int = 0) -> list[str]:
-    """The lines of `portside explain` in the project's folder, where its portside runs."""
+    """The lines of `portside explain` in the project's folder."""
     done = await trio.run_process(
         [PORTSIDE, "explain", *words],
         env=project.environment,
@@ -113,7 +113,7 @@ async def explain(project: Project, *words: str, code: int = 0) -> list[str]:
 
 
 async def test_explain_says_what_decided(project: Project) -> None:
-    """One verdict for each thing, as text and as JSON; what was not seen is said to be so."""
+    """One verdict for each object, as text and as JSON; an unknown name is reported as such."""
     async with developing(project) as running:
         await all_ready(running)
 

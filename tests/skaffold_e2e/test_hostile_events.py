@@ -1,4 +1,4 @@
-"""Another user of this machine posts events to a real Skaffold: it passes on what it takes, and no forward notices."""
+"""Another user of this machine posts events to a real Skaffold, which passes them on: no forward is affected."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ print(taken, os.getuid())
 
 
 def posts() -> Iterator[bytes]:
-    """The worst first; then every kind of event with wrong values; then one that is cut and nested without end.
+    """The worst first; then every kind of event with wrong values; then one that is cut, or nested without end.
 
-    Without the events that are not malformed but untrue: of those Skaffold itself would send the like.
+    Well-formed false events are not among them, since Skaffold itself could send them.
     """
     for digits in (hostile.DIGITS, "9" * 4301, "1" * 19):
         event = hostile.BODIES["portEvent"] | {"taskId": f"PortForward-{digits}", "resourceName": digits[:50]}
@@ -58,7 +58,7 @@ def posts() -> Iterator[bytes]:
 
 
 def _posted(event: dict[str, Any]) -> bytes:
-    """On the stream the task's id has another name than in a request, where it may not stand twice."""
+    """The task id has another name on the stream than in a request, and a request may have only one of them."""
     return json.dumps({kind: _without(body, "task_id") for kind, body in event.items()}).encode()
 
 
@@ -67,7 +67,7 @@ def _without(body: object, field: str) -> object:
 
 
 async def post(port: int) -> int:
-    """How many of the events Skaffold has taken."""
+    """The number of events that Skaffold accepted."""
     bodies = list(posts())
     step = len(bodies) // COUNT
     chosen = b"\n".join([*bodies[:3], *islice(bodies, 3, None, step), *bodies[-2:]][:COUNT])
@@ -79,7 +79,7 @@ async def post(port: int) -> int:
 
 
 async def test_events_of_another_user(project: Project, tmp_path: Path) -> None:
-    """The forwards that stand go on; a portside that starts afterwards hears all of it in its replay, and attaches."""
+    """Existing forwards continue. A portside that starts later gets all the events in its replay, and attaches."""
     port = free_port()
     async with dev(project, port) as skaffold, watching(project, port) as running:
         records = await all_ready(running)

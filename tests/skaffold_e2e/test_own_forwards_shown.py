@@ -1,4 +1,4 @@
-"""`portside watch` beside a Skaffold that forwards by itself: shown as Skaffold's, never competed with."""
+"""`portside watch` beside a Skaffold that forwards by itself shows its forwards and does not compete with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skaffold
 
 
 async def test_what_skaffold_holds_is_shown_as_its_own(project: Project) -> None:
-    """A forward record with source `skaffold` for each, our own entries skipped with the reason, one word of advice."""
+    """A record with source `skaffold` for each; our entries are skipped with the reason; one line of advice."""
     port = free_port()
     async with skaffold(project, "dev", "--port-forward=user,services", f"--rpc-http-port={port}") as beside:
         await beside.idle()
@@ -28,7 +28,7 @@ async def test_what_skaffold_holds_is_shown_as_its_own(project: Project) -> None
             assert not [r for r in running.records if r["kind"] == "forward" and r["source"] != "skaffold"]
             assert running.stderr.count("start it with --port-forward=off") == 1
 
-            # A redeploy takes Skaffold's forwards down and up: nothing of ours takes their place meanwhile.
+            # A redeploy stops and starts Skaffold's forwards; portside does not take their ports meanwhile.
             project.save(f"hello from {project.namespace}, version 2")
             await beside.idle(2)
             assert (await text_at(await running.ready("web", source="skaffold"))).startswith(

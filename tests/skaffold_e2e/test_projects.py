@@ -1,4 +1,4 @@
-"""Projects of the kinds that Skaffold's documentation shows, under a real Skaffold: each forward has its bytes."""
+"""Projects of the kinds in Skaffold's documentation, under a real Skaffold: each forward answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def under_portside(
 
 
 async def ready(running: Portside, *wanted: Mapping[str, object]) -> list[int]:
-    """The local ports of these forwards, each once it is ready; there are no others."""
+    """The local ports of these forwards, when all are ready; there are no others."""
     ports = []
     for fields in wanted:
         given = dict(fields)
@@ -49,7 +49,7 @@ async def serves(running: Portside, name: str, text: str, **fields: object) -> N
 
 
 async def test_microservices(bed: Bed, tmp_path: Path) -> None:
-    """Entries by deployment and by service port name; after an edit of a manifest the ports are the same."""
+    """Entries by deployment and by service port name; an edit of a manifest does not change the ports."""
     with copied(bed, tmp_path, "microservices") as project:
         async with under_portside(project, "dev", "-n", project.namespace) as running:
             wanted = [{"resourceName": "frontend", "resourceType": "deployment"}, {"resourceName": "backend"}]
@@ -73,7 +73,7 @@ def _two_namespaces(bed: Bed, project: Project) -> Iterator[tuple[str, str]]:
 
 
 async def test_several_configurations_and_namespaces(bed: Bed, tmp_path: Path) -> None:
-    """Entries and services of both; blank namespaces are those of the run that hold the object."""
+    """Entries and services of both; a blank namespace is the run's namespace that has the object."""
     with copied(bed, tmp_path, "multi") as project, _two_namespaces(bed, project) as (shop, backend):
         async with under_portside(project, "dev", "--port-forward") as running:
             await ready(
@@ -89,7 +89,7 @@ async def test_several_configurations_and_namespaces(bed: Bed, tmp_path: Path) -
 
 
 async def test_profiles(bed: Bed, tmp_path: Path) -> None:
-    """A patch by a profile that `dev` turns on; another that replaces the list, with a template."""
+    """A profile's patch that `dev` activates; another profile that replaces the list, with a template."""
     with copied(bed, tmp_path, "profiles") as project:
         words = ("dev", "-n", project.namespace)
         async with under_portside(project, *words) as running:
@@ -101,7 +101,7 @@ async def test_profiles(bed: Bed, tmp_path: Path) -> None:
 
 
 async def test_kustomize(bed: Bed, tmp_path: Path) -> None:
-    """What an overlay names."""
+    """The objects of an overlay."""
     with copied(bed, tmp_path, "kustomize") as project:
         async with under_portside(project, "dev", "--port-forward", "-n", project.namespace) as running:
             await ready(
@@ -113,7 +113,7 @@ async def test_kustomize(bed: Bed, tmp_path: Path) -> None:
 
 
 async def test_jobs_and_cronjobs(bed: Bed, tmp_path: Path) -> None:
-    """A job's pod; a cronjob's once there is a job of it, and the newer job's once there is another."""
+    """A job's pod; a cronjob's pod when it has a job, then the newer job's."""
     with copied(bed, tmp_path, "jobs") as project:
         async with under_portside(project, "dev", "-n", project.namespace) as running:
             await running.ready("migration", 90)
@@ -131,7 +131,7 @@ def _served_by(running: Portside, name: str, pod: str, _: object) -> bool:
 
 
 async def test_a_statefulset(bed: Bed, tmp_path: Path) -> None:
-    """The set, its headless service, and each pod by name; a pod that is made again keeps its port."""
+    """The set, its headless service, and each pod by name; a recreated pod keeps its port."""
     with copied(bed, tmp_path, "statefulset") as project:
         async with under_portside(project, "dev", "--port-forward", "-n", project.namespace) as running:
             pods = [{"resourceName": name, "resourceType": "pod"} for name in ("db-0", "db-1")]
@@ -166,7 +166,7 @@ async def test_debugging_a_jvm(bed: Bed, tmp_path: Path) -> None:
 
 
 async def _greets(stream: trio.SocketStream) -> None:
-    """JDWP's handshake is a greeting returned."""
+    """The handshake of JDWP returns the client's greeting."""
     with trio.fail_after(30):
         await stream.send_all(b"JDWP-Handshake")
         data = b""

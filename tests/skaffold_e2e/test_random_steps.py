@@ -1,6 +1,6 @@
-"""Whatever happens beside a real Skaffold, in whatever order: after each step all is as after a fresh start.
+"""Random steps beside a real Skaffold: after each step the forwards are those of a freshly started portside.
 
-A failure says the seed and the steps; PORTSIDE_SEED chooses another.
+A failure names the seed and the steps; PORTSIDE_SEED chooses another seed.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ pytestmark = pytest.mark.skaffold
 # Each kind of step once, or a hundred.
 STEPS = pytest.mark.parametrize("steps", [8, pytest.param(100, marks=pytest.mark.long)])
 LOOP = "Watching for changes..."
-# A fresh start may fall into a rollout and show the pod that is on its way out; the next one does not.
+# A fresh start during a rollout may show the old pod; the next one does not.
 ROLLOUTS = 3
-# What is forwarded: a name for it, the resource's own, and what asks for it.
+# The forwards: a name for each, the resource's name, and its source.
 USUAL = {"app": ("app", "user"), "web": ("web", "services"), "api": ("api", "services"), "extra": ("app", "direct")}
 PODS = {"pods": ("app", "pods")}
 
 
 class World:
-    """The project as it was left by the last step, and the portside beside it, told `words` of modes and namespace."""
+    """The project as the last step left it, and the portside beside it, started with `words` (modes and namespace)."""
 
     def __init__(self, bed: Bed, project: Project, words: tuple[str, ...], api: int) -> None:
         self.bed = bed
@@ -65,7 +65,7 @@ class World:
         return f"hello from {self.project.namespace}, version {self.version}"
 
     async def looped(self, change: Callable[[], object]) -> None:
-        """Make a change and wait until Skaffold has gone through a loop because of it."""
+        """Make a change and wait until Skaffold has run a dev loop for it."""
         loops = self.running.stderr.count(LOOP)
         change()
         await self.running.wait_for(lambda _: self.running.stderr.count(LOOP) > loops, 90)
@@ -91,7 +91,7 @@ class World:
         await self.looped(lambda: self.project.save(self.text))
 
     async def edit_manifest(self) -> None:
-        """Every object: Skaffold applies only those that have changed since it did so last."""
+        """Every object, since Skaffold applies only those that have changed."""
         self.edits += 1
         stamp = f'annotations: {{edit: "{self.edits}"}}'
         text = self.manifest.replace("metadata:\n  name:", f"metadata:\n  {stamp}\n  name:")
@@ -126,13 +126,13 @@ class World:
 
 
 def shown(records: list[Record]) -> set[tuple[object, ...]]:
-    """What a plan wants and who serves it, without what depends on which ports are free."""
+    """The wanted forwards and their pods, without what depends on free ports."""
     fields = ("source", "resourceType", "resourceName", "namespace", "remotePort", "requestedPort", "state", "pod")
     return {tuple(record[field] for field in fields) for record in records}
 
 
 async def fresh_start(world: World) -> set[tuple[object, ...]]:
-    """What a portside that is started now, at other addresses, forwards."""
+    """The forwards of a portside that is started now, at other addresses."""
     project = world.project
     words = ("watch", "--skaffold", str(world.api), *world.words, "--address", "127.0.0.2", "--no-publish")
     async with portside(*words, environment=project.environment, folder=project.folder) as fresh:
@@ -151,7 +151,7 @@ async def as_after_a_fresh_start(world: World) -> None:
 
 
 async def comes_to(world: World, fresh: set[tuple[object, ...]]) -> bool:
-    """Whether what is forwarded becomes what a fresh start has shown."""
+    """Whether the forwards become those of the fresh start."""
     with trio.move_on_after(20):
         await world.running.wait_for(lambda _: shown(world.running.forwards) == fresh)
         return True
@@ -159,7 +159,7 @@ async def comes_to(world: World, fresh: set[tuple[object, ...]]) -> bool:
 
 
 def steps_of(world: World, count: int, random: Random) -> Sequence[Callable[[], Awaitable[None]]]:
-    """Each kind once, in any order; then as it comes, those that take long seldom."""
+    """Each kind once, in random order; then at random, slow ones seldom."""
     often = [world.kill_pods, world.redeploy, world.edit_manifest, world.edit_configuration, world.edit_portside_yaml]
     seldom = [world.fail_a_build, world.fail_a_deploy, world.remake_namespace]
     first = random.sample([*often, *seldom], k=len(often) + len(seldom))
@@ -168,7 +168,7 @@ def steps_of(world: World, count: int, random: Random) -> Sequence[Callable[[], 
 
 @contextlib.asynccontextmanager
 async def all_served(ports: dict[str, int]) -> AsyncIterator[None]:
-    """Every connection to these ports is served while the block runs, and some after it."""
+    """Every connection to these ports is served during the block, and some after it."""
     async with contextlib.AsyncExitStack() as stack:
         probes: dict[str, Verdicts] = {}
         for name, port in ports.items():
@@ -181,7 +181,7 @@ async def all_served(ports: dict[str, int]) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def none_refused(port: int) -> AsyncIterator[None]:
-    """There may be nobody to serve for longer than anyone waits, but somebody listens."""
+    """No pod may serve for longer than a connection waits, but the port always accepts."""
     async with probing(port) as probe:
         yield
         await probe.good(5)
@@ -201,7 +201,7 @@ def in_context(project: Project, bed: Bed) -> Project:
 async def test_after_any_steps_all_is_as_after_a_fresh_start(
     bed: Bed, project: Project, steps: int, place: str
 ) -> None:
-    """Ports have not moved but where another was asked for, and nothing was refused that could be served."""
+    """Ports moved only where another port was requested, and no connection was refused that could be served."""
     seed = int(os.environ.get("PORTSIDE_SEED") or Random().randrange(1_000_000))
     random, done = Random(seed), [f"seed {seed}"]
     project.edit("skaffold.yaml", "buildCommand: ", "buildCommand: grep -qv FAIL content.txt && ")
@@ -239,7 +239,7 @@ async def after(step: Callable[[], Awaitable[None]], world: World, ports: dict[s
 
 @contextlib.contextmanager
 def told_of(done: list[str]) -> Iterator[None]:
-    """A failure says which steps led to it."""
+    """Adds the steps to a failure."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""`portside run -- skaffold dev`: from a save to new bytes at the same port, without one failed connection."""
+"""`portside run -- skaffold dev`: a save brings new bytes at the same port, and no connection fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.skaffold import Project
 
 pytestmark = pytest.mark.skaffold
 
-# Five redeploys are the bar; one is what every change has time for.
+# Five redeploys with --long; every run does one.
 RUNS = pytest.mark.parametrize("run", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3, 4, 5))])
 
 
@@ -49,7 +49,7 @@ async def test_each_forward_leads_to_the_deployed_app(project: Project) -> None:
 
 @RUNS
 async def test_no_connection_fails_during_a_redeploy(project: Project, run: int) -> None:
-    """A connection every 20 ms while Skaffold builds and deploys anew: each is answered in full."""
+    """A connection every 20 ms while Skaffold builds and deploys: each gets its whole answer."""
     async with developing(project) as running:
         ports = {name: record["localPort"] for name, record in (await all_ready(running)).items()}
         await watching(running)

@@ -41,7 +41,7 @@ async def test_sigint_to_the_process_group(project: Project) -> None:
 # Skaffold catches SIGTERM and cleans up (cmd/skaffold/app/skaffold.go); SIGHUP ends it as any program.
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGHUP, 128 + signal.SIGHUP)])
 async def test_a_signal_to_portside_alone(project: Project, number: int, code: int) -> None:
-    """It is passed on: Skaffold ends as it does without portside."""
+    """portside passes it on: Skaffold ends as it does without portside."""
     async with developing(project) as running:
         await forwarding(running)
         async with ending(running, code, orphans=number == signal.SIGHUP):
@@ -49,7 +49,7 @@ async def test_a_signal_to_portside_alone(project: Project, number: int, code: i
 
 
 async def test_skaffold_is_killed(project: Project) -> None:
-    """128 + SIGKILL, as a shell says it; nothing holds a port any more."""
+    """The exit code is 128 + SIGKILL, as in a shell; the ports are free."""
     async with developing(project) as running:
         await forwarding(running)
         async with ending(running, 128 + signal.SIGKILL, orphans=True):
@@ -66,7 +66,7 @@ async def test_the_first_build_fails(project: Project) -> None:
 
 
 def deployments(project: Project) -> str:
-    """What Skaffold left in the namespace, by name."""
+    """The deployments that Skaffold left in the namespace, by name."""
     command = ["kubectl", "-n", project.namespace, "get", "deployments", "-o", "name"]
     done = subprocess.run(command, env=project.environment, capture_output=True, text=True, check=True, timeout=30)
     return done.stdout

@@ -1,4 +1,4 @@
-"""`portside run -- skaffold run` and `deploy`: Skaffold ends by itself, what was deployed stays forwarded."""
+"""`portside run -- skaffold run` and `deploy`: Skaffold ends, and the forwards of what it deployed stay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skaffold
 
 
 async def test_forwards_outlive_skaffold_run(project: Project) -> None:
-    """With --port-forward, `run` waits for Ctrl-C: the forwards answer until then, exit 0."""
+    """With --port-forward portside waits for Ctrl-C, and the forwards answer until then; exit code 0."""
     words = ("run", "--", "skaffold", "run", "--port-forward", "-n", project.namespace)
     async with portside(*words, environment=project.environment, folder=project.folder, session=True) as running:
         records = await all_ready(running)
@@ -30,7 +30,7 @@ async def test_forwards_outlive_skaffold_run(project: Project) -> None:
 
 
 async def test_without_port_forward_it_ends_with_skaffold(project: Project) -> None:
-    """Nothing is asked for, nothing is forwarded: `skaffold run` it is, and its code."""
+    """Nothing is requested, so nothing is forwarded: portside ends with Skaffold's exit code."""
     words = ("run", "--", "skaffold", "run", "-n", project.namespace)
     async with portside(*words, environment=project.environment, folder=project.folder, session=True) as running:
         assert await running.wait(60) == 0

@@ -1,6 +1,6 @@
 """Configurations that deploy to different kube-contexts: one portside serves both, and neither waits for the other.
 
-The bed has one API server; the second context leads to it through a proxy that can be stopped.
+The bed has one API server. The second context reaches it through a proxy that can be stopped.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def web(name: str) -> list[Manifest]:
 
 
 def project(folder: Path) -> dict[str, int]:
-    """Two configurations in one file; the local port of each one's entry."""
+    """Two configurations in one file, each with an entry and its local port."""
     ports = {name: free_port() for name in ("near", "far")}
     for name in ports:
         (folder / f"{name}.json").write_text("\n---\n".join(json.dumps(one) for one in web(name)))
@@ -112,7 +112,7 @@ async def is_waiting(running: Portside, name: str) -> None:
 
 
 async def test_two_contexts_in_one_skaffold_dev(bed: Bed, tmp_path: Path) -> None:
-    """Both are served. The second cluster is stopped and started again: the first one's forward never notices."""
+    """Both are served. The second cluster is stopped and started: the first one's forward notices nothing."""
     ports = project(tmp_path)
     with namespace(bed, f"contexts-{ports['near']}") as space:
         async with two(bed, tmp_path) as clusters:
@@ -138,7 +138,7 @@ async def test_two_contexts_in_one_skaffold_dev(bed: Bed, tmp_path: Path) -> Non
 
 
 async def test_a_forward_in_each_context(bed: Bed, tmp_path: Path) -> None:
-    """`forward --context A … --context B …`: each in its own cluster; one that is away comes later."""
+    """`forward --context A … --context B …`: each in its own cluster. A stopped cluster's forward is ready later."""
     with namespace(bed, f"contexts-{free_port()}") as space:
         apply(bed, space, *web("near"), *web("far"))
         rolled_out(bed, space, "near", "far")
@@ -158,7 +158,7 @@ async def test_a_forward_in_each_context(bed: Bed, tmp_path: Path) -> None:
 
 
 async def test_portside_yaml_names_a_context(bed: Bed, tmp_path: Path) -> None:
-    """`context` of a forward; one that the kubeconfig has not costs that forward alone, until it is there."""
+    """`context` of a forward: a context that the kubeconfig lacks affects only that forward, until it exists."""
     item = (
         "  - {{resourceType: service, resourceName: {name}, port: 8080, localPort: {port}, namespace: {space}{more}}}\n"
     )

@@ -1,4 +1,4 @@
-"""`portside watch` beside a real Skaffold: started before it or after it, outliving it, leaving it unharmed."""
+"""`portside watch` beside a real Skaffold: started before or after it, outliving it, and never stopping it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.support.sockets import free_port, is_free
 
 pytestmark = pytest.mark.skaffold
 
-# Seconds until `watch` has left the stream politely.
+# Seconds in which `watch` must leave the stream properly.
 GONE_WITHIN = 3.0
-# Seconds for one that has to hear a long replay out first, on a machine that is busy with it.
+# The same after a long replay, on a busy machine.
 PATIENCE = 60.0
-# Lines of a log, each an event, that a stream begins with at least: a few times what gRPC's quota and window hold.
+# The least number of log lines in a replay, each an event: several times what gRPC's quota and window hold.
 LONG_REPLAY = 1500
 
 
@@ -34,7 +34,7 @@ def dev(project: Project, port: int):  # type: ignore[no-untyped-def] # an async
 
 
 async def attached(running: Portside, *, yes: bool = True) -> None:
-    """Returns once the last word is that Skaffold's events are read, or are not."""
+    """Returns when the last record says that Skaffold's events are read, or are not."""
 
     def is_so(records: list[dict[str, object]]) -> bool:
         said = [record["attached"] for record in records if record["kind"] == "skaffold"]
@@ -44,14 +44,14 @@ async def attached(running: Portside, *, yes: bool = True) -> None:
 
 
 async def end(running: Portside) -> None:
-    """Ended in good order and in time."""
+    """It ends with code 0 and in time."""
     began = trio.current_time()
     await left(running)
     assert trio.current_time() - began < GONE_WITHIN
 
 
 async def left(running: Portside) -> None:
-    """The end in good order; where nothing was said yet, as any program's: by the signal, or in Python's own start."""
+    """It ends with code 0; if it had printed nothing yet, the signal may have ended it during Python's start."""
     ports = [record["localPort"] for record in running.forwards]
     code = await running.end(timeout=PATIENCE)
     starting = code == -signal.SIGINT or running.stderr.rstrip().endswith("KeyboardInterrupt")
@@ -61,7 +61,7 @@ async def left(running: Portside) -> None:
 
 
 async def first_record(project: Project, port: int) -> float:
-    """Seconds from the start of a portside until its first word, after the replay."""
+    """Seconds from the start of a portside until its first record, which comes after the replay."""
     began = trio.current_time()
     async with watching(project, port) as running:
         await running.wait_for(bool)
@@ -71,7 +71,7 @@ async def first_record(project: Project, port: int) -> float:
 
 
 async def test_started_before_skaffold(project: Project) -> None:
-    """It waits and says so; then it forwards, outlives this Skaffold and follows the next one on the same port."""
+    """It waits and reports that. Then it forwards, outlives this Skaffold and follows the next one on the same port."""
     port = free_port()
     async with watching(project, port) as running:
         await running.says(f"no Skaffold answers at http://127.0.0.1:{port}; waiting for one")
@@ -97,7 +97,7 @@ def _moved(running: Portside, pod: str) -> bool:
 
 
 async def test_forwards_stay_without_skaffold(project: Project) -> None:
-    """Started after Skaffold: all is found at once. A Skaffold that is killed takes no forward with it."""
+    """Started after Skaffold it finds everything at once. When Skaffold is killed, the forwards stay."""
     port = free_port()
     async with dev(project, port) as running_skaffold:
         await running_skaffold.idle()
@@ -112,7 +112,7 @@ async def test_forwards_stay_without_skaffold(project: Project) -> None:
 
 
 def make_it_chatty(project: Project) -> None:
-    """Its pod logs more than 100 lines a second, each an event of Skaffold's: Skaffold is never silent for long."""
+    """Its pod logs more than 100 lines a second, each an event, so Skaffold's stream is never silent for long."""
     shell = f"(while :; do for i in $(seq 15); do echo {LINE}; done; sleep 0.1; done) & exec /app"
     project.edit("skaffold.yaml", " app content.txt", " java content.txt")  # an image with a shell
     project.edit("k8s.yaml", "image: hello\n", f"image: hello\n          command: [/bin/sh, -c, '{shell}']\n")
@@ -120,10 +120,10 @@ def make_it_chatty(project: Project) -> None:
 
 @pytest.mark.parametrize("cycles", [20, pytest.param(200, marks=pytest.mark.long)])
 async def test_skaffold_outlives_every_leave(project: Project, cycles: int) -> None:
-    """However often portside attaches and leaves, at any moment, Skaffold goes on to build and deploy.
+    """However often and whenever portside attaches and leaves, Skaffold continues to build and deploy.
 
-    Its stream is never silent: the pod logs all the while. SIGINT comes while portside starts, connects, reads a long
-    replay, or has settled.
+    Its stream is never silent, since the pod logs all the time. SIGINT arrives while portside starts, connects, reads a
+    long replay, or has settled.
     """
     port, random = free_port(), Random(cycles)
     make_it_chatty(project)
@@ -135,7 +135,7 @@ async def test_skaffold_outlives_every_leave(project: Project, cycles: int) -> N
         whole = await first_record(project, port)
         redeploying = Redeploying(project, beside)
         nursery.start_soon(redeploying.run)
-        # From the start of the process until the replay is told, and every second time from there on.
+        # At a random time after the start of the process, every second time after the replay.
         for cycle in range(cycles):
             async with watching(project, port) as running:
                 if cycle % 2:
@@ -152,9 +152,9 @@ async def test_skaffold_outlives_every_leave(project: Project, cycles: int) -> N
 
 @pytest.mark.parametrize("cycles", [5, pytest.param(50, marks=pytest.mark.long)])
 async def test_skaffold_outlives_a_killed_portside(project: Project, cycles: int) -> None:
-    """SIGKILL leaves no time for politeness; with everything read, an idle Skaffold does not mind, and deploys again.
+    """SIGKILL leaves no time to leave properly. An idle Skaffold with all events read continues and deploys again.
 
-    One that is at work does (its next write to the socket raises SIGPIPE, and ends it), and no reader can help that.
+    A busy Skaffold does not: its next write to the socket raises SIGPIPE and ends it, and no reader can prevent that.
     """
     port = free_port()
     async with trio.open_nursery() as nursery, dev(project, port) as beside:

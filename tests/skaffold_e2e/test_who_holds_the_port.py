@@ -1,4 +1,4 @@
-"""`portside watch` first, then a plain `skaffold dev` that forwards its entries itself: the asked port stays served."""
+"""`portside watch` first, then a plain `skaffold dev` that forwards its entries: the port is served all the time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skaffold
 
 
 async def test_the_port_that_portside_holds_stays_with_it(project: Project) -> None:
-    """Skaffold finds localPort taken and moves on. A portside that is started again has it again."""
+    """Skaffold finds localPort taken and takes the next one. A restarted portside has the port again."""
     port, local = free_port(), free_port()
     project.edit("skaffold.yaml", "localPort: 9001", f"localPort: {local}")
     async with watching(project, port) as running:

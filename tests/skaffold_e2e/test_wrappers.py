@@ -1,4 +1,4 @@
-"""`portside run -- make dev`: the real Skaffold inside a wrapper is reached through its environment alone."""
+"""`portside run -- make dev`: portside configures the real Skaffold inside a wrapper only by its environment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_wrappers(project: Project) -> None:
 
 @pytest.mark.parametrize(("words", "code"), [(("make", "dev"), {0, 2, 130}), (("./dev.sh",), {0, 130})])
 async def test_a_wrapper(project: Project, words: tuple[str, ...], code: set[int]) -> None:
-    """Its Skaffold forwards nothing itself and is not started twice; a signal to portside alone ends all three."""
+    """Its Skaffold forwards nothing itself and starts once; a signal to portside ends all three."""
     write_wrappers(project)
     asked = ("run", "-v", "-n", project.namespace, "--port-forward=user", "--", *words)
     async with portside(*asked, environment=project.environment, folder=project.folder, session=True) as running:

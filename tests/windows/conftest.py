@@ -1,4 +1,4 @@
-"""The Windows CPython of fixtures/wine for the tests here; they are skipped where Wine is missing, which CI forbids."""
+"""The Windows CPython of fixtures/wine. Without Wine its tests are skipped, which fails CI."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from tests.support import limits
 def windows() -> Windows:
     if reason := missing():
         pytest.skip(reason)
-    with limits.unlimited():  # the first time it is downloaded
+    with limits.unlimited():  # the first time includes the download
         return installed(say)

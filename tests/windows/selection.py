@@ -1,6 +1,6 @@
-"""Which tests run under Wine, and which of them cannot, with the reason.
+"""Chooses the tests that run under Wine, and lists those that cannot, with the reason.
 
-The suites are those whose code asks the platform for something. `wire` and `plan` do no IO: Linux's run is enough.
+These are the suites whose code uses the platform. `wire` and `plan` do no IO, so Linux is enough for them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SUITES = (
     "tests/status",
     "tests/docker",
 )
-# Less than this many that pass would mean that a suite went missing.
+# The least number of passed tests; fewer would mean that a suite is missing.
 AT_LEAST = 1_000
 
 # A module: its tests are about what only POSIX has, or stand on a helper that is.

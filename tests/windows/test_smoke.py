@@ -1,4 +1,4 @@
-"""portside in a real CPython for Windows, under Wine, on the real cluster: forward, status, a deleted pod, Ctrl-C."""
+"""portside in a real CPython for Windows under Wine, on the real cluster: forward, status, a deleted pod, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.process import Portside, portside
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-# Seconds. Wine starts a Python in two; on a busy machine in twenty.
+# Seconds. Wine starts Python in two, on a busy machine in twenty.
 PATIENCE = 90.0
 CTRL_C = b"\x03"
 
@@ -54,7 +54,7 @@ async def forwarding(bed: Bed, windows: Windows, space: str) -> AsyncIterator[tu
 
 
 async def test_a_forward_on_windows_outlives_its_pod(bed: Bed, windows: Windows, space: str) -> None:
-    """It serves on three addresses, `status` finds it and does not end it, a new pod is found, Ctrl-C ends it well."""
+    """It serves at three addresses, `status` leaves it running, it finds the new pod, Ctrl-C ends it with code 0."""
     async with forwarding(bed, windows, space) as (running, keyboard):
         port = int((await running.ready("web", PATIENCE))["localPort"])
         for host in ("127.0.0.1", "::1", "localhost"):

@@ -1,4 +1,4 @@
-"""The unit suites that ask the platform for something, in a real CPython for Windows under Wine."""
+"""Runs the unit suites that use the platform, in a real CPython for Windows under Wine."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pytest
 from fixtures.wine.install import ROOT, Windows
 from tests.windows.selection import AT_LEAST, POSIX_MODULES, POSIX_TESTS, SUITES
 
-# Seconds; three to four minutes on two cores of their own.
+# Seconds; three to four minutes on two idle cores.
 LIMIT = 1500
 
 
 @pytest.mark.timeout(LIMIT + 60)
 def test_the_unit_suites_pass_on_windows(windows: Windows, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing fails, and as many pass as there are; tests of what only POSIX has are named in the selection."""
+    """Nothing fails, and no suite is missing; the selection names the tests that only POSIX can run."""
     ignored = [f"--ignore={module}" for module in POSIX_MODULES]
     deselected = [f"--deselect={test}" for test in POSIX_TESTS]
     words = ["-q", "-p", "no:cacheprovider", "--tb=short", "-m", "not hypothesis and not cluster and not skaffold"]
     environment = {name: value for name, value in windows.environment().items() if name != "CI"}
-    # Standard streams have to be pipes.
+    # Standard streams must be pipes.
     done = subprocess.run(
         [*windows.command, "-m", "pytest", *words, *ignored, *deselected, *SUITES],
         cwd=ROOT,
