@@ -76,7 +76,6 @@ class Loop:
         self._complete = False
         self._prospects = Prospects()
         self._renamed: set[str] = set()  # forwards whose name at the gateway is to be shown
-        board.explain = self.explained
 
     def touch(self) -> None:
         """Something changed: plan once more. Any number of changes until then cost one plan."""

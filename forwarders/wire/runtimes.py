@@ -23,7 +23,7 @@ class Meaning(Enum):
     UNKNOWN = auto()
 
 
-class Runtime(Struct, frozen=True):
+class ContainerRuntime(Struct, frozen=True):
     """One row. The texts are regular expressions; case does not matter.
 
     `swallows`: bytes that the runtime takes before its dial has succeeded. `refuses_within`: seconds until a refusal.
@@ -44,7 +44,7 @@ class Runtime(Struct, frozen=True):
 _BROKEN = ("connection reset by peer", "broken pipe")
 
 RUNTIMES = (
-    Runtime(
+    ContainerRuntime(
         name="containerd 1.6",
         source="containerd pkg/cri/sbserver/sandbox_portforward_linux.go; measured",
         refused=(r"failed to connect to localhost:\d+ inside namespace",),
@@ -54,7 +54,7 @@ RUNTIMES = (
         refuses_within=0.005,
         ends_after=1.0,
     ),
-    Runtime(
+    ContainerRuntime(
         name="containerd 1.7 and 2",
         source="containerd internal/cri/server/sandbox_portforward_linux.go; measured on 2.4.2",
         refused=(r"failed to connect to localhost:\d+ inside namespace",),
@@ -64,7 +64,7 @@ RUNTIMES = (
         refuses_within=0.005,
         ends_after=1.0,
     ),
-    Runtime(
+    ContainerRuntime(
         name="CRI-O",
         source="cri-o internal/oci/runtime_oci.go, server/sandbox_portforward.go; texts read, refusal measured on 1.37",
         refused=(r"failed to connect to localhost:\d+ inside namespace", r"failed to dial \d+: dial tcp"),
@@ -81,7 +81,7 @@ RUNTIMES = (
         refuses_within=0.005,
         ends_after=1.0,
     ),
-    Runtime(
+    ContainerRuntime(
         name="dockershim, cri-dockerd",
         source="kubernetes 1.23 pkg/kubelet/dockershim/docker_streaming_others.go (nsenter, socat); measured",
         refused=(

@@ -11,6 +11,7 @@ from msgspec import Struct
 from forwarders.fleet import Fleet
 from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest, State, Status
 from watcher.board.board import Board
+from watcher.board.records import ExplainRecord
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
 from watcher.plan.plan import Plan
@@ -117,10 +118,13 @@ class Play:
     """A loop over plans that the test gives it. `forwards` and `skips` are the truth."""
 
     def __init__(self) -> None:
-        self.board = Board()
+        self.board = Board(explain=self._explain)
         self.fleet = MemoryFleet()
         self.loop = self.fleet.loop = Loop(Facts, lambda _: None, self.board)
         self._verdicts: dict[str, Said] = {}
+
+    async def _explain(self) -> list[ExplainRecord]:
+        return await self.loop.explained()
 
     async def plan(self, verdicts: Mapping[str, Said]) -> None:
         self._verdicts = dict(verdicts)

@@ -75,7 +75,7 @@ async def test_the_answer_waits_for_the_lists(
     answers: list[list[ExplainRecord]] = []
 
     async def ask() -> None:
-        answers.append(await cluster.board.explain())
+        answers.append(await cluster.loop.explained())
 
     assert cluster.wanted == frozenset()
     nursery.start_soon(ask)
@@ -93,7 +93,7 @@ async def test_what_cannot_be_listed_is_not_waited_for_long(
 ) -> None:
     """Who asks gets what there is: at once where it is refused, else within seconds."""
     began = trio.current_time()
-    assert await cluster.board.explain() == []
+    assert await cluster.loop.explained() == []
     assert trio.current_time() - began == pytest.approx(LISTED_WITHIN)
     everywhere = cluster.wanted
     cluster.snapshot = Snapshot({}, {watch: Problem("it is forbidden", forbidden=True) for watch in everywhere})
@@ -104,16 +104,16 @@ async def test_what_cannot_be_listed_is_not_waited_for_long(
     cluster.snapshot = Snapshot({}, problems)
     cluster.loop.touch()
     began = trio.current_time()
-    assert await cluster.board.explain() == []
+    assert await cluster.loop.explained() == []
     assert trio.current_time() == began
 
 
 async def test_curiosity_passes(cluster: Cluster, autojump_clock: trio.testing.MockClock) -> None:
     """A minute after the last question only what is needed is watched; each question prolongs it."""
-    await cluster.board.explain()
+    await cluster.loop.explained()
     cluster.list_all()
     await trio.sleep(CURIOUS / 2)
-    await cluster.board.explain()
+    await cluster.loop.explained()
     await trio.sleep(CURIOUS - 1)
     assert cluster.wanted
     await trio.sleep(2)

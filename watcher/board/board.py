@@ -25,20 +25,27 @@ class Board:
     """Only the loop and Skaffold's attachment publish; everything else reads.
 
     `about`: the portside that this is the board of, None for a copy of another portside's board.
+    `explain`, `counters`, `sessions` answer on demand: every verdict with its rule is expensive to compute, and what
+    each forward has carried changes with every byte, so each reader asks at its own pace.
     """
 
-    def __init__(self, about: About | None = None) -> None:
+    def __init__(
+        self,
+        about: About | None = None,
+        *,
+        explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations,
+        counters: Callable[[], Mapping[str, Counts]] = dict,
+        sessions: Callable[[], int] = int,
+    ) -> None:
         self.about = about
+        self.explain = explain
+        self.counters = counters
+        self.sessions = sessions
         self._forwards: dict[str, ForwardRecord] = {}
         self._skips: dict[str, SkipRecord] = {}
         self._skaffold: dict[str, SkaffoldRecord] = {}
         self._plan: PlanRecord | None = None
         self._subscriptions: set[Subscription] = set()
-        # Three questions that are answered on demand only. Every verdict with its rule is expensive to compute.
-        self.explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations
-        # What each forward has carried, by id. It changes with every byte, so each reader asks at its own pace.
-        self.counters: Callable[[], Mapping[str, Counts]] = dict
-        self.sessions: Callable[[], int] = int  # how many sessions to pods are open
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:

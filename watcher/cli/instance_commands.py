@@ -73,26 +73,26 @@ def status_command(output: str, *, url: bool, pid: int | None, folder: str | Non
     """
     from watcher.board.lines import printable
     from watcher.board.records import CountedForward
-    from watcher.cli.instances import InstanceFilter, heading, here, object_line, request_or_print_error, running_here
+    from watcher.cli import instances
 
     refuse_idle(("--output", "output", "with --url, which prints the address alone", url))
-    running = running_here(InstanceFilter(pid, folder))
+    running = instances.running_here(instances.InstanceFilter(pid, folder))
     if url and running:
-        click.echo((here(running) or running)[-1].url)
+        click.echo((instances.here(running) or running)[-1].url)
         return 0
     answered = False
     for one in running:
-        forwards = request_or_print_error(one, "/v1/forwards", list[CountedForward])
+        forwards = instances.request_or_print_error(one, "/v1/forwards", list[CountedForward])
         if forwards is None:
             continue
         answered = True
         if output == "json":
-            _print(object_line(one, forward) for forward in forwards)
+            _print(instances.object_line(one, forward) for forward in forwards)
         elif _on_terminal():
             _print_heading(one)
             _print_forwards(forwards)
         else:
-            _print((printable(heading(one)), *(_forward_line(forward, one.context) for forward in forwards)))
+            _print((printable(instances.heading(one)), *(_forward_line(forward, one.context) for forward in forwards)))
     return 0 if answered else 1
 
 
@@ -110,25 +110,17 @@ def explain_command(target: str, output: str, *, pid: int | None, folder: str | 
     """
     from watcher.board.lines import printable
     from watcher.board.records import ExplainRecord
-    from watcher.cli.instances import (
-        InstanceFilter,
-        heading,
-        here,
-        object_line,
-        print_error,
-        request_or_print_error,
-        running_here,
-    )
+    from watcher.cli import instances
     from watcher.config.targets import parse_target
     from watcher.errors import did_you_mean
 
     wanted = parse_target(target) if target else None
-    running = running_here(InstanceFilter(pid, folder))
-    several = len(running) > 1 or running != here(running)
+    running = instances.running_here(instances.InstanceFilter(pid, folder))
+    several = len(running) > 1 or running != instances.here(running)
     answered = seen = False
     names: set[str] = set()
     for one in running:
-        found = request_or_print_error(one, "/v1/explain", list[ExplainRecord])
+        found = instances.request_or_print_error(one, "/v1/explain", list[ExplainRecord])
         if found is None:
             continue
         answered = True
@@ -138,17 +130,17 @@ def explain_command(target: str, output: str, *, pid: int | None, folder: str | 
             continue
         seen = True
         if output == "json":
-            _print(object_line(one, record) for record in records)
+            _print(instances.object_line(one, record) for record in records)
         elif _on_terminal():
             if several:
                 _print_heading(one)
             _print_verdicts(records, one.context)
         else:
             lines = (_verdict_line(record, one.context) for record in records)
-            _print((printable(heading(one)), *lines) if several else lines)
+            _print((printable(instances.heading(one)), *lines) if several else lines)
     if answered and wanted and not seen:
         kind, name = wanted
-        print_error(f'no {kind} "{name}" in this run{did_you_mean("/".join(wanted), sorted(names))}')
+        instances.print_error(f'no {kind} "{name}" in this run{did_you_mean("/".join(wanted), sorted(names))}')
     return 0 if answered and (seen or wanted is None) else 1
 
 
@@ -171,12 +163,13 @@ def wait_command(names: tuple[str, ...], namespace: str, timeout: float, pid: in
     import trio
 
     from watcher.board.readiness import parse_forward_query
-    from watcher.cli.instances import InstanceFilter, ReadinessWait, print_error
+    from watcher.cli import instances
 
     parsed = [parse_forward_query(name, namespace) for name in names]
-    problems = trio.run(ReadinessWait(parsed, InstanceFilter(pid, folder), print_error).run, timeout)
+    waiting = instances.ReadinessWait(parsed, instances.InstanceFilter(pid, folder), instances.print_error)
+    problems = trio.run(waiting.run, timeout)
     for problem in problems:
-        print_error(problem)
+        instances.print_error(problem)
     return 1 if problems else 0
 
 

@@ -9,7 +9,7 @@ import contextlib
 import gc
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, NoReturn
@@ -21,12 +21,13 @@ from forwarders.errors import BindError, TransportError
 from forwarders.fleet import Fleet
 from forwarders.listeners import Bound, bind
 from forwarders.pool import ClusterRoute
-from forwarders.spec import ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest
+from forwarders.spec import Counts, ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest
 from forwarders.system import files
 from forwarders.tasks import kept, watch_sleep
 from forwarders.transports import names
 from watcher.board.addresses import is_loopback
 from watcher.board.board import Board
+from watcher.board.records import ExplainRecord
 from watcher.board.runtime import About, current_folder
 from watcher.cli.lifecycle import ExecCommand
 from watcher.cli.option_values import Options
@@ -108,10 +109,11 @@ class Runtime:
             context=context,
             namespace=namespace,
         )
-        self.board = Board(self._about)
+        self.board = Board(self._about, explain=self._explain, counters=self._counters, sessions=self._sessions)
         self._cluster: ClusterConnection | None = None
         self.others = OtherClusters(options.kubeconfig or None, self.touch)
         self._loop: Loop | None = None
+        self._fleet: Fleet | None = None
         self.failed = False  # `run` returned because nothing that was requested can ever work
 
     @property
@@ -167,8 +169,7 @@ class Runtime:
             gateway = self._gateway
             self._loop = loop = Loop(gather, self._want, self.board, gateway.names if gateway else None)
             route = ClusterRoute(_no_session) if cluster is None else cluster.route
-            fleet = Fleet(route, Random(), loop.report, self.others.route)
-            self.board.counters, self.board.sessions = fleet.counters, fleet.sessions
+            self._fleet = fleet = Fleet(route, Random(), loop.report, self.others.route)
             await nursery.start(fleet.run)
             watch = partial(watch_sleep, partial(_after_sleep, fleet.check, route.on_silence, self.others.check))
             nursery.start_soon(kept, logger, "noticing that the machine slept", watch)
@@ -190,6 +191,15 @@ class Runtime:
             with trio.move_on_after(LAST_LINES):
                 await self.board.drained()  # show the reason before the state `stopped`
             nursery.cancel_scope.cancel()
+
+    async def _explain(self) -> list[ExplainRecord]:
+        return await self._loop.explained() if self._loop else []
+
+    def _counters(self) -> Mapping[str, Counts]:
+        return self._fleet.counters() if self._fleet else {}
+
+    def _sessions(self) -> int:
+        return self._fleet.sessions() if self._fleet else 0
 
     async def _until_hopeless(self, loop: Loop) -> None:
         changes = self.board.subscribe()

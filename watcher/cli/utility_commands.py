@@ -71,8 +71,9 @@ def doctor_command(url: str, output: str, **given: Any) -> int:
     logs.set_up(0)
     checks = _checks(place, parse_api_address(url).url if url else "", environment())
     findings = trio.run(examine, checks)
+    colour = False if os.environ.get("NO_COLOR") else None  # None: colours on a terminal only (no-color.org)
     for finding in findings:
-        click.echo(json_line(finding) if output == "json" else _text(finding), color=_colour())
+        click.echo(json_line(finding) if output == "json" else _text(finding), color=colour)
     return 1 if failed(findings) else 0
 
 
@@ -105,11 +106,6 @@ def _checks(place: Place, skaffold: str, environ: Mapping[str, str]) -> tuple[Ch
         Check("surroundings", partial(local.surroundings_check, environ), here),
         Check("portsides", local.portsides_check, here),
     )
-
-
-def _colour() -> bool | None:
-    """None lets click decide: colours on a terminal. NO_COLOR switches them off (no-color.org)."""
-    return False if os.environ.get("NO_COLOR") else None
 
 
 def _text(finding: Finding) -> str:
