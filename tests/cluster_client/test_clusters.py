@@ -76,7 +76,7 @@ async def test_a_context_that_is_not_there_is_waited_for(
         contexts = '"contexts": [{"name": "later", "context": {"cluster": "embedded", "user": "user"}},'
         path.write_text(path.read_text().replace('"contexts": [', contexts))
         await seen.until("embedded", "later", pods=0)
-        assert caplog.text.count("its forwards alone are missing") == 1
+        assert caplog.text.count("only its forwards are missing") == 1
         nursery.cancel_scope.cancel()
 
 

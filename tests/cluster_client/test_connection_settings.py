@@ -42,9 +42,9 @@ async def test_what_is_wrong_with_a_user_is_named(tmp_path: Path, user: dict[str
     ("cluster", "said"),
     [
         ({"server": ""}, 'server of cluster "dev" is missing'),
-        ({"server": "ftp://a"}, "no http or https URL"),
-        ({"server": "https://a:port"}, "no http or https URL"),
-        ({"server": "https://"}, "no http or https URL"),
+        ({"server": "ftp://a"}, "not an http or https URL"),
+        ({"server": "https://a:port"}, "not an http or https URL"),
+        ({"server": "https://"}, "not an http or https URL"),
         ({"server": "https://a", "certificate-authority-data": "eA=="}, "certificate-authority-data .* in PEM"),
         ({"server": "https://a", "certificate-authority": "gone"}, "certificate-authority .* cannot be read"),
     ],

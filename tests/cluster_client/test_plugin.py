@@ -129,7 +129,7 @@ async def test_a_plugin_that_hangs_is_named_and_ended_with_its_children(
     code += "print('asking the server', file=sys.stderr, flush=True)\ntime.sleep(1000)"
     with trio.fail_after(20):
         said = await asked(code, starting=False, interactiveMode="Never")
-    assert said.endswith("gave no answer within 3 s and was ended: asking the server")
+    assert said.endswith("did not answer within 3 s and was ended: asking the server")
     assert caplog.text.count("waiting for the login plugin") == 1
     for pid in map(int, pids.read_text().split()):
         with suppress(ProcessLookupError), trio.fail_after(10):
@@ -162,7 +162,7 @@ async def test_stdout_and_stderr_without_end_are_bounded(monkeypatch: pytest.Mon
     with trio.fail_after(30):
         assert "it printed more than 1 MiB" in await asked("while True: print('x' * 10_000)")
         said = await asked("import sys\nwhile True: sys.stderr.write('y' * 10_000)", starting=False)
-    assert "gave no answer within 2 s" in said
+    assert "did not answer within 2 s" in said
     assert len(said) < 3000
 
 

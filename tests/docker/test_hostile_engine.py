@@ -24,7 +24,7 @@ def answer(body: bytes, *headers: str) -> bytes:
 @pytest.mark.parametrize(
     ("listed", "said"),
     [
-        (answer(BOMB, "Content-Encoding: gzip, gzip"), "content coding that was not asked for"),
+        (answer(BOMB, "Content-Encoding: gzip, gzip"), "content coding that was not requested"),
         (answer(b"[" + b" " * 2_000_000 + b"]"), "more than 1 MiB"),
         (answer(b'[{"Id":"a","Other":' + b"[" * 100_000), "does not answer"),
         (answer(b"\xff\xfe"), "does not answer"),

@@ -101,8 +101,8 @@ async def test_forwards_serve_whatever_becomes_of_the_plugin(scene: Scene) -> No
     """It works, fails, prints garbage, dies by a signal and hangs: each is one line with its words, nothing else."""
     said = {
         "fail": "failed (exit code 1): your session has ended: run `login` again",
-        "garbage": "failed: what it printed is not JSON",
-        "signal": "failed (ended by SIGKILL): it said nothing",
+        "garbage": "failed: its output is not JSON",
+        "signal": "failed (ended by SIGKILL): it printed nothing",
         "hang": "waiting for the login plugin",
     }
     scene.does("work")

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 from urllib.parse import quote
 
 import httpx
@@ -60,10 +59,8 @@ class ApiClient:
         await self._http.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._http.__aexit__(kind, value, traceback)
+    async def __aexit__(self, *error: Any) -> None:
+        await self._http.__aexit__(*error)
 
     @property
     def url(self) -> str:
@@ -179,7 +176,7 @@ class ApiClient:
             with trio.fail_after(HEAD_WITHIN):
                 return await self._http.send(request, stream=True)
         except trio.TooSlowError as error:
-            raise ApiUnreachableError(f"the API server {self.url} gave no answer within {HEAD_WITHIN:.0f} s") from error
+            raise ApiUnreachableError(f"the API server {self.url} did not answer within {HEAD_WITHIN:.0f} s") from error
         except httpx.HTTPError as error:
             raise ApiUnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
 

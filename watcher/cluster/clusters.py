@@ -1,6 +1,6 @@
-"""Opens the clusters that forwards are in, and keeps them apart.
+"""Connects to each cluster that has forwards.
 
-Each has a client, watches, sessions and a pace of retries of its own, so one that is away costs its own forwards alone.
+Each has its own client, watches, sessions and rate limit, so a cluster that is away affects only its own forwards.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from random import Random
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import trio
 from msgspec.structs import replace
@@ -31,15 +30,15 @@ from watcher.user_files import change_since, stamps
 
 logger = logging.getLogger("portside.cluster")
 
-# A context that cannot be used is tried again when the kubeconfig is edited, and this often: a login plugin may have
+# Seconds until a context that cannot be used is retried, besides after edits of the kubeconfig: a login plugin may have
 # failed because a network was missing.
 RETRY = 30.0
 
 
 class ClusterConnection:
-    """One cluster in use. Entered, its client may be asked; `run` keeps its watches and follows its kubeconfig.
+    """One cluster. After `__aenter__` its client works; `run` runs its watches and follows its kubeconfig.
 
-    `on_change` is called synchronously after each change of what is known of it.
+    Calls `on_change` synchronously after each change of its objects.
     """
 
     def __init__(self, config: ClusterConfig, on_change: Callable[[], None]) -> None:
@@ -54,114 +53,103 @@ class ClusterConnection:
         await self.client.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.client.__aexit__(kind, value, traceback)
+    async def __aexit__(self, *error: Any) -> None:
+        await self.client.__aexit__(*error)
 
     async def run(self, reopen: Callable[[], None]) -> None:
-        """Until cancelled. `reopen` is called when another API server is to be used for new sessions."""
+        """Runs until cancelled. Calls `reopen` when new sessions go to another API server."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.watches.run)
             following = partial(follow_kubeconfig, self.config, partial(self._move, reopen))
             nursery.start_soon(kept, logger, "following the kubeconfig", following)
 
     async def _move(self, reopen: Callable[[], None], server: ApiServer) -> None:
-        """Everything goes to this server from now on; listeners and open connections stay."""
+        """Use this server from now on. Listeners and open connections stay."""
         self._opener.move(server)
         await self.client.move(server)
         self.watches.restart()
         reopen()
 
 
-class _Other:
-    """A cluster beside the default one: open, or why it is not."""
-
-    def __init__(self, cluster: ClusterConnection | None = None) -> None:
-        self.cluster = cluster
-        self.problem = ""
-
-
 class OtherClusters:
-    """The clusters beside the default one, by context. One is opened when a forward is first wanted there.
+    """The clusters other than the default one, by context. Each is connected when its first forward is planned.
 
-    It stays open: without forwards it has no watches and no sessions. `on_change`: as for ClusterConnection.
+    It stays connected: without forwards it has no watches and no sessions. `on_change`: see ClusterConnection.
     """
 
     def __init__(self, asked: str | None, on_change: Callable[[], None]) -> None:
         self._asked = asked
         self._on_change = on_change
-        self._others: dict[str, _Other] = {}
+        self._connected: dict[str, ClusterConnection] = {}
+        self._problems: dict[str, str] = {}  # of those that are not connected
         self._reopen: Callable[[str], None] = lambda _: None
         self._tasks: Tasks | None = None
         self._stack = AsyncExitStack()
 
     def add(self, context: str, cluster: ClusterConnection) -> None:
-        """One that the caller has opened already, and keeps open while this runs."""
-        self._others[context] = _Other(cluster)
+        """Add a cluster that the caller has connected and keeps connected while this runs."""
+        self._connected[context] = cluster
 
     def seen(self, contexts: Iterable[str]) -> tuple[OtherCluster, ...]:
-        """What is known of these; those that are new are opened."""
+        """The objects in these contexts. New ones are connected."""
         return tuple(self._seen(context) for context in contexts)
 
     def want(self, watches: frozenset[Watch]) -> None:
-        """Which watches are wanted from now on, of all these clusters together."""
-        for context, other in self._others.items():
-            if other.cluster is not None:
-                own = (replace(watch, cluster="") for watch in watches if watch.cluster == context)
-                other.cluster.watches.want(frozenset(own))
+        """Set the wanted watches of all these clusters."""
+        for context, cluster in self._connected.items():
+            own = (replace(watch, cluster="") for watch in watches if watch.cluster == context)
+            cluster.watches.want(frozenset(own))
 
     def route(self, context: str) -> ClusterRoute:
-        """The way to a cluster whose pods are known, which therefore is open."""
-        cluster = self._others[context].cluster
-        if cluster is None:
-            raise LookupError(f"the cluster of context {context} is not open")
-        return cluster.route
+        """The route to a cluster whose pods are known, so it is connected."""
+        if context not in self._connected:
+            raise LookupError(f"the cluster of context {context} is not connected")
+        return self._connected[context].route
 
     def check(self) -> None:
-        """The process slept: every watch goes on over a new connection."""
-        for other in self._others.values():
-            if other.cluster is not None:
-                other.cluster.watches.check()
+        """The process slept: resume every watch on a new connection."""
+        for cluster in self._connected.values():
+            cluster.watches.check()
 
     async def run(self, reopen: Callable[[str], None]) -> None:
-        """Until cancelled. `reopen`: as for ClusterConnection.run, with the context."""
+        """Runs until cancelled. `reopen`: as for ClusterConnection.run, with the context."""
         self._reopen = reopen
         async with self._stack, trio.open_nursery() as nursery:
             with Tasks(nursery) as self._tasks:
-                for context, other in self._others.items():
-                    self._tasks.start(self._keep, context, other)
+                for context in (*self._connected, *self._problems):
+                    self._tasks.start(self._keep, context)
                 await trio.sleep_forever()
 
     def _seen(self, context: str) -> OtherCluster:
-        other = self._others.get(context)
-        if other is None:
-            other = self._others[context] = _Other()
+        cluster = self._connected.get(context)
+        if cluster is not None:
+            return OtherCluster(context, cluster.watches.snapshot, cluster.config.namespace)
+        if context not in self._problems:
+            self._problems[context] = ""
             if self._tasks is not None:
-                self._tasks.start(self._keep, context, other)
-        if other.cluster is None:
-            return OtherCluster(context, problem=other.problem)
-        return OtherCluster(context, other.cluster.watches.snapshot, other.cluster.config.namespace)
+                self._tasks.start(self._keep, context)
+        return OtherCluster(context, problem=self._problems[context])
 
-    async def _keep(self, context: str, other: _Other) -> None:
-        await kept(logger, f"context {context}", partial(self._use, context, other))
+    async def _keep(self, context: str) -> None:
+        await kept(logger, f"context {context}", partial(self._use, context))
 
-    async def _use(self, context: str, other: _Other) -> None:
-        if other.cluster is None:
-            config = await self._loaded(context, other)
-            other.cluster = await self._stack.enter_async_context(ClusterConnection(config, self._on_change))
+    async def _use(self, context: str) -> None:
+        if context not in self._connected:
+            connection = ClusterConnection(await self._loaded(context), self._on_change)
+            self._connected[context] = await self._stack.enter_async_context(connection)
+            del self._problems[context]
             self._on_change()
-        await other.cluster.run(partial(self._reopen, context))
+        await self._connected[context].run(partial(self._reopen, context))
 
-    async def _loaded(self, context: str, other: _Other) -> ClusterConfig:
+    async def _loaded(self, context: str) -> ClusterConfig:
         while True:
             before = stamps(kubeconfig.files(self._asked))
             try:
                 return await load_cluster_config(self._asked, context, starting=False)
             except KubeconfigError as error:
-                if str(error) != other.problem:
-                    logger.warning("%s; its forwards alone are missing", error)
-                other.problem = str(error)
+                if str(error) != self._problems[context]:
+                    logger.warning("%s; only its forwards are missing", error)
+                self._problems[context] = str(error)
                 self._on_change()
             with trio.move_on_after(RETRY):
                 await change_since(before)

@@ -1,6 +1,6 @@
-"""Finds who we are to a cluster: certificate, token, password, login plugin, service account; and whom we act as.
+"""Reads the credentials of a context: certificate, token, password, login plugin, service account, impersonation.
 
-It keeps and logs nothing of what it finds. Files are read in a thread; a plugin is a process of its own.
+It logs none of them. Files are read in a thread; a plugin is a process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import trio
 from msgspec import Struct
@@ -25,24 +26,22 @@ from watcher.cluster.tls import ClientCertificate
 from watcher.errors import KubeconfigError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-# Seconds after which a file's token is read again; client-go's cachingFileTokenSource, and the kubelet replaces it
-# long before it ends.
+# Seconds after which a token file is read again, as in client-go's cachingFileTokenSource.
 TOKEN_FILE_LIFE = 60.0
-# A token is replaced this long before it ends, and a plugin is not asked more often than that.
+# Seconds before its end at which a token is renewed; also the shortest time between two runs of a plugin.
 MARGIN = 60.0
-# Seconds for reading files: a home folder on a network that is away must end in a message.
+# Seconds for reading files: an unreachable network home must give a message.
 FILES_WITHIN = 10.0
 # Seconds for a legacy auth-provider, which asks a server.
 PROVIDER_WITHIN = 60.0
+# Marks of an RFC 9110 token. client-go percent-encodes every other byte of a header name, and "%" itself.
+_HEADER_MARKS = "!#$&'*+-.^_`|~"
 
 T = TypeVar("T")
 
 
 class Credentials(Struct, frozen=True):
-    """One reading. `life`: seconds until it should be read again, None where only a 401 will tell.
-
-    `header`: the Authorization header, "" for none.
-    """
+    """`header`: the Authorization header, or "". `life`: seconds until the next reading, None: after a 401."""
 
     selected: SelectedContext
     header: str
@@ -59,16 +58,16 @@ class Credentials(Struct, frozen=True):
 
 
 async def read_credentials(asked: str | None, context: str | None, *, starting: bool = False) -> Credentials:
-    """The login of a context of a kubeconfig, or of the pod's service account. Raises KubeconfigError.
+    """The credentials of a context, or of the pod's service account. Raises KubeconfigError.
 
-    `starting`: the terminal is still free for a plugin's questions.
+    `starting`: the terminal is still free, so a login plugin may ask the user.
     """
     selected = await select_context(asked, context)
     return await log_in(selected, starting=starting)
 
 
 async def select_context(asked: str | None, context: str | None) -> SelectedContext:
-    """The context asked for, read from the files. Raises KubeconfigError."""
+    """The given context, read from the files. Raises KubeconfigError."""
     return await _in_thread(partial(_selected, asked, context), FILES_WITHIN, "the kubeconfig was not read")
 
 
@@ -78,9 +77,9 @@ async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
     chain, token = await _in_thread(partial(from_files, selected), FILES_WITHIN, "the kubeconfig's files were not read")
     life = TOKEN_FILE_LIFE if user.get("tokenFile") else None
     header = f"Bearer {token}" if token else ""
-    # client-go's order (rest/config.go): a plugin is asked only where no token stands beside it.
+    # client-go's order (rest/config.go): a token wins over a plugin.
     if user.get("exec") and not token:
-        from watcher.cluster.plugin import ask_plugin  # noqa: PLC0415 - psutil is needed by plugins alone
+        from watcher.cluster.plugin import ask_plugin  # noqa: PLC0415 - few users have one
 
         found = await ask_plugin(selected, starting=starting)
         life = _life(found.expiration_timestamp)
@@ -108,7 +107,7 @@ async def _in_thread(work: Callable[[], T], seconds: float, problem: str) -> T:
 
 def _selected(asked: str | None, context: str | None) -> SelectedContext:
     paths = kubeconfig.files(asked)
-    there = [path for path in paths if os.path.exists(path)]  # Path's own raises where a folder may not be read
+    there = [path for path in paths if os.path.exists(path)]  # Path.exists raises if a folder may not be read
     if not asked and not there:
         if (SERVICE_ACCOUNT / "token").exists():
             return _service_account(SERVICE_ACCOUNT)
@@ -118,7 +117,7 @@ def _selected(asked: str | None, context: str | None) -> SelectedContext:
 
 
 def from_files(selected: SelectedContext) -> tuple[ClientCertificate | None, str]:
-    """The client certificate and the token; a tokenFile wins over a token, as in client-go."""
+    """The client certificate and the token. A tokenFile wins over a token, as in client-go."""
     name, given = selected.user.get("tokenFile"), selected.user.get("token")
     token = _token(selected, str(name)) if name else str(given or "").strip()
     return tls.chain_of(selected), token
@@ -143,7 +142,7 @@ def _password(selected: SelectedContext) -> str:
 
 
 def _service_account(folder: Path) -> SelectedContext:
-    """A pod's own: rest.InClusterConfig of client-go. Raises KubeconfigError."""
+    """The pod's service account, as client-go's rest.InClusterConfig. Raises KubeconfigError."""
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port:
         missing = "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
@@ -161,7 +160,7 @@ def _service_account(folder: Path) -> SelectedContext:
 
 
 def _life(expiration: str | None) -> float | None:
-    """Seconds until shortly before an RFC 3339 time."""
+    """Seconds until MARGIN before an RFC 3339 time."""
     try:
         end = datetime.fromisoformat(str(expiration))
     except ValueError:
@@ -170,7 +169,10 @@ def _life(expiration: str | None) -> float | None:
 
 
 def provided_header(selected: SelectedContext) -> str:
-    """Blocking. The Authorization header. Raises KubeconfigError."""
+    """The Authorization header of a legacy auth-provider (gcp, azure, oidc), by the `kubernetes` library.
+
+    Blocking. The library takes 160 ms to import, and few users have such an entry. Raises KubeconfigError.
+    """
     user: Mapping[str, Any] = {"auth-provider": selected.user["auth-provider"]}
     document = {
         "current-context": "it",
@@ -182,10 +184,10 @@ def provided_header(selected: SelectedContext) -> str:
         configuration = _kubernetes("client").Configuration()
         loader = _kubernetes("config.kube_config").KubeConfigLoader(document, config_base_path="")
         loader.load_and_set(configuration)
-    except Exception as error:  # noqa: BLE001 - providers raise whatever their libraries do; it may quote a token
+    except Exception as error:  # noqa: BLE001 - any library's error; its text may quote a token
         selected.refuse("user", "auth-provider", f"does not work: {type(error).__name__}")
     keys = configuration.api_key
-    # Until version 34 the library kept it under "authorization".
+    # Before version 34 of the library the key was "authorization".
     header = str(keys.get("BearerToken") or keys.get("authorization") or "").strip()
     if not header:
         selected.refuse("user", "auth-provider", "gives no token")
@@ -193,16 +195,15 @@ def provided_header(selected: SelectedContext) -> str:
 
 
 def _kubernetes(name: str) -> Any:
-    """One of its modules; it ships no types for these."""
+    """A module of the library, which has no types."""
     return importlib.import_module(f"kubernetes.{name}")
 
 
-# RFC 9110's token characters; client-go escapes every other byte, and "%" itself.
-_LEGAL = frozenset(b"!#$&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-
-
 def impersonation(selected: SelectedContext) -> Headers:
-    """Empty where nobody is impersonated. Raises KubeconfigError."""
+    """The headers for `as`, `as-uid`, `as-groups` and `as-user-extra` of a user. Raises KubeconfigError.
+
+    client-go transport/round_trippers.go (NewImpersonatingRoundTripper).
+    """
     name = _text(selected, "as", selected.user.get("as"))
     uid = _text(selected, "as-uid", selected.user.get("as-uid"))
     groups = _texts(selected, "as-groups", selected.user.get("as-groups"))
@@ -221,7 +222,7 @@ def _extra(selected: SelectedContext) -> Headers:
     if not isinstance(extra, dict):
         selected.refuse("user", field, "is not a mapping of names to lists")
     return [
-        (f"Impersonate-Extra-{_escaped(_text(selected, field, name))}", value)
+        (f"Impersonate-Extra-{quote(_text(selected, field, name), safe=_HEADER_MARKS)}", value)
         for name, values in extra.items()
         for value in _texts(selected, field, values)
     ]
@@ -240,7 +241,3 @@ def _text(selected: SelectedContext, field: str, value: object) -> str:
     if not (text.isprintable() and text.isascii()):
         selected.refuse("user", field, "has characters that no HTTP header may have")
     return text
-
-
-def _escaped(name: str) -> str:
-    return "".join(chr(byte) if byte in _LEGAL else f"%{byte:02X}" for byte in name.encode())

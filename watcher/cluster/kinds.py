@@ -77,8 +77,6 @@ class ContainerState(Object, frozen=True):
 
 
 class ContainerStatus(Object, frozen=True):
-    name: str = ""
-    ready: bool = False
     state: ContainerState | None = None
 
 
@@ -92,7 +90,6 @@ class PodStatus(Object, frozen=True):
     phase: str = ""
     pod_ip: str | None = field(default=None, name="podIP")
     pod_ips: tuple[PodIP, ...] | None = field(default=None, name="podIPs")
-    reason: str | None = None
     conditions: tuple[Condition, ...] | None = None
     container_statuses: tuple[ContainerStatus, ...] | None = None
 

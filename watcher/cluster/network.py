@@ -27,26 +27,22 @@ from watcher.errors import MalformedError
 
 # Each watch holds a connection: 8 kinds in 60 namespaces. Further requests fail after the connect time-out.
 MAX_CONNECTIONS = 512
-# Idle connections save little: the watch follows its list at once.
-MAX_IDLE = 8
+# Connections, and seconds. Idle connections save little: the watch follows its list at once.
+MAX_IDLE, IDLE_FOR = 8, 5.0
 READ_SIZE = 64 * 1024
 
 
 def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
     """httpx's transport to one API server."""
-    context = server.tls or True
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE)
-    # A watch is silent for minutes: the kernel's keep-alive notices a dead network.
-    options = api_server_options()
-    made = httpx.AsyncHTTPTransport(verify=context, limits=limits, socket_options=options, trust_env=False)
+    made = httpx.AsyncHTTPTransport(verify=server.tls or True, trust_env=False)
     # httpx has no parameter for httpcore's network backend.
     made._pool = httpcore.AsyncConnectionPool(
         ssl_context=server.tls,
-        max_connections=limits.max_connections,
-        max_keepalive_connections=limits.max_keepalive_connections,
-        keepalive_expiry=limits.keepalive_expiry,
+        max_connections=MAX_CONNECTIONS,
+        max_keepalive_connections=MAX_IDLE,
+        keepalive_expiry=IDLE_FOR,
         network_backend=RacingBackend() if server.proxy is None else ProxyBackend(server.proxy),
-        socket_options=options,
+        socket_options=api_server_options(),  # a watch is silent for minutes: keep-alive notices a dead network
     )
     return made
 

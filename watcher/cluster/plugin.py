@@ -1,7 +1,6 @@
-"""Runs a kubeconfig's exec plugin and reads the credential that it prints.
+"""Runs a kubeconfig's exec plugin (a login plugin) and returns the credential that it prints.
 
-The protocol is client-go's (plugin/pkg/client/auth/exec): client.authentication.k8s.io/v1 and v1beta1. What the
-plugin prints on stdout is secret and is never quoted.
+The protocol is client-go's (plugin/pkg/client/auth/exec): client.authentication.k8s.io/v1 and v1beta1.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ from watcher.cluster.plugin_output import CHUNK, MAX_OUTPUT, PluginCredential, P
 
 logger = logging.getLogger("portside.cluster")
 
-# Seconds a plugin may take: asking a server, or a person who has a terminal to answer on.
+# Seconds for a plugin that asks a server, and for one that asks the user on the terminal.
 DEADLINE, DEADLINE_FOR_A_PERSON = 60.0, 300.0
-# Seconds until the user is told what is being waited for.
+# Seconds until a warning that portside waits for the plugin.
 NOTICE = 1.5
-# Seconds for the rest of the output once the plugin has ended: a process that it left behind may hold the pipe open.
+# Seconds to read the rest of the output after the plugin has ended: a child of it may hold the pipe open.
 DRAIN = 0.5
 Output = trio.abc.ReceiveStream
 VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1"))
 _MODES = "Never, IfAvailable, Always"
-# The kubeconfig extension whose content a plugin gets as cluster.config.
+# The kubeconfig extension that a plugin receives as cluster.config.
 _EXTENSION = "client.authentication.k8s.io/exec"
 _SECRET_NAME = re.compile("token|secret|password|key", re.IGNORECASE)
 
@@ -47,7 +46,7 @@ class _Variable(Struct, frozen=True):
 
 
 class ExecEntry(Struct, frozen=True, rename="camel"):
-    """`exec` of a user, as the kubeconfig has it."""
+    """The `exec` field of a user."""
 
     command: str
     api_version: str = ""
@@ -59,9 +58,9 @@ class ExecEntry(Struct, frozen=True, rename="camel"):
 
 
 async def ask_plugin(selected: SelectedContext, *, starting: bool) -> PluginCredential:
-    """What the user's plugin prints. Raises KubeconfigError.
+    """The credential from the user's plugin. Raises KubeconfigError.
 
-    `starting`: nothing else uses the terminal yet, so the plugin gets stdin, and its stderr is passed on as it is.
+    `starting`: nothing else uses the terminal yet, so the plugin gets stdin, and its stderr is shown unchanged.
     """
     entry = _entry(selected)
     return await _Run(selected, entry, starting=starting).credential()
@@ -71,7 +70,7 @@ def _entry(selected: SelectedContext) -> ExecEntry:
     try:
         entry = msgspec.convert(selected.user["exec"], ExecEntry)
     except msgspec.ValidationError as error:
-        selected.refuse("user", "exec", f"cannot be used: {error}")  # names types and fields, no value
+        selected.refuse("user", "exec", f"cannot be used: {error}")  # it names types and fields, no value
     if not entry.command:
         selected.refuse("user", "exec.command", "is missing")
     if entry.api_version not in VERSIONS:
@@ -85,13 +84,13 @@ def _entry(selected: SelectedContext) -> ExecEntry:
 
 
 class _Run:
-    """One run of the plugin."""
+    """One run of a plugin."""
 
     def __init__(self, selected: SelectedContext, entry: ExecEntry, *, starting: bool) -> None:
         self._selected = selected
         self._entry = entry
         self._starting = starting
-        # During a session the terminal shows forwards, or belongs to Skaffold: only a plugin that must ask may read it.
+        # Later the terminal shows forwards or belongs to Skaffold: then only a plugin that must ask may read it.
         mode = entry.interactive_mode or "IfAvailable"
         wanted = mode == "Always" or (mode == "IfAvailable" and starting)
         self._interactive = wanted and _has_terminal()
@@ -115,7 +114,7 @@ class _Run:
             await end_plugin(process, group=not self._starting)
         if scope.cancelled_caught:
             await self._end_line()
-            self._fail(f"gave no answer within {limit:.0f} s and was ended", words=self._words.text)
+            self._fail(f"did not answer within {limit:.0f} s and was ended", words=self._words.text)
         return await self._judged(process.returncode)
 
     async def _started(self) -> trio.Process:
@@ -131,7 +130,7 @@ class _Run:
                 env=environment,
                 **own_group,
             )
-        except (OSError, ValueError) as error:  # ValueError: a NUL in a word
+        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
             hint = f"; {entry.install_hint}" if entry.install_hint else ""
             reason = getattr(error, "strerror", None) or error
             self._selected.refuse("user", "exec.command", f"({entry.command}) cannot be run: {reason}{hint}")
@@ -167,7 +166,7 @@ class _Run:
 
     async def _notice(self, limit: float) -> None:
         await trio.sleep(NOTICE)
-        if not (self._starting and self._words.shown):  # what it shows itself says it better
+        if not (self._starting and self._words.shown):  # its own output tells more
             name, user = self._entry.command, self._selected.user_name
             logger.warning('waiting for the login plugin %s of user "%s", up to %.0f s', name, user, limit)
 
@@ -182,12 +181,12 @@ class _Run:
     def _failed(self, code: int | None, found: PluginCredential | str) -> NoReturn:
         if isinstance(found, PluginCredential):
             self._words.secrets.add(found.token or "\0")
-        words = self._words.text or ("it said nothing" if code else "")
+        words = self._words.text or ("it printed nothing" if code else "")
         problem = f"failed ({how_ended(code)})" if code and len(self._stdout) <= MAX_OUTPUT else f"failed: {found}"
         self._fail(problem, words=words)
 
     async def _end_line(self) -> None:
-        """The error stands on a line of its own, behind what was shown already."""
+        """Ends the plugin's last line, so the error starts on its own line."""
         if self._starting and self._words.shown:
             await self._words.show_rest()
             await _to_stderr(b"\n")
@@ -207,13 +206,13 @@ def _has_terminal() -> bool:
 
 
 async def _to_stderr(data: bytes) -> None:
-    """As it is: a prompt has no end of line. In a thread, since nobody may be reading."""
+    """Unchanged, because a prompt has no end of line. In a thread, because the terminal may block."""
     with suppress(OSError):
         await trio.to_thread.run_sync(partial(os.write, 2, data), abandon_on_cancel=True)
 
 
 def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
-    """ExecCredential's spec.cluster."""
+    """The spec.cluster of an ExecCredential."""
     from watcher.cluster.tls import authority_of  # noqa: PLC0415 - ssl is needed by few plugins
 
     names = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression")
@@ -227,7 +226,7 @@ def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def how_ended(code: int | None) -> str:
-    """The exit code, or the signal."""
+    """The exit code or the signal."""
     if code is not None and code < 0:
         with suppress(ValueError):
             return f"ended by {signal.Signals(-code).name}"
@@ -235,10 +234,10 @@ def how_ended(code: int | None) -> str:
 
 
 async def end_plugin(process: trio.Process, *, group: bool) -> None:
-    """Kill the plugin and its children, where they still run."""
+    """Kill the plugin and its children if it still runs."""
     if process.returncode is None:
         kill_tree(process.pid, group=group)
-        with trio.CancelScope(shield=True):  # it has been killed: this ends
+        with trio.CancelScope(shield=True):  # killed: this returns soon
             await process.wait()
     for stream in (process.stdout, process.stderr):
         if stream is not None:
@@ -246,7 +245,7 @@ async def end_plugin(process: trio.Process, *, group: bool) -> None:
 
 
 async def end_together(process: trio.Process) -> None:
-    """A signal that ends us at once, since nothing runs yet that would take it, ends the plugin too."""
+    """Until signals are handled elsewhere: a fatal signal for portside ends the plugin too."""
     ours = fatal_signals()
     if not ours:
         return

@@ -1,4 +1,8 @@
-"""Decodes the ExecCredential that a login plugin prints on stdout. It is secret: no value of it is ever quoted."""
+"""What a login plugin prints: its ExecCredential on stdout, and its text on stderr.
+
+The credential is secret: no message quotes a value of it. The text of a plugin that fails at once is only in the error;
+that of one that continues (a prompt, a device code) is shown live.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-# A credential is a token or a certificate with its key: some kilobytes.
+# Bytes of stdout. A credential is a token, or a certificate with its key: some kilobytes.
 MAX_OUTPUT = 1024 * 1024
 
 
@@ -32,31 +36,31 @@ class _Printed(Struct, frozen=True, rename="camel"):
 
 
 def decoded(printed: bytes | bytearray, version: str) -> PluginCredential | str:
-    """Its status, or what is wrong with it. `version`: the apiVersion that the kubeconfig asks for."""
+    """The status, or a message about what is wrong. `version`: the apiVersion in the kubeconfig."""
     if len(printed) > MAX_OUTPUT:
         return f"it printed more than {MAX_OUTPUT >> 20} MiB"
     try:
         found = msgspec.json.decode(printed, type=_Printed)
     except msgspec.ValidationError as error:
-        return f"what it printed is no ExecCredential: {error}"  # names types and fields, no value
+        return f"its output is not an ExecCredential: {error}"  # it names types and fields, no value
     except (ValueError, RecursionError):
-        return "what it printed is not JSON" if printed.strip() else "it printed nothing on stdout"
+        return "its output is not JSON" if printed.strip() else "it printed nothing on stdout"
     status = found.status or PluginCredential()
     certificate, key = bool(status.client_certificate_data), bool(status.client_key_data)
     wrong = {
-        "what it printed is no ExecCredential": found.kind != "ExecCredential",
-        f"it did not answer in {version}, which the kubeconfig asks for": found.api_version != version,
+        "its output is not an ExecCredential": found.kind != "ExecCredential",
+        f"its output is not in {version}, the apiVersion in the kubeconfig": found.api_version != version,
         "it printed only one of clientCertificateData and clientKeyData": certificate != key,
         "it printed neither a token nor a certificate": not (status.token or certificate),
     }
     return next((text for text, so in wrong.items() if so), status)
 
 
-# Seconds from the plugin's first byte until it is shown: a failing plugin has ended by then, a person waits gladly.
+# Seconds from the first byte until it is shown: a plugin that fails has ended by then.
 HOLD = 0.3
-# Characters of a message: its beginning and its end, which is where programs say what went wrong.
+# Characters of a long text in an error: its beginning and its end, where programs state the problem.
 FIRST_WORDS, LAST_WORDS = 1000, 1000
-# Bytes that are shown at most; a plugin that writes for ever must not fill a terminal or a log.
+# Bytes that are shown: an endless plugin must not fill a terminal or a log.
 MAX_SHOWN = 256 * 1024
 CHUNK = 16 * 1024
 
@@ -67,7 +71,7 @@ Show = Callable[[bytes], Awaitable[None]]
 
 
 class PluginWords:
-    """`show` gets the bytes to show. `secrets` never appear in `text`."""
+    """The text on stderr. `show` prints bytes. `secrets` never appear in `text`."""
 
     def __init__(self, show: Show, secrets: Iterable[str] = ()) -> None:
         self.secrets = {secret for secret in secrets if len(secret) >= 8}
@@ -79,7 +83,7 @@ class PluginWords:
         self._arrived = trio.Event()
 
     async def take(self, stream: trio.abc.ReceiveStream) -> None:
-        """Reads to the end of the stream."""
+        """Reads the stream to its end."""
         async for data in stream:
             room = max(0, 4 * FIRST_WORDS - len(self._first))
             self._first += data[:room]
@@ -91,7 +95,7 @@ class PluginWords:
             self._arrived.set()
 
     async def show_live(self) -> None:
-        """Shows what is written from HOLD seconds after the first byte on; until cancelled."""
+        """Shows output as it arrives, from HOLD seconds after the first byte. Runs until cancelled."""
         await self._arrived.wait()
         await trio.sleep(HOLD)
         while True:
@@ -100,7 +104,7 @@ class PluginWords:
             await self._arrived.wait()
 
     async def show_rest(self) -> None:
-        """Shows what has not been shown."""
+        """Shows the output that has not been shown."""
         data, self._held = b"".join(self._held), []
         self.shown += len(data)
         if data:
@@ -108,7 +112,7 @@ class PluginWords:
 
     @property
     def text(self) -> str:
-        """All words on one line, shortened in the middle where there are too many."""
+        """The text on one line, shortened in the middle."""
         first, last = self.plain(self._first), self.plain(self._last)
         if not self._dropped:
             first, last = self.plain(self._first + self._last), ""
@@ -117,7 +121,7 @@ class PluginWords:
         return first
 
     def plain(self, data: bytes) -> str:
-        """One line without colours and without what looks like a token."""
+        """One line, without colours and without anything that looks like a token."""
         text = _TOKEN.sub("***", _COLOUR.sub("", data.decode("utf-8", "replace")))
         for secret in self.secrets:
             text = text.replace(secret, "***")

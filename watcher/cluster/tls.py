@@ -1,6 +1,6 @@
-"""Owns the TLS side of a kubeconfig: whom to trust, and the certificate that shows who we are. Refuses to connect.
+"""Makes SSL contexts from a kubeconfig: the trusted authorities and the client certificate, with its end date.
 
-Field names are the kubeconfig's; `-data` wins over a file, as in client-go's rest/config.go.
+Field names are the kubeconfig's. `-data` wins over a file, as in client-go's rest/config.go.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger("portside.cluster")
 
 
 class ClientCertificate(Struct, frozen=True):
-    """A client certificate and its key, as PEM."""
+    """A client certificate and its key in PEM."""
 
     certificate: bytes
     key: bytes
@@ -35,13 +35,13 @@ class ClientCertificate(Struct, frozen=True):
 
 
 def client_context(selected: SelectedContext) -> ssl.SSLContext:
-    """The context for connections to the selected cluster. Raises KubeconfigError."""
+    """The SSL context for the API server of a context. Raises KubeconfigError."""
     field, authority = _pem(selected, "cluster", "certificate-authority")
     try:
         context = ssl.create_default_context(cadata=authority.decode("ascii", "ignore") if authority else None)
     except (ssl.SSLError, ValueError):
         selected.refuse("cluster", field, "is not a certificate in PEM")
-    # Python 3.13 demands extensions that clusters' own authorities often lack; kubectl does not.
+    # Python 3.13 requires extensions that clusters' own authorities often lack. kubectl does not.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     context.set_alpn_protocols(["http/1.1"])
     insecure = selected.cluster.get("insecure-skip-tls-verify")
@@ -49,7 +49,7 @@ def client_context(selected: SelectedContext) -> ssl.SSLContext:
         selected.refuse("cluster", "insecure-skip-tls-verify", "is neither true nor false")
     if insecure:
         logger.warning(
-            'cluster "%s" says insecure-skip-tls-verify: whoever answers at its address can read and change everything',
+            'cluster "%s" has insecure-skip-tls-verify: any server at its address can read and change everything',
             selected.cluster_name,
         )
         context.check_hostname = False
@@ -58,7 +58,7 @@ def client_context(selected: SelectedContext) -> ssl.SSLContext:
 
 
 def trust_more(context: ssl.SSLContext, selected: SelectedContext) -> None:
-    """Let an https proxy's context trust the cluster's authority too, or whoever answers where that is said.
+    """Let an https proxy's context also trust the cluster's authority, or any with insecure-skip-tls-verify.
 
     Raises KubeconfigError.
     """
@@ -74,7 +74,7 @@ def trust_more(context: ssl.SSLContext, selected: SelectedContext) -> None:
 
 
 def use_chain(context: ssl.SSLContext, chain: ClientCertificate, selected: SelectedContext) -> None:
-    """Connections made from now on show this certificate. Raises KubeconfigError."""
+    """Send this certificate on new connections. Raises KubeconfigError."""
     try:
         with secret_file(chain.certificate.rstrip() + b"\n" + chain.key) as name:
             context.load_cert_chain(name, password=_refuse_password)
@@ -87,20 +87,20 @@ def use_chain(context: ssl.SSLContext, chain: ClientCertificate, selected: Selec
 
 
 def chain_of(selected: SelectedContext) -> ClientCertificate | None:
-    """The certificate that the kubeconfig gives this user. Raises KubeconfigError."""
+    """The client certificate of the user, or None. Raises KubeconfigError."""
     _, certificate = _pem(selected, "user", "client-certificate")
     field, key = _pem(selected, "user", "client-key")
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
         selected.refuse(
-            "user", "client-certificate" if certificate is None else field, "is missing, its other half is there"
+            "user", "client-certificate" if certificate is None else field, "is missing, but its other half is given"
         )
     return ClientCertificate(certificate, key)
 
 
 def authority_of(cluster: Mapping[str, Any]) -> str:
-    """The cluster's own authority in base64, as a login plugin is told it; "" for none, or none that can be read."""
+    """The cluster's authority in base64, for login plugins; "" if there is none or it cannot be read."""
     if data := cluster.get("certificate-authority-data"):
         return "".join(str(data).split())
     with suppress(OSError, ValueError):
@@ -110,7 +110,7 @@ def authority_of(cluster: Mapping[str, Any]) -> str:
 
 
 def _pem(selected: SelectedContext, entry: str, field: str) -> tuple[str, bytes | None]:
-    """The field that was used, and its PEM."""
+    """The field that has a value, and its PEM."""
     fields = selected.cluster if entry == "cluster" else selected.user
     if data := fields.get(f"{field}-data"):
         try:
@@ -126,7 +126,7 @@ def _pem(selected: SelectedContext, entry: str, field: str) -> tuple[str, bytes 
 
 
 def _refuse_password() -> NoReturn:
-    """Instead of OpenSSL's own question on the terminal; kubectl takes no such key either."""
+    """Replaces OpenSSL's question on the terminal. kubectl accepts no encrypted key either."""
     raise ValueError("encrypted")
 
 
@@ -135,7 +135,11 @@ _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
 
 
 def valid_until(pem: bytes) -> datetime | None:
-    """The end of the first certificate, which is the client's own; None where it cannot be read."""
+    """The end date of the first certificate in PEM, which is the client's; None if it cannot be read.
+
+    The standard library decodes only a peer's certificate. RFC 5280, 4.1: the first part of a certificate holds
+    version, serial number, algorithm, issuer and validity.
+    """
     found = _PEM.search(pem)
     if found is None:
         return None
@@ -159,7 +163,7 @@ def _valid_until(der: bytes) -> datetime:
 
 
 def _element(data: bytes) -> tuple[int, bytes, bytes]:
-    """Tag, content, and what follows."""
+    """The tag and content of a DER element, and the bytes after it."""
     tag, length, start = data[0], data[1], 2
     if length & 0x80:
         start += length & 0x7F
@@ -168,7 +172,7 @@ def _element(data: bytes) -> tuple[int, bytes, bytes]:
 
 
 def _time(tag: int, text: str) -> datetime:
-    if tag == _UTC_TIME:  # two digits of a year, from 1950 to 2049
+    if tag == _UTC_TIME:  # two digits: 1950 to 2049
         text = ("19" if int(text[:2]) >= 50 else "20") + text
     elif tag != _GENERALIZED_TIME:
         raise ValueError("no time")

@@ -1,1 +1,1 @@
-"""The Docker engine that Skaffold's Docker deployer uses: where it is, and which containers there are."""
+"""The Docker engine of Skaffold's Docker deployer: its address and its containers."""

@@ -1,12 +1,13 @@
-"""Owns the few fields we read of the Docker engine's API (v1.24 and later), decoded straight from its JSON.
+"""Lists the containers of a Docker engine, and lists them again after each of its events.
 
-Refuses policy. Names are snake_case here and as the API has them (PascalCase) there.
+An engine that is away is retried, and its last containers stay. Reads few fields of the API (v1.24 and later),
+PascalCase there and snake_case here.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from random import Random
@@ -23,9 +24,19 @@ from forwarders.system.tcp import ENGINE_SHARES_NETWORK
 from watcher.docker.daemon import Daemon
 from watcher.errors import DockerError
 
+logger = logging.getLogger("portside.docker")
+
+# Seconds. A local engine answers at once, unless the machine is busy with builds.
+TIMEOUT = 10.0
+# Bytes: 10,000 containers of 6 kB.
+MAX_BODY = 64 * 1024 * 1024
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
+# Events that may change a container's state, name, address or ports (moby api/types/events).
+_EVENTS = {"filters": msgspec.json.encode({"type": ["container", "network"]}).decode()}
+
 
 class PublishedPort(Struct, frozen=True, rename="pascal"):
-    """A container's port; `public_port` is 0 where Docker does not publish it."""
+    """A port of a container. `public_port`: 0 if Docker does not publish it."""
 
     private_port: int
     public_port: int = 0
@@ -42,7 +53,7 @@ class NetworkSettings(Struct, frozen=True, rename="pascal"):
 
 
 class DockerContainer(Struct, frozen=True, rename="pascal"):
-    """One line of GET /containers/json. `created`: seconds since 1970."""
+    """One container of GET /containers/json. `created`: seconds since 1970."""
 
     id: str
     names: tuple[str, ...] = ()
@@ -55,7 +66,7 @@ class DockerContainer(Struct, frozen=True, rename="pascal"):
 
     @property
     def name(self) -> str:
-        """The API puts a slash in front; a linked container has further names with two."""
+        """The API puts a slash before a name. Names with two slashes are those of links."""
         return next((name[1:] for name in self.names if name.count("/") == 1), self.id[:12])
 
     @property
@@ -64,13 +75,13 @@ class DockerContainer(Struct, frozen=True, rename="pascal"):
 
     @property
     def address(self) -> str:
-        """In the first of its networks, "" while it has none."""
+        """The address in the first network, or ""."""
         networks = (self.network_settings or NetworkSettings()).networks or {}
         return next((network.address for _, network in sorted(networks.items()) if network and network.address), "")
 
 
 class Containers(Struct, frozen=True):
-    """`problem`: why nothing is, or only what was. `reachable`: a container's own address leads to it."""
+    """`problem`: why the list is missing or old. `reachable`: whether containers can be reached at their addresses."""
 
     synced: bool = False
     problem: str = ""
@@ -105,22 +116,11 @@ def _decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes) -> _Decoded:
     try:
         return decoder.decode(data)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors; deep nesting is a RecursionError
-        raise DockerError(f"its answer cannot be read: {error}") from None
-
-
-logger = logging.getLogger("portside.docker")
-
-# A local engine answers at once, unless the machine is busy with builds.
-TIMEOUT = 10.0
-# 10,000 containers of 6 kB.
-MAX_BODY = 64 * 1024 * 1024
-FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
-# Whatever changes a container's state, name, address or ports (moby api/types/events).
-_EVENTS = {"filters": msgspec.json.encode({"type": ["container", "network"]}).decode()}
+        raise DockerError(f"its response cannot be read: {error}") from None
 
 
 def client_of(daemon: Daemon) -> httpx.AsyncClient:
-    """Requests to this engine; reading has no deadline, since events come when they come."""
+    """An HTTP client for this engine. Reading has no time-out, because events may be rare."""
     return httpx.AsyncClient(
         transport=httpx.AsyncHTTPTransport(uds=daemon.socket or None),
         base_url=daemon.url,
@@ -131,7 +131,7 @@ def client_of(daemon: Daemon) -> httpx.AsyncClient:
 
 
 class ContainerWatch:
-    """`on_change` is called synchronously after each change of `snapshot`."""
+    """Calls `on_change` synchronously after each change of `snapshot`."""
 
     def __init__(self, daemon: Daemon, on_change: Callable[[], None], random: Random) -> None:
         self.snapshot = Containers()
@@ -146,17 +146,17 @@ class ContainerWatch:
                 try:
                     await self._list_and_watch(client)
                 except (DockerError, httpx.HTTPError) as error:
-                    self._trouble(error)
+                    self._set_error(error)
                 await trio.sleep(self._backoff.next())
 
     async def _list_and_watch(self, client: httpx.AsyncClient) -> None:
-        """Listens first, then lists: nothing that happens in between is lost."""
+        """Subscribes to events first, then lists, so no change in between is lost."""
         reachable = await self._is_reachable(client)
         async with client.stream("GET", "/events", params=_EVENTS) as events:
             if events.status_code != 200:
                 raise DockerError(f"GET /events was answered with HTTP status {events.status_code}")
             await self._list(client, reachable=reachable)
-            async for _ in _bursts(events.aiter_raw()):
+            async for _ in events.aiter_raw():  # the events are not decoded: the list has all
                 await self._list(client, reachable=reachable)
         raise DockerError("its event stream has ended")
 
@@ -166,12 +166,12 @@ class ContainerWatch:
         self._set(Containers(synced=True, reachable=reachable, containers=found))
 
     async def _is_reachable(self, client: httpx.AsyncClient) -> bool:
-        """A desktop's engine, or one elsewhere, has its containers in a network of its own."""
+        """Docker Desktop, or an engine on another machine, has a network of its own."""
         if not self._daemon.socket or not ENGINE_SHARES_NETWORK:
             return False
         return "Docker Desktop" not in decode_version(await _get(client, "/version")).platform.name
 
-    def _trouble(self, error: Exception) -> None:
+    def _set_error(self, error: Exception) -> None:
         where = self._daemon.socket or self._daemon.url
         problem = f"the Docker engine at {where} does not answer: {str(error) or type(error).__name__}"
         if problem != self.snapshot.problem:
@@ -194,9 +194,9 @@ async def _get(client: httpx.AsyncClient, path: str) -> bytes:
 
 
 async def _body(answer: httpx.Response, path: str) -> bytes:
-    """httpx itself would unpack any number of content codings, without a bound."""
+    """The body within MAX_BODY. httpx itself would undo any number of content codings without a bound."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise DockerError(f"GET {path} was answered with a content coding that was not asked for")
+        raise DockerError(f"GET {path} was answered with a content coding that was not requested")
     body = bytearray()
     async with aclosing(cast("AsyncGenerator[bytes]", answer.aiter_raw())) as pieces:
         async for piece in pieces:
@@ -204,10 +204,3 @@ async def _body(answer: httpx.Response, path: str) -> bytes:
             if len(body) > MAX_BODY:
                 raise DockerError(f"GET {path} was answered with more than {MAX_BODY >> 20} MiB")
     return bytes(body)
-
-
-async def _bursts(chunks: AsyncIterator[bytes]) -> AsyncIterator[None]:
-    """Once for each piece of the stream: what it says is not read, the list says it better."""
-    async for chunk in chunks:
-        if chunk:
-            yield

@@ -1,6 +1,6 @@
-"""Owns where the Docker engine is, as the docker command decides it: DOCKER_HOST, else the context, else the socket.
+"""Finds the Docker engine as the docker command does: DOCKER_HOST, else the context, else the default socket.
 
-Refuses TLS and ssh: neither is a socket on this machine, and the ports that they would lead to are not here either.
+Engines behind TLS or ssh are rejected: they are on other machines, and so are the ports that they publish.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from watcher.errors import DaemonAddressError
 _Read = TypeVar("_Read", bound=Struct)
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
-_NO_TLS = "portside does not speak it to engines, whose published ports are on another machine then"
+_NO_TLS = "portside does not support it, because such an engine publishes its ports on another machine"
 
 
 class Daemon(Struct, frozen=True):
-    """One engine: the path of its socket, or a URL of plain HTTP where that is blank."""
+    """One engine: the path of its socket, or if that is "" the URL of its plain HTTP port."""
 
     socket: str = ""
     url: str = "http://docker"
@@ -40,17 +40,17 @@ class _ContextEndpoint(Struct, frozen=True):
 
 
 class _ContextMetadata(Struct, frozen=True):
-    """contexts/meta/SHA256/meta.json of the docker command line (cli/context/store); TLS files lie in contexts/tls."""
+    """contexts/meta/SHA256/meta.json of the docker command line (cli/context/store). TLS files are in contexts/tls."""
 
     endpoints: dict[str, _ContextEndpoint] = field(default_factory=dict, name="Endpoints")
 
 
 def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
-    """Raises DaemonAddressError naming the variable or the context."""
+    """The engine to use. Raises DaemonAddressError, which names the variable or the context."""
     if host := environ.get("DOCKER_HOST"):
-        # Any text but none asks for TLS, also "0" (moby client/envvars.go); over a socket it means nothing.
+        # Any value means TLS, also "0" (moby client/envvars.go). For a socket it has no meaning.
         if environ.get("DOCKER_TLS_VERIFY") and not host.startswith("unix:"):
-            raise DaemonAddressError(f"DOCKER_TLS_VERIFY: the engine at {host} is to be reached over TLS: {_NO_TLS}")
+            raise DaemonAddressError(f"DOCKER_TLS_VERIFY: the engine at {host} uses TLS: {_NO_TLS}")
         return parse_host(host, "DOCKER_HOST")
     folder = Path(environ.get("DOCKER_CONFIG") or home / ".docker")
     context = environ.get("DOCKER_CONTEXT") or _read(folder / "config.json", _Config()).current_context
@@ -65,7 +65,7 @@ def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
     where = f"Docker context {context!r}"
     tls = folder / "contexts" / "tls" / digest / "docker"
     if tls.is_dir() and not endpoint.host.startswith("unix:"):
-        raise DaemonAddressError(f"{where}: the engine at {endpoint.host} is to be reached over TLS: {_NO_TLS}")
+        raise DaemonAddressError(f"{where}: the engine at {endpoint.host} uses TLS: {_NO_TLS}")
     return parse_host(endpoint.host, where)
 
 
@@ -81,18 +81,18 @@ def parse_host(host: str, where: str) -> Daemon:
             return Daemon(url=f"http://{name}:{parts.port}")
     except ValueError:
         pass
-    raise DaemonAddressError(f"{where}: {host!r}: only unix:///PATH and tcp://HOST:PORT can be reached from here")
+    raise DaemonAddressError(f"{where}: {host!r}: only unix:///PATH and tcp://HOST:PORT are supported")
 
 
 def _by_socket(path: str, where: str) -> Daemon:
     if not UNIX_SOCKETS:
         remedy = "have Docker listen on a TCP port of this machine, and set DOCKER_HOST=tcp://127.0.0.1:PORT"
-        raise DaemonAddressError(f"{where}: portside reaches no socket file and no named pipe on Windows; {remedy}")
+        raise DaemonAddressError(f"{where}: on Windows portside supports neither sockets nor named pipes; {remedy}")
     return Daemon(path)
 
 
 def _read(path: Path, default: _Read) -> _Read:
-    """What stands there; `default` where there is nothing that can be read: the docker command would say so."""
+    """The decoded file, or `default` if it cannot be read: the docker command reports that."""
     try:
         return msgspec.json.decode(user_files.read_bytes(path, user_files.PROJECT_FILE), type=type(default))
     except (OSError, msgspec.DecodeError):
