@@ -115,14 +115,14 @@ class SessionHealth:
         self._answered_at = trio.current_time()
         if self._check_requested:
             return True
-        owing = not self.paused and self._wire.owes(self._round)
+        owing = not self.paused and self._wire.has_unanswered_ping(self._round)
         self._set_doubtful(doubtful=owing)
         return not owing or (self._heard >= self._asked_at and self._busy())
 
     async def _answered(self, deadline: float) -> bool:
         """Waits until every answer that is owed has arrived."""
         with trio.move_on_at(deadline):
-            while self._wire.owes(self._round):
+            while self._wire.has_unanswered_ping(self._round):
                 await self._changed.wait()
             return True
         return False

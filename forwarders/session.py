@@ -25,9 +25,8 @@ from forwarders.wire.portforward import (
     PairEvent,
     PairFinished,
     PortForward,
-    SessionEnding,
-    StrayData,
 )
+from forwarders.wire.streams import GoAwayReceived, StrayDataReceived
 
 logger = logging.getLogger("portside.sessions")
 
@@ -162,10 +161,10 @@ class Session:
     async def _close_when_retired(self) -> None:
         await self._retired.wait()
         with trio.move_on_after(HAUNTED_TIMEOUT if self._haunted else RETIRE_TIMEOUT):
-            if not self._wire.settled and self._wire.can_probe():
+            if not self._wire.fully_acked and self._wire.can_probe():
                 self._wire.probe()
                 self._writer.wake()
-            while not self._wire.settled:
+            while not self._wire.fully_acked:
                 await self._progress.wait()
         self.close()
 
@@ -214,9 +213,9 @@ class Session:
                     self._finish(pair, classify(text) if text else None)
                 case PairEof(pair):
                     half_done.append(pair)
-                case StrayData(stream):
+                case StrayDataReceived(stream):
                     self._drop_stray(stream)
-                case SessionEnding():
+                case GoAwayReceived():
                     self.ending = True
                     self._on_event(self, SessionEvent.DISMISSED)
         if half_done:
@@ -295,11 +294,11 @@ class Session:
         """Returns once the runtime has taken what was sent; False if the pair is over instead."""
         if pair not in self._tunnels:
             return False
-        mark = self._wire.mark(pair)
+        checkpoint = self._wire.checkpoint(pair)
         while pair in self._tunnels:
-            if self._wire.passed(pair, mark):
+            if self._wire.is_acked(pair, checkpoint):
                 return True
-            self._wire.prove(pair, mark)
+            self._wire.request_ack(pair, checkpoint)
             self._writer.wake()
             await self._progress.wait()
         return False

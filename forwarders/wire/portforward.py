@@ -39,17 +39,8 @@ class PairFinished(Struct, frozen=True):
     error: str
 
 
-class StrayData(Struct, frozen=True):
-    """Bytes of a pair that is over: they were under way when it was reset, or the application goes on sending."""
-
-    stream_id: int
-
-
-class SessionEnding(Struct, frozen=True):
-    """GOAWAY: the peer accepts no new pair on this session."""
-
-
-PairEvent = PairData | PairEof | PairFinished | StrayData | SessionEnding
+# Stray data is that of a pair that is over: it was under way when we reset the pair, or the application sends on.
+PairEvent = PairData | PairEof | PairFinished | streams.StrayDataReceived | streams.GoAwayReceived
 
 
 class _Pair:
@@ -81,10 +72,6 @@ class PortForward:
     @property
     def pending(self) -> int:
         return self._connection.pending
-
-    @property
-    def pings_out(self) -> int:
-        return self._credit.pings_out
 
     def take(self) -> bytes:
         return self._connection.take()
@@ -149,7 +136,7 @@ class PortForward:
             self._credit.sent(pair.data_id, may_block=False)
 
     def abort(self, ident: int) -> int | None:
-        """Resets the pair's streams. Returns its data stream, for which StrayData may come; None: it was over."""
+        """Resets the pair's streams. Returns its data stream, for which stray data may come; None: it was over."""
         pair = self._pairs.get(ident)
         if pair is None:
             return None
@@ -161,7 +148,7 @@ class PortForward:
         return self._credit.can_probe()
 
     def probe(self) -> int:
-        """Queues one PING for each of the peer's workers; returns the last one, for `owes`."""
+        """Queues one PING for each of the peer's workers; returns the last one, for `has_unanswered_ping`."""
         return self._ping(FRAME_WORKERS)
 
     def _ping(self, count: int) -> int:
@@ -171,33 +158,28 @@ class PortForward:
             self._credit.sent_ping(ping)
         return ping
 
-    def owes(self, ping: int) -> bool:
+    def has_unanswered_ping(self, ping: int) -> bool:
         """Whether a PING up to `ping` has no answer, and not because an application does not read."""
         return self._credit.has_unanswered_ping(ping)
 
     @property
-    def settled(self) -> bool:
+    def fully_acked(self) -> bool:
         """Whether the runtime is known to have taken everything that was sent."""
         return self._credit.fully_acked
 
-    def mark(self, ident: int) -> int:
-        """The last frame sent to this pair's worker, for `prove` and `passed`."""
+    def checkpoint(self, ident: int) -> int:
+        """The last frame sent to this pair's worker, for `request_ack` and `is_acked`."""
         return self._credit.checkpoint(self._pairs[ident].data_id)
 
-    def prove(self, ident: int, mark: int) -> None:
-        """Sends PINGs behind `mark`, unless they were sent already or a queue of the peer's has no room for them."""
-        if not self._credit.ack_requested(self._pairs[ident].data_id, mark) and self.can_probe():
+    def request_ack(self, ident: int, checkpoint: int) -> None:
+        """Sends PINGs behind `checkpoint`, unless that was done already or a queue of the peer's is full."""
+        if not self._credit.ack_requested(self._pairs[ident].data_id, checkpoint) and self.can_probe():
             self.probe()
 
-    def passed(self, ident: int, mark: int) -> bool:
-        """Whether the runtime is known to have taken everything up to `mark`."""
+    def is_acked(self, ident: int, checkpoint: int) -> bool:
+        """Whether the runtime is known to have taken everything up to `checkpoint`."""
         pair = self._pairs.get(ident)
-        return pair is not None and self._credit.is_acked(pair.data_id, mark)
-
-    def held_up(self, ident: int) -> bool:
-        """Whether the runtime takes nothing of this pair while others go on; False while that is unknown."""
-        pair = self._pairs.get(ident)
-        return pair is not None and self._credit.is_stalled(pair.data_id)
+        return pair is not None and self._credit.is_acked(pair.data_id, checkpoint)
 
     def _probe_if_due(self, *, idle: bool = False) -> None:
         """`idle`: also look for idle workers, since a connection is over and another one may need its worker."""
@@ -224,8 +206,6 @@ class PortForward:
         match event:
             case streams.DataReceived(stream_id, data):
                 self._receive_bytes(self._by_stream.get(stream_id), stream_id, data, out)
-            case streams.StrayDataReceived(stream_id):
-                out.append(StrayData(stream_id))
             case streams.StreamEnded(stream_id):
                 self._stream_over(stream_id, out)
             case streams.StreamReset(stream_id, _):
@@ -240,8 +220,8 @@ class PortForward:
                 self._connection.answer(ping_id)
             case streams.StreamOpened(stream_id, _) if self._connection.is_open(stream_id):
                 self._connection.refuse(stream_id)
-            case streams.GoAwayReceived(_):
-                out.append(SessionEnding())
+            case streams.StrayDataReceived() | streams.GoAwayReceived():
+                out.append(event)
 
     def _receive_bytes(
         self, pair: _Pair | None, stream_id: int, data: bytes | memoryview, out: list[PairEvent]

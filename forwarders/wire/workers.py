@@ -42,7 +42,6 @@ class WorkerCredit:
         # Per worker: the frame that the answer to its last PING will acknowledge.
         self._asked = [0] * FRAME_WORKERS
         self._syns: dict[int, int] = {}
-        self._newest_answer = 0
 
     def unconsumed(self, worker: int) -> int:
         return self._sent[worker] - self._consumed[worker]
@@ -62,12 +61,6 @@ class WorkerCredit:
     def _free(self, worker: int) -> bool:
         return self._consumed[worker] >= self._last[worker]
 
-    def is_stalled(self, stream_id: int) -> bool:
-        """Whether this stream's worker is blocked while others work: a later PING than its own has been answered."""
-        worker = worker_of(stream_id)
-        owed = (ping for ping, (of, frame) in self._pings.items() if of == worker and frame > self._last[worker])
-        return not self._free(worker) and min(owed, default=self._newest_answer) < self._newest_answer
-
     def sent(self, stream_id: int, *, syn: bool = False, may_block: bool = True) -> None:
         """Counts one frame. Not `may_block`: an empty FIN or a reset, which nobody has to read."""
         worker = worker_of(stream_id)
@@ -83,11 +76,6 @@ class WorkerCredit:
         self._sent[worker] += 1
         self._asked[worker] = self._sent[worker]
         self._pings[ping_id] = (worker, self._sent[worker])
-
-    @property
-    def pings_out(self) -> int:
-        """PINGs without an answer yet."""
-        return len(self._pings)
 
     def has_unanswered_ping(self, ping_id: int) -> bool:
         """Whether a PING up to this one has no answer although no frame blocks its worker."""
@@ -134,7 +122,6 @@ class WorkerCredit:
 
     def answered(self, ping_id: int) -> None:
         worker, frame = self._pings.pop(ping_id, (0, 0))
-        self._newest_answer = max(self._newest_answer, ping_id)
         self._consume(worker, frame)
 
     def forget(self, stream_id: int) -> None:

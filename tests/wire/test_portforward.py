@@ -10,7 +10,7 @@ from fixtures.spdy_peer import SpdyPeer
 from forwarders.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire import frames, streams
 from forwarders.wire.connection import MAX_ANSWERS
-from forwarders.wire.portforward import MAX_ERROR_TEXT, PairEof, PairFinished, PortForward, SessionEnding, StrayData
+from forwarders.wire.portforward import MAX_ERROR_TEXT, PairEof, PairFinished, PortForward
 from forwarders.wire.workers import CREDIT, FRAME_WORKERS, PROBE_LIMIT
 from tests.wire.feeding import Payload, assert_same_however_cut, cut, feed_in, joined
 
@@ -149,7 +149,7 @@ def test_abort(runtime: Runtime) -> None:
     runtime.server.send_data(data, b"under way")
     assert runtime.client.abort(pair) == data
     assert runtime.client.abort(pair) is None
-    assert runtime.back() == [StrayData(data)]
+    assert runtime.back() == [streams.StrayDataReceived(data)]
     runtime.exchange()
     assert runtime.received == [streams.StreamReset(data, frames.CANCEL), streams.StreamReset(error, frames.CANCEL)]
     assert runtime.forgot_everything()
@@ -187,7 +187,7 @@ def test_go_away(runtime: Runtime) -> None:
     """GOAWAY ends no pair: it says that no new one will be served."""
     opened(runtime)
     runtime.server.go_away()
-    assert runtime.back() == [SessionEnding()]
+    assert runtime.back() == [streams.GoAwayReceived(3)]
     assert len(runtime.client._pairs) == 1
 
 
@@ -241,7 +241,7 @@ def test_ten_thousand_connections_leave_nothing(runtime: Runtime) -> None:
         assert runtime.forgot_everything()
         runtime.received.clear()
     assert runtime.server.open_streams == 0
-    assert runtime.client.pings_out == 0
+    assert len(runtime.client._credit._pings) == 0
 
 
 def test_credit_stops_a_stuck_upload_below_the_queues_bound(runtime: Runtime) -> None:
@@ -253,20 +253,20 @@ def test_credit_stops_a_stuck_upload_below_the_queues_bound(runtime: Runtime) ->
         assert runtime.client.send(pair, b"x")
         sent += 1
     assert CREDIT - 5 < sent < CREDIT
-    pings = runtime.client.pings_out
+    pings = len(runtime.client._credit._pings)
     runtime.exchange()
     for ping in range(1, 2 * pings, 2):
         runtime.server.answer(ping)
     runtime.back()
     assert runtime.client.can_send(pair)
-    assert runtime.client.pings_out
+    assert len(runtime.client._credit._pings)
 
 
 def test_pairs_of_the_past_can_be_sent_to(runtime: Runtime) -> None:
     """`can_send` of a pair that is over is True: nobody shall wait for it; `send` then says that it is over."""
     assert runtime.client.can_send(99)
     assert runtime.client.send(99, b"x") is False
-    assert runtime.client.passed(99, 0) is False
+    assert runtime.client.is_acked(99, 0) is False
 
 
 def test_new_pairs_pass_over_a_stuck_worker(runtime: Runtime) -> None:
@@ -354,14 +354,14 @@ def test_proof_of_what_was_sent(runtime: Runtime) -> None:
     pair, _, _ = opened(runtime)
     runtime.client.probe()
     runtime.client.send(pair, b"x")
-    mark = runtime.client.mark(pair)
+    mark = runtime.client.checkpoint(pair)
     runtime.exchange()
-    assert not runtime.client.passed(pair, mark)
-    runtime.client.prove(pair, mark)
-    runtime.client.prove(pair, mark)
-    assert runtime.client.pings_out == FRAME_WORKERS
+    assert not runtime.client.is_acked(pair, mark)
+    runtime.client.request_ack(pair, mark)
+    runtime.client.request_ack(pair, mark)
+    assert len(runtime.client._credit._pings) == FRAME_WORKERS
     runtime.exchange()
-    assert runtime.client.passed(pair, mark)
+    assert runtime.client.is_acked(pair, mark)
 
 
 def test_proof_is_not_asked_for_where_a_queue_is_full(runtime: Runtime) -> None:
@@ -370,34 +370,19 @@ def test_proof_is_not_asked_for_where_a_queue_is_full(runtime: Runtime) -> None:
     pair = runtime.client.open(80)
     while runtime.client.can_probe():
         runtime.client.probe()
-    before = runtime.client.pings_out
+    before = len(runtime.client._credit._pings)
     runtime.client.send(pair, b"x")
-    runtime.client.prove(pair, runtime.client.mark(pair))
-    assert runtime.client.pings_out == before
+    runtime.client.request_ack(pair, runtime.client.checkpoint(pair))
+    assert len(runtime.client._credit._pings) == before
 
 
 def test_what_the_runtime_owes(runtime: Runtime) -> None:
     """A round of PINGs is owed until it is answered; then all that was sent is known to be taken."""
     opened(runtime)
     last = runtime.client.probe()
-    assert (runtime.client.owes(last), runtime.client.settled) == (True, False)
+    assert (runtime.client.has_unanswered_ping(last), runtime.client.fully_acked) == (True, False)
     runtime.exchange()
-    assert (runtime.client.owes(last), runtime.client.settled) == (False, True)
-
-
-def test_a_dial_that_hangs_is_held_up(runtime: Runtime) -> None:
-    """The runtime goes on with other workers but has not taken the pair's first frame; of a pair that is over nothing
-    is said."""
-    pair = runtime.client.open(80)
-    runtime.client.probe()
-    runtime.server.receive_data(runtime.client.take())
-    assert not runtime.client.held_up(pair)
-    # The data stream has id 3: worker 3 owes its answer (PING 7).
-    for ping in (1, 3, 5, 9):
-        runtime.server.answer(ping)
-    runtime.back()
-    assert runtime.client.held_up(pair)
-    assert not runtime.client.held_up(99)
+    assert (runtime.client.has_unanswered_ping(last), runtime.client.fully_acked) == (False, True)
 
 
 def test_every_cut_gives_the_same_events() -> None:
@@ -466,7 +451,7 @@ def take_step(wire: PortForward, call: str, pair: int, ended: set[int]) -> None:
         case "abort":
             wire.abort(pair)
         case "prove" if pair in wire._pairs:
-            wire.prove(pair, wire.mark(pair))
+            wire.request_ack(pair, wire.checkpoint(pair))
         case _:
             wire.take()
 
@@ -481,7 +466,11 @@ def test_any_order_of_well_formed_frames_and_calls(order: list[bytes | tuple[str
     for step in order:
         alive = set(wire._pairs)
         if isinstance(step, bytes):
-            told = [event for event in wire.receive_data(step) if not isinstance(event, SessionEnding | StrayData)]
+            told = [
+                event
+                for event in wire.receive_data(step)
+                if not isinstance(event, streams.GoAwayReceived | streams.StrayDataReceived)
+            ]
             assert {event.pair for event in told} <= alive
             assert {event.pair for event in told if isinstance(event, PairFinished)} == alive - set(wire._pairs)
         else:
