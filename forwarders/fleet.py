@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from functools import partial
 from random import Random
 
@@ -166,7 +167,7 @@ class Fleet:
 
     def counters(self) -> dict[str, Counts]:
         """What each forward has carried so far, by id."""
-        return {ident: running.forward.counters.counts() for ident, running in self._running.items()}
+        return {ident: copy(running.forward.counters) for ident, running in self._running.items()}
 
     def sessions(self) -> int:
         """How many sessions to pods are open."""

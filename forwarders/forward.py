@@ -17,7 +17,7 @@ from forwarders.errors import BindError, ClientLeftError, HoldExpiredError
 from forwarders.holding import HeldDial, WaitingLine
 from forwarders.listeners import Bound, accept, bind
 from forwarders.relay import Relay
-from forwarders.spec import Counters, Endpoint, ForwardSpec, PortBook, State, Status, with_count
+from forwarders.spec import Counts, Endpoint, ForwardSpec, PortBook, State, Status, with_count
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.tasks import Tasks, contained, kept
 from forwarders.transports.sockets import RawSocket
@@ -45,7 +45,7 @@ class Forward:
     ) -> None:
         self.spec = spec
         self.status = Status(id=spec.id, state=State.WAITING)
-        self.counters = Counters(partial(datetime.now, UTC))
+        self.counters = Counts(since=datetime.now(UTC))
         self._book = book
         self._report = report
         self._bound: Bound | None = None
@@ -125,15 +125,16 @@ class Forward:
 
     async def _serve(self, local: RawSocket) -> None:
         def failed(cause: str) -> None:
-            self.counters.failed(f"a bug of portside's: {cause}")
+            self._count_error(f"a bug of portside's: {cause}")
             local.reset()
 
-        self.counters.opened()
+        self.counters.connections += 1
+        self.counters.connections_total += 1
         try:
             with contained(logger, f"{self.spec.label}: a connection", failed):
                 await self._relay(local)
         finally:
-            self.counters.closed()
+            self.counters.connections -= 1
 
     async def _relay(self, local: RawSocket) -> None:
         relay = Relay(local, HeldDial(self._line, local), self.spec.linger, self.counters)
@@ -144,13 +145,17 @@ class Forward:
             local.close()
             return
         except HoldExpiredError as error:
-            self.counters.failed(str(error))
+            self._count_error(str(error))
             logger.warning("%s: %s", self.spec.label, error)
             await local.turn_away(str(error))
             return
         if relay.error:
-            self.counters.failed(relay.error)
+            self._count_error(relay.error)
             logger.info("%s: a connection was cut: %s", self.spec.label, relay.error)
+
+    def _count_error(self, error: str) -> None:
+        self.counters.errors += 1
+        self.counters.last_error, self.counters.last_error_at = error, datetime.now(UTC)
 
     # Status
 

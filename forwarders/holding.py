@@ -16,7 +16,7 @@ import trio
 from forwarders.backend import Backend, Dialled
 from forwarders.errors import ClientLeftError, DialError, HoldExpiredError
 from forwarders.pool import OWN_PATIENCE
-from forwarders.spec import Counters, ForwardSpec
+from forwarders.spec import Counts, ForwardSpec
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.tasks import Notifier
 from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, RawSocket, has_left, left_before_sending
@@ -34,7 +34,7 @@ class WaitingLine:
         spec: ForwardSpec,
         backend: Backend,
         watcher: DisconnectWatcher,
-        counters: Counters,
+        counters: Counts,
         why: Callable[[], str],
     ) -> None:
         self.spec = spec

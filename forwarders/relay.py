@@ -13,7 +13,7 @@ import trio
 
 from forwarders.errors import DialError, ForwarderError, TunnelError
 from forwarders.holding import HeldDial
-from forwarders.spec import Counters
+from forwarders.spec import Counts
 from forwarders.system.tcp import reader_is_gone
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, READ_SIZE, Piece, RawSocket, has_left
@@ -32,7 +32,7 @@ UNSURE_LINGER = 0.25
 class Relay:
     """`run` returns when the connection is over, whatever ended it; `error` then says what did, "" for a good end."""
 
-    def __init__(self, local: RawSocket, dial: HeldDial, linger: float, counters: Counters) -> None:
+    def __init__(self, local: RawSocket, dial: HeldDial, linger: float, counters: Counts) -> None:
         self._local = local
         self._dial = dial
         self._linger = linger

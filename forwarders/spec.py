@@ -6,7 +6,7 @@ Also the order in which local ports are tried. Nothing here does IO or reads a c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import Enum
 
@@ -127,8 +127,8 @@ def without_count(reason: str) -> str:
     return _COUNT.sub("", reason)
 
 
-class Counts(Struct, frozen=True, kw_only=True):
-    """A forward's counters at one moment. Bytes are the connections' own, without framing.
+class Counts(Struct, kw_only=True):
+    """A forward's counters: it adds to them, and its readers get copies. Bytes are the connections' own.
 
     `since`: when the forward began. `connections`: open now, those that are `held` included; `held`: waiting for a pod.
     `sent`, `received`: bytes to and from pods. `errors`: connections cut or given up; `last_error`, `last_error_at`:
@@ -144,36 +144,6 @@ class Counts(Struct, frozen=True, kw_only=True):
     errors: int = 0
     last_error: str = ""
     last_error_at: datetime | None = None
-
-
-class Counters:
-    """The running counters of one forward: the fields of `Counts`. `now` dates its beginning and its errors."""
-
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
-        self.since = now()
-        self.connections = 0
-        self.connections_total = 0
-        self.held = 0
-        self.sent = 0
-        self.received = 0
-        self.errors = 0
-        self.last_error = ""
-        self.last_error_at: datetime | None = None
-
-    def opened(self) -> None:
-        self.connections += 1
-        self.connections_total += 1
-
-    def closed(self) -> None:
-        self.connections -= 1
-
-    def failed(self, error: str) -> None:
-        self.errors += 1
-        self.last_error, self.last_error_at = error, self._now()
-
-    def counts(self) -> Counts:
-        return Counts(**{name: getattr(self, name) for name in Counts.__struct_fields__})
 
 
 def candidates(request: PortRequest) -> Iterator[int]:

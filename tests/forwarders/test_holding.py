@@ -9,7 +9,6 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
 from typing import cast
 
 import msgspec
@@ -20,7 +19,7 @@ from trio.testing import MockClock
 
 from forwarders.backend import Backend, Dialled
 from forwarders.holding import HeldDial, WaitingLine
-from forwarders.spec import Counters, State
+from forwarders.spec import Counts, State
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import TunnelProtocol
@@ -320,7 +319,7 @@ class Room:
 async def test_a_newcomer_does_not_overtake(nursery: trio.Nursery) -> None:
     """Room that is there before the first in the line has been woken is still the first one's."""
     backend, watcher = Room(), DisconnectWatcher()
-    line = WaitingLine(SPEC, cast(Backend, backend), watcher, Counters(partial(datetime.now, UTC)), str)
+    line = WaitingLine(SPEC, cast(Backend, backend), watcher, Counts(since=datetime.now(UTC)), str)
     served: list[str] = []
 
     async def take(name: str, local: socket.socket) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from typing import cast
 
 import pytest
@@ -18,7 +17,7 @@ from forwarders.errors import DialError, SessionLostError
 from forwarders.holding import HeldDial
 from forwarders.relay import REPLAY_LIMIT, Relay
 from forwarders.session import Session
-from forwarders.spec import Counters
+from forwarders.spec import Counts
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Tunnel
 from tests.forwarders.peer import Peer, PeerStream
@@ -62,7 +61,7 @@ class Line:
         self.session = Session(self.peer.channel(), b"", lambda session, event: None)
         nursery.start_soon(self._run_session)
         self.dial = Dialler(self.session)
-        self.counters = Counters(partial(datetime.now, UTC))
+        self.counters = Counts(since=datetime.now(UTC))
         self.relay = Relay(RawSocket(accepted), cast(HeldDial, self.dial), linger, self.counters)
         self.over = trio.Event()
         self.scope = trio.CancelScope()

@@ -9,7 +9,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, suppress
 from datetime import UTC, datetime
-from functools import partial
 
 import httpx
 import msgspec
@@ -17,7 +16,7 @@ import pytest
 import trio
 import trio.testing
 
-from forwarders.spec import Counters, Counts
+from forwarders.spec import Counts
 from tests.board.made import forward, skip, subscriptions
 from tests.status.made import ask, port_of, served
 from watcher.board.board import Board
@@ -131,14 +130,14 @@ async def test_without_file_descriptors_questions_wait() -> None:
 async def test_counters_come_while_somebody_reads_and_at_most_once_a_second(autojump_clock: trio.abc.Clock) -> None:
     """A forward that carries bytes all the time is told once a second; one that carries nothing is told once."""
     board, busy, idle = Board(), forward("busy"), forward("idle")
-    counters, looks = Counters(partial(datetime.now, UTC)), 0
+    counters, looks = Counts(since=datetime.now(UTC)), 0
     quiet = Counts(since=datetime.now(UTC))
 
     def look() -> dict[str, Counts]:
         nonlocal looks
         looks += 1
         counters.sent += 1
-        return {busy.id: counters.counts(), idle.id: quiet}
+        return {busy.id: copy(counters), idle.id: quiet}
 
     board.counters = look
     for record in (busy, idle, skip()):
