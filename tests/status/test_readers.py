@@ -8,6 +8,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, suppress
+from copy import copy
 from datetime import UTC, datetime
 
 import httpx
