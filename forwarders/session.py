@@ -19,13 +19,7 @@ from forwarders.tasks import Notifier
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import Tunnel, classify
-from forwarders.wire.portforward import (
-    PairData,
-    PairEof,
-    PairEvent,
-    PairFinished,
-    PortForward,
-)
+from forwarders.wire.portforward import PairData, PairEof, PairEvent, PairFinished, PortForward
 from forwarders.wire.streams import GoAwayReceived, StrayDataReceived
 
 logger = logging.getLogger("portside.sessions")
