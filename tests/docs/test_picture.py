@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fixtures.picture.__main__ import DEFAULT
+from fixtures.picture.__main__ import DOCS, TABLE
 from fixtures.picture.screen import svg
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -21,7 +21,7 @@ def texts(picture: str) -> str:
     return " ".join(" ".join(text.itertext()).replace("\xa0", " ") for text in found)
 
 
-@pytest.mark.parametrize("picture", [svg(SCREEN, 40, "$ portside watch"), DEFAULT], ids=["drawn", "in the docs"])
+@pytest.mark.parametrize("picture", [svg(SCREEN, 40, "$ portside watch"), DOCS / TABLE], ids=["drawn", "in the docs"])
 def test_it_is_whole_in_itself(picture: str | Path) -> None:
     """The command is its title; links are plain text, and nothing is fetched."""
     drawn = picture if isinstance(picture, str) else picture.read_text()
