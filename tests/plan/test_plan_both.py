@@ -18,7 +18,7 @@ from tests.plan.made import (
     workload,
 )
 from watcher.cluster.kinds import DEPLOYMENT, ServicePort
-from watcher.plan.facts import SkaffoldForward
+from watcher.plan.facts import HeldPort
 from watcher.skaffold.modes import Mode
 
 
@@ -36,7 +36,7 @@ def test_strict_ports_are_demands() -> None:
     }
 
 
-OWN = SkaffoldForward(kind="service", name="web", namespace="", port="http", local_port=4503)
+OWN = HeldPort(kind="service", name="web", namespace="", port="http", local_port=4503)
 
 
 @pytest.mark.parametrize("port", [8080, "http"])

@@ -32,7 +32,7 @@ from watcher.cluster.kinds import (
     WorkloadStatus,
 )
 from watcher.config.entries import Rule, Rules
-from watcher.plan.facts import Facts, SkaffoldForward
+from watcher.plan.facts import Facts, HeldPort
 from watcher.plan.plan import explain, make_plan
 from watcher.plan.ports import DEBUG_ANNOTATION
 from watcher.skaffold.modes import Mode
@@ -289,7 +289,7 @@ def test_debug_without_the_annotation_forwards_nothing() -> None:
 
 def test_what_skaffold_forwards_of_a_pod_is_left_to_it() -> None:
     """Skaffold's own forwards of pods name the pod, ours what made it."""
-    own = SkaffoldForward(kind="pod", name="app-6c-x", namespace="", port=5005, local_port=56268)
+    own = HeldPort(kind="pod", name="app-6c-x", namespace="", port=5005, local_port=56268)
     plan = planned([made_by("Deployment", "app", "app-6c-x", annotations=LISTED)], modes=DEBUG, own_forwards=(own,))
     assert plan.forwards == ()
     [skip] = plan.skips

@@ -28,7 +28,7 @@ from watcher.cluster.clusters import ClusterConnection
 from watcher.config.entries import CONTAINER
 from watcher.docker.containers import ContainerWatch
 from watcher.docker.daemon import Daemon, daemon_of
-from watcher.plan.facts import Facts, SkaffoldForward
+from watcher.plan.facts import Facts, HeldPort
 from watcher.skaffold import command_line
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.http_request import ApiAddress, free_port
@@ -109,7 +109,7 @@ class SkaffoldSource:
     def _gather(self) -> Facts:
         skaffold = self._attachment.facts
         own = tuple(
-            SkaffoldForward(
+            HeldPort(
                 kind=kind,
                 name=name,
                 namespace=namespace,

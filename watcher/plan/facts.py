@@ -23,8 +23,8 @@ class HoldSettings(Struct, frozen=True):
     patience: float = PATIENCE
 
 
-class SkaffoldForward(Struct, frozen=True):
-    """A forward that Skaffold itself holds. portside does not compete with it."""
+class HeldPort(Struct, frozen=True):
+    """A local port that Skaffold holds for a forward of its own. portside does not compete for it."""
 
     kind: str
     name: str
@@ -70,7 +70,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     rules: Rules = Rules()
     explain_requested: bool = False
     deployed: bool = True
-    own_forwards: tuple[SkaffoldForward, ...] = ()
+    own_forwards: tuple[HeldPort, ...] = ()
     holding: Mapping[str, int] = {}
     within: frozenset[str] = frozenset()
     context: str = ""

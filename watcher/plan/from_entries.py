@@ -123,7 +123,7 @@ def _entry(entry: Entry, namespaces: EntryNamespaces, ident: str, group: str, ad
     if entry.kind == CONTAINER:
         return container_verdict(entry, subject, ident, group, address, facts)
     target = _target(entry, namespace, facts)
-    if reason := _contested(entry, namespaces) or _why_not(entry, target, namespace, ident, facts):
+    if reason := _contested(entry, namespaces) or _why_not(entry, target, subject, ident, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     spec = forward_spec(group, address, entry.local_port, facts, ident=ident, eager=entry.kind == "pod")
     because = f"it is asked for by {entry.origin}"
@@ -135,16 +135,16 @@ def _contested(entry: Entry, namespaces: EntryNamespaces) -> str:
     return several and f"{entry.kind} {entry.name or entry.selector} is in namespaces {several}: say which one"
 
 
-def _why_not(entry: Entry, target: Resource | None, namespace: str, ident: str, facts: Facts) -> str:
+def _why_not(entry: Entry, target: Resource | None, subject: ResourceRef, ident: str, facts: Facts) -> str:
     """The reason not to forward, or ""."""
     if isinstance(target, Service) and (unable := unreachable(target, service_port(target, entry.port))):
         return unable
     if entry.source == "user":
         labels = (target.metadata.labels if target is not None else None) or {}
-        of_rule = RuleTarget(entry.kind, entry.name, namespace, labels, spellings(target, entry.port))
+        of_rule = RuleTarget(entry.kind, entry.name, subject.namespace, labels, spellings(target, entry.port))
         if excluded := facts.rules.excluded(of_rule):
             return excluded
-    own = held_by_skaffold(facts, entry.kind, entry.name, namespace, (entry.port,))
+    own = held_by_skaffold(entry.kind, entry.name, subject.namespace, (entry.port,), facts)
     if own is not None and entry.local_port.number not in {0, own.local_port}:
         return ""  # the entry requests another local port than the one that Skaffold has
     return left_to_skaffold(own, ident, entry.local_port, facts)

@@ -103,28 +103,23 @@ def _at_address(
     privileged = port.port < FIRST_UNPRIVILEGED
     local = PortRequest(PortPolicy.AUTOMATIC) if privileged else PortRequest(PortPolicy.PREFERRED, port.port)
     called = (port.port, port.name) if port.name else (port.port,)
-    if reason := _why_not(service, port, called, facts, requested) or _left(
-        service, port, group + address, local, facts
-    ):
+    own = held_by_skaffold("service", subject.resource_name, subject.namespace, (port.port,), facts)
+    reason = _why_not(service, subject, called, facts, requested)
+    if reason := reason or left_to_skaffold(own, group + address, local, facts):
         return Skip(id=group + address, subject=subject, reason=reason)
     spec = forward_spec(group, address, local, facts)
     return planned(spec, subject, _find(service, port, facts), "mode services: it is a service of this run", called)
 
 
 def _why_not(
-    service: Service, port: ServicePort, called: tuple[int | str, ...], facts: Facts, requested: Requested
+    service: Service, subject: ResourceRef, called: tuple[int | str, ...], facts: Facts, requested: Requested
 ) -> str:
     """The reason not to forward, or ""."""
-    name, namespace = service.metadata.name, service.metadata.namespace
-    entry = requested.get((namespace, name, port.port))
+    name, namespace = subject.resource_name, subject.namespace
+    entry = requested.get((namespace, name, called[0]))
     if entry is not None:
         return f"{entry.origin} asks for this port already"
     return facts.rules.refused(RuleTarget("service", name, namespace, service.metadata.labels or {}, called))
-
-
-def _left(service: Service, port: ServicePort, ident: str, local: PortRequest, facts: Facts) -> str:
-    own = held_by_skaffold(facts, "service", service.metadata.name, service.metadata.namespace, (port.port,))
-    return left_to_skaffold(own, ident, local, facts)
 
 
 def _find(service: Service, port: ServicePort, facts: Facts) -> EndpointResult:

@@ -9,7 +9,6 @@ Each cluster is planned as if it were the only one; then its key is added to its
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,8 +23,6 @@ from watcher.plan.from_services import from_services
 from watcher.plan.pods import OwnerKey, owner_of
 from watcher.plan.verdicts import NotRequested, PlannedForward, Published, ResourceRef, Skip, Verdict
 from watcher.skaffold.modes import Mode
-
-V = TypeVar("V", NotRequested, Published, Skip)
 
 # Across clusters local ports are given out in Skaffold's order: by entries, services, then pods.
 _RANK_OF_SOURCE = {"user": 0, "direct": 0, "services": 1}
@@ -42,66 +39,52 @@ class Plan(Struct, frozen=True):
 
 def make_plan(facts: Facts) -> Plan:
     """The plan of all clusters."""
-    if not facts.others:
-        return _stamped(_plan_cluster(facts), "", facts.context)
-    plans = [_stamped(_plan_cluster(part), key, part.context) for key, part in per_cluster(facts).items()]
-    forwards = (one for plan in plans for one in plan.forwards)
+    verdicts = list(_verdicts(facts))
+    forwards = [verdict for verdict in verdicts if isinstance(verdict, PlannedForward)]
+    if facts.others:
+        forwards.sort(key=lambda one: _RANK_OF_SOURCE.get(one.subject.source, 2))
     return Plan(
-        forwards=tuple(sorted(forwards, key=lambda one: _RANK_OF_SOURCE.get(one.subject.source, 2))),
-        skips=(*(one for plan in plans for one in plan.skips), *_unusable(facts)),
-        not_requested=tuple(one for plan in plans for one in plan.not_requested),
-        published=tuple(one for plan in plans for one in plan.published),
-    )
-
-
-def _plan_cluster(facts: Facts) -> Plan:
-    verdicts: list[Verdict] = [*from_entries(facts), *from_services(facts), *from_pods(facts), *published_beside(facts)]
-    return Plan(
-        forwards=tuple(verdict for verdict in verdicts if isinstance(verdict, PlannedForward)),
+        forwards=tuple(forwards),
         skips=tuple(verdict for verdict in verdicts if isinstance(verdict, Skip)),
         not_requested=tuple(verdict for verdict in verdicts if isinstance(verdict, NotRequested)),
         published=tuple(verdict for verdict in verdicts if isinstance(verdict, Published)),
     )
 
 
-def _unusable(facts: Facts) -> Iterable[Skip]:
-    """A skip for each requested entry of a cluster that the kubeconfig cannot reach."""
+def _verdicts(facts: Facts) -> Iterator[Verdict]:
+    """Those of each cluster in turn; last a skip for each requested entry of a cluster that cannot be reached."""
+    for key, part in per_cluster(facts).items():
+        yield from (_stamped(verdict, key, part.context) for verdict in _of_cluster(part))
     for other in (other for other in facts.others if other.problem):
-        modes = facts.modes & {Mode.USER}
-        plan = _plan_cluster(replace(of_cluster(other, facts), modes=modes, cluster=Snapshot(), own_forwards=()))
-        verdicts: tuple[PlannedForward | Skip, ...] = (*plan.forwards, *plan.skips)
-        for one in verdicts:
-            subject = replace(one.subject, context=other.context)
-            yield Skip(id=one.id + id_suffix(other.context), subject=subject, reason=other.problem)
+        part = replace(of_cluster(other, facts), modes=facts.modes & {Mode.USER}, cluster=Snapshot(), own_forwards=())
+        for verdict in _of_cluster(part):
+            if isinstance(verdict, PlannedForward | Skip):
+                skip = Skip(id=verdict.id, subject=verdict.subject, reason=other.problem)
+                yield _stamped(skip, other.context, other.context)
 
 
-def _stamped(plan: Plan, key: str, context: str) -> Plan:
-    """The plan with its cluster in every id and subject."""
+def _of_cluster(facts: Facts) -> Iterator[Verdict]:
+    yield from from_entries(facts)
+    yield from from_services(facts)
+    yield from from_pods(facts)
+    yield from published_beside(facts)
+
+
+def _stamped(verdict: Verdict, key: str, context: str) -> Verdict:
+    """The verdict with its cluster in ids and subject."""
     if not context:
-        return plan
-    return Plan(
-        forwards=tuple(_stamped_forward(one, key, context) for one in plan.forwards),
-        skips=tuple(_stamped_verdict(one, key, context) for one in plan.skips),
-        not_requested=tuple(_stamped_verdict(one, key, context) for one in plan.not_requested),
-        published=tuple(_stamped_verdict(one, key, context) for one in plan.published),
-    )
-
-
-def _stamped_verdict(one: V, key: str, context: str) -> V:
-    return replace(one, id=one.id + id_suffix(key), subject=replace(one.subject, context=context))
-
-
-def _stamped_forward(one: PlannedForward, key: str, context: str) -> PlannedForward:
-    subject = replace(one.subject, context=context)
+        return verdict
+    suffix, subject = id_suffix(key), replace(verdict.subject, context=context)
+    if not isinstance(verdict, PlannedForward):
+        return replace(verdict, id=verdict.id + suffix, subject=subject)
     if not key:
-        return replace(one, subject=subject)
-    suffix = id_suffix(key)
+        return replace(verdict, subject=subject)
     return replace(
-        one,
-        id=one.id + suffix,
+        verdict,
+        id=verdict.id + suffix,
         subject=subject,
-        spec=replace(one.spec, id=one.spec.id + suffix, group=one.spec.group + suffix),
-        endpoints=tuple(replace(endpoint, pod=replace(endpoint.pod, cluster=key)) for endpoint in one.endpoints),
+        spec=replace(verdict.spec, id=verdict.spec.id + suffix, group=verdict.spec.group + suffix),
+        endpoints=tuple(replace(endpoint, pod=replace(endpoint.pod, cluster=key)) for endpoint in verdict.endpoints),
         cluster=key,
     )
 
@@ -129,26 +112,15 @@ def explain(plan: Plan, facts: Facts, failures: Mapping[str, str] = {}) -> tuple
     else a reason against one, else that nobody requested it. A port at several addresses is one. `failures`: by
     forward, why it has no port.
     """
-    if not facts.others:
-        return _explain_cluster(plan, facts, failures)
-    found: list[Explanation] = []
-    for key, part in per_cluster(facts).items():
-        suffix = id_suffix(key)
-        own = {ident.removesuffix(suffix): reason for ident, reason in failures.items() if ident.endswith(suffix)}
-        for one in _explain_cluster(_plan_cluster(part), part, own):
-            subject = replace(one.subject, context=part.context)
-            found.append(replace(one, subject=subject, forwards=tuple(ident + suffix for ident in one.forwards)))
-    unusable = (Explanation(subject=skip.subject, forwarded=False, rule=skip.reason) for skip in _unusable(facts))
-    return (*found, *{one.subject: one for one in unusable}.values())
-
-
-def _explain_cluster(plan: Plan, facts: Facts, failures: Mapping[str, str]) -> tuple[Explanation, ...]:
     found: dict[ResourceRef, Explanation] = {}
     for verdict in _decisive(plan):
         now = _explanation(verdict, failures)
         known = found.get(verdict.subject)
         found[verdict.subject] = now if known is None else _combined(known, now)
-    return (*found.values(), *_explain_pods(found.values(), facts))
+    parts = per_cluster(facts).values()
+    pods = (one for part in parts for one in _explain_pods(found.values(), part))
+    order = [*(part.context for part in parts), *(other.context for other in facts.others)]
+    return tuple(sorted((*found.values(), *pods), key=lambda one: order.index(one.subject.context)))
 
 
 def _decisive(plan: Plan) -> Iterator[Verdict]:
@@ -164,8 +136,8 @@ def _decisive(plan: Plan) -> Iterator[Verdict]:
         yield verdict
 
 
-# Namespace, type, name, and the port as a number or a name.
-_PortKey = tuple[str, str, str, int | str]
+# Context, namespace, type, name, and the port as a number or a name.
+_PortKey = tuple[str, str, str, str, int | str]
 
 
 def _port_keys(verdict: Verdict) -> set[_PortKey]:
@@ -174,7 +146,7 @@ def _port_keys(verdict: Verdict) -> set[_PortKey]:
     called = verdict.called if isinstance(verdict, PlannedForward) else ()
     if subject.remote_port == "" or subject.protocol != "TCP":
         return set()
-    resource = subject.namespace, subject.resource_type.lower(), subject.resource_name
+    resource = subject.context, subject.namespace, subject.resource_type.lower(), subject.resource_name
     return {(*resource, port) for port in (subject.remote_port, subject.port_name, *called) if port != ""}
 
 
@@ -207,7 +179,7 @@ def _explain_pods(found: Iterable[Explanation], facts: Facts) -> Iterator[Explan
     by_owner: dict[OwnerKey, list[Explanation]] = {}
     for one in found:
         subject = one.subject
-        if one.forwards:
+        if one.forwards and subject.context == facts.context:
             owner = OwnerKey(subject.namespace, subject.resource_type.lower(), subject.resource_name)
             by_owner.setdefault(owner, []).append(one)
     for pod in run.pods(facts):
@@ -219,6 +191,7 @@ def _explain_pods(found: Iterable[Explanation], facts: Facts) -> Iterator[Explan
             resource_type="pod",
             resource_name=pod.metadata.name,
             namespace=pod.metadata.namespace,
+            context=facts.context,
         )
         of_owner = by_owner.get(owner, [])
         forwarded = any(one.forwarded for one in of_owner)

@@ -89,12 +89,7 @@ def unreachable(service: Service, port: ServicePort | None) -> str:
 
 def asked_number(target: Object | None, port: int | str) -> int | None:
     """The local port that kubectl takes for a port of `target` given by name; None if the name is unknown."""
-    if isinstance(target, Service):
-        of_service = service_port(target, port)
-        return of_service.port if of_service is not None and is_port(of_service.port) else None
-    spec = pod_spec(target)
-    of_pod = None if spec is None else container_port(spec, port)
-    return of_pod.container_port if of_pod is not None and is_port(of_pod.container_port) else None
+    return next((one for one in spellings(target, port)[1:] if isinstance(one, int) and is_port(one)), None)
 
 
 def spellings(target: Object | None, port: int | str) -> tuple[int | str, ...]:

@@ -10,7 +10,7 @@ from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest
 from watcher.cluster.kinds import Kind
 from watcher.cluster.store import Watch
 from watcher.plan import run
-from watcher.plan.facts import Facts, SkaffoldForward
+from watcher.plan.facts import Facts, HeldPort
 from watcher.plan.pods import EndpointResult
 
 
@@ -125,8 +125,8 @@ def forward_spec(
 
 
 def held_by_skaffold(
-    facts: Facts, kind: str, name: str, namespace: str, ports: tuple[int | str, ...]
-) -> SkaffoldForward | None:
+    kind: str, name: str, namespace: str, ports: tuple[int | str, ...], facts: Facts
+) -> HeldPort | None:
     """Skaffold's own forward of a port with one of these spellings. Its namespace is blank if it is the context's."""
     for own in facts.own_forwards:
         if (own.kind, own.name) == (kind, name) and own.port in ports and own.namespace in {namespace, ""}:
@@ -134,7 +134,7 @@ def held_by_skaffold(
     return None
 
 
-def left_to_skaffold(own: SkaffoldForward | None, ident: str, port: PortRequest, facts: Facts) -> str:
+def left_to_skaffold(own: HeldPort | None, ident: str, port: PortRequest, facts: Facts) -> str:
     """The reason to leave the forward to Skaffold, which holds `own`; "" to forward it.
 
     Whichever holds the requested port keeps it: a Skaffold that started later found it taken and chose another. If no
