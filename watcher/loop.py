@@ -165,13 +165,13 @@ class Loop:
         changes = diff(self._wanted, plan, fleet.ports)
         fleet.reserve([wanted.spec for wanted in plan.forwards])
         for change in changes:
-            ident = change.id if isinstance(change, Stop) else change.wanted.id
+            ident = change.id if isinstance(change, Stop) else change.forward.id
             undo = partial(self._unchanged, ident, self._wanted.get(ident))
             with contained(logger, f"a change of {self._title(change)}", undo):
                 await self._carry_out(change, fleet)
 
     def _title(self, change: Change) -> str:
-        wanted = self._wanted.get(change.id) if isinstance(change, Stop) else change.wanted
+        wanted = self._wanted.get(change.id) if isinstance(change, Stop) else change.forward
         return title(wanted) if wanted else "a forward"
 
     def _unchanged(self, ident: str, before: PlannedForward | None, cause: str) -> None:  # noqa: ARG002 - it is in the log

@@ -1,6 +1,6 @@
-"""Owns the comparison of the plan with what runs: the shortest list of stop, start and update. Pure.
+"""Compares the plan with what runs: the shortest list of stops, updates and starts. Pure.
 
-Refuses to know why. A forward whose spec is unchanged is never stopped, whatever happened to its pods.
+A forward whose spec did not change is never stopped, whatever happened to its pods.
 """
 
 from __future__ import annotations
@@ -18,44 +18,42 @@ class Stop(Struct, frozen=True):
 
 
 class Start(Struct, frozen=True):
-    wanted: PlannedForward
+    forward: PlannedForward
 
 
 class Update(Struct, frozen=True):
-    """The same listener, other pods (or another reason why there are none)."""
+    """The same listener with other endpoints, or another reason why there are none."""
 
-    wanted: PlannedForward
+    forward: PlannedForward
 
 
 Change = Stop | Start | Update
 
 
 def diff(running: Mapping[str, PlannedForward], plan: Plan, ports: Mapping[str, int]) -> tuple[Change, ...]:
-    """Changes in the order to make them: stops, updates, then starts with the reserved ports first.
+    """The changes in the order to make them: stops, updates, then starts with the reserved ports first.
 
-    `ports`: the local port of each running forward that has one. Stopped and started again, apart from what changed:
-    a forward that sits on a port which a new one reserves, unless it reserves that itself; and a forward that has no
-    port because another one had it, once that one goes.
+    `ports`: the local port of each running forward that has one. Beside forwards that changed, two others are stopped
+    and started again: one whose port a new forward reserves (unless it reserves the port itself), and one without a
+    port whose requested port becomes free.
     """
     stops = _outdated(running, plan, ports)
     stops |= _freed(running, plan, ports, stops)
-    starts = [wanted for wanted in plan.forwards if _is_new(wanted, running, stops)]
-    starts.sort(key=lambda wanted: not wanted.spec.port.reserved)
-    updates = [
-        wanted for wanted in plan.forwards if not _is_new(wanted, running, stops) and wanted != running[wanted.id]
-    ]
+    starts = [planned for planned in plan.forwards if _is_new(planned, running, stops)]
+    starts.sort(key=lambda planned: not planned.spec.port.reserved)
+    kept = [planned for planned in plan.forwards if not _is_new(planned, running, stops)]
     return (
         *(Stop(ident) for ident in running if ident in stops),
-        *(Update(wanted) for wanted in updates),
-        *(Start(wanted) for wanted in starts),
+        *(Update(planned) for planned in kept if planned != running[planned.id]),
+        *(Start(planned) for planned in starts),
     )
 
 
 def _outdated(running: Mapping[str, PlannedForward], plan: Plan, ports: Mapping[str, int]) -> set[str]:
-    """What is not wanted any more, or not so, or not there."""
-    planned = {wanted.id: wanted for wanted in plan.forwards}
+    """The forwards that are not planned any more, have another spec, or have to give up their port."""
+    planned = {forward.id: forward for forward in plan.forwards}
     gone = {ident for ident, now in running.items() if ident not in planned or planned[ident].spec != now.spec}
-    claimed = _reserved(wanted for wanted in plan.forwards if _is_new(wanted, running, gone))
+    claimed = _reserved(forward for forward in plan.forwards if _is_new(forward, running, gone))
     squatting = {
         ident for ident in running.keys() - gone if ports.get(ident, 0) in claimed - _reserved([planned[ident]])
     }
@@ -63,15 +61,15 @@ def _outdated(running: Mapping[str, PlannedForward], plan: Plan, ports: Mapping[
 
 
 def _freed(running: Mapping[str, PlannedForward], plan: Plan, ports: Mapping[str, int], stops: set[str]) -> set[str]:
-    """What has no port and may have one now: nobody else binds it again after these stops."""
+    """The forwards without a port whose requested port is free after these stops."""
     freed = {ports[ident] for ident in stops if ident in ports}
-    freed -= _reserved(wanted for wanted in plan.forwards if _is_new(wanted, running, stops))
+    freed -= _reserved(planned for planned in plan.forwards if _is_new(planned, running, stops))
     return {ident for ident, now in running.items() if ident not in ports and _reserved([now]) & freed}
 
 
-def _is_new(wanted: PlannedForward, running: Mapping[str, PlannedForward], stops: set[str]) -> bool:
-    return wanted.id not in running or wanted.id in stops
+def _is_new(planned: PlannedForward, running: Mapping[str, PlannedForward], stops: set[str]) -> bool:
+    return planned.id not in running or planned.id in stops
 
 
 def _reserved(forwards: Iterable[PlannedForward]) -> set[int]:
-    return {wanted.spec.port.number for wanted in forwards if wanted.spec.port.reserved}
+    return {forward.spec.port.number for forward in forwards if forward.spec.port.reserved}

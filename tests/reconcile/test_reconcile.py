@@ -238,7 +238,7 @@ def test_no_more_is_done_than_must_be(before: Plan, after: Plan) -> None:
     running, ports = dict(bound.running), dict(bound.ports)
     changes = diff(running, after, ports)
     stops = [change.id for change in changes if isinstance(change, Stop)]
-    touched = [change.wanted.id for change in changes if not isinstance(change, Stop)]
+    touched = [change.forward.id for change in changes if not isinstance(change, Stop)]
     assert len(stops) == len(set(stops))
     assert len(touched) == len(set(touched))
     for forward in after.forwards:

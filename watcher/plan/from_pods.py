@@ -119,7 +119,7 @@ def _at_address(
     one: OwnedPods, port: _PodPort, group: str, address: str, subject: ResourceRef, mode: Mode, facts: Facts
 ) -> Verdict:
     local = PortRequest(PortPolicy.PREFERRED, port.number)
-    if reason := _why_not(one, port, subject, group + address, local, facts):
+    if reason := _why_not(one, port, group + address, local, facts):
         return Skip(id=group + address, subject=subject, reason=reason)
     # A debugger connects before the pod is Ready, and modes pods and debug mean the pods as they are.
     spec = forward_spec(group, address, local, facts, eager=True)
@@ -131,13 +131,13 @@ def _because(mode: Mode, facts: Facts) -> str:
     return f"mode pods: {whose}" if mode is Mode.PODS else f"mode debug: {whose}, and Skaffold lists the port"
 
 
-def _why_not(one: OwnedPods, port: _PodPort, subject: ResourceRef, ident: str, local: PortRequest, facts: Facts) -> str:
+def _why_not(one: OwnedPods, port: _PodPort, ident: str, local: PortRequest, facts: Facts) -> str:
     """The reason not to forward, or ""."""
     owner = one.owner
     if refused := facts.rules.refused(RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, port.called)):
         return refused
     for pod in one.pods:
-        own = held_by_skaffold(subject, port.called, facts, pod.metadata.name)
+        own = held_by_skaffold("pod", pod.metadata.name, owner.namespace, port.called, facts)
         if left := left_to_skaffold(own, ident, local, facts):
             return left
     return ""
