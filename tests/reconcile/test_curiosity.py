@@ -17,7 +17,7 @@ from watcher.board.board import Board
 from watcher.board.records import ExplainRecord
 from watcher.cluster.kinds import SERVICE, Resource
 from watcher.cluster.store import Problem, Snapshot, Watch, key_of
-from watcher.loop import CURIOUS, LISTED_WITHIN, Loop
+from watcher.loop import EXPLAIN_FOR, LISTED_WITHIN, Loop
 from watcher.plan.facts import Facts
 from watcher.skaffold.modes import Mode
 
@@ -112,9 +112,9 @@ async def test_curiosity_passes(cluster: Cluster, autojump_clock: trio.testing.M
     """A minute after the last question only what is needed is watched; each question prolongs it."""
     await cluster.loop.explained()
     cluster.list_all()
-    await trio.sleep(CURIOUS / 2)
+    await trio.sleep(EXPLAIN_FOR / 2)
     await cluster.loop.explained()
-    await trio.sleep(CURIOUS - 1)
+    await trio.sleep(EXPLAIN_FOR - 1)
     assert cluster.wanted
     await trio.sleep(2)
     assert cluster.wanted == frozenset()
