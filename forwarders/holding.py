@@ -91,8 +91,10 @@ class WaitingLine:
     def _enter(self, dial: HeldDial) -> None:
         if dial.waits:
             return
-        if self._counters.held >= self.spec.held:
-            raise HoldExpiredError(f"{self.spec.held} connections wait already, which is the limit: one was refused")
+        if self._counters.held >= self.spec.max_waiting:
+            raise HoldExpiredError(
+                f"{self.spec.max_waiting} connections wait already, which is the limit: one was refused"
+            )
         dial.waits = True
         self._counters.held += 1
         if self._counters.held == 1:

@@ -12,7 +12,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from forwarders import HOLD, LINGER, MOST_HELD, PATIENCE
+from forwarders import HOLD, LINGER, MAX_WAITING, PATIENCE
 
 # Skaffold's range of substitutes for local ports (pkg/skaffold/util/port.go).
 SUBSTITUTES = range(4503, 4534)
@@ -72,7 +72,7 @@ class ForwardSpec(Struct, frozen=True, kw_only=True):
     """One local address that forwards to a pod.
 
     `group`: forwards of one entry at several addresses share their local port if they can.
-    `hold`: seconds a connection waits while nothing can serve it. `held`: maximum number of waiting connections.
+    `hold`: seconds a connection waits while nothing can serve it. `max_waiting`: maximum number of waiting connections.
     `linger`: seconds the client's FIN is held back while the answer is outstanding.
     `patience`: seconds without a Ready pod after which a Running one will do (0: at once).
     `title`: the name for people, in the log; "" to use the id.
@@ -83,7 +83,7 @@ class ForwardSpec(Struct, frozen=True, kw_only=True):
     port: PortRequest
     group: str
     hold: float = HOLD
-    held: int = MOST_HELD
+    max_waiting: int = MAX_WAITING
     linger: float = LINGER
     patience: float = PATIENCE
     title: str = ""

@@ -25,7 +25,7 @@ SPEC = ForwardSpec(
     port=PortRequest(PortPolicy.SYSTEM),
     group="one",
     hold=5.0,
-    held=2048,
+    max_waiting=2048,
     linger=1.0,
     patience=0.0,
 )

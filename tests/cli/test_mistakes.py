@@ -43,7 +43,7 @@ def refused(place: Place, *words: str, **environment: str) -> str:
         ((*FORWARD, "--hold", "-1"), "-1"),
         ((*FORWARD, "--hold", "nan"), "nan"),
         ((*FORWARD, "--linger", "soon"), "soon"),
-        ((*FORWARD, "--held", "many"), "many"),
+        ((*FORWARD, "--max-waiting", "many"), "many"),
         ((*FORWARD, "--no-such-option"), "--no-such-option"),
         ((*FORWARD, "--addres", "::1"), "--address"),
         ((*FORWARD, "--port-forward=usr"), "--port-forward"),

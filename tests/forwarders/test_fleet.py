@@ -25,7 +25,7 @@ SPEC = ForwardSpec(
     port=PortRequest(PortPolicy.SYSTEM),
     group="one",
     hold=5.0,
-    held=2048,
+    max_waiting=2048,
     linger=1.0,
     patience=0.0,
 )
@@ -186,7 +186,7 @@ async def test_the_hold_time_ends(running: Running, caplog: pytest.LogCaptureFix
 
 async def test_no_more_are_held_than_the_bound(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     """One connection too many is refused at once; those that are held stay, and are served."""
-    port = await running.start(spec=msgspec.structs.replace(SPEC, held=2))
+    port = await running.start(spec=msgspec.structs.replace(SPEC, max_waiting=2))
     clients = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(2)]
     await trio.testing.wait_all_tasks_blocked(0.05)
     with pytest.raises(trio.BrokenResourceError):

@@ -265,7 +265,7 @@ async def test_nothing_is_sent_of_a_client_that_left_while_it_waited(
     """Its place is free at once, no pod is dialled for it, and the one behind it is served."""
     app = Recorder()
     running.pods.apps["a"] = app
-    port = await running.start(spec=msgspec.structs.replace(SPEC, held=2))
+    port = await running.start(spec=msgspec.structs.replace(SPEC, max_waiting=2))
     leaving = client(port)
     leaving.setblocking(False)  # noqa: FBT003 - the name of the standard library's only argument
     if size:

@@ -50,7 +50,7 @@ def base_facts(options: Options, settings: Settings = NO_SETTINGS) -> Facts:
         addresses=addresses or settings.addresses or (DEFAULT_ADDRESS,),
         strict_ports=options.strict_ports,
         namespace=options.namespace,
-        waiting=HoldSettings(hold=hold, held=options.held, linger=options.linger),
+        waiting=HoldSettings(hold=hold, max_waiting=options.max_waiting, linger=options.linger),
         rules=settings.rules,
     )
 

@@ -42,7 +42,7 @@ class Options(Place):
     status_token_file: str
     gateway: str
     hold: float | None
-    held: int
+    max_waiting: int
     linger: float
     verbose: int
     env_file: str

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from forwarders import HOLD, LINGER, MOST_HELD
+from forwarders import HOLD, LINGER, MAX_WAITING
 from watcher.cli.option_values import SKAFFOLD, environment
 
 # Seconds that `portside wait` and --exec wait: a first build may take minutes.
@@ -137,10 +137,10 @@ _OPTIONS = (
         help=f"Let a connection wait this long while no pod is ready. Default: {HOLD:.0f}.",
     ),
     _option(
-        "--held",
-        env="PORTSIDE_HELD",
+        "--max-waiting",
+        env="PORTSIDE_MAX_WAITING",
         type=click.IntRange(min=0),
-        default=MOST_HELD,
+        default=MAX_WAITING,
         show_default=True,
         help="Maximum number of waiting connections per forward.",
     ),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from forwarders import HOLD, LINGER, MOST_HELD, PATIENCE
+from forwarders import HOLD, LINGER, MAX_WAITING, PATIENCE
 from watcher.cluster.store import OtherCluster, Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry, Rules
 from watcher.docker.containers import Containers
@@ -18,7 +18,7 @@ class HoldSettings(Struct, frozen=True):
     """How connections wait. `forwarders.spec.ForwardSpec` describes each field."""
 
     hold: float = HOLD
-    held: int = MOST_HELD
+    max_waiting: int = MAX_WAITING
     linger: float = LINGER
     patience: float = PATIENCE
 

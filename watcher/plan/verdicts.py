@@ -118,7 +118,7 @@ def forward_spec(
         port=PortRequest(PortPolicy.DEMANDED, port.number) if strict else port,
         group=group,
         hold=waiting.hold,
-        held=waiting.held,
+        max_waiting=waiting.max_waiting,
         linger=waiting.linger if linger is None else linger,
         patience=0.0 if eager else waiting.patience,
     )
