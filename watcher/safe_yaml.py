@@ -1,7 +1,7 @@
-"""YAML loaders for files that others wrote. Each checks the bounds of its text before it builds anything of it.
+"""YAML loaders for untrusted files. Each checks depth and size of a text before it builds anything from it.
 
-The C loader is recursive: 100,000 brackets end the process. Merge keys would grow without bound: PyYAML keeps every
-pair. A lone surrogate ("\\ud800") is no text: it could not be written anywhere, not even in a message.
+The C loader is recursive: 100,000 brackets crash the process. PyYAML keeps every pair of merge keys, so a small text
+could need any amount of memory. A lone surrogate ("\\ud800") is an error: no message could be written with it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-# People nest ten levels deep. A node costs half a kilobyte and 10 µs: a kubeconfig of 5,000 clusters has as many.
+# Real files nest ten levels deep. A node costs 500 bytes and 10 µs; a kubeconfig with 5,000 clusters has as many.
 MAX_DEPTH, MAX_NODES = 100, 200_000
-# Each is compared with all before it.
+# libyaml compares each directive with all earlier ones.
 MAX_DIRECTIVES = 1000
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# To programs in Go a date and "=" are texts, wherever a text may stand.
+# Go's YAML reads a date and "=" as strings.
 _TEXTS = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}
 _RESOLVERS = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _TEXTS]

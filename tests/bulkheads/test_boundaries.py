@@ -154,7 +154,7 @@ BOUNDARIES = (
     Boundary("a watch", "watcher.cluster.client:ApiClient.watch", cut_watches, new_services_are_forwarded),
     Boundary("a list", "watcher.cluster.client:ApiClient.list", expire_watches, new_services_are_forwarded),
     Boundary("an object of a watch", "watcher.cluster.store:WatchCache.put", add_service, new_services_are_forwarded),
-    Boundary("facts", "watcher.loop:needs", replan, new_services_are_forwarded),
+    Boundary("facts", "watcher.loop:required_watches", replan, new_services_are_forwarded),
     Boundary("the plan", "watcher.loop:make_plan", replan, new_services_are_forwarded),
     Boundary("comparing plans", "watcher.loop:diff", replan, new_services_are_forwarded),
     Boundary("starting a forward", "forwarders.fleet:Fleet.start", add_service, new_services_are_forwarded),

@@ -79,7 +79,7 @@ async def test_published_and_forwarded(project: Project, docker: Engine) -> None
         for record in (published, forwarded):
             assert (await text_at(record)).startswith("myapp, version 1")
         skips = [record["reason"] for record in running.records if record["kind"] == "skip"]
-        assert skips == ["the Docker deployer has containers only: passed over are service/web"]
+        assert skips == ["the Docker deployer has only containers; it ignores service/web"]
         assert {record["source"] for record in running.records if record["kind"] == "forward"} == {"user", "direct"}
         await watching(running)
 

@@ -1,4 +1,4 @@
-"""Owns short ways to write Kubernetes objects and facts, and a world: what an API server would answer to `needs`."""
+"""Builders of Kubernetes objects and facts, and a world: facts with everything an API server would list for them."""
 
 from __future__ import annotations
 

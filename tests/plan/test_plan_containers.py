@@ -101,7 +101,7 @@ def test_a_renamed_container_is_found_by_name() -> None:
         (
             facts(containers=Containers(synced=True, reachable=False, containers=(APP,))),
             "",
-            "cannot be reached from here: have its port 8080 published",
+            "cannot be reached from here: publish its port 8080",
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_why_nothing_serves(given: Facts, waiting: str, broken: str) -> None:
     ],
 )
 def test_nothing_is_bound_before_docker_has_published(given: Facts, reason: str) -> None:
-    """The port that skaffold.yaml asks for is Docker's; whoever asks portside itself has a listener at once."""
+    """The port that skaffold.yaml asks for is Docker's; an entry of the command line has a listener at once."""
     plan = make_plan(given)
     assert [passed.reason for passed in plan.not_requested] == [f"{reason}; Docker will publish it"]
     assert (plan.forwards, plan.skips) == ((), ())
@@ -150,7 +150,7 @@ def test_everything_of_kubernetes_is_one_word() -> None:
     given = facts(APP, entries=(entry("service"), entry("pod", "db"), entry("container", "myapp", "http")))
     plan = make_plan(given)
     assert [skip.reason for skip in plan.skips] == [
-        "the Docker deployer has containers only: passed over are service/web, pod/db",
+        "the Docker deployer has only containers; it ignores service/web, pod/db",
         "a container's ports have no names: give the number",
     ]
     assert required_watches(given) == frozenset()

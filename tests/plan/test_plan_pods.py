@@ -151,7 +151,7 @@ def test_a_job_that_is_over_is_waited_for_no_more(phase: str, condition: str) ->
     assert len(planned([(JOB, going_on), made], modes=PODS).forwards) == 2
 
 
-def test_whoever_asks_why_is_told_of_pods_in_every_mode() -> None:
+def test_explain_lists_pods_in_every_mode() -> None:
     """Each container and port, once, and each pod."""
     facts = world(
         Facts(modes=USER, run_id="run-1", explain_requested=True),
@@ -215,7 +215,7 @@ def test_status_changes_do_not_flap(phase: str, ready: bool, deleting: bool) -> 
 
 
 def test_a_pod_without_the_port_does_not_serve_it() -> None:
-    """While two templates are out, each port leads to the pods that have it."""
+    """While two templates are out, each port is forwarded to the pods that have it."""
     old = made_by("Deployment", "app", "app-6c-old", spec=PodSpec((replace(APP, ports=(HTTP,)),)))
     new = made_by("Deployment", "app", "app-6c-new", spec=PodSpec((replace(APP, ports=(JDWP,)),)))
     leads = {w.subject.remote_port: [e.pod.name for e in w.endpoints] for w in planned([old, new], modes=PODS).forwards}

@@ -174,7 +174,7 @@ def test_every_entry_has_a_verdict_for_each_address(facts: Facts, there: list[It
 @settings(deadline=None)  # two shared cores: time says nothing here
 @given(all_facts, clusters)
 def test_wishes_are_those_of_their_source(facts: Facts, there: list[Item]) -> None:
-    """Only an entry reserves a port, unless ports are strict; then whoever has a number demands it."""
+    """Only an entry reserves a port, unless ports are strict; then every request with a number demands it."""
     for wanted in make_plan(world(facts, there)).forwards:
         ask, number = wanted.spec.port.policy, wanted.spec.port.number
         if facts.strict_ports:
@@ -217,7 +217,7 @@ def test_unknown_clusters_are_waited_for(facts: Facts, there: list[Item]) -> Non
 def test_explain_has_one_verdict_for_each_thing_and_it_is_the_plans(
     facts: Facts, there: list[Item], refused: frozenset[Watch]
 ) -> None:
-    """What it says is forwarded is what is; nothing is said twice, nothing is left out."""
+    """What it says is forwarded is what is; nothing is listed twice, nothing is left out."""
     seen = world(facts, there, refused)
     plan = make_plan(seen)
     explanations = explain(plan, seen)
@@ -240,7 +240,7 @@ def test_explain_has_one_verdict_for_each_thing_and_it_is_the_plans(
 @settings(deadline=None)  # two shared cores: time says nothing here
 @given(all_facts, clusters, st.data())
 def test_forwards_of_pods_survive_new_pods(facts: Facts, there: list[Item], data: st.DataObject) -> None:
-    """Any pod made anew, or in another state, leaves every id where its owner has a pod or a template."""
+    """A pod that is recreated or changes its state changes no id while its owner has a pod or a template."""
     modes = facts.modes & {Mode.PODS, Mode.DEBUG}
     before = world(replace(facts, modes=modes, entries=()), there)
     renamed = []
@@ -255,8 +255,8 @@ def test_forwards_of_pods_survive_new_pods(facts: Facts, there: list[Item], data
 
 @settings(deadline=None)  # two shared cores: time says nothing here
 @given(all_facts, clusters, refusals)
-def test_who_asks_why_changes_nothing(facts: Facts, there: list[Item], refused: frozenset[Watch]) -> None:
-    """What is looked at out of curiosity is explained, and neither forwarded nor said to be passed over."""
+def test_explain_changes_nothing(facts: Facts, there: list[Item], refused: frozenset[Watch]) -> None:
+    """What only `explain` looks at is neither forwarded nor skipped."""
     plan, explained = (
         make_plan(world(replace(facts, explain_requested=asked), there, refused)) for asked in (False, True)
     )

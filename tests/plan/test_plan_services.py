@@ -49,7 +49,7 @@ def test_a_service_of_the_run_is_forwarded() -> None:
     ],
 )
 def test_privileged_ports_of_services_are_not_asked_for(port: int, port_request: PortRequest) -> None:
-    """Skaffold's rule: its own port from 1024 on, below that any (s80:80 leads to 4503 there)."""
+    """Skaffold's rule: its own port from 1024 on, below that any (s80:80 gets 4503 there)."""
     assert only(planned([service("web", ServicePort(port))])).spec.port == port_request
 
 
@@ -108,7 +108,7 @@ def test_what_can_never_be_forwarded_is_said_once() -> None:
     assert [skip.subject.resource_name for skip in plan.skips] == ["dns", "far"]
 
 
-def test_whoever_asks_why_is_told_in_every_mode() -> None:
+def test_explain_lists_services_in_every_mode() -> None:
     """Services are looked at then, and have their answer."""
     plan = planned([service()], modes=frozenset({Mode.USER}), explain_requested=True)
     assert [(passed.subject.resource_name, passed.reason) for passed in plan.not_requested] == [

@@ -97,7 +97,7 @@ def test_an_endpoint_that_is_not_ready_serves_last() -> None:
 def test_an_address_that_is_no_pod_is_said() -> None:
     """Only pods can be reached through the API server."""
     wanted = only(planned([SERVICE, slice_of(SliceEndpoint(("192.0.2.7",))), at("one", "10.1.1.1")]))
-    assert "leads to 192.0.2.7: that is no pod" in wanted.broken
+    assert "its endpoint 192.0.2.7 is no pod" in wanted.broken
 
 
 def test_without_a_slice_it_waits() -> None:

@@ -170,7 +170,7 @@ def _of_slices(name: str, wanted: ServicePort, related: RelatedLists) -> Endpoin
     if strangers:
         shown = ", ".join(strangers[:NAMED_PODS])
         return EndpointResult(
-            broken=f"{name} has no selector and leads to {shown}: that is no pod, and only pods can be reached"
+            broken=f"{name} has no selector, and its endpoint {shown} is no pod: only pods can be reached"
         )
     return EndpointResult(
         waiting_for=f"{name} has no selector, and no EndpointSlice of it has an address for this port yet"

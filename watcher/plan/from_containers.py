@@ -136,9 +136,7 @@ def _find(
     if not container.running:
         return EndpointResult(waiting_for=f"container {container.name} is {container.state}")
     if not there.reachable:
-        return EndpointResult(
-            broken=f"container {container.name} cannot be reached from here: have its port {port} published"
-        )
+        return EndpointResult(broken=f"container {container.name} cannot be reached from here: publish its port {port}")
     if not container.address:
         return EndpointResult(
             broken=f"container {container.name} has no network of its own: its ports are this machine's"

@@ -77,7 +77,7 @@ def _not_of_docker(facts: Facts) -> Iterator[Skip]:
     foreign = [] if facts.containers is None else [e for e in facts.active_entries if e.kind != CONTAINER]
     if foreign:
         first, names = foreign[0], ", ".join(f"{entry.kind}/{entry.name or entry.selector}" for entry in foreign)
-        reason = f"the Docker deployer has containers only: passed over are {names}"
+        reason = f"the Docker deployer has only containers; it ignores {names}"
         yield Skip(id=f"{first.source}/kubernetes", subject=_subject(first, first.namespace), reason=reason)
 
 

@@ -74,7 +74,7 @@ def test_a_new_run_id(*, deployed: bool, problems: dict[Watch, Problem], expecte
     assert forwarded(facts) == expected
 
 
-def test_a_service_that_is_labelled_anew_keeps_its_forward() -> None:
+def test_a_relabelled_service_keeps_its_forward() -> None:
     """The same id, the same spec: for its listener nothing has happened."""
     before = make_plan(world(FACTS, [service()]))
     reloaded = replace(FACTS, run_id="run-2", former_run_ids=frozenset({RUN}), deployed=False)

@@ -1,4 +1,4 @@
-"""Somebody asks why: what no mode looks at is watched for the answer, and a while longer."""
+"""`explain`: what no mode looks at is watched for the answer, and a while longer."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_what_cannot_be_listed_is_not_waited_for_long(
     assert trio.current_time() == began
 
 
-async def test_curiosity_passes(cluster: Cluster, autojump_clock: trio.testing.MockClock) -> None:
+async def test_its_watches_end(cluster: Cluster, autojump_clock: trio.testing.MockClock) -> None:
     """A minute after the last question only what is needed is watched; each question prolongs it."""
     await cluster.loop.explained()
     cluster.list_all()

@@ -46,7 +46,7 @@ def test_services_call_for_the_pods_of_their_namespaces() -> None:
 
 
 def test_a_new_run_id_needs_no_new_watch() -> None:
-    """One watch for all runs: while services are labelled anew, none of them vanishes from it."""
+    """One watch for all runs: while services are relabelled, none of them vanishes from it."""
     facts = Facts(modes=SERVICES, run_id=RUN)
     assert (
         required_watches(facts)

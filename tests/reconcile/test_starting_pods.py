@@ -12,7 +12,7 @@ from forwarders.fleet import Fleet
 from forwarders.pool import ClusterRoute
 from tests.forwarders.cluster import Pods
 from tests.plan.made import RUN, Item, pod, service, world
-from tests.plan.test_arrivals import SANDBOX, started
+from tests.plan.test_starting_pods import SANDBOX, started
 from watcher.board.board import Board
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
