@@ -110,6 +110,17 @@ class Loop:
         failed = {r.id: r.reason for r in self._board.forwards.values() if r.state == State.FAILED.value}
         return [explain_record(explanation) for explanation in explain(self._now.plan, self._now.facts, failed)]
 
+    def retry(self, ident: str) -> str:
+        """Bind a forward again that could not be bound. Returns why not, "" if it is tried now."""
+        record = self._board.forwards.get(ident)
+        if record is None:
+            return "there is no such forward"
+        if record.state != State.FAILED.value or record.local_port or ident not in self._wanted:
+            return f"it is {record.state}; portside tries again by itself when something changes"
+        self._retries.add(ident)
+        self.touch()
+        return ""
+
     @property
     def hopeless(self) -> bool:
         """Whether nothing that was requested can ever work. Each new record on the board may change it."""

@@ -43,12 +43,16 @@ def in_foreground(descriptor: int) -> bool:
         return True  # not our controlling terminal: no shell shares it
 
 
-def set_echo(descriptor: int, *, on: bool) -> None:
-    """Shows or hides typed keys; Ctrl-C works either way. Does nothing in the background, where it would stop us."""
+def set_echo(descriptor: int, *, on: bool, lines: bool = True) -> None:
+    """Shows or hides typed keys; Ctrl-C works either way. Does nothing in the background, where it would stop us.
+
+    `lines`: False for keys that can be read one by one, without Enter.
+    """
     if sys.platform != "win32" and in_foreground(descriptor):
         with contextlib.suppress(termios.error):
             modes = termios.tcgetattr(descriptor)
-            modes[3] = modes[3] | termios.ECHO if on else modes[3] & ~termios.ECHO
+            flags = termios.ECHO if lines else termios.ECHO | termios.ICANON
+            modes[3] = modes[3] | flags if on else modes[3] & ~flags
             termios.tcsetattr(descriptor, termios.TCSANOW, modes)
             if on:
                 termios.tcflush(descriptor, termios.TCIFLUSH)

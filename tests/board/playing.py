@@ -113,6 +113,11 @@ class MemoryFleet:
             self.running[ident] = status
             self.loop.report(status)
 
+    def fails(self, ident: str, reason: str) -> None:
+        """Its port could not be bound."""
+        self.running[ident] = status = Status(id=ident, state=State.FAILED, reason=reason)
+        self.loop.report(status)
+
 
 class Play:
     """A loop over plans that the test gives it. `forwards` and `skips` are the truth."""

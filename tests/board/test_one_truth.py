@@ -123,8 +123,8 @@ class Table:
     def check(self, play: Play) -> None:
         frame = self._view.frame(Canvas(200, colour=False), 50, trio.current_time())
         text = [re.sub(r"\x1b\][^\x1b]*\x1b\\|\x1b\[[\d;]*m", "", line) for line in frame]
-        rows = [line.split() for line in text if line.startswith("service/")]
-        assert {row[0].removeprefix("service/")[0]: row[3] for row in rows} == {
+        rows = [line.split() for line in text if line.startswith("svc/")]
+        assert {row[0].removeprefix("svc/")[0]: row[3] for row in rows} == {
             ident: state for ident, (state, _) in play.forwards.items()
         }
         assert any(f"Not forwarded ({len(play.skips)})" in line for line in text) == bool(play.skips)

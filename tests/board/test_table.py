@@ -51,26 +51,26 @@ def columns(lines: list[str]) -> list[str]:
 
 
 def test_everything_in_its_place() -> None:
-    """Skaffold above, a row for each forward, what is skipped folded below."""
+    """Skaffold above, a row for each forward, trouble first, and what is skipped on one line below."""
     _, view = view_of(skaffold(phase="building", iteration=3), forward(), WAITS, skip(), skip("dns2"))
     assert frame(view) == [
         "Skaffold: building, iteration 3",
-        "NAME              NAMESPACE  ADDRESS                STATE      POD     OPEN/TOTAL  BYTES OUT/IN  NOTE",
-        "service/web:8080  default    http://127.0.0.1:8080  ready      web-6c  2/15        1.2k/100M",
-        "service/api:8080  default    http://127.0.0.1:8080  listening                                    "
+        "NAME          NAMESPACE  ADDRESS                STATE      POD     OPEN/TOTAL  BYTES OUT/IN  NOTE",
+        "svc/api:8080  default    http://127.0.0.1:8080  listening                                    "
         "no pod of deployment/api is ready",
-        "Not forwarded (2): service/dns:53 and 1 more: port 53 is UDP, and Kubernetes forwards TCP only",
+        "svc/web:8080  default    http://127.0.0.1:8080  ready      web-6c  2/15        1.2k/100M",
+        "Not forwarded (2): svc/dns:53 and 1 more: port 53 is UDP, and Kubernetes forwards TCP only",
     ]
 
 
 def test_a_name_stands_beside_the_address() -> None:
     """Both lead there by name, in narrow terminals too; what a stranger's record says steers nothing."""
     _, view = view_of(forward(gateway="http://web.localhost:8000"), WAITS)
-    heading, row, *_ = frame(view)
+    heading, _, row, *_ = frame(view)
     assert "BY NAME" in heading
     assert "  http://127.0.0.1:8080  web.localhost:8000  " in row
     assert "BY NAME" not in frame(view, width=70)[0]
-    assert "\x1b]8;;http://web.localhost:8000\x1b\\" in view.frame(Canvas(70), 24, 5.0)[1]
+    assert "\x1b]8;;http://web.localhost:8000\x1b\\" in view.frame(Canvas(70), 24, 5.0)[3]
     _, view = view_of(forward(gateway="http://\x1b]0;x\x07.localhost", url="http://\x1b[2J"))
     assert all("\x1b" not in line for line in frame(view))
 
@@ -78,11 +78,11 @@ def test_a_name_stands_beside_the_address() -> None:
 def test_addresses_are_links_and_states_have_colours() -> None:
     """OSC 8, the same from picture to picture; without colour the links stay."""
     _, view = view_of(forward(), WAITS)
-    line = view.frame(Canvas(150), 24, 5.0)[1]
+    line = view.frame(Canvas(150), 24, 5.0)[2]
     assert "\x1b]8;;http://127.0.0.1:8080\x1b\\" in line
     assert "\x1b[32mready" in line
-    assert view.frame(Canvas(150), 24, 5.0)[1] == line
-    plain = view.frame(Canvas(150, colour=False), 24, 5.0)[1]
+    assert view.frame(Canvas(150), 24, 5.0)[2] == line
+    plain = view.frame(Canvas(150, colour=False), 24, 5.0)[2]
     assert "\x1b]8;;http" in plain
     assert "\x1b[3" not in plain
 
@@ -90,10 +90,55 @@ def test_addresses_are_links_and_states_have_colours() -> None:
 def test_columns_go_in_the_stated_order() -> None:
     """Narrower and narrower: name, address and state are the last that are left."""
     _, view = view_of(forward(gateway="http://web.localhost:8000", context="here"), replace(WAITS, context="far"))
-    shown = [columns(frame(view, width)) for width in range(180, 55, -1)]
+    shown = [columns(frame(view, width)) for width in range(180, 45, -1)]
     lost = [column for wide, narrow in pairwise(shown) for column in wide if column not in narrow]
-    assert tuple(lost) == DROPPED_FIRST
+    assert tuple(lost) == ("NOTE", *DROPPED_FIRST)
     assert shown[-1] == ["NAME", "ADDRESS", "STATE"]
+
+
+def test_a_column_that_tells_two_rows_apart_stays() -> None:
+    """Two services of one name in two namespaces, then in two clusters; what all have in common may go."""
+    twin = forward(namespace="shop", id="twin")
+    _, view = view_of(forward(), twin)
+    assert columns(frame(view, 50)) == ["NAME", "NAMESPACE", "ADDRESS", "STATE"]
+    _, view = view_of(forward(context="here"), forward(context="far", id="twin"))
+    assert columns(frame(view, 50)) == ["NAME", "CONTEXT", "ADDRESS", "STATE"]
+    _, view = view_of(forward(), forward("api"))
+    assert columns(frame(view, 50)) == ["NAME", "ADDRESS", "STATE"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_reason_without_a_column_stands_below_its_row(width: int) -> None:
+    """Whole, on a second line, and on a third if need be; wide terminals have a column for it."""
+    reason = "pod web-6c of deployment/api is Running but not Ready: its readiness probe answers HTTP 503"
+    _, view = view_of(forward(), forward("api", "listening", reason=reason, pod=""))
+    lines = frame(view, width)
+    assert lines[1].startswith("svc/api:8080")
+    assert " ".join(line.strip() for line in lines[2:4]).startswith(reason[: width + 10])
+    assert all(line.startswith("  ") for line in lines[2:4])
+    assert lines[4].startswith("svc/web:8080")
+    assert "default" in lines[1]
+    assert reason in frame(view, 200)[1]
+    endless = forward("api", "failed", reason="x" * 500, pod="")
+    _, view = view_of(endless)
+    assert frame(view, width)[-1].endswith("…")
+    assert len(frame(view, width)) == 4
+
+
+def test_types_are_kubectls_short_names() -> None:
+    """What has none keeps its own."""
+    kinds = {"deployment": "deploy/web:8080", "StatefulSet": "sts/web:8080", "pod": "pod/web:8080"}
+    for kind, shown in {**kinds, "container": "container/web:8080"}.items():
+        assert frame(view_of(forward(resource_type=kind))[1])[1].startswith(shown)
+
+
+def test_trouble_comes_first() -> None:
+    """What failed, what waits for longer than a moment, and then the rest in its order."""
+    failed = forward("db", "failed", reason="port 5432 is taken", url="")
+    _, view = view_of(forward(), forward("zoo"), WAITS, failed)
+    names = [line.split(":")[0] for line in frame(view)[1:]]
+    assert names == ["svc/db", "svc/api", "svc/web", "svc/zoo"]
+    assert frame(view, now=0.5)[2].startswith("svc/web")
 
 
 def test_a_short_wait_is_not_explained() -> None:
@@ -112,9 +157,9 @@ def test_what_has_stopped_leaves_after_a_moment() -> None:
     _, view = view_of(forward(), failed)
     view.take([forward(state="stopped", url="", pod=""), forward("db", "stopped", url="")], 1.0)
     lines = frame(view, now=1.0 + LEAVING / 2)
-    assert "http://127.0.0.1:8080  stopped" in lines[1]
-    assert "failed" in lines[2]
-    assert lines[2].endswith("port 5432 is taken")
+    assert "http://127.0.0.1:8080  stopped" in lines[2]
+    assert "failed" in lines[1]
+    assert lines[1].endswith("port 5432 is taken")
     assert frame(view, now=1.0 + LEAVING) == ["nothing is forwarded"]
 
 
@@ -124,7 +169,7 @@ def test_more_rows_than_lines() -> None:
     _, view = view_of(skaffold(), *records, WAITS, skip())
     lines = frame(view, height=10)
     assert len(lines) == 9
-    assert lines[2].startswith("service/api:8080")
+    assert lines[2].startswith("svc/api:8080")
     assert lines[-2] == "and 26 more: portside status shows all"
     for height in range(1, 10):
         assert len(frame(view, height=height)) <= max(height - 1, 1)

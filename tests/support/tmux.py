@@ -63,6 +63,14 @@ class Terminal:
         """The screen, when the shell's prompt is on its own line."""
         return await self.shows(lambda screen: [line for line in screen if line][-1:] == [PROMPT.strip()])
 
+    async def set(self, option: str, value: str) -> None:
+        """Set one of tmux's server options."""
+        await self._tmux("set-option", "-s", option, value)
+
+    async def buffer(self) -> str:
+        """What was copied last."""
+        return await self._tmux("show-buffer")
+
     async def modes(self) -> str:
         """The flags of the cursor and of line wrapping, and whether the alternate screen is on."""
         return (await self._tmux("display", "-p", "#{cursor_flag}#{wrap_flag}#{alternate_on}")).strip()

@@ -51,15 +51,15 @@ async def test_forward(bed: Bed, tmp_path: Path) -> None:
         environment = with_portside(bed.environment())
         async with terminal(environment, tmp_path, width=140) as term:
             await term.command("portside", "forward", "-n", "terminal", "svc/web", ":8080")
-            address = await led(term, "service/web:8080")
+            address = await led(term, "svc/web:8080")
             assert await text(address)
-            await term.shows(lambda screen: "/1 " in row(screen, "service/web:8080"))
+            await term.shows(lambda screen: "/1 " in row(screen, "svc/web:8080"))
             await trio.to_thread.run_sync(bed.kubectl, "-n", "terminal", "scale", "deployment/web", "--replicas=0")
-            await term.shows(lambda screen: " listening " in row(screen, "service/web:8080"))
+            await term.shows(lambda screen: " listening " in row(screen, "svc/web:8080"))
             await trio.to_thread.run_sync(bed.kubectl, "-n", "terminal", "scale", "deployment/web", "--replicas=1")
-            assert await led(term, "service/web:8080") == address
+            assert await led(term, "svc/web:8080") == address
             await term.press("C-c")
-            assert " stopped " in row(await term.prompts(), "service/web:8080")
+            assert " stopped " in row(await term.prompts(), "svc/web:8080")
 
 
 @pytest.mark.skaffold
@@ -71,12 +71,12 @@ async def test_watch(project: Project) -> None:
         await term.command("portside", "watch", "--skaffold", str(port), "-n", project.namespace)
         await term.says(f"portside: no Skaffold answers at http://127.0.0.1:{port}; waiting for one")
         async with skaffold(project, "dev", "--port-forward=off", f"--rpc-http-port={port}"):
-            address = await led(term, "service/web:8080")
+            address = await led(term, "svc/web:8080")
             await term.says("Skaffold: idle, iteration 1")
             assert "version 1" in await text(address)
             project.save(f"hello from {project.namespace}, version 2")
             await term.says("Skaffold: idle, iteration 2")
-            assert await led(term, "service/web:8080") == address
+            assert await led(term, "svc/web:8080") == address
             assert "version 2" in await text(address)
         await term.says("; forwards stay, waiting for it")
         await term.press("C-c")

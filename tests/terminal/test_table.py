@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -21,7 +22,8 @@ from tests.cli.made import Place, closed_port, kubeconfig
 from tests.support.tmux import PROMPT, Terminal, terminal
 
 NAMESPACE = "parity"  # the recorded run's
-WEB = "service/web:8080"
+TWO_NAMESPACES = "apiVersion: portside/v1\nportForward: [services]\n"
+WEB = "svc/web:8080"
 
 
 class Stage:
@@ -70,10 +72,7 @@ def whole(screen: list[str], without: str = "no such column") -> bool:
         return False
     lines = lines[len(about) :]
     return (
-        len(lines) == 2
-        and lines[0].startswith("NAME ")
-        and lines[1].startswith("service/web")
-        and without not in lines[0]
+        len(lines) == 2 and lines[0].startswith("NAME ") and lines[1].startswith("svc/web") and without not in lines[0]
     )
 
 
@@ -133,17 +132,97 @@ async def test_in_the_background(stage: Stage) -> None:
 
 
 async def test_more_rows_than_lines(stage: Stage) -> None:
-    """Folded, what does not lead anywhere first; nothing scrolls."""
+    """Trouble first; the arrows move through the rest, and the terminal itself does not scroll."""
     for number in range(12):
         stage.cluster.service(f"s{number}", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE)
     stage.cluster.service("waits", {"app": "nothing"}, [{"port": 80}], namespace=NAMESPACE)
     targets = [word for number in range(12) for word in (f"svc/s{number}", ":8080")]
     async with stage.portside("forward", *targets, "svc/waits", ":80", height=10) as term:
-        await term.says("and 7 more: portside status shows all")
-        screen = await term.shows(lambda screen: "listening" in row(screen, "service/waits:80"))
-        assert headings(screen) == 1
-        scrolled = await term.screen("-S", "-")
-        assert headings(scrolled) == 1
+        screen = await term.shows(lambda screen: "no pod matches" in row(screen, "  service waits"))
+        assert screen[2].startswith("svc/waits:80 ")
+        await term.says("1-5 of 13")
+        await term.press("End")
+        await term.shows(lambda screen: "svc/s11:8080" in row(screen, "svc/s11") and "of 13" in "".join(screen))
+        await term.press("Home")
+        await term.shows(lambda screen: row(screen, "svc/waits:80"))
+        assert headings(await term.screen("-S", "-")) == 1
+
+
+async def test_without_keys(stage: Stage) -> None:
+    """Where stdin is not the terminal: what does not fit is counted, and no key is offered."""
+    for number in range(12):
+        stage.cluster.service(f"s{number}", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE)
+    targets = " ".join(f"svc/s{number} :8080" for number in range(12))
+    async with terminal(stage.place.environment, stage.place.folder, width=130, height=10) as term:
+        await term.type(f"portside forward {targets} </dev/null")
+        await term.press("Enter")
+        screen = await term.says("and 6 more: portside status shows all")
+        assert "? for keys" not in "".join(screen)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+async def test_widths(stage: Stage, width: int) -> None:
+    """Every row whole: name, namespace while two share a name, address, state; why one waits, whole as well."""
+    labels = {"skaffold.dev/run-id": Recording.load("handle-post").run_id}
+    stage.cluster.service("web", {"app": "web"}, [{"port": 8080}], namespace="shop", labels=labels)
+    (stage.place.folder / "portside.yaml").write_text(TWO_NAMESPACES)
+    async with stage.portside("watch", "--cluster", "-n", NAMESPACE, "-n", "shop", width=width) as term:
+        screen = await term.shows(lambda screen: " ready " in row(screen) + " " and "no pod matches" in "".join(screen))
+        assert max(len(line) for line in screen) <= width
+        rows = [line.split() for line in screen if line.startswith("svc/web")]
+        assert {words[1] for words in rows} == {NAMESPACE, "shop"}
+        assert all(words[2].startswith("http://127.0.0.1:") for words in rows)
+        assert {words[3] for words in rows} == {"listening", "ready"}
+        text = " ".join(line.strip() for line in screen)
+        assert "service web: no pod matches app=web" in text
+        assert (width < 200) == any(line.startswith("  service web: no pod") for line in screen)
+
+
+async def test_filter_copy_and_open(stage: Stage) -> None:
+    """`/` finds a row; `y` gives its URL to the terminal, `o` to the browser; `?` says what there is."""
+    opened = stage.place.folder / "opened"
+    opener = stage.place.folder / "bin" / "xdg-open"
+    opener.parent.mkdir()
+    opener.write_text(f'#!/bin/sh\necho "$1" >{opened}\n')
+    opener.chmod(0o755)
+    stage.place.environment["PATH"] = f"{opener.parent}:{stage.place.environment['PATH']}"
+    stage.cluster.service("api", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE)
+    async with stage.portside("forward", "svc/web", ":8080", "svc/api", ":8080") as term:
+        await term.set("set-clipboard", "on")
+        await term.shows(lambda screen: " ready " in row(screen) and " ready " in row(screen, "svc/api"))
+        await term.press("y")
+        await term.says("select a forward first")
+        await term.type("/api")
+        await term.shows(lambda screen: "filter: api_" in screen and not row(screen))
+        await term.press("Enter", "y")
+        url = row(await term.says("copied http://127.0.0.1:"), "svc/api").split()[2]
+        assert await term.buffer() == url
+        await term.press("o")
+        await term.says(f"opened {url}")
+        assert opened.read_text() == f"{url}\n"
+        await term.press("?")
+        await term.says("try a failed forward again")
+        await term.press("Escape")
+        await term.shows(lambda screen: row(screen, "svc/api"))
+        await term.press("Escape")
+        await term.shows(lambda screen: row(screen) and row(screen, "svc/api"))
+        await term.press("C-c")
+        assert "? for keys" not in "".join(await term.prompts())
+        assert await term.modes() == "110"
+
+
+async def test_retry_where_the_port_was_taken(stage: Stage) -> None:
+    """`r` binds it once its other holder is gone; without that it stays as it is."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        async with stage.portside("forward", "svc/web", f"{port}:8080", "svc/web", ":8080") as term:
+            await term.shows(lambda screen: any(" failed " in line for line in screen))
+            await term.press("Home", "r")
+            await term.says("trying service/web again")
+            await term.shows(lambda screen: any(" failed " in line for line in screen))
+            holder.close()
+            await term.press("r")
+            await term.shows(lambda screen: any(f":{port} " in line and " ready " in line for line in screen))
 
 
 async def test_warnings_stand_above(stage: Stage) -> None:
@@ -173,7 +252,7 @@ async def _builds(stage: Stage, skaffold: SkaffoldApi, rest: Recording) -> None:
         skaffold.play(rest)
         await term.says("Skaffold: idle")
         await term.shows(lambda screen: " ready " in row(screen))
-        await term.shows(lambda screen: "service/dns:53: port 53 is UDP" in row(screen, "Not forwarded ("))
+        await term.shows(lambda screen: "svc/dns:53: port 53 is UDP" in row(screen, "Not forwarded ("))
 
 
 @pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("NO_COLOR", "1")])

@@ -15,10 +15,15 @@ from forwarders.spec import Counts
 from watcher.board.changes import BoardEntry, Subscription, final_record, is_final, transitions
 from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
 from watcher.board.runtime import About
+from watcher.errors import WatcherError
 
 
 async def _no_explanations() -> list[ExplainRecord]:
     return []
+
+
+async def _no_log(record: ForwardRecord, lines: int) -> str:  # noqa: ARG001 - the arguments of those that read logs
+    raise WatcherError("there is no cluster to ask")
 
 
 class Board:
@@ -46,6 +51,15 @@ class Board:
         self._skaffold: dict[str, SkaffoldRecord] = {}
         self._plan: PlanRecord | None = None
         self._subscriptions: set[Subscription] = set()
+        # Answered on demand only. Every verdict with its rule is expensive to compute.
+        self.explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations
+        # Tries a failed forward (its id) again; returns why not, "" if it does.
+        self.retry: Callable[[str], str] = lambda _: "nothing is forwarded here"
+        # The last lines of the log of the pod that serves. Raises WatcherError.
+        self.pod_log: Callable[[ForwardRecord, int], Awaitable[str]] = _no_log
+        # What each forward has carried, by id. It changes with every byte, so each reader asks at its own pace.
+        self.counters: Callable[[], Mapping[str, Counts]] = dict
+        self.sessions: Callable[[], int] = int  # how many sessions to pods are open
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:

@@ -19,13 +19,19 @@ from rich.text import Text
 from watcher.board.lines import context_suffix, printable
 from watcher.board.records import CountedForward, ExplainRecord, ForwardRecord, SkaffoldRecord, SkipRecord
 from watcher.board.runtime import About
+from watcher.cluster.kinds import BY_NAME
 
 GAP = 2
 # The columns that a narrow terminal leaves out, one by one in this order, until the others fit.
-DROPPED_FIRST = ("BYTES OUT/IN", "OPEN/TOTAL", "POD", "NAMESPACE", "CONTEXT", "BY NAME", "NOTE")
+# A column that distinguishes two rows of the same name stays.
+DROPPED_FIRST = ("BYTES OUT/IN", "OPEN/TOTAL", "POD", "BY NAME", "NAMESPACE", "CONTEXT")
 _LINK_NUMBER = re.compile(r"\x1b\]8;id=\d+;")
-# Cells. A note is cut off at the end, but a shorter one than this would say nothing.
-SHORTEST_NOTE = 24
+# Lines for a note below its row.
+NOTE_LINES = 2
+# Letters. Longer types are shown as kubectl's short name.
+LONGEST_TYPE = 3
+# Only measures and wraps.
+_CONSOLE = Console(file=io.StringIO())
 _STATES = {"ready": "green", "failed": "bold red", "stopped": "dim"}
 
 
@@ -62,17 +68,56 @@ class Canvas(Struct, frozen=True):
         return _LINK_NUMBER.sub("\x1b]8;;", captured.get()).splitlines()
 
 
-def forwards_table(rows: Sequence[TableRow], width: int) -> Table:
-    """One line for each forward, with as many columns as fit."""
+class ForwardsTable(Struct, frozen=True):
+    """The heading and, for each forward, its lines: one, and one or two more if its note has no column."""
+
+    heading: Text
+    rows: tuple[tuple[Text, ...], ...]
+
+    @property
+    def lines(self) -> list[Text]:
+        return [self.heading, *(line for row in self.rows for line in row)]
+
+
+def forwards_table(rows: Sequence[TableRow], width: int, selected: str = "") -> ForwardsTable:
+    """The columns that fit. Notes get a column only if all fit there whole. `selected`: the id of the marked row."""
     several = len({row.record.context for row in rows if row.record.context}) > 1
     cells = [_cells(row, several_contexts=several) for row in rows]
     columns = _columns(cells, width)
-    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style=Style(bold=True))
-    for column, cells_wide in columns.items():
-        table.add_column(column, width=cells_wide, no_wrap=True, overflow="ellipsis")
-    for row in cells:
-        table.add_row(*(row[column] for column in columns))
-    return table
+    heading = _line({column: Text(column, style="bold") for column in columns}, columns, width)
+    lines = []
+    for row, row_cells in zip(rows, cells, strict=True):
+        line = _line(row_cells, columns, width)
+        if row.record.id == selected:
+            line.stylize("reverse")
+        below = () if "NOTE" in columns else _note_lines(row, width)
+        lines.append((line, *below))
+    return ForwardsTable(heading, tuple(lines))
+
+
+def _line(cells: Mapping[str, Text], columns: Mapping[str, int], width: int) -> Text:
+    line = Text()
+    for column, column_width in columns.items():
+        cell = cells[column].copy()
+        cell.truncate(column_width, overflow="ellipsis", pad=True)
+        line.append_text(cell).append(" " * GAP)
+    line.rstrip()
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _note_lines(row: TableRow, width: int) -> tuple[Text, ...]:
+    """The note below its row, indented and wrapped; what does not fit into the lines is cut off."""
+    if not row.note:
+        return ()
+    room = max(width - GAP, 1)
+    style = _STATES.get(row.record.state, "yellow") if row.record.state != "ready" else "dim"
+    wrapped = list(Text(printable(row.note), style=style).wrap(_CONSOLE, room, overflow="fold"))
+    lines = wrapped[:NOTE_LINES]
+    if len(wrapped) > NOTE_LINES:
+        lines[-1] = lines[-1] + Text("…")
+        lines[-1].truncate(room, overflow="ellipsis")
+    return tuple(Text(" " * min(GAP, width - 1)) + line for line in lines)
 
 
 def verdicts_table(verdicts: Sequence[ExplainRecord], home: str = "") -> Table:
@@ -90,10 +135,12 @@ def verdicts_table(verdicts: Sequence[ExplainRecord], home: str = "") -> Table:
     return table
 
 
-def about_lines(about: About, width: int) -> list[RenderableType]:
-    """Context, namespace and page, on two lines if one is too short."""
+def about_lines(about: About, width: int, hint: str = "") -> list[RenderableType]:
+    """Context, namespace, page and a hint, on two lines if one is too short."""
     place, page = about.place, about.page
     link = Text(printable(page), style=Style(link=printable(about.url), color="cyan") if about.url else "dim")
+    if hint:
+        link = Text.assemble(link, Text(f", {hint}", style="dim"))
     whole = Text.assemble(printable(place), ", ", link)
     return [whole] if whole.cell_len <= width else [Text(printable(place)), link]
 
@@ -115,8 +162,7 @@ def skips_line(skips: Iterable[SkipRecord]) -> Text | None:
     """One line about everything that is not forwarded: how many, and each reason once."""
     by_reason: dict[str, list[str]] = {}
     for skip in skips:
-        port = f":{skip.remote_port}" if skip.remote_port else ""
-        by_reason.setdefault(skip.reason, []).append(f"{skip.resource}{port}")
+        by_reason.setdefault(skip.reason, []).append(target(skip))
     if not by_reason:
         return None
     groups = (f"{_few(names)}: {reason}" for reason, names in by_reason.items())
@@ -124,10 +170,20 @@ def skips_line(skips: Iterable[SkipRecord]) -> Text | None:
     return Text(printable(f"Not forwarded ({count}): {'; '.join(groups)}"), style="dim")
 
 
-def target(record: ForwardRecord | ExplainRecord) -> str:
+def target(record: ForwardRecord | ExplainRecord | SkipRecord) -> str:
+    """The resource and port with a short type, such as svc/web:8080."""
     port = f":{record.remote_port}" if record.remote_port else ""
     container = f" ({record.container})" if record.container else ""
-    return printable(f"{record.resource}{port}{container}")
+    kind = BY_NAME.get(record.resource_type.lower())
+    short = kind.short[0] if kind and kind.short and len(kind.singular) > LONGEST_TYPE else record.resource_type
+    return printable(f"{short}/{record.resource_name}{port}{container}")
+
+
+def row_text(row: TableRow) -> str:
+    """What the filter of the live table searches."""
+    record = row.record
+    names = (target(record), record.resource_type, record.namespace, record.context, record.state)
+    return " ".join((*names, record.url, record.gateway, record.pod, row.note))
 
 
 def size(count: int) -> str:
@@ -172,18 +228,28 @@ def _columns(cells: Sequence[Mapping[str, Text]], width: int) -> dict[str, int]:
         for column in (cells[0] if cells else ())
         if any(row[column] for row in cells)
     }
-    whole_note = widths.get("NOTE", 0)
-    if whole_note:
-        widths["NOTE"] = min(whole_note, SHORTEST_NOTE)
+    if _left(widths, width) < 0:
+        widths.pop("NOTE", None)
+    needed = _distinguishing(cells)
     for column in DROPPED_FIRST:
         if _left(widths, width) >= 0:
             break
-        widths.pop(column, None)
-    if "NOTE" in widths:
-        widths["NOTE"] = min(whole_note, widths["NOTE"] + _left(widths, width))
-    elif widths:
+        if column not in needed:
+            widths.pop(column, None)
+    if widths:
         widths["NAME"] = max(widths["NAME"] + min(_left(widths, width), 0), 1)
     return widths
+
+
+def _distinguishing(cells: Sequence[Mapping[str, Text]]) -> set[str]:
+    """The columns without which two rows would have the same name."""
+    needed, shown = set(), ["NAME"]
+    for column in ("NAMESPACE", "CONTEXT"):
+        different = {tuple(row[one].plain for one in (*shown, column)) for row in cells}
+        if len(different) > len({tuple(row[one].plain for one in shown) for row in cells}):
+            needed.add(column)
+            shown.append(column)
+    return needed
 
 
 def _left(widths: Mapping[str, int], width: int) -> int:

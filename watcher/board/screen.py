@@ -7,28 +7,20 @@ keys stays off, and shells turn that on again. A slow terminal gets fewer frames
 from __future__ import annotations
 
 import contextlib
-import math
 import os
+import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import trio
-from msgspec import Struct
-from msgspec.structs import replace
-from rich.console import RenderableType
-from rich.text import Text
 
 from forwarders.system.terminals import in_foreground, is_continued, redraw_signals, set_echo, write_whole
 from watcher.board.board import Board
 from watcher.board.changes import Subscription
-from watcher.board.layout import Canvas, TableRow, about_lines, forwards_table, skaffold_line, skips_line
-from watcher.board.lines import REPORT_WAIT_AFTER
-from watcher.board.records import ForwardRecord, Record, counted
+from watcher.board.keys import Keyboard, copy_sequence, last_log_lines, open_in_browser
+from watcher.board.layout import Canvas
+from watcher.board.table import TableAction, TableView
 
-# Seconds for which a stopped forward stays visible.
-LEAVING = 1.0
-# The line of the cursor, which the table does not use.
-SPARE = 1
 # Seconds between two frames: nobody can read more often. Counters alone are looked at once in this many seconds.
 PACE = 0.1
 COUNTERS = 1.0
@@ -37,84 +29,24 @@ MAX_ABOVE = 100
 RECENT = 3
 
 
-class ShownForward(Struct, frozen=True):
-    """A forward's last record; `since`: when its state began; `until`: when to remove it. In trio's seconds."""
-
-    record: ForwardRecord
-    since: float
-    until: float = math.inf
-
-
-class TableView:
-    """Computes the table. Give it every change (`take`); ask it for a `frame` when there is something new."""
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._shown: dict[str, ShownForward] = {}
-
-    def take(self, records: Iterable[Record], now: float) -> None:
-        for record in records:
-            if isinstance(record, ForwardRecord):
-                self._shown[record.id] = self._next(record, now)
-
-    def next_due(self, now: float) -> float:
-        """When the table changes without a new record."""
-        moments = [moment for one in self._shown.values() for moment in (one.until, one.since + REPORT_WAIT_AFTER)]
-        return min((moment for moment in moments if moment > now), default=math.inf)
-
-    def frame(self, canvas: Canvas, height: int, now: float) -> list[str]:
-        """At most `height` lines: this portside, Skaffold's phase, the forwards, what is not forwarded."""
-        self._shown = {ident: one for ident, one in self._shown.items() if one.until > now}
-        rows = self._rows(now)
-        skaffold, skips = self._board.skaffold, skips_line(self._board.skips.values())
-        above: list[RenderableType] = about_lines(self._board.about, canvas.width) if self._board.about else []
-        above += [skaffold_line(skaffold)] if skaffold else []
-        below: list[RenderableType] = [skips] if skips else []
-        room = max(height - SPARE - len(above) - len(below) - 1, 1)  # 1: the heading
-        if len(rows) > room:
-            rows.sort(key=lambda row: row.record.state in {"ready", "stopped"})  # these are left out first
-            rest = len(rows) - room + 1
-            below.insert(0, Text(f"and {rest} more: portside status shows all", style="dim"))
-            rows = rows[: room - 1]
-        table: list[RenderableType] = [forwards_table(rows, canvas.width)] if rows else []
-        if not self._shown:
-            table.append(Text("nothing is forwarded", style="dim"))
-        return canvas.lines(*above, *table, *below)[: max(height - SPARE, 1)]
-
-    def _next(self, record: ForwardRecord, now: float) -> ShownForward:
-        before = self._shown.get(record.id)
-        if record.state == "stopped":
-            if before is not None:  # its last address is worth showing; after a failure, the reason is
-                record = before.record if before.record.state == "failed" else replace(before.record, state="stopped")
-            return ShownForward(record, now, now + LEAVING)
-        since = before.since if before and before.record.state == record.state else now
-        return ShownForward(record, since)
-
-    def _rows(self, now: float) -> list[TableRow]:
-        counters = self._board.counters()
-        rows = []
-        for ident, one in self._shown.items():
-            record = counted(one.record, counters.get(ident))
-            waits = one.record.state in {"waiting", "listening"}
-            too_early = waits and now < one.since + REPORT_WAIT_AFTER
-            note = "" if too_early else record.reason or record.last_error
-            rows.append(TableRow(record, note))
-        return rows
-
-
 class Screen:
-    """The table of `board` on the terminal `descriptor`. `print_above` may be called from any thread."""
+    """The table of `board` on the terminal `descriptor`. `print_above` may be called from any thread.
 
-    def __init__(self, board: Board, descriptor: int, *, colour: bool) -> None:
+    `keyboard`: the descriptor to read keys from, None for a table without keys.
+    """
+
+    def __init__(self, board: Board, descriptor: int, *, colour: bool, keyboard: int | None = None) -> None:
         self._board = board
         self._descriptor = descriptor
         self._colour = colour
-        self._view = TableView(board)
+        self._keyboard = Keyboard(keyboard) if keyboard is not None else None
+        self._view = TableView(board, keys=keyboard is not None)
         self._above: deque[str] = deque(maxlen=MAX_ABOVE)
         self._recent: deque[str] = deque(maxlen=RECENT)
         self._drawn: list[str] = []
         self._drawn_for: tuple[int, int] | None = None
         self._changed = trio.Event()
+        self._writing = trio.Lock()
         self._over = False
         self._token = trio.lowlevel.current_trio_token()
 
@@ -128,14 +60,17 @@ class Screen:
         """Draws until the board closes; the last frame stays."""
         subscription = self._board.subscribe()
         try:
-            with _echo_off(self._descriptor):
+            with _echo_off(self._descriptor, lines=self._keyboard is None):
                 async with trio.open_nursery() as nursery:
+                    if self._keyboard is not None:
+                        nursery.start_soon(self._read_keys, self._keyboard, nursery)
                     nursery.start_soon(self._take, subscription)
                     nursery.start_soon(self._watch_terminal)
                     while not self._over:
                         await self._until_changed()
                         await self._draw()
                         await trio.sleep(PACE)
+                    self._view.reset()
                     await self._draw()
                     nursery.cancel_scope.cancel()
         finally:
@@ -165,8 +100,36 @@ class Screen:
             async for number in arrivals:
                 if is_continued(number):
                     self._drawn, self._drawn_for = [], None  # the shell has written below the table meanwhile
-                    set_echo(self._descriptor, on=False)
+                    set_echo(self._descriptor, on=False, lines=self._keyboard is None)
+                    if self._keyboard is not None:
+                        self._keyboard.continued.set()
                 self._touch()
+
+    async def _read_keys(self, keyboard: Keyboard, nursery: trio.Nursery) -> None:
+        with contextlib.suppress(EOFError):
+            while True:
+                for key in await keyboard.next():
+                    if action := self._view.press(key, trio.current_time()):
+                        nursery.start_soon(self._act, action)
+                self._touch()
+
+    async def _act(self, action: TableAction) -> None:
+        record, message = action.record, ""
+        match action.act:
+            case "open":
+                message = await open_in_browser(record)
+            case "copy" if url := record.gateway or record.url:
+                await self._write(copy_sequence(url))
+                message = f"copied {url}"
+            case "copy":
+                message = f"{record.resource} has no URL: it is {record.state}"
+            case "retry":
+                problem = self._board.retry(record.id)
+                message = f"{record.resource}: {problem}" if problem else f"trying {record.resource} again"
+            case "log":
+                self._view.show(await last_log_lines(self._board, record))
+        self._view.say(message, trio.current_time())
+        self._touch()
 
     async def _draw(self) -> None:
         if not in_foreground(self._descriptor):
@@ -183,11 +146,14 @@ class Screen:
         self._recent.extend(self._above)
         self._above.clear()
         self._drawn, self._drawn_for = lines, size
-        data = _frame_data(home, [*above, *lines])
-        try:
-            await trio.to_thread.run_sync(write_whole, self._descriptor, data, abandon_on_cancel=True)
-        except OSError:
-            self._over = True  # the terminal is gone, and forwarding goes on
+        await self._write(_frame_data(home, [*above, *lines]))
+
+    async def _write(self, data: bytes) -> None:
+        async with self._writing:  # a frame is not torn by another write
+            try:
+                await trio.to_thread.run_sync(write_whole, self._descriptor, data, abandon_on_cancel=True)
+            except OSError:
+                self._over = True  # the terminal is gone, and forwarding goes on
 
 
 def _frame_data(home: str, lines: Sequence[str]) -> bytes:
@@ -205,10 +171,20 @@ def _size(descriptor: int) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _echo_off(descriptor: int) -> Iterator[None]:
+def _echo_off(descriptor: int, *, lines: bool) -> Iterator[None]:
     """Typed keys would tear the table if the terminal echoed them."""
-    set_echo(descriptor, on=False)
+    set_echo(descriptor, on=False, lines=lines)
     try:
         yield
     finally:
-        set_echo(descriptor, on=True)
+        set_echo(descriptor, on=True, lines=lines)
+
+
+def keyboard_of(descriptor: int) -> int | None:
+    """The descriptor of stdin if it is the terminal of `descriptor`, else None: then there are no keys."""
+    try:
+        stdin = sys.stdin.fileno()
+        same = os.path.samestat(os.fstat(stdin), os.fstat(descriptor))
+    except (OSError, ValueError, AttributeError):  # closed, or replaced
+        return None
+    return stdin if same and os.isatty(stdin) else None

@@ -220,7 +220,8 @@ def _print_forwards(forwards: Sequence[CountedForward]) -> None:
 
     paper = _paper()
     rows = [TableRow(one, one.reason or one.last_error) for one in forwards]
-    _print(paper.lines(forwards_table(rows, paper.width) if rows else Text("nothing is forwarded", "dim")))
+    lines = forwards_table(rows, paper.width).lines if rows else [Text("nothing is forwarded", "dim")]
+    _print(paper.lines(*lines))
 
 
 def _print_verdicts(records: Sequence[ExplainRecord], home: str) -> None:

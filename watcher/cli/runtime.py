@@ -34,7 +34,7 @@ from watcher.cli.option_values import Options
 from watcher.cli.sinks import Outputs, StatusAddress
 from watcher.cluster.clusters import ClusterConnection, OtherClusters
 from watcher.cluster.store import Watch
-from watcher.errors import UsageError
+from watcher.errors import UsageError, WatcherError
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
 
@@ -134,6 +134,15 @@ class Runtime:
             context_namespace=config.namespace,
             others=self.others.seen(sorted(contexts - {"", config.context})),
         )
+
+    async def _pod_log(self, record: ForwardRecord, lines: int) -> str:
+        """The last log lines of the pod that serves a forward. Raises WatcherError."""
+        cluster = self._cluster
+        if cluster is not None and record.context not in {"", cluster.config.context}:
+            cluster = self.others.connection(record.context)
+        if cluster is None:
+            raise WatcherError("there is no cluster to ask")
+        return await cluster.client.pod_log(record.namespace, record.pod, record.container, lines)
 
     def touch(self) -> None:
         """Call it when the facts changed."""

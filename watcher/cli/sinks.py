@@ -102,16 +102,17 @@ async def _introduce(about: About) -> None:
 
 async def _show_table(board: Board) -> None:
     await board.until_ready(FORWARDS_FIRST)
-    screen = await trio.to_thread.run_sync(_screen)
-    table = screen(board, sys.stdout.fileno(), colour=not os.environ.get("NO_COLOR"))
+    screen, keyboard_of = await trio.to_thread.run_sync(_screen)
+    terminal = sys.stdout.fileno()
+    table = screen(board, terminal, colour=not os.environ.get("NO_COLOR"), keyboard=keyboard_of(terminal))
     with logs.diverted(table.print_above) if sys.stderr.isatty() else contextlib.nullcontext():
         await table.run()
 
 
-def _screen() -> type[Screen]:
-    from watcher.board.screen import Screen
+def _screen() -> tuple[type[Screen], Callable[[int], int | None]]:
+    from watcher.board.screen import Screen, keyboard_of
 
-    return Screen
+    return Screen, keyboard_of
 
 
 class StatusAddress:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from forwarders.transports.server import ApiServer, Headers
 from watcher.cluster import network, wire
-from watcher.cluster.kinds import Kind, Resource
+from watcher.cluster.kinds import POD, Kind, Resource
 from watcher.cluster.network import MAX_BODY, drain, read_body, unpacked, why
 from watcher.cluster.store import Watch
 from watcher.errors import ApiError, ApiUnreachableError, ExpiredError, MalformedError, NotFoundError
@@ -133,6 +133,15 @@ class ApiClient:
         """The API server's version, e.g. "v1.34.4"."""
         asked = wire.RequestInfo("get", "/version")
         return wire.decode(await self._read(asked, "/version", {}), wire.VersionInfo, asked).git_version
+
+    async def pod_log(self, namespace: str, pod: str, container: str, lines: int) -> str:
+        """The last lines of a container's log, "" for `container` if the pod has only one. Raises ClusterError."""
+        asked = wire.RequestInfo("get", "pods/log", namespace, pod)
+        query = {"tailLines": str(lines), "limitBytes": str(LOG_BYTES)} | (
+            {"container": container} if container else {}
+        )
+        path = f"{_path(POD, namespace)}/{quote(pod, safe='')}/log"
+        return (await self._read(asked, path, query)).decode(errors="replace")
 
     async def create(self, asked: wire.RequestInfo, path: str, body: bytes) -> bytes:
         """POST an object as JSON; returns the created object."""

@@ -94,6 +94,11 @@ class OtherClusters:
         """The objects in these contexts. New ones are connected."""
         return tuple(self._seen(context) for context in contexts)
 
+    def connection(self, context: str) -> ClusterConnection | None:
+        """The open cluster of this context."""
+        other = self._others.get(context)
+        return other.cluster if other else None
+
     def want(self, watches: frozenset[Watch]) -> None:
         """Set the wanted watches of all these clusters."""
         for context, cluster in self._connected.items():

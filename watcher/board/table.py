@@ -1,0 +1,246 @@
+"""Computes the live table: which forwards, in which order, what is selected, and what the keys change.
+
+It reads no clock and no terminal; `screen.py` does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+from rich.console import RenderableType
+from rich.text import Text
+
+from watcher.board.board import Board
+from watcher.board.keys import LETTERS
+from watcher.board.layout import (
+    Canvas,
+    TableRow,
+    about_lines,
+    forwards_table,
+    row_text,
+    skaffold_line,
+    skips_line,
+)
+from watcher.board.lines import REPORT_WAIT_AFTER, printable
+from watcher.board.records import ForwardRecord, Record, counted
+
+# Seconds for which a stopped forward stays visible.
+LEAVING = 1.0
+# The line of the cursor, which the table does not use.
+SPARE = 1
+# Rows that page up and page down move.
+PAGE = 10
+# Seconds for which a message stays.
+MESSAGE = 4.0
+
+HELP = (
+    "/  show only rows that contain a text (Enter keeps it, Esc ends it)",
+    "↑ ↓  select a row (also k and j; PgUp, PgDn, Home, End); the table scrolls",
+    "o  open its URL in the browser",
+    "y  copy its URL (OSC 52; the terminal must allow it)",
+    "r  try a failed forward again",
+    "l  the last log lines of its pod",
+    "Esc  select nothing, show all rows",
+    "Ctrl-C  end portside",
+)
+HINT = "? for keys"
+
+Act = Literal["open", "copy", "retry", "log"]
+ACTS: Mapping[str, Act] = {"o": "open", "y": "copy", "r": "retry", "l": "log"}
+
+
+class TableAction(Struct, frozen=True):
+    """What a key asks the screen to do with a forward."""
+
+    act: Act
+    record: ForwardRecord
+
+
+class ShownForward(Struct, frozen=True):
+    """A forward's last record; `since`: when its state began; `until`: when to remove it. In trio's seconds."""
+
+    record: ForwardRecord
+    since: float
+    until: float = math.inf
+
+    def is_waiting(self, now: float) -> bool:
+        """Whether it has waited long enough to be reported."""
+        return self.record.state in {"waiting", "listening"} and now >= self.since + REPORT_WAIT_AFTER
+
+
+class TableView:
+    """Give it every change (`take`) and key (`press`); ask it for a `frame` when there is something new.
+
+    `keys`: whether there are keys; without them nothing can be selected, and what does not fit is only counted.
+    """
+
+    def __init__(self, board: Board, *, keys: bool = False) -> None:
+        self._board = board
+        self._keys = keys
+        self._shown: dict[str, ShownForward] = {}
+        self._filter = ""
+        self._is_typing = False
+        self._selected = ""
+        self._top = 0  # the first visible row
+        self._visible: list[TableRow] = []
+        self._overlay: tuple[str, ...] = ()
+        self._message, self._message_until = "", -math.inf
+
+    def take(self, records: Iterable[Record], now: float) -> None:
+        for record in records:
+            if isinstance(record, ForwardRecord):
+                self._shown[record.id] = self._next(record, now)
+
+    def next_due(self, now: float) -> float:
+        """When the table changes without a new record or key."""
+        moments = [moment for one in self._shown.values() for moment in (one.until, one.since + REPORT_WAIT_AFTER)]
+        return min((moment for moment in (*moments, self._message_until) if moment > now), default=math.inf)
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Show these lines instead of the forwards until the next key."""
+        self._overlay = tuple(lines)
+
+    def say(self, message: str, now: float) -> None:
+        """Show a message below the table for some seconds."""
+        self._message, self._message_until = message, now + MESSAGE
+
+    def reset(self) -> None:
+        """Show all forwards, without selection, message and hint: for the last frame."""
+        self._keys = self._is_typing = False
+        self._filter = self._selected = self._message = ""
+        self._overlay = ()
+
+    # Keys
+
+    def press(self, key: str, now: float) -> TableAction | None:
+        """`key`: a character, or a name as of `decode_keys`."""
+        if self._overlay:
+            self._overlay = ()
+        elif self._is_typing:
+            self._type(key)
+        elif key == "/":
+            self._is_typing, self._filter = True, ""
+        elif key == "?":
+            self.show(HELP)
+        elif key == "escape":
+            self._filter = self._selected = ""
+        elif key in ACTS:
+            return self._action(ACTS[key], now)
+        else:
+            self._move(LETTERS.get(key, key))
+        return None
+
+    def _type(self, key: str) -> None:
+        if key in {"enter", "escape"}:
+            self._is_typing = False
+            self._filter = self._filter if key == "enter" else ""
+        elif key == "backspace":
+            self._filter = self._filter[:-1]
+        elif len(key) == 1 and key.isprintable():
+            self._filter += key
+
+    def _move(self, key: str) -> None:
+        idents = [row.record.id for row in self._visible]
+        if not idents:
+            return
+        at = idents.index(self._selected) if self._selected in idents else -1
+        moves = {
+            "up": at - 1,
+            "down": at + 1,
+            "pageup": at - PAGE,
+            "pagedown": at + PAGE,
+            "home": 0,
+            "end": len(idents),
+        }
+        if key in moves:
+            self._selected = idents[min(max(moves[key], 0), len(idents) - 1)]
+
+    def _action(self, act: Act, now: float) -> TableAction | None:
+        chosen = [row.record for row in self._visible if row.record.id == self._selected]
+        if not chosen and len(self._visible) == 1:
+            chosen = [self._visible[0].record]
+        if not chosen:
+            self.say("select a forward first, with ↑ and ↓", now)
+            return None
+        return TableAction(act, chosen[0])
+
+    # Frames
+
+    def frame(self, canvas: Canvas, height: int, now: float) -> list[str]:
+        """At most `height` lines: this portside, Skaffold's phase, the forwards, what is not forwarded."""
+        self._shown = {ident: one for ident, one in self._shown.items() if one.until > now}
+        above: list[RenderableType] = []
+        if self._board.about is not None:
+            above += about_lines(self._board.about, canvas.width, HINT if self._keys else "")
+        if (skaffold := self._board.skaffold) is not None:
+            above.append(skaffold_line(skaffold))
+        below = self._below(now)
+        room = max(height - SPARE - len(above) - len(below), 1)
+        lines = [*above, *self._middle(canvas.width, room, now), *below]
+        return canvas.lines(*lines)[: max(height - SPARE, 1)]
+
+    def _below(self, now: float) -> list[RenderableType]:
+        lines: list[RenderableType] = []
+        if self._is_typing or self._filter:
+            lines.append(Text(f"filter: {printable(self._filter)}{'_' if self._is_typing else ''}", style="bold"))
+        if self._message and now < self._message_until:
+            lines.append(Text(printable(self._message), style="bold"))
+        if skips := skips_line(self._board.skips.values()):
+            lines.append(skips)
+        return lines
+
+    def _middle(self, width: int, room: int, now: float) -> list[RenderableType]:
+        if self._overlay:
+            return [Text(printable(line)) for line in self._overlay[-room:]]
+        self._visible = rows = self._rows(now)
+        if not rows:
+            return [Text("nothing matches" if self._filter and self._shown else "nothing is forwarded", style="dim")]
+        table = forwards_table(rows, width, self._selected)
+        room -= 1  # the heading
+        sizes = [len(lines) for lines in table.rows]
+        if sum(sizes) <= room:
+            return list(table.lines)
+        first, last = self._window(sizes, room - 1)
+        lines = [line for row in table.rows[first:last] for line in row]
+        hidden = len(rows) - (last - first)
+        note = f"{first + 1}-{last} of {len(rows)}" if self._keys else f"and {hidden} more: portside status shows all"
+        return [table.heading, *lines, Text(note, style="dim")]
+
+    def _window(self, sizes: Sequence[int], room: int) -> tuple[int, int]:
+        """The rows that fit, from the one to before the other; the selected one is among them."""
+        idents = [row.record.id for row in self._visible]
+        at = idents.index(self._selected) if self._selected in idents else 0
+        self._top = min(self._top, at)
+        while self._top < at and sum(sizes[self._top : at + 1]) > room:
+            self._top += 1
+        last = self._top
+        while last < len(sizes) and sum(sizes[self._top : last + 1]) <= room:
+            last += 1
+        return self._top, last
+
+    def _next(self, record: ForwardRecord, now: float) -> ShownForward:
+        before = self._shown.get(record.id)
+        if record.state == "stopped":
+            if before is not None:  # its last address is worth showing; after a failure, the reason is
+                record = before.record if before.record.state == "failed" else replace(before.record, state="stopped")
+            return ShownForward(record, now, now + LEAVING)
+        since = before.since if before and before.record.state == record.state else now
+        return ShownForward(record, since)
+
+    def _rows(self, now: float) -> list[TableRow]:
+        """Those that the filter lets through. What fails or waits comes first."""
+        counters = self._board.counters()
+        ranked = []
+        for ident, one in self._shown.items():
+            record = counted(one.record, counters.get(ident))
+            waits = record.state in {"waiting", "listening"}
+            note = "" if waits and not one.is_waiting(now) else record.reason or record.last_error
+            row = TableRow(record, note)
+            rank = 0 if record.state == "failed" else 1 if one.is_waiting(now) else 2
+            if self._filter.lower() in row_text(row).lower():
+                ranked.append((rank, row))
+        return [row for _, row in sorted(ranked, key=lambda pair: pair[0])]
