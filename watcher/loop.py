@@ -82,6 +82,7 @@ class Loop:
         self._explain_until = -math.inf
         self._bind_warnings = BindWarnings()
         self._prospects = Prospects()
+        self._retries: set[str] = set()  # ids
         self._renamed: set[str] = set()  # forwards whose new URL at the gateway is not on the board yet
 
     def touch(self) -> None:
@@ -115,7 +116,7 @@ class Loop:
         record = self._board.forwards.get(ident)
         if record is None:
             return "there is no such forward"
-        if record.state != State.FAILED.value or record.local_port or ident not in self._wanted:
+        if record.state != State.FAILED.value or record.local_port or ident not in self._running:
             return f"it is {record.state}; portside tries again by itself when something changes"
         self._retries.add(ident)
         self.touch()

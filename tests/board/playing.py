@@ -123,10 +123,13 @@ class Play:
     """A loop over plans that the test gives it. `forwards` and `skips` are the truth."""
 
     def __init__(self) -> None:
-        self.board = Board(explain=self._explain)
+        self.board = Board(explain=self._explain, retry=self._retry)
         self.fleet = MemoryFleet()
         self.loop = self.fleet.loop = Loop(Facts, lambda _: None, self.board)
         self._verdicts: dict[str, Said] = {}
+
+    def _retry(self, ident: str) -> str:
+        return self.loop.retry(ident)
 
     async def _explain(self) -> list[ExplainRecord]:
         return await self.loop.explained()

@@ -13,7 +13,7 @@ from watcher.board.keys import copy_sequence, decode_keys, last_log_lines, open_
 from watcher.board.layout import Canvas
 from watcher.board.records import ForwardRecord
 from watcher.board.runtime import About
-from watcher.board.screen import HELP, MESSAGE, TableAction, TableView
+from watcher.board.table import HELP, MESSAGE, TableAction, TableView
 from watcher.errors import WatcherError
 
 ABOUT = About(pid=1, url="http://127.0.0.1:1", command="watch", folder="/shop", context="here", namespace="default")
@@ -168,7 +168,6 @@ async def test_nothing_to_open() -> None:
 
 async def test_the_log_of_the_pod_that_serves() -> None:
     """Its lines, or one line that says why there are none."""
-    board = Board()
 
     async def log(record: ForwardRecord, lines: int) -> str:
         if record.pod == "silent":
@@ -177,7 +176,7 @@ async def test_the_log_of_the_pod_that_serves() -> None:
             raise WatcherError("cannot get pods/log web-6c: forbidden (403)")
         return f"of {record.pod}\nlast line\n"
 
-    board.pod_log = log
+    board = Board(pod_log=log)
     assert await last_log_lines(board, forward()) == ["of web-6c", "last line"]
     assert await last_log_lines(board, forward(pod="silent")) == ["the log of pod silent is empty"]
     assert (await last_log_lines(board, forward(pod="secret")))[0].startswith("the log of pod secret cannot be read: ")

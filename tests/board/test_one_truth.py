@@ -28,7 +28,7 @@ from watcher.board.layout import Canvas
 from watcher.board.lines import JsonLines, PlainLines, next_lines
 from watcher.board.readiness import NOT_SETTLED, readiness
 from watcher.board.records import Record
-from watcher.board.screen import TableView
+from watcher.board.table import TableView
 from watcher.cli.skaffold_source import ready_forwards
 
 NAMES = "abc"

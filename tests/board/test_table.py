@@ -18,7 +18,7 @@ from tests.board.made import forward, skaffold, skip
 from watcher.board.board import Board
 from watcher.board.layout import DROPPED_FIRST, Canvas, size
 from watcher.board.records import Record
-from watcher.board.screen import LEAVING, TableView
+from watcher.board.table import LEAVING, TableView
 
 ESCAPES = re.compile(r"\x1b(\[[0-9;]*m|\]8;;[^\x1b]*\x1b\\)")
 WAITS = forward("api", "listening", reason="no pod of deployment/api is ready", pod="")

@@ -22,6 +22,10 @@ async def _no_explanations() -> list[ExplainRecord]:
     return []
 
 
+def _nothing_to_retry(ident: str) -> str:  # noqa: ARG001 - as Loop.retry
+    return "nothing is forwarded here"
+
+
 async def _no_log(record: ForwardRecord, lines: int) -> str:  # noqa: ARG001 - the arguments of those that read logs
     raise WatcherError("there is no cluster to ask")
 
@@ -32,6 +36,8 @@ class Board:
     `about`: the portside that this is the board of, None for a copy of another portside's board.
     `explain`, `counters`, `sessions` answer on demand: every verdict with its rule is expensive to compute, and what
     each forward has carried changes with every byte, so each reader asks at its own pace.
+    `retry` tries a failed forward (its id) again and returns why not, or "". `pod_log` reads the last lines of the log
+    of the pod that serves a forward; it raises WatcherError.
     """
 
     def __init__(
@@ -41,25 +47,20 @@ class Board:
         explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations,
         counters: Callable[[], Mapping[str, Counts]] = dict,
         sessions: Callable[[], int] = int,
+        retry: Callable[[str], str] = _nothing_to_retry,
+        pod_log: Callable[[ForwardRecord, int], Awaitable[str]] = _no_log,
     ) -> None:
         self.about = about
         self.explain = explain
         self.counters = counters
         self.sessions = sessions
+        self.retry = retry
+        self.pod_log = pod_log
         self._forwards: dict[str, ForwardRecord] = {}
         self._skips: dict[str, SkipRecord] = {}
         self._skaffold: dict[str, SkaffoldRecord] = {}
         self._plan: PlanRecord | None = None
         self._subscriptions: set[Subscription] = set()
-        # Answered on demand only. Every verdict with its rule is expensive to compute.
-        self.explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations
-        # Tries a failed forward (its id) again; returns why not, "" if it does.
-        self.retry: Callable[[str], str] = lambda _: "nothing is forwarded here"
-        # The last lines of the log of the pod that serves. Raises WatcherError.
-        self.pod_log: Callable[[ForwardRecord, int], Awaitable[str]] = _no_log
-        # What each forward has carried, by id. It changes with every byte, so each reader asks at its own pace.
-        self.counters: Callable[[], Mapping[str, Counts]] = dict
-        self.sessions: Callable[[], int] = int  # how many sessions to pods are open
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:

@@ -27,7 +27,7 @@ from forwarders.tasks import kept, watch_sleep
 from forwarders.transports import names
 from watcher.board.addresses import is_loopback
 from watcher.board.board import Board
-from watcher.board.records import ExplainRecord
+from watcher.board.records import ExplainRecord, ForwardRecord
 from watcher.board.runtime import About, current_folder
 from watcher.cli.lifecycle import ExecCommand
 from watcher.cli.option_values import Options
@@ -109,7 +109,14 @@ class Runtime:
             context=context,
             namespace=namespace,
         )
-        self.board = Board(self._about, explain=self._explain, counters=self._counters, sessions=self._sessions)
+        self.board = Board(
+            self._about,
+            explain=self._explain,
+            counters=self._counters,
+            sessions=self._sessions,
+            retry=self._retry,
+            pod_log=self._pod_log,
+        )
         self._cluster: ClusterConnection | None = None
         self.others = OtherClusters(options.kubeconfig or None, self.touch)
         self._loop: Loop | None = None
@@ -134,15 +141,6 @@ class Runtime:
             context_namespace=config.namespace,
             others=self.others.seen(sorted(contexts - {"", config.context})),
         )
-
-    async def _pod_log(self, record: ForwardRecord, lines: int) -> str:
-        """The last log lines of the pod that serves a forward. Raises WatcherError."""
-        cluster = self._cluster
-        if cluster is not None and record.context not in {"", cluster.config.context}:
-            cluster = self.others.connection(record.context)
-        if cluster is None:
-            raise WatcherError("there is no cluster to ask")
-        return await cluster.client.pod_log(record.namespace, record.pod, record.container, lines)
 
     def touch(self) -> None:
         """Call it when the facts changed."""
@@ -209,6 +207,18 @@ class Runtime:
 
     def _sessions(self) -> int:
         return self._fleet.sessions() if self._fleet else 0
+
+    def _retry(self, ident: str) -> str:
+        return self._loop.retry(ident) if self._loop else "nothing is forwarded yet"
+
+    async def _pod_log(self, record: ForwardRecord, lines: int) -> str:
+        """The last log lines of the pod that serves a forward. Raises WatcherError."""
+        cluster = self._cluster
+        if cluster is not None and record.context not in {"", cluster.config.context}:
+            cluster = self.others.connection(record.context)
+        if cluster is None:
+            raise WatcherError("there is no cluster to ask")
+        return await cluster.client.pod_log(record.namespace, record.pod, record.container, lines)
 
     async def _until_hopeless(self, loop: Loop) -> None:
         changes = self.board.subscribe()
