@@ -171,6 +171,7 @@ class Loop:
         with contained(logger, "naming forwards"):
             self._bind_warnings.warn(plan)
             self._renamed |= self._names.update(plan.forwards) if self._names else set()
+        await self._stop_failed(plan, fleet)
         changes = diff(self._running, plan, fleet.ports)
         fleet.reserve([planned.spec for planned in plan.forwards])
         for change in changes:
@@ -178,6 +179,13 @@ class Loop:
             undo = partial(self._undo, forward.id, self._running.get(forward.id))
             with contained(logger, f"a change of {title(forward)}", undo):
                 await self._carry_out(change, fleet)
+
+    async def _stop_failed(self, plan: Plan, fleet: Fleet) -> None:
+        """Stops the forwards to retry. They are still planned, so `diff` starts them again."""
+        retries, self._retries = self._retries, set()
+        for ident in retries & self._running.keys() & {planned.id for planned in plan.forwards}:
+            del self._running[ident]  # before it stops: its end is not reported, since it continues
+            await fleet.stop(ident)
 
     def _undo(self, ident: str, before: PlannedForward | None, cause: str) -> None:  # noqa: ARG002 - it is in the log
         """After a bug in the fleet: the next plan tries this change again."""

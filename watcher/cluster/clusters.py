@@ -95,9 +95,8 @@ class OtherClusters:
         return tuple(self._seen(context) for context in contexts)
 
     def connection(self, context: str) -> ClusterConnection | None:
-        """The open cluster of this context."""
-        other = self._others.get(context)
-        return other.cluster if other else None
+        """The cluster of this context, if it is connected."""
+        return self._connected.get(context)
 
     def want(self, watches: frozenset[Watch]) -> None:
         """Set the wanted watches of all these clusters."""
