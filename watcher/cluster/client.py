@@ -39,8 +39,7 @@ HEAD_WITHIN = 65.0
 # For ApiServer.authorize: do not renew.
 KEEP = False
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-# The most that is read of a container's log.
-LOG_BYTES = 64 * 1024
+LOG_BYTES = 64 * 1024  # at most, of a container's log
 
 
 class Listed(Struct, frozen=True):
