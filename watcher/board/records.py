@@ -102,7 +102,10 @@ class ExplainRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
 
 
 class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skaffold"):
-    """What Skaffold does now. `change` says what is new: attached, lost, phase or run."""
+    """What Skaffold does now. `change` says what is new: attached, lost, phase or run.
+
+    `iteration` counts Skaffold's dev loops. `failed`: something failed in this one; `error`: Skaffold's message.
+    """
 
     time: str
     change: SkaffoldChange
@@ -112,6 +115,7 @@ class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
     run_id: str
     reason: str
     failed: bool
+    error: str = ""
 
 
 class PlanRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="plan"):

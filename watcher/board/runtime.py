@@ -33,6 +33,7 @@ class About(msgspec.Struct, frozen=True):
 
     `command`: portside's own, such as `watch`. `context`: the default kube-context, "" without a cluster.
     `namespace`: "" for all namespaces. `url`: of the status address, "" with --status off.
+    `skaffold`: the address of the Skaffold API that it follows, "" without Skaffold.
     """
 
     pid: int
@@ -41,6 +42,7 @@ class About(msgspec.Struct, frozen=True):
     folder: str
     context: str = ""
     namespace: str = ""
+    skaffold: str = ""
 
     @property
     def place(self) -> str:

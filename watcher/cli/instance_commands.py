@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from watcher.cli.option_values import refuse_idle
-from watcher.cli.options import READY_WITHIN, Seconds, choosing
+from watcher.cli.options import NOTICE_WITHIN, READY_WITHIN, Seconds, choosing
 from watcher.cli.utility_commands import seen_names
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ Examples:
   portside wait && curl localhost:8080
   portside wait svc/web deploy/api:http --timeout 60
   portside run -- skaffold dev & portside wait --pid $!
+  portside wait --iteration && curl localhost:8080
 
 Without names it waits like /readyz: until the first plan is made (beside
 Skaffold: after a deploy) and every forward is ready.
@@ -48,10 +49,15 @@ It waits for the portsides of this folder: those started in it, or in the neares
 folder above it, below your home folder. It also waits for one that does not run
 yet. --pid and --folder select others.
 
+With --iteration it waits until what was saved before is built, deployed and ready.
+It prints the number of Skaffold's iteration. If Skaffold notices no change within
+--notice-within, there was none. Give more if Skaffold's --watch-poll-interval is
+above 1000 ms.
+
 \b
 Exit codes:
   0  all is ready
-  1  a forward failed, the portside ended, no process --pid runs, the time is
+  1  a build or deploy failed, a forward failed, the portside ended, no process --pid runs, the time is
      over or no portside runs here; stderr has a line for each thing that is not
      ready
   2  wrong usage
@@ -157,19 +163,44 @@ def explain_command(target: str, output: str, *, pid: int | None, folder: str | 
     metavar="SECONDS",
     help="Give up after this long.",
 )
+@click.option("--iteration", is_flag=True, help="First wait until Skaffold has deployed what was saved.")
+@click.option(
+    "--notice-within",
+    envvar="PORTSIDE_NOTICE_WITHIN",
+    show_envvar=True,
+    type=Seconds(min=0, min_open=True),
+    default=NOTICE_WITHIN,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --iteration: how long Skaffold may take to notice a save.",
+)
 @choosing
-def wait_command(names: tuple[str, ...], namespace: str, timeout: float, pid: int | None, folder: str | None) -> int:
+def wait_command(
+    names: tuple[str, ...],
+    namespace: str,
+    timeout: float,
+    *,
+    iteration: bool,
+    notice_within: float,
+    pid: int | None,
+    folder: str | None,
+) -> int:
     """Return when the named forwards, or all, are ready."""
     import trio
 
     from watcher.board.readiness import parse_forward_query
     from watcher.cli import instances
+    from watcher.cli.readiness_wait import ReadinessWait
 
+    refuse_idle(("--notice-within", "notice_within", "without --iteration", not iteration))
     parsed = [parse_forward_query(name, namespace) for name in names]
-    waiting = instances.ReadinessWait(parsed, instances.InstanceFilter(pid, folder), instances.print_error)
-    problems = trio.run(waiting.run, timeout)
+    choice = instances.InstanceFilter(pid, folder)
+    wait = ReadinessWait(parsed, choice, instances.print_error, notice_within if iteration else None)
+    problems = trio.run(wait.run, timeout)
     for problem in problems:
         instances.print_error(problem)
+    for line in () if problems else wait.served:
+        click.echo(line)
     return 1 if problems else 0
 
 

@@ -16,6 +16,8 @@ from watcher.cli.option_values import SKAFFOLD, environment
 
 # Seconds that `portside wait` and --exec wait: a first build may take minutes.
 READY_WITHIN = 300.0
+# Seconds that Skaffold may take to notice a save: it collects changes for 1 s. Too short a time answers too early.
+NOTICE_WITHIN = 3.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -89,11 +89,18 @@ class GatewayServer:
 class Runtime:
     """One portside. `run` forwards until it is cancelled, and then closes its listeners at once.
 
-    `context`, `namespace`: Kubernetes' names for people; "" without a cluster.
+    `context`, `namespace`: Kubernetes' names for people; "" without a cluster. `skaffold`: the API that is followed.
     """
 
     def __init__(
-        self, command: str, options: Options, gateway: GatewayServer | None, *, context: str = "", namespace: str = ""
+        self,
+        command: str,
+        options: Options,
+        gateway: GatewayServer | None,
+        *,
+        context: str = "",
+        namespace: str = "",
+        skaffold: str = "",
     ) -> None:
         names.install()
         self.command = command
@@ -108,6 +115,7 @@ class Runtime:
             folder=current_folder(),
             context=context,
             namespace=namespace,
+            skaffold=skaffold,
         )
         self.board = Board(
             self._about,

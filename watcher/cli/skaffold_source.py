@@ -81,7 +81,7 @@ class SkaffoldSource:
         context = namespace = ""
         if isinstance(place, ClusterConfig):
             context, namespace = place.title, options.namespace or place.namespace or "default"
-        runtime = Runtime(command, options, gateway, context=context, namespace=namespace)
+        runtime = Runtime(command, options, gateway, context=context, namespace=namespace, skaffold=url)
         return cls(runtime, place, configured, url, publish=publish)
 
     async def run(self) -> None:
@@ -157,6 +157,7 @@ class SkaffoldSource:
                     run_id=now.run_id,
                     failed=now.failed,
                     reason=now.problem,
+                    error=now.error if now.failed else "",
                 )
             )
         self.runtime.touch()

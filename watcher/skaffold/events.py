@@ -53,12 +53,19 @@ class MetaEvent(Struct, frozen=True):
     metadata: Metadata | None = None
 
 
-class TaskEvent(Struct, frozen=True):
+class ActionableError(Struct, frozen=True):
+    """Why a task failed. The message may be long: it quotes what kubectl or a builder printed."""
+
+    message: str = ""
+
+
+class TaskEvent(Struct, frozen=True, rename="camel"):
     """A phase of the pipeline. `iteration` counts from 1 under dev and debug and is 0 under run and deploy."""
 
     task: Text = ""
     status: Text = ""
     iteration: Int32 = 0
+    actionable_err: ActionableError | None = None
 
 
 class TargetPort(Struct, frozen=True, rename="camel"):
@@ -87,10 +94,12 @@ class PortEvent(Struct, frozen=True, rename="camel"):
     target_port: TargetPort | None = None
 
 
-class StatusCheckEvent(Struct, frozen=True):
+class StatusCheckEvent(Struct, frozen=True, rename="camel"):
     """A resource whose rollout Skaffold waits for: `parity:deployment/app`, or `deployment/app` without -n."""
 
     resource: Text = ""
+    status: Text = ""
+    actionable_err: ActionableError | None = None
 
     @property
     def namespace(self) -> str:

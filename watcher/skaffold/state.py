@@ -17,6 +17,7 @@ from watcher.skaffold.events import (
     FAILED,
     IN_PROGRESS,
     SUCCEEDED,
+    ActionableError,
     Metadata,
     MetaEvent,
     PortEvent,
@@ -44,6 +45,8 @@ PHASES = {
 _RESTING = {"DevLoop", "Deploy", "PortForward"}
 # Any user can post events. A real run stays far below these limits; what is beyond them is ignored.
 MOST_NAMESPACES, MOST_ARTIFACTS = 100, 1000
+# Characters of an error message: a compiler prints pages, and the terminal of Skaffold shows them.
+MOST_ERROR = 500
 # Former run ids that are kept while no deploy succeeds. Each edit of skaffold.yaml starts a run.
 MOST_FORMER_RUNS = 32
 
@@ -57,6 +60,7 @@ class SkaffoldFacts(Struct, frozen=True, kw_only=True):
     opened so far; together with `deploys` it tells when Skaffold has forgotten posted forwards.
     `run_id`: the label of this run's objects, "" while unknown. `phase`: "" while unknown, "idle", or one of PHASES.
     `iteration`: of the last task. `failed`: something failed since the last dev loop began.
+    `error`: Skaffold's message about the first thing that failed since then, on one line.
     `deployed`: a deploy of this run id has succeeded. `deploys`: how many have ended, successfully or not.
     `own_forwards`: Skaffold's own. `namespaces`: those named in status checks.
     `artifacts`: image names this run builds, as written in skaffold.yaml.
@@ -70,6 +74,7 @@ class SkaffoldFacts(Struct, frozen=True, kw_only=True):
     phase: str = ""
     iteration: int = 0
     failed: bool = False
+    error: str = ""
     deployed: bool = False
     deploys: int = 0
     own_forwards: SkaffoldForwards = {}
@@ -109,8 +114,8 @@ def apply(state: SkaffoldState, event: SkaffoldEvent) -> SkaffoldState:
         case PortEvent() as port:
             new = own_forward(port, at)
             return state if new is None else _holding(state, state.own.having(new))
-        case StatusCheckEvent(namespace=namespace) if namespace and len(state.facts.namespaces) < MOST_NAMESPACES:
-            return _with(state, namespaces=state.facts.namespaces | {namespace})
+        case StatusCheckEvent() as check:
+            return _status_check(state, check, at)
         case _:
             return state
 
@@ -162,10 +167,30 @@ def _phase(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState
         return state
     facts = state.facts
     if task.status == IN_PROGRESS:
-        phase, failed = PHASES.get(task.task, facts.phase), facts.failed and task.task != "DevLoop"
+        begins = task.task == "DevLoop"
+        phase, failed = PHASES.get(task.task, facts.phase), facts.failed and not begins
+        error = "" if begins else facts.error
     else:
         phase, failed = "idle" if task.task in _RESTING else facts.phase, facts.failed or task.status == FAILED
-    return _with(replace(state, task_at=at), phase=phase, iteration=task.iteration, failed=failed)
+        error = _error(facts, task.status, "", task.actionable_err)
+    return _with(replace(state, task_at=at), phase=phase, iteration=task.iteration, failed=failed, error=error)
+
+
+def _status_check(state: SkaffoldState, check: StatusCheckEvent, at: datetime) -> SkaffoldState:
+    """The namespaces of the run's resources, and which of them failed: the task's own message only counts them."""
+    if check.namespace and len(state.facts.namespaces) < MOST_NAMESPACES:
+        state = _with(state, namespaces=state.facts.namespaces | {check.namespace})
+    if at < state.task_at:
+        return state
+    return _with(state, error=_error(state.facts, check.status, f"{check.resource}: ", check.actionable_err))
+
+
+def _error(facts: SkaffoldFacts, status: str, where: str, error: ActionableError | None) -> str:
+    """The first error stays: later ones repeat it for the tasks around the one that failed."""
+    if facts.error or status != FAILED or error is None or not error.message.strip():
+        return facts.error
+    message = where + " ".join(error.message[: 4 * MOST_ERROR].split())
+    return message if len(message) <= MOST_ERROR else f"{message[: MOST_ERROR - 1]}…"
 
 
 def _deploy(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:

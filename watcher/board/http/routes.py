@@ -54,6 +54,7 @@ class Routes:
             "/v1/forwards": self._forwards,
             "/v1/explain": self._explain,
             "/v1/about": self._about,
+            "/v1/skaffold": self._skaffold,
             "/v1/events": self._events,
             "/metrics": self._metrics,
         }
@@ -84,6 +85,9 @@ class Routes:
 
     async def _about(self, _: StatusRequest) -> StatusResponse:
         return _json(self._board.about)
+
+    async def _skaffold(self, _: StatusRequest) -> StatusResponse:
+        return _json(self._board.skaffold)
 
     async def _metrics(self, request: StatusRequest) -> StatusResponse:
         return await metrics.metrics_response(self._board, self._streams, request.header("accept"))
