@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.cli.grouped_help import OF_SKAFFOLD, GroupedCommand, GroupedOption
 from watcher.cli.option_values import Options, collect, collect_own, environment, refuse_idle
 from watcher.cli.options import beside_skaffold, event_api, shared, shared_in_several_namespaces, without_project
 from watcher.errors import UsageError
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from watcher.cli.cluster_source import Selection
 
 CONTEXT_OPTION = "--context"
+_with_cluster = partial(click.option, cls=GroupedOption, group=OF_SKAFFOLD)
 
 RUN_EPILOG = """\b
 Examples:
@@ -44,16 +47,21 @@ Without --port-forward, the modes user and services are on.
 
 FORWARD_EPILOG = """\b
 Examples:
-  portside forward svc/web 8080:80              local 8080, or fail
-  portside forward deploy/api :http svc/db 5432
+  portside forward svc/web 8080             local 8080, or the next free port
+  portside forward svc/web 9000:8080        local 9000, or an error
+  portside forward deploy/api :http --exec 'curl "$API_HTTP_URL"'
+Variables: PORTSIDE_HOLD for --hold; SKAFFOLD_NAMESPACE for Skaffold's own.
+"""
+
+FORWARD_DETAILS = """\b
+More examples:
   portside forward web-6c7d 8080 --address 0.0.0.0
-  portside forward svc/web :8080 --exec 'curl "$WEB_8080_URL"'
+  portside forward svc/web :8080 svc/db 5432
   portside forward --context staging svc/web 8080 --context prod svc/web 9080:8080
 
-\b
-8080: local 8080, or the next free port. 9000:8080: local 9000, or an error.
-:8080: any free port. A port's name stands for its number. Connections wait while
-no pod is ready.
+`8080`: local 8080, or the next free port. `9000:8080`: local 9000, or an error.
+`:8080`: any free port. A port's name stands for its number. Connections wait
+while no pod is ready.
 
 \b
 Exit codes:
@@ -65,26 +73,24 @@ Exit codes:
 """
 
 
-@click.command(name="run", epilog=RUN_EPILOG, context_settings={"ignore_unknown_options": False})
+@click.command(name="run", cls=GroupedCommand, epilog=RUN_EPILOG, context_settings={"ignore_unknown_options": False})
 @click.argument("skaffold", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- skaffold dev ...")
 @beside_skaffold
 @shared
 def run_command(skaffold: tuple[str, ...], **given: Any) -> int:
     """Start Skaffold (dev, debug, run, deploy), or a program that does, and forward what it deploys."""
-    from functools import partial
-
     from watcher.cli.lifecycle import run_forwarding
     from watcher.cli.skaffold_source import run_skaffold
 
     return run_forwarding(partial(run_skaffold, skaffold), collect_own(given))
 
 
-@click.command(name="watch", epilog=WATCH_EPILOG)
+@click.command(name="watch", cls=GroupedCommand, epilog=WATCH_EPILOG)
 @event_api
-@click.option("--cluster", is_flag=True, help="Forward labelled objects of the cluster, without Skaffold.")
-@click.option("--run-id", default="", help="With --cluster: forward objects of this Skaffold run. Default: of any.")
-@click.option("--selector", "-l", default="", help="With --cluster: forward objects with these labels, as kubectl.")
-@click.option("--all-namespaces", "-A", is_flag=True, help="With --cluster: forward objects of all namespaces.")
+@_with_cluster("--cluster", is_flag=True, help="Forward labelled objects, without Skaffold.")
+@_with_cluster("--run-id", default="", metavar="ID", help="With --cluster: only objects of this Skaffold run.")
+@_with_cluster("--selector", "-l", default="", metavar="LABELS", help="With --cluster: only objects with these labels.")
+@_with_cluster("--all-namespaces", "-A", is_flag=True, help="With --cluster: objects of all namespaces.")
 @beside_skaffold
 @shared_in_several_namespaces
 def watch_command(
@@ -98,8 +104,6 @@ def watch_command(
     **given: Any,
 ) -> int:
     """Forward what a Skaffold deploys that runs already, or will."""
-    from functools import partial
-
     from watcher.cli.cluster_source import Selection
     from watcher.cli.lifecycle import run_forwarding
     from watcher.config.entries import checked_namespace, checked_selector
@@ -152,7 +156,7 @@ async def _watch_cluster(selection: Selection, options: Options) -> int:
     return await run_to_end(source.run, source.runtime)
 
 
-class ContextsAmongTargets(click.Command):
+class ContextsAmongTargets(GroupedCommand):
     """A command whose option --context applies to the targets after it, so that its position counts.
 
     click forgets the position of options, so each --context first becomes a word among the arguments.
@@ -177,19 +181,18 @@ def _with_context_words(args: list[str]) -> Iterator[str]:
             yield word
 
 
-@click.command(name="forward", cls=ContextsAmongTargets, epilog=FORWARD_EPILOG)
+@click.command(name="forward", cls=ContextsAmongTargets, epilog=FORWARD_EPILOG, details=FORWARD_DETAILS)
 @click.argument("targets", nargs=-1, required=True, metavar="TYPE/NAME [LOCAL:]PORT ...")
 @click.option(
     CONTEXT_OPTION,
-    metavar="CONTEXT",
+    cls=GroupedOption,
+    metavar="NAME",
     expose_value=False,
-    help="Use this kube-context for the targets after it; repeatable. For those before it: --kube-context.",
+    help="Context of the targets after it; repeatable.",
 )
 @without_project
 def forward_command(targets: tuple[str, ...], **given: Any) -> int:
     """Forward named resources and keep forwarding when their pods are replaced."""
-    from functools import partial
-
     from watcher.cli.cluster_source import forward_targets
     from watcher.cli.lifecycle import run_forwarding
 

@@ -64,7 +64,8 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 failed while running; 2 wrong usage or configuration; under run, Skaffold's own.",
+    epilog="Exit codes: 0 done; 1 failed while running; 2 wrong usage or configuration; under run, Skaffold's own. "
+    "Variables: PORTSIDE_HOLD sets --hold, and so on; options of Skaffold have Skaffold's (SKAFFOLD_NAMESPACE).",
 )
 @click.version_option(package_name="portside")
 def portside() -> None:

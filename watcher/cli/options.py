@@ -1,6 +1,7 @@
 """Declares the options that several commands share, each with its environment variable.
 
-The variable is Skaffold's own if Skaffold has one (SKAFFOLD_<FLAG>), else PORTSIDE_<FLAG>.
+The variable is Skaffold's own if Skaffold has one (SKAFFOLD_<FLAG>), else PORTSIDE_<FLAG>. The help of an option fits
+into one line if possible, so that a screen shows all options (`grouped_help`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from forwarders import HOLD, LINGER, MAX_WAITING
+from watcher.cli.grouped_help import OF_SKAFFOLD, OUTPUT, PORTS, TUNING, GroupedOption
 from watcher.cli.option_values import SKAFFOLD, environment
 
 # Seconds that `portside wait` and --exec wait: a first build may take minutes.
@@ -36,7 +38,7 @@ def _option(*names: str, env: str, **attributes: Any) -> Callable[[F], F]:
     if env.startswith(SKAFFOLD):
         # click reads only the process's variables, not those of skaffold.env.
         attributes["default"] = _from_environment(env, several=attributes.get("multiple", False))
-    return click.option(*names, envvar=env, show_envvar=True, **attributes)
+    return click.option(*names, cls=GroupedOption, envvar=env, **attributes)
 
 
 def _from_environment(variable: str, *, several: bool) -> Callable[[], Any]:
@@ -48,21 +50,32 @@ def _from_environment(variable: str, *, several: bool) -> Callable[[], Any]:
 
 
 _NAMESPACE = _option(
-    "--namespace", "-n", env="SKAFFOLD_NAMESPACE", help="Kubernetes namespace. Default: the context's."
+    "--namespace",
+    "-n",
+    env="SKAFFOLD_NAMESPACE",
+    metavar="NAME",
+    help="Kubernetes namespace. Default: the context's.",
 )
 _NAMESPACES = _option(
     "--namespace",
     "-n",
     env="SKAFFOLD_NAMESPACE",
     multiple=True,
-    help="Kubernetes namespace. Default: the context's. With --cluster repeatable: find objects in each of them.",
+    metavar="NAME",
+    help="Kubernetes namespace. Default: the context's. Repeatable with --cluster.",
 )
 _CLUSTER = (
-    _option("--kube-context", env="SKAFFOLD_KUBE_CONTEXT", help="Kubernetes context. Default: the current one."),
+    _option(
+        "--kube-context",
+        env="SKAFFOLD_KUBE_CONTEXT",
+        metavar="NAME",
+        help="Kubernetes context. Default: the current one.",
+    ),
     _option(
         "--kubeconfig",
         env="SKAFFOLD_KUBECONFIG",
-        help="Path of the kubeconfig. Default: $KUBECONFIG, else ~/.kube/config.",
+        metavar="FILE",
+        help="Kubeconfig. Default: $KUBECONFIG, ~/.kube/config.",
     ),
 )
 _PROJECT = (
@@ -70,16 +83,35 @@ _PROJECT = (
         "--filename",
         "-f",
         env="SKAFFOLD_FILENAME",
+        group=OF_SKAFFOLD,
         multiple=True,
-        help="Path of the Skaffold configuration. Default: skaffold.yaml, if it exists.",
+        metavar="FILE",
+        help="Skaffold configuration. Default: skaffold.yaml.",
     ),
-    _option("--profile", "-p", env="SKAFFOLD_PROFILE", multiple=True, help="Activate these Skaffold profiles."),
-    _option("--module", "-m", env="SKAFFOLD_MODULE", multiple=True, help="Read only these Skaffold modules."),
+    _option(
+        "--profile",
+        "-p",
+        env="SKAFFOLD_PROFILE",
+        group=OF_SKAFFOLD,
+        multiple=True,
+        metavar="NAME",
+        help="Activate this Skaffold profile; repeatable.",
+    ),
+    _option(
+        "--module",
+        "-m",
+        env="SKAFFOLD_MODULE",
+        group=OF_SKAFFOLD,
+        multiple=True,
+        metavar="NAME",
+        help="Read only this Skaffold module; repeatable.",
+    ),
 )
 _MODES = (
     _option(
         "--port-forward",
         env="SKAFFOLD_PORT_FORWARD",
+        group=OF_SKAFFOLD,
         is_flag=False,
         flag_value="true",  # as Skaffold reads the flag without a value
         metavar="[MODES]",
@@ -88,87 +120,12 @@ _MODES = (
 )
 _OPTIONS = (
     _option(
-        "--address",
-        env="PORTSIDE_ADDRESS",
-        multiple=True,
-        metavar="ADDR",
-        help="Listen on this address; repeatable, comma-separated. Default: 127.0.0.1, which includes ::1.",
-    ),
-    _option(
-        "--strict-ports/--no-strict-ports",
-        env="PORTSIDE_STRICT_PORTS",
-        default=False,
-        help="Fail a forward whose port is taken, instead of using the next free one.",
-    ),
-    _option(
-        "--output",
-        env="PORTSIDE_OUTPUT",
-        type=click.Choice(["auto", "table", "plain", "json"]),
-        default="auto",
-        show_default=True,
-        help="Print a live table, lines, or JSON lines. auto: a table on a terminal of its own, else lines.",
-    ),
-    _option(
-        "--status",
-        env="PORTSIDE_STATUS",
-        metavar="ADDR:PORT|off",
-        default="127.0.0.1:0",
-        show_default=True,
-        help="Serve the page, /readyz, /v1/forwards and /metrics on this address.",
-    ),
-    _option(
-        "--status-token-file",
-        env="PORTSIDE_STATUS_TOKEN_FILE",
-        metavar="PATH",
-        default="",
-        help="Read the token of the status address from this file. Default beyond loopback: a generated token.",
-    ),
-    _option(
-        "--gateway",
-        env="PORTSIDE_GATEWAY",
-        metavar="[ADDR:]PORT",
-        default="",
-        help="Serve all forwards by name on one port as well: http://SERVICE.localhost:PORT/.",
-    ),
-    _option(
-        "--hold",
-        env="PORTSIDE_HOLD",
-        type=Seconds(min=0),
-        default=None,
-        metavar="SECONDS",
-        help=f"Let a connection wait this long while no pod is ready. Default: {HOLD:.0f}.",
-    ),
-    _option(
-        "--max-waiting",
-        env="PORTSIDE_MAX_WAITING",
-        type=click.IntRange(min=0),
-        default=MAX_WAITING,
-        show_default=True,
-        help="Maximum number of waiting connections per forward.",
-    ),
-    _option(
-        "--linger",
-        env="PORTSIDE_LINGER",
-        type=Seconds(min=0),
-        default=LINGER,
-        show_default=True,
-        metavar="SECONDS",
-        help="After the client stops sending, wait this long for the reply.",
-    ),
-    _option(
-        "--env-file",
-        env="PORTSIDE_ENV_FILE",
-        metavar="FILE",
-        default="",
-        help="Write WEB_8080_URL, WEB_8080_HOST, WEB_8080_PORT and so on to FILE, for `. FILE` and docker --env-file.",
-    ),
-    _option(
         "--exec",
         "exec_command",
         env="PORTSIDE_EXEC",
         metavar="COMMAND",
         default="",
-        help="Run COMMAND in sh when all is ready, with those variables, then exit with its exit code.",
+        help="Run COMMAND in sh when all is ready, then exit.",
     ),
     _option(
         "--exec-timeout",
@@ -177,9 +134,96 @@ _OPTIONS = (
         default=READY_WITHIN,
         show_default=True,
         metavar="SECONDS",
-        help="Give up --exec after this long: exit code 1.",
+        help="Give up --exec after this long.",
     ),
-    click.option("--verbose", "-v", count=True, help="Log more to stderr; -vv logs even more."),
+    click.option("--verbose", "-v", cls=GroupedOption, count=True, help="Log more to stderr; -vv logs even more."),
+    _option(
+        "--address",
+        env="PORTSIDE_ADDRESS",
+        group=PORTS,
+        multiple=True,
+        metavar="ADDR",
+        help="Listen here; repeatable. Default: 127.0.0.1, ::1.",
+    ),
+    _option(
+        "--strict-ports/--no-strict-ports",
+        env="PORTSIDE_STRICT_PORTS",
+        group=PORTS,
+        default=False,
+        help="Fail if a local port is taken; take no other one.",
+    ),
+    _option(
+        "--gateway",
+        env="PORTSIDE_GATEWAY",
+        group=PORTS,
+        metavar="[ADDR:]PORT",
+        default="",
+        help="Serve http://SERVICE.localhost:PORT/ as well.",
+    ),
+    _option(
+        "--output",
+        env="PORTSIDE_OUTPUT",
+        group=OUTPUT,
+        type=click.Choice(["auto", "table", "plain", "json"]),
+        default="auto",
+        show_default=True,
+        metavar="FORMAT",
+        help="Print auto, table, plain or json.",
+    ),
+    _option(
+        "--env-file",
+        env="PORTSIDE_ENV_FILE",
+        group=OUTPUT,
+        metavar="FILE",
+        default="",
+        help="Write the URLs to FILE, as WEB_8080_URL and so on.",
+    ),
+    _option(
+        "--status",
+        env="PORTSIDE_STATUS",
+        group=OUTPUT,
+        metavar="ADDR:PORT|off",
+        default="127.0.0.1:0",
+        show_default=True,
+        help="Serve the page, /readyz, /v1 and /metrics here.",
+    ),
+    _option(
+        "--status-token-file",
+        env="PORTSIDE_STATUS_TOKEN_FILE",
+        group=OUTPUT,
+        metavar="FILE",
+        default="",
+        help="Read the token of the status address from FILE.",
+    ),
+    _option(
+        "--hold",
+        env="PORTSIDE_HOLD",
+        group=TUNING,
+        type=Seconds(min=0),
+        default=None,
+        metavar="SECONDS",
+        help=f"Wait this long for a ready pod. Default: {HOLD:.0f}.",
+    ),
+    _option(
+        "--max-waiting",
+        env="PORTSIDE_MAX_WAITING",
+        group=TUNING,
+        type=click.IntRange(min=0),
+        default=MAX_WAITING,
+        show_default=True,
+        metavar="NUMBER",
+        help="Maximum number of waiting connections per forward.",
+    ),
+    _option(
+        "--linger",
+        env="PORTSIDE_LINGER",
+        group=TUNING,
+        type=Seconds(min=0),
+        default=LINGER,
+        show_default=True,
+        metavar="SECONDS",
+        help="After the client stops sending, wait this long for the reply.",
+    ),
 )
 
 
@@ -223,16 +267,18 @@ def _with(options: tuple[Callable[[F], F], ...], function: F) -> F:
 event_api = click.option(
     "--skaffold",
     "url",
+    cls=GroupedOption,
     envvar="SKAFFOLD_RPC_HTTP_PORT",
-    show_envvar=True,
+    group=OF_SKAFFOLD,
     metavar="URL",
     default="",
-    help="Use Skaffold's event API at this address: http://127.0.0.1:PORT, or only the port.",
+    help="Skaffold's event API: a URL, or only the port.",
 )
 
 beside_skaffold = _option(
     "--publish/--no-publish",
     env="PORTSIDE_PUBLISH",
+    group=OF_SKAFFOLD,
     default=True,
-    help="Report the forwards to Skaffold (portEvents), for IDEs that read them there.",
+    help="Report the forwards to Skaffold, for IDEs.",
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import logs
+from watcher.cli.grouped_help import GroupedCommand
 from watcher.cli.option_values import Place, collect_place, environment
 from watcher.cli.options import event_api, placed
 from watcher.errors import WatcherError
@@ -52,7 +53,7 @@ wait and explain complete TYPE/NAME from what the portsides that run here see.
 """
 
 
-@click.command(name="doctor", epilog=DOCTOR_EPILOG)
+@click.command(name="doctor", cls=GroupedCommand, epilog=DOCTOR_EPILOG)
 @event_api
 @placed
 @click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
