@@ -267,29 +267,3 @@ def shell_command(text: str) -> list[str] | str:
         shell = os.environ.get("COMSPEC") or os.path.join(system, "System32", "cmd.exe")
         return f'"{shell}" /d /s /c "{text}"'
     return ["sh", "-c", text]
-
-
-# Opening a URL
-
-# Seconds to wait for the program that opens a URL: it hands over to a browser and ends, or it is the browser.
-_OPENS_WITHIN = 3.0
-
-
-def open_url(url: str) -> str:
-    """Opens `url` in the user's browser, without our terminal. Returns why it could not, or ""."""
-    if sys.platform == "win32":
-        try:
-            os.startfile(url)  # noqa: S606 - the system's own way
-        except OSError as error:
-            return error.strerror or str(error)
-        return ""
-    opener = "open" if sys.platform == "darwin" else "xdg-open"
-    quiet = subprocess.DEVNULL
-    try:
-        process = subprocess.Popen([opener, url], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
-        code = process.wait(_OPENS_WITHIN)
-    except OSError as error:
-        return f"{opener}: {error.strerror}"
-    except subprocess.TimeoutExpired:
-        return ""
-    return f"{opener} ended with exit code {code}" if code else ""

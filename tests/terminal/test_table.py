@@ -186,6 +186,7 @@ async def test_filter_copy_and_open(stage: Stage) -> None:
     opener.write_text(f'#!/bin/sh\necho "$1" >{opened}\n')
     opener.chmod(0o755)
     stage.place.environment["PATH"] = f"{opener.parent}:{stage.place.environment['PATH']}"
+    stage.place.environment["DISPLAY"] = ":99"
     stage.cluster.service("api", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE)
     async with stage.portside("forward", "svc/web", ":8080", "svc/api", ":8080") as term:
         await term.set("set-clipboard", "on")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import trio
 
-from forwarders.system.processes import open_url
+from forwarders.system.browser import open_url
 from forwarders.system.terminals import in_foreground
 from watcher.board.board import Board
 from watcher.board.records import ForwardRecord

@@ -44,6 +44,7 @@ class ForwardRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
     """The current state of a forward at one local address.
 
     `port_name`: of a container's port that a mode found. `gateway`: the forward's URL by name, "" without one.
+    `open_path`: the path that the browser opens once, "" for none.
     """
 
     time: str
@@ -58,6 +59,7 @@ class ForwardRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
     reason: str
     port_name: str = ""
     gateway: str = ""
+    open_path: str = ""
 
 
 class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
@@ -163,6 +165,7 @@ def forward_record(wanted: PlannedForward, status: Status, now: datetime, gatewa
         reason=status.reason,
         port_name=wanted.subject.port_name,
         gateway=gateway,
+        open_path=wanted.subject.open_path,
     )
 
 
@@ -217,6 +220,7 @@ def published_record(published: Published, now: datetime) -> ForwardRecord:
         local_port=published.local_port,
         url=local_url(published.address, published.local_port),
         reason="published by Docker itself",
+        open_path=published.subject.open_path,
     )
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
 from forwarders.tasks import kept
-from watcher.cli.facts_from_options import ConfiguredFacts, base_facts, gateway_request
+from watcher.cli.facts_from_options import ConfiguredFacts, base_facts, gateway_request, with_open_path
 from watcher.cli.lifecycle import run_to_end
 from watcher.cli.option_values import Options
 from watcher.cli.runtime import GatewayServer, Runtime
@@ -107,6 +107,7 @@ async def forward_targets(targets: tuple[str, ...], options: Options) -> int:
     configs = await _configs(wanted, options)
     default, *others = {config.context: config for config in configs.values()}.values()
     entries = tuple(_placed(entry, configs, default.context) for entry in wanted)
+    entries = with_open_path(entries) if options.open else entries
     namespace = options.namespace or default.namespace or "default"
     facts = replace(facts, namespace=namespace)
     gateway = await GatewayServer.bind(gateway_request(options.gateway))

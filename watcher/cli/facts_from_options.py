@@ -18,6 +18,7 @@ from watcher.config.entries import (
     DEFAULT_FILE,
     MAX_PORT,
     Configuration,
+    Entry,
     Project,
     checked_address,
     checked_namespace,
@@ -179,11 +180,18 @@ def _facts(options: Options, command: str, loaded: LoadedProject) -> Facts:
     return replace(
         base_facts(options, loaded.settings),
         modes=active,
-        entries=(*entries, *extra),
+        entries=with_open_path((*entries, *extra)) if options.open else (*entries, *extra),
         bad_entries=configuration.bad if Mode.USER in active else (),
         artifacts=configuration.artifacts,
         contexts=frozenset(contexts),
     )
+
+
+def with_open_path(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """For --open: the browser opens the first entry, unless portside.yaml names others."""
+    if not entries or any(entry.open_path for entry in entries):
+        return entries
+    return (replace(entries[0], open_path="/"), *entries[1:])
 
 
 def _modes(options: Options, settings: Settings, command: str) -> frozenset[Mode]:

@@ -48,6 +48,7 @@ class Options(Place):
     env_file: str
     exec_command: str
     exec_timeout: float
+    open: bool
     publish: bool = True
 
 

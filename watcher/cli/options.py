@@ -161,6 +161,14 @@ _OPTIONS = (
         help="Serve http://SERVICE.localhost:PORT/ as well.",
     ),
     _option(
+        "--open",
+        env="PORTSIDE_OPEN",
+        group=PORTS,
+        is_flag=True,
+        default=False,
+        help="Open the first forward in the browser, once.",
+    ),
+    _option(
         "--output",
         env="PORTSIDE_OUTPUT",
         group=OUTPUT,

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec.structs import asdict
 
+from forwarders.spec import State
+from forwarders.system.browser import open_url
 from forwarders.system.processes import start_time
 from forwarders.system.terminals import CAN_DRAW, in_foreground
 from forwarders.tasks import kept
@@ -28,6 +30,7 @@ from watcher.board.addresses import listen, parse_status_address, status_url
 from watcher.board.board import Board
 from watcher.board.environment import EnvFile, Variables
 from watcher.board.lines import JsonLines, LineRenderer, PlainLines, write_first_line, write_lines
+from watcher.board.records import ForwardRecord
 from watcher.board.runtime import About
 from watcher.cli import logs
 from watcher.cli.lifecycle import ExecCommand
@@ -59,10 +62,12 @@ class Outputs:
         self._renderer: LineRenderer = JsonLines() if self._json else PlainLines(context)
         self._table = _has_table(command, options)
         self._env_file = EnvFile(options.env_file, variables) if options.env_file else None
+        self._browser = BrowserOpener(requested=options.open)
 
     async def run(self, board: Board) -> None:
         """Runs until the board closes."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(kept, logger, "opening the browser", partial(self._browser.run, board))
             if self._env_file is not None:
                 nursery.start_soon(kept, logger, "writing --env-file", partial(self._env_file.run, board))
             if self._table:
@@ -113,6 +118,52 @@ def _screen() -> tuple[type[Screen], Callable[[int], int | None]]:
     from watcher.board.screen import Screen, keyboard_of
 
     return Screen, keyboard_of
+
+
+class BrowserOpener:
+    """Opens each forward with an `open` path in the browser, once, when it is first ready.
+
+    `requested`: with --open it opens the first ready forward if none has a path.
+    """
+
+    def __init__(self, *, requested: bool, open_page: Callable[[str], str] = open_url) -> None:
+        self._requested = requested
+        self._open_page = open_page
+        self._opened: set[tuple[str, str, str, int | str]] = set()
+
+    async def run(self, board: Board) -> None:
+        """Runs until the board closes."""
+        changes = board.subscribe()
+        try:
+            while True:
+                await changes.next()
+                for record in self._due(board):
+                    await self._open(record)
+        except trio.EndOfChannel:
+            return
+        finally:
+            board.unsubscribe(changes)
+
+    def _due(self, board: Board) -> list[ForwardRecord]:
+        ready = [record for record in board.forwards.values() if record.state == State.READY.value]
+        if any(record.open_path for record in board.forwards.values()):
+            return [record for record in ready if record.open_path]
+        # Before there is a plan, a forward with a path may still come.
+        return ready[:1] if self._requested and board.planned and not self._opened else []
+
+    async def _open(self, record: ForwardRecord) -> None:
+        if _place(record) in self._opened:
+            return
+        self._opened.add(_place(record))
+        url = record.url + (record.open_path or "/")
+        problem = await trio.to_thread.run_sync(self._open_page, url, abandon_on_cancel=True)
+        if problem:
+            logger.log(logging.WARNING if self._requested else logging.INFO, "%s was not opened: %s", url, problem)
+
+
+def _place(record: ForwardRecord) -> tuple[str, str, str, int | str]:
+    """The same for all local ports and addresses of one target."""
+    return record.context, record.namespace, record.resource, record.remote_port
 
 
 class StatusAddress:

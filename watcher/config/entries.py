@@ -40,7 +40,8 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     `kind` is the kind's singular in lower case, `resource_type` is as written. `namespace` "": not known yet.
     `addresses` (): the default ones. `context`: the kube-context, "" for the default one.
-    `selector`: labels, as the API takes them, instead of a `name` ("").
+    `selector`: labels, as the API takes them, instead of a `name` (""). `open_path`: the path that the browser opens
+    when the forward is ready; "" to open none.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     selector: str = ""
     context: str = ""
+    open_path: str = ""
 
 
 class BadEntry(Struct, frozen=True):

@@ -41,6 +41,7 @@ Text = Annotated[str, Meta(min_length=1)]
 _AT = re.compile(r"(?P<message>.*) - at `\$(?P<path>.*)`", re.DOTALL)
 _SUFFIX = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
+_PATH = re.compile("/[!-~]*")
 _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+)\]")
 
 
@@ -55,7 +56,10 @@ class RuleItem(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ForwardItem(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A forward in addition to those of the modes. Exactly one of `resourceName` and `selector`."""
+    """A forward in addition to those of the modes. Exactly one of `resourceName` and `selector`.
+
+    `open`: the path that the browser opens once, when the forward is first ready.
+    """
 
     resource_type: Text
     port: Port | Text
@@ -65,6 +69,7 @@ class ForwardItem(Struct, frozen=True, forbid_unknown_fields=True, rename="camel
     context: Text | None = None
     local_port: Port | Annotated[tuple[Port, ...], Meta(min_length=1)] | None = None
     address: Text | Annotated[tuple[Text, ...], Meta(min_length=1)] | None = None
+    open: Text | None = None
 
 
 class PortsideFile(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -203,6 +208,8 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
     name, namespace = item.resource_name or "", item.namespace or ""
     if not container and (problem := name_problem(name or "any", namespace)):
         raise ConfigError(f"{origin}: {problem}")
+    if item.open is not None and not _PATH.fullmatch(item.open):
+        raise ConfigError(f"{origin}: open: {item.open!r} is not a path: write /, then ASCII without spaces")
     port = _port(item.port, f"{origin}: port")
     local = (item.local_port,) if isinstance(item.local_port, int) else item.local_port or ()
     addresses = (item.address,) if isinstance(item.address, str) else item.address or ()
@@ -219,9 +226,11 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
             addresses=tuple(dict.fromkeys(checked_address(address, f"{origin}: address") for address in addresses)),
             selector=_selector(item.selector, f"{origin}: selector"),
             context=item.context or "",
+            open_path="" if index else item.open or "",
         )
-        for port_request in [PortRequest(PortPolicy.EXPLICIT, number) for number in dict.fromkeys(local)]
-        or [port_request_for(port)]
+        for index, port_request in enumerate(
+            [PortRequest(PortPolicy.EXPLICIT, number) for number in dict.fromkeys(local)] or [port_request_for(port)]
+        )
     ]
 
 

@@ -95,6 +95,7 @@ def _subject(entry: Entry, namespace: str) -> ResourceRef:
         namespace=namespace,
         remote_port=entry.port,
         origin=entry.origin,
+        open_path=entry.open_path,
     )
 
 

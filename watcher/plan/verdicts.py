@@ -18,7 +18,7 @@ class ResourceRef(Struct, frozen=True, kw_only=True):
     """The subject of a verdict, in the terms of the JSON records. `remote_port`: as requested; "" for a whole resource.
 
     `origin`: file and line of an entry, "" for what was found. `protocol`, `port_name`: of a port that was found.
-    `context`: the kube-context, for people; "" until the plan has filled it in.
+    `context`: the kube-context, for people; "" until the plan has filled it in. `open_path`: as in Entry.
     """
 
     source: str
@@ -31,6 +31,7 @@ class ResourceRef(Struct, frozen=True, kw_only=True):
     protocol: str = "TCP"
     port_name: str = ""
     context: str = ""
+    open_path: str = ""
 
 
 class PlannedForward(Struct, frozen=True, kw_only=True):
