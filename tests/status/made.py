@@ -22,7 +22,7 @@ async def served(board: Board, address: Address = LOOPBACK, *, token: str = "") 
     """A client of a status address that is served while the block runs."""
     with listen(address) as sock:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, sock, Routes(board), Guard(token))
+            nursery.start_soon(server.serve, sock, Routes(board), Guard(token, loopback=address.loopback))
             async with httpx.AsyncClient(base_url=status_url(sock), timeout=30, trust_env=False) as client:
                 yield client
             nursery.cancel_scope.cancel()

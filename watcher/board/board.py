@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from forwarders.spec import Counts
 from watcher.board.changes import BoardEntry, Subscription, final_record, is_final, transitions
+from watcher.board.history import History
 from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
 from watcher.board.runtime import About
 from watcher.errors import WatcherError
@@ -61,6 +62,7 @@ class Board:
         self._skaffold: dict[str, SkaffoldRecord] = {}
         self._plan: PlanRecord | None = None
         self._subscriptions: set[Subscription] = set()
+        self.history = History()
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:
@@ -133,6 +135,7 @@ class Board:
             self._skips[entry.id] = entry
 
     def _send(self, record: Record) -> None:
+        self.history.add(record)
         for subscription in self._subscriptions:
             subscription.put(record)
 

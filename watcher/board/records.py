@@ -6,7 +6,7 @@ The same objects are printed on stdout, sent over HTTP and shown by the page.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -101,6 +101,28 @@ class ExplainRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
     rule: str
     reason: str
     forwards: tuple[str, ...]
+
+
+class ProbeRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="test"):
+    """The result of one connection through a forward. `answer`: the response's first line, or what the pod did.
+
+    `reason`: why it is not ok, such as the container runtime's refusal. `seconds`: how long the test took.
+    """
+
+    id: str
+    ok: bool
+    what: Literal["connect", "get"]
+    answer: str
+    reason: str
+    seconds: float
+
+
+class RetryRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="retry"):
+    """Whether a failed forward is tried again, or the reason why not."""
+
+    id: str
+    retried: bool
+    reason: str
 
 
 class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skaffold"):

@@ -212,14 +212,14 @@ class StatusAddress:
         """Serves until cancelled."""
         await board.until_ready(FORWARDS_FIRST)
         serve = await trio.to_thread.run_sync(_server)
-        await serve(self._socket, board, self._token)
+        await serve(self._socket, board, self._token, self._loopback)
 
 
-def _server() -> Callable[[socket.socket, Board, str], Awaitable[None]]:
+def _server() -> Callable[[socket.socket, Board, str, bool], Awaitable[None]]:
     from watcher.board.http.routes import Routes
     from watcher.board.http.server import Guard, serve
 
-    return lambda sock, board, token: serve(sock, Routes(board), Guard(token))
+    return lambda sock, board, token, loopback: serve(sock, Routes(board), Guard(token, loopback=loopback))
 
 
 def _configured_token(options: Options) -> tuple[str, Path | None]:

@@ -15,12 +15,15 @@ from watcher.board.board import Board
 from watcher.board.changes import is_final
 from watcher.board.http import StatusRequest, StatusResponse, metrics, plain_text
 from watcher.board.lines import json_line
+from watcher.board.probe import is_valid_path, probe_forward
 from watcher.board.readiness import NOT_SETTLED
-from watcher.board.records import ForwardRecord, Record, counted
+from watcher.board.records import ForwardRecord, Record, RetryRecord, counted
 
 # Readers of events. A stuck reader looks like a slow one until its timeout. With so many of either, every other request
 # still gets a connection (server.MAX_CONNECTIONS).
 MAX_STREAMS = 64
+# Tests at once; each is one connection to an application.
+MAX_TESTS = 8
 # Seconds between two looks at the counters, which change with every byte. Nobody can read more often.
 COUNTERS_EVERY = 1.0
 # Seconds after which a quiet stream sends a comment, so that a client that has vanished is noticed.
@@ -56,11 +59,17 @@ class Routes:
             "/v1/about": self._about,
             "/v1/skaffold": self._skaffold,
             "/v1/events": self._events,
+            "/v1/changes": self._changes,
             "/metrics": self._metrics,
         }
+        self.actions: Mapping[str, Callable[[StatusRequest], Awaitable[StatusResponse]]] = {
+            "/v1/test": self._test,
+            "/v1/retry": self._retry,
+        }
+        self._tests = trio.CapacityLimiter(MAX_TESTS)
 
     async def __call__(self, request: StatusRequest) -> StatusResponse:
-        respond = self.paths.get(request.path)
+        respond = (self.actions if request.method == "POST" else self.paths).get(request.path)
         if respond is not None:
             return await respond(request)
         return page_file(request.path) or plain_text("there is nothing here", HTTPStatus.NOT_FOUND)
@@ -92,6 +101,26 @@ class Routes:
     async def _metrics(self, request: StatusRequest) -> StatusResponse:
         return await metrics.metrics_response(self._board, self._streams, request.header("accept"))
 
+    async def _changes(self, request: StatusRequest) -> StatusResponse:
+        return _json(self._board.history.last(request.query.get("id", "")))
+
+    async def _test(self, request: StatusRequest) -> StatusResponse:
+        path = request.query.get("path", "")
+        if path and not is_valid_path(path):
+            return plain_text("path must begin with / and be ASCII without spaces", HTTPStatus.BAD_REQUEST)
+        record = self._board.forwards.get(request.query.get("id", ""))
+        if record is None:
+            return _NO_SUCH_FORWARD
+        async with self._tests:
+            return _json(await probe_forward(self._board, record, path))
+
+    async def _retry(self, request: StatusRequest) -> StatusResponse:
+        ident = request.query.get("id", "")
+        if ident not in self._board.forwards:
+            return _NO_SUCH_FORWARD
+        reason = self._board.retry(ident)
+        return _json(RetryRecord(id=ident, retried=not reason, reason=reason))
+
     async def _events(self, request: StatusRequest) -> StatusResponse:
         if self._streams >= MAX_STREAMS:
             return plain_text(
@@ -110,6 +139,9 @@ class Routes:
                 yield stream
         finally:
             self._streams -= 1
+
+
+_NO_SUCH_FORWARD = plain_text("there is no forward with this id", HTTPStatus.NOT_FOUND)
 
 
 def _json(value: object) -> StatusResponse:

@@ -54,6 +54,11 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Paths without a token, for programs that supervise this process. They tell only the names of what is not ready.
 PUBLIC = frozenset({"/healthz", "/readyz"})
 
+# Paths that change something. A browser sends this header for a page of another site only after it has asked in a
+# preflight request, which is refused here.
+ACTIONS = frozenset({"/v1/test", "/v1/retry"})
+ACTION_HEADER = "x-portside"
+
 # RFC 9110 7.2: uri-host [ ":" port ]. A Host header never has user information.
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{0,5})?")
 
@@ -61,11 +66,13 @@ _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?:
 class Guard:
     """Refuses requests of other web sites (DNS rebinding, forms, images, scripts), and those without the token.
 
-    `token`: what a request must carry, "" if only this machine's users can connect.
+    `token`: what a request must carry, "" if only this machine's users can connect. `loopback`: the address is bound on
+    loopback; elsewhere nothing can be changed without a token.
     """
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, token: str = "", *, loopback: bool = True) -> None:
         self._token = token.encode()
+        self._loopback = loopback
         # Not the token itself: a browser sends cookies to every port of a host, so to forwarded applications too.
         self._session = secrets.token_urlsafe(32)
         self._hostname = socket.gethostname().lower()
@@ -74,10 +81,18 @@ class Guard:
         """The response to a request that must not be answered, or None."""
         if not self._is_for_us(request):
             return plain_text("the Host header does not name this address", HTTPStatus.BAD_REQUEST)
-        if request.method not in {"GET", "HEAD"}:
-            return plain_text("only GET is allowed here", HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"))
+        allowed = {"POST"} if request.path in ACTIONS else {"GET", "HEAD"}
+        if request.method not in allowed:
+            words = ", ".join(sorted(allowed))
+            return plain_text(f"only {words} is allowed here", HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", words))
         if _is_from_another_site(request):
             return plain_text("other sites may link to this address, but not load from it", HTTPStatus.FORBIDDEN)
+        if request.method == "POST" and (problem := self._action_problem(request)):
+            return plain_text(problem, HTTPStatus.FORBIDDEN)
+        return self._unauthenticated(request)
+
+    def _unauthenticated(self, request: StatusRequest) -> StatusResponse | None:
+        """The response to a request without the token, where one is needed."""
         if not self._token or request.path in PUBLIC or self._is_authenticated(request):
             return None
         if request.path == "/" and self._is_token(request.query.get("token", "")):
@@ -88,6 +103,17 @@ class Guard:
             HTTPStatus.UNAUTHORIZED,
             ("WWW-Authenticate", "Bearer"),
         )
+
+    def _action_problem(self, request: StatusRequest) -> str:
+        """Why this request may change nothing, whatever token it carries; "" if it may."""
+        if not request.header(ACTION_HEADER):
+            return f"this needs the header {ACTION_HEADER.title()}: 1, which no page of another site can send"
+        origin = request.header("origin")
+        if origin and origin.partition("://")[2].lower() != request.header("host").lower():
+            return "a page of another site may change nothing here"
+        if not self._token and not self._loopback:
+            return "beyond loopback this needs a token: set --status-token-file"
+        return ""
 
     def _is_for_us(self, request: StatusRequest) -> bool:
         """Whether Host names the address that received the request. An absolute target is meant for a proxy."""
@@ -121,7 +147,7 @@ def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 def _is_from_another_site(request: StatusRequest) -> bool:
     """Fetch Metadata of the browser. The page of a forwarded application is another site too."""
     site, mode = request.header("sec-fetch-site"), request.header("sec-fetch-mode")
-    return site in {"cross-site", "same-site"} and mode != "navigate"
+    return site in {"cross-site", "same-site"} and (mode != "navigate" or request.method == "POST")
 
 
 def _cookie_name(request: StatusRequest) -> str:
