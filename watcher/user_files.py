@@ -7,12 +7,16 @@ that is too large) is an OSError whose `strerror` can stand in a message.
 from __future__ import annotations
 
 import errno
+import importlib.machinery
+import importlib.util
 import logging
 import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger("portside.files")
 
@@ -105,11 +109,22 @@ async def until(changed: Callable[[], bool], folders: Iterable[Path]) -> None:
 
 def _wait(changed: Callable[[], bool], folders: list[str], stop: threading.Event) -> None:
     # Not `watchfiles.watch`: it does not tell when it begins to watch, so an edit before that would be lost.
-    from watchfiles._rust_notify import RustNotify  # noqa: PLC0415 - most commands read files but watch none
-
-    with RustNotify(folders, False, False, 0, False, True) as watcher:  # noqa: FBT003 - its parameters are positional
+    with _watch_library().RustNotify(folders, False, False, 0, False, True) as watcher:  # noqa: FBT003 - by position
         while not changed() and not stop.is_set():
             watcher.watch(_DEBOUNCE, _STEP, 0, stop)
+
+
+@cache
+def _watch_library() -> Any:
+    """The compiled half of watchfiles. The other half imports multiprocessing, and takes 30 ms of each start."""
+    found = importlib.util.find_spec("watchfiles")
+    folders = found.submodule_search_locations if found else None
+    spec = importlib.machinery.PathFinder.find_spec("watchfiles._rust_notify", folders)
+    if spec is None or spec.loader is None:
+        raise OSError("the library watchfiles is not installed")
+    library = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(library)
+    return library
 
 
 def _read(path: str | Path, most: int, *, whole: bool) -> bytes:

@@ -159,12 +159,6 @@ def stop_signals() -> list[signal.Signals]:
     return [signal.SIGINT, signal.SIGTERM, *hangup]
 
 
-def restore_default_ctrl_c() -> None:
-    """Lets Ctrl-C end the process without a traceback, unless Ctrl-C is ignored."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def fatal_signals() -> list[signal.Signals]:
     """The signals among those of Ctrl-C and `kill` that have no handler and would end this process."""
     return [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.SIG_DFL]

@@ -73,7 +73,7 @@ def test_the_workflow_runs_scripts_that_exist() -> None:
     assert all((ROOT / name).exists() for name in own)
 
 
-@pytest.mark.parametrize("package", ["watcher", "forwarders"])
+@pytest.mark.parametrize("package", ["portside", "watcher", "forwarders"])
 def test_packages_are_typed(package: str) -> None:
     """PEP 561: mypy is strict on both, so importers may use their types."""
     assert (ROOT / package / "py.typed").exists()

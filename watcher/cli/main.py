@@ -12,7 +12,6 @@ import sys
 
 import click
 
-from forwarders.system.processes import restore_default_ctrl_c
 from forwarders.system.terminals import print_utf8
 from watcher.errors import UsageError, WatcherError, did_you_mean
 
@@ -83,10 +82,7 @@ def portside() -> None:
 
 
 def main() -> None:
-    """The console script: prints every expected error as one line on stderr."""
-    # Until a command runs something that must shut down (lifecycle.until_signal), Ctrl-C ends portside at once, as any
-    # program. A signal that is ignored, as in a script's background job, stays ignored.
-    restore_default_ctrl_c()
+    """Runs the command, and prints every expected error as one line on stderr."""
     _open_streams()
     try:
         code = portside.main(prog_name="portside", standalone_mode=False)

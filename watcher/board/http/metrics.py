@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
 import trio
@@ -106,6 +105,8 @@ def _values(board: Board, readers: int) -> Values:
 
 @cache
 def _version() -> str:
+    from importlib import metadata
+
     return metadata.version("portside")
 
 
