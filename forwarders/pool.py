@@ -123,7 +123,7 @@ class Pool:
     # For those who want the pod
 
     def subscribe(self, listener: Callable[[], None]) -> None:
-        """Want the pod. `listener` is called after every change of the pool."""
+        """Keep sessions to the pod open. Calls `listener` after every change of the pool."""
         if listener not in self._listeners:
             self._listeners.add(listener)
             self._demand.fire()

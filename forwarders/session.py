@@ -88,7 +88,7 @@ class Session:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the peer owes a sign of life."""
+        """Whether the peer has not answered a PING in time."""
         return self._health.doubtful
 
     def check(self) -> None:
@@ -106,7 +106,7 @@ class Session:
         return tunnel
 
     def await_room(self) -> None:
-        """It was found not to be usable: report ROOM once it is again."""
+        """Report ROOM as soon as the session is usable again."""
         self._awaits_room = True
 
     def close(self) -> None:

@@ -102,7 +102,7 @@ class SessionSet:
         return None
 
     def has_idle(self, besides: Session | None = None) -> bool:
-        """Whether a usable session without connections is there, other than `besides`."""
+        """Whether any usable session other than `besides` has no connections."""
         return any(session is not besides and session.usable for session in reversed(self._usable[0]))
 
     @property

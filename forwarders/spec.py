@@ -1,4 +1,4 @@
-"""The values that the plan, the forwards and their readers exchange: what is asked for, and what is true of it.
+"""The values that the plan, the forwards and their readers exchange: what is requested, and its current status.
 
 Also the order in which local ports are tried. Nothing here does IO or reads a clock.
 """

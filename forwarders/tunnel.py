@@ -189,7 +189,7 @@ class Tunnel:
 
 
 def classify(text: str) -> TunnelError:
-    """The error that the runtime's text stands for, by what it proves (wire/runtimes.py)."""
+    """The error for the runtime's text, by what that text proves (wire/runtimes.py)."""
     match meaning(text):
         case Meaning.GONE:
             return DialError(text, sandbox_gone=True)

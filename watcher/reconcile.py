@@ -22,7 +22,7 @@ class Start(Struct, frozen=True):
 
 
 class Update(Struct, frozen=True):
-    """The same listener with other endpoints, or another reason why there are none."""
+    """Keep the listener; give it other endpoints, or another reason why there are none."""
 
     forward: PlannedForward
 

@@ -71,7 +71,7 @@ def first_document(data: bytes) -> Any:
 
 
 def check_bounds(text: str | bytes) -> None:
-    """Raises OutOfBoundsError. Whether the text is YAML at all, the loader says."""
+    """Raises OutOfBoundsError if the text is too deep or too large. Does not check that it is YAML; the loader does."""
     depth = nodes = 0
     if (text.count("\n%") if isinstance(text, str) else text.count(b"\n%")) > MAX_DIRECTIVES:
         raise OutOfBoundsError(problem=f"it has more than {MAX_DIRECTIVES} directives")

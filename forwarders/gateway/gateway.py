@@ -111,7 +111,7 @@ class Gateway:
         return None
 
     async def _route(self, client: GatewayClient, request: RequestHead) -> None:
-        """Raises RequestError."""
+        """Hands the client to the forward that the Host header names. Raises RequestError."""
         if request.host in self._suffixes:
             links = [target.link for target in self._names.all()]
             await client.show_page(200, "these names are forwarded:" if links else "nothing is forwarded", links)
@@ -128,7 +128,7 @@ class Gateway:
                 await client.show_error(RequestError(300, f"{request.host} may mean several things"), links)
 
     def _meant(self, request: RequestHead) -> list[GatewayTarget]:
-        """Raises RequestError."""
+        """The forwards that the Host header may name. Raises RequestError if it has no suffix of this gateway."""
         for suffix in self._suffixes:
             name = request.host.removesuffix(f".{suffix}")
             if name != request.host:

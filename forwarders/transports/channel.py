@@ -138,7 +138,7 @@ class TlsChannel:
         self.flush = self._buffer.flush
 
     async def handshake(self) -> None:
-        """Raises ssl.SSLError, OSError."""
+        """Performs the TLS handshake. Raises ssl.SSLError, OSError."""
         while True:
             try:
                 self._tls.do_handshake()

@@ -136,7 +136,7 @@ def has_left(connection: socket.socket) -> bool:
 def left_before_sending(connection: socket.socket) -> bool:
     """Whether the client has reset its connection, or closed it with nothing left to read.
 
-    Cheap for a client that is there, since every new connection asks it.
+    Cheap for a client that has not left, because it runs for every new connection.
     """
     try:
         if connection.recv(1, socket.MSG_PEEK):
@@ -178,7 +178,7 @@ async def connect_tcp(host: str, port: int, options: Sequence[Option] | None = N
 
 
 def set_options(sock: socket.socket, options: Sequence[Option]) -> None:
-    """Raises OSError."""
+    """Sets each option on the socket. Raises OSError."""
     for level, name, value in options:
         sock.setsockopt(level, name, value)
 

@@ -67,7 +67,7 @@ class WebSocketChannel:
 
 
 async def upgrade_to_websocket(channel: Channel, request: UpgradeRequest) -> tuple[Channel, bytes]:
-    """As `upgrade_to_spdy`; the new channel returns the bytes after the response first."""
+    """Upgrades the channel to SPDY in a WebSocket; the new channel first returns the bytes after the response."""
     nonce = generate_nonce()
     headers = [
         ("Connection", "Upgrade"),

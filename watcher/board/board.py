@@ -79,7 +79,7 @@ class Board:
 
     @property
     def planned(self) -> bool:
-        """Whether a first plan was made, settled or not."""
+        """Whether a plan has been made, even an incomplete one."""
         return self._plan is not None
 
     @property

@@ -69,7 +69,7 @@ class ClusterSource:
 
     @classmethod
     async def prepare(cls, options: Options, configured: ConfiguredFacts, selection: Selection) -> ClusterSource:
-        """Raises UsageError."""
+        """Reads the kubeconfig and binds the gateway, before anything is forwarded. Raises UsageError."""
         cluster = await load_cluster_config(options.kubeconfig or None, configured.kube_context or None)
         gateway = await GatewayServer.bind(configured.gateway)
         namespace = ", ".join(_namespaces(selection, cluster))

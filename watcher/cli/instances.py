@@ -94,7 +94,7 @@ def request_json(running: Instance, path: str, kind: type[T], timeout: float = T
 
 
 def request_or_print_error(running: Instance, path: str, kind: type[T]) -> T | None:
-    """As `request_json`; prints a failure on stderr and returns None."""
+    """Sends GET `path` and decodes the response (`request_json`). On failure prints the error and returns None."""
     try:
         return request_json(running, path, kind)
     except WatcherError as error:

@@ -71,12 +71,12 @@ def collect(given: dict[str, Any]) -> Options:
 
 
 def collect_place(given: dict[str, Any]) -> Place:
-    """The same for the options that `placed` adds."""
+    """Makes a Place of the parameters for cluster and project, which `placed` adds. Raises UsageError."""
     return Place(**_normalized(given))
 
 
 def collect_own(given: dict[str, Any]) -> Options:
-    """As `collect`, without Skaffold's variables: `run` reads them with Skaffold's own flags, which take precedence."""
+    """Makes Options (`collect`) without Skaffold's variables: `run` reads those with Skaffold's flags, which win."""
     context = click.get_current_context()
     for parameter in context.command.params:
         name, variable = parameter.name or "", parameter.envvar

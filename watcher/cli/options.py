@@ -241,12 +241,12 @@ def shared(function: F) -> F:
 
 
 def shared_in_several_namespaces(function: F) -> F:
-    """The same; `namespace` is a tuple."""
+    """Adds the options of all forwarding commands; --namespace may be repeated, so `namespace` is a tuple."""
     return _with((_NAMESPACES, *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS), function)
 
 
 def without_project(function: F) -> F:
-    """The same, without those for a Skaffold project."""
+    """Adds the options of a forwarding command that reads no Skaffold project."""
     return _with((_NAMESPACE, *_CLUSTER, *_OPTIONS), function)
 
 

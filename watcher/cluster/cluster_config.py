@@ -212,7 +212,7 @@ class _UsedSettings(Struct, frozen=True):
 
 
 def _used_settings(selected: SelectedContext) -> _UsedSettings:
-    """Raises KubeconfigError."""
+    """What a connection depends on: the cluster, the user and their files. Raises KubeconfigError."""
     return _UsedSettings(
         (selected.cluster, tls.authority_of(selected.cluster)), (selected.user, credentials.from_files(selected))
     )

@@ -72,7 +72,7 @@ async def select_context(asked: str | None, context: str | None) -> SelectedCont
 
 
 async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
-    """Raises KubeconfigError."""
+    """The credentials of the context's user: certificate, token, or what its plugin returns. Raises KubeconfigError."""
     user = selected.user
     chain, token = await _in_thread(partial(from_files, selected), FILES_WITHIN, "the kubeconfig's files were not read")
     life = TOKEN_FILE_LIFE if user.get("tokenFile") else None

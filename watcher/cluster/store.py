@@ -94,7 +94,7 @@ class WatchCache:
             self._store.on_change()
 
     def put(self, item: Resource) -> None:
-        """An object was added or modified."""
+        """Store an object that was added or modified."""
         if not self._closed and self._store.objects[self.watch].put(item):
             self._store.on_change()
 
@@ -180,7 +180,7 @@ class Collection(Mapping[Key, R]):
         return not (before and _is_same(before, item)) and self._was_seen(key, before, item)
 
     def drop(self, item: R) -> bool:
-        """Remove an object, if it is there."""
+        """Remove an object; no effect if it is missing."""
         key = key_of(item)
         before = self._forget(key)
         return before is not None and self._was_seen(key, before)

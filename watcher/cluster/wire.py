@@ -160,7 +160,7 @@ _STATUS = msgspec.json.Decoder(ApiStatus)
 
 
 def decode(body: bytes | Raw, kind: type[T], asked: RequestInfo) -> T:
-    """Raises MalformedError."""
+    """Decodes the body of a response. Raises MalformedError if it is not what `asked` must return."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError) as error:

@@ -114,7 +114,7 @@ class Rules(Struct, frozen=True):
         return "" if rule is None else f"{rule.origin} excludes it"
 
     def refused(self, target: RuleTarget) -> str:
-        """The same for a target that only a mode selected: it must also be included."""
+        """Why a target that a mode selected is not forwarded, or "": it is excluded, or not included."""
         if not self.include or _first(self.include, target) is not None:
             return self.excluded(target)
         file = self.include[0].origin.partition(" ")[0]
@@ -176,7 +176,7 @@ def skaffold_kind_of(resource_type: str) -> str | None:
 
 
 def known_kinds(meant: str = "") -> str:
-    """All kinds, for messages, and which of them `meant` is most similar to."""
+    """The names of all kinds for a message, and which of them is most similar to `meant`."""
     return ", ".join(sorted(kind.singular for kind in KINDS)) + did_you_mean(meant, BY_NAME)
 
 

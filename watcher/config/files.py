@@ -42,7 +42,7 @@ class ProjectFile(Struct, frozen=True):
 
 
 def read_file(filename: str) -> ProjectFile:
-    """Raises ConfigError: no such file, not a text, not YAML, "-"."""
+    """Reads and parses a project file. Raises ConfigError: no such file, not a text, not YAML, "-"."""
     file = read_leniently(filename)
     if file.problem:
         raise ConfigError(file.problem)
@@ -50,7 +50,7 @@ def read_file(filename: str) -> ProjectFile:
 
 
 def read_leniently(filename: str) -> ProjectFile:
-    """The same for a file that Skaffold reads too: what is not YAML to us may be YAML to Skaffold."""
+    """Like `read_file`, but a text that we cannot parse becomes `problem`: Skaffold may be able to read it."""
     if filename == "-":
         raise ConfigError("-f -: standard input belongs to Skaffold; give portside a file")
     path, place = Path(filename), os.path.abspath(filename)

@@ -43,7 +43,7 @@ class TemplateRenderer(Struct, frozen=True):
     by_skaffold: Mapping[str, str] | None = None
 
     def render(self, text: str) -> str:
-        """Raises ConfigError: a name that is not in the environment, or a template that was not rendered."""
+        """Replaces templates by their values. Raises ConfigError for an unset variable or a template not rendered."""
         if is_plain(text):
             return _VARIABLE.sub(self._value, text)
         if self.by_skaffold is None:

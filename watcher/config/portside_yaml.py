@@ -128,10 +128,10 @@ def read_settings(folder: Path) -> Settings:
 
 
 def parse_settings(text: str, source: str) -> Settings:
-    """Raises ConfigError naming `source`, line and field."""
+    """Settings from the text of a portside.yaml. Raises ConfigError naming `source`, line and field."""
     found = documents.documents(text, source)
     if len(found) != 1:
-        raise ConfigError(f"{source}: it has to be one document, not {len(found)}")
+        raise ConfigError(f"{source}: it must be one document, not {len(found)}")
     [document] = found
     try:
         file = msgspec.convert(document, PortsideFile)
@@ -171,7 +171,7 @@ def _settings(file: PortsideFile, document: documents.Mapping, source: str) -> S
 def _suffix(text: str, where: str) -> str:
     suffix = text.lower().strip(".")
     if not _SUFFIX.fullmatch(suffix):
-        raise ConfigError(f"{where}: {text!r} is no end of host names")
+        raise ConfigError(f"{where}: {text!r} is not a domain, such as `test` or `dev.example`")
     return suffix
 
 

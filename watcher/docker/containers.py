@@ -108,7 +108,7 @@ def decode_containers(data: bytes) -> tuple[DockerContainer, ...]:
 
 
 def decode_version(data: bytes) -> EngineVersion:
-    """Raises DockerError."""
+    """Decodes the answer to GET /version. Raises DockerError."""
     return _decoded(_version, data)
 
 

@@ -95,7 +95,7 @@ def _stamped(verdict: Verdict, key: str, context: str) -> Verdict:
 class Explanation(Struct, frozen=True, kw_only=True):
     """`rule`: what decided. `forwards`: the ids of the forwards that resulted, () if there are none.
 
-    `forwarded`: it is forwarded, or will be once what it waits for is there; else `reason` tells what is wrong.
+    `forwarded`: it is forwarded, or will be once what it waits for exists; else `reason` tells what is wrong.
     """
 
     subject: ResourceRef

@@ -51,5 +51,5 @@ class StatusResponse(Struct, frozen=True, kw_only=True):
 
 
 def plain_text(line: str, status: HTTPStatus = HTTPStatus.OK, *headers: tuple[str, str]) -> StatusResponse:
-    """One or more lines for people."""
+    """A plain-text response of one or more lines."""
     return StatusResponse(status=status, body=f"{line}\n".encode(), headers=headers)

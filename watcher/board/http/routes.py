@@ -170,7 +170,7 @@ async def events(board: Board) -> AsyncGenerator[bytes]:
 
 
 async def events_with_counters(board: Board) -> AsyncGenerator[bytes]:
-    """The same with each forward's counters. A forward whose counters changed is sent again, at most once a second."""
+    """The changes of `events`, with counters. Sends a forward again when its counters change, at most once a second."""
     shown: dict[str, Counts] = {}
     forwards: dict[str, ForwardRecord] = {}  # as this reader was told
     next_look = trio.current_time()
