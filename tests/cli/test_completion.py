@@ -5,37 +5,69 @@ bash is real. zsh and fish are spoken to in click's protocol, as their scripts d
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
+from functools import partial
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
-from tests.cli.made import Place
+from tests.cli.made import NAMESPACE, Place, closed_port, kubeconfig
 from tests.support.process import PORTSIDE, portside
-from watcher.cli.utility_commands import offered
+from watcher.cli.completion import CLUSTER_WITHIN, WITHIN_VARIABLE, names_in_cluster, offered
+from watcher.cluster.kinds import SERVICE
 
-# What readline does when Tab is pressed behind the words: calls the function, shows COMPREPLY.
+# What readline does when Tab is pressed at the end of a line: it calls the function with the last part of the word
+# (bash splits words at `:` and `=`), and shows COMPREPLY.
 TAB = """
 eval "$(portside completion bash)"
-COMP_WORDS=(portside "$@"); COMP_CWORD=$#; COMP_TYPE=9
-_portside_completion portside
+COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9
+_portside_completion portside "$2"
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+# Contexts as clouds name them, and one that a shell would execute.
+CLOUD, HOSTILE_CONTEXT, COMMA = "arn:aws:eks:eu-1:123:cluster/shop", "my $(touch x) `touch x` 'q' \"d\" *", "a,b"
 
 
 def tab(place: Place, *words: str) -> list[str]:
     """What bash offers for the last word."""
-    environment = place.environment | {"PATH": f"{os.path.dirname(PORTSIDE)}:{os.environ['PATH']}"}
+    path = f"{os.path.dirname(PORTSIDE)}:{os.environ['PATH']}"
+    environment = place.environment | {"PATH": path, WITHIN_VARIABLE: "30"}  # the machine may be busy
+    line, part = " ".join(("portside", *words)), re.split("[:=]", words[-1])[-1]
     done = subprocess.run(
-        ["bash", "-c", TAB, "bash", *words], env=environment, capture_output=True, text=True, check=True, timeout=60
+        ["bash", "-c", TAB, "bash", line, part], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stderr == ""
-    return done.stdout.split()
+    return [offer for offer in done.stdout.splitlines() if offer]
+
+
+def answer(place: Place, shell: str, words: str, word: str) -> list[str]:
+    """What zsh or fish is told, as its script reads it."""
+    index = word if shell == "fish" else str(len(words.split()) - 1)
+    variables = {"_PORTSIDE_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": index}
+    done = place.portside(**variables)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def contexts(place: Place) -> Place:
+    """A place whose kubeconfig has several contexts; the API server is away."""
+    config = json.loads(kubeconfig(closed_port()))
+    names = {CLOUD: "shop", HOSTILE_CONTEXT: "dev", COMMA: ""}
+    config["contexts"] += [
+        {"name": name, "context": {"cluster": "here", "user": "nobody", "namespace": namespace}}
+        for name, namespace in names.items()
+    ]
+    place.environment["KUBECONFIG"] = place.write("several", json.dumps(config))
+    return place
 
 
 def test_commands_and_options_in_bash(place: Place) -> None:
@@ -109,3 +141,107 @@ def test_another_shell(place: Place) -> None:
     """One line, exit code 2."""
     done = place.portside("completion", "tcsh")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("arn", CLOUD),
+        ("arn:aws:eks:", CLOUD),
+        ('"arn:aws:eks:', CLOUD),
+        ("my", HOSTILE_CONTEXT),
+        (r"my\ \$", HOSTILE_CONTEXT),
+        ("a,", COMMA),
+    ],
+)
+@pytest.mark.parametrize("option", ["--kube-context ", "--kube-context="])
+def test_a_context_in_bash(contexts: Place, typed: str, name: str, option: str) -> None:
+    """What bash inserts is read back by bash as the context's very name, whatever characters it has."""
+    part = re.split("[:=]", typed)[-1]
+    [inserted] = tab(contexts, *f"watch {option}{typed}".split(" ", 2 if option.endswith(" ") else 1))
+    line = f"{typed.removesuffix(part)}{inserted}" + ('"' if typed.startswith('"') else "")
+    done = subprocess.run(["bash", "-c", f"printf %s {line}"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == name
+    assert not (contexts.folder / "x").exists()
+
+
+@pytest.mark.parametrize("option", ["--kube-context ", "--kube-context="])
+def test_a_context_in_zsh_and_fish(contexts: Place, option: str) -> None:
+    """These quote what they insert. They replace the whole word, so it repeats `--option=`; fish keeps a comma."""
+    before = option.strip() if option.endswith("=") else ""
+    for typed, name in (("arn:aws", CLOUD), ("a,", COMMA)):
+        word = f"{before}{typed}"
+        assert answer(contexts, "zsh", f"portside watch {option}{typed}", word) == ["plain", f"{before}{name}", "_"]
+        assert answer(contexts, "fish", f"portside watch {option}{typed}", word) == [f"plain,{before}{name}"]
+    assert "string split -m 1" in contexts.portside("completion", "fish").stdout
+
+
+def test_modes_files_and_the_kubeconfigs_namespaces(contexts: Place) -> None:
+    """After a comma the modes that are not typed yet; files are left to the shell."""
+    assert tab(contexts, "run", "--port-forward", "") == ["user", "services", "debug", "pods", "off", "true", "false"]
+    assert tab(contexts, "run", "--port-forward=user,") == ["user,services", "user,debug", "user,pods"]
+    assert tab(contexts, "wait", "-n", "") == ["dev", "shop"]
+    for words in ("run -f", "watch --kubeconfig", "forward --env-file", "forward --status-token-file"):
+        assert answer(contexts, "fish", f"portside {words} so", "so") == ["file,so"]
+
+
+async def test_targets_from_the_cluster(cluster: EmbeddedCluster, place: Place) -> None:
+    """The services of the namespace and of the context that stand on the line; the type stays as it is typed."""
+    cluster.service("api", {"app": "web"}, [{"port": 80}], namespace="other")
+    await cluster.pod("solo", [Port(8080, web("hello"), "http")], namespace=NAMESPACE)
+    expected = {
+        ("svc/",): ["svc/web"],
+        ("-n", "other", "services/"): ["services/api"],
+        ("deploy/w",): ["deploy/web"],
+        ("pod/so",): ["pod/solo"],
+        ("svc/web", "8080", "deployment/"): ["deployment/web"],
+        ("--context", "nowhere", "svc/"): [],
+        ("nonsense/",): [],
+        ("svc",): [],
+    }
+    found = {words: await trio.to_thread.run_sync(tab, place, "forward", *words) for words in expected}
+    assert found == expected
+
+
+async def test_namespaces_from_the_cluster(place: Place) -> None:
+    """For -n, beside those of the kubeconfig."""
+    items = ",".join(f'{{"metadata":{{"name":"{name}"}}}}' for name in ("payments", "shop"))
+    body = f'{{"kind":"List","metadata":{{"resourceVersion":"1"}},"items":[{items}]}}'
+
+    async def serve(stream: trio.SocketStream) -> None:
+        assert b"GET /api/v1/namespaces?" in await stream.receive_some()
+        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
+        await stream.send_all(f"{head} {len(body)}\r\n\r\n{body}".encode())
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
+        port = listener.socket.getsockname()[1]
+        place.environment["KUBECONFIG"] = place.write("served", kubeconfig(port))
+        assert await trio.to_thread.run_sync(tab, place, "forward", "-n", "") == ["payments", "shop"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_cluster_that_is_silent(place: Place, autojump_clock: MockClock) -> None:
+    """Nothing after 0.3 s."""
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        path = place.write("silent", kubeconfig(port))
+        began = trio.current_time()
+        assert await names_in_cluster(path, None, SERVICE, "") == []
+        assert trio.current_time() - began == pytest.approx(CLUSTER_WITHIN)
+        await listeners[0].aclose()
+        nursery.cancel_scope.cancel()
+
+
+def test_no_login_plugin_is_started_and_nothing_is_said(place: Place) -> None:
+    """A plugin may ask its user; a broken kubeconfig and an API server that is away are silent too."""
+    config = json.loads(kubeconfig(closed_port()))
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(place.folder / "ran")]}
+    config["users"][0]["user"] = {"exec": plugin | {"interactiveMode": "IfAvailable"}}
+    for text in (json.dumps(config), kubeconfig(closed_port()), "clusters: [", "[]"):
+        place.write("kubeconfig", text)
+        assert tab(place, "forward", "svc/") == []
+        assert tab(place, "forward", "-n", "x") == []
+        tab(place, "watch", "--kube-context", "")
+    assert not (place.folder / "ran").exists()

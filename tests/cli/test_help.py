@@ -29,6 +29,33 @@ def test_the_commands_and_exit_codes(place: Place) -> None:
     assert place.portside("--version").stdout.startswith("portside, version ")
 
 
+@pytest.mark.parametrize(
+    ("command", "groups"),
+    [
+        ("forward", ["Common:", "Ports:", "Output:", "Tuning:"]),
+        ("watch", ["Common:", "Ports:", "Output:", "Skaffold:", "Tuning:"]),
+        ("run", ["Common:", "Ports:", "Output:", "Skaffold:", "Tuning:"]),
+    ],
+)
+def test_options_in_groups(place: Place, command: str, groups: list[str]) -> None:
+    """Each option once, with its default; that of `forward` fits on a screen of 80 columns and 40 lines."""
+    lines = place.portside(command, "--help").stdout.splitlines()
+    assert [line for line in lines if line.endswith(":") and not line.startswith(" ")] == groups
+    names = [line.split()[0] for line in lines if line.startswith("  -")]
+    assert len(names) == len(set(names))
+    assert {"--hold", "--max-waiting", "--open", "-n,", "-h,"} <= set(names)
+    assert any(line.endswith("ready pod. Default: 30.") for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert command != "forward" or len(lines) < 40
+
+
+def test_the_former_name_of_an_option(place: Place) -> None:
+    """--held stood one letter from --hold."""
+    done = place.portside("forward", "svc/web", "80", "--held", "1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--held" in done.stderr
+
+
 def test_help_imports_nothing_heavy() -> None:
     """Time says little on a shared machine; what is imported says it all."""
     heavy = {"kubernetes", "httpx", "trio", "starlette", "hypercorn", "msgspec", "yaml", "ssl", "rich", "watchfiles"}

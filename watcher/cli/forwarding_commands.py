@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.cli.completion import complete_contexts, complete_targets
 from watcher.cli.grouped_help import OF_SKAFFOLD, GroupedCommand, GroupedOption
 from watcher.cli.option_values import Options, collect, collect_own, environment, refuse_idle
 from watcher.cli.options import beside_skaffold, event_api, shared, shared_in_several_namespaces, without_project
@@ -182,12 +183,15 @@ def _with_context_words(args: list[str]) -> Iterator[str]:
 
 
 @click.command(name="forward", cls=ContextsAmongTargets, epilog=FORWARD_EPILOG, details=FORWARD_DETAILS)
-@click.argument("targets", nargs=-1, required=True, metavar="TYPE/NAME [LOCAL:]PORT ...")
+@click.argument(
+    "targets", nargs=-1, required=True, metavar="TYPE/NAME [LOCAL:]PORT ...", shell_complete=complete_targets
+)
 @click.option(
     CONTEXT_OPTION,
     cls=GroupedOption,
     metavar="NAME",
     expose_value=False,
+    shell_complete=complete_contexts,
     help="Context of the targets after it; repeatable.",
 )
 @without_project

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from watcher.cli.completion import complete_namespaces, complete_seen
 from watcher.cli.option_values import refuse_idle
 from watcher.cli.options import NOTICE_WITHIN, READY_WITHIN, Seconds, choosing
-from watcher.cli.utility_commands import seen_names
 
 if TYPE_CHECKING:
     from watcher.board.layout import Canvas
@@ -103,7 +103,7 @@ def status_command(output: str, *, url: bool, pid: int | None, folder: str | Non
 
 
 @click.command(name="explain", epilog=EXPLAIN_EPILOG)
-@click.argument("target", metavar="[TYPE/NAME]", default="", shell_complete=seen_names)
+@click.argument("target", metavar="[TYPE/NAME]", default="", shell_complete=complete_seen)
 @OUTPUT
 @choosing
 def explain_command(target: str, output: str, *, pid: int | None, folder: str | None) -> int:
@@ -151,8 +151,14 @@ def explain_command(target: str, output: str, *, pid: int | None, folder: str | 
 
 
 @click.command(name="wait", epilog=WAIT_EPILOG)
-@click.argument("names", nargs=-1, metavar="[TYPE/NAME[:PORT] ...]", shell_complete=seen_names)
-@click.option("--namespace", "-n", default="", help="Wait for names in this namespace only. Default: in any.")
+@click.argument("names", nargs=-1, metavar="[TYPE/NAME[:PORT] ...]", shell_complete=complete_seen)
+@click.option(
+    "--namespace",
+    "-n",
+    default="",
+    shell_complete=complete_namespaces,
+    help="Wait for names in this namespace only. Default: in any.",
+)
 @click.option(
     "--timeout",
     envvar="PORTSIDE_TIMEOUT",

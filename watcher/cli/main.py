@@ -84,6 +84,10 @@ def portside() -> None:
 def main() -> None:
     """Runs the command, and prints every expected error as one line on stderr."""
     _open_streams()
+    if "_PORTSIDE_COMPLETE" in os.environ:
+        from watcher.cli.completion import prepare_completion
+
+        prepare_completion()
     try:
         code = portside.main(prog_name="portside", standalone_mode=False)
     except click.exceptions.Abort:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from forwarders import HOLD, LINGER, MAX_WAITING
+from watcher.cli.completion import complete_contexts, complete_files, complete_modes, complete_namespaces
 from watcher.cli.grouped_help import OF_SKAFFOLD, OUTPUT, PORTS, TUNING, GroupedOption
 from watcher.cli.option_values import SKAFFOLD, environment
 
@@ -54,6 +55,7 @@ _NAMESPACE = _option(
     "-n",
     env="SKAFFOLD_NAMESPACE",
     metavar="NAME",
+    shell_complete=complete_namespaces,
     help="Kubernetes namespace. Default: the context's.",
 )
 _NAMESPACES = _option(
@@ -62,6 +64,7 @@ _NAMESPACES = _option(
     env="SKAFFOLD_NAMESPACE",
     multiple=True,
     metavar="NAME",
+    shell_complete=complete_namespaces,
     help="Kubernetes namespace. Default: the context's. Repeatable with --cluster.",
 )
 _CLUSTER = (
@@ -69,12 +72,14 @@ _CLUSTER = (
         "--kube-context",
         env="SKAFFOLD_KUBE_CONTEXT",
         metavar="NAME",
+        shell_complete=complete_contexts,
         help="Kubernetes context. Default: the current one.",
     ),
     _option(
         "--kubeconfig",
         env="SKAFFOLD_KUBECONFIG",
         metavar="FILE",
+        shell_complete=complete_files,
         help="Kubeconfig. Default: $KUBECONFIG, ~/.kube/config.",
     ),
 )
@@ -86,6 +91,7 @@ _PROJECT = (
         group=OF_SKAFFOLD,
         multiple=True,
         metavar="FILE",
+        shell_complete=complete_files,
         help="Skaffold configuration. Default: skaffold.yaml.",
     ),
     _option(
@@ -115,6 +121,7 @@ _MODES = (
         is_flag=False,
         flag_value="true",  # as Skaffold reads the flag without a value
         metavar="[MODES]",
+        shell_complete=complete_modes,
         help="Choose what to forward: user, services, debug, pods (comma-separated), or off, true, false.",
     ),
 )
@@ -184,6 +191,7 @@ _OPTIONS = (
         group=OUTPUT,
         metavar="FILE",
         default="",
+        shell_complete=complete_files,
         help="Write the URLs to FILE, as WEB_8080_URL and so on.",
     ),
     _option(
@@ -201,6 +209,7 @@ _OPTIONS = (
         group=OUTPUT,
         metavar="FILE",
         default="",
+        shell_complete=complete_files,
         help="Read the token of the status address from FILE.",
     ),
     _option(

@@ -1,11 +1,9 @@
-"""The commands `doctor`, `schema` and `completion`, and the words that a shell completes."""
+"""The commands `doctor`, `schema` and `completion`."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +12,6 @@ from watcher.cli import logs
 from watcher.cli.grouped_help import GroupedCommand
 from watcher.cli.option_values import Place, collect_place, environment
 from watcher.cli.options import event_api, placed
-from watcher.errors import WatcherError
 
 if TYPE_CHECKING:
     from watcher.doctor.findings import Check, Finding
@@ -22,10 +19,6 @@ if TYPE_CHECKING:
 COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
 # The widths of the longest level and the longest name of a check.
 LEVEL_WIDTH, CHECK_WIDTH = 9, 15
-# Seconds. A local program answers at once; a user who presses Tab does not wait longer.
-COMPLETION_TIMEOUT = 1.0
-# Names in Kubernetes and Docker need no quotes in a shell. A name that does is hostile, and is not offered.
-_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 DOCTOR_EPILOG = """\b
 Examples:
@@ -49,7 +42,9 @@ Examples:
   eval "$(portside completion zsh)"                       in ~/.zshrc, after compinit
   portside completion fish > ~/.config/fish/completions/portside.fish
 
-wait and explain complete TYPE/NAME from what the portsides that run here see.
+It completes contexts, namespaces, modes and files. forward completes TYPE/NAME
+from the cluster, if that answers within 0.3 s (or PORTSIDE_COMPLETE_WITHIN
+seconds); wait and explain complete it from what the portsides that run here see.
 """
 
 
@@ -135,34 +130,11 @@ def completion_command(shell: str) -> int:
     """Print the completion script for a shell."""
     from click.shell_completion import get_completion_class
 
+    from watcher.cli.completion import prepare_completion
     from watcher.cli.main import portside
 
+    prepare_completion()
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click knows all three
     click.echo(kind(portside, {}, "portside", "_PORTSIDE_COMPLETE").source())
     return 0
-
-
-def seen_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Completes TYPE/NAME from what the portsides that run here have seen; keeps a typed short form of the type.
-
-    It prints no errors, since they would appear in the middle of a command line.
-    """
-    from watcher.board.records import ExplainRecord
-    from watcher.board.runtime import running_instances
-    from watcher.cli.instances import request_json
-    from watcher.config.entries import kind_of
-
-    typed, slash, _ = incomplete.partition("/")
-    names: set[str] = set()
-    for running in running_instances():
-        with contextlib.suppress(WatcherError):
-            for one in request_json(running, "/v1/explain", list[ExplainRecord], COMPLETION_TIMEOUT):
-                kind = one.resource_type.lower()
-                names.add(f"{typed if slash and kind_of(typed) == kind else kind}/{one.resource_name}")
-    return offered(names, incomplete)
-
-
-def offered(names: Iterable[str], incomplete: str) -> list[str]:
-    """The names that start with `incomplete`, sorted. A shell inserts them as they are."""
-    return sorted(name for name in names if name.startswith(incomplete) and _NEEDS_NO_QUOTES.fullmatch(name))

@@ -268,6 +268,8 @@ JOB = Kind("job", "jobs", "/apis/batch/v1", Workload)
 ENDPOINT_SLICE = Kind("endpointslice", "endpointslices", "/apis/discovery.k8s.io/v1", EndpointSlice)
 # Watched for Deployments: only the owners and revisions.
 REPLICA_SET_METADATA = Kind("replicaset", "replicasets", "/apis/apps/v1", Resource, metadata_only=True)
+# Listed for completion only.
+NAMESPACE = Kind("namespace", "namespaces", "/api/v1", Resource, metadata_only=True)
 CRON_JOB = Kind("cronjob", "cronjobs", "/apis/batch/v1", CronJob, ("cj",))
 
 KINDS = (

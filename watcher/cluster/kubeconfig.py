@@ -76,6 +76,15 @@ def current_context(paths: Iterable[Path]) -> str:
     return next((found for path in paths if path.exists() and (found := _read(path).current_context)), None) or ""
 
 
+def context_namespaces(paths: Iterable[Path]) -> dict[str, str]:
+    """All contexts by name, each with its namespace ("" without one). Missing files count as empty.
+
+    Raises KubeconfigError.
+    """
+    merged = _merged(_read(path).contexts for path in paths if path.exists())
+    return {name: str((entry.context or {}).get("namespace") or "") for name, entry in merged.items()}
+
+
 def resolve_context(paths: Iterable[Path], context: str | None) -> SelectedContext:
     """The given context (None: the current one) of these files, which must all exist. Raises KubeconfigError."""
     paths = tuple(paths)

@@ -34,6 +34,11 @@ def in_context(context: str) -> str:
     return _CONTEXT + context
 
 
+def context_of(word: str) -> str:
+    """The context of a word made by `in_context`; "" for any other word."""
+    return word.removeprefix(_CONTEXT) if word.startswith(_CONTEXT) else ""
+
+
 def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str, ...]) -> tuple[Entry, ...]:
     """One entry for each port; a port that is given twice counts once. Raises ConfigError naming the word."""
     entries: dict[tuple[object, ...], Entry] = {}
