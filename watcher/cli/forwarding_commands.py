@@ -23,7 +23,7 @@ _with_cluster = partial(click.option, cls=GroupedOption, group=OF_SKAFFOLD)
 RUN_EPILOG = """\b
 Examples:
   portside run -- skaffold dev
-  portside run --output json -- skaffold dev -p staging --port-forward=user,services
+  portside run --output json -- skaffold dev -p staging --port-forward=user
   portside run -- skaffold run --port-forward
   portside run --exec 'pytest tests/e2e' -- skaffold dev --port-forward=services
   portside run -f k8s/skaffold.yaml -- make dev
