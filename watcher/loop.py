@@ -35,7 +35,7 @@ from watcher.board.records import (
 from watcher.cluster.store import Watch
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Plan, explain, make_plan
+from watcher.plan.plan import Plan, explain, plan_in_steps
 from watcher.plan.required_watches import is_settled, required_watches
 from watcher.plan.verdicts import PlannedForward, Published, Skip
 from watcher.reconcile import Change, Start, Stop, Update, diff
@@ -48,6 +48,9 @@ logger = logging.getLogger("portside.loop")
 # Seconds. For so long after a request for explanations everything of the run stays watched, for the next request. The
 # first one waits so long for the lists, which is less than its client waits (cli.instances.TIMEOUT).
 EXPLAIN_FOR, LISTED_WITHIN = 60.0, 3.0
+# Seconds. Planning and carrying out a plan let other tasks run after each slice. A plan that took longer than _FREE is
+# followed by a pause of three times the rest, so planning takes a quarter of the time at most.
+_SLICE, _FREE, _MOST_PAUSE = 0.005, 0.01, 0.5
 
 
 class _Planned(Struct, frozen=True):
@@ -132,23 +135,26 @@ class Loop:
         while True:
             with trio.move_on_at(self._explain_until if self._now.facts.explain_requested else math.inf):
                 await self._dirty.wait()
+            began = trio.current_time()
             await self.plan_once(fleet)
+            took = trio.current_time() - began
+            await trio.sleep(min(3 * max(took - _FREE, 0.0), _MOST_PAUSE))
 
     async def plan_once(self, fleet: Fleet) -> None:
         """Makes a plan and carries it out. If planning fails, the last plan stays."""
         self._dirty = trio.Event()
-        if self._replan(fleet.ports):
+        if await self._replan(fleet.ports):
             with contained(logger, "carrying out the plan"):
                 await self._apply(self._now.plan, fleet)
             with contained(logger, "showing the plan"):
-                self._show(self._now.plan)
+                await self._show(self._now.plan)
         self._has_planned.set()
         self._has_planned = trio.Event()
 
-    def _replan(self, holding: Mapping[str, int]) -> bool:
+    async def _replan(self, holding: Mapping[str, int]) -> bool:
         """Whether there is a new plan. A bug is logged once, and the next change tries again."""
         try:
-            self._now = self._plan(holding)
+            self._now = await self._plan(holding)
         except Exception as error:  # noqa: BLE001 - facts come from outside; forwards must not end with a bug
             if cause_of(error) != self._planning_failed:
                 report(logger, "planning failed by a bug of portside's, what is forwarded stays as it is", error)
@@ -157,7 +163,7 @@ class Loop:
         self._planning_failed = ""
         return True
 
-    def _plan(self, holding: Mapping[str, int]) -> _Planned:
+    async def _plan(self, holding: Mapping[str, int]) -> _Planned:
         gathered = self._gather()
         facts = replace(gathered, explain_requested=trio.current_time() < self._explain_until, holding=holding)
         needed = required_watches(facts)
@@ -165,7 +171,13 @@ class Loop:
         listed = is_settled(facts, needed)
         # Lists that only `explain` needs delay no one who waits for the plan to settle.
         settled = facts.deployed and (listed or is_settled(gathered, required_watches(gathered)))
-        return _Planned(facts, make_plan(facts), listed, settled)
+        steps, slices = plan_in_steps(facts), _Slices()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                return _Planned(facts, finished.value, listed, settled)
+            await slices.pause_if_due()
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
         with contained(logger, "naming forwards"):
@@ -174,7 +186,9 @@ class Loop:
         await self._stop_failed(plan, fleet)
         changes = diff(self._running, plan, fleet.ports)
         fleet.reserve([planned.spec for planned in plan.forwards])
+        slices = _Slices()
         for change in changes:
+            await slices.pause_if_due()
             forward = self._running[change.id] if isinstance(change, Stop) else change.forward
             undo = partial(self._undo, forward.id, self._running.get(forward.id))
             with contained(logger, f"a change of {title(forward)}", undo):
@@ -211,7 +225,7 @@ class Loop:
                 self._running[forward.id] = forward
                 fleet.update(forward.id, forward.endpoints, forward.waiting_for, forward.broken)
 
-    def _show(self, plan: Plan) -> None:
+    async def _show(self, plan: Plan) -> None:
         """Publishes everything but the states of forwards, which the fleet reports."""
         settled = self._now.settled
         self._prospects.planned(plan, settled=settled)
@@ -220,17 +234,19 @@ class Loop:
         for ident in renamed & self._running.keys() & self._board.forwards.keys():
             record = self._board.forwards[ident]
             self._board.publish(replace(record, time=timestamp(now), gateway=self._url(ident)))
-        self._show_verdicts((*plan.published, *plan.skips), now)
+        await self._show_verdicts((*plan.published, *plan.skips), now)
         if settled != self._board.settled or not self._board.planned:
             self._board.publish(PlanRecord(time=timestamp(now), settled=settled))
 
-    def _show_verdicts(self, verdicts: Iterable[Skip | Published], now: datetime) -> None:
+    async def _show_verdicts(self, verdicts: Iterable[Skip | Published], now: datetime) -> None:
         stated = {one.id: one for one in verdicts}
         for ident in self._stated.keys() - stated.keys():
             if ident not in self._running:
                 self._board.publish_end(ident, timestamp(now))
             del self._stated[ident]
+        slices = _Slices()
         for ident, one in stated.items():
+            await slices.pause_if_due()
             if self._stated.get(ident) != one:
                 record = published_record(one, now) if isinstance(one, Published) else skip_record(one, now)
                 self._board.publish_if_changed(record)
@@ -238,6 +254,18 @@ class Loop:
 
     def _url(self, ident: str) -> str:
         return self._names.url(ident) if self._names else ""
+
+
+class _Slices:
+    """Divides long work into slices, between which other tasks run."""
+
+    def __init__(self) -> None:
+        self._began = trio.current_time()
+
+    async def pause_if_due(self) -> None:
+        if trio.current_time() - self._began > _SLICE:
+            await trio.lowlevel.checkpoint()
+            self._began = trio.current_time()
 
 
 def title(planned: PlannedForward) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Literal, cast
 from unittest.mock import patch
 
@@ -136,7 +136,12 @@ class Play:
 
     async def plan(self, verdicts: Mapping[str, Said]) -> None:
         self._verdicts = dict(verdicts)
-        with patch("watcher.loop.make_plan", lambda _: plan_of(verdicts)):
+
+        def in_one_step(_: Facts) -> Generator[None, None, Plan]:
+            yield
+            return plan_of(verdicts)
+
+        with patch("watcher.loop.plan_in_steps", in_one_step):
             await self.loop.plan_once(cast("Fleet", self.fleet))
 
     @property

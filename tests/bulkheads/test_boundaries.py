@@ -155,7 +155,7 @@ BOUNDARIES = (
     Boundary("a list", "watcher.cluster.client:ApiClient.list", expire_watches, new_services_are_forwarded),
     Boundary("an object of a watch", "watcher.cluster.store:WatchCache.put", add_service, new_services_are_forwarded),
     Boundary("facts", "watcher.loop:required_watches", replan, new_services_are_forwarded),
-    Boundary("the plan", "watcher.loop:make_plan", replan, new_services_are_forwarded),
+    Boundary("the plan", "watcher.loop:plan_in_steps", replan, new_services_are_forwarded),
     Boundary("comparing plans", "watcher.loop:diff", replan, new_services_are_forwarded),
     Boundary("starting a forward", "forwarders.fleet:Fleet.start", add_service, new_services_are_forwarded),
     Boundary("the board", "watcher.loop:forward_record", add_service, new_services_are_forwarded),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -58,6 +59,7 @@ from watcher.skaffold.modes import Mode
 RUN = "run-1"
 EVERYWHERE = Watch(SERVICE, "", label_selector=RUN_ID_LABEL)
 Item = tuple[Kind, Object]
+R = TypeVar("R", bound=Resource)
 
 
 def meta(
@@ -265,6 +267,12 @@ def meta_of(item: Item) -> ObjectMeta:
     found = getattr(item[1], "metadata", None)
     assert isinstance(found, ObjectMeta)
     return found
+
+
+def made_of(item: Item, of: type[R]) -> R:
+    """The object itself."""
+    assert isinstance(item[1], of)
+    return item[1]
 
 
 def _listed(watch: Watch, items: list[Item]) -> dict[tuple[str, str], Object]:

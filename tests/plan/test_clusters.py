@@ -12,7 +12,7 @@ from watcher.cluster.kinds import POD, RUN_ID_LABEL, SERVICE
 from watcher.cluster.store import OtherCluster, Problem, Snapshot, Watch
 from watcher.config.entries import BadEntry
 from watcher.plan.facts import Facts, HeldPort
-from watcher.plan.plan import explain, make_plan
+from watcher.plan.plan import Plan, explain, make_plan
 from watcher.plan.required_watches import is_settled, required_watches
 from watcher.skaffold.modes import Mode
 
@@ -105,6 +105,12 @@ def test_a_context_that_cannot_be_used_costs_its_own_entries() -> None:
     assert ("far", "no such context") in [(one.subject.context, one.rule) for one in explain(plan, with_far)]
     assert required_watches(with_far) == required_watches(facts)
     assert is_settled(with_far, required_watches(with_far))
+
+
+def test_what_nobody_requests_of_an_unusable_cluster_is_no_skip() -> None:
+    """Its entry of skaffold.yaml, without mode user."""
+    facts = replace(HERE, modes=frozenset({Mode.SERVICES}), entries=(IN_FAR,))
+    assert make_plan(replace(facts, others=(OtherCluster("far", problem="no such context"),))) == Plan()
 
 
 def test_another_cluster_that_is_away_keeps_nobody_waiting() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from watcher.plan.run import is_artifact
+from watcher.plan.run import artifact_index
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ from watcher.plan.run import is_artifact
 )
 def test_images(image: str, artifact: str, own: bool) -> None:  # noqa: FBT001 - a row
     """As a whole name, with its signs replaced, or, in Google's registries, with what both begin with there once."""
-    assert is_artifact(image, [artifact]) is own
+    assert artifact_index((artifact,)).has(image) is own

@@ -296,6 +296,13 @@ def test_what_skaffold_forwards_of_a_pod_is_left_to_it() -> None:
     assert skip.reason == "Skaffold forwards it itself, to 127.0.0.1:56268; start it with --port-forward=off"
 
 
+def test_what_skaffold_forwards_of_another_pod_changes_nothing() -> None:
+    """The debug port is ours."""
+    own = HeldPort(kind="pod", name="db-0", namespace="", port=5005, local_port=56268)
+    plan = planned([made_by("Deployment", "app", "app-6c-x", annotations=LISTED)], modes=DEBUG, own_forwards=(own,))
+    assert [wanted.subject.remote_port for wanted in plan.forwards] == [5005]
+
+
 def test_only_a_controller_owns_a_pod() -> None:
     """Other owner references (a garbage collector's) name nothing: the pod is its own owner."""
     kind, item = made_by("", "", "alone")

@@ -170,6 +170,8 @@ class Collection(Mapping[Key, R]):
             return self.values()
         self._looked_at.labels.add(frozenset(labels.items()))
         fewest = min((self._by_label.get(label, {}) for label in labels.items()), key=len)
+        if len(labels) == 1:
+            return [*fewest.values()]
         return [item for item in fewest.values() if _labels(item).items() >= labels.items()]
 
     def put(self, item: R) -> bool:

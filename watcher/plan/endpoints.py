@@ -38,7 +38,7 @@ from watcher.plan.pods import (
     newest_replica_set,
     outdated,
     owner_of,
-    pod_ref,
+    pod_view,
     ranking,
 )
 from watcher.plan.ports import TCP, is_port, pods_port, service_port
@@ -161,9 +161,9 @@ def _of_slices(name: str, wanted: ServicePort, related: RelatedLists) -> Endpoin
                 strangers += there.addresses
             elif pod.status.phase == "Running" and not pod.deleting and port:
                 pods[pod.metadata.uid] = pod
-                found[pod_ref(pod)] = port, there.conditions.ready is not False
+                found[pod_view(pod).ref] = port, there.conditions.ready is not False
     if found:
-        old, ranked = outdated(pods.values()), [pod_ref(pod) for pod in ranking(pods.values())]
+        old, ranked = outdated(pods.values()), [pod_view(pod).ref for pod in ranking(pods.values())]
         endpoints = [Endpoint(pod, *found[pod], outdated=pod.uid in old) for pod in ranked]
         endpoints.sort(key=lambda endpoint: not endpoint.ready)
         return EndpointResult(tuple(endpoints), waiting_for="" if endpoints[0].ready else f"no pod of {name} is ready")

@@ -109,7 +109,7 @@ def _is_meant(name: str, container: DockerContainer) -> bool:
     return (
         called == name
         or bool(re.fullmatch(rf"{re.escape(name)}-\d+", called))
-        or run.is_artifact(container.image.lower(), (name,))
+        or run.artifact_index((name,)).has(container.image.lower())
     )
 
 

@@ -7,20 +7,18 @@ owner, so it outlives them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterator
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster import kinds
-from watcher.cluster.kinds import ContainerPort, PodSpec
+from watcher.cluster.kinds import ContainerPort
 from watcher.config.entries import RuleTarget
 from watcher.plan import run
 from watcher.plan.facts import Facts
-from watcher.plan.pods import EndpointResult, endpoints_from_pods
-from watcher.plan.ports import TCP, debug_ports, staying, unforwardable
+from watcher.plan.pods import EndpointResult, endpoints_from_pods, pod_view
+from watcher.plan.ports import TCP, PodPort, debug_ports, unforwardable
 from watcher.plan.run import OwnedPods
 from watcher.plan.verdicts import (
     NotRequested,
@@ -36,41 +34,35 @@ from watcher.plan.verdicts import (
 from watcher.skaffold.modes import Mode
 
 
-class _PodPort(Struct, frozen=True, order=True):
-    """What identifies a forward of pods, beside their owner."""
+def from_pods(facts: Facts) -> Iterator[Verdict | None]:
+    """One verdict for each port and address; one for a container without ports, and for pods that do not count.
 
-    container: str
-    number: int
-    name: str
-    protocol: str
-
-    @property
-    def called(self) -> tuple[int | str, ...]:
-        return (self.number, self.name) if self.name else (self.number,)
-
-
-def from_pods(facts: Facts) -> Iterator[Verdict]:
-    """One verdict for each port and address; one for a container without ports, and for pods that do not count."""
+    None is a moment to pause.
+    """
     if facts.containers is not None:
         return
     mode = facts.pod_mode
     for one in run.pods_by_owner(facts):
-        yield from _of_owner(one, mode, facts) if mode is not None else _not_requested(one)
+        if one is None:
+            yield None
+        else:
+            yield from _of_owner(one, mode, facts) if mode is not None else _not_requested(one)
     if mode is not None:
         yield from unlisted_kind(kinds.POD, mode.value, facts)
 
 
 def _not_requested(one: OwnedPods) -> Iterator[NotRequested]:
-    ports = _ports(template.spec for template in one.templates)
+    ports = _ports(one)
     yield from _portless(one, ports, Mode.PODS)
     for port in sorted(ports):
         ident, subject = _port_group(Mode.PODS, one, port), _port_subject(Mode.PODS, one, port)
         yield NotRequested(id=ident, subject=subject, reason="modes pods and debug are off")
 
 
-def _portless(one: OwnedPods, ports: set[_PodPort], mode: Mode) -> Iterator[NotRequested]:
-    for container in dict.fromkeys(c.name for template in one.templates for c in staying(template.spec)):
-        if all(port.container != container for port in ports):
+def _portless(one: OwnedPods, ports: frozenset[PodPort], mode: Mode) -> Iterator[NotRequested]:
+    with_port = {port.container for port in ports}
+    for container in dict.fromkeys(name for shape in one.shapes for name in shape.containers):
+        if container not in with_port:
             ident, subject = f"{_group(mode, one)}{container}/", _subject(mode, one, container)
             yield NotRequested(id=ident, subject=subject, reason="it declares no port")
 
@@ -86,7 +78,7 @@ def _of_owner(one: OwnedPods, mode: Mode, facts: Facts) -> Iterator[Verdict]:
         except ValueError as error:
             yield Skip(id=_group(mode, one), subject=_subject(mode, one), reason=str(error))
             return
-    ports = _ports(template.spec for template in one.templates)
+    ports = _ports(one)
     yield from _portless(one, ports, mode)
     for port in sorted(ports):
         ident, subject = _port_group(mode, one, port), _port_subject(mode, one, port)
@@ -106,9 +98,9 @@ def _does_not_count(one: OwnedPods, facts: Facts) -> str:
     In the first deploy the forwards of pods begin when a pod runs, so that the run's services get their ports first.
     Later a forward lasts as long as something makes pods.
     """
-    images = _images(one)
-    if facts.artifacts and not any(run.is_artifact(image, facts.artifacts) for image in images):
-        return f"this run built none of its images ({', '.join(sorted(set(images))) or 'it has none'})"
+    images = {image for shape in one.shapes for image in shape.images}
+    if facts.artifacts and not any(map(run.artifact_index(facts.artifacts).has, images)):
+        return f"this run built none of its images ({', '.join(sorted(images)) or 'it has none'})"
     first_deploy = not (facts.deployed or facts.former_run_ids)
     if first_deploy and all(pod.status.phase != "Running" for pod in one.pods):
         return "none of its pods has run yet"
@@ -116,7 +108,7 @@ def _does_not_count(one: OwnedPods, facts: Facts) -> str:
 
 
 def _at_address(
-    one: OwnedPods, port: _PodPort, group: str, address: str, subject: ResourceRef, mode: Mode, facts: Facts
+    one: OwnedPods, port: PodPort, group: str, address: str, subject: ResourceRef, mode: Mode, facts: Facts
 ) -> Verdict:
     local = PortRequest(PortPolicy.PREFERRED, port.number)
     if reason := _why_not(one, port, group + address, local, facts):
@@ -131,70 +123,55 @@ def _because(mode: Mode, facts: Facts) -> str:
     return f"mode pods: {whose}" if mode is Mode.PODS else f"mode debug: {whose}, and Skaffold lists the port"
 
 
-def _why_not(one: OwnedPods, port: _PodPort, ident: str, local: PortRequest, facts: Facts) -> str:
+def _why_not(one: OwnedPods, port: PodPort, ident: str, local: PortRequest, facts: Facts) -> str:
     """The reason not to forward, or ""."""
     owner = one.owner
     if refused := facts.rules.refused(RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, port.called)):
         return refused
-    for pod in one.pods:
+    for pod in one.pods if facts.own_forwards else ():
         own = held_by_skaffold("pod", pod.metadata.name, owner.namespace, port.called, facts)
         if left := left_to_skaffold(own, ident, local, facts):
             return left
     return ""
 
 
-def _find(one: OwnedPods, port: _PodPort) -> EndpointResult:
+def _find(one: OwnedPods, port: PodPort) -> EndpointResult:
     """Only of pods that have this port: those of an earlier template may not."""
     name = f"{one.owner.kind} {one.owner.name}"
-    pods = [pod for pod in one.pods if port in _ports([pod.spec])]
+    pods = [pod for pod in one.pods if port in pod_view(pod).shape.ports]
     if not pods:
         return EndpointResult(waiting_for=f"{name} has no pod with this port yet")
     return endpoints_from_pods(pods, port.number, name)
 
 
-def _ports(specs: Iterable[PodSpec]) -> set[_PodPort]:
-    return {
-        _PodPort(container.name, port.container_port, port.name, port.protocol)
-        for spec in specs
-        for container in staying(spec)
-        for port in container.ports or ()
-    }
+def _ports(one: OwnedPods) -> frozenset[PodPort]:
+    return frozenset[PodPort]().union(*(shape.ports for shape in one.shapes))
 
 
 def _debug_ports(one: OwnedPods) -> frozenset[tuple[str, int]]:
     """The ports in all annotations that can be read. Raises ValueError if there are annotations and none can be."""
     found: set[tuple[str, int]] = set()
     problem: ValueError | None = None
-    for template in one.templates:
+    for shape in one.shapes:
         try:
-            ports = debug_ports(template.metadata.annotations)
+            found |= debug_ports(shape.debug)
         except ValueError as error:
             problem = error
-        else:
-            found |= {(container, number) for container, numbers in ports.items() for number in numbers}
     if problem is not None and not found:
         raise problem
     return frozenset(found)
-
-
-def _images(one: OwnedPods) -> list[str]:
-    return [
-        container.image
-        for template in one.templates
-        for container in chain(template.spec.containers, template.spec.init_containers or ())
-    ]
 
 
 def _group(mode: Mode, one: OwnedPods) -> str:
     return f"{mode.value}/{one.owner.namespace}/{one.owner.kind}/{one.owner.name}/"
 
 
-def _port_group(mode: Mode, one: OwnedPods, port: _PodPort) -> str:
+def _port_group(mode: Mode, one: OwnedPods, port: PodPort) -> str:
     protocol = "" if port.protocol == TCP else f"{port.protocol}/"
     return f"{_group(mode, one)}{port.container}/{port.name}/{port.number}/{protocol}"
 
 
-def _port_subject(mode: Mode, one: OwnedPods, port: _PodPort) -> ResourceRef:
+def _port_subject(mode: Mode, one: OwnedPods, port: PodPort) -> ResourceRef:
     subject = _subject(mode, one, port.container)
     return replace(subject, remote_port=port.number, protocol=port.protocol, port_name=port.name)
 

@@ -8,7 +8,8 @@ Each cluster is planned as if it were the only one; then its key is added to its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,7 +21,7 @@ from watcher.plan.from_containers import published_beside
 from watcher.plan.from_entries import from_entries
 from watcher.plan.from_pods import from_pods
 from watcher.plan.from_services import from_services
-from watcher.plan.pods import OwnerKey, owner_of
+from watcher.plan.pods import OwnerKey, forget_old_views, owner_of
 from watcher.plan.verdicts import NotRequested, PlannedForward, Published, ResourceRef, Skip, Verdict
 from watcher.skaffold.modes import Mode
 
@@ -39,7 +40,30 @@ class Plan(Struct, frozen=True):
 
 def make_plan(facts: Facts) -> Plan:
     """The plan of all clusters."""
-    verdicts = list(_verdicts(facts))
+    return finished_plan(plan_in_steps(facts))
+
+
+def finished_plan(steps: Generator[None, None, Plan]) -> Plan:
+    """The result of the steps, without pauses."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            return cast("Plan", finished.value)
+
+
+def plan_in_steps(facts: Facts) -> Generator[None, None, Plan]:
+    """Makes the plan, with a pause after each step of a few milliseconds. What changes meanwhile may be in it or not.
+
+    So a change of the facts during the steps needs another plan. The facts of different watches never belong to the
+    same moment anyway.
+    """
+    forget_old_views()
+    verdicts: list[Verdict] = []
+    for verdict in _verdicts(facts):
+        if verdict is not None:
+            verdicts.append(verdict)
+        yield
     forwards = [verdict for verdict in verdicts if isinstance(verdict, PlannedForward)]
     if facts.others:
         forwards.sort(key=lambda one: _RANK_OF_SOURCE.get(one.subject.source, 2))
@@ -51,10 +75,10 @@ def make_plan(facts: Facts) -> Plan:
     )
 
 
-def _verdicts(facts: Facts) -> Iterator[Verdict]:
+def _verdicts(facts: Facts) -> Iterator[Verdict | None]:
     """Those of each cluster in turn; last a skip for each requested entry of a cluster that cannot be reached."""
     for key, part in per_cluster(facts).items():
-        yield from (_stamped(verdict, key, part.context) for verdict in _of_cluster(part))
+        yield from (verdict and _stamped(verdict, key, part.context) for verdict in _of_cluster(part))
     for other in (other for other in facts.others if other.problem):
         part = replace(of_cluster(other, facts), modes=facts.modes & {Mode.USER}, cluster=Snapshot(), own_forwards=())
         for verdict in _of_cluster(part):
@@ -63,7 +87,7 @@ def _verdicts(facts: Facts) -> Iterator[Verdict]:
                 yield _stamped(skip, other.context, other.context)
 
 
-def _of_cluster(facts: Facts) -> Iterator[Verdict]:
+def _of_cluster(facts: Facts) -> Iterator[Verdict | None]:
     yield from from_entries(facts)
     yield from from_services(facts)
     yield from from_pods(facts)

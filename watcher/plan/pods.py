@@ -8,13 +8,14 @@ StatefulSet itself replaces that pod when its turn comes. Of equal pods `forward
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from msgspec import Struct
 
 from forwarders.spec import Endpoint, PodRef
 from watcher.cluster import kinds
 from watcher.cluster.kinds import Pod, Resource
-from watcher.plan.ports import number_in, undeclared
+from watcher.plan.ports import PodShape, debug_annotation, number_in, pod_shape, undeclared
 
 REVISION = "deployment.kubernetes.io/revision"
 _STATEFUL_SET = "StatefulSet"
@@ -24,6 +25,8 @@ _HASH_LABELS = (_HASH_LABEL, "rollouts-pod-template-hash")
 _REVISION_LABEL = "controller-revision-hash"
 # How many pods a reason names, to keep it on one line.
 NAMED_PODS = 3
+# How many pods of one target the plan considers: the best ones. New connections go to one of them at a time.
+MOST_PODS = 1000
 
 
 class OwnerKey(Struct, frozen=True, order=True):
@@ -40,6 +43,63 @@ class EndpointResult(Struct, frozen=True):
     endpoints: tuple[Endpoint, ...] = ()
     waiting_for: str = ""
     broken: str = ""
+
+
+class PodView(Struct, frozen=True, gc=False):
+    """What the plan reads of a pod, computed once: most plans meet the same pods again."""
+
+    pod: Pod
+    name: str
+    uid: str
+    created: str
+    ready: bool
+    owner: OwnerKey
+    controller: str
+    ordinal: int
+    revision: tuple[str, str]
+    ref: PodRef
+    shape: PodShape
+
+
+def _new_view(pod: Pod) -> PodView:
+    metadata, controller = pod.metadata, pod.metadata.controller
+    return PodView(
+        pod=pod,
+        name=metadata.name,
+        uid=metadata.uid,
+        created=metadata.creation_timestamp or "",
+        ready=pod.ready,
+        owner=owner_of(pod),
+        controller=controller.uid if controller is not None else "",
+        ordinal=_ordinal(pod),
+        revision=_revision(pod),
+        ref=PodRef(metadata.namespace, metadata.name, metadata.uid),
+        shape=pod_shape(pod.spec, debug_annotation(metadata.annotations)),
+    )
+
+
+class _Views:
+    """The views of the last two plans by the identity of their pods, which they keep alive so long."""
+
+    def __init__(self) -> None:
+        self._now: dict[int, PodView] = {}
+        self._before: dict[int, PodView] = {}
+
+    def next_plan(self) -> None:
+        self._now, self._before = {}, self._now
+
+    def of(self, pod: Pod) -> PodView:
+        key = id(pod)
+        found = self._now.get(key)
+        if found is None:
+            found = self._now[key] = self._before.get(key) or _new_view(pod)
+        return found
+
+
+_views = _Views()
+pod_view = _views.of
+# Forgets the pods that the last plan has not met.
+forget_old_views = _views.next_plan
 
 
 # --- owners
@@ -82,10 +142,7 @@ def _revision_number(replica_set: Resource) -> int:
 
 def ranking(pods: Iterable[Pod], newest: str = "") -> list[Pod]:
     """The pods, the best first. `newest`: as for `outdated`."""
-    there = list(pods)
-    old = outdated(there, newest)
-    by_age = sorted(sorted(there, key=lambda pod: pod.metadata.name), key=_created, reverse=True)
-    return sorted(by_age, key=lambda pod: (not pod.ready, pod.metadata.uid in old, _ordinal(pod)))
+    return [view.pod for view in _ranked(pods, newest)[0]]
 
 
 def outdated(pods: Iterable[Pod], newest: str = "") -> frozenset[str]:
@@ -94,20 +151,31 @@ def outdated(pods: Iterable[Pod], newest: str = "") -> frozenset[str]:
     `newest`: the UID of the current ReplicaSet, if all these pods belong to one Deployment. Without it the youngest pod
     shows the newest revision: timestamps are RFC 3339 in UTC, so they sort as texts.
     """
-    there = list(pods)
+    return _outdated([pod_view(pod) for pod in pods], newest)
+
+
+def _ranked(pods: Iterable[Pod], newest: str) -> tuple[list[PodView], frozenset[str]]:
+    """The order, and the UIDs of the outdated pods. Each sort keeps the order of what it finds equal."""
+    views = [pod_view(pod) for pod in pods]
+    old = _outdated(views, newest)
+    views.sort(key=attrgetter("name"))
+    views.sort(key=attrgetter("created"), reverse=True)
+    views.sort(key=lambda view: (not view.ready, view.uid in old, view.ordinal))
+    return views, old
+
+
+def _outdated(views: list[PodView], newest: str) -> frozenset[str]:
     if newest:
-        return frozenset(pod.metadata.uid for pod in there if not is_controlled_by(pod, newest))
-    latest: dict[str, dict[str, str]] = {}
-    for pod in there:
-        workload, revision = _revision(pod)
-        made = latest.setdefault(workload, {})
-        made[revision] = max(made.get(revision, ""), _created(pod))
-    return frozenset(pod.metadata.uid for pod in there if _is_older(latest, *_revision(pod)))
-
-
-def _is_older(latest: dict[str, dict[str, str]], workload: str, revision: str) -> bool:
-    made = latest[workload]
-    return made[revision] < max(made.values())
+        return frozenset(view.uid for view in views if view.controller != newest)
+    youngest: dict[tuple[str, str], str] = {}
+    for view in views:
+        if view.created >= youngest.get(view.revision, ""):
+            youngest[view.revision] = view.created
+    of_workload: dict[str, str] = {}
+    for (workload, _), created in youngest.items():
+        of_workload[workload] = max(of_workload.get(workload, ""), created)
+    old = {revision for revision, created in youngest.items() if created < of_workload[revision[0]]}
+    return frozenset(view.uid for view in views if view.revision in old) if old else frozenset()
 
 
 def _revision(pod: Pod) -> tuple[str, str]:
@@ -134,10 +202,6 @@ def _ordinal(pod: Pod) -> int:
     return int(number) if is_numbered else 0
 
 
-def _created(pod: Pod) -> str:
-    return pod.metadata.creation_timestamp or ""
-
-
 # --- endpoints
 
 
@@ -154,31 +218,26 @@ def endpoints_from_pods(
     `name`: the target, for reasons. `newest`: as for `outdated`. `unready_too`: readiness does not matter for this
     target (publishNotReadyAddresses).
     """
-    ranked = ranking(pods, newest)
-    old = outdated(ranked, newest)
-    running = [pod for pod in ranked if pod.status.phase == "Running" and not pod.deleting]
-    starting = [pod for pod in ranked if pod.starting]
+    ranked, old = _ranked(pods, newest)
+    del ranked[MOST_PODS:]
+    running = [view for view in ranked if view.pod.status.phase == "Running" and not view.pod.deleting]
     endpoints = tuple(
         Endpoint(
-            pod_ref(pod),
+            view.ref,
             number,
-            ready=pod.ready or (unready_too and not pod.starting),
-            running=not pod.starting,
-            outdated=pod.metadata.uid in old,
+            ready=view.ready or (unready_too and not view.pod.starting),
+            running=not view.pod.starting,
+            outdated=view.uid in old,
         )
-        for pod in (*running, *starting)
-        if (number := number_in(pod, port)) is not None
+        for view in (*running, *(view for view in ranked if view.pod.starting))
+        if (number := number_in(view.pod, port)) is not None
     )
     if running and not endpoints:
-        return EndpointResult(broken=undeclared(running[0], port, name))
+        return EndpointResult(broken=undeclared(running[0].pod, port, name))
     if any(endpoint.ready for endpoint in endpoints):
         return EndpointResult(endpoints)
-    states = ", ".join(_state(pod) for pod in ranked[:NAMED_PODS])
+    states = ", ".join(_state(view.pod) for view in ranked[:NAMED_PODS])
     return EndpointResult(endpoints, waiting_for=f"no pod of {name} is ready: {states}")
-
-
-def pod_ref(pod: Pod) -> PodRef:
-    return PodRef(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
 
 
 def _state(pod: Pod) -> str:

@@ -6,6 +6,7 @@ Kubernetes forwards TCP only, and one name may stand for a UDP port in one conta
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import chain
 
 import msgspec
@@ -132,6 +133,47 @@ def undeclared(pod: Pod, port: int | str, name: str) -> str:
     return f"{name}: no container of pod {pod.metadata.name} declares a port named {port} (it has {there or 'none'})"
 
 
+class PodPort(Struct, frozen=True, order=True):
+    """What identifies a forward of pods, beside their owner."""
+
+    container: str
+    number: int
+    name: str
+    protocol: str
+
+    @property
+    def called(self) -> tuple[int | str, ...]:
+        return (self.number, self.name) if self.name else (self.number,)
+
+
+class PodShape(Struct, frozen=True):
+    """What pods of one template have in common. `containers`: the names of those that keep running.
+
+    `debug`: the text of Skaffold's annotation for debuggers, or None.
+    """
+
+    containers: tuple[str, ...]
+    images: tuple[str, ...]
+    ports: frozenset[PodPort]
+    debug: str | None
+
+
+@lru_cache(maxsize=4096)  # thousands of pods have a few shapes, which the plan then tells apart by identity
+def pod_shape(spec: PodSpec, debug: str | None) -> PodShape:
+    """The shape of a pod or template; the same object for equal ones."""
+    kept = staying(spec)
+    return PodShape(
+        containers=tuple(dict.fromkeys(container.name for container in kept)),
+        images=tuple(container.image for container in chain(spec.containers, spec.init_containers or ())),
+        ports=frozenset(
+            PodPort(container.name, port.container_port, port.name, port.protocol)
+            for container in kept
+            for port in container.ports or ()
+        ),
+        debug=debug,
+    )
+
+
 class _DebuggedContainer(Struct, frozen=True):
     ports: dict[str, int] | None = None
 
@@ -139,13 +181,16 @@ class _DebuggedContainer(Struct, frozen=True):
 _debug_decoder = msgspec.json.Decoder(dict[str, _DebuggedContainer])
 
 
-def debug_ports(annotations: Mapping[str, str] | None) -> Mapping[str, frozenset[int]]:
-    """The debug ports by container; none without the annotation. Raises ValueError if it is invalid."""
-    text = (annotations or {}).get(DEBUG_ANNOTATION)
-    if text is None:
-        return {}
+def debug_annotation(annotations: Mapping[str, str] | None) -> str | None:
+    return (annotations or {}).get(DEBUG_ANNOTATION)
+
+
+def debug_ports(annotation: str | None) -> frozenset[tuple[str, int]]:
+    """The debug ports, each with its container; none without the annotation. Raises ValueError if it is invalid."""
+    if annotation is None:
+        return frozenset()
     try:
-        found = _debug_decoder.decode(text)
+        found = _debug_decoder.decode(annotation)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"its annotation {DEBUG_ANNOTATION} cannot be read: {error}") from None
-    return {name: frozenset((container.ports or {}).values()) for name, container in found.items()}
+    return frozenset((name, number) for name, one in found.items() for number in (one.ports or {}).values())

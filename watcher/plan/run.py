@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,18 +20,16 @@ from watcher.cluster import kinds
 from watcher.cluster.kinds import (
     RUN_ID_LABEL,
     Kind,
-    Object,
     Pod,
-    PodTemplate,
     ReplicationController,
     Resource,
     Service,
-    TemplateMeta,
     Workload,
 )
-from watcher.cluster.store import Key, Watch
+from watcher.cluster.store import Key, Watch, key_of, labelled
 from watcher.plan.facts import Facts
-from watcher.plan.pods import OwnerKey, owner_of, ranking
+from watcher.plan.pods import MOST_PODS, OwnerKey, pod_view, ranking
+from watcher.plan.ports import PodShape, debug_annotation, pod_shape
 from watcher.skaffold.modes import Mode
 
 # The kinds that make pods which Skaffold labels. Their templates tell the ports while there is no pod.
@@ -41,6 +41,8 @@ WORKLOADS = (
     kinds.REPLICATION_CONTROLLER,
     kinds.JOB,
 )
+# How many pods are grouped before a pause: some milliseconds if each is new.
+_PODS_A_STEP = 200
 _MANGLED = re.compile(r"[^a-zA-Z0-9]")
 _GOOGLES = re.compile(r"(^|\.)gcr\.io$|-docker\.pkg\.dev$")
 # The digest of an image reference, then its tag (a colon before the last slash belongs to a registry's port).
@@ -48,7 +50,7 @@ _DIGEST, _TAG = re.compile(r"@[^@/]*$"), re.compile(r":[^:/]*$")
 
 
 class OwnedPods(Struct, frozen=True):
-    """The pods of one owner, the best first. `templates`: what declares ports: the workload's template, then each pod.
+    """The pods of one owner, the best first. `shapes`: the workload's template and the pods, each shape once.
 
     `finished`: it has ended, and nothing will start it again.
     """
@@ -56,7 +58,7 @@ class OwnedPods(Struct, frozen=True):
     owner: OwnerKey
     labels: Mapping[str, str]
     pods: tuple[Pod, ...]
-    templates: tuple[PodTemplate, ...]
+    shapes: tuple[PodShape, ...]
     finished: bool = False
 
 
@@ -80,12 +82,7 @@ def kinds_looked_at(facts: Facts) -> frozenset[Kind]:
 
 def objects(kind: Kind, facts: Facts) -> list[Resource]:
     """The run's objects of this kind, by namespace and name; none if the kind is not looked at."""
-    if kind not in kinds_looked_at(facts):
-        return []
-    watch = labelled_watch(kind, facts)
-    ids = _run_ids(watch, facts)
-    found = sorted(_listed(watch, facts).items())
-    return [item for _, item in found if isinstance(item, Resource) and _is_own(item, ids)]
+    return sorted(_own(kind, facts), key=key_of)
 
 
 def services(facts: Facts) -> list[Service]:
@@ -99,7 +96,7 @@ def pods(facts: Facts) -> list[Pod]:
 def namespaces(facts: Facts) -> frozenset[str]:
     """The namespaces that the run is known to use. Objects that only `explain` looks at do not count."""
     looked_at = kinds_looked_at(replace(facts, explain_requested=False))
-    return facts.namespaces | {item.metadata.namespace for kind in looked_at for item in objects(kind, facts)}
+    return facts.namespaces | {item.metadata.namespace for kind in looked_at for item in _own(kind, facts)}
 
 
 def is_of_another(item: Resource, kind: Kind, facts: Facts) -> bool:
@@ -108,19 +105,22 @@ def is_of_another(item: Resource, kind: Kind, facts: Facts) -> bool:
     return bool(ids) and label is not None and label not in (ids or ())
 
 
-def pods_by_owner(facts: Facts) -> list[OwnedPods]:
-    """Everything of the run that has or makes pods, by namespace, kind and name.
+def pods_by_owner(facts: Facts) -> Iterator[OwnedPods | None]:
+    """Everything of the run that has or makes pods, by namespace, kind and name. None is a moment to pause.
 
     A workload is in it without pods too: its forward outlives the times without any (a Recreate, a scale to 0).
     """
     made: dict[OwnerKey, list[Pod]] = {}
-    for pod in pods(facts):
-        made.setdefault(owner_of(pod), []).append(pod)
+    for number, pod in enumerate(cast("list[Pod]", _own(kinds.POD, facts)), 1):
+        owned = made.setdefault(pod_view(pod).owner, [])
+        owned.append(pod)
+        if len(owned) == 2 * MOST_PODS:
+            owned[:] = ranking(owned)[:MOST_PODS]
+        if number % _PODS_A_STEP == 0:
+            yield None
     workloads = dict(_workloads(facts))
-    return [
-        _owned_pods(owner, workloads.get(owner), made.get(owner, ()))
-        for owner in sorted(made.keys() | workloads.keys())
-    ]
+    for owner in sorted(made.keys() | workloads.keys()):
+        yield _owned_pods(owner, workloads.get(owner), made.get(owner, ()))
 
 
 def _workloads(facts: Facts) -> Iterator[tuple[OwnerKey, Resource]]:
@@ -132,16 +132,17 @@ def _workloads(facts: Facts) -> Iterator[tuple[OwnerKey, Resource]]:
 
 
 def _owned_pods(owner: OwnerKey, workload: Resource | None, made: Iterable[Pod]) -> OwnedPods:
-    ranked = tuple(ranking(made))
-    templates = [PodTemplate(TemplateMeta(pod.metadata.annotations), pod.spec) for pod in ranked]
+    ranked = tuple(ranking(made)[:MOST_PODS])
+    shapes = [pod_view(pod).shape for pod in ranked]
     if isinstance(workload, Workload | ReplicationController):
-        templates.insert(0, workload.spec.template)
+        template = workload.spec.template
+        shapes.insert(0, pod_shape(template.spec, debug_annotation(template.metadata.annotations)))
     labelled: Resource | None = workload or next(iter(ranked), None)
     labels = labelled.metadata.labels or {} if labelled is not None else {}
     over = all(pod.status.phase in {"Succeeded", "Failed"} for pod in ranked)
     once = owner.kind in {kinds.JOB.singular, kinds.POD.singular}
     finished = workload.finished if isinstance(workload, Workload) else bool(ranked) and once
-    return OwnedPods(owner, labels, ranked, tuple(templates), finished and over)
+    return OwnedPods(owner, labels, ranked, tuple({id(shape): shape for shape in shapes}.values()), finished and over)
 
 
 # --- where the run's objects are looked for
@@ -183,17 +184,24 @@ def unlisted(everywhere: Watch, facts: Facts) -> tuple[Watch, ...]:
     )
 
 
-def _listed(everywhere: Watch, facts: Facts) -> Mapping[Key, Object]:
-    """The objects of these watches.
+def _own(kind: Kind, facts: Facts) -> list[Resource]:
+    """The run's objects of this kind in any order.
 
     If the list of all namespaces is stale because it is forbidden now, it counts only for namespaces without a list of
     their own: objects are kept until they are known to be gone.
     """
-    found: dict[Key, Object] = {}
+    if kind not in kinds_looked_at(facts):
+        return []
+    everywhere, found = labelled_watch(kind, facts), list[Resource]()
+    ids = _run_ids(everywhere, facts)
     for watch in with_fallback(everywhere, facts):
         if facts.cluster.synced(watch):
-            found = {key: item for key, item in found.items() if key[0] != watch.namespace}
-            found.update(facts.cluster.objects[watch].items())
+            there = cast("Mapping[Key, Resource]", facts.cluster.objects[watch])
+            found = [item for item in found if item.metadata.namespace != watch.namespace]
+            if ids is None:
+                found += there.values()
+            for one in ids or ():
+                found += labelled(there, {RUN_ID_LABEL: one})
     return found
 
 
@@ -209,40 +217,45 @@ def _run_ids(watch: Watch, facts: Facts) -> frozenset[str] | None:
     return facts.ids_of_run if stale or not facts.deployed else frozenset({facts.run_id} - {""})
 
 
-def _is_own(item: Resource, ids: frozenset[str] | None) -> bool:
-    return ids is None or (item.metadata.labels or {}).get(RUN_ID_LABEL) in ids
-
-
 # --- images that the run built
 
 
-def is_artifact(image: str, artifacts: Iterable[str]) -> bool:
-    """Whether `image` is one of `artifacts`, which are names as in skaffold.yaml.
+class ArtifactIndex:
+    """Tells whether the run built an image. The time for that does not depend on the number of artifacts.
 
-    A deployed image has a tag or digest, and perhaps a default-repo before the name. The name may then have "_" or "-"
-    for each character that is no letter or digit (skaffold pkg/skaffold/image/util.go, SubstituteDefaultRepoIntoImage).
+    Artifacts are names as in skaffold.yaml. A deployed image has a tag or digest, and perhaps a default-repo before the
+    name. The name may then have "_" or "-" for each character that is no letter or digit (skaffold
+    pkg/skaffold/image/util.go, SubstituteDefaultRepoIntoImage).
     """
-    deployed = _repository(image)
-    return any(_is_artifact(deployed, _repository(artifact)) for artifact in artifacts)
+
+    def __init__(self, artifacts: Iterable[str]) -> None:
+        self._names: set[str] = set()
+        self._merged: dict[str, set[str]] = {}
+        for name in map(_repository, artifacts):
+            self._names |= {name, _MANGLED.sub("_", name), _MANGLED.sub("-", name)}
+            parts = name.split("/")
+            # In Google's registries a beginning that name and default-repo share is written once.
+            for n in range(1, len(parts)) if _GOOGLES.search(parts[0]) else ():
+                self._merged.setdefault("/".join(parts[n:]), set()).add("/".join(parts[:n]) + "/")
+
+    def has(self, image: str) -> bool:
+        deployed = _repository(image)
+        if deployed in self._names:
+            return True
+        slash = deployed.find("/")
+        while slash >= 0:
+            end = deployed[slash + 1 :]
+            if end in self._names or any(deployed.startswith(start) for start in self._merged.get(end, ())):
+                return True
+            slash = deployed.find("/", slash + 1)
+        return False
+
+
+@lru_cache(maxsize=256)
+def artifact_index(artifacts: tuple[str, ...]) -> ArtifactIndex:
+    return ArtifactIndex(artifacts)
 
 
 def _repository(image: str) -> str:
     """`image` without digest and tag."""
     return _TAG.sub("", _DIGEST.sub("", image))
-
-
-def _is_artifact(deployed: str, artifact: str) -> bool:
-    spellings = {artifact, _MANGLED.sub("_", artifact), _MANGLED.sub("-", artifact)}
-    behind = deployed in spellings or any(deployed.endswith(f"/{spelling}") for spelling in spellings)
-    return behind or _is_merged(deployed, artifact)
-
-
-def _is_merged(deployed: str, artifact: str) -> bool:
-    """In Google's registries a beginning that name and default-repo share is written once."""
-    parts = artifact.split("/")
-    if not _GOOGLES.search(parts[0]):
-        return False
-    return any(
-        deployed.startswith("/".join(parts[:n]) + "/") and deployed.endswith("/" + "/".join(parts[n:]))
-        for n in range(1, len(parts))
-    )

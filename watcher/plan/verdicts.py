@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from msgspec import Struct
 
 from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest
@@ -157,13 +155,15 @@ def not_listed(watch: Watch, facts: Facts) -> EndpointResult:
     return EndpointResult(broken=problem.text) if problem.forbidden else EndpointResult(waiting_for=problem.text)
 
 
-def unlisted_kind(kind: Kind, source: str, facts: Facts) -> Iterator[Skip]:
+def unlisted_kind(kind: Kind, source: str, facts: Facts) -> list[Skip]:
     """A skip for each list of the run's objects that has never succeeded: no other verdict would tell."""
-    for watch in run.unlisted(run.labelled_watch(kind, facts), facts):
-        yield Skip(
+    return [
+        Skip(
             id=f"{source}/{watch.namespace}/{kind.singular}/*",
             subject=ResourceRef(
                 source=source, resource_type=kind.singular, resource_name="*", namespace=watch.namespace
             ),
             reason=facts.cluster.problems[watch].text,
         )
+        for watch in run.unlisted(run.labelled_watch(kind, facts), facts)
+    ]
