@@ -18,7 +18,7 @@ from tests.cli.made import Place
 from tests.cli.test_wait import Waiter, forwarding
 from tests.support.process import PORTSIDE, Portside, portside
 
-RECORDED = Recording.load("handle-post")
+RECORDED, _ = Recording.load("handle-post").split("DevLoop", "Succeeded")
 LATER = datetime.now(UTC) + timedelta(hours=1)  # than every recorded event
 
 
@@ -30,7 +30,7 @@ def task(name: str, status: str, iteration: int, error: str = "") -> Recording:
 
 
 class Scene:
-    """A Skaffold that is idle after iteration 2, and a portside beside it whose forwards are ready."""
+    """A Skaffold that is idle after iteration 1, and a portside beside it whose forwards are ready."""
 
     def __init__(self, skaffold: SkaffoldApi, running: Portside, place: Place) -> None:
         self.skaffold = skaffold

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import click
 import httpx
@@ -14,6 +14,7 @@ import msgspec
 
 from forwarders.system.processes import launcher_of, start_time
 from watcher.board import runtime
+from watcher.board.http.server import ACTION_HEADER
 from watcher.board.lines import json_line, printable
 from watcher.board.runtime import Instance
 from watcher.errors import WatcherError
@@ -83,11 +84,13 @@ def running_here(instances: InstanceFilter) -> list[Instance]:
     return [*first, *(one for one in running if one not in first)]
 
 
-def request_json(running: Instance, path: str, kind: type[T], timeout: float = TIMEOUT) -> T:
-    """Sends GET `path` to its status address and decodes the response. Raises WatcherError."""
+def request_json(
+    running: Instance, path: str, kind: type[T], timeout: float = TIMEOUT, method: Literal["GET", "POST"] = "GET"
+) -> T:
+    """Sends the request to its status address and decodes the response. Raises WatcherError."""
     try:
-        url, headers = f"{running.url}{path}", running.headers()
-        response = httpx.get(url, headers=headers, timeout=timeout, trust_env=False).raise_for_status()
+        url, headers = f"{running.url}{path}", running.headers() | ({ACTION_HEADER: "1"} if method == "POST" else {})
+        response = httpx.request(method, url, headers=headers, timeout=timeout, trust_env=False).raise_for_status()
         return msgspec.json.decode(response.content, type=kind)
     except (OSError, httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, RecursionError) as error:
         raise WatcherError(f"{running.name} does not answer at {running.url}: {error}") from error

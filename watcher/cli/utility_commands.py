@@ -65,7 +65,7 @@ def doctor_command(url: str, output: str, **given: Any) -> int:
 
     place = collect_place(given)
     logs.set_up(0)
-    checks = _checks(place, parse_api_address(url).url if url else "", environment())
+    checks = doctor_checks(place, parse_api_address(url).url if url else "", environment())
     findings = trio.run(examine, checks)
     colour = False if os.environ.get("NO_COLOR") else None  # None: colours on a terminal only (no-color.org)
     for finding in findings:
@@ -73,7 +73,7 @@ def doctor_command(url: str, output: str, **given: Any) -> int:
     return 1 if failed(findings) else 0
 
 
-def _checks(place: Place, skaffold: str, environ: Mapping[str, str]) -> tuple[Check, ...]:
+def doctor_checks(place: Place, skaffold: str, environ: Mapping[str, str]) -> tuple[Check, ...]:
     """All checks, in the order in which people read their findings. `skaffold`: the URL of a running one, or ""."""
     from functools import partial
 
