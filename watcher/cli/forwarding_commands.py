@@ -25,7 +25,7 @@ Examples:
   portside run -- skaffold dev
   portside run --output json -- skaffold dev -p staging --port-forward=user
   portside run -- skaffold run --port-forward
-  portside run --exec 'pytest tests/e2e' -- skaffold dev --port-forward=services
+  portside run --exec 'pytest e2e' -- skaffold dev --port-forward=services
   portside run -f k8s/skaffold.yaml -- make dev
 
 portside also reads Skaffold's options after -- (-f, -p, -m, -n, --kube-context,
