@@ -9,10 +9,14 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
+from fixtures.browser.chromium import PATIENCE
 from forwarders.spec import Counts
 from tests.board.made import forward, skaffold, skip
 from watcher.board.board import Board
 from watcher.board.records import ExplainRecord, ForwardRecord, timestamp
+
+# A busy machine is slow; playwright's own limit is five seconds.
+expect.set_options(timeout=PATIENCE)
 
 START = datetime.now(UTC) - timedelta(hours=3)
 
@@ -77,6 +81,24 @@ def row(page: Page, name: str) -> Locator:
     """The row of a service or workload `name` among the forwards."""
     table = page.get_by_role("table", name="Forwards")
     return table.get_by_role("row").filter(has=page.locator("strong").get_by_text(re.compile(rf"/{name}$")))
+
+
+def details(page: Page, name: str) -> Locator:
+    """What is shown below the row, opened if it is not."""
+    button = row(page, name).get_by_role("button", name="Details of")
+    if button.get_attribute("aria-expanded") == "false":
+        button.click()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    return row(page, name).locator("xpath=following-sibling::tr[1]")
+
+
+def tab_to(page: Page, wanted: Locator) -> None:
+    """Press Tab until this has the focus: nothing on the way holds it."""
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("(element) => element === document.activeElement"):
+            return
+    raise AssertionError(f"Tab never leads to {wanted}")
 
 
 def follow(page: Page, name: str) -> str:

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from fixtures.browser.chromium import Chromium, Tab
 from forwarders.spec import Counts
 from tests.board.made import forward, skaffold, skip, subscriptions
-from tests.page.made import at, busy_board, link, row, told, verdict
+from tests.page.made import at, busy_board, details, link, row, tab_to, told, verdict
 from tests.status.made import port_of, served
 from watcher.board.addresses import Address
 from watcher.board.board import Board
@@ -41,19 +41,21 @@ def text_of(page: Page, name: str) -> list[str]:
 
 
 async def test_what_stands_is_shown(browser: Chromium) -> None:
-    """Forwards with state, address, pod, age, connections, bytes and last error; what is not forwarded; Skaffold."""
+    """Forwards with state, address, pod, connections and age, and all else on request; what is skipped; Skaffold."""
     async with shown(browser, busy_board()) as tab:
 
         def look(page: Page) -> None:
             expect(row(page, "cache")).to_contain_text("failed")
             web = text_of(page, "web")
-            assert web[:5] == ["ready", "service/web port 8080 in default", "127.0.0.1:4501", "web-6c:8080", "3 h"]
-            assert web[5] == "2 open, 1 waiting 41 in all"
-            assert web[6] == "↑ sent 1.23 kB ↓ received 5.68 MB"
-            assert web[7].startswith("error forwarding: reset by peer ")
-            assert "api-1 is Running but not Ready" in text_of(page, "api")[1]
+            assert web[:4] == ["ready", "service/web:8080 in default", "127.0.0.1:4501", "web-6c:8080"]
+            assert web[5:] == ["2 open, 1 waiting", "3 h", "", ""]
+            more = details(page, "web").inner_text().split("Last changes")
+            facts = " ".join(more[0].split())
+            assert facts.startswith("sent 1.23 kB received 5.68 MB connections in all 41 errors 1 last error error")
+            assert "reset by peer (" in facts
+            assert "api-1 is Running but not Ready" in text_of(page, "api")[8]
             expect(row(page, "cache").get_by_role("link")).to_have_count(0)
-            assert text_of(page, "cache")[2:] == [""] * 6
+            assert text_of(page, "cache")[2:8] == [""] * 6
             expect(page.get_by_text("1 of 3 ready")).to_be_visible()
             expect(page).to_have_title("1/3 portside")
             expect(page.locator("#skaffold")).to_have_text("Skaffold: deploying, iteration 3")
@@ -81,11 +83,12 @@ async def test_nothing_at_all(browser: Chromium) -> None:
 async def test_which_portside_it_is(browser: Chromium) -> None:
     """Command, process, folder, context and namespace, as in every other output, as text."""
     about = About(
-        pid=42, url="http://127.0.0.1:1", command="watch", folder="/shop", context=HOSTILE, namespace="default"
+        pid=42, url="http://127.0.0.1:1", command="watch", folder="/home/ada/shop", context=HOSTILE, namespace="default"
     )
     async with shown(browser, Board(about)) as tab:
-        text = f"portside watch (pid 42) in /shop: context {HOSTILE}, namespace default"
+        text = f"shop context {HOSTILE}, namespace default portside watch (pid 42)"
         await tab.do(lambda page: expect(page.locator("#about")).to_have_text(text))
+        await tab.do(lambda page: expect(page.locator("#project")).to_have_attribute("title", "/home/ada/shop"))
 
 
 async def test_a_change_is_seen_within_a_second(browser: Chromium) -> None:
@@ -119,7 +122,7 @@ async def test_forwards_and_skips_come_and_go(browser: Chromium) -> None:
         def look(page: Page) -> None:
             expect(row(page, "web")).to_have_count(0)
             names = page.locator("#forward-rows strong")
-            expect(names).to_have_text(["service/aaa", "service/api", "service/cache"])
+            expect(names).to_have_text(["service/cache", "service/api", "service/aaa"])
             expect(page.locator("#skips")).to_have_text("Nothing is left out.")
             expect(page.locator("#changes li").first).to_contain_text("service/aaa is ready")
             expect(page.locator("#changes li").nth(1)).to_contain_text("service/web has stopped")
@@ -186,7 +189,13 @@ async def test_what_a_cluster_says_is_text(browser: Chromium) -> None:
             expect(page.locator("#forward-rows tr")).to_have_count(4)
             assert page.locator("main a[href]").count() == 0
             assert page.locator("main img, main script").count() == 0
-            assert page.locator("#forward-rows").inner_text().count(HOSTILE) == 4 * 5 + 1
+            for more in page.get_by_role("button", name="Details of service/").all():
+                more.click()
+            expect(page.locator("#forward-rows tr.details ol li")).to_have_count(4)
+            assert page.locator("main a[href]").count() == 0
+            assert page.locator("main img, main script").count() == 0
+            text = page.locator("#forward-rows").inner_text()
+            assert text.count(HOSTILE) == 4 * (4 + 4) + 1
             assert dialogs == []
 
         await tab.do(look)
@@ -259,9 +268,12 @@ async def test_by_keyboard_alone(browser: Chromium) -> None:
             expect(page.get_by_role("link", name="To the forwards")).to_be_in_viewport()
             page.keyboard.press("Enter")
             expect(page.get_by_role("region", name="Forwards")).to_be_focused()
-            for port in (4502, 4501):
-                page.keyboard.press("Tab")
-                expect(page.get_by_role("link", name=f"127.0.0.1:{port}")).to_be_focused()
+            tab_to(page, page.get_by_label("Filter the forwards"))
+            for name, port in (("api", 4502), ("web", 4501)):
+                tab_to(page, page.get_by_role("link", name=f"127.0.0.1:{port}"))
+                if name == "api":
+                    tab_to(page, page.get_by_role("button", name=f"Copy the URL of service/{name}"))
+                    tab_to(page, page.get_by_role("button", name=f"Details of service/{name}"))
             outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
             assert outline == "solid"
 
@@ -272,7 +284,7 @@ async def test_by_keyboard_alone(browser: Chromium) -> None:
         def go_on(page: Page) -> None:
             expect(row(page, "aaa")).to_be_visible()
             expect(page.get_by_role("link", name="127.0.0.1:4501")).to_be_focused()
-            page.keyboard.press("Tab")
+            tab_to(page, page.locator("summary"))
             page.keyboard.press("Enter")
             expect(page.get_by_role("table", name="Why")).to_be_visible()
             page.keyboard.press("Tab")
@@ -298,7 +310,8 @@ async def test_by_ear(browser: Chromium) -> None:
             headings = page.get_by_role("heading").all_inner_texts()
             assert headings[:4] == ["portside", "Forwards", "What changed last", "Not forwarded"]
             columns = page.get_by_role("table", name="Forwards").get_by_role("columnheader").all_inner_texts()
-            assert columns == ["State", "Resource", "Address", "Pod", "Age", "Connections", "Bytes", "Last error"]
+            seen = ["State", "Resource", "Address", "Pod", "Traffic", "Connections", "Age"]
+            assert columns == [*seen, "Details", "Reason"]
             status = page.get_by_role("status")
             assert status.get_attribute("aria-live") == "polite"
             assert status.inner_text() == ""
@@ -323,8 +336,8 @@ async def test_counters_move_without_a_change(browser: Chromium) -> None:
 
         def look(page: Page) -> None:
             expect(row(page, "web")).to_contain_text("3 open")
-            expect(row(page, "web")).to_contain_text("2.00 MB")
-            assert page.get_by_role("status").inner_text() == ""
+            expect(details(page, "web")).to_contain_text("2.00 MB")
+            assert page.locator("#announce").inner_text() == ""
             expect(page.locator("#changes li")).to_have_count(1)
 
         await tab.do(look)
@@ -385,8 +398,12 @@ async def test_on_any_screen(browser: Chromium, width: int) -> None:
         def look(page: Page) -> None:
             expect(row(page, "web")).to_contain_text("ready")
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            more = details(page, "web")
+            expect(more).to_contain_text("5.68 MB")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
             for part in ("127.0.0.1:4501", "web-6c:8080", "3 h", "2 open", "5.68 MB", "reset by peer"):
-                box = row(page, "web").get_by_text(part).first.bounding_box()
+                found = row(page, "web").or_(more).get_by_text(part)
+                box = found.first.bounding_box()
                 assert box is not None
                 assert box["x"] >= 0
                 assert box["x"] + box["width"] <= width

@@ -52,7 +52,7 @@ async def test_from_skaffolds_deploy_to_the_next_pod(place: Place, browser: Chro
 
                 await tab.do(look)
                 assert "version 1" in await tab.do(follow, "web")
-                await tab.do(shows, "web", " in all")
+                await tab.do(shows, "web", " open")
                 await app.rollout([Port(8080, web("version 2"), "http")])
                 (pod,) = app.pods
                 await tab.do(shows, "web", "ready", pod.name, before["url"].removeprefix("http://"))

@@ -29,12 +29,12 @@ COUNTERS_EVERY = 1.0
 # Seconds after which a quiet stream sends a comment, so that a client that has vanished is noticed.
 HEARTBEAT = 15.0
 
+PAGE_MODULES = ("clipboard", "details", "page", "rows", "traffic", "view", "words")
 # The page: path, file, media type.
 PAGE_FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/view.js": ("view.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in PAGE_MODULES},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 # Only our own files; text is never parsed as HTML; no other page may frame ours.

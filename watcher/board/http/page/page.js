@@ -1,11 +1,12 @@
-// Owns what the page knows: records from /v1/events, newest of each thing, and when to draw them.
-// Refuses to ask for anything twice: only the rules behind the verdicts are fetched, while they are being read.
+// Keeps the newest record of each forward and skip, from /v1/events, and decides when to draw.
+// Nothing is polled. Only the rules behind the verdicts are fetched, while they are open.
 
-import { announce, drawAbout, drawAges, drawAway, drawChanges, drawForwards, drawSkaffold, drawSkips, drawWhy } from "./view.js";
+import { drawForwards, tick } from "./rows.js";
+import { announce, drawAbout, drawAway, drawChanges, drawSkaffold, drawSkips, drawWhy } from "./view.js";
 
 const CHANGES_KEPT = 12;
 const RETRY_AFTER = 1000;
-const KNOWN_WITHIN = 500; // what is true already is not read aloud
+const KNOWN_WITHIN = 500; // the state at the beginning is not announced
 const WHY_AFTER = 1000;
 
 const forwards = new Map();
@@ -28,7 +29,7 @@ function connect() {
   };
   events.onmessage = (event) => take(JSON.parse(event.data));
   events.onerror = () => {
-    drawAway("portside does not answer. What stands here is what it said last; this page tries again.");
+    drawAway("portside does not answer. This is its last known state; the page tries again.");
     events.close();
     setTimeout(connect, RETRY_AFTER);
   };
@@ -41,7 +42,7 @@ async function fetchAbout() {
       drawAbout(await answer.json());
     }
   } catch {
-    // The events say that portside does not answer; they bring it back too.
+    // The events report that portside does not answer.
   }
 }
 
@@ -65,7 +66,7 @@ function takeForward(record) {
   } else {
     forwards.set(record.id, record);
   }
-  // The same change again brings counters only.
+  // A record with the same time has only new counters.
   if (!before || before.time !== record.time) {
     changed(record);
   }
@@ -82,7 +83,7 @@ function takeSkip(record) {
 }
 
 function changed(record) {
-  // What is true when the page connects comes again after each reconnection.
+  // The current state is sent again after each reconnection.
   const same = (other) => ["kind", "id", "time", "state"].every((field) => other[field] === record[field]);
   if (!changes.some(same)) {
     changes = [record, ...changes].sort((a, b) => b.time.localeCompare(a.time)).slice(0, CHANGES_KEPT);
@@ -128,12 +129,12 @@ async function fetchWhy() {
       drawWhy(verdicts, filter.value);
     }
   } catch {
-    // The events say that portside does not answer; they bring it back too.
+    // The events report that portside does not answer.
   }
 }
 
 why.addEventListener("toggle", () => why.open && fetchWhy());
 filter.addEventListener("input", () => drawWhy(verdicts, filter.value));
 
-setInterval(() => drawAges([...forwards.values()]), 1000);
+setInterval(tick, 1000);
 connect();
