@@ -2,20 +2,28 @@
 
 The C loader is recursive: 100,000 brackets crash the process. PyYAML keeps every pair of merge keys, so a small text
 could need any amount of memory. A lone surrogate ("\\ud800") is an error: no message could be written with it.
+
+Large texts are read in a thread. Only the parser is C, which returns after each event, and the thread gives way often:
+in C alone it would keep the interpreter from the event loop until a text is complete.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
-# Real files nest ten levels deep. A node costs 500 bytes and 10 µs; a kubeconfig with 5,000 clusters has as many.
+# Real files nest ten levels deep. A node costs 500 bytes and 20 µs; a kubeconfig with 5,000 clusters has as many.
 MAX_DEPTH, MAX_NODES = 100, 200_000
 # libyaml compares each directive with all earlier ones.
 MAX_DIRECTIVES = 1000
+# So many events are parsed in half a millisecond.
+_EVENTS_A_TURN = 50
 
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+EventParser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Go's YAML reads a date and "=" as strings.
 _TEXTS = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}
 _RESOLVERS = {
@@ -28,17 +36,37 @@ class OutOfBoundsError(yaml.MarkedYAMLError):
     """The text is nested too deeply or has too many values. `problem` says which, and quotes nothing."""
 
 
-class _Careful:
+class Turns:
+    """Lets the event loop's thread run after some events. Without this a busy thread keeps the interpreter for 5 ms."""
+
+    def __init__(self) -> None:
+        self._events = 0
+
+    def give_way(self) -> None:
+        self._events += 1
+        if self._events % _EVENTS_A_TURN == 0:
+            time.sleep(0)
+
+
+class _SafeMixin:
     """Keeps of each key the pair that counts, after every merge. Raises OutOfBoundsError when it is made."""
 
     yaml_implicit_resolvers = _RESOLVERS
 
     def __init__(self, text: str | bytes) -> None:
         check_bounds(text)
+        self._turns = Turns()
+        self._start(text)
+
+    def _start(self, text: str | bytes) -> None:
         super().__init__(text)  # type: ignore[call-arg]  # of the loader that this stands before
 
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._turns.give_way()
+        return super().compose_node(parent, index)  # type: ignore[misc]  # likewise
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        super().flatten_mapping(node)  # type: ignore[misc]  # of the loader that this stands before
+        super().flatten_mapping(node)  # type: ignore[misc]  # likewise
         kept: dict[object, Any] = {}
         for number, (key, value) in enumerate(node.value):
             kept[(key.tag, key.value) if isinstance(key, yaml.ScalarNode) else number] = (key, value)
@@ -50,19 +78,24 @@ class _Careful:
             text.encode()
         except UnicodeEncodeError:
             raise yaml.MarkedYAMLError(problem="half a character", problem_mark=node.start_mark) from None
+        self._turns.give_way()
         return text
 
 
-class PlainLoader(_Careful, yaml.SafeLoader):
+class PlainLoader(_SafeMixin, yaml.SafeLoader):
     """In Python."""
 
 
-class FastLoader(_Careful, _Base):  # type: ignore[misc]  # its type is not known before it runs
-    """In C, where PyYAML has it."""
+class FastLoader(_SafeMixin, Composer, EventParser):  # type: ignore[misc]  # its type is not known before it runs
+    """Parses in C if PyYAML has it, and builds in Python."""
+
+    def _start(self, text: str | bytes) -> None:
+        EventParser.__init__(self, text)
+        Composer.__init__(self)
 
 
 def first_document(data: bytes) -> Any:
-    """The first document's value, None where there is none. Raises yaml.YAMLError."""
+    """The value of the first document, None if there is none. Raises yaml.YAMLError."""
     loader = FastLoader(data)
     try:
         return loader.get_data() if loader.check_data() else None
@@ -71,27 +104,33 @@ def first_document(data: bytes) -> Any:
 
 
 def check_bounds(text: str | bytes) -> None:
-    """Raises OutOfBoundsError if the text is too deep or too large. Does not check that it is YAML; the loader does."""
+    """Raises OutOfBoundsError. An invalid text is left to the loader."""
     depth = nodes = 0
     if (text.count("\n%") if isinstance(text, str) else text.count(b"\n%")) > MAX_DIRECTIVES:
         raise OutOfBoundsError(problem=f"it has more than {MAX_DIRECTIVES} directives")
     try:
-        parser = _Base(text)
-        try:
-            # The parser, other than what builds nodes of its events, is not recursive.
-            while (event := parser.get_event()) is not None:
-                if isinstance(event, yaml.CollectionStartEvent):
-                    depth += 1
-                elif isinstance(event, yaml.CollectionEndEvent):
-                    depth -= 1
-                nodes += isinstance(event, yaml.NodeEvent)
-                if depth > MAX_DEPTH or nodes > MAX_NODES:
-                    deep = f"is nested more than {MAX_DEPTH} levels deep"
-                    problem = deep if depth > MAX_DEPTH else f"has more than {MAX_NODES} values"
-                    raise OutOfBoundsError(problem=f"it {problem}", problem_mark=event.start_mark)
-        finally:
-            parser.dispose()
+        for event in events(EventParser(text)):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            nodes += isinstance(event, yaml.NodeEvent)
+            if depth > MAX_DEPTH or nodes > MAX_NODES:
+                deep = f"is nested more than {MAX_DEPTH} levels deep"
+                problem = deep if depth > MAX_DEPTH else f"has more than {MAX_NODES} values"
+                raise OutOfBoundsError(problem=f"it {problem}", problem_mark=event.start_mark)
     except OutOfBoundsError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError):
         return
+
+
+def events(parser: Any) -> Iterator[Any]:
+    """The events of the text. The parser is not recursive; only what builds nodes from its events is."""
+    turns = Turns()
+    try:
+        while (event := parser.get_event()) is not None:
+            turns.give_way()
+            yield event
+    finally:
+        parser.dispose()

@@ -151,7 +151,7 @@ async def diagnose(
         text = await _answer([binary, "diagnose", "--yaml-only", *words], environment, project.filename)
     except ConfigError as error:
         raise ConfigError(readable.in_originals_terms(str(error))) from None
-    return documents.documents(text, f"skaffold diagnose of {project.filename}")
+    return await trio.to_thread.run_sync(documents.documents, text, f"skaffold diagnose of {project.filename}")
 
 
 async def rendered(
@@ -198,7 +198,7 @@ async def _rendered(binary: str, templates: Sequence[str], api_version: str, env
             text = await _answer([binary, *words], environment, "templates")
     except OSError as error:
         raise ConfigError(f"no temporary file for skaffold diagnose: {error.strerror}") from None
-    answer = documents.documents(text, "skaffold diagnose of templates")
+    answer = await trio.to_thread.run_sync(documents.documents, text, "skaffold diagnose of templates")
     found = [item for document in answer for item in mappings(document.get("portForward"))]
     if len(found) != len(templates):
         raise ConfigError(f"{binary} diagnose has {len(found)} entries for {len(templates)}")

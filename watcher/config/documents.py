@@ -17,10 +17,8 @@ from typing import Any
 import yaml
 
 from watcher.errors import ConfigError
-from watcher.safe_yaml import OutOfBoundsError, check_bounds
+from watcher.safe_yaml import EventParser, OutOfBoundsError, Turns, check_bounds
 
-# In C where PyYAML has it. Only its events are used.
-_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _RESOLVED_TAGS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "timestamp")}
 _MERGE = "<<"
@@ -108,7 +106,7 @@ def text_of(value: object) -> str:
 
 def _values(text: str) -> Iterator[Any]:
     check_bounds(text)  # bounds the depth of calls and the memory
-    parser = _Parser(text)
+    parser = EventParser(text)
     try:
         parser.get_event()  # the stream's start
         while not parser.check_event(yaml.StreamEndEvent):
@@ -124,10 +122,12 @@ class _Composed:
 
     def __init__(self, parser: Any) -> None:
         self._parser = parser
+        self._turns = Turns()
         self._anchors: dict[str, Any] = {}
 
     def value(self, event: yaml.NodeEvent) -> Any:
         """The value that begins with `event`."""
+        self._turns.give_way()
         if isinstance(event, yaml.AliasEvent):
             return self._aliased(event)
         # Not complete yet: an alias inside it would be a circle.

@@ -54,7 +54,7 @@ def default_file() -> str | None:
 async def load_all(project: Project | None, environ: Mapping[str, str]) -> LoadedProject:
     """Reads both; portside.yaml is looked for in the folder of skaffold.yaml. Raises ConfigError."""
     folder = Path() if project is None or files.is_url(project.filename) else Path(project.filename).parent
-    settings = read_settings(folder)
+    settings = await trio.to_thread.run_sync(read_settings, folder)
     configuration = Configuration() if project is None else await load_configuration(project, environ)
     return LoadedProject(configuration, settings, (*map(Path, configuration.sources), folder / FILE))
 
@@ -73,10 +73,11 @@ async def load_configuration(project: Project, environ: Mapping[str, str]) -> Co
         read = await trio.to_thread.run_sync(files.with_required, file)
         with readable_for_diagnose(read, project) as readable:
             answer = await diagnose(binary, readable, project, environ)
-    items = list(_answered(answer, read, project.filename))
+    items = await trio.to_thread.run_sync(_answered, answer, read, project.filename)
     version = documents.text_of(answer[0].get("apiVersion")) if answer else ""
     by_skaffold = await rendered(binary, _templates(items), version, environ)
-    return _configuration(items, answer, TemplateRenderer(environ, by_skaffold), read, project)
+    renderer = TemplateRenderer(environ, by_skaffold)
+    return await trio.to_thread.run_sync(_configuration, items, answer, renderer, read, project)
 
 
 def _check_folder() -> None:
@@ -107,13 +108,14 @@ def _current_context(project: Project) -> str:
         raise ConfigError(f"{error}; a profile is activated by kubeContext") from None
 
 
-def _answered(answer: Iterable[documents.Mapping], read: tuple[ProjectFile, ...], filename: str) -> Iterator[_Item]:
+def _answered(answer: Iterable[documents.Mapping], read: tuple[ProjectFile, ...], filename: str) -> list[_Item]:
     """The items of Skaffold's answer, without the defaults that it fills in."""
-    written = files.written_items(read)
+    written, found = files.written_items(read), list[_Item]()
     for document in answer:
         for item in documents.mappings(document.get("portForward")):
             value, origin = files.restored(item, written, filename)
-            yield _Item(value, document, origin)
+            found.append(_Item(value, document, origin))
+    return found
 
 
 def _templates(items: Iterable[_Item]) -> Iterator[str]:
