@@ -6,7 +6,7 @@ import { announce, drawAbout, drawAway, drawChanges, drawSkaffold, drawSkips, dr
 
 const CHANGES_KEPT = 12;
 const RETRY_AFTER = 1000;
-const KNOWN_WITHIN = 500; // the state at the beginning is not announced
+const KNOWN_WITHIN = 900; // the state at the beginning is not announced
 const WHY_AFTER = 1000;
 
 const forwards = new Map();
