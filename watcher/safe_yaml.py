@@ -109,7 +109,7 @@ def check_bounds(text: str | bytes) -> None:
     if (text.count("\n%") if isinstance(text, str) else text.count(b"\n%")) > MAX_DIRECTIVES:
         raise OutOfBoundsError(problem=f"it has more than {MAX_DIRECTIVES} directives")
     try:
-        for event in events(EventParser(text)):
+        for event in parsed_events(EventParser(text)):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
@@ -125,7 +125,7 @@ def check_bounds(text: str | bytes) -> None:
         return
 
 
-def events(parser: Any) -> Iterator[Any]:
+def parsed_events(parser: Any) -> Iterator[Any]:
     """The events of the text. The parser is not recursive; only what builds nodes from its events is."""
     turns = Turns()
     try:

@@ -17,8 +17,7 @@ from watcher.cli.completion import complete_contexts, complete_files, complete_m
 from watcher.cli.grouped_help import OF_SKAFFOLD, OUTPUT, PORTS, TUNING, GroupedOption
 from watcher.cli.option_values import SKAFFOLD, environment
 
-# Seconds that `portside wait` and --exec wait: a first build may take minutes.
-READY_WITHIN = 300.0
+READY_WITHIN = 300.0  # seconds for `portside wait` and --exec: a first build may take minutes
 # Seconds that Skaffold may take to notice a save: it collects changes for 1 s. Too short a time answers too early.
 NOTICE_WITHIN = 3.0
 
