@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
-from forwarders.system.browser import open_url
+from forwarders.system.terminals import open_url
 from tests.board.made import forward
 from tests.cli.made import NAMESPACE, PATIENCE, Place, closed_port
 from tests.support.process import portside

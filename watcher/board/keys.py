@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import trio
 
-from forwarders.system.browser import open_url
-from forwarders.system.terminals import in_foreground
+from forwarders.system.terminals import in_foreground, open_url
 from watcher.board.board import Board
 from watcher.board.records import ForwardRecord
 from watcher.errors import WatcherError

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli.completion import complete_contexts, complete_targets
-from watcher.cli.grouped_help import OF_SKAFFOLD, GroupedCommand, GroupedOption
-from watcher.cli.option_values import Options, collect, collect_own, environment, refuse_idle
+from watcher.cli.option_values import (
+    OF_SKAFFOLD,
+    GroupedCommand,
+    GroupedOption,
+    Options,
+    collect,
+    collect_own,
+    environment,
+    refuse_idle,
+)
 from watcher.cli.options import beside_skaffold, event_api, shared, shared_in_several_namespaces, without_project
 from watcher.errors import UsageError
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from watcher.cli.completion import complete_namespaces, complete_seen
-from watcher.cli.option_values import refuse_idle
-from watcher.cli.options import NOTICE_WITHIN, READY_WITHIN, Seconds, choosing
+from watcher.cli.option_values import Seconds, refuse_idle
+from watcher.cli.options import NOTICE_WITHIN, READY_WITHIN, choosing
 
 if TYPE_CHECKING:
     from watcher.board.layout import Canvas

@@ -1,12 +1,11 @@
 """Declares the options that several commands share, each with its environment variable.
 
 The variable is Skaffold's own if Skaffold has one (SKAFFOLD_<FLAG>), else PORTSIDE_<FLAG>. The help of an option fits
-into one line if possible, so that a screen shows all options (`grouped_help`).
+into one line if possible, so that a screen shows all options (`option_values`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,24 +13,13 @@ import click
 
 from forwarders import HOLD, LINGER, MAX_WAITING
 from watcher.cli.completion import complete_contexts, complete_files, complete_modes, complete_namespaces
-from watcher.cli.grouped_help import OF_SKAFFOLD, OUTPUT, PORTS, TUNING, GroupedOption
-from watcher.cli.option_values import SKAFFOLD, environment
+from watcher.cli.option_values import OF_SKAFFOLD, OUTPUT, PORTS, SKAFFOLD, TUNING, GroupedOption, Seconds, environment
 
 READY_WITHIN = 300.0  # seconds for `portside wait` and --exec: a first build may take minutes
 # Seconds that Skaffold may take to notice a save: it collects changes for 1 s. Too short a time answers too early.
 NOTICE_WITHIN = 3.0
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Seconds(click.FloatRange):
-    """A number of seconds; `inf` means forever, `nan` is refused."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        seconds = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return seconds
 
 
 def _option(*names: str, env: str, **attributes: Any) -> Callable[[F], F]:

@@ -20,9 +20,8 @@ import trio
 from msgspec.structs import asdict
 
 from forwarders.spec import State
-from forwarders.system.browser import open_url
 from forwarders.system.processes import start_time
-from forwarders.system.terminals import CAN_DRAW, in_foreground
+from forwarders.system.terminals import CAN_DRAW, in_foreground, open_url
 from forwarders.tasks import kept
 from watcher import user_files
 from watcher.board import runtime

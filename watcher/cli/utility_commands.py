@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import logs
-from watcher.cli.grouped_help import GroupedCommand
-from watcher.cli.option_values import Place, collect_place, environment
+from watcher.cli.option_values import GroupedCommand, Place, collect_place, environment
 from watcher.cli.options import event_api, placed
 
 if TYPE_CHECKING:
