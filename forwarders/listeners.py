@@ -14,19 +14,17 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from forwarders.early_ports import LOOPBACK, take_early
 from forwarders.errors import BindError
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy
 from forwarders.system import files
 from forwarders.system.processes import owner_suffix
-from forwarders.system.tcp import port_denied_reason, set_exclusive
+from forwarders.system.tcp import listening_socket, port_denied_reason
 from forwarders.tasks import Tasks
-from forwarders.transports.sockets import RawSocket, local_options, set_options
+from forwarders.transports.sockets import RawSocket
 
 logger = logging.getLogger("portside.forwards")
 
-# Connections that the kernel queues until they are accepted; Linux cuts this at net.core.somaxconn (4096).
-BACKLOG = 4096
-LOOPBACK = ("127.0.0.1", "::1")
 # If the system chooses a port for one address family, it may be taken on the other.
 SYSTEM_TRIES = 20
 # Seconds that the bind error may be delayed to look up the port's owner.
@@ -88,7 +86,7 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
 async def listen_addresses(address: str) -> list[tuple[socket.AddressFamily, str]]:
     """The addresses to listen on; the first must work, ::1 beside 127.0.0.1 only if the host has it."""
     if address in {"127.0.0.1", "localhost"}:
-        return [(socket.AF_INET, LOOPBACK[0]), (socket.AF_INET6, LOOPBACK[1])]
+        return list(LOOPBACK)
     try:
         found = await trio.socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -127,19 +125,7 @@ def _listen_if_there(family: socket.AddressFamily, address: str, port: int) -> s
 
 
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        set_exclusive(sock)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        set_options(sock, local_options())  # accepted connections inherit them, on every system
-        sock.settimeout(0)
-        sock.bind((address, port))
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    return take_early(address, port) or listening_socket(family, address, port)
 
 
 async def _refusal(address: str, port: int, error: OSError, book: PortBook) -> str:

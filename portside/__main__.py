@@ -12,7 +12,7 @@ import sys
 
 # Container objects between two garbage collections. Imports create some 100,000 that stay, so collecting them during
 # the start finds nothing and takes a seventh of its time. A forwarding command returns to the default
-# (watcher/cli/lifecycle.py).
+# (watcher/cli/runtime.py).
 START_THRESHOLD = 100_000
 
 

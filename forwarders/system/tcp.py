@@ -13,8 +13,6 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-import trio
-
 # Whether sockets of files can be reached, and whether the containers of a Docker engine behind one have addresses that
 # this machine reaches (on Linux, unless the engine is a desktop's).
 UNIX_SOCKETS = sys.platform != "win32"
@@ -24,6 +22,8 @@ ENGINE_SHARES_NETWORK = sys.platform == "linux"
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 6, 3, 2
 # If an API server has not acknowledged data in this time, or had no room for it (Linux's tcp_probe_timer), it is lost.
 USER_TIMEOUT_MS = 10_000
+# Connections that the kernel queues until they are accepted; Linux cuts this at net.core.somaxconn (4096).
+BACKLOG = 4096
 # Buffers that one sendmsg takes: Linux's UIO_MAXIOV. Without sendmsg this many bytes are join_pieces for one send.
 MAX_PIECES, MAX_JOINED = 1024, 256 * 1024
 
@@ -56,6 +56,37 @@ def set_exclusive(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def listening_socket(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    """A non-blocking socket that listens. Connections inherit its options, on every system. Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        set_exclusive(sock)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        set_options(sock, local_options())
+        sock.settimeout(0)
+        sock.bind((address, port))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def set_options(sock: socket.socket, options: Sequence[Option]) -> None:
+    """Sets each option on the socket. Raises OSError."""
+    for level, name, value in options:
+        sock.setsockopt(level, name, value)
+
+
+def local_options() -> list[Option]:
+    """No delay, and the kernel's own detection of dead peers if the system has it.
+
+    Without TCP_USER_TIMEOUT: it would end connections whose peer is alive but reads slowly.
+    """
+    return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *keepalive_options()]
 
 
 def send_gathered(sock: socket.socket, pieces: Sequence[bytes | memoryview]) -> int:
@@ -218,6 +249,8 @@ if sys.platform == "linux":
 
         async def run(self) -> None:
             """Runs until cancelled."""
+            import trio  # noqa: PLC0415 - sockets are opened before trio is imported (early_ports)
+
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 for descriptor, _ in self._epoll.poll(0, EVENTS_A_POLL):
@@ -241,6 +274,8 @@ else:
 
         async def run(self) -> None:
             """Runs until cancelled."""
+            import trio  # noqa: PLC0415 - as above
+
             await trio.sleep_forever()
 
         def close(self) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import trio
 
 from forwarders.errors import DialError, TunnelError
+from forwarders.system.tcp import local_options
 from forwarders.tasks import Notifier, Tasks
-from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect_tcp, local_options
+from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect_tcp
 
 # Containers are on this machine: a SYN that is not answered at once is lost.
 CONNECT_TIMEOUT = 3.0

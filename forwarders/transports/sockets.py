@@ -18,9 +18,10 @@ import trio
 from forwarders.system.tcp import (
     Option,
     give_up_options,
-    keepalive_options,
+    local_options,
     reader_is_gone,
     send_gathered,
+    set_options,
     unsent_options,
 )
 
@@ -177,23 +178,9 @@ async def connect_tcp(host: str, port: int, options: Sequence[Option] | None = N
     return RawSocket(sock)
 
 
-def set_options(sock: socket.socket, options: Sequence[Option]) -> None:
-    """Sets each option on the socket. Raises OSError."""
-    for level, name, value in options:
-        sock.setsockopt(level, name, value)
-
-
 def api_server_options() -> list[Option]:
     """For a connection to an API server: `local_options`, and an end for data that it does not acknowledge."""
     return [*local_options(), *give_up_options()]
-
-
-def local_options() -> list[Option]:
-    """No delay, and the kernel's own detection of dead peers if the system has it.
-
-    Without TCP_USER_TIMEOUT: it would end connections whose peer is alive but reads slowly.
-    """
-    return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *keepalive_options()]
 
 
 class AsyncCloseable(Protocol):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import trio
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import ANY, Rule
 from tests.cli.made import NAMESPACE, PATIENCE, Place
 from tests.support.process import PORTSIDE, Portside, portside
+from tests.support.sockets import free_port
 
+EXEC_VERSION = "client.authentication.k8s.io/v1"
 # Modules of portside, and one of a library that it needs.
 FOREIGN = ("watcher", "forwarders", "click")
 # Interrupts itself while the launcher imports the command.
@@ -79,3 +86,39 @@ def _imported(program: Portside) -> set[str]:
     """The top-level modules that Python has reported on stderr."""
     lines = [line for line in program.stderr.splitlines() if line.startswith("import time:")]
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+@pytest.fixture
+def by_plugin(cluster: EmbeddedCluster, place: Place) -> str:
+    """The credential of a login plugin, which the kubeconfig has then. The plugin prints what is written to `fifo`."""
+    plugin = place.write("plugin", "#!/bin/sh\nexec cat fifo\n")
+    Path(plugin).chmod(0o755)
+    os.mkfifo(place.folder / "fifo")
+    config = json.loads(Path(place.environment["KUBECONFIG"]).read_text())
+    config["users"][0]["user"] = {"exec": {"apiVersion": EXEC_VERSION, "command": plugin, "interactiveMode": "Never"}}
+    place.environment["KUBECONFIG"] = place.write("by-plugin", json.dumps(config))
+    token = cluster.access.grant("ann", Rule((ANY,), (ANY,)))
+    return json.dumps({"kind": "ExecCredential", "apiVersion": EXEC_VERSION, "status": {"token": token}})
+
+
+async def test_connections_wait_from_the_first_moment(place: Place, by_plugin: str) -> None:
+    """The port listens before the cluster is asked for anything: here, while the login plugin takes its time."""
+    port = free_port()
+    words = ("svc/web", f"{port}:8080")
+    async with portside("forward", *words, environment=place.environment, folder=place.folder) as program:
+        with trio.fail_after(PATIENCE):
+            stream = await connected(port)
+        async with stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+            await trio.Path(place.folder / "fifo").write_text(by_plugin)
+            with trio.fail_after(PATIENCE):
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+        await program.ready("web")
+
+
+async def connected(port: int) -> trio.SocketStream:
+    """A connection, as soon as the port listens."""
+    while True:
+        with contextlib.suppress(OSError):
+            return await trio.open_tcp_stream("127.0.0.1", port)
+        await trio.sleep(0.01)

@@ -13,7 +13,7 @@ import pytest
 from forwarders.errors import BindError
 from forwarders.listeners import Bound, bind
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
-from forwarders.transports.sockets import local_options
+from forwarders.system.tcp import local_options
 
 HAS_V6 = Path("/proc/net/if_inet6").exists() and "00000000000000000000000000000001" in Path(
     "/proc/net/if_inet6"

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import trio
 from msgspec.structs import replace
 
+from forwarders import HOLD
+from forwarders.early_ports import close_early
 from forwarders.spec import PortPolicy, PortRequest
 from forwarders.tasks import kept
 from watcher.cli.facts_from_options import ConfiguredFacts, base_facts, gateway_request, with_open_path
@@ -104,7 +106,9 @@ async def forward_targets(targets: tuple[str, ...], options: Options) -> int:
     """Forwards the targets of `portside forward`; returns the exit code. Raises UsageError and ClusterError."""
     facts = base_facts(options)
     wanted = parse_targets(targets, namespace=options.namespace, addresses=facts.addresses)
-    configs = await _configs(wanted, options)
+    # A login may take longer than a connection may wait.
+    hold = HOLD if options.hold is None else options.hold
+    configs = await call_if_slow(hold, close_early, partial(_configs, wanted, options))
     default, *others = {config.context: config for config in configs.values()}.values()
     entries = tuple(_placed(entry, configs, default.context) for entry in wanted)
     entries = with_open_path(entries) if options.open else entries

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from forwarders.early_ports import close_early, listen_early
 from watcher.cli.completion import complete_contexts, complete_targets
 from watcher.cli.option_values import (
     OF_SKAFFOLD,
@@ -205,7 +206,20 @@ def _with_context_words(args: list[str]) -> Iterator[str]:
 @without_project
 def forward_command(targets: tuple[str, ...], **given: Any) -> int:
     """Forward named resources and keep forwarding when their pods are replaced."""
-    from watcher.cli.cluster_source import forward_targets
-    from watcher.cli.lifecycle import run_forwarding
+    if not given["address"]:
+        listen_early(_local_ports(targets))  # the imports that follow take most of the start
+    try:
+        from watcher.cli.cluster_source import forward_targets
+        from watcher.cli.lifecycle import run_forwarding
 
-    return run_forwarding(partial(forward_targets, targets), collect(given))
+        return run_forwarding(partial(forward_targets, targets), collect(given))
+    finally:
+        close_early()
+
+
+def _local_ports(words: Iterable[str]) -> Iterator[int]:
+    """The local ports that the words ask for, without a check of the words: 8080 of `8080` and of `8080:http`."""
+    for word in words:
+        port, _, _ = word.partition(":")
+        if port.isdecimal() and 0 < int(port) < 1 << 16:
+            yield int(port)

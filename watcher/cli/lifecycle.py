@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import os
@@ -40,8 +39,6 @@ SLOW_SHUTDOWN = 1.0
 TERMINATED_WITHIN = 5.0
 # Seconds that --exec waits for a first forward after the plan is made. An object may be reported after the deploy.
 NOTHING_WITHIN = 5.0
-# CPython's own: objects until a collection, and collections until one of the older objects.
-GC_THRESHOLDS = (2000, 10, 10)
 
 Task = Callable[[], Awaitable[None]]
 
@@ -52,9 +49,6 @@ def run_forwarding(main: Callable[[Options], Awaitable[int]], options: Options) 
     soft = files.raise_descriptor_limit()
     if soft is not None and soft < LEAST_DESCRIPTORS:
         raise UsageError(f"only {soft} files may be open at once; raise `ulimit -n` to {LEAST_DESCRIPTORS} or more")
-    # What the start has made stays; later objects are collected as usual (portside/__main__.py).
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     return trio.run(main, options)
 
 

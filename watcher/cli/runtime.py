@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 from msgspec.structs import replace
 
+from forwarders.early_ports import close_early
 from forwarders.errors import BindError, TransportError
 from forwarders.fleet import Fleet
 from forwarders.listeners import Bound, bind
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("portside")
 
+# CPython's own: objects until a collection, and collections until one of older objects. The start has others
+# (portside/__main__.py).
+GC_THRESHOLDS = (2000, 10, 10)
 # Seconds that the last lines may take when the reader of a pipe is slow.
 LAST_LINES = 0.3
 
@@ -192,7 +196,9 @@ class Runtime:
                 nursery.start_soon(cluster.run, fleet.reopen)
                 nursery.start_soon(self.others.run, fleet.reopen)
             await loop.plan_once(fleet)
+            close_early()
             gc.freeze()  # what exists now is code and stays; a collection of it would pause every forward for 30 ms
+            gc.set_threshold(*GC_THRESHOLDS)
             if gateway is not None:
                 nursery.start_soon(kept, logger, "the gateway", partial(gateway.serve, fleet))
             if self._status is not None:
