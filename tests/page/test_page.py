@@ -386,7 +386,7 @@ def _contrast(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
     return (bright + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("width", [320, 390, 961, 1280])
 async def test_on_any_screen(browser: Chromium, width: int) -> None:
     """Nothing is cut off or needs scrolling sideways, and a table is still one to a screen reader."""
     board = busy_board()
@@ -401,6 +401,9 @@ async def test_on_any_screen(browser: Chromium, width: int) -> None:
             more = details(page, "web")
             expect(more).to_contain_text("5.68 MB")
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            button = row(page, "web").get_by_role("button", name="Details of").bounding_box()
+            assert button is not None
+            assert button["x"] + button["width"] <= width
             for part in ("127.0.0.1:4501", "web-6c:8080", "3 h", "2 open", "5.68 MB", "reset by peer"):
                 found = row(page, "web").or_(more).get_by_text(part)
                 box = found.first.bounding_box()
