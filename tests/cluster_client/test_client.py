@@ -16,7 +16,7 @@ from forwarders.transports.server import ApiServer, Headers
 from tests.cluster_client.memory_api import event, no_headers, pod
 from watcher.cluster.client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
-from watcher.cluster.kinds import POD, SERVICE
+from watcher.cluster.kinds import POD, SERVICE, ContainerPort, ObjectMeta, Pod, PodContainer, PodSpec
 from watcher.cluster.store import Watch
 from watcher.cluster.wire import WatchEventType
 from watcher.errors import ApiUnreachableError, MalformedError, NotFoundError, UnauthorizedError
@@ -244,3 +244,28 @@ async def test_a_client_certificate_and_a_token_are_who_we_are(tmp_path: Path) -
         async with ApiClient(limited.server) as client:
             with pytest.raises(UnauthorizedError, match="log in again"):
                 await client.list(Watch(SERVICE, "default"))
+
+
+async def test_the_log_of_a_container() -> None:
+    """Its last lines, as text whatever bytes they are; the container is named where one is meant."""
+    asked: list[str] = []
+
+    async def answer(stream: trio.SocketStream, head: str) -> None:
+        asked.append(head.splitlines()[0])
+        await stream.send_all(whole(b"started\nbad \xff byte\n"))
+
+    async with answering(answer) as client:
+        assert await client.pod_log("shop", "web-1", "app", 20) == "started\nbad \ufffd byte\n"
+        await client.pod_log("shop", "web-1", "", 20)
+    first, second = (line.split()[1] for line in asked)
+    assert first == "/api/v1/namespaces/shop/pods/web-1/log?tailLines=20&limitBytes=65536&container=app"
+    assert "container" not in second
+
+
+@pytest.mark.parametrize(("port", "name"), [(8080, "app"), (9090, "proxy"), (1, "proxy")])
+def test_the_container_of_a_port(port: int, name: str) -> None:
+    """The one that declares it, or else the first."""
+    containers = [("proxy", 9090), ("app", 8080)]
+    spec = PodSpec(tuple(PodContainer(name, ports=(ContainerPort(port),)) for name, port in containers))
+    assert Pod(metadata=ObjectMeta(name="web-1"), spec=spec).container_at(port) == name
+    assert Pod(metadata=ObjectMeta(name="web-1")).container_at(port) == ""

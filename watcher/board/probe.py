@@ -70,7 +70,7 @@ async def _exchange(board: Board, record: ForwardRecord, path: str) -> tuple[boo
         return True, f"the pod sent {len(data)} bytes" if data else "connected", ""
     if data is None:
         return False, "", f"no response within {TEST_WITHIN:g} s"
-    line = printable(data.split(b"\n")[0].decode("latin-1").rstrip("\r"))[:LONGEST_LINE]
+    line = printable(data.split(b"\n")[0].decode("latin-1").rstrip())[:LONGEST_LINE]
     return (True, line, "") if line.startswith("HTTP/") else (False, line, "this is not HTTP")
 
 

@@ -34,6 +34,7 @@ from watcher.cli.lifecycle import ExecCommand
 from watcher.cli.option_values import Options
 from watcher.cli.sinks import Outputs, StatusAddress
 from watcher.cluster.clusters import ClusterConnection, OtherClusters
+from watcher.cluster.kinds import POD, Pod
 from watcher.cluster.store import Watch
 from watcher.errors import UsageError, WatcherError
 from watcher.loop import Loop
@@ -232,7 +233,11 @@ class Runtime:
             cluster = self.others.connection(record.context)
         if cluster is None:
             raise WatcherError("there is no cluster to ask")
-        return await cluster.client.pod_log(record.namespace, record.pod, record.container, lines)
+        container = record.container
+        if not container:
+            pod = await cluster.client.get(POD, record.namespace, record.pod)
+            container = pod.container_at(record.pod_port) if isinstance(pod, Pod) else ""
+        return await cluster.client.pod_log(record.namespace, record.pod, container, lines)
 
     async def _until_hopeless(self, loop: Loop) -> None:
         changes = self.board.subscribe()

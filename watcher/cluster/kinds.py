@@ -114,6 +114,11 @@ class Pod(Resource, frozen=True):
         """No container runs yet, but the sandbox does: a session to the pod can already be opened."""
         return self.status.phase == "Pending" and not self.deleting and self._is("PodReadyToStartContainers")
 
+    def container_at(self, port: int) -> str:
+        """The name of the container that declares this port, or else of the first one; "" without containers."""
+        declared = (c.name for c in self.spec.containers if any(p.container_port == port for p in c.ports or ()))
+        return next(declared, "") or next((c.name for c in self.spec.containers), "")
+
     def _is(self, condition: str) -> bool:
         return any(c.type == condition and c.status == "True" for c in self.status.conditions or ())
 
