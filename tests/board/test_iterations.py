@@ -8,17 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.board.made import skaffold
-from watcher.board.iterations import IterationState, SavedIteration
+from watcher.board.readiness import IterationState, SavedIteration
 from watcher.board.records import SkaffoldRecord
 
 NOTICE = 3.0
+ASKED, EARLIER, LATER = "2026-11-23T22:48:05.000Z", "2026-11-23T22:48:04.999Z", "2026-11-23T22:48:05.001Z"
 IDLE, LOOP = skaffold(), skaffold(phase="building")
 GONE = skaffold(attached=False, phase="", reason="no Skaffold answers")
 
 
 def after(*steps: tuple[float, SkaffoldRecord | None]) -> IterationState:
     """The last state after these records at these times."""
-    saved = SavedIteration(NOTICE)
+    saved = SavedIteration(ASKED, NOTICE)
     return [saved.state(record, now) for now, record in steps][-1]
 
 
@@ -32,7 +33,7 @@ def test_without_a_change_it_ends_after_the_time_to_notice_one() -> None:
     assert after((10, IDLE), (12.9, IDLE)).pending == "Skaffold has not noticed a change"
     state = after((10, IDLE), (13, IDLE))
     assert is_served(state)
-    assert not state.noticed
+    assert state.idle
 
 
 def test_a_noticed_save_is_served_when_its_iteration_is_idle() -> None:
@@ -42,7 +43,7 @@ def test_a_noticed_save_is_served_when_its_iteration_is_idle() -> None:
     assert after((10, IDLE), begun).until == math.inf
     state = after((10, IDLE), begun, (14, skaffold(iteration=2)))
     assert is_served(state)
-    assert state.noticed
+    assert not state.idle
     assert is_served(after((10, IDLE), (11, skaffold(iteration=2))))  # nobody saw it begin
 
 
@@ -52,6 +53,14 @@ def test_an_iteration_that_runs_already_may_lack_the_save() -> None:
     assert after((10, LOOP), (20, IDLE), (21, skaffold(phase="updating", iteration=2))).pending
     assert is_served(after((10, LOOP), (20, IDLE), (21, LOOP), (22, skaffold(iteration=2))))
     assert is_served(after((10, LOOP), (20, IDLE), (23, IDLE)))
+
+
+def test_a_loop_that_began_after_the_question_is_not_waited_out() -> None:
+    """The first record may come late: the program that asks takes some tenths of a second to start."""
+    assert is_served(after((10, skaffold(iteration_began=LATER))))
+    assert not after((10, skaffold(iteration_began=LATER))).idle
+    assert after((10, skaffold(iteration_began=EARLIER))).pending
+    assert after((10, skaffold(iteration_began=LATER, phase="building"))).pending
 
 
 def test_a_failure_has_skaffolds_own_words() -> None:
@@ -97,6 +106,7 @@ RECORD = st.none() | st.builds(
     attached=st.booleans(),
     phase=st.sampled_from(["", "idle", "building", "deploying"]),
     iteration=st.integers(0, 3),
+    iteration_began=st.sampled_from(["", EARLIER, LATER]),
     run_id=st.sampled_from(["a", "b"]),
     failed=st.booleans(),
 )
@@ -105,7 +115,7 @@ RECORD = st.none() | st.builds(
 @given(st.lists(st.tuples(st.floats(0, 4), RECORD), min_size=1, max_size=12))
 def test_it_is_over_only_when_skaffold_rests(steps: list[tuple[float, SkaffoldRecord | None]]) -> None:
     """Whatever happens: while Skaffold works or is away nothing is served, and a rest is served in bounded time."""
-    saved, now = SavedIteration(NOTICE), 0.0
+    saved, now = SavedIteration(ASKED, NOTICE), 0.0
     for pause, record in steps:
         now += pause
         state = saved.state(record, now)

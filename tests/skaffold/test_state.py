@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -9,10 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.skaffold.made import fold, history, meta, task
+from tests.skaffold.made import EPOCH, fold, history, meta, task
 from tests.skaffold.recorded import NAMES, events, folded
-from watcher.skaffold.events import BuildMetadata, EventBody, Metadata, MetaEvent, SkaffoldEvent, StatusCheckEvent
-from watcher.skaffold.state import SkaffoldState, apply
+from watcher.skaffold.events import (
+    ActionableError,
+    BuildMetadata,
+    EventBody,
+    Metadata,
+    MetaEvent,
+    SkaffoldEvent,
+    StatusCheckEvent,
+    TaskEvent,
+)
+from watcher.skaffold.state import MOST_ERROR, SkaffoldState, apply
 
 APP = ("deployment", "app", "parity", "http")
 WEB = ("service", "web", "parity", 8080)
@@ -140,3 +150,39 @@ def test_events_without_time_count_as_now() -> None:
     late = [SkaffoldEvent(None, meta("b")), SkaffoldEvent(None, task("Build", "InProgress"))]
     facts = fold([*history(meta("a"), task("Deploy", "Succeeded")), *late])
     assert (facts.run_id, facts.phase) == ("b", "building")
+
+
+def test_when_a_loop_began_and_why_it_failed() -> None:
+    """The first error of a loop stays until the next loop; the resource of a failed check is named."""
+    failed = TaskEvent("Build", "Failed", 2, ActionableError("build [app] failed:\n  exit status 1"))
+    again = TaskEvent("DevLoop", "Failed", 2, ActionableError("the loop failed"))
+    loop = history(
+        task("DevLoop", "Succeeded"), task("DevLoop", "InProgress", 2), task("Build", "InProgress", 2), failed, again
+    )
+    facts = fold(loop)
+    assert (facts.failed, facts.error) == (True, "build [app] failed: exit status 1")
+    assert facts.iteration_began == loop[1].at
+    later = [SkaffoldEvent(EPOCH + timedelta(minutes=1), task("DevLoop", "InProgress", 3))]
+    assert (fold([*loop, *later]).error, fold([*loop, *later]).iteration_began) == ("", later[0].at)
+    check = StatusCheckEvent(
+        "shop:deployment/web", "Failed", ActionableError("container web exited with code 1"), "Deploy-1"
+    )
+    assert fold(history(check, task("StatusCheck", "Failed"))).error == (
+        "shop:deployment/web: container web exited with code 1"
+    )
+    assert fold(history(StatusCheckEvent("shop:deployment/web", "Succeeded", None, "Deploy-0"))).error == ""
+    long = TaskEvent("Build", "Failed", 1, ActionableError("x" * 100_000))
+    assert len(fold(history(long)).error) == MOST_ERROR
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("dev-firstbuildfail", "build [localhost:5000/app] failed: building custom artifact: exit status 1"),
+        ("dev-firstdeployfail", "kubectl apply: exit status 1"),
+        ("dev-redeploy", ""),
+    ],
+)
+def test_errors_of_recorded_runs(name: str, error: str) -> None:
+    """In Skaffold's own words."""
+    assert folded(name).facts.error == error

@@ -1,10 +1,11 @@
-"""Decides whether requested forwards are ready, for `portside wait` and --exec, and whether `forward` can give up.
+"""Decides whether requested forwards are ready and what was saved is deployed, and whether `forward` can give up.
 
 A failed forward is final only once the plan is settled: before that a deploy may still repair it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 import httpx
@@ -13,7 +14,7 @@ from msgspec import Struct
 
 from forwarders.spec import State
 from watcher.board.board import Board
-from watcher.board.records import ForwardRecord, Record, SkipRecord
+from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
 from watcher.board.runtime import Instance
 from watcher.config.entries import CONTAINER, checked_namespace, name_problem
 from watcher.config.targets import parse_target, remote_port
@@ -115,6 +116,63 @@ def _not_forwarded(skip: SkipRecord) -> str:
 def _absent(query: ForwardQuery, skips: Iterable[SkipRecord]) -> str:
     reasons = [skip.reason for skip in skips if query.matches(skip)]
     return f"{query.word} is not forwarded{f': {reasons[0]}' if reasons else ''}"
+
+
+class IterationState(Struct, frozen=True):
+    """`pending`: what is waited for, "" once the iteration is over. `error`: why it failed, "" if it succeeded.
+
+    `until`: when `pending` ends without any event. `idle`: Skaffold has done nothing since the question.
+    """
+
+    pending: str = ""
+    error: str = ""
+    until: float = math.inf
+    idle: bool = False
+
+
+class SavedIteration:
+    """Decides when everything that was saved before a question is deployed, from the records of one Skaffold.
+
+    Skaffold notices a save about 1 s later, since it collects changes, and a save during a dev loop only after that
+    loop. So an iteration that began after the question includes the save. If none begins within `notice_within` after
+    the question, or after the loop that was running then, Skaffold has nothing more to deploy.
+    `asked`: the time of the question, as in records. Call `state` after each record, and at the time that it returned.
+    """
+
+    def __init__(self, asked: str, notice_within: float) -> None:
+        self._asked = asked
+        self._notice_within = notice_within
+        self._first: SkaffoldRecord | None = None  # the first one that is attached
+        self._lost = False  # since then
+        self._noticed = False
+        self._idle = True
+        self._idle_since = math.inf
+
+    def state(self, record: SkaffoldRecord | None, now: float) -> IterationState:
+        """`record`: the newest of this Skaffold, None before there is one."""
+        if record is None or not record.attached:
+            return self._without_skaffold(record)
+        first = self._first = self._first or record
+        # Another Skaffold began after the question. A reload, which has a new run id too, is noticed by its iteration.
+        restarted = self._lost and record.run_id != first.run_id
+        began_later = record.iteration_began > self._asked
+        self._noticed = self._noticed or restarted or began_later or record.iteration != first.iteration
+        self._idle = self._idle and not self._noticed and record.phase == "idle"
+        if record.phase != "idle":
+            self._idle_since = math.inf
+            return IterationState(f"Skaffold is {record.phase or 'starting'}, iteration {record.iteration}")
+        self._idle_since = min(self._idle_since, now)
+        until = self._idle_since + self._notice_within
+        if not self._noticed and now < until:
+            return IterationState("Skaffold has not noticed a change", until=until, idle=self._idle)
+        failure = f"Skaffold's iteration {record.iteration} failed: {record.error or 'see its output'}"
+        return IterationState(error=failure if record.failed else "", idle=self._idle)
+
+    def _without_skaffold(self, record: SkaffoldRecord | None) -> IterationState:
+        self._lost, self._idle_since = self._first is not None, math.inf
+        if self._lost and record is not None and record.failed:
+            return IterationState(error=f"Skaffold has ended: {record.error or 'see its output'}")
+        return IterationState(record.reason if record and record.reason else "no Skaffold is attached")
 
 
 async def follow_events(instance: Instance, board: Board, on_change: Callable[[], None]) -> None:

@@ -128,7 +128,8 @@ class RetryRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="
 class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skaffold"):
     """What Skaffold does now. `change` says what is new: attached, lost, phase or run.
 
-    `iteration` counts Skaffold's dev loops. `failed`: something failed in this one; `error`: Skaffold's message.
+    `iteration` counts Skaffold's dev loops, and this one began at `iteration_began`, "" before the first. `failed`:
+    something failed in it; `error`: Skaffold's message.
     """
 
     time: str
@@ -139,6 +140,7 @@ class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
     run_id: str
     reason: str
     failed: bool
+    iteration_began: str = ""
     error: str = ""
 
 

@@ -196,12 +196,13 @@ def wait_command(
 
     from watcher.board.readiness import parse_forward_query
     from watcher.cli import instances
+    from watcher.cli.main import STARTED
     from watcher.cli.readiness_wait import ReadinessWait
 
     refuse_idle(("--notice-within", "notice_within", "without --iteration", not iteration))
     parsed = [parse_forward_query(name, namespace) for name in names]
     choice = instances.InstanceFilter(pid, folder)
-    wait = ReadinessWait(parsed, choice, instances.print_error, notice_within if iteration else None)
+    wait = ReadinessWait(parsed, choice, instances.print_error, notice_within if iteration else None, STARTED)
     problems = trio.run(wait.run, timeout)
     for problem in problems:
         instances.print_error(problem)

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import sys
+from datetime import UTC, datetime
 
 import click
 
@@ -35,6 +36,8 @@ COMMANDS = {
 }
 
 DONE, FAILED, USAGE = 0, 1, 2
+# When the user typed the command, nearly: other imports follow.
+STARTED = datetime.now(UTC)
 
 
 class _Commands(click.Group):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
 
 import httpx
 import trio
@@ -14,9 +15,9 @@ import trio
 from forwarders.system.processes import wait_process_end
 from watcher.board import runtime
 from watcher.board.board import Board
-from watcher.board.iterations import SavedIteration
 from watcher.board.lines import REPORT_WAIT_AFTER
-from watcher.board.readiness import ForwardQuery, Readiness, follow_events, readiness
+from watcher.board.readiness import ForwardQuery, Readiness, SavedIteration, follow_events, readiness
+from watcher.board.records import timestamp
 from watcher.board.runtime import Instance
 from watcher.cli.instances import InstanceFilter
 from watcher.errors import WatcherError
@@ -29,7 +30,8 @@ class ReadinessWait:
     """Waits until `names`, or all forwards, of the selected portsides are ready.
 
     `report` gets a line for people for each thing that takes long. `notice_within`: first wait until Skaffold has
-    deployed the last save, which it notices within so many seconds; None: do not wait for Skaffold.
+    deployed the last save, which it notices within so many seconds; None: do not wait for Skaffold. `asked`: when the
+    user asked, now by default; what was saved before counts.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class ReadinessWait:
         instances: InstanceFilter,
         report: Callable[[str], None],
         notice_within: float | None = None,
+        asked: datetime | None = None,
     ) -> None:
         self._names = names
         self._instances = instances
         self._report = report
         self._notice_within = notice_within
+        self._asked = timestamp(asked or datetime.now(UTC))
         self._saved: dict[Instance, SavedIteration] = {}
         self._skaffold_error = ""  # of a Skaffold whose portside has ended
         self._until = math.inf  # when waiting for Skaffold may end without an event
@@ -103,7 +107,7 @@ class ReadinessWait:
         states = [(self._saved[one].state(record, trio.current_time()), record) for one, record in followed]
         self._until = min((state.until for state, _ in states), default=math.inf)
         self.served = [
-            f"Skaffold's iteration {record.iteration} is served" + ("" if state.noticed else "; no change was noticed")
+            f"Skaffold's iteration {record.iteration} is served" + ("; no change was noticed" if state.idle else "")
             for state, record in states
             if record
         ]
@@ -134,7 +138,7 @@ class ReadinessWait:
                 if one not in (*self._boards, *self._unreachable, *self._ended):
                     self._boards[one] = Board()
                     if one.skaffold and self._notice_within is not None:
-                        self._saved[one] = SavedIteration(self._notice_within)
+                        self._saved[one] = SavedIteration(self._asked, self._notice_within)
                     nursery.start_soon(self._follow, one)
             self._touch()
             await _until_others_than(self._running)

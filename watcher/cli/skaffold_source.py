@@ -65,6 +65,7 @@ class SkaffoldSource:
         ready = partial(ready_forwards, runtime.board)
         self._publisher = Publisher(url, lambda: self._attachment.facts.occasion, ready, pauses) if publish else None
         self._warned = False
+        self._iteration_began = ""
         self._has_facts = trio.Event()
 
     @classmethod
@@ -145,6 +146,9 @@ class SkaffoldSource:
 
     def _on_skaffold(self, before: SkaffoldFacts, now: SkaffoldFacts) -> None:
         self._has_facts.set()
+        if now.iteration_began != before.iteration_began:
+            # Not later than now, if the clock of Skaffold's machine is ahead of ours.
+            self._iteration_began = timestamp(min(now.iteration_began, datetime.now(UTC)))
         self._publish_own(self._own(before), self._own(now))
         for change in change_kinds(before, now):
             self.runtime.board.publish(
@@ -157,6 +161,7 @@ class SkaffoldSource:
                     run_id=now.run_id,
                     failed=now.failed,
                     reason=now.problem,
+                    iteration_began=self._iteration_began,
                     error=now.error if now.failed else "",
                 )
             )

@@ -30,6 +30,14 @@ Instant = Annotated[datetime, Meta(tz=True)]
 RunId = Annotated[str, Meta(pattern=r"\A([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?\Z")]
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# The digits of an iteration: nobody saves a file more often.
+_TASK_ID = re.compile(r"([A-Za-z]+)-([0-9]{1,9})", re.ASCII)
+
+
+def iteration_of(task_id: str, task: str) -> int | None:
+    """N for the task id `TASK-N` of this task; None for any other."""
+    match = _TASK_ID.fullmatch(task_id)
+    return int(match[2]) if match and match[1] == task else None
 
 
 class Artifact(Struct, frozen=True):
@@ -95,11 +103,15 @@ class PortEvent(Struct, frozen=True, rename="camel"):
 
 
 class StatusCheckEvent(Struct, frozen=True, rename="camel"):
-    """A resource whose rollout Skaffold waits for: `parity:deployment/app`, or `deployment/app` without -n."""
+    """A resource whose rollout Skaffold waits for: `parity:deployment/app`, or `deployment/app` without -n.
+
+    `task_id`: `Deploy-N` in iteration N.
+    """
 
     resource: Text = ""
     status: Text = ""
     actionable_err: ActionableError | None = None
+    task_id: Text = field(default="", name="task_id")
 
     @property
     def namespace(self) -> str:

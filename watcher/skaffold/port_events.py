@@ -16,16 +16,13 @@ from msgspec import Struct
 
 from forwarders.backoff import Backoff
 from watcher.errors import SkaffoldError
-from watcher.skaffold.events import PortEvent
+from watcher.skaffold.events import PortEvent, iteration_of
 from watcher.skaffold.http_request import connect_api, parse_api_address, post_event
 
 log = logging.getLogger("portside.skaffold")
 
 # Our posted events come back on the stream with the id they were posted with; Skaffold leaves the id of its own empty.
 ECHO_ID = "portside"
-_TASK = "PortForward-"
-# Digits of a dev loop's number: nobody saves a file more often.
-_DIGITS = 9
 # Skaffold has some dozens. More, which any user could post, are ignored: each costs time at every change.
 MOST_OWN_FORWARDS = 512
 _MAX_PORT = 65535
@@ -96,9 +93,8 @@ def own_forward(event: PortEvent, at: datetime) -> SkaffoldForward | None:
 
     Skaffold leaves the id blank and sets the task id to `PortForward-N` (event/v2/event.go).
     """
-    number = event.task_id.removeprefix(_TASK)
-    is_number = number.isascii() and number.isdigit() and len(number) <= _DIGITS
-    if event.id or number == event.task_id or not is_number or not 0 < event.local_port <= _MAX_PORT:
+    iteration = iteration_of(event.task_id, "PortForward")
+    if event.id or iteration is None or not 0 < event.local_port <= _MAX_PORT:
         return None
     return SkaffoldForward(
         resource_type=event.resource_type.lower(),
@@ -108,7 +104,7 @@ def own_forward(event: PortEvent, at: datetime) -> SkaffoldForward | None:
         container_name=event.container_name,
         address=event.address,
         local_port=event.local_port,
-        iteration=int(number),
+        iteration=iteration,
         at=at,
     )
 

@@ -24,6 +24,7 @@ from watcher.skaffold.events import (
     SkaffoldEvent,
     StatusCheckEvent,
     TaskEvent,
+    iteration_of,
 )
 from watcher.skaffold.port_events import Holdings, Occasion, SkaffoldForwards, own_forward
 
@@ -59,7 +60,8 @@ class SkaffoldFacts(Struct, frozen=True, kw_only=True):
     `attached`: its stream is being read. `problem`: why not, "" if nothing is wrong. `connections`: number of streams
     opened so far; together with `deploys` it tells when Skaffold has forgotten posted forwards.
     `run_id`: the label of this run's objects, "" while unknown. `phase`: "" while unknown, "idle", or one of PHASES.
-    `iteration`: of the last task. `failed`: something failed since the last dev loop began.
+    `iteration`: of the last task; `iteration_began`: its first task, by Skaffold's clock.
+    `failed`: something failed since the last dev loop began.
     `error`: Skaffold's message about the first thing that failed since then, on one line.
     `deployed`: a deploy of this run id has succeeded. `deploys`: how many have ended, successfully or not.
     `own_forwards`: Skaffold's own. `namespaces`: those named in status checks.
@@ -73,6 +75,7 @@ class SkaffoldFacts(Struct, frozen=True, kw_only=True):
     run_id: str = ""
     phase: str = ""
     iteration: int = 0
+    iteration_began: datetime = NEVER
     failed: bool = False
     error: str = ""
     deployed: bool = False
@@ -87,11 +90,20 @@ class SkaffoldFacts(Struct, frozen=True, kw_only=True):
         return (self.connections, self.deploys) if self.attached else None
 
 
+class Failure(Struct, frozen=True):
+    """An error of Skaffold's, on one line."""
+
+    iteration: int = -1
+    at: datetime = NEVER
+    message: str = ""
+
+
 class SkaffoldState(Struct, frozen=True, kw_only=True):
     """The facts and the times (Skaffold's) that they are based on."""
 
     facts: SkaffoldFacts = SkaffoldFacts()
     own: Holdings = Holdings()
+    failure: Failure = Failure()
     latest: datetime = NEVER
     meta_at: datetime = NEVER
     run_since: datetime = NEVER
@@ -163,34 +175,49 @@ def _meta(state: SkaffoldState, metadata: Metadata, at: datetime) -> SkaffoldSta
 
 
 def _phase(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
-    if at < state.task_at:
-        return state
+    state = _failure(state, task.iteration, at, task.status, task.actionable_err)
     facts = state.facts
+    if at < state.task_at:
+        is_of_loop = task.iteration == facts.iteration
+        return _with_loop(state, min(at, facts.iteration_began)) if is_of_loop else state
     if task.status == IN_PROGRESS:
-        begins = task.task == "DevLoop"
-        phase, failed = PHASES.get(task.task, facts.phase), facts.failed and not begins
-        error = "" if begins else facts.error
+        phase, failed = PHASES.get(task.task, facts.phase), facts.failed and task.task != "DevLoop"
     else:
         phase, failed = "idle" if task.task in _RESTING else facts.phase, facts.failed or task.status == FAILED
-        error = _error(facts, task.status, "", task.actionable_err)
-    return _with(replace(state, task_at=at), phase=phase, iteration=task.iteration, failed=failed, error=error)
+    is_first = task.iteration != facts.iteration or facts.iteration_began == NEVER
+    state = _with(replace(state, task_at=at), phase=phase, iteration=task.iteration, failed=failed)
+    return _with_loop(state, at if is_first else facts.iteration_began)
+
+
+def _with_loop(state: SkaffoldState, began: datetime) -> SkaffoldState:
+    """The facts with the time at which this iteration began, and its first error."""
+    error = state.failure.message if state.failure.iteration == state.facts.iteration else ""
+    return _with(state, iteration_began=began, error=error)
 
 
 def _status_check(state: SkaffoldState, check: StatusCheckEvent, at: datetime) -> SkaffoldState:
     """The namespaces of the run's resources, and which of them failed: the task's own message only counts them."""
     if check.namespace and len(state.facts.namespaces) < MOST_NAMESPACES:
         state = _with(state, namespaces=state.facts.namespaces | {check.namespace})
-    if at < state.task_at:
+    iteration = iteration_of(check.task_id, "Deploy")
+    if iteration is None:
         return state
-    return _with(state, error=_error(state.facts, check.status, f"{check.resource}: ", check.actionable_err))
+    state = _failure(state, iteration, at, check.status, check.actionable_err, f"{check.resource}: ")
+    return _with_loop(state, state.facts.iteration_began)
 
 
-def _error(facts: SkaffoldFacts, status: str, where: str, error: ActionableError | None) -> str:
-    """The first error stays: later ones repeat it for the tasks around the one that failed."""
-    if facts.error or status != FAILED or error is None or not error.message.strip():
-        return facts.error
+def _failure(
+    state: SkaffoldState, iteration: int, at: datetime, status: str, error: ActionableError | None, where: str = ""
+) -> SkaffoldState:
+    """Keeps the first error of the newest iteration: later ones repeat it for the tasks around the one that failed."""
+    known = state.failure
+    is_first = iteration > known.iteration or (iteration == known.iteration and at < known.at)
+    if status != FAILED or error is None or not error.message.strip() or not is_first:
+        return state
     message = where + " ".join(error.message[: 4 * MOST_ERROR].split())
-    return message if len(message) <= MOST_ERROR else f"{message[: MOST_ERROR - 1]}…"
+    if len(message) > MOST_ERROR:
+        message = f"{message[: MOST_ERROR - 1]}…"
+    return replace(state, failure=Failure(iteration, at, message))
 
 
 def _deploy(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
