@@ -15,7 +15,8 @@ from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
 from forwarders.system.terminals import open_url
 from tests.board.made import forward
-from tests.cli.made import NAMESPACE, PATIENCE, Place, closed_port
+from tests.cli.made import NAMESPACE, Place, closed_port
+from tests.support.browser import FakeBrowser
 from tests.support.process import portside
 from watcher.board.board import Board
 from watcher.board.records import ForwardRecord, PlanRecord
@@ -30,34 +31,12 @@ forwards:
 """
 
 
-class Browser:
-    """The program of BROWSER: it writes the URL to a file, and then to a FIFO, so that a test can wait for it."""
-
-    def __init__(self, place: Place) -> None:
-        self.pages = place.folder / "pages"
-        self._fifo = place.folder / "opened"
-        os.mkfifo(self._fifo)
-        path = place.folder / "browser"
-        path.write_text(f'#!/bin/sh\necho "$1" >>{self.pages}\necho "$1" >{self._fifo}\n')
-        path.chmod(0o755)
-        place.environment["BROWSER"] = str(path)
-
-    async def next(self) -> str:
-        """The next URL that it is started with."""
-        with trio.fail_after(PATIENCE):
-            return (await trio.Path(self._fifo).read_text()).strip()
-
-    @property
-    def all(self) -> list[str]:
-        return self.pages.read_text().splitlines() if self.pages.exists() else []
-
-
 @pytest.fixture
-def browser(place: Place) -> Browser:
-    return Browser(place)
+def browser(place: Place) -> FakeBrowser:
+    return FakeBrowser(place.folder, place.environment)
 
 
-async def test_once_and_not_after_a_redeploy(cluster: EmbeddedCluster, place: Place, browser: Browser) -> None:
+async def test_once_and_not_after_a_redeploy(cluster: EmbeddedCluster, place: Place, browser: FakeBrowser) -> None:
     """--open opens the first target; a new pod behind the forward opens nothing."""
     deployment = await cluster.deployment("api", [Port(8080, web("api"), "http")], namespace=NAMESPACE)
     words = ("forward", "deploy/api", ":8080", "svc/web", ":8080", "--open")
@@ -73,7 +52,7 @@ async def test_once_and_not_after_a_redeploy(cluster: EmbeddedCluster, place: Pl
     assert browser.all == [f"{url}/"]
 
 
-async def test_the_path_of_portside_yaml(cluster: EmbeddedCluster, place: Place, browser: Browser) -> None:
+async def test_the_path_of_portside_yaml(cluster: EmbeddedCluster, place: Place, browser: FakeBrowser) -> None:
     """It is opened at the first of two local ports; the forward without `open` is not opened, even with --open."""
     cluster.service("api", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE)
     ports = closed_port(), closed_port()

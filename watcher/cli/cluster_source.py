@@ -188,7 +188,7 @@ async def _look_up(
 
 
 async def _suggestion(client: ApiClient, kind: str, namespace: str, name: str) -> str:
-    """`; did you mean …?` if an object has a similar name and the list comes in time."""
+    """The end of an error message that suggests a similar name; "" without one, or if the list is late."""
     with trio.move_on_after(LISTED_WITHIN):
         try:
             listed = await client.list(Watch(BY_NAME[kind], namespace))

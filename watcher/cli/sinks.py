@@ -1,4 +1,4 @@
-"""Shows the forwards: lines or a table on stdout, the env file, and the status address over HTTP.
+"""Shows the forwards: lines or a table on stdout, the env file, the browser, and the status address over HTTP.
 
 Each output reads the board at its own pace. Every mistake in the options is raised before anything is forwarded.
 """
@@ -161,7 +161,7 @@ class BrowserOpener:
 
 
 def _place(record: ForwardRecord) -> tuple[str, str, str, int | str]:
-    """The same for all local ports and addresses of one target."""
+    """Identifies a target: all its local ports and addresses have the same value."""
     return record.context, record.namespace, record.resource, record.remote_port
 
 
