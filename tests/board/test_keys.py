@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from tests.board.made import forward
 from tests.board.test_table import bare
+from watcher.board.actions import copy_sequence, last_log_lines, open_in_browser
 from watcher.board.board import Board
-from watcher.board.keys import copy_sequence, decode_keys, last_log_lines, open_in_browser
 from watcher.board.layout import Canvas
 from watcher.board.records import ForwardRecord
 from watcher.board.runtime import About
+from watcher.board.screen import decode_keys
 from watcher.board.table import HELP, MESSAGE, TableAction, TableView
 from watcher.errors import WatcherError
 

@@ -18,7 +18,7 @@ from tests.board.made import forward, plan, skaffold, skip
 from tests.status.made import served
 from tests.status.test_guard import EVERYWHERE, TOKEN
 from watcher.board.board import Board
-from watcher.board.history import FOR_EACH, OVERALL, REMEMBERED
+from watcher.board.changes import FOR_EACH, OVERALL, REMEMBERED
 from watcher.board.http import server
 from watcher.board.http.routes import Routes
 from watcher.board.records import ForwardRecord

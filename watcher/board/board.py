@@ -12,8 +12,7 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.spec import Counts
-from watcher.board.changes import BoardEntry, Subscription, final_record, is_final, transitions
-from watcher.board.history import History
+from watcher.board.changes import BoardEntry, History, Subscription, final_record, is_final, transitions
 from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
 from watcher.board.runtime import About
 from watcher.errors import WatcherError

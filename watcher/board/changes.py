@@ -1,10 +1,12 @@
-"""Orders the changes of the board, and queues them for each of its readers.
+"""Orders the changes of the board, queues them for each of its readers, and remembers the last ones.
 
 An id is either a forward or a skip. A record that replaces one of the other kind ends that one first. A slow reader may
 miss intermediate states of a forward. It never misses the end of a forward or skip that it was told of.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 import trio
 from msgspec.structs import replace
@@ -17,6 +19,9 @@ BoardEntry = ForwardRecord | SkipRecord
 # A bound for a reader that is stuck: ends of entries that it was never told of. Everything else that is pending is
 # bounded by the number of entries on the board and of entries that the reader was told of.
 MAX_UNTOLD_ENDS = 1024
+# Changes to keep overall, for one forward or skip, and the number of those with a history of their own. A history is
+# for people, who look at the last minutes.
+OVERALL, FOR_EACH, REMEMBERED = 200, 20, 1000
 
 
 def record_key(record: Record) -> str:
@@ -134,3 +139,27 @@ class Subscription:
         while len(self._untold_ends) > MAX_UNTOLD_ENDS:
             oldest = next(iter(self._untold_ends))
             del self._untold_ends[oldest], self._pending[oldest]
+
+
+class History:
+    """`add` every change; `last` gives them back, the newest first."""
+
+    def __init__(self) -> None:
+        self._overall: deque[Record] = deque(maxlen=OVERALL)
+        self._for_each: dict[str, deque[Record]] = {}
+
+    def add(self, record: Record) -> None:
+        if isinstance(record, PlanRecord):
+            return
+        self._overall.appendleft(record)
+        if isinstance(record, ForwardRecord | SkipRecord):
+            # Re-inserted at the end, so that the first one is the one whose last change is the oldest.
+            changes = self._for_each.pop(record.id, None) or deque(maxlen=FOR_EACH)
+            changes.appendleft(record)
+            self._for_each[record.id] = changes
+            if len(self._for_each) > REMEMBERED:
+                del self._for_each[next(iter(self._for_each))]
+
+    def last(self, ident: str = "") -> list[Record]:
+        """The last changes of this forward or skip, "" for everything."""
+        return list(self._for_each.get(ident, ()) if ident else self._overall)

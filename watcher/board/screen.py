@@ -1,4 +1,4 @@
-"""Draws the live table on a terminal, directly above the cursor.
+"""Draws the live table on a terminal, directly above the cursor, and reads the keys that are pressed there.
 
 The cursor is never hidden and no alternate screen is used, so even a kill leaves the terminal usable; only the echo of
 keys stays off, and shells turn that on again. A slow terminal gets fewer frames; it never slows down a forward.
@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 import trio
 
 from forwarders.system.terminals import in_foreground, is_continued, redraw_signals, set_echo, write_whole
+from watcher.board.actions import copy_sequence, last_log_lines, open_in_browser
 from watcher.board.board import Board
 from watcher.board.changes import Subscription
-from watcher.board.keys import Keyboard, copy_sequence, last_log_lines, open_in_browser
 from watcher.board.layout import Canvas
 from watcher.board.table import TableAction, TableView
 
@@ -27,6 +27,62 @@ COUNTERS = 1.0
 # Lines above the table that wait for a slow terminal, and those that are printed again after a change of size.
 MAX_ABOVE = 100
 RECENT = 3
+
+
+_CSI = {
+    "A": "up",
+    "B": "down",
+    "H": "home",
+    "F": "end",
+    "1~": "home",
+    "4~": "end",
+    "5~": "pageup",
+    "6~": "pagedown",
+}
+_NAMES = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\b": "backspace"}
+
+
+def decode_keys(data: bytes) -> Iterator[str]:
+    """Characters, or names: up, down, home, end, pageup, pagedown, enter, backspace, escape. Other keys are ignored."""
+    text = data.decode(errors="ignore")
+    while text:
+        if text[:2] in {"\x1b[", "\x1bO"}:
+            end = next((at for at in range(2, len(text)) if "@" <= text[at] <= "~"), len(text) - 1)
+            if name := _CSI.get(text[2 : end + 1]):
+                yield name
+            text = text[end + 1 :]
+        else:
+            key, text = text[0], text[1:]
+            if key == "\x1b":
+                yield "escape"
+            elif key in _NAMES:
+                yield _NAMES[key]
+            elif key.isprintable():
+                yield key
+
+
+class Keyboard:
+    """The keys of the terminal `descriptor`. `continued`: set when this process may be in the foreground again."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.continued = trio.Event()
+
+    async def next(self) -> list[str]:
+        """The next keys. Raises EOFError when there will be no more."""
+        while True:
+            await trio.lowlevel.wait_readable(self._descriptor)
+            if in_foreground(self._descriptor):
+                break
+            self.continued = trio.Event()
+            await self.continued.wait()  # these keys are the shell's; reading them would stop this process
+        try:
+            data = os.read(self._descriptor, 1024)
+        except OSError as error:
+            raise EOFError from error
+        if not data:
+            raise EOFError
+        return [*decode_keys(data)]
 
 
 class Screen:

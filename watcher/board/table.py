@@ -15,7 +15,6 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from watcher.board.board import Board
-from watcher.board.keys import LETTERS
 from watcher.board.layout import (
     Canvas,
     TableRow,
@@ -36,6 +35,9 @@ SPARE = 1
 PAGE = 10
 # Seconds for which a message stays.
 MESSAGE = 4.0
+
+# Letters that move as in less and vi. They are letters while a filter is typed.
+LETTERS = {"k": "up", "j": "down", "g": "home", "G": "end"}
 
 HELP = (
     "/  show only rows that contain a text (Enter keeps it, Esc ends it)",

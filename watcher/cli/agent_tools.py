@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from watcher.board import runtime
-from watcher.board.probe import TEST_WITHIN, is_valid_path
+from watcher.board.actions import TEST_WITHIN, is_valid_path
 from watcher.board.readiness import ForwardQuery, parse_forward_query
 from watcher.board.records import CountedForward, ExplainRecord, ProbeRecord, Record, SkaffoldRecord
 from watcher.board.runtime import Instance

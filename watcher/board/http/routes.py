@@ -11,11 +11,11 @@ from importlib.resources import files
 import trio
 
 from forwarders.spec import Counts
+from watcher.board.actions import is_valid_path, probe_forward
 from watcher.board.board import Board
 from watcher.board.changes import is_final
 from watcher.board.http import StatusRequest, StatusResponse, metrics, plain_text
 from watcher.board.lines import json_line
-from watcher.board.probe import is_valid_path, probe_forward
 from watcher.board.readiness import NOT_SETTLED
 from watcher.board.records import ForwardRecord, Record, RetryRecord, counted
 

@@ -1,26 +1,33 @@
-"""Tests one forward: a single connection through its own local port, and what comes back.
+"""Does what a person asks of one forward: test it, open or copy its URL, read the log of its pod.
 
-The listener accepts every connection, so a test waits for an answer from the pod: data, a refusal of the container
-runtime, or the end of the connection.
+A test is one connection through the forward's own local port. The listener accepts every connection, so a test waits
+for an answer from the pod: data, a refusal of the container runtime, or the end of the connection.
 """
 
 from __future__ import annotations
 
+import base64
 from contextlib import aclosing
 from urllib.parse import urlsplit
 
 import trio
 
 from forwarders.spec import without_count
+from forwarders.system.terminals import open_url
 from watcher.board.board import Board
 from watcher.board.lines import printable
 from watcher.board.records import ForwardRecord, ProbeRecord
+from watcher.errors import WatcherError
 
 # Seconds for the whole test; and for a refusal to arrive after a connect, which no runtime confirms. The forward itself
 # shows a refusal half a second after it began.
 TEST_WITHIN, REFUSED_WITHIN = 5.0, 1.5
 # The most of a first line that is shown, and that is read for it.
 LONGEST_LINE, FIRST_BYTES = 200, 4096
+# Log lines to show: more than most terminals have.
+LOG_LINES = 100
+# Seconds for the log to arrive.
+LOG_WITHIN = 5.0
 
 
 def is_valid_path(path: str) -> bool:
@@ -86,3 +93,31 @@ def _request(path: str, host: str, port: int) -> bytes:
     name = f"[{host}]" if ":" in host else host
     head = f"GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nUser-Agent: portside\r\nAccept: */*\r\nConnection: close"
     return f"{head}\r\n\r\n".encode()
+
+
+async def open_in_browser(record: ForwardRecord) -> str:
+    """Returns the message to show."""
+    url = record.gateway or record.url
+    if not url:
+        return f"{record.resource} has no URL: it is {record.state}"
+    problem = await trio.to_thread.run_sync(open_url, url, abandon_on_cancel=True)
+    return f"{url} cannot be opened: {problem}" if problem else f"opened {url}"
+
+
+def copy_sequence(url: str) -> bytes:
+    """The escape sequence with which the terminal copies `url` to the clipboard (OSC 52)."""
+    return b"\x1b]52;c;" + base64.b64encode(url.encode()) + b"\x07"
+
+
+async def last_log_lines(board: Board, record: ForwardRecord) -> list[str]:
+    """The last log lines of the pod that serves the forward, or one line that says why there are none."""
+    if not record.pod:
+        return [f"no pod serves {record.resource}: it is {record.state}"]
+    try:
+        with trio.fail_after(LOG_WITHIN):
+            log = await board.pod_log(record, LOG_LINES)
+    except trio.TooSlowError:
+        return [f"the log of pod {record.pod} did not arrive within {LOG_WITHIN:g} s"]
+    except WatcherError as error:
+        return [f"the log of pod {record.pod} cannot be read: {error}"]
+    return log.splitlines() or [f"the log of pod {record.pod} is empty"]
