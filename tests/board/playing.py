@@ -1,4 +1,4 @@
-"""Plays plans and forwards' states through a real Loop, with a fleet that only remembers what it was told."""
+"""Plays plans and forward states through a real Loop, with a fleet that only records its calls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def subject(ident: str) -> ResourceRef:
 
 
 def plan_of(verdicts: Mapping[str, Said]) -> Plan:
-    """The plan that says this of each id."""
+    """A plan with this verdict for each id."""
     forwards, skips, published = [], [], []
     for ident, said in verdicts.items():
         match said.verdict:
@@ -75,7 +75,7 @@ def reason_of(said: Said) -> str:
 
 
 class MemoryFleet:
-    """Runs nothing. Reports what the test says, like a Fleet."""
+    """Runs nothing. Reports the states that the test sets, like a Fleet."""
 
     def __init__(self) -> None:
         self.loop: Loop

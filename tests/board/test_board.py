@@ -56,7 +56,7 @@ async def test_a_reader_that_falls_behind_gets_the_newest_of_each() -> None:
 
 
 async def test_what_a_stuck_reader_holds_is_bounded() -> None:
-    """Forwards that come and go for ever do not pile up; what stands is told in full."""
+    """Ended forwards do not accumulate without limit; every current forward is delivered."""
     board = Board()
     subscription = board.subscribe()
     for number in range(2 * MAX_UNTOLD_ENDS):
@@ -151,7 +151,7 @@ async def test_a_forward_that_becomes_a_skip_is_stopped_first(*, told: bool) -> 
 
 
 async def test_a_skip_ends_what_it_takes_the_place_of() -> None:
-    """Also where nobody reported the end: the board itself never shows both."""
+    """Even if the end was not reported: the board never shows both."""
     board = Board()
     subscription = board.subscribe()
     board.publish(forward(id=ID))
@@ -165,7 +165,7 @@ async def test_a_skip_ends_what_it_takes_the_place_of() -> None:
 
 
 async def test_another_local_port_is_another_forward() -> None:
-    """A slow reader is told the end of the one it knows, and then of the one that stands; not of those between."""
+    """A slow reader gets the end of the forward that it knows and then the current one, not those between."""
     board = Board()
     subscription = board.subscribe()
     board.publish(forward(local_port=0, url="", state="waiting"))
@@ -179,7 +179,7 @@ async def test_another_local_port_is_another_forward() -> None:
 
 
 async def test_no_end_is_lost_to_a_bound() -> None:
-    """A reader that was told of more forwards than any bound, and then is stuck, is told that each has ended."""
+    """A stuck reader that knows more forwards than the bound still gets the end of each."""
     board = Board()
     subscription = board.subscribe()
     names = [f"web-{number}" for number in range(MAX_UNTOLD_ENDS + 500)]

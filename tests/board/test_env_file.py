@@ -56,7 +56,7 @@ async def test_what_changes_nothing_is_not_written(tmp_path: Path) -> None:
 
 
 def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
-    """Somebody's own .env; what an earlier portside left, or an empty file, is taken over."""
+    """The user's own .env is refused; an empty file, or one that portside wrote, is taken over."""
     path = tmp_path / ".env"
     path.write_text("SECRET=1\n")
     with pytest.raises(UsageError, match="was not written by portside"):
@@ -76,7 +76,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, name: str) -> None:
 
 
 def test_a_link_is_kept(tmp_path: Path) -> None:
-    """What it leads to is written."""
+    """Its target is written."""
     (tmp_path / "link").symlink_to(tmp_path / "file")
     EnvFile(str(tmp_path / "link"), Variables())
     assert (tmp_path / "link").is_symlink()

@@ -28,7 +28,7 @@ def is_served(state: IterationState) -> bool:
 
 
 def test_without_a_change_it_ends_after_the_time_to_notice_one() -> None:
-    """Nobody knows sooner that there is none; the caller is told when to look again."""
+    """It cannot be known sooner; the result says when to look again."""
     assert after((10, IDLE)).until == 13
     assert after((10, IDLE), (12.9, IDLE)).pending == "Skaffold has not noticed a change"
     state = after((10, IDLE), (13, IDLE))

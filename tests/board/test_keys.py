@@ -1,4 +1,4 @@
-"""The table's keys: what a terminal sends, what each key changes, and what it asks for."""
+"""The table's keys: how terminal input is decoded, what each key changes, and which action it starts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Player:
         self.lines()
 
     def press(self, *keys: str) -> TableAction | None:
-        """What the last of the keys asks for."""
+        """The action of the last key."""
         action = None
         for key in keys:
             action = self.view.press(key, 5.0)
@@ -163,7 +163,7 @@ def test_what_is_copied_is_the_url() -> None:
 
 
 async def test_nothing_to_open() -> None:
-    """A forward without a URL is no page."""
+    """A forward without a URL gives a message."""
     assert await open_in_browser(forward(state="failed", url="")) == "service/web has no URL: it is failed"
 
 

@@ -1,4 +1,4 @@
-"""The line outputs: Skaffold's sentences, waits said late, pipes that nobody reads."""
+"""The line outputs: Skaffold's sentences, delayed reports of waiting, pipes without a reader."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_the_sentence_is_skaffolds(autojump_clock: trio.abc.Clock) -> None
 
 
 async def test_a_remark_leaves_the_sentence_alone(autojump_clock: trio.abc.Clock) -> None:
-    """Another port than the asked one is said on a line of its own."""
+    """A local port other than the requested one is reported on its own line."""
     taken = forward(local_port=8081, url="http://127.0.0.1:8081", reason="port 8080 is taken; using 8081")
     assert await said(PlainLines(), taken) == [
         READY.replace("127.0.0.1:8080", "127.0.0.1:8081"),
@@ -116,7 +116,7 @@ async def test_a_long_wait_is_said_once_and_its_end_too(autojump_clock: trio.abc
 
 
 async def test_each_wait_has_its_own_second(autojump_clock: trio.abc.Clock) -> None:
-    """One that began later is said later, and one that ended meanwhile not at all."""
+    """A wait that began later is reported later; one that has ended is not reported."""
     a, b, c = (forward(name, "listening", url="", reason=name) for name in "abc")
     lines = await said(PlainLines(), a, 0.6, b, c, 0.5, forward("c"), 0.6)
     assert [line.rpartition("(")[2] for line in lines[::2]] == ["a)", "b)"]
@@ -124,7 +124,7 @@ async def test_each_wait_has_its_own_second(autojump_clock: trio.abc.Clock) -> N
 
 
 async def test_failures_skips_and_a_lost_skaffold_are_said_at_once(autojump_clock: trio.abc.Clock) -> None:
-    """Each says what and why."""
+    """Each line names the resource and the reason."""
     failed = forward(state="failed", url="", reason="port 8080 on 127.0.0.1 is taken")
     lost = skaffold(change="lost", attached=False, reason="its event stream ended")
     assert await said(PlainLines(), failed, skip(), lost) == [
@@ -135,7 +135,7 @@ async def test_failures_skips_and_a_lost_skaffold_are_said_at_once(autojump_cloc
 
 
 async def test_the_end_of_a_forward_is_said_where_its_beginning_was(autojump_clock: trio.abc.Clock) -> None:
-    """A forward nobody was told of ends in silence; one that starts again is said again."""
+    """A forward that was never printed ends without a line; one that starts again is printed again."""
     stopped = forward(state="stopped", url="")
     assert await said(PlainLines(), forward("x", "waiting"), forward("x", "stopped")) == []
     assert await said(PlainLines(), forward(), stopped, stopped, forward()) == [
@@ -156,7 +156,7 @@ async def test_json_has_every_change(autojump_clock: trio.abc.Clock) -> None:
 
 @given(st.text())
 def test_nothing_steers_a_terminal(text: str) -> None:
-    """Whatever a cluster says, there is no control character in the line, and no second line."""
+    """No text from a cluster puts a control character or a second line into the output."""
     records: list[Record] = [
         forward(reason=text),
         forward("b", "failed", reason=text),
@@ -218,7 +218,7 @@ async def test_a_pipe_that_was_made_non_blocking(pipe: tuple[int, int]) -> None:
 
 
 async def test_a_reader_that_left_ends_the_lines_alone() -> None:
-    """`portside … | head -1`: nobody reads any more, and forwarding goes on."""
+    """`portside … | head -1`: the reader leaves, and forwarding goes on."""
     read_end, write_end = os.pipe()
     os.close(read_end)
     board = Board()

@@ -229,7 +229,7 @@ async def take_step(step: Any, play: Play, readers: list[Reader]) -> None:
 
 
 async def check_views(play: Play) -> None:
-    """Those that look at the board when they are asked."""
+    """The readers that look at the board on demand."""
     routes, board = Routes(play.board), play.board
     listed = json.loads((await routes(ask("/v1/forwards"))).body)
     assert {record["id"]: (record["state"], record["localPort"]) for record in listed} == play.forwards

@@ -1,4 +1,4 @@
-"""When `portside forward` gives up: nothing that was asked for can ever work."""
+"""`portside forward` gives up when none of its targets can ever work."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_what_waits_may_work(state: str) -> None:
 
 
 def test_what_was_never_right() -> None:
-    """A port that is not there, once the lists are complete; all that was asked for must be so."""
+    """A missing port, once the lists are complete, if it is so for every target."""
     assert none_left(asked("a", "b", broken="no such port"), states(a="failed", b="failed"))
     assert not none_left(asked("a", broken="no such port"), states(a="failed"), settled=False)
     assert not none_left(Plan(), {})
 
 
 def test_what_was_there_once_is_waited_for() -> None:
-    """It was found as asked for, or it has served."""
+    """The target was found, or its forward was ready."""
     gone = asked("a", broken="it does not exist")
     assert not none_left(gone, states(a="failed"), found=asked("a"))
     assert not none_left(gone, states(a="failed"), worked=["a"])

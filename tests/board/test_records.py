@@ -35,7 +35,7 @@ WANTED = PlannedForward(
 
 
 def test_a_ready_forward_is_the_contracts_example() -> None:
-    """Names, values and time format are those promised; podPort, portName and gateway stand beside them."""
+    """Names, values and time format are the promised ones; podPort, portName and gateway are additional."""
     endpoint = Endpoint(PodRef("default", "web-6c…", "uid"), 8081, ready=True)
     status = Status(id=ID, state=State.READY, local_port=8080, endpoint=endpoint)
     shown = json.loads(msgspec.json.encode(forward_record(WANTED, status, NOW)))
@@ -54,7 +54,7 @@ def test_what_is_not_known_is_blank(state: State) -> None:
 
 
 def test_counters_stand_beside_the_contracts_fields() -> None:
-    """What was asked for has them too, and nothing that stood there is renamed."""
+    """The counters are additional fields; no other field changes."""
     error_at = NOW + timedelta(seconds=1)
     counts = Counts(
         since=NOW,
@@ -92,7 +92,7 @@ def test_a_port_that_others_hold_has_blank_counters() -> None:
 
 
 def test_a_stopped_forward_has_no_url() -> None:
-    """Its port is free, or somebody else's by now."""
+    """Its port is free, or another process has it."""
     assert forward_record(WANTED, Status(id=ID, state=State.STOPPED, local_port=8080), NOW).url == ""
 
 
@@ -128,5 +128,5 @@ def test_times_are_utc_with_milliseconds(moment: datetime, text: str) -> None:
     [("127.0.0.1", "http://127.0.0.1:80"), ("::1", "http://[::1]:80"), ("localhost", "http://localhost:80")],
 )
 def test_urls(address: str, text: str) -> None:
-    """An IPv6 address stands in brackets."""
+    """An IPv6 address is in brackets."""
     assert local_url(address, 80) == text

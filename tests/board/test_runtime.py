@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
 
 
 def test_it_is_ours_alone_and_gone_afterwards(folder: Path) -> None:
-    """The directory 0700, the file 0600, whatever the umask; no file when the block has ended."""
+    """Directory 0700 and file 0600 whatever the umask; the file is gone at the end of the block."""
     before = os.umask(0)
     try:
         with announced(running()):
@@ -59,7 +59,7 @@ def test_it_is_gone_after_a_failure_too(folder: Path) -> None:
 
 
 def test_what_is_stale_or_broken_is_removed(folder: Path) -> None:
-    """A process that was killed leaves its file; whoever looks next clears it away."""
+    """A killed process leaves its file; the next look-up removes it."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     with announced(running()):
@@ -71,7 +71,7 @@ def test_what_is_stale_or_broken_is_removed(folder: Path) -> None:
 
 
 def test_a_token_is_ours_alone_and_gone_afterwards(folder: Path) -> None:
-    """Mode 0600 whatever the umask; it is what a question must carry; no file when the block has ended."""
+    """Mode 0600 whatever the umask; requests carry the token; the file is gone at the end of the block."""
     before = os.umask(0)
     try:
         with stored_token("secret") as path:
@@ -85,7 +85,7 @@ def test_a_token_is_ours_alone_and_gone_afterwards(folder: Path) -> None:
 
 
 def test_a_token_goes_with_its_stale_process(folder: Path) -> None:
-    """Whoever clears a killed process away leaves no secret of it."""
+    """Removing a killed process's file removes its token too."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     with announced(running(ended.pid)):
@@ -95,7 +95,7 @@ def test_a_token_goes_with_its_stale_process(folder: Path) -> None:
 
 
 def test_a_token_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mistake of usage: nobody could ask."""
+    """A UsageError, because no client could authenticate."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
     with pytest.raises(UsageError, match="give --status-token-file"), stored_token("secret"):
@@ -112,7 +112,7 @@ def test_the_newest_is_last(folder: Path) -> None:
 def test_a_directory_that_cannot_be_made_costs_no_forward(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is said, and the block runs all the same."""
+    """A warning is logged, and the block runs."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
     with announced(running()):
@@ -121,7 +121,7 @@ def test_a_directory_that_cannot_be_made_costs_no_forward(
 
 
 def test_a_link_in_its_place_is_not_followed(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """In a temporary folder that all share somebody may have put it there."""
+    """In a shared temporary folder another user may have created it."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     folder.symlink_to(elsewhere)
@@ -147,7 +147,7 @@ def written(folder: Path, name: str, **fields: object) -> Path:
 
 
 def test_a_process_id_that_is_used_again(folder: Path) -> None:
-    """The process that has it now is another one: it is not asked, gets no token, and the file and token go."""
+    """Another process has the id now: it gets no request and no token, and the files are removed."""
     mine = start_time(os.getpid())
     assert mine
     token = folder / f"{os.getpid()}.token"
@@ -160,7 +160,7 @@ def test_a_process_id_that_is_used_again(folder: Path) -> None:
 
 
 def test_a_token_is_not_sent_once_the_process_has_ended(folder: Path) -> None:
-    """Found while it ran, asked afterwards: its port may be a stranger's by now."""
+    """If the process ends after it was found, another process may have its port."""
     folder.mkdir(mode=0o700)
     (folder / "token").write_text("secret")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
@@ -179,7 +179,7 @@ def test_a_token_is_not_sent_once_the_process_has_ended(folder: Path) -> None:
 
 
 def test_a_token_needs_a_process_that_is_known(folder: Path) -> None:
-    """A file that does not say when its process began names nobody who may have the token."""
+    """Without a start time the process cannot be identified, so it gets no token."""
     (folder.parent / "token").write_text("secret")
     path = written(folder, "1", pid=os.getpid(), token_file=str(folder.parent / "token"))
     assert running_instances() == []

@@ -64,7 +64,7 @@ def test_everything_in_its_place() -> None:
 
 
 def test_a_name_stands_beside_the_address() -> None:
-    """Both lead there by name, in narrow terminals too; what a stranger's record says steers nothing."""
+    """Address and name are links, in narrow terminals too; text from records cannot steer the terminal."""
     _, view = view_of(forward(gateway="http://web.localhost:8000"), WAITS)
     heading, _, row, *_ = frame(view)
     assert "BY NAME" in heading
@@ -142,7 +142,7 @@ def test_trouble_comes_first() -> None:
 
 
 def test_a_short_wait_is_not_explained() -> None:
-    """A reason that vanishes within the second would only flicker; then it is said, and its time is known."""
+    """A reason is shown after a second, so that short waits do not flicker; `next_due` gives that time."""
     _, view = view_of(WAITS, now=1.0)
     assert "no pod" not in " ".join(frame(view, now=1.9))
     assert view.next_due(1.0) == 2.0
@@ -176,7 +176,7 @@ def test_more_rows_than_lines() -> None:
 
 
 def test_skaffold_that_is_gone_or_failed() -> None:
-    """Said where its phase stood."""
+    """The line of its phase says so."""
     board, view = view_of(skaffold(phase="idle", iteration=2, failed=True))
     assert frame(view)[0] == "Skaffold: idle, iteration 2, failed"
     board.publish(skaffold(change="lost", attached=False, reason="its event stream ended"))
@@ -187,13 +187,13 @@ def test_skaffold_that_is_gone_or_failed() -> None:
     ("count", "said"), [(0, "0"), (999, "999"), (1000, "1.0k"), (9949, "9.9k"), (34_000_000, "34M"), (10**15, "1000T")]
 )
 def test_sizes(count: int, said: str) -> None:
-    """Five cells at most, for what anybody carries."""
+    """At most five cells for any realistic number."""
     assert size(count) == said
 
 
 @given(st.text(), st.integers(1, 200), st.integers(1, 30))
 def test_no_text_tears_the_table(text: str, width: int, height: int) -> None:
-    """Whatever a cluster says: no line wider than the terminal, none too many, no escape but ours."""
+    """With any text no line is too wide, there are not too many lines, and only our own escapes."""
     _, view = view_of(
         skaffold(phase=text),
         forward(pod=text, reason=text),

@@ -43,7 +43,7 @@ def records(draw: st.DrawFn) -> ForwardRecord:
 
 
 def test_the_names_of_another_context() -> None:
-    """In full they begin with it; the short name is the default one's."""
+    """Full names begin with the context; the short name belongs to the default context."""
     here, far = of("web", context="here"), of("web", context="far", local_port=8081)
     made = Variables(context="here").of([replace(far, id="far"), here])
     ports = {name: port for name, port in made.items() if name.endswith("_PORT")}
@@ -95,7 +95,7 @@ def test_of_those_that_come_together_services_are_first() -> None:
 
 
 def test_a_name_is_kept_while_its_forward_waits() -> None:
-    """Without a port it has no variables, but nobody else gets its name."""
+    """Without a port it has no variables, but no other forward gets its name."""
     variables = Variables()
     waiting = of("web", url="", state="waiting")
     assert variables.of([waiting]) == {}
@@ -104,7 +104,7 @@ def test_a_name_is_kept_while_its_forward_waits() -> None:
 
 
 def test_several_addresses_are_one_forward() -> None:
-    """127.0.0.1 is preferred, wherever it stands."""
+    """127.0.0.1 is preferred, in any order."""
     everywhere = of("web", local_address="0.0.0.0", local_port=2)
     assert Variables().of([everywhere, of("web", local_address="127.0.0.1")])["WEB_8080_PORT"] == "8080"
     assert Variables().of([everywhere])["WEB_8080_HOST"] == "0.0.0.0"
@@ -132,7 +132,7 @@ def test_every_bound_forward_has_its_full_name(given: list[ForwardRecord]) -> No
 
 @given(st.lists(records(), max_size=4), st.lists(records(), max_size=4))
 def test_nothing_is_renamed(first: list[ForwardRecord], more: list[ForwardRecord]) -> None:
-    """What a name leads to stays, whatever is added."""
+    """A name keeps its forward when others are added."""
     variables = Variables()
     before = variables.of([record for record in first if record.url])
     after = variables.of([record for record in first if record.url] + [r for r in more if r not in first and r.url])
@@ -203,6 +203,6 @@ def test_a_name_with_a_ports_number_is_nobody_elses() -> None:
 
 
 def test_bare_names_that_are_spelled_alike() -> None:
-    """Neither has the variable: nobody could say which."""
+    """Neither gets the variable, because it would be ambiguous."""
     made = Variables().of([behind_a_gateway("a-b"), behind_a_gateway("a_b")])
     assert "A_B_URL" not in made

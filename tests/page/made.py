@@ -52,7 +52,7 @@ def busy_board() -> Board:
 
 
 def told(*verdicts: ExplainRecord) -> Callable[[], Awaitable[list[ExplainRecord]]]:
-    """What a board asks its loop."""
+    """An `explain` for a board."""
 
     async def explained() -> list[ExplainRecord]:
         return list(verdicts)
@@ -102,7 +102,7 @@ def tab_to(page: Page, wanted: Locator) -> None:
 
 
 def follow(page: Page, name: str) -> str:
-    """What stands where the link of service or workload `name` leads."""
+    """The text of the page that the link of service or workload `name` opens."""
     with page.expect_popup() as popup:
         row(page, name).get_by_role("link").click()
     try:
@@ -112,6 +112,6 @@ def follow(page: Page, name: str) -> str:
 
 
 def shows(page: Page, name: str, *texts: str) -> None:
-    """Waits until the row says all these."""
+    """Waits until the row contains all these texts."""
     for text in texts:
         expect(row(page, name)).to_contain_text(text)

@@ -30,7 +30,7 @@ CLIPBOARD = {"permissions": ["clipboard-read", "clipboard-write"]}
     ],
 )
 async def test_what_is_copied(browser: Chromium, button: str, copied: str) -> None:
-    """And the button says that it is."""
+    """The text is in the clipboard, and a message confirms it."""
     board = Board()
     board.publish(link("web", 4501))
     async with shown(browser, board, **CLIPBOARD) as tab:
@@ -45,7 +45,7 @@ async def test_what_is_copied(browser: Chromium, button: str, copied: str) -> No
 
 
 async def test_a_test_and_its_answer(browser: Chromium) -> None:
-    """portside itself connects; the answer stands below the buttons."""
+    """portside itself connects; the result is below the buttons."""
     async with application(says_nothing) as record:
         board = Board()
         board.publish(record)

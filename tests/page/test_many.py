@@ -82,7 +82,7 @@ async def test_what_is_not_ready_comes_first_and_alone(browser: Chromium) -> Non
 
 
 async def test_the_filter_by_keyboard_alone(browser: Chromium) -> None:
-    """`/` leads there from everywhere, Escape shows all again; what is typed elsewhere is no shortcut."""
+    """`/` focuses the filter, Escape clears it; a `/` that is typed into a field is text."""
     async with shown(browser, board_of(40)) as tab:
 
         def press(page: Page) -> None:

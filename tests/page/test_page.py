@@ -1,4 +1,4 @@
-"""The page in a real Chromium: what people see, hear and press, and what it never does."""
+"""The page in a real Chromium: display, keyboard, screen readers, and security."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 @asynccontextmanager
 async def shown(browser: Chromium, board: Board, **settings: object) -> AsyncIterator[Tab]:
-    """The page over `board`; at the end it has asked nobody else, and complained of nothing."""
+    """The page over `board`; at the end it has made no request elsewhere and logged no error."""
     async with served(board) as client:
         home = str(client.base_url)
         async with browser.tab(f"{home}/", **settings) as tab:
@@ -68,7 +68,7 @@ async def test_what_stands_is_shown(browser: Chromium) -> None:
 
 
 async def test_nothing_at_all(browser: Chromium) -> None:
-    """Without forwards, and without any Skaffold, the page says so in place of empty frames."""
+    """Without forwards and Skaffold the page says so instead of showing empty frames."""
     async with shown(browser, Board()) as tab:
 
         def look(page: Page) -> None:
@@ -111,7 +111,7 @@ async def test_a_change_is_seen_within_a_second(browser: Chromium) -> None:
 
 
 async def test_forwards_and_skips_come_and_go(browser: Chromium) -> None:
-    """A row for what stands and for nothing else; the order stays; what changed last says what happened."""
+    """One row for each current forward, in a stable order; the list of changes has each change."""
     board = busy_board()
     async with shown(browser, board) as tab:
         await tab.do(lambda page: expect(row(page, "web")).to_be_visible())
@@ -131,7 +131,7 @@ async def test_forwards_and_skips_come_and_go(browser: Chromium) -> None:
 
 
 async def test_a_forward_that_becomes_a_skip_leaves_the_forwards(browser: Chromium) -> None:
-    """portside.yaml excludes what is ready: no row stays, and what changed last says both."""
+    """After portside.yaml excludes it, its row is gone, and the list of changes has both records."""
     board = busy_board()
     async with shown(browser, board) as tab:
         await tab.do(lambda page: expect(row(page, "web")).to_contain_text("ready"))
@@ -170,7 +170,7 @@ async def test_a_link_opens_in_a_tab_of_its_own(browser: Chromium) -> None:
 
 
 async def test_what_a_cluster_says_is_text(browser: Chromium) -> None:
-    """Names, reasons and errors are never markup; an address that portside did not make is no link."""
+    """Names, reasons and errors are never markup; only addresses of portside's own form are links."""
     board = Board()
     for number, url in enumerate(("javascript:alert(3)", "https://evil.example:1/x", "http://a@b:1", HOSTILE)):
         board.publish(forward(f"{number}{HOSTILE}", reason=HOSTILE, pod=HOSTILE, namespace=HOSTILE, url=url))
@@ -202,7 +202,7 @@ async def test_what_a_cluster_says_is_text(browser: Chromium) -> None:
 
 
 async def test_the_policy_holds(browser: Chromium) -> None:
-    """A page that was broken into could load nothing, run nothing, and tell nobody: each attempt is refused."""
+    """The policy refuses injected scripts, loads from elsewhere, and requests to elsewhere."""
     board = busy_board()
     async with served(board) as client, served(Board()) as elsewhere, browser.tab(f"{client.base_url}/") as tab:
         other = str(elsewhere.base_url)
@@ -257,7 +257,7 @@ FRAME = """url => new Promise((loaded) => {
 
 
 async def test_by_keyboard_alone(browser: Chromium) -> None:
-    """Tab leads to each link in order, visibly; Enter opens the reasons; a change leaves the focus where it is."""
+    """Tab reaches each control in order, visibly; Enter opens the rules; a change does not move the focus."""
     board = busy_board()
     async with shown(browser, board) as tab:
 
@@ -415,7 +415,7 @@ async def test_on_any_screen(browser: Chromium, width: int) -> None:
 
 
 async def test_portside_ends_and_comes_back(browser: Chromium) -> None:
-    """The page says that nobody answers, keeps what was said last, and is live again by itself."""
+    """The page reports the loss, keeps the last state, and reconnects by itself."""
     second = Board()
     second.publish(link("web", 4501, 40))
     async with browser.tab() as tab:
@@ -462,7 +462,7 @@ def test_every_file_of_the_page_is_ours_and_small() -> None:
 
 
 async def test_a_name_is_a_second_link(browser: Chromium) -> None:
-    """To the gateway, where there is one; what is no address of ours is text."""
+    """A gateway URL is a second link; any other text is not a link."""
     board = Board()
     board.publish(link("web", 4501, gateway="http://web.localhost:8000"))
     board.publish(link("api", 4502, gateway=f"javascript:alert(1)//{HOSTILE}"))

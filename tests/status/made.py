@@ -1,4 +1,4 @@
-"""Owns a status address that is served while a block runs, and plain sockets that ask there in their own words."""
+"""Serves a status address while a block runs, and sends raw bytes to it."""
 
 from __future__ import annotations
 

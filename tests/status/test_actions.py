@@ -1,4 +1,4 @@
-"""What changes something at the status address: who may, what a test finds out, what a retry says."""
+"""The actions of the status address: who may use them, the results of a test, and of a retry."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def result(board: Board, target: str) -> dict[str, Any]:
     ],
 )
 async def test_one_connection(answer: Answer, asked: str, ok: bool, line: str, reason: str) -> None:  # noqa: FBT001
-    """A GET reads the first line of what comes back; without a path the pod need not say anything."""
+    """A GET returns the first line of the response; without a path silence is a success."""
     board = Board()
     async with application(answer) as record:
         board.publish(record)
@@ -92,7 +92,7 @@ async def test_one_connection(answer: Answer, asked: str, ok: bool, line: str, r
 
 
 async def test_the_runtimes_refusal_is_the_answer() -> None:
-    """A connection that waits has not reached the pod: why that is stands in the forward's reason."""
+    """A waiting connection has not reached the pod; the result has the forward's reason."""
     refused = "nothing listens on 8080 in pod web-6c: connection refused"
     counts = Counts(since=datetime.now(UTC), connections=1, held=1)
     async with application(says_nothing) as record:
@@ -103,7 +103,7 @@ async def test_the_runtimes_refusal_is_the_answer() -> None:
 
 
 async def test_what_is_not_ready_is_not_tried() -> None:
-    """Its state says all, and a connection would only wait."""
+    """The result has its state; a connection would only wait."""
     board = Board()
     board.publish(forward(state="listening", reason="no pod"))
     found = await result(board, path("test", forward()))
@@ -121,7 +121,7 @@ async def test_a_path_is_one_line(asked: str) -> None:
 
 @pytest.mark.parametrize(("problem", "retried"), [("", True), ("it is ready", False)])
 async def test_a_retry(problem: str, retried: bool) -> None:  # noqa: FBT001
-    """What the loop says of it."""
+    """The response has the loop's answer."""
     asked: list[str] = []
 
     def retry(ident: str) -> str:
@@ -161,7 +161,7 @@ async def test_a_page_of_another_site_changes_nothing(target: str, headers: dict
 
 
 async def test_the_page_itself_may() -> None:
-    """Its origin is the address that it asks, whether by name or by number."""
+    """Its Origin matches the Host, by name or by number."""
     board = Board(retry=lambda _: "")
     board.publish(forward(state="failed"))
     async with served(board) as client:
@@ -201,7 +201,7 @@ async def changes(client: httpx.AsyncClient, query: str = "") -> list[tuple[str,
 
 
 async def test_the_last_changes() -> None:
-    """The newest first, of everything or of one forward; how the plan stands is no change of anything."""
+    """Newest first, of everything or of one forward, without plan records."""
     board = Board()
     for record in (skaffold(), plan(), forward(state="listening"), forward("api"), forward(), skip(reason="udp")):
         board.publish(record)

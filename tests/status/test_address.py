@@ -54,7 +54,7 @@ def test_whose_an_address_is(host: str, whose: str) -> None:
 
 
 def test_all_addresses_are_reached_by_loopback() -> None:
-    """What is announced is what this machine's own commands can ask."""
+    """The announced URL is reachable from this machine."""
     with listen(Address("0.0.0.0", 0)) as sock:
         assert status_url(sock) == f"http://127.0.0.1:{sock.getsockname()[1]}"
 

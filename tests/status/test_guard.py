@@ -1,4 +1,4 @@
-"""Who may ask: Hosts, methods, pages of other sites, tokens. Over real sockets, in the words that attackers use."""
+"""Which requests are refused, by Host, method, origin and token: real attacks over real sockets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def question(target: str = "/v1/forwards", *headers: tuple[str, str], local: str
     ],
 )
 async def test_a_web_page_elsewhere_finds_nothing(host: str) -> None:
-    """A Host that is not this machine's comes from DNS rebinding, or from somebody who tries what a parser takes."""
+    """A foreign Host is DNS rebinding or an attack on the parser, and is refused."""
     async with served(Board()) as client:
         answer = await ask(client, f"GET /v1/forwards HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     if host == "[127.0.0.1]":  # the brackets say nothing that the address does not
@@ -45,7 +45,7 @@ async def test_a_web_page_elsewhere_finds_nothing(host: str) -> None:
     "host", ["127.0.0.1", "localhost", "LocalHost:1", "[::1]:80", "[0:0:0:0:0:0:0:1]", "127.0.0.1:"]
 )
 async def test_this_machines_own_names(host: str) -> None:
-    """With any port: somebody's tunnel may lead here."""
+    """With any port, because a tunnel may be in between."""
     async with served(Board()) as client:
         assert (await client.get("/v1/forwards", headers={"Host": host})).status_code == 200
 
@@ -63,7 +63,7 @@ async def test_this_machines_own_names(host: str) -> None:
     ],
 )
 async def test_odd_targets_and_hosts(start: bytes) -> None:
-    """A target with a host of its own, two Hosts, none: nothing is told."""
+    """An absolute target, two Hosts or none: 400, without any state."""
     board = Board()
     board.publish(forward())
     async with served(board) as client:
@@ -83,14 +83,14 @@ async def test_nothing_can_be_changed(method: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/v1/forwards", "/v1/events", "/metrics"])
 async def test_a_head_has_no_body(path: str) -> None:
-    """What GET would say of the answer, and no more."""
+    """The headers of GET without its body."""
     async with served(Board()) as client:
         answer = await client.head(path)
         assert (answer.status_code, answer.content) == (200, b"")
 
 
 async def test_a_large_body_is_not_waited_for() -> None:
-    """The refusal arrives whole, whatever else was sent."""
+    """The refusal arrives complete although the body was not read."""
     async with served(Board()) as client:
         assert (await client.post("/v1/forwards", content=b"x" * 1_000_000)).status_code == 405
 
@@ -127,7 +127,7 @@ async def test_pages_of_other_sites_may_link_and_nothing_else(site: str, mode: s
 
 
 async def test_beyond_loopback_a_token_is_asked_for() -> None:
-    """In a header; alive and ready are told to everybody, and nothing else."""
+    """In a header. Only /healthz and /readyz need none."""
     async with served(Board(), EVERYWHERE, token=TOKEN) as client:
         for path in ("/", "/v1/forwards", "/v1/events", "/v1/explain", "/metrics", "/page.js", "/nowhere"):
             refused = await client.get(path)
@@ -143,7 +143,7 @@ async def test_beyond_loopback_a_token_is_asked_for() -> None:
 
 
 async def test_a_browser_comes_in_once_by_a_link() -> None:
-    """The link sets a cookie that scripts and other sites do not get, and leaves the address bar; it is no token."""
+    """The link sets an HttpOnly, SameSite cookie that is not the token, and redirects to /."""
     async with served(Board(), EVERYWHERE, token=TOKEN) as client:
         assert (await client.get("/", params={"token": "wrong"})).status_code == 401
         assert (await client.get("/v1/forwards", params={"token": TOKEN})).status_code == 401
@@ -160,7 +160,7 @@ async def test_a_browser_comes_in_once_by_a_link() -> None:
 
 
 async def test_bound_elsewhere_its_own_names_are_right() -> None:
-    """The address that was asked, and the machine's name; not those of others."""
+    """Hosts may be the connection's own address and the machine's name, not others."""
     hosts = {"127.0.0.1": 200, "localhost": 200, socket.gethostname(): 400, "evil.example": 400, "10.9.8.7": 400}
     async with served(Board(), EVERYWHERE, token=TOKEN) as client:
         for host, code in hosts.items():
@@ -199,7 +199,7 @@ async def test_what_is_no_http_gets_a_plain_answer() -> None:
 
 
 async def test_a_websocket_is_no_way_around() -> None:
-    """Browsers let pages of other sites open those; an upgrade that is asked for is not taken."""
+    """Browsers let other sites open WebSockets; an upgrade request is refused like any other."""
     upgrade = b"GET /v1/events HTTP/1.1\r\nHost: evil.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     async with served(Board()) as client:
         assert (await ask(client, upgrade)).startswith(b"HTTP/1.1 400 ")

@@ -1,4 +1,4 @@
-"""The status address over real sockets: the documented paths, who may ask, and what it leaves behind."""
+"""The status address over real sockets: the documented paths, and what remains afterwards."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_loopback_addresses(host: str) -> None:
 
 
 async def test_serving_leaves_no_descriptor_behind() -> None:
-    """Served and cancelled again and again on one socket, which stays its owner's."""
+    """Serving and cancelling repeatedly on one socket leaks no file descriptor."""
     with listen(LOOPBACK) as sock:
         await _serve_once(sock)  # imports and caches open what stays open
         before = len(os.listdir("/proc/self/fd"))

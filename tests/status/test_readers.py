@@ -1,4 +1,4 @@
-"""Readers that are slow, stuck, many or gone: bounded here, and nothing to anybody else."""
+"""Slow, stuck, many or vanished readers are bounded and do not affect others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def readers_of(board: Board, count: int) -> None:
 
 
 async def stuck(client: httpx.AsyncClient) -> trio.SocketStream:
-    """Asks for events and reads none, with as small a buffer as the system gives."""
+    """Requests events and reads none, with the smallest buffer that the system allows."""
     sock = trio.socket.socket()
     sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 1)
     await sock.connect(("127.0.0.1", port_of(client)))
@@ -77,7 +77,7 @@ async def until(stream: trio.SocketStream, text: bytes) -> bytes:
 
 
 async def test_a_reader_that_takes_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its place is free again for somebody who reads."""
+    """Its connection is closed, and its place is free again."""
     monkeypatch.setattr(server, "WRITE_TIMEOUT", 0.1)
     board = Board()
     async with served(board) as client, await stuck(client):
@@ -103,7 +103,7 @@ async def test_readers_that_leave_make_room() -> None:
 
 
 async def test_connections_that_say_nothing_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More of them than there may be delay a question by no more than their time to ask."""
+    """Too many idle connections delay a request by at most their own timeout."""
     monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.5)
     async with served(Board()) as client, AsyncExitStack() as silent:
         for _ in range(server.MAX_CONNECTIONS + 10):
@@ -129,7 +129,7 @@ async def test_without_file_descriptors_questions_wait() -> None:
 
 
 async def test_counters_come_while_somebody_reads_and_at_most_once_a_second(autojump_clock: trio.abc.Clock) -> None:
-    """A forward that carries bytes all the time is told once a second; one that carries nothing is told once."""
+    """A busy forward is sent once a second, an idle one only once."""
     board, busy, idle = Board(), forward("busy"), forward("idle")
     counters, looks = Counts(since=datetime.now(UTC)), 0
     quiet = Counts(since=datetime.now(UTC))
@@ -164,7 +164,7 @@ async def test_counters_come_while_somebody_reads_and_at_most_once_a_second(auto
 
 
 async def test_a_change_does_not_wait_for_the_next_second(autojump_clock: trio.abc.Clock) -> None:
-    """It comes at once, with its counters; plain events have none."""
+    """A change is sent at once with its counters; plain events have none."""
     board = Board()
     board.publish(forward(state="listening"))
     board.counters = lambda: {forward().id: Counts(since=datetime.now(UTC), sent=5)}

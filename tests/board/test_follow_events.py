@@ -1,4 +1,4 @@
-"""What another portside tells: each event on its own, whatever stands between."""
+"""Events of another portside are decoded one by one, whatever is between them."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_why_something_is_not_forwarded() -> None:
 
 
 def test_several_portsides() -> None:
-    """A name may be anybody's; all means all of them."""
+    """A name may match on any board; without names every board counts."""
     first, second = shown(plan(), forward()), shown(plan(settled=False))
     assert readiness([first, second], [parse_forward_query("svc/web", "")]).ready
     assert readiness([first, second]).missing == (NOT_SETTLED,)
@@ -73,13 +73,13 @@ def test_several_portsides() -> None:
 
 @pytest.mark.parametrize("word", ["widget/web", "svc/", "container/..", ":80", ""])
 def test_no_name_at_all(word: str) -> None:
-    """A mistake, said as one."""
+    """Each is a ConfigError."""
     with pytest.raises(ConfigError):
         parse_forward_query(word, "")
 
 
 def test_the_command_of_exec_needs_something() -> None:
-    """Nothing forwarded is not ready: with the reasons of what is not forwarded, once the plan stands."""
+    """Without any forward it is not ready, and lists the skips' reasons once the plan is settled."""
     assert command_readiness(shown(plan(), forward())).ready
     nothing = command_readiness(shown(plan()))
     assert (nothing.missing, nothing.hopeless) == ((NOTHING,), False)
@@ -89,7 +89,7 @@ def test_the_command_of_exec_needs_something() -> None:
 
 
 def test_the_command_of_exec_needs_all_that_forward_was_asked_for() -> None:
-    """A skip of what somebody typed is hopeless; one that a mode met is not even worth a line beside forwards."""
+    """A skipped target of `forward` is hopeless; a skip of a mode is not listed while there are forwards."""
     asked = command_readiness(shown(plan(), forward(), skip(source="direct")))
     assert asked.missing == (f"service/dns port 53 is not forwarded: {skip().reason}",)
     assert asked.hopeless
