@@ -1,4 +1,4 @@
-"""What the tests of the command share."""
+"""What the tests of the commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.cli.made import NAMESPACE, Place, closed_port, kubeconfig
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    """A folder with a kubeconfig for an API server that is away."""
+    """A folder whose kubeconfig names an API server that does not run."""
     place = Place(tmp_path)
     place.environment["KUBECONFIG"] = place.write("kubeconfig", kubeconfig(closed_port()))
     return place
@@ -24,7 +24,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 async def cluster(place: Place) -> AsyncIterator[EmbeddedCluster]:
-    """A deployment and a service `web` of the recorded run; the place's kubeconfig leads to it."""
+    """An embedded cluster with a deployment and a service `web` of the recorded run; the kubeconfig points to it."""
     labels = {"skaffold.dev/run-id": Recording.load("handle-post").run_id}
     async with EmbeddedCluster.open() as cluster:
         await cluster.deployment("web", [Port(8080, web("hello"), "http")], namespace=NAMESPACE, labels=labels)

@@ -1,4 +1,4 @@
-"""Owns portside as a subprocess in a folder of its own, with nothing of this machine's configuration."""
+"""Runs portside as a subprocess in its own folder, without this machine's configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMESPACE = "parity"  # the recorded run's
 
 @dataclass
 class Place:
-    """Where portside is started. `environment` starts with nothing that Kubernetes or Skaffold would read."""
+    """The folder and environment in which portside is started. Kubernetes and Skaffold find no settings there."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Place:
         (self.folder / "run").mkdir(mode=0o700)
 
     def portside(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs it to its end."""
+        """Runs a command and waits for its end."""
         return subprocess.run(
             [PORTSIDE, *words],
             cwd=self.folder,
@@ -53,7 +53,7 @@ class Place:
 
     @property
     def announced(self) -> list[str]:
-        """The runtime files that stand."""
+        """The names of the files in the runtime directory."""
         return [path.name for path in (self.folder / "run").glob("portside/*")]
 
 
@@ -71,7 +71,7 @@ def kubeconfig(port: int, *, context: str = "here") -> str:
 
 
 def closed_port() -> int:
-    """A port where nothing listens: bound for a moment, so the system gives it to nobody else soon."""
+    """A port where nothing listens. It was bound for a moment, so the system does not reuse it soon."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

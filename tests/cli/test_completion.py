@@ -1,6 +1,6 @@
-"""Completion: the three scripts, and what they are told when somebody presses Tab.
+"""Completion: the scripts for three shells, and the words that Tab offers.
 
-bash is real. zsh and fish are spoken to in click's protocol, as their scripts do (COMP_WORDS, COMP_CWORD).
+bash is real. The tests speak click's protocol for zsh and fish, as their scripts do (COMP_WORDS, COMP_CWORD).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CLOUD, HOSTILE_CONTEXT, COMMA = "arn:aws:eks:eu-1:123:cluster/shop", "my $(touch
 
 
 def tab(place: Place, *words: str) -> list[str]:
-    """What bash offers for the last word."""
+    """The words that bash offers for the last one."""
     path = f"{os.path.dirname(PORTSIDE)}:{os.environ['PATH']}"
     environment = place.environment | {"PATH": path, WITHIN_VARIABLE: "30"}  # the machine may be busy
     line, part = " ".join(("portside", *words)), re.split("[:=]", words[-1])[-1]
@@ -49,7 +49,7 @@ def tab(place: Place, *words: str) -> list[str]:
 
 
 def answer(place: Place, shell: str, words: str, word: str) -> list[str]:
-    """What zsh or fish is told, as its script reads it."""
+    """The answer that the script of zsh or fish reads."""
     index = word if shell == "fish" else str(len(words.split()) - 1)
     variables = {"_PORTSIDE_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": index}
     done = place.portside(**variables)
@@ -59,7 +59,7 @@ def answer(place: Place, shell: str, words: str, word: str) -> list[str]:
 
 @pytest.fixture
 def contexts(place: Place) -> Place:
-    """A place whose kubeconfig has several contexts; the API server is away."""
+    """A place whose kubeconfig has several contexts; the API server does not run."""
     config = json.loads(kubeconfig(closed_port()))
     names = {CLOUD: "shop", HOSTILE_CONTEXT: "dev", COMMA: ""}
     config["contexts"] += [
@@ -71,7 +71,7 @@ def contexts(place: Place) -> Place:
 
 
 def test_commands_and_options_in_bash(place: Place) -> None:
-    """Every command, every option."""
+    """Tab completes commands, options and the values of an argument."""
     assert shutil.which("bash")
     assert tab(place, "w") == ["watch", "wait"]
     assert "--exec-timeout" in tab(place, "forward", "--exec")
@@ -80,7 +80,7 @@ def test_commands_and_options_in_bash(place: Place) -> None:
 
 
 async def test_what_runs_is_offered(place: Place) -> None:
-    """TYPE/NAME of what the portsides here have seen, in short forms too."""
+    """`wait` completes what running portsides have seen, also with a type's short form."""
     async with EmbeddedCluster.open() as cluster:
         await cluster.deployment("web", [Port(8080, web("hello"), "http")])
         cluster.service("web", {"app": "web"}, [{"port": 8080}])
@@ -116,7 +116,7 @@ HOSTILE = [
 
 
 def test_names_that_a_shell_would_read_are_not_offered() -> None:
-    """A shell inserts what it is given; no name in Kubernetes or Docker needs a quote."""
+    """A name with a special character is hostile, since names in Kubernetes and Docker have none."""
     good = ["pod/web-0", "deploy/api.v1", "container/my_app"]
     assert offered([*HOSTILE, *good], "") == sorted(good)
     assert offered([*HOSTILE, *good], "pod/") == ["pod/web-0"]
@@ -124,7 +124,7 @@ def test_names_that_a_shell_would_read_are_not_offered() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_asks_us(place: Place, shell: str) -> None:
-    """It names the variable by which click is asked, and nothing else is said."""
+    """Each script sets click's variable; the command prints nothing on stderr."""
     done = place.portside("completion", shell, PATH=os.environ["PATH"])
     assert (done.returncode, done.stderr) == (0, "")
     assert f"_PORTSIDE_COMPLETE={shell}_complete" in done.stdout
@@ -132,13 +132,13 @@ def test_the_script_asks_us(place: Place, shell: str) -> None:
 
 @pytest.mark.parametrize(("shell", "index", "word"), [("zsh", "1", "plain\nwait"), ("fish", "wa", "plain,wait")])
 def test_the_answer_in_their_words(place: Place, shell: str, index: str, word: str) -> None:
-    """As their scripts read it."""
+    """zsh and fish get each word in the form that their script parses."""
     variables = {"_PORTSIDE_COMPLETE": f"{shell}_complete", "COMP_WORDS": "portside wa", "COMP_CWORD": index}
     assert word in place.portside(**variables).stdout
 
 
 def test_another_shell(place: Place) -> None:
-    """One line, exit code 2."""
+    """A shell without a script is an error of one line, with exit code 2."""
     done = place.portside("completion", "tcsh")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
@@ -156,7 +156,7 @@ def test_another_shell(place: Place) -> None:
 )
 @pytest.mark.parametrize("option", ["--kube-context ", "--kube-context="])
 def test_a_context_in_bash(contexts: Place, typed: str, name: str, option: str) -> None:
-    """What bash inserts is read back by bash as the context's very name, whatever characters it has."""
+    """bash parses what it inserted as exactly the context's name, whatever characters that has."""
     part = re.split("[:=]", typed)[-1]
     [inserted] = tab(contexts, *f"watch {option}{typed}".split(" ", 2 if option.endswith(" ") else 1))
     line = f"{typed.removesuffix(part)}{inserted}" + ('"' if typed.startswith('"') else "")
@@ -167,7 +167,7 @@ def test_a_context_in_bash(contexts: Place, typed: str, name: str, option: str) 
 
 @pytest.mark.parametrize("option", ["--kube-context ", "--kube-context="])
 def test_a_context_in_zsh_and_fish(contexts: Place, option: str) -> None:
-    """These quote what they insert. They replace the whole word, so it repeats `--option=`; fish keeps a comma."""
+    """zsh and fish quote by themselves. They replace the whole word, so it repeats `--option=`; a comma is kept."""
     before = option.strip() if option.endswith("=") else ""
     for typed, name in (("arn:aws", CLOUD), ("a,", COMMA)):
         word = f"{before}{typed}"
@@ -177,7 +177,7 @@ def test_a_context_in_zsh_and_fish(contexts: Place, option: str) -> None:
 
 
 def test_modes_files_and_the_kubeconfigs_namespaces(contexts: Place) -> None:
-    """After a comma the modes that are not typed yet; files are left to the shell."""
+    """After a comma Tab offers the modes that are not typed yet; the shell completes files itself."""
     assert tab(contexts, "run", "--port-forward", "") == ["user", "services", "debug", "pods", "off", "true", "false"]
     assert tab(contexts, "run", "--port-forward=user,") == ["user,services", "user,debug", "user,pods"]
     assert tab(contexts, "wait", "-n", "") == ["dev", "shop"]
@@ -186,7 +186,7 @@ def test_modes_files_and_the_kubeconfigs_namespaces(contexts: Place) -> None:
 
 
 async def test_targets_from_the_cluster(cluster: EmbeddedCluster, place: Place) -> None:
-    """The services of the namespace and of the context that stand on the line; the type stays as it is typed."""
+    """`forward` lists objects of the namespace and context given on the line; the typed form of the type stays."""
     cluster.service("api", {"app": "web"}, [{"port": 80}], namespace="other")
     await cluster.pod("solo", [Port(8080, web("hello"), "http")], namespace=NAMESPACE)
     expected = {
@@ -204,7 +204,7 @@ async def test_targets_from_the_cluster(cluster: EmbeddedCluster, place: Place) 
 
 
 async def test_namespaces_from_the_cluster(place: Place) -> None:
-    """For -n, beside those of the kubeconfig."""
+    """-n lists the cluster's namespaces and those of the kubeconfig."""
     items = ",".join(f'{{"metadata":{{"name":"{name}"}}}}' for name in ("payments", "shop"))
     body = f'{{"kind":"List","metadata":{{"resourceVersion":"1"}},"items":[{items}]}}'
 
@@ -222,7 +222,7 @@ async def test_namespaces_from_the_cluster(place: Place) -> None:
 
 
 async def test_a_cluster_that_is_silent(place: Place, autojump_clock: MockClock) -> None:
-    """Nothing after 0.3 s."""
+    """Without an answer there is no offer after 0.3 s."""
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listeners[0].socket.getsockname()[1]
@@ -235,7 +235,7 @@ async def test_a_cluster_that_is_silent(place: Place, autojump_clock: MockClock)
 
 
 def test_no_login_plugin_is_started_and_nothing_is_said(place: Place) -> None:
-    """A plugin may ask its user; a broken kubeconfig and an API server that is away are silent too."""
+    """Tab runs no login plugin, and prints no error for a broken kubeconfig or an API server that does not run."""
     config = json.loads(kubeconfig(closed_port()))
     plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(place.folder / "ran")]}
     config["users"][0]["user"] = {"exec": plugin | {"interactiveMode": "IfAvailable"}}

@@ -1,4 +1,4 @@
-"""Endings (issue 3, point 9): ports free, the runtime file gone, nothing on stderr, soon, by any signal."""
+"""The end of portside by any signal: it is quick, frees its ports, removes its runtime file and prints no error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORWARD_ENDS, WATCH_ENDS = 1.0, 3.0
 
 
 async def ends(program: Portside, place: Place, number: int, within: float) -> None:
-    """It ends by this signal as the issue wants it."""
+    """Sends the signal and checks the end: time, ports, runtime file, stderr and exit code."""
     ports = [record["localPort"] for record in program.forwards]
     assert ports
     assert place.announced != []
@@ -39,7 +39,7 @@ async def ends(program: Portside, place: Place, number: int, within: float) -> N
 
 @pytest.mark.parametrize("number", SIGNALS)
 async def test_forward_ends_within_a_second(cluster: EmbeddedCluster, place: Place, number: int) -> None:
-    """With a connection open through it."""
+    """`forward` ends within a second, even with an open connection."""
     command = ("forward", "svc/web", ":8080")
     async with portside(*command, environment=place.environment, folder=place.folder) as program:
         port = (await program.ready("web"))["localPort"]
@@ -50,7 +50,7 @@ async def test_forward_ends_within_a_second(cluster: EmbeddedCluster, place: Pla
 
 @pytest.mark.parametrize("number", SIGNALS)
 async def test_watch_ends_within_three_seconds(cluster: EmbeddedCluster, place: Place, number: int) -> None:
-    """And Skaffold's stream is left politely, read to its end."""
+    """`watch` reads Skaffold's stream to its end before it leaves."""
     recording, _ = Recording.load("handle-post").split("DevLoop", "Succeeded")
     async with SkaffoldApi.open(recording) as skaffold:
         command = ("watch", "--skaffold", skaffold.url, "--port-forward=services")
@@ -60,7 +60,7 @@ async def test_watch_ends_within_three_seconds(cluster: EmbeddedCluster, place: 
 
 
 async def test_a_stuck_stdout_holds_nothing(cluster: EmbeddedCluster, place: Place) -> None:
-    """A pipe that nobody reads: forwards work, and the end is not held either."""
+    """A stdout that nobody reads delays neither forwards nor the end."""
     command = ("forward", "svc/web", ":8080", "--output=json")
     read_end, write_end = socket.socketpair()
     with read_end, write_end:
@@ -85,7 +85,7 @@ async def test_a_stuck_stdout_holds_nothing(cluster: EmbeddedCluster, place: Pla
 
 
 async def test_status_shows_what_runs(cluster: EmbeddedCluster, place: Place) -> None:
-    """`portside status`: the forwards as lines, as JSON, and the address alone."""
+    """`portside status` prints the forwards as lines and as JSON, and the address alone."""
     command = ("forward", "svc/web", ":8080")
     async with portside(*command, environment=place.environment, folder=place.folder) as program:
         record = await program.ready("web")
@@ -104,7 +104,7 @@ async def test_status_shows_what_runs(cluster: EmbeddedCluster, place: Place) ->
 
 
 async def test_a_demanded_port_that_is_taken(cluster: EmbeddedCluster, place: Place) -> None:
-    """That forward fails and the others go on; exit code 1 where none is left."""
+    """A forward whose required port is taken fails alone; if none is left, the exit code is 1."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -124,7 +124,7 @@ async def test_a_demanded_port_that_is_taken(cluster: EmbeddedCluster, place: Pl
 
 
 async def test_what_is_not_there_at_the_start(cluster: EmbeddedCluster, place: Place) -> None:
-    """A slip of the pen, as with kubectl: one line, exit code 1."""
+    """An object that does not exist is an error of one line, with exit code 1, as in kubectl."""
     done = await trio.to_thread.run_sync(place.portside, "forward", "svc/wbe", "8080")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -134,7 +134,7 @@ async def test_what_is_not_there_at_the_start(cluster: EmbeddedCluster, place: P
 
 
 def _fill(sock: socket.socket) -> None:
-    """Until a write to it would block."""
+    """Writes until a write would block."""
     sock.settimeout(0)
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -143,7 +143,7 @@ def _fill(sock: socket.socket) -> None:
 
 
 async def _status_url(place: Place) -> str:
-    """Once portside has announced itself."""
+    """The URL, as soon as portside is in the runtime directory."""
     with trio.fail_after(60):
         while True:
             done = await trio.to_thread.run_sync(place.portside, "status", "--url")

@@ -1,4 +1,4 @@
-"""An edit of portside.yaml excludes a forward that is ready: every way to look at a portside says so."""
+"""An edit of portside.yaml excludes a ready forward; every output shows that."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXCLUDED = f"{NOTHING}exclude:\n  - kind: service\n    name: web\n"
 
 
 async def test_one_truth_from_outside(cluster: EmbeddedCluster, place: Place) -> None:
-    """JSON lines, events, /v1/forwards, readyz, metrics, status, explain, wait and the env file; and back again."""
+    """JSON lines, events, HTTP, metrics, status, explain, wait and the env file agree, also when it is back."""
     place.write("portside.yaml", NOTHING)
     words = ("watch", "--cluster", "--port-forward=services", "--env-file", "env")
     async with (

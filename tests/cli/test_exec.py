@@ -1,4 +1,4 @@
-"""--exec and --env-file together, as a script uses them: begun when all is ready, everything ended with its code."""
+"""--exec and --env-file in scripts: the command starts when all is ready; portside ends with its exit code."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def forwarding(place: Place, *words: str, session: bool = False):  # type: ignor
 
 
 async def begun(place: Place) -> int:
-    """The command's process id, once it runs."""
+    """The command's process id, as soon as it runs."""
     with trio.fail_after(60):
         return int(await trio.Path(place.folder / "fifo").read_text())
 
 
 async def test_without_a_shell_it_fails(cluster: EmbeddedCluster, place: Place) -> None:
-    """One line says what the system said; it is no bug of portside's."""
+    """Without a shell, the system's error is one line, not a report of a bug."""
     place.environment["PATH"] = str(place.folder)
     async with forwarding(place, "svc/web", ":8080", "--exec", "true") as program:
         assert await program.wait() == 1
@@ -56,7 +56,7 @@ async def test_without_a_shell_it_fails(cluster: EmbeddedCluster, place: Place) 
 
 
 async def test_its_code_is_ours(cluster: EmbeddedCluster, place: Place) -> None:
-    """It sees the variables, reaches the pod, and its output does not stand among our objects."""
+    """The command sees the variables and reaches the pod; its output is not mixed with JSON."""
     fetch = "import os, urllib.request as u; print(u.urlopen(os.environ['WEB_8080_URL']).read().decode())"
     place.write("fetch.py", fetch)
     place.environment["PATH"] = os.environ["PATH"]
@@ -73,13 +73,13 @@ async def test_its_code_is_ours(cluster: EmbeddedCluster, place: Place) -> None:
 
 @pytest.mark.parametrize(("command", "code"), [("kill -9 $$", 137), ("true", 0), ("no-such-program", 127)])
 async def test_other_ends(cluster: EmbeddedCluster, place: Place, command: str, code: int) -> None:
-    """As a shell says them."""
+    """A signal gives exit code 128+n, as in a shell."""
     async with forwarding(place, "svc/web", ":8080", "--exec", command) as program:
         assert await program.wait() == code
 
 
 async def test_the_users_own_variables_stay(cluster: EmbeddedCluster, place: Place) -> None:
-    """In the command and in the file: what they said before, and one line each on what was left out."""
+    """The user's own variables are not replaced, in the command or the file; one line names each that was left out."""
     place.environment |= {"DATABASE_URL": "postgres://mine", "WEB_8080_PORT": "1"}
     cluster.service("database", {"app": "web"}, [{"port": 8080}])
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -97,7 +97,7 @@ async def test_the_users_own_variables_stay(cluster: EmbeddedCluster, place: Pla
 
 
 async def test_it_waits_for_what_is_not_ready(cluster: EmbeddedCluster, place: Place) -> None:
-    """Aloud, and begins when the pod is there; the file leads where the command's variables lead."""
+    """The command waits for the pod and says so; the file has the same addresses as its variables."""
     command = f'{RUNS} . ./env; test "$API_80_URL" = "$(sed -n s/^API_80_URL=//p env)"; exit $?'
     cluster.service("api", {"app": "api"}, [{"port": 80}])
     words = ("svc/api", ":80", "--env-file", "env", "--exec", command)
@@ -109,7 +109,7 @@ async def test_it_waits_for_what_is_not_ready(cluster: EmbeddedCluster, place: P
 
 
 async def test_it_gives_up(cluster: EmbeddedCluster, place: Place) -> None:
-    """When the time is over, or a forward has failed: exit code 1 with the reason, and the command was not run."""
+    """After the time limit, or a failed forward, the command is not run: exit code 1 with the reason."""
     cluster.service("api", {"app": "api"}, [{"port": 80}])
     words = ("--exec", "touch ran", "--exec-timeout", "0.2")
     async with forwarding(place, "svc/api", ":80", *words) as program:
@@ -124,7 +124,7 @@ async def test_it_gives_up(cluster: EmbeddedCluster, place: Place) -> None:
 
 
 async def test_a_signal_before_it_began(cluster: EmbeddedCluster, place: Place) -> None:
-    """Nothing was run, so this is no success."""
+    """A signal before the command starts gives exit code 1."""
     cluster.service("api", {"app": "api"}, [{"port": 80}])
     async with forwarding(place, "svc/api", ":80", "--exec", "true") as program:
         await program.wait_for(lambda _: (program.last("api") or {}).get("state") == "listening")
@@ -133,7 +133,7 @@ async def test_a_signal_before_it_began(cluster: EmbeddedCluster, place: Place) 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_to_us_is_the_commands(cluster: EmbeddedCluster, place: Place, number: int) -> None:
-    """It ends as it likes, and we with it."""
+    """A signal to portside is passed to the command, and portside ends with it."""
     name = signal.Signals(number).name.removeprefix("SIG")
     command = f"trap 'echo got {name} >&2; exit 5' {name}; {RUNS} while :; do sleep 0.1; done"
     async with forwarding(place, "svc/web", ":8080", "--exec", command, session=True) as program:
@@ -143,7 +143,7 @@ async def test_a_signal_to_us_is_the_commands(cluster: EmbeddedCluster, place: P
 
 
 async def test_ctrl_c_reaches_it_once(cluster: EmbeddedCluster, place: Place) -> None:
-    """The terminal sends it to the whole group; a second one from us would cut short how it cleans up."""
+    """The terminal sends Ctrl-C to the whole group, so portside does not send it again and interrupt the clean-up."""
     command = f"trap 'echo got one >&2; sleep 1; exit 5' INT; {RUNS} while :; do sleep 0.1; done"
     async with forwarding(place, "svc/web", ":8080", "--exec", command, session=True) as program:
         await begun(place)
@@ -174,7 +174,7 @@ async def running(place: Place, cluster: EmbeddedCluster, command: str) -> Async
 
 
 async def test_under_run_skaffold_is_ended_too(cluster: EmbeddedCluster, place: Place) -> None:
-    """As by Ctrl-C: it cleans up; the code is the command's all the same."""
+    """The end of the command ends Skaffold like Ctrl-C; the exit code is the command's."""
     async with running(place, cluster, 'echo "at $WEB_8080_URL" >&2; exit 7') as program:
         assert await program.wait() == 7, program.stderr
         assert "at http://127.0.0.1:" in program.stderr
@@ -182,7 +182,7 @@ async def test_under_run_skaffold_is_ended_too(cluster: EmbeddedCluster, place: 
 
 
 async def test_ctrl_c_under_run(cluster: EmbeddedCluster, place: Place) -> None:
-    """Both get it once; the code is the command's."""
+    """Skaffold and the command get Ctrl-C once each; the exit code is the command's."""
     command = f"trap 'echo got one >&2; exit 5' INT; {RUNS} while :; do sleep 0.1; done"
     async with running(place, cluster, command) as program:
         await begun(place)
@@ -192,7 +192,7 @@ async def test_ctrl_c_under_run(cluster: EmbeddedCluster, place: Place) -> None:
 
 
 async def test_the_file_while_it_runs_and_after(cluster: EmbeddedCluster, place: Place) -> None:
-    """Docker's reading of it: NAME=VALUE and comments, nothing else; no variable is left when the forwards end."""
+    """Docker can read the file: only NAME=VALUE and comments; at the end it has no variables."""
     async with forwarding(place, "svc/web", ":8080", "--env-file", "env") as program:
         record = await program.ready("web")
         read = dict(line.split("=", 1) for line in _lines(place.folder / "env"))
@@ -204,7 +204,7 @@ async def test_the_file_while_it_runs_and_after(cluster: EmbeddedCluster, place:
 
 
 def test_mistakes(place: Place) -> None:
-    """Before anything is bound: exit code 2 and one line."""
+    """A mistake is one line with exit code 2, before anything is bound."""
     place.write("mine", "SECRET=1\n")
     for words in (("--env-file", "mine"), ("--env-file", "missing/env"), ("--exec-timeout", "soon")):
         done = place.portside("forward", "svc/web", "8080", *words)

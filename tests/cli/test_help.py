@@ -1,4 +1,4 @@
-"""--help: an example for every command, without waiting for what only a running command needs."""
+"""--help: its examples, its groups, and what it does not import."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from watcher.cli.main import COMMANDS
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_an_example(place: Place, command: str) -> None:
-    """And says its options' variables."""
+    """The help of every command has an example."""
     done = place.portside(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"portside {command}" in done.stdout.partition("Example")[2]
 
 
 def test_the_commands_and_exit_codes(place: Place) -> None:
-    """The first thing that a new user reads."""
+    """`portside --help` lists all commands and the exit codes."""
     for words in (("--help",), ("-h",)):
         done = place.portside(*words)
         assert done.returncode == 0
@@ -50,14 +50,14 @@ def test_options_in_groups(place: Place, command: str, groups: list[str]) -> Non
 
 
 def test_the_former_name_of_an_option(place: Place) -> None:
-    """--held stood one letter from --hold."""
+    """--held, one letter from --hold, is not an option any more."""
     done = place.portside("forward", "svc/web", "80", "--held", "1")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--held" in done.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """Time says little on a shared machine; what is imported says it all."""
+    """--help imports no library that only a running command needs."""
     heavy = {"kubernetes", "httpx", "trio", "starlette", "hypercorn", "msgspec", "yaml", "ssl", "rich", "watchfiles"}
     for command in COMMANDS:
         code = (
@@ -70,6 +70,6 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_status_where_nothing_runs(place: Place) -> None:
-    """One line, exit code 1: nothing is wrong with the question."""
+    """`status` without a portside is one line with exit code 1, not wrong usage."""
     done = place.portside("status")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "portside: no portside runs here\n")

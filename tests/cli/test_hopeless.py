@@ -1,4 +1,4 @@
-"""`portside forward` ends with exit code 1 once nothing it was asked for can ever work, as kubectl does; not before."""
+"""`portside forward` exits with code 1 when no target can ever work, like kubectl, and not before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def forwarding(place: Place, *words: str, output: str = "json"):  # type: ignore
 
 
 async def make(cluster: EmbeddedCluster) -> None:
-    """Beside the service `web`: one that is UDP only, one outside, one whose target port no container declares."""
+    """Adds services: one with UDP only, one without pods, one whose target port no container declares."""
     cluster.service("dns", {"app": "web"}, [{"port": 53, "protocol": "UDP"}], namespace=NAMESPACE)
     cluster.service("late", {"app": "late"}, [{"port": 8080}], namespace=NAMESPACE)
     ports = [{"port": 80, "targetPort": "grpc"}]
@@ -43,7 +43,7 @@ HOPELESS = [
 async def test_what_can_never_work(
     cluster: EmbeddedCluster, place: Place, words: tuple[str, ...], reason: str, output: str
 ) -> None:
-    """Exit code 1 with the reason; --exec is not run, and its code is 1 too."""
+    """The exit code is 1 with the reason; a command of --exec is not run."""
     await make(cluster)
     async with forwarding(place, *words, output=output) as program:
         assert await program.wait() == 1
@@ -56,7 +56,7 @@ async def test_what_can_never_work(
 
 @pytest.mark.parametrize("rules", [(), (READ,)], ids=["nothing", "no port-forward"])
 async def test_what_rbac_forbids(cluster: EmbeddedCluster, place: Place, rules: tuple[Rule, ...]) -> None:
-    """Neither the objects nor, where these may be read, a session to the pod."""
+    """A missing permission to read the objects, or to open a session, ends it."""
     cluster.access.restrict(ADMIN, *rules)
     async with forwarding(place, "svc/web", ":8080") as program:
         assert await program.wait() == 1
@@ -67,7 +67,7 @@ async def test_what_rbac_forbids(cluster: EmbeddedCluster, place: Place, rules: 
 
 
 async def test_of_several_the_others_go_on(cluster: EmbeddedCluster, place: Place) -> None:
-    """A missing object, port and protocol beside one that works; --exec is not run, since not all is ready."""
+    """Targets that cannot work do not stop one that does; --exec is not run, since not all is ready."""
     await make(cluster)
     bad = ("svc/wbe", ":80", "svc/web", ":81", "svc/dns", ":53")
     async with forwarding(place, *bad, "svc/web", ":8080") as program:
@@ -84,7 +84,7 @@ async def test_of_several_the_others_go_on(cluster: EmbeddedCluster, place: Plac
 
 
 async def test_what_may_still_come_is_waited_for(cluster: EmbeddedCluster, place: Place) -> None:
-    """No pod yet; an object that is deleted while it waits, or while it serves, and is made again."""
+    """It waits for a first pod, and for an object that was deleted while it waited or served."""
     await make(cluster)
     async with forwarding(place, "svc/late", ":8080") as program:
         await program.wait_for(lambda _: (program.last("late") or {}).get("state") == "listening")

@@ -1,4 +1,4 @@
-"""The targets of `forward` at an API server that does not answer: said, and not waited for."""
+"""`forward` at an API server that does not answer: it is reported, and the forwards start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from watcher.config.targets import parse_targets
 async def test_a_server_that_takes_the_request_and_is_silent(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line within two seconds; after five the forwards go on without."""
+    """One line comes within two seconds; after five the forwards start without the look-up."""
     entries = parse_targets(("svc/web", "80"), namespace="shop", addresses=("127.0.0.1",))
     async with ApiClient(SERVER, Endless()) as client:
         began = trio.current_time()

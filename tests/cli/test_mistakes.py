@@ -1,4 +1,4 @@
-"""Bad input (issue 3, point 8): one clear line on stderr and exit code 2, before anything is bound."""
+"""Bad input is one clear line on stderr and exit code 2, before anything is bound."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEAD = "apiVersion: skaffold/v4beta11\nkind: Config\nportForward:\n"
 
 
 def refused(place: Place, *words: str, **environment: str) -> str:
-    """The one line."""
+    """Checks that the command was refused, and returns its one line."""
     done = place.portside(*words, **environment)
     assert done.returncode == 2, done
     assert done.stdout == ""
@@ -110,7 +110,7 @@ def refused(place: Place, *words: str, **environment: str) -> str:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_a_mistake_is_one_line(place: Place, words: tuple[str, ...], said: str) -> None:
-    """It names the word that is wrong."""
+    """The line names the wrong word."""
     if "-p" in words:
         place.write("skaffold.yaml", HEAD + "  []\n")
     assert re.search(said, refused(place, *words))
@@ -125,7 +125,7 @@ def test_a_mistake_is_one_line(place: Place, words: tuple[str, ...], said: str) 
     ],
 )
 def test_a_broken_skaffold_yaml(place: Place, text: str, said: str) -> None:
-    """File, line, field and value."""
+    """The line names file, line, field and value."""
     name = place.write("broken.yaml", text)
     assert re.search(f"broken.yaml.*{said}", refused(place, *WATCH, "-f", name))
 
@@ -135,13 +135,13 @@ def test_a_broken_skaffold_yaml(place: Place, text: str, said: str) -> None:
     [("clusters: [", "kubeconfig"), ("- 1\n", "kubeconfig"), ('{"current-context": "x"}', "x"), ("\0", "kubeconfig")],
 )
 def test_a_broken_kubeconfig(place: Place, text: str, said: str) -> None:
-    """It names the file and what is wrong with it; nothing of what stands in it but names."""
+    """The line names the file and the problem, and quotes only names from the file."""
     place.write("kubeconfig", text)
     assert said in refused(place, *FORWARD)
 
 
 def test_a_kubeconfig_that_is_not_there(place: Place) -> None:
-    """By option and by variable."""
+    """A missing file is an error, whether the option or the variable names it."""
     missing = str(place.folder / "missing")
     assert "missing" in refused(place, *FORWARD, "--kubeconfig", missing)
     assert "kubeconfig" in refused(place, *FORWARD, KUBECONFIG=missing).lower()
@@ -174,19 +174,19 @@ def test_a_kubeconfig_that_is_not_there(place: Place) -> None:
     ],
 )
 def test_a_broken_portside_yaml(place: Place, text: str, said: str) -> None:
-    """Found before anything is bound, as a mistake in skaffold.yaml is."""
+    """A mistake in portside.yaml is found before anything is bound."""
     place.write("portside.yaml", text)
     assert said in refused(place, *WATCH)
 
 
 def test_a_folder_is_no_kubeconfig(place: Place, tmp_path: Path) -> None:
-    """It cannot be read, which even root is told."""
+    """A folder as kubeconfig is an error, also for root."""
     assert str(tmp_path) in refused(place, *FORWARD, "--kubeconfig", str(tmp_path))
 
 
 @pytest.mark.parametrize("words", [FORWARD, WATCH])
 def test_a_taken_status_port(place: Place, words: tuple[str, ...]) -> None:
-    """It is asked for, so it is not silently another."""
+    """A given status port that is taken is an error; no other port is used."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -195,7 +195,7 @@ def test_a_taken_status_port(place: Place, words: tuple[str, ...]) -> None:
 
 
 def test_variables_are_judged_like_options(place: Place) -> None:
-    """SKAFFOLD_PORT_FORWARD and its kin have the same words and the same mistakes."""
+    """Skaffold's variables accept the same values as the options, and give the same errors."""
     assert "bogus" in refused(place, *WATCH, SKAFFOLD_PORT_FORWARD="bogus")
     assert "elsewhere" in refused(place, *FORWARD, SKAFFOLD_KUBE_CONTEXT="elsewhere")
     assert "99999" in refused(place, "watch", SKAFFOLD_RPC_HTTP_PORT="99999")

@@ -37,7 +37,7 @@ def browser(place: Place) -> FakeBrowser:
 
 
 async def test_once_and_not_after_a_redeploy(cluster: EmbeddedCluster, place: Place, browser: FakeBrowser) -> None:
-    """--open opens the first target; a new pod behind the forward opens nothing."""
+    """--open opens the first target once; a new pod opens nothing."""
     deployment = await cluster.deployment("api", [Port(8080, web("api"), "http")], namespace=NAMESPACE)
     words = ("forward", "deploy/api", ":8080", "svc/web", ":8080", "--open")
     async with portside(*words, environment=place.environment, folder=place.folder) as program:
@@ -53,7 +53,7 @@ async def test_once_and_not_after_a_redeploy(cluster: EmbeddedCluster, place: Pl
 
 
 async def test_the_path_of_portside_yaml(cluster: EmbeddedCluster, place: Place, browser: FakeBrowser) -> None:
-    """It is opened at the first of two local ports; the forward without `open` is not opened, even with --open."""
+    """The path is opened at the first of two local ports; a forward without `open` is not opened, even with --open."""
     cluster.service("api", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE)
     ports = closed_port(), closed_port()
     place.write("portside.yaml", PORTSIDE_YAML % ports)
@@ -67,7 +67,7 @@ async def test_the_path_of_portside_yaml(cluster: EmbeddedCluster, place: Place,
 
 
 async def test_without_a_browser(cluster: EmbeddedCluster, place: Place) -> None:
-    """Without BROWSER and display no program is started; --open gets one line, and the forward works."""
+    """Without BROWSER and display no program is started; --open logs one line, and the forward works."""
     started = place.folder / "started"
     place.write("xdg-open", f"#!/bin/sh\ntouch {started}\n")
     await trio.Path(place.folder / "xdg-open").chmod(0o755)
@@ -81,7 +81,7 @@ async def test_without_a_browser(cluster: EmbeddedCluster, place: Place) -> None
 
 
 def test_a_path_that_is_none(place: Place) -> None:
-    """One line with file, line and field; exit code 2."""
+    """A value that is not a path is one line with file, line and field; exit code 2."""
     place.write("portside.yaml", (PORTSIDE_YAML % (1, 2)).replace("/admin?tab=1#top", "http://elsewhere"))
     done = place.portside(*LABELLED)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -111,14 +111,14 @@ PLAN = PlanRecord(time="", settled=False)
 
 
 async def test_without_entries_the_first_ready_forward_is_opened() -> None:
-    """Not before there is a plan, since a forward with a path may come; then one, once."""
+    """--open waits for a plan, since it may have a forward with a path; then it opens one forward, once."""
     web, api = forward("web"), forward("api")
     assert await opened((web,), (PLAN,), (api,), requested=True) == [f"{web.url}/"]
     assert await opened((web,), (PLAN,), (api,), requested=False) == []
 
 
 async def test_each_forward_with_a_path_is_opened_once() -> None:
-    """At one of its addresses, and not again when it loses its pod or is stopped and started again."""
+    """A target is opened at one address only, and not again after it lost its pod or was started again."""
     web = replace(forward("web"), open_path="/a")
     away = replace(web, state="listening")
     twin = replace(web, id="twin", local_address="10.0.0.1", url="http://10.0.0.1:1")
@@ -139,7 +139,7 @@ async def test_each_forward_with_a_path_is_opened_once() -> None:
 def test_the_program_that_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: str, environ: dict[str, str], page: str
 ) -> None:
-    """BROWSER is a list of commands, as for Python's webbrowser; the first that works is used. Else the desktop's."""
+    """The first command of BROWSER that works is used, else the desktop's."""
     show = f'echo "$1" >{tmp_path}/page'
     for name, script in (("good", show), ("bad", "exit 3"), ("xdg-open", show)):
         path = tmp_path / name
@@ -152,7 +152,7 @@ def test_the_program_that_opens(
 
 
 def test_why_no_program_opens(tmp_path: Path) -> None:
-    """The last program's problem."""
+    """The reason is that of the last program that was tried."""
     assert open_url("http://x/", {}) == "there is no display, and BROWSER is not set"
     assert open_url("http://x/", {"BROWSER": "/nowhere/none"}) == "/nowhere/none: No such file or directory"
     assert open_url("http://x/", {"BROWSER": "false"}) == "false ended with exit code 1"

@@ -1,4 +1,4 @@
-"""What the command line, the variables and skaffold.env ask for together, before anything is started."""
+"""The options that result from the command line, the variables and skaffold.env."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def collected(words: str, *, own: bool) -> Options:
-    """What a forwarding command makes of `words`."""
+    """The options of a forwarding command with these words."""
     found: list[Options] = []
 
     @click.command()
@@ -64,7 +64,7 @@ def fields(found: Options) -> tuple[object, ...]:
 
 
 def test_under_run_skaffolds_flags_win_over_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """portside looks where Skaffold deploys: a flag wins over its variable, lists are joined as Skaffold joins them."""
+    """Skaffold's flags take precedence over the variables; lists are joined as in Skaffold."""
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     expected = ("flag", "user", ("a", "b"), "flag", "flag", ("flag.yaml",), ("variable", "flag"))
@@ -72,7 +72,7 @@ def test_under_run_skaffolds_flags_win_over_the_variables(monkeypatch: pytest.Mo
 
 
 def test_under_run_the_variables_hold_without_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As they do for Skaffold."""
+    """Without flags, Skaffold's variables apply to portside as well."""
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     expected = ("variable", "services", ("a",), "variable", "variable", ("variable.yaml",), ("variable",))
@@ -80,7 +80,7 @@ def test_under_run_the_variables_hold_without_flags(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_portside_itself_was_told_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over Skaffold's flags and over the variables."""
+    """portside's own options take precedence over Skaffold's flags and the variables."""
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     ours = "-n own --port-forward=debug -p o --kube-context own --kubeconfig own -f own.yaml -m own"
@@ -88,13 +88,13 @@ def test_what_portside_itself_was_told_wins(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_nothing_asked_is_not_an_empty_answer() -> None:
-    """`--port-forward=` is something that Skaffold refuses; leaving it out is not."""
+    """An empty --port-forward, which Skaffold refuses, differs from a missing one."""
     assert under_run("", "").port_forward is None
     assert under_run("", "--port-forward=").port_forward == ""
 
 
 def test_skaffold_env_holds_beside_skaffold_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`watch` reads the file as the Skaffold does that it watches; variables and flags win over it."""
+    """`watch` reads skaffold.env like Skaffold; variables and flags take precedence."""
     (tmp_path / "skaffold.env").write_text(
         "SKAFFOLD_NAMESPACE=file\nSKAFFOLD_PROFILE=a,b\nSKAFFOLD_PORT_FORWARD=debug\n"
     )

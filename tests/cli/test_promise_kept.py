@@ -1,4 +1,4 @@
-"""The listener is the promise, seen from outside: through a new run id, and with rights in one namespace only."""
+"""Listeners stay open through a new run id, and with permissions in one namespace only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMESPACE = "parity"  # the recorded runs'
 
 
 def reloaded() -> tuple[Recording, Recording, str]:
-    """A real stream in which skaffold.yaml was edited: until the second run id is known, what follows, and that id."""
+    """A recorded stream with an edit of skaffold.yaml, split where the second run id is known, and that id."""
     recording = Recording.load("dev-configedit")
     for index, line in enumerate(recording.lines):
         meta = json.loads(line)["result"].get("metaEvent") or {}
@@ -43,7 +43,7 @@ async def page(record: Record) -> str:
 
 
 async def test_a_new_run_id(place: Place) -> None:
-    """Whoever is labelled anew keeps its listener; whoever is not goes when the new run's deploy has succeeded."""
+    """An object with the new label keeps its listener; one without it is dropped after the new run's deploy."""
     first, second, run_id = reloaded()
     async with EmbeddedCluster.open() as cluster, SkaffoldApi.open(first) as skaffold:
         await cluster.deployment("web", [Port(8080, web("hello"), "http")], namespace=NAMESPACE)
@@ -67,7 +67,7 @@ async def test_a_new_run_id(place: Place) -> None:
 
 
 async def test_rights_in_one_namespace(place: Place) -> None:
-    """The namespace is listed in place of everything, and an API server that goes and comes back changes nothing."""
+    """Only the namespace is listed; a restart of the API server changes nothing."""
     recording, _ = Recording.load("handle-post").split("DevLoop", "Succeeded")
     async with EmbeddedCluster.open() as cluster, SkaffoldApi.open(recording) as skaffold:
         await cluster.deployment("web", [Port(8080, web("hello"), "http")], namespace=NAMESPACE)

@@ -1,4 +1,4 @@
-"""A second Ctrl-C: whatever the end in good order waits for, portside has left, and has said before why it stays."""
+"""A second Ctrl-C ends portside at once; before that it reported that it was still shutting down."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def endless(recording: Recording) -> AsyncIterator[SkaffoldApi]:
 
 @asynccontextmanager
 async def stuck(place: Place, terminal: int) -> AsyncIterator[Portside]:
-    """`watch` on a terminal, in a replay that never ends."""
+    """`watch` on a terminal, beside a Skaffold whose replay never ends."""
     recording, _ = Recording.load("handle-post").split("DevLoop", "Succeeded")
     async with endless(recording) as skaffold:
         words = ("watch", "--skaffold", skaffold.url, "--port-forward=services")
@@ -42,7 +42,7 @@ async def stuck(place: Place, terminal: int) -> AsyncIterator[Portside]:
 
 
 async def test_a_replay_that_never_ends(cluster: EmbeddedCluster, place: Place) -> None:
-    """The first Ctrl-C is answered by the reason, the second by the end."""
+    """After the first Ctrl-C portside says why it stays; the second ends it."""
     controller, terminal = pty.openpty()
     try:
         async with stuck(place, terminal) as program:
@@ -59,7 +59,7 @@ async def test_a_replay_that_never_ends(cluster: EmbeddedCluster, place: Place) 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_two_signals_together_are_one(cluster: EmbeddedCluster, place: Place, second: signal.Signals) -> None:
-    """A wrapper passes on what the terminal has sent as well; any later signal counts."""
+    """Two signals at the same time, from a terminal and a wrapper, count as one; a later one counts."""
     controller, terminal = pty.openpty()
     try:
         async with stuck(place, terminal) as program:
@@ -75,7 +75,7 @@ async def test_two_signals_together_are_one(cluster: EmbeddedCluster, place: Pla
 
 
 async def test_under_run(cluster: EmbeddedCluster, place: Place) -> None:
-    """A Skaffold that does not end by Ctrl-C is left to itself by the second one."""
+    """The second Ctrl-C ends portside and leaves a Skaffold that did not end."""
     place.write("skaffold", "#!/bin/sh\ntrap '' INT\necho started >&2\nwhile :; do sleep 1; done\n")
     os.chmod(place.folder / "skaffold", 0o700)
     words = ("run", "--", str(place.folder / "skaffold"), "dev")

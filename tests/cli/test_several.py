@@ -1,4 +1,4 @@
-"""Several portsides at once: each command speaks of this folder's first, and says which one it speaks of."""
+"""Several portsides at once: each command shows this folder's first, and names the one it shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.process import PORTSIDE, portside
 
 
 class Project:
-    """A folder beside others; its commands share the runtime directory."""
+    """One of several folders whose commands share a runtime directory."""
 
     def __init__(self, place: Place, name: str) -> None:
         self.folder = place.folder / name
@@ -29,7 +29,7 @@ class Project:
         return portside("forward", *words, environment=self._place.environment, folder=self.folder)
 
     async def runs(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`portside WORDS`, to its end."""
+        """Runs `portside WORDS` to its end."""
         return await trio.to_thread.run_sync(
             lambda: subprocess.run(
                 [PORTSIDE, *words],
@@ -45,13 +45,13 @@ class Project:
 
 @contextmanager
 def taken() -> Iterator[int]:
-    """A local port that somebody else has."""
+    """A local port that another socket holds."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         yield holder.getsockname()[1]
 
 
 async def test_this_folders_comes_first(cluster: EmbeddedCluster, place: Place) -> None:
-    """status and explain group by portside, with process, folder, context and page; --pid and --folder choose."""
+    """status and explain group by portside, with process, folder, context and page; --pid and --folder select."""
     ours, theirs = Project(place, "a/ours"), Project(place, "a/theirs")
     async with ours.portside("svc/web", ":8080") as one, theirs.portside("deploy/web", ":8080") as other:
         await one.ready("web")
@@ -79,7 +79,7 @@ async def test_this_folders_comes_first(cluster: EmbeddedCluster, place: Place) 
 
 
 async def test_wait_is_about_this_folders(cluster: EmbeddedCluster, place: Place) -> None:
-    """A failure in another project is not ours, nor is what is ready there; without one here it is waited for."""
+    """`wait` ignores the forwards of other folders, and waits for a portside to start in this one."""
     ours, theirs = Project(place, "a/ours"), Project(place, "a/theirs")
     with taken() as port:
         async with theirs.portside("svc/web", f"{port}:8080", "deploy/web", ":8080") as other:
@@ -98,14 +98,14 @@ async def test_wait_is_about_this_folders(cluster: EmbeddedCluster, place: Place
 
 @pytest.mark.parametrize("command", ["wait", "status", "explain"])
 def test_no_such_process(place: Place, command: str) -> None:
-    """It is said at once, whatever the time to wait."""
+    """A --pid that does not run is reported at once, whatever the timeout."""
     done = place.portside(command, "--pid", "999999999")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "portside: no process 999999999 runs\n"
 
 
 async def test_a_process_that_ends_without_having_been_a_portside(place: Place) -> None:
-    """`portside run … & portside wait --pid $!`, where run ends at once for a wrong option."""
+    """`wait --pid` ends when the process ends before it became a portside, for example after a wrong option."""
     process = await trio.lowlevel.open_process(["sleep", "60"])
     try:
         async with waiting(place, "--pid", str(process.pid)) as waiter:
@@ -119,7 +119,7 @@ async def test_a_process_that_ends_without_having_been_a_portside(place: Place) 
 
 @pytest.mark.parametrize("output", ["plain", "json"])
 async def test_the_first_line(cluster: EmbeddedCluster, place: Place, output: str) -> None:
-    """Context, namespace and page, before anything else; on stderr where stdout is for JSON."""
+    """The first line names context, namespace and page; with JSON output it is on stderr."""
     words = ("forward", "svc/web", ":8080")
     async with portside(*words, environment=place.environment, folder=place.folder, output=output) as program:
         await program.wait_for(lambda _: bool(program.records or program.others) and bool(program.first_line))

@@ -1,4 +1,4 @@
-"""The status address as users ask for it: loopback without a token, elsewhere with one, found by our own commands."""
+"""The status address: without a token on loopback, with one elsewhere, and found by portside's own commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOKEN = "0123456789abcdef"
 
 
 async def status(place: Place, *words: str) -> str:
-    """What `portside status` prints, asked by a process of its own."""
+    """The output of `portside status` in its own process."""
     done = await trio.to_thread.run_sync(lambda: place.portside("status", *words))
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -28,7 +28,7 @@ def tokens(place: Place) -> list[Path]:
 
 
 async def test_on_loopback_no_token(place: Place) -> None:
-    """The default: this machine's own users alone can ask."""
+    """By default only users of this machine can send requests, so there is no token."""
     async with portside(*COMMAND, environment=place.environment, folder=place.folder) as program:
         await program.wait_for(bool)
         url = await status(place, "--url")
@@ -38,7 +38,7 @@ async def test_on_loopback_no_token(place: Place) -> None:
 
 
 async def test_elsewhere_a_token_is_made(place: Place) -> None:
-    """Said once with its file, which only its owner reads and which goes with the program; our own commands use it."""
+    """A token is generated and its file named once; only the owner can read the file, which is removed at the end."""
     command = (*COMMAND, "--status", "0.0.0.0:0")
     async with portside(*command, environment=place.environment, folder=place.folder) as program:
         await program.says("is open to other machines")
@@ -60,7 +60,7 @@ async def test_elsewhere_a_token_is_made(place: Place) -> None:
 
 
 async def test_a_token_of_ones_own(place: Place) -> None:
-    """From a file or the environment, on any address."""
+    """The user's token comes from a file or the environment, for any address."""
     file = place.write("token", f"{TOKEN}\n")
     for words, environment in (
         (("--status-token-file", file), {}),
@@ -83,7 +83,7 @@ TOO_WEAK = ("", "short", "fifteen-letters", "white space within it", "0123456789
 
 @pytest.mark.parametrize("content", TOO_WEAK, ids=range(len(TOO_WEAK)))
 def test_what_is_no_token(place: Place, content: str) -> None:
-    """One line that names the option, and never the text."""
+    """An unusable token is one line that names the option and does not quote the token."""
     file = place.write("token", content)
     for words, environment, origin in (
         (("--status-token-file", file), {}, f"--status-token-file {file}"),
@@ -98,14 +98,14 @@ def test_what_is_no_token(place: Place, content: str) -> None:
 
 
 def test_a_token_file_that_cannot_be_read(place: Place) -> None:
-    """The option, the path, the system's reason."""
+    """The line names the option, the path and the system's reason."""
     done = place.portside(*COMMAND, "--status-token-file", "nowhere")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--status-token-file nowhere cannot be read: No such file" in done.stderr
 
 
 def test_a_runtime_directory_that_cannot_be_written(place: Place) -> None:
-    """Without a place for the token nobody could ask: that is said before anything is forwarded."""
+    """If the token cannot be stored, portside reports that before it forwards anything."""
     (place.folder / "run" / "portside").write_text("in the way")
     done = place.portside(*COMMAND, "--status", "0.0.0.0:0")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -1,4 +1,4 @@
-"""What the process was started with: closed streams, full disks, a folder that is gone, few descriptors, odd files."""
+"""How portside starts with closed streams, full disks, a deleted folder, few descriptors and odd files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ YAML = {
 
 
 def shell(place: Place, line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The line in sh, in the place's folder; `portside` is the program."""
+    """Runs a line of sh in the place's folder, where `portside` is the program."""
     words = ["sh", "-c", line.replace("portside", PORTSIDE, 1)]
     given = place.environment | environment
     return subprocess.run(
@@ -60,7 +60,7 @@ def shell(place: Place, line: str, **environment: str) -> subprocess.CompletedPr
 
 
 def is_one_line(done: subprocess.CompletedProcess[str], *texts: str) -> None:
-    """Refused: exit code 2, one line on stderr."""
+    """Checks that the command was refused with exit code 2 and one line."""
     assert done.returncode == 2, done
     assert done.stderr.startswith("portside: ")
     assert done.stderr.count("\n") == 1
@@ -69,7 +69,7 @@ def is_one_line(done: subprocess.CompletedProcess[str], *texts: str) -> None:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Place:
-    """A place with a kubeconfig for an API server that is not there."""
+    """A place whose kubeconfig names an API server that does not run."""
     place = Place(tmp_path)
     place.environment["KUBECONFIG"] = place.write("kubeconfig", kubeconfig(closed_port()))
     return place
@@ -85,13 +85,13 @@ def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("option", ["--status-token-file=odd", "--kubeconfig=odd", "--env-file=odd", "--filename=odd"])
 def test_a_pipe_in_place_of_a_file(here: Place, option: str) -> None:
-    """One line, at once, by each option that names a file."""
+    """Each option that names a file refuses a pipe at once, with one line."""
     os.mkfifo(here.folder / "odd")
     is_one_line(here.portside("watch", "--skaffold=1", option), "odd")
 
 
 def test_whatever_stands_in_place_of_a_file(odd: Path) -> None:
-    """The same by all who read one: one error each, and nobody waits."""
+    """Every reader of a file refuses something that is no small regular file, and does not wait."""
     options = dict.fromkeys(Options.__dataclass_fields__) | {"status": "127.0.0.1:0"}
     asked = Options(**(options | {"status_token_file": str(odd)}))  # type: ignore[arg-type]  # no other one is looked at
     readers: list[Callable[[], object]] = [
@@ -108,20 +108,20 @@ def test_whatever_stands_in_place_of_a_file(odd: Path) -> None:
 
 
 def test_a_broken_link_is_not_nothing(here: Place) -> None:
-    """A skaffold.yaml is used where it stands, also where it leads to itself."""
+    """A skaffold.yaml that is a broken or circular link is an error, not a missing file."""
     (here.folder / "skaffold.yaml").symlink_to(here.folder / "skaffold.yaml")
     is_one_line(here.portside("watch", "--skaffold=1"), "skaffold.yaml cannot be read: ")
 
 
 def test_a_kubeconfig_of_brackets(here: Place) -> None:
-    """The C loader would end the process by a signal."""
+    """A deeply nested kubeconfig is one error; libyaml alone would crash."""
     here.write("kubeconfig", YAML["brackets"])
     is_one_line(here.portside(*FORWARD), "kubeconfig", "nested more than")
 
 
 @pytest.mark.parametrize("text", YAML.values(), ids=YAML)
 def test_yaml_without_bounds(tmp_path: Path, text: str) -> None:
-    """Depth, values and directives are refused before they cost anything."""
+    """YAML with too much depth, too many values or directives is refused early."""
     path = tmp_path / "file"
     path.write_text(text)
     with pytest.raises(UsageError, match="more than"):
@@ -134,20 +134,20 @@ def test_yaml_without_bounds(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("limit", [5, 16, 63])
 def test_few_descriptors(here: Place, limit: int) -> None:
-    """No forward could work."""
+    """With too few descriptors for any forward, portside refuses to start."""
     done = shell(here, f"ulimit -n {limit}; portside forward svc/web 8080")
     is_one_line(done, f"only {limit} files may be open", "ulimit -n")
 
 
 @pytest.mark.parametrize("words", ["forward svc/web 8080", "run -- skaffold dev", "status"])
 def test_a_folder_that_is_gone(here: Place, words: str) -> None:
-    """It was deleted by somebody else, while the shell stood in it."""
+    """A working folder that was deleted is an error of one line."""
     is_one_line(shell(here, f"mkdir gone && cd gone && rmdir ../gone && portside {words}"), "working folder")
 
 
 @pytest.mark.parametrize(("streams", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0), (">/dev/full", 1)])
 def test_standard_streams(here: Place, streams: str, code: int) -> None:
-    """Closed: it goes on without. Full: one line."""
+    """A closed standard stream is no error; a full disk is one line."""
     done = shell(here, f"portside schema {streams}")
     assert done.returncode == code
     assert done.stderr == ("portside: No space left on device\n" if code else "")
@@ -155,7 +155,7 @@ def test_standard_streams(here: Place, streams: str, code: int) -> None:
 
 @pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&- <&-", ">/dev/full 2>/dev/full"])
 async def test_forwards_without_streams(cluster: EmbeddedCluster, place: Place, streams: str) -> None:
-    """Forwards work, and nothing that is printed goes to a socket that got the number of a closed stream."""
+    """Without standard streams forwards work, and no socket gets what is printed."""
     line = f"exec {PORTSIDE} forward svc/web 8080 --output=json --exec 'curl -sS $WEB_8080_URL >page' {streams}"
     with trio.fail_after(PATIENCE):
         done = await trio.run_process(["sh", "-c", line], cwd=place.folder, env=place.environment, check=False)
@@ -170,7 +170,7 @@ async def test_forwards_without_streams(cluster: EmbeddedCluster, place: Place, 
 async def test_ignored_signals(
     cluster: EmbeddedCluster, place: Place, ignored: str, sent: signal.Signals, *, ends: bool
 ) -> None:
-    """As kubectl: nohup keeps it from a hangup; a script's background job, which ignores SIGINT, is ended by it."""
+    """As in kubectl, SIGHUP is ignored under nohup, and SIGINT ends a background job that ignored it."""
     async with portside(*FORWARD, environment=place.environment, folder=place.folder, ignoring=ignored) as program:
         await program.ready("web")
         program.process.send_signal(sent)
@@ -182,6 +182,6 @@ async def test_ignored_signals(
 
 
 def test_a_misspelt_command(here: Place) -> None:
-    """The nearest one is named."""
+    """An unknown command gets a suggestion."""
     is_one_line(here.portside("forwad", "svc/web", "8080"), 'no command "forwad"; did you mean "forward"?')
     assert "did you mean" not in here.portside("xyzzy").stderr

@@ -1,4 +1,4 @@
-"""Output that nobody reads: a full pipe, a terminal stopped by Ctrl-S. Forwards go on, and the end comes in time."""
+"""With output that nobody reads (a full pipe, Ctrl-S), forwards work and portside ends in time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Ends = tuple[int, int]
 
 
 def full_pipe() -> Ends:
-    """The reader's end, the writer's end."""
+    """A pipe without room: its reader's end and its writer's end."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with contextlib.suppress(BlockingIOError):
@@ -38,7 +38,7 @@ def full_pipe() -> Ends:
 
 
 def stopped_terminal() -> Ends:
-    """Its master's end, its own."""
+    """A terminal stopped by Ctrl-S: the master's end and its own."""
     master, slave = pty.openpty()
     termios.tcflow(slave, termios.TCOOFF)
     return master, slave
@@ -69,7 +69,7 @@ async def ready_port(process: trio.Process) -> int:
 
 
 async def test_forwards_beside_a_stderr_that_is_not_read(cluster: EmbeddedCluster, place: Place, unread: int) -> None:
-    """Everything is logged (-vv) and nothing is read: requests are answered, SIGTERM ends it in good order."""
+    """With -vv and a stderr that nobody reads, requests are answered and SIGTERM ends portside cleanly."""
     command = [PORTSIDE, "forward", "svc/web", ":8080", "--output=json", "-vv"]
     process = await trio.lowlevel.open_process(
         command, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, stderr=unread
@@ -88,7 +88,7 @@ async def test_forwards_beside_a_stderr_that_is_not_read(cluster: EmbeddedCluste
 
 
 def test_lines_wait_in_order_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was logged while nobody read comes in order once somebody reads, then how many were dropped."""
+    """Lines logged meanwhile arrive in order as soon as they are read, then the number of dropped ones."""
     monkeypatch.setattr(logs, "MOST_WAITING", 3)
     read, write = full_pipe()
     handler = NonBlockingHandler(write, "utf-8")
@@ -109,7 +109,7 @@ def test_lines_wait_in_order_and_the_rest_is_counted(monkeypatch: pytest.MonkeyP
 
 
 def test_a_reader_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines for nobody are dropped without a word, those that wait too."""
+    """Lines are dropped silently when the reader has gone, also those that wait."""
     read, write = full_pipe()
     handler = NonBlockingHandler(write, "ascii")
     handler.handle(_record("waits"))
@@ -121,7 +121,7 @@ def test_a_reader_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_warning_that_repeats_is_printed_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flood of refused connections is a line a second, with their number; other texts and other levels all pass."""
+    """A repeated warning is one line per second with its number; other texts and levels pass."""
     clock = 0.0
     monkeypatch.setattr("time.monotonic", lambda: clock)
     once = OncePerSecond()
@@ -136,7 +136,7 @@ def test_a_warning_that_repeats_is_printed_once_a_second(monkeypatch: pytest.Mon
 
 
 def test_texts_that_never_repeat_cost_no_memory() -> None:
-    """The oldest is forgotten."""
+    """Only a limited number of texts is remembered; the oldest is forgotten."""
     once = OncePerSecond()
     assert all(once.filter(_record(f"text {number}")) for number in range(10 * logs.MOST_TEXTS))
     assert len(once._passed) == logs.MOST_TEXTS

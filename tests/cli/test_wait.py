@@ -1,4 +1,4 @@
-"""`portside wait`, as scripts use it: started first or last, ended by what happens, with the exit code that says it."""
+"""`portside wait` in scripts: started before or after portside, with the exit code for each outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Waiter:
         self.stderr = ""
 
     async def says(self, text: str) -> None:
-        """Returns once it stands on stderr."""
+        """Returns when stderr has the text."""
         assert self.process.stderr is not None
         with trio.fail_after(60):
             while text not in self.stderr:
@@ -62,7 +62,7 @@ def forwarding(place: Place, *words: str):  # type: ignore[no-untyped-def] # an 
 
 
 async def test_it_starts_first(cluster: EmbeddedCluster, place: Place) -> None:
-    """A script starts both at once: it says that it waits, and returns once what it asked for is ready."""
+    """Started first, it reports that it waits, and returns when the named forwards are ready."""
     async with waiting(place, "svc/web", "deploy/web:8080") as waiter:
         await waiter.says("waiting: no portside runs here")
         async with forwarding(place, "svc/web", ":8080", "deploy/web", ":8080") as program:
@@ -71,7 +71,7 @@ async def test_it_starts_first(cluster: EmbeddedCluster, place: Place) -> None:
 
 
 async def test_it_starts_last(cluster: EmbeddedCluster, place: Place) -> None:
-    """What is ready already needs no word; neither do names that several portsides share among them."""
+    """If all is ready it returns silently, also if the names belong to several portsides."""
     async with forwarding(place, "svc/web", ":8080") as one, forwarding(place, "deploy/web", ":8080") as other:
         await one.ready("web")
         await other.ready("web")
@@ -89,7 +89,7 @@ async def test_it_starts_last(cluster: EmbeddedCluster, place: Place) -> None:
 
 
 async def test_beside_skaffold_a_deploy_is_waited_for(cluster: EmbeddedCluster, place: Place) -> None:
-    """As /readyz: what an earlier deploy left behind is not what the script asked for."""
+    """Beside Skaffold it waits for a deploy, like /readyz, not for objects of an earlier one."""
     before, after = Recording.load("handle-post").split("DevLoop", "InProgress")
     async with SkaffoldApi.open(before) as skaffold:
         command = ("watch", "--skaffold", skaffold.url, "--port-forward=services")
@@ -101,7 +101,7 @@ async def test_beside_skaffold_a_deploy_is_waited_for(cluster: EmbeddedCluster, 
 
 
 async def test_a_failed_forward_ends_it(cluster: EmbeddedCluster, place: Place) -> None:
-    """With its reason, at once; what did not fail can be waited for by name."""
+    """A failed forward ends the wait with its reason; other forwards can still be waited for by name."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         async with forwarding(place, "deploy/web", f"{port}:8080", "svc/web", ":8080"):
@@ -114,7 +114,7 @@ async def test_a_failed_forward_ends_it(cluster: EmbeddedCluster, place: Place) 
 
 
 async def test_the_end_of_portside_ends_it(cluster: EmbeddedCluster, place: Place) -> None:
-    """Nobody is left who could become ready."""
+    """It ends when the portside ends."""
     cluster.service("api", {"app": "nothing"}, [{"port": 80}], namespace=NAMESPACE)
     async with forwarding(place, "svc/api", ":80") as program, waiting(place) as waiter:
         await waiter.says("waiting: listening service/api port 80")
@@ -124,14 +124,14 @@ async def test_the_end_of_portside_ends_it(cluster: EmbeddedCluster, place: Plac
 
 
 def test_no_portside(place: Place) -> None:
-    """Exit code 1 when the time is over, and the reason."""
+    """Without a portside the exit code is 1 after the timeout, with the reason."""
     done = place.portside("wait", "--timeout", "0.1")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "portside: not ready within 0.1 s\nportside: no portside runs here\n"
 
 
 def test_a_file_that_a_killed_portside_left(place: Place) -> None:
-    """Its pid is another program's by now: nobody answers there, and the next portside is waited for."""
+    """A file of a killed portside, whose pid another program has, does not end the wait for the next one."""
     folder = place.folder / "run" / "portside"
     folder.mkdir(mode=0o700)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -145,6 +145,6 @@ def test_a_file_that_a_killed_portside_left(place: Place) -> None:
 
 @pytest.mark.parametrize("words", [("widget/x",), ("--timeout", "0"), ("--timeout", "soon"), ("--folder", "missing")])
 def test_mistakes(place: Place, words: tuple[str, ...]) -> None:
-    """One line, exit code 2."""
+    """A mistake is one line with exit code 2."""
     done = place.portside("wait", *words)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -1,4 +1,4 @@
-"""What is not there yet is waited for, aloud: an API server that is away, a Skaffold that has not started."""
+"""portside waits, and says so, for an API server that does not run and a Skaffold that has not started."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.process import portside
 
 
 async def test_forward_waits_for_an_api_server(place: Place) -> None:
-    """The port is bound, the reason is the API server's absence, and it ends in good order all the same."""
+    """Without an API server the port is bound, the reason is shown, and portside ends cleanly."""
     command = ("forward", "svc/web", ":8080")
     async with portside(*command, environment=place.environment, folder=place.folder) as program:
         await program.wait_for(lambda _: "cannot be reached" in (program.last("web") or {}).get("reason", ""))
@@ -22,7 +22,7 @@ async def test_forward_waits_for_an_api_server(place: Place) -> None:
 
 
 async def test_watch_waits_for_skaffold_and_says_so(place: Place) -> None:
-    """Started before Skaffold, as one does in two terminals."""
+    """`watch` started before Skaffold reports that it waits."""
     port = closed_port()
     command = ("watch", "--skaffold", str(port))
     async with portside(*command, environment=place.environment, folder=place.folder) as program:
@@ -32,7 +32,7 @@ async def test_watch_waits_for_skaffold_and_says_so(place: Place) -> None:
 
 
 async def test_watch_says_that_the_api_server_is_away(place: Place) -> None:
-    """Without an entry there is no forward that could: it is said of the services."""
+    """Without a forward to show it, an API server that does not run is reported for the services."""
     command = ("watch", "--skaffold", str(closed_port()), "--port-forward=services")
     async with portside(*command, environment=place.environment, folder=place.folder) as program:
         await program.wait_for(lambda records: any("cannot be reached" in r.get("reason", "") for r in records))
@@ -41,7 +41,7 @@ async def test_watch_says_that_the_api_server_is_away(place: Place) -> None:
 
 
 async def test_plain_output_says_a_wait_in_one_line(place: Place) -> None:
-    """After a second, once, with what is to be done unsaid: it goes on by itself."""
+    """A wait of more than a second is one line, printed once."""
     command = ("forward", "svc/web", "0:8080")
     async with portside(*command, environment=place.environment, folder=place.folder, output="plain") as program:
         await program.wait_for(lambda _: bool(program.others))

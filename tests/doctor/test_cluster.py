@@ -1,4 +1,4 @@
-"""The way to a cluster, checked against the embedded one: as it should be, and each thing that can be wrong."""
+"""Doctor's checks of the cluster, against the embedded one: all correct, and each possible fault."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def embedded() -> AsyncIterator[EmbeddedCluster]:
 
 
 def patient(embedded: EmbeddedCluster, folder: Path, *rules: Rule) -> ClusterChecks:
-    """Examined as the admin, or as a user with just these rules."""
+    """The checks, as the admin or as a user with only these rules."""
     token = embedded.access.grant("few", *rules) if rules else ""
     return ClusterChecks(str(embedded.kubeconfig(folder / "kubeconfig", token)), "", "", NO_PROJECT)
 
@@ -53,7 +53,7 @@ def levels(findings: Iterable[Finding]) -> list[str]:
 
 
 async def test_a_cluster_as_it_should_be(embedded: EmbeddedCluster, tmp_path: Path) -> None:
-    """Everything is ok, and the words say which cluster it is."""
+    """Every check is ok and names the cluster."""
     await embedded.pod("web", standard("hello"))
     cluster = patient(embedded, tmp_path)
     (config,) = await cluster.kubeconfig_check()
@@ -71,7 +71,7 @@ async def test_a_cluster_as_it_should_be(embedded: EmbeddedCluster, tmp_path: Pa
 
 
 async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
-    """One error; everything behind it is not checked."""
+    """A missing kubeconfig is one error; the checks that need it are not made."""
     cluster = ClusterChecks(str(tmp_path / "missing"), "", "", NO_PROJECT)
     (finding,) = await cluster.kubeconfig_check()
     assert finding.level == "error"
@@ -83,7 +83,7 @@ async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_is_away(tmp_path: Path) -> None:
-    """Said once, with the address."""
+    """A server that does not run is one error with its address."""
     path = tmp_path / "kubeconfig"
     path.write_text(kubeconfig(port := closed_port()))
     cluster = ClusterChecks(str(path), "", "", NO_PROJECT)
@@ -95,7 +95,7 @@ async def test_a_server_that_is_away(tmp_path: Path) -> None:
 
 
 async def test_a_token_that_is_not_accepted(embedded: EmbeddedCluster, tmp_path: Path) -> None:
-    """Credentials are told from a server that is away."""
+    """Refused credentials are distinguished from a server that does not run."""
     cluster = ClusterChecks(str(embedded.kubeconfig(tmp_path / "kubeconfig", "stale")), "", "", NO_PROJECT)
     (finding,) = await cluster.server_check()
     assert (finding.level, finding.remedy) == ("error", "log in again")
@@ -110,7 +110,7 @@ async def test_a_token_that_is_not_accepted(embedded: EmbeddedCluster, tmp_path:
 async def test_versions(
     embedded: EmbeddedCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, level: str
 ) -> None:
-    """Too old is an error; what cannot be read is not judged."""
+    """A version that is too old is an error; one that cannot be read is a note."""
     monkeypatch.setitem(discovery.VERSION, "gitVersion", version)
     _, finding = await patient(embedded, tmp_path).server_check()
     assert finding.level == level
@@ -118,13 +118,13 @@ async def test_versions(
 
 
 async def test_without_a_pod_no_session_is_tried(embedded: EmbeddedCluster, tmp_path: Path) -> None:
-    """That is said, with the namespace."""
+    """Without a running pod no session is tried; the note names the namespace."""
     (finding,) = await patient(embedded, tmp_path).transport_check()
     assert (finding.level, finding.found) == ("note", "not tried: no pod runs in namespace default")
 
 
 async def test_a_session_that_is_refused(embedded: EmbeddedCluster, tmp_path: Path) -> None:
-    """By both transports, each for want of its own verb; by one of them is nothing but worth knowing."""
+    """If both transports are refused, each names its verb; if one works, the other is only a note."""
     await embedded.pod("web", standard("hello"))
     spdy, websocket = await patient(embedded, tmp_path, READ_PODS).transport_check()
     assert (spdy.level, websocket.level) == ("error", "error")
@@ -150,7 +150,7 @@ FORWARD = ("create", "get")
 async def test_each_missing_verb_of_forwarding(
     embedded: EmbeddedCluster, tmp_path: Path, verbs: tuple[str, ...], level: str, said: str
 ) -> None:
-    """One of the two is enough for one of the transports."""
+    """A missing verb for one transport is a warning; if both are missing it is an error."""
     rules = (READ, Rule(verbs, ("pods/portforward",), "default"))
     finding, everywhere = await patient(embedded, tmp_path, *rules).permissions_check()
     assert (finding.level, everywhere.level) == (level, "note")
@@ -159,7 +159,7 @@ async def test_each_missing_verb_of_forwarding(
 
 
 async def test_what_may_not_be_read(embedded: EmbeddedCluster, tmp_path: Path) -> None:
-    """Each resource with its verbs and its namespace; pods are what nothing goes without."""
+    """Each unreadable resource is named with verbs and namespace; for pods it is an error."""
     rules = (Rule(("list",), ("pods", "services"), "default"), Rule(FORWARD, ("pods/portforward",), "default"))
     findings = list(await patient(embedded, tmp_path, *rules).permissions_check())
     assert findings[0].level == "error"
@@ -170,7 +170,7 @@ async def test_what_may_not_be_read(embedded: EmbeddedCluster, tmp_path: Path) -
 
 
 async def test_rights_in_one_namespace_alone(embedded: EmbeddedCluster, tmp_path: Path) -> None:
-    """That is enough, and said."""
+    """Permissions in one namespace are enough, and noted."""
     rules = (READ, Rule(FORWARD, ("pods/portforward",), "default"))
     here, everywhere = await patient(embedded, tmp_path, *rules).permissions_check()
     assert (here.level, everywhere.level) == ("ok", "note")
@@ -178,7 +178,7 @@ async def test_rights_in_one_namespace_alone(embedded: EmbeddedCluster, tmp_path
 
 
 async def test_a_proxy_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever names it; its password is shown to nobody."""
+    """The proxy and its setting are named, without the password."""
     path = tmp_path / "kubeconfig"
     path.write_text(kubeconfig(443).replace("127.0.0.1", "api.example"))
     monkeypatch.delenv("NO_PROXY", raising=False)

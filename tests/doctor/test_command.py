@@ -1,4 +1,4 @@
-"""`portside doctor` as users run it: text, JSON, colour, exit codes, and nothing that could harm."""
+"""`portside doctor` as users run it: text, JSON, colours and exit codes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def place(tmp_path: Path) -> Place:
 
 
 async def test_all_is_well(tmp_path: Path) -> None:
-    """Every check speaks, in one order; exit code 0."""
+    """Every check has findings, in a fixed order, and the exit code is 0."""
     place = Place(tmp_path)
     async with EmbeddedCluster.open() as cluster:
         await cluster.pod("web", standard("hello"))
@@ -56,7 +56,7 @@ async def test_all_is_well(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_away(place: Place) -> None:
-    """Exit code 1; aligned, one line for what was found and one for its remedy, no escapes in a pipe."""
+    """An error gives exit code 1; finding and remedy have aligned lines without escape sequences."""
     done = place.portside("doctor")
     assert (done.returncode, done.stderr) == (1, "")
     assert "\x1b" not in done.stdout
@@ -68,7 +68,7 @@ def test_a_server_that_is_away(place: Place) -> None:
 
 
 def test_a_broken_kubeconfig_is_a_finding(place: Place) -> None:
-    """Every other command refuses to start with 2; here it is what was looked for."""
+    """A broken kubeconfig, which is exit code 2 elsewhere, is a finding here."""
     place.write("kubeconfig", "clusters: [")
     done = place.portside("doctor")
     assert done.returncode == 1
@@ -76,7 +76,7 @@ def test_a_broken_kubeconfig_is_a_finding(place: Place) -> None:
 
 
 def test_wrong_usage_stays_wrong_usage(place: Place) -> None:
-    """Exit code 2 and one line, before anything is checked."""
+    """Wrong usage is exit code 2 and one line, before any check."""
     done = place.portside("doctor", "--skaffold", "ftp://x")
     assert (done.returncode, done.stdout) == (2, "")
     assert "ftp://x" in done.stderr
@@ -84,7 +84,7 @@ def test_wrong_usage_stays_wrong_usage(place: Place) -> None:
 
 @pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_colour_on_a_terminal(place: Place, environment: dict[str, str], *, coloured: bool) -> None:
-    """Unless NO_COLOR asks for none."""
+    """Levels are coloured on a terminal, unless NO_COLOR is set."""
     ours, theirs = os.openpty()
     words = [PORTSIDE, "doctor"]
     process = subprocess.Popen(words, stdout=theirs, cwd=place.folder, env=place.environment | environment)
@@ -100,7 +100,7 @@ def test_colour_on_a_terminal(place: Place, environment: dict[str, str], *, colo
 
 
 def test_nothing_from_outside_steers_the_terminal(place: Place) -> None:
-    """Control characters of a file that is read are shown as what they are not."""
+    """Control characters from a file do not reach the terminal."""
     place.write("portside.yaml", 'apiVersion: "portside/\\x1b[31mv1"\n')
     done = place.portside("doctor")
     assert "\x1b" not in done.stdout

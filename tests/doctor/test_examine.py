@@ -1,4 +1,4 @@
-"""Checks run at once, each fails alone and has its deadline, and their findings keep one order."""
+"""Checks run at once, each with its deadline; one failure affects no other; the order is fixed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def refusing() -> Iterable[Finding]:
 
 
 async def test_each_fails_alone_and_all_keep_their_place(autojump_clock: MockClock) -> None:
-    """What hangs costs its own deadline and nobody else's; what breaks says so."""
+    """A check that hangs ends at its own deadline, and one with a bug reports it."""
     checks = [Check(run.__name__, run, 5.0) for run in (hanging, slow, broken, fine, refusing)]
     began = trio.current_time()
     found = await examine(checks)
@@ -53,13 +53,13 @@ async def test_each_fails_alone_and_all_keep_their_place(autojump_clock: MockClo
 
 
 def test_only_an_error_fails() -> None:
-    """Notes and warnings leave the exit code 0."""
+    """Only an error counts as a failure; notes and warnings do not."""
     assert not failed([ok("a"), note("b"), warning("c", "d")])
     assert failed([ok("a"), Finding(level="error", found="e")])
 
 
 async def test_what_several_stand_on_is_found_once(autojump_clock: MockClock) -> None:
-    """Those that ask while it is being found wait for it."""
+    """A prerequisite is computed once; other checks wait for it."""
     asked = []
 
     async def find() -> str:
@@ -80,7 +80,7 @@ async def test_what_several_stand_on_is_found_once(autojump_clock: MockClock) ->
 
 
 async def test_its_failure_is_said_once(autojump_clock: MockClock) -> None:
-    """By the check that speaks of it; the others say what they lack."""
+    """One check reports a prerequisite's failure; the others say that they need it."""
     once: Prerequisite[str] = Prerequisite(hang, "a thing that hangs", 5.0)
 
     async def own() -> Iterable[Finding]:

@@ -1,4 +1,4 @@
-"""What is checked on this machine: Skaffold, the project and its ports, limits, surroundings, other portsides."""
+"""Doctor's checks of this machine: Skaffold, the project and its ports, limits, surroundings, other portsides."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ portForward:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty one, where we are."""
+    """An empty folder that is the current one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     return tmp_path
@@ -56,20 +56,20 @@ def binary(folder: Path, script: str) -> dict[str, str]:
     ],
 )
 async def test_skaffolds_version(folder: Path, script: str, level: str, said: str) -> None:
-    """As the binary on PATH tells it."""
+    """The version of the binary on PATH is judged."""
     (finding,) = await local.binary_check(binary(folder, script))
     assert finding.level == level
     assert said in finding.found
 
 
 async def test_without_skaffold(folder: Path) -> None:
-    """Nothing is wrong: it can be done without."""
+    """A missing skaffold is only a note."""
     (finding,) = await local.binary_check({"PATH": str(folder)})
     assert finding.level == "note"
 
 
 async def test_a_skaffold_that_runs() -> None:
-    """Its state is asked for; nobody reads its event stream."""
+    """The check requests Skaffold's state, and does not read its event stream."""
     async with SkaffoldApi.open(Recording.load("dev-first")) as api:
         (finding,) = await local.api_check(api.url)
         assert (finding.level, finding.found) == ("ok", f"Skaffold answers at {api.url}")
@@ -77,7 +77,7 @@ async def test_a_skaffold_that_runs() -> None:
 
 
 async def test_a_skaffold_that_is_away_or_none() -> None:
-    """A refused connection is waited for by `watch`; another program at that address is a mistake."""
+    """A refused connection is a warning, another program at the address an error."""
     (finding,) = await local.api_check("")
     assert finding.level == "note"
     (finding,) = await local.api_check(f"http://127.0.0.1:{closed_port()}")
@@ -86,7 +86,7 @@ async def test_a_skaffold_that_is_away_or_none() -> None:
 
 
 async def test_no_project(folder: Path) -> None:
-    """That is fine."""
+    """A missing project is only a note."""
     files = ProjectFiles(None, {})
     (finding,) = await files.configuration_check()
     assert finding.level == "note"
@@ -95,7 +95,7 @@ async def test_no_project(folder: Path) -> None:
 
 
 async def test_a_project_that_reads_well(folder: Path) -> None:
-    """Files and entries; a port that somebody holds, with who it is."""
+    """The files, the number of entries, and the owner of a taken port are shown."""
     with listening(0) as holder:
         port = holder.getsockname()[1]
         (folder / "skaffold.yaml").write_text(ENTRY % port)
@@ -109,7 +109,7 @@ async def test_a_project_that_reads_well(folder: Path) -> None:
 
 
 async def test_a_port_that_a_portside_holds(folder: Path) -> None:
-    """Its own forwards are nothing to worry about."""
+    """A port that a running portside holds is ok."""
     us = Instance(pid=os.getpid(), url="http://127.0.0.1:1", command="watch", folder=str(folder))
     with listening(0) as holder, announced(us):
         (folder / "skaffold.yaml").write_text(ENTRY % holder.getsockname()[1])
@@ -120,7 +120,7 @@ async def test_a_port_that_a_portside_holds(folder: Path) -> None:
 
 
 async def test_a_project_that_cannot_be_read(folder: Path) -> None:
-    """File and line; ports are not judged by half of a file."""
+    """An unreadable file is an error with its line, and the ports are not checked."""
     (folder / "portside.yaml").write_text("apiVersion: portside/v1\nforwards: 1\n")
     files = ProjectFiles(None, {})
     (finding,) = await files.configuration_check()
@@ -134,7 +134,7 @@ DOCKER = "apiVersion: skaffold/v4beta11\nkind: Config\ndeploy:\n  docker: {image
 
 
 async def test_a_project_for_docker_alone(folder: Path) -> None:
-    """It needs an engine and no cluster; where the engine is away, that is an error."""
+    """A project for Docker alone needs an engine, not a cluster; an engine that does not run is an error."""
     (folder / "skaffold.yaml").write_text(DOCKER)
     files = ProjectFiles(Project(binary=None), {})
     cluster = ClusterChecks(str(folder / "missing"), "", "", files)
@@ -149,7 +149,7 @@ async def test_a_project_for_docker_alone(folder: Path) -> None:
 
 
 async def test_a_docker_engine_that_answers(folder: Path) -> None:
-    """Its version is said; a project for Kubernetes asks for none."""
+    """The engine's version is shown; a project for Kubernetes has no such finding."""
     (folder / "skaffold.yaml").write_text(DOCKER)
 
     async def engine(stream: trio.SocketStream) -> None:
@@ -168,7 +168,7 @@ async def test_a_docker_engine_that_answers(folder: Path) -> None:
 
 
 async def test_an_entry_that_cannot_be_forwarded(folder: Path) -> None:
-    """The others can, so it is a warning."""
+    """An entry that cannot be forwarded is a warning, since the others can."""
     (folder / "skaffold.yaml").write_text(ENTRY.replace("web", "'{{.NOBODY}}'") % 1)
     read, bad = await ProjectFiles(Project(binary=None), {}).configuration_check()
     assert (read.level, bad.level) == ("ok", "warning")
@@ -184,7 +184,7 @@ async def test_an_entry_that_cannot_be_forwarded(folder: Path) -> None:
     ],
 )
 async def test_open_files(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], level: str, most: int) -> None:
-    """What portside itself lifts is no matter; what an administrator has to raise is a warning."""
+    """A low soft limit, which portside raises, is ok; a low hard limit is a warning."""
     now = [limits]
     monkeypatch.setattr(resource, "getrlimit", lambda _: now[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: now.append(wanted))
@@ -194,7 +194,7 @@ async def test_open_files(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, in
 
 
 async def test_ipv6_on_loopback() -> None:
-    """Whichever it is, it says what follows."""
+    """The finding names the address that forwards use."""
     (finding,) = await local.ipv6_check()
     assert finding.level in {"ok", "note"}
     assert "127.0.0.1" in finding.found
@@ -213,7 +213,7 @@ async def test_ipv6_on_loopback() -> None:
     ],
 )
 async def test_surroundings(tmp_path: Path, environ: dict[str, str], files: tuple[str, ...], said: str) -> None:
-    """What is different there, and what to do."""
+    """WSL, containers and ssh are noted, each with a remedy."""
     for name in files:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,7 +227,7 @@ async def test_surroundings(tmp_path: Path, environ: dict[str, str], files: tupl
 
 
 async def test_a_runtime_directory_that_is_not_ours(folder: Path) -> None:
-    """A file in its place."""
+    """A file instead of the runtime directory is a warning."""
     run = folder / "run"
     run.mkdir()
     (run / "portside").write_text("")

@@ -1,1 +1,1 @@
-"""What docs/threat-model.md promises, each promise by a test."""
+"""One test for each promise of docs/threat-model.md."""

@@ -1,4 +1,4 @@
-"""Forwards beyond loopback: said once, plainly; and what stays on loopback is no news."""
+"""Forwards beyond loopback get one warning; forwards on loopback get none."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ SAID = "can be reached from other machines"
     ],
 )
 def test_who_can_connect(address: str, alone: bool) -> None:  # noqa: FBT001 - a row
-    """The loopback networks are this machine's alone; of a name nobody knows."""
+    """Loopback networks are private to this machine; any host name other than localhost is not."""
     assert is_loopback(address) is alone
 
 
 def test_once_for_each_address(caplog: pytest.LogCaptureFixture) -> None:
-    """However often the plan is made, and however many forwards are there."""
+    """Each address is reported once, however many plans and forwards there are."""
     warnings = BindWarnings()
     with caplog.at_level(logging.WARNING, "portside.board"):
         for addresses in (("127.0.0.1",), ("127.0.0.1", "10.0.0.1"), ("10.0.0.1",), ("10.0.0.1", "::")):
@@ -45,7 +45,7 @@ def test_once_for_each_address(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_the_program_says_it(tmp_path: Path) -> None:
-    """One line on stderr, without -v."""
+    """The program prints the warning on stderr without -v."""
     async with EmbeddedCluster.open() as cluster:
         await cluster.deployment("web", [Port(8080, web("page"), "http")])
         kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig")

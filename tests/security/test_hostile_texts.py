@@ -1,4 +1,4 @@
-"""Names, messages and annotations from a cluster that want to steer a terminal: none gets through any renderer."""
+"""Texts from a cluster with control characters do not reach the terminal through any output."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\nroot# rm\r\x08\u202eevil"
 
 
 def harmless(text: str) -> bool:
-    """Nothing but printable characters and the newlines that end our own lines."""
+    """Whether a text has only printable characters and the newlines at the ends of lines."""
     return printable(text.replace("\n", "")) == text.replace("\n", "")
 
 
 async def test_a_pods_annotation_and_an_errors_text(tmp_path: Path) -> None:
-    """A hostile debug annotation, and a container's hostile waiting reason: said, escaped, on one line each."""
+    """A hostile annotation and a hostile waiting reason are shown escaped, on one line each."""
     async with EmbeddedCluster.open() as cluster:
         pod = await cluster.pod("web", [Port(8080, web("page"), "http")], ready=False)
         manifest = pod.manifest
@@ -64,7 +64,7 @@ async def _run(*words: str, environment: dict[str, str]) -> str:
 
 @given(st.text())
 def test_an_answer_of_explain(text: str) -> None:
-    """Both of its outputs; JSON gives the very text back."""
+    """Both outputs of explain are harmless; JSON decodes to the same text."""
     record = ExplainRecord(
         source="pods",
         resource_type="pod",
@@ -98,7 +98,7 @@ def test_an_answer_of_explain(text: str) -> None:
 def test_an_error_that_ends_the_program(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """One line on stderr, whatever the text."""
+    """A fatal error is one harmless line on stderr, whatever its text."""
 
     def fail(**_: object) -> None:
         raise error
@@ -113,7 +113,7 @@ def test_an_error_that_ends_the_program(
 
 
 def test_no_shell_is_ever_used() -> None:
-    """Nothing of ours starts a shell, or hands a text to one: programs are started by a list of words."""
+    """No source file starts a shell with a text; programs are started with lists of arguments."""
     root = Path(main.__file__).parents[2]
     sources = [*root.glob("watcher/**/*.py"), *root.glob("forwarders/**/*.py")]
     assert len(sources) > 50
@@ -124,7 +124,7 @@ def test_no_shell_is_ever_used() -> None:
 
 
 def test_a_hostile_runtime_file(tmp_path: Path) -> None:
-    """A runtime file that somebody else could have written is looked at as data only."""
+    """A hostile runtime file is only data: `status` prints nothing harmful."""
     folder = tmp_path / "portside"
     folder.mkdir(mode=0o700)
     (folder / "1.json").write_text(json.dumps({"pid": 1, "url": HOSTILE, "command": HOSTILE, "folder": "/"}))
@@ -143,7 +143,7 @@ INVISIBLE_OR_TURNING = (
 
 @pytest.mark.parametrize("name", INVISIBLE_OR_TURNING)
 def test_what_hides_or_turns_words_is_seen(name: str) -> None:
-    """One sign for each in a line; in JSON an escape that a program reads as the character itself."""
+    """An invisible character is one sign in a line, and an escape of itself in JSON."""
     character = unicodedata.lookup(name)
     assert printable(f"a{character}b") == "a\ufffdb"
     line = json_line({"reason": f"a{character}b"})
@@ -152,18 +152,18 @@ def test_what_hides_or_turns_words_is_seen(name: str) -> None:
 
 
 def test_every_space_is_a_space() -> None:
-    """No-break, thin, ideographic: they cannot be told apart, so they are shown as one."""
+    """All kinds of spaces are shown as the ordinary space, since they look alike."""
     spaces = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Zs"]
     assert len(spaces) > 15
     assert {printable(f"a{space}b") for space in spaces} == {"a b"}
 
 
 def test_half_a_character_can_be_written() -> None:
-    """A folder's name that is not UTF-8 (surrogateescape) is shown, and does not end the program."""
+    """A folder name that is not UTF-8 (surrogateescape) can be printed."""
     assert printable("caf\udce9").encode() == "caf\ufffd".encode()
 
 
 def test_words_of_the_world_stay() -> None:
-    """Nothing of an ordinary text is touched."""
+    """Ordinary text of any language is unchanged."""
     words = "Grüße, 日本語, Ελλάδα, русский, العربية, עברית, हिन्दी, 🚀 100 %"
     assert printable(words) == words

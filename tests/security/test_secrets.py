@@ -1,4 +1,4 @@
-"""No secret leaves: portside at its most talkative, markers for secrets, and all that it says and writes searched."""
+"""Secrets do not leak: all output and files of a verbose portside are searched for marked secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ portForward:
 
 
 def with_log_lines(recording: Recording) -> Recording:
-    """Before and behind every event what Skaffold and the applications log; and an error of the stream's own."""
+    """The events with log lines of Skaffold and applications around each, and an error of the stream."""
     logs = [
         {"result": {"skaffoldLogEvent": {"message": f"export TOKEN={LOG_LINE}", "level": "INFO"}}},
         {"result": {"applicationLogEvent": {"message": LOG_LINE, "richFormattedMessage": LOG_LINE}}},
@@ -46,7 +46,7 @@ def with_log_lines(recording: Recording) -> Recording:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> Path:
-    """A project's folder that is home, runtime folder and temporary folder too: all that is written is in it."""
+    """A folder that is project, home, runtime and temporary folder, so that it has everything that is written."""
     for name in ("home", "run", "tmp"):
         (tmp_path / name).mkdir(mode=0o700)
     (tmp_path / "skaffold.yaml").write_text(SKAFFOLD_YAML)
@@ -84,7 +84,7 @@ async def ask(port: int) -> bytes:
 
 @pytest.mark.parametrize("output", ["json", "plain"])
 async def test_nothing_secret_is_said_or_written(stage: Path, output: str) -> None:
-    """Not while all goes well, and not while the token is revoked, the API server away, the stream broken off."""
+    """No secret is printed or written, also after a revoked token, a stopped API server and a broken stream."""
     recording, rest = Recording.load("handle-post").split("DevLoop", "Succeeded")
     labels = {"skaffold.dev/run-id": recording.run_id}
     async with EmbeddedCluster.open() as cluster:
@@ -114,7 +114,7 @@ async def test_nothing_secret_is_said_or_written(stage: Path, output: str) -> No
 
 
 async def forwarded(running: Portside, output: str) -> int:
-    """The local port of service/web, from whichever output."""
+    """The local port of service/web, from any output."""
     if output == "json":
         return int((await running.ready("web"))["localPort"])
     sentence = "Port forwarding service/web in namespace parity, remote port 8080 -> http://127.0.0.1:"
@@ -124,7 +124,7 @@ async def forwarded(running: Portside, output: str) -> int:
 
 
 async def test_what_is_written_is_the_users_alone(stage: Path) -> None:
-    """Files have mode 0600 in folders of mode 0700, whatever the umask; nothing stays behind at the end."""
+    """Files have mode 0600 in folders of mode 0700, whatever the umask, and are removed at the end."""
     async with EmbeddedCluster.open() as cluster:
         await cluster.deployment("web", [Port(8080, web("page"), "http")])
         kubeconfig = cluster.kubeconfig(stage / "kubeconfig")
@@ -145,7 +145,7 @@ async def test_what_is_written_is_the_users_alone(stage: Path) -> None:
 
 
 async def test_secrets_of_a_kubeconfig_that_is_wrong(stage: Path) -> None:
-    """What is refused is named, never quoted: passwords, tokens, keys and a plugin's variables."""
+    """An error about a kubeconfig names the field and never quotes passwords, tokens, keys or a plugin's variables."""
     plugin = {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": "/nowhere/login",

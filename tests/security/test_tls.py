@@ -1,4 +1,4 @@
-"""Whom portside believes: the kubeconfig's authority and name, and anybody only where the kubeconfig says so, aloud."""
+"""portside verifies the server by the kubeconfig's authority and name; skipping that is a warning."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def edited(path: Path, edit: Edit) -> Path:
     ids=["another authority", "another name"],
 )
 async def test_a_server_that_cannot_prove_who_it_is(tmp_path: Path, edit: Edit, said: str) -> None:
-    """It gets no request, so no credentials; the reason is said."""
+    """A server that fails verification gets no request, so no credentials; the reason is shown."""
     async with EmbeddedCluster.open() as cluster:
         await cluster.deployment("web", [Port(8080, web("page"), "http")])
         kubeconfig = edited(cluster.kubeconfig(tmp_path / "kubeconfig"), edit)

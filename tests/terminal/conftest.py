@@ -1,4 +1,4 @@
-"""What the terminal's tests share: tmux, and a cluster with one deployment."""
+"""What the tests of the terminal share: tmux, and a cluster with one deployment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _tmux() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    """A folder of the test's own, and portside by its name."""
+    """The test's own folder, with `portside` on the PATH."""
     place = Place(tmp_path)
     place.environment["PATH"] = f"{Path(PORTSIDE).parent}:{place.environment['PATH']}"
     return place

@@ -1,4 +1,4 @@
-"""A login plugin in a real terminal: it asks at the start, and whatever becomes of it later costs no forward."""
+"""A login plugin in a real terminal: it may prompt at the start, and later failures stop no forward."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Scene:
         place.environment["KUBECONFIG"] = str(cluster.kubeconfig(place.folder / "config"))
 
     def does(self, what: str) -> None:
-        """What the plugin does from now on; an edit of its entry makes portside run it."""
+        """Changes what the plugin does, and edits its entry so that portside runs it."""
         self.place.write("does", what)
         self._edits += 1
         config: dict[str, Any] = json.loads((self.place.folder / "config").read_text())
@@ -75,7 +75,7 @@ class Scene:
         self.place.write("config", json.dumps(config))
 
     async def plugin_ends(self) -> None:
-        """Returns once the plugin that was started last is gone."""
+        """Returns when the last started plugin has ended."""
         runs = (self.place.folder / "runs").read_text().splitlines()
         with suppress(ProcessLookupError), trio.fail_after(10):
             await gone(int(runs[-1]))
@@ -89,7 +89,7 @@ async def scene(place: Place) -> AsyncIterator[Scene]:
 
 
 async def serves(term: Terminal) -> None:
-    """Once the table has the forward as ready, its address answers."""
+    """Checks that the table shows the forward as ready and that its address answers."""
     screen = await term.shows(lambda lines: any(" ready " in line for line in lines))
     row = next(line for line in screen if " ready " in line)
     address = next(word for word in row.split() if word.startswith("http://"))
@@ -98,7 +98,7 @@ async def serves(term: Terminal) -> None:
 
 
 async def test_forwards_serve_whatever_becomes_of_the_plugin(scene: Scene) -> None:
-    """It works, fails, prints garbage, dies by a signal and hangs: each is one line with its words, nothing else."""
+    """A plugin that fails, prints garbage, dies or hangs is one line with its message; forwards continue."""
     said = {
         "fail": "failed (exit code 1): your session has ended: run `login` again",
         "garbage": "failed: its output is not JSON",
@@ -126,7 +126,7 @@ async def test_forwards_serve_whatever_becomes_of_the_plugin(scene: Scene) -> No
 
 
 async def test_a_plugin_may_ask_at_the_start(scene: Scene) -> None:
-    """Its prompt stands there at once, what is typed reaches it, and then the table comes."""
+    """The plugin's prompt appears at once and gets what is typed; then the table appears."""
     scene.does("ask")
     async with terminal(scene.place.environment, scene.place.folder, width=200) as term:
         await term.command("portside", "forward", "deploy/web", ":8080")
@@ -153,7 +153,7 @@ async def test_a_prompt_is_seen_where_the_output_is_a_pipe(scene: Scene) -> None
 
 
 async def test_ctrl_c_while_the_plugin_asks(scene: Scene) -> None:
-    """Both end, at once."""
+    """Ctrl-C during the prompt ends portside and the plugin at once."""
     scene.does("hang")
     async with terminal(scene.place.environment, scene.place.folder, width=200) as term:
         await term.command("portside", "forward", "deploy/web", ":8080")
@@ -164,7 +164,7 @@ async def test_ctrl_c_while_the_plugin_asks(scene: Scene) -> None:
 
 
 async def test_sigterm_while_the_plugin_hangs_at_the_start(scene: Scene) -> None:
-    """Off a terminal: portside ends as by any SIGTERM, and leaves no process."""
+    """SIGTERM ends portside while a plugin hangs, and no process is left."""
     scene.does("hang")
     environment = scene.place.environment
     async with portside(

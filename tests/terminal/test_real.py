@@ -1,4 +1,4 @@
-"""The main path in a real terminal beside the real things: forward and watch, as a user types them."""
+"""`forward` and `watch` typed into a real terminal, with the real cluster and Skaffold."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def with_portside(environment: dict[str, str]) -> dict[str, str]:
 
 
 async def led(term: Terminal, name: str) -> str:
-    """The address of a forward, once the table has it as ready."""
+    """The address of a forward, as soon as the table shows it as ready."""
     line = row(await term.shows(lambda screen: " ready " in row(screen, name), timeout=120), name)
     return next(word for word in line.split() if word.startswith("http://"))
 
 
 @pytest.mark.cluster
 async def test_forward(bed: Bed, tmp_path: Path) -> None:
-    """Ready, used, its pod gone and back, ended by Ctrl-C with a clean terminal."""
+    """A forward becomes ready, serves, survives its pod, and Ctrl-C leaves a clean terminal."""
     with namespace(bed, "terminal"):
         apply(bed, "terminal", deployment("web"), service("web"))
         rolled_out(bed, "terminal", "web")
@@ -64,7 +64,7 @@ async def test_forward(bed: Bed, tmp_path: Path) -> None:
 
 @pytest.mark.skaffold
 async def test_watch(project: Project) -> None:
-    """Skaffold's phases above its forwards; an edit is built and deployed, the address stays."""
+    """The table shows Skaffold's phases; an edit is deployed, and the address stays."""
     port = free_port()
     environment = with_portside(project.environment)
     async with terminal(environment, project.folder, width=140) as term:

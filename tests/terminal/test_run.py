@@ -1,4 +1,4 @@
-"""Lines under `portside run` in a real terminal: Skaffold has it, and writes whatever it likes in between."""
+"""portside's lines under `portside run`, in a terminal to which Skaffold writes at the same time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ while :; do printf '.%s' progress; sleep 0.01; done
 
 
 async def test_our_lines_are_whole(place: Place) -> None:
-    """Each is written at once: nothing of Skaffold's stands inside one, wherever it begins."""
+    """Each line is one write, so that no output of Skaffold is inside it."""
     recording = Recording.load("dev-first")
     labels = {"skaffold.dev/run-id": recording.run_id}
     os.chmod(place.write("skaffold", SKAFFOLD), 0o700)

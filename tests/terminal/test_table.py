@@ -1,4 +1,4 @@
-"""The live table in a real terminal, against the embedded cluster: what stands there while things change."""
+"""The live table in a real terminal while the embedded cluster changes."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ async def stage(place: Place) -> AsyncIterator[Stage]:
 
 
 def row(screen: list[str], name: str = WEB) -> str:
-    """The last line that begins so, or ""."""
+    """The last line that starts with this text, or ""."""
     return next((line for line in reversed(screen) if line.startswith(name)), "")
 
 
 def headings(screen: list[str]) -> int:
-    """How many tables are seen, whole or in part: more than one is a torn one."""
+    """The number of visible tables; more than one means a damaged screen."""
     return sum(line.startswith("NAME ") for line in screen)
 
 
 def whole(screen: list[str], without: str = "no such column") -> bool:
-    """Whether one table of one forward stands there, without a column, below which portside it is."""
+    """Whether the screen has the heading and one complete table of one forward."""
     lines = [line for line in screen if line]
     about = [line for line in lines if line.startswith(("context ", "page "))]
     if "".join(about).count("page http") != 1 or lines[: len(about)] != about:
@@ -77,7 +77,7 @@ def whole(screen: list[str], without: str = "no such column") -> bool:
 
 
 async def test_a_forward_lives(stage: Stage) -> None:
-    """State, address, pod, counters as connections come; why it waits, once that lasts."""
+    """The table shows state, address, pod and counters, and why a forward waits."""
     async with stage.portside("forward", "svc/web", ":8080") as term:
         line = row(await term.shows(lambda screen: " ready " in row(screen)))
         name, namespace, address, state, pod, *_ = line.split()
@@ -93,7 +93,7 @@ async def test_a_forward_lives(stage: Stage) -> None:
 
 
 async def test_ctrl_c_leaves_the_terminal_clean(stage: Stage) -> None:
-    """The table's last state, the prompt on a line of its own, the cursor and the keys as they were."""
+    """After Ctrl-C the last table stays, the prompt has its own line, and cursor and keys work as before."""
     async with stage.portside("forward", "svc/web", ":8080") as term:
         await term.shows(lambda screen: " ready " in row(screen))
         await term.type("typed blindly")
@@ -108,7 +108,7 @@ async def test_ctrl_c_leaves_the_terminal_clean(stage: Stage) -> None:
 
 
 async def test_another_size(stage: Stage) -> None:
-    """Fewer columns where it is narrow, all of them when there is room again, and never two tables."""
+    """A narrow terminal shows fewer columns, a wide one all; there is never more than one table."""
     async with stage.portside("forward", "svc/web", ":8080") as term:
         await term.shows(lambda screen: "OPEN/TOTAL" in row(screen, "NAME "))
         for width, lost in ((70, "POD"), (45, "NAMESPACE")):
@@ -149,7 +149,7 @@ async def test_more_rows_than_lines(stage: Stage) -> None:
 
 
 async def test_without_keys(stage: Stage) -> None:
-    """Where stdin is not the terminal: what does not fit is counted, and no key is offered."""
+    """If stdin is not the terminal, the table counts the hidden rows and offers no keys."""
     for number in range(12):
         stage.cluster.service(f"s{number}", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE)
     targets = " ".join(f"svc/s{number} :8080" for number in range(12))
@@ -227,7 +227,7 @@ async def test_retry_where_the_port_was_taken(stage: Stage) -> None:
 
 
 async def test_warnings_stand_above(stage: Stage) -> None:
-    """Whole, and the table below them stays whole."""
+    """Warnings appear complete above the table, which stays complete."""
     address = f"http://127.0.0.1:{closed_port()}"
     async with stage.portside("watch", "--skaffold", address, width=100) as term:
         screen = await term.says("waiting for one")
@@ -238,7 +238,7 @@ async def test_warnings_stand_above(stage: Stage) -> None:
 
 
 async def test_skaffolds_phase_and_what_is_skipped(stage: Stage) -> None:
-    """Above and below the forwards, one line each."""
+    """Skaffold's phase is above the forwards and the skips below, one line each."""
     labels = {"skaffold.dev/run-id": Recording.load("handle-post").run_id}
     dns = [{"port": 53, "protocol": "UDP"}]
     stage.cluster.service("dns", {"app": "web"}, dns, namespace=NAMESPACE, labels=labels)
@@ -258,7 +258,7 @@ async def _builds(stage: Stage, skaffold: SkaffoldApi, rest: Recording) -> None:
 
 @pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("NO_COLOR", "1")])
 async def test_terminals_with_less(stage: Stage, variable: str, value: str) -> None:
-    """A dumb one gets lines; without colour the table is there all the same."""
+    """A dumb terminal gets lines; NO_COLOR gives a table without colours."""
     stage.place.environment[variable] = value
     async with stage.portside("forward", "svc/web", ":8080") as term:
         if variable == "TERM":
@@ -298,7 +298,7 @@ async def test_a_stuck_terminal_slows_nothing(stage: Stage) -> None:
 
 
 def test_a_table_needs_a_terminal(place: Place) -> None:
-    """Asked for elsewhere it is a mistake; by itself a pipe has lines."""
+    """--output table without a terminal is an error; a pipe gets lines by default."""
     place.environment["KUBECONFIG"] = place.write("kubeconfig", kubeconfig(closed_port()))
     done = place.portside("forward", "svc/web", ":8080", "--output", "table", PATH=os.environ["PATH"])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -306,7 +306,7 @@ def test_a_table_needs_a_terminal(place: Place) -> None:
 
 
 async def test_status_and_explain_for_people(stage: Stage) -> None:
-    """Aligned, wrapped to the width; for a pipe a line for each, as ever."""
+    """On a terminal status and explain are aligned and wrapped; a pipe gets one line for each thing."""
     async with stage.portside("forward", "svc/web", ":8080") as first:
         await first.shows(lambda screen: " ready " in row(screen))
         async with stage.portside("status", width=100) as term:
