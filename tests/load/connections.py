@@ -32,11 +32,12 @@ class Kept:
         for _ in range(count):
             self.streams.append(await trio.open_tcp_stream("127.0.0.1", port))
 
-    async def ask_all(self) -> None:
+    async def ask_all(self, at_once: int = 10_000) -> None:
         """Every one asks and gets its answer. Raises trio's exceptions, EOFError for a short answer."""
-        async with trio.open_nursery() as nursery:
-            for stream in self.streams:
-                nursery.start_soon(_ask, stream)
+        for start in range(0, len(self.streams), at_once):
+            async with trio.open_nursery() as nursery:
+                for stream in self.streams[start : start + at_once]:
+                    nursery.start_soon(_ask, stream)
 
     async def close(self, *, all_but: int = 0) -> None:
         """Close all but the last `all_but`."""

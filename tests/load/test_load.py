@@ -92,7 +92,7 @@ async def test_new_connections_for_a_long_time(bed: Bed, web: str, rate: float, 
 async def test_a_namespace_with_many_pods(bed: Bed, web: str, count: int, bound: int) -> None:
     """Pods that no node ever runs are listed in pages and watched; the forward beside them is ready and follows."""
     with namespace(bed, f"load-{secrets.token_hex(4)}") as space:
-        await trio.to_thread.run_sync(partial(_crowd, bed, space, count))
+        await trio.to_thread.run_sync(partial(crowd, bed, space, count))
         apply(bed, space, deployment("web", probe=False))
         await trio.to_thread.run_sync(partial(_rolled_out, bed, space, "web"))
         async with portside("forward", "-n", space, "deploy/web", ":8080", environment=bed.environment()) as running:
@@ -137,7 +137,7 @@ def _names(bed: Bed, space: str, kind: str) -> list[str]:
     return [item["metadata"]["name"] for item in listed["items"]]
 
 
-def _crowd(bed: Bed, space: str, count: int) -> None:
+def crowd(bed: Bed, space: str, count: int) -> None:
     """Pods that only the API knows: no scheduler serves them."""
     for start in range(0, count, 500):
         apply(bed, space, *(_unscheduled(f"crowd-{number}") for number in range(start, min(start + 500, count))))
