@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from fixtures.bench.holds import project
+from fixtures.bench.holds import edit_project, project
 from fixtures.bench.sides import port_of
 from fixtures.cluster.bed import Bed
 from fixtures.loop_holds import holds_of, read
@@ -91,17 +91,10 @@ def test_pods_that_change(bed: Bed, tmp_path: Path, count: int) -> None:
 @pytest.mark.cluster
 def test_an_edit_of_a_large_project(bed: Bed, web: str, tmp_path: Path) -> None:
     """300 KiB of artifacts: read in a thread, which gives way to the loop."""
-    words = ["watch", "--cluster", "-n", web, "--selector", "app=web", "-f", "skaffold.yaml"]
-    (tmp_path / "skaffold.yaml").write_text(project(1))
+    words = ["watch", "--cluster", "-n", web, "--selector", "app=web", "--port-forward=user", "-f", "skaffold.yaml"]
+    (tmp_path / "skaffold.yaml").write_text(project(1, "web"))
     with holds_of(words, bed.environment(), tmp_path) as reader:
-        _line_with(reader.process, "9001")
         began = time.monotonic()
-        (tmp_path / "skaffold.yaml").write_text(project(2))
-        _line_with(reader.process, "9002")
+        edit_project(reader.process, tmp_path, "web")
         ended = time.monotonic()
     assert reader.between(began, ended)[0].step_processor < LONGEST
-
-
-def _line_with(process: subprocess.Popen[str], word: str) -> None:
-    assert process.stdout is not None
-    assert any(word in line for line in process.stdout)
