@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from trio.testing import MockClock
 
-from fixtures.cluster.binaries import build_all
-from fixtures.cluster.layout import Layout
+from fixtures.cluster.versions import SKAFFOLDS
 from forwarders.spec import PortPolicy, PortRequest
+from tests.support.skaffold import skaffold_program
 from watcher.config.entries import Configuration, Project
 from watcher.config.skaffold_yaml import load_configuration
 from watcher.errors import ConfigError
@@ -174,10 +174,10 @@ async def test_a_url_is_skaffolds_to_read(tmp_path: Path) -> None:
 # The real one
 
 
-@pytest.fixture(scope="session")
-def skaffold() -> str:
-    """The built Skaffold; no cluster is needed for `diagnose`."""
-    return build_all(Layout.from_environment(), lambda _: None)["skaffold"]
+@pytest.fixture(scope="session", params=SKAFFOLDS)
+def skaffold(request: pytest.FixtureRequest) -> str:
+    """Each version of Skaffold that a bed has; `diagnose` needs no cluster."""
+    return skaffold_program(str(request.param))
 
 
 PROJECT = f"""\

@@ -1,4 +1,4 @@
-"""The built Skaffold, and the referee of the same version. No cluster is needed for either."""
+"""Each version of Skaffold that a bed has, with the referee of that version. Neither needs a cluster."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.cluster.binaries import built
-from fixtures.cluster.binaries import referee as referee_module
-from fixtures.cluster.binaries import skaffold as skaffold_module
-from fixtures.cluster.layout import Layout
+from fixtures.cluster import binaries
+from fixtures.cluster.versions import SKAFFOLDS
 from fixtures.referee.referee import Referee
+from tests.support.skaffold import program, skaffold_program
+
+
+@pytest.fixture(scope="session", params=SKAFFOLDS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def skaffold() -> str:
-    layout = Layout.from_environment()
-    return str(built(skaffold_module(layout.versions.skaffold), layout, lambda _: None) / "skaffold")
+def skaffold(version: str) -> str:
+    return skaffold_program(version)
 
 
 @pytest.fixture(scope="session")
-def referee() -> Iterator[Referee]:
-    layout = Layout.from_environment()
-    folder = built(referee_module(layout.versions.skaffold), layout, lambda _: None)
-    with Referee(folder / "referee") as found:
+def referee(version: str) -> Iterator[Referee]:
+    with Referee(Path(program(binaries.referee(version)))) as found:
         yield found
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from tests.referee.yaml_styles import Raw, Writer
 
-NEWEST = ("v4beta13", "v4beta13", "v4beta12", "v4beta8", "v4beta1", "v3", "v3alpha1")
+# The newest schema of each Skaffold.
+SCHEMAS = {"2.16.1": "v4beta13", "2.19.0": "v4beta14"}
+NEWEST = ("v4beta12", "v4beta8", "v4beta1", "v3", "v3alpha1")
 WITH_MODULES = ("v2beta12", "v2beta20", "v2beta29")
 OLD = ("v1beta12", "v1beta15", "v1beta17", "v1", "v2alpha1", "v2alpha4", "v2beta1", "v2beta8")
 
@@ -73,20 +75,21 @@ class Call:
         (top / self.cwd).mkdir(parents=True, exist_ok=True)
 
 
-def made_call(random: Random) -> Call:
-    """One project and one call; the same ones for the same random numbers."""
-    return _Maker(random).call()
+def made_call(random: Random, skaffold: str) -> Call:
+    """One project and one call for this version of Skaffold; the same ones for the same random numbers."""
+    newest = SCHEMAS[skaffold]
+    return _Maker(random, (newest, newest, *NEWEST)).call()
 
 
 class _Maker:
     """`version`: the schema, which decides which fields exist."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, newest: tuple[str, ...]) -> None:
         self._random = random
-        pool = random.choices((NEWEST, WITH_MODULES, OLD), (6, 2, 1))[0]
+        pool = random.choices((newest, WITH_MODULES, OLD), (6, 2, 1))[0]
         self._version = random.choice(pool)
         self._modern = pool is not OLD
-        self._newest = pool is NEWEST
+        self._newest = pool is newest
         self._profiles: list[str] = []
         self._modules: list[str] = []
 

@@ -34,12 +34,12 @@ def asked(call: Call, top: Path, environ: dict[str, str]) -> Question:
 
 
 def outcomes(
-    count: int, referee: Referee, binary: str | None, folder: Path, environ: dict[str, str]
+    count: int, version: str, referee: Referee, binary: str | None, folder: Path, environ: dict[str, str]
 ) -> Counter[Outcome]:
     """The results of `count` projects; the seed is the project's number."""
     found: Counter[Outcome] = Counter()
     for seed in range(count):
-        call, top = made_call(Random(seed)), folder / f"project-{seed}"
+        call, top = made_call(Random(seed), version), folder / f"project-{seed}"
         call.write(top)
         os.chdir(top / call.cwd)
         try:
@@ -54,18 +54,18 @@ def outcomes(
 
 @pytest.mark.parametrize("count", [100, LONG])
 def test_both_say_the_same(
-    count: int, referee: Referee, skaffold: str, tmp_path: Path, environ: dict[str, str]
+    count: int, version: str, referee: Referee, skaffold: str, tmp_path: Path, environ: dict[str, str]
 ) -> None:
     """With the binary portside refuses nothing that Skaffold reads, and most of these projects are read."""
-    found = outcomes(count, referee, skaffold, tmp_path, environ)
+    found = outcomes(count, version, referee, skaffold, tmp_path, environ)
     assert found[Outcome.REFUSED] == 0
     assert found[Outcome.AGREE] > count // 2
 
 
 @pytest.mark.parametrize("count", [100, LONG])
 def test_without_the_binary_nothing_is_guessed(
-    count: int, referee: Referee, tmp_path: Path, environ: dict[str, str]
+    count: int, version: str, referee: Referee, tmp_path: Path, environ: dict[str, str]
 ) -> None:
     """What portside reads alone is what Skaffold would read. The rest needs the binary, and the message names it."""
-    found = outcomes(count, referee, None, tmp_path, environ)
+    found = outcomes(count, version, referee, None, tmp_path, environ)
     assert found[Outcome.AGREE] > count // 2

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 
 from fixtures.cluster.binaries import skaffold as skaffold_module
-from fixtures.cluster.layout import Layout
 from fixtures.referee.referee import Referee
 from tests.referee.asking import outcome, question_in
 
 pytestmark = pytest.mark.skaffold
 
 
-def examples() -> list[Path]:
-    """Every skaffold.yaml that comes with the module of Skaffold, where Go has downloaded it."""
-    module = skaffold_module(Layout.from_environment().versions.skaffold)
+def examples(version: str) -> list[Path]:
+    """Every skaffold.yaml in the module of this Skaffold, which Go has downloaded."""
+    module = skaffold_module(version)
     found = subprocess.run(
         ["go", "list", "-m", "-f", "{{.Dir}}", module.main_module],
         cwd=module.source,
@@ -35,10 +34,10 @@ def _decides(path: Path) -> bool:
 
 @pytest.mark.parametrize("everything", [False, pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
 def test_an_example_is_read_as_skaffold_reads_it(
-    referee: Referee, skaffold: str, environ: dict[str, str], *, everything: bool
+    version: str, referee: Referee, skaffold: str, environ: dict[str, str], *, everything: bool
 ) -> None:
     """Examples with entries, modules or activations; with --long all of them."""
-    chosen = [path for path in examples() if everything or _decides(path)]
+    chosen = [path for path in examples(version) if everything or _decides(path)]
     assert len(chosen) > 20
     for path in chosen:
         for folder in (path.parent, path.parent.parent):

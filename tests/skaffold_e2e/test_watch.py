@@ -8,6 +8,7 @@ from random import Random
 import pytest
 import trio
 
+from fixtures.cluster.versions import SKAFFOLDS
 from tests.skaffold_e2e.beside import LINE, Redeploying, reading
 from tests.skaffold_e2e.developing import all_ready, text_at
 from tests.support.process import Portside, portside
@@ -118,13 +119,15 @@ def make_it_chatty(project: Project) -> None:
     project.edit("k8s.yaml", "image: hello\n", f"image: hello\n          command: [/bin/sh, -c, '{shell}']\n")
 
 
+@pytest.mark.parametrize("version", SKAFFOLDS)
 @pytest.mark.parametrize("cycles", [20, pytest.param(200, marks=pytest.mark.long)])
-async def test_skaffold_outlives_every_leave(project: Project, cycles: int) -> None:
+async def test_skaffold_outlives_every_leave(project: Project, version: str, cycles: int) -> None:
     """However often and whenever portside attaches and leaves, Skaffold continues to build and deploy.
 
     Its stream is never silent, since the pod logs all the time. SIGINT arrives while portside starts, connects, reads a
     long replay, or has settled.
     """
+    project = project.with_skaffold(version)
     port, random = free_port(), Random(cycles)
     make_it_chatty(project)
     async with trio.open_nursery() as nursery, dev(project, port) as beside:

@@ -10,16 +10,32 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
 
+from fixtures.cluster import binaries
 from fixtures.cluster.bed import Bed
+from fixtures.cluster.binaries import GoModule, built
+from fixtures.cluster.layout import Layout
+from tests.support.limits import unlimited
 from tests.support.objects import namespace
 from tests.support.process import kill_session
 
 PROJECTS = Path(__file__).parents[2] / "fixtures" / "projects"
+
+
+def program(module: GoModule) -> str:
+    """The path of a module's program of the same name; builds it if the cache lacks it."""
+    with unlimited():
+        folder = built(module, Layout.from_environment(), lambda _: None)
+    return str(folder / module.name)
+
+
+def skaffold_program(version: str) -> str:
+    """The path of Skaffold in this version."""
+    return program(binaries.skaffold(version))
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,11 @@ class Project:
     def save(self, text: str) -> None:
         """Change a source file: a running `skaffold dev` builds and deploys."""
         (self.folder / "content.txt").write_text(text + "\n")
+
+    def with_skaffold(self, version: str) -> Project:
+        """The same project, in which `skaffold` is this version."""
+        folder = str(Path(skaffold_program(version)).parent)
+        return replace(self, environment=self.environment | {"PATH": f"{folder}:{self.environment['PATH']}"})
 
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.folder / file
