@@ -167,6 +167,14 @@ async def test_nothing_to_open() -> None:
     assert await open_in_browser(forward(state="failed", url="")) == "service/web has no URL: it is failed"
 
 
+async def test_the_page_that_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of `open` in portside.yaml follows the URL, which is that by name if there is a gateway."""
+    monkeypatch.setenv("BROWSER", "true")
+    assert await open_in_browser(forward(open_path="/admin")) == "opened http://127.0.0.1:8080/admin"
+    named = forward(gateway="http://web.localhost:8000/", open_path="/admin")
+    assert await open_in_browser(named) == "opened http://web.localhost:8000/admin"
+
+
 async def test_the_log_of_the_pod_that_serves() -> None:
     """Its lines, or one line that says why there are none."""
 

@@ -100,6 +100,7 @@ async def open_in_browser(record: ForwardRecord) -> str:
     url = record.gateway or record.url
     if not url:
         return f"{record.resource} has no URL: it is {record.state}"
+    url = f"{url.rstrip('/')}{record.open_path}" if record.open_path else url
     problem = await trio.to_thread.run_sync(open_url, url, abandon_on_cancel=True)
     return f"{url} cannot be opened: {problem}" if problem else f"opened {url}"
 

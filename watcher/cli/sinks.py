@@ -86,13 +86,13 @@ def _has_table(command: str, options: Options) -> bool:
     elif options.exec_command:
         obstacle = "with --exec the command has the terminal"
     elif not sys.stdout.isatty():
-        obstacle = "stdout is none"
+        obstacle = "stdout is not a terminal"
     elif not CAN_DRAW:
-        obstacle = "portside draws none on Windows"
+        obstacle = "portside draws no table on Windows"
     elif os.environ.get("TERM", "dumb") == "dumb":
-        obstacle = "this one cannot move its cursor (TERM)"
+        obstacle = "this terminal cannot move its cursor (TERM)"
     elif not in_foreground(sys.stdout.fileno()):
-        obstacle = "another program has it, since portside was started in the background"
+        obstacle = "another program uses it, because portside was started in the background"
     if options.output == "table" and obstacle:
         raise UsageError(f"--output table needs a terminal of its own: {obstacle}; use plain")
     return options.output in {"auto", "table"} and not obstacle
