@@ -18,8 +18,8 @@ from msgspec import Struct, field
 
 from forwarders.backoff import STEADY, TURN, RetryLimiter, SessionBackoff
 from forwarders.errors import RefusedError, SessionLostError, SilentError, TransportError, UnreachableError
-from forwarders.session import Session, SessionEvent
-from forwarders.session_io import UnreadBudget
+from forwarders.session import Session
+from forwarders.session_io import SessionEvent, UnreadBudget
 from forwarders.session_set import OWN_SESSIONS, SILENT_LOOK, HungDials, SessionSet
 from forwarders.spec import PodRef
 from forwarders.tasks import Notifier, contained, kept
@@ -101,7 +101,7 @@ class Pool:
 
     def take(self, waiting: int = 1) -> Session | None:
         """The session for one more connection; None if `waiting` of them must wait for a change. Requests spares."""
-        chosen = self._sessions.least_loaded()
+        chosen = self._sessions.choose()
         if chosen is None:
             self._waiting = max(self._waiting + 1, waiting)
         if not self._sessions.has_idle(besides=chosen):
@@ -110,7 +110,7 @@ class Pool:
 
     def own_session_comes(self) -> bool:
         """Whether one more connection should wait, for OWN_PATIENCE at most, instead of sharing. Requests a session."""
-        if self._fastest > NEAR or self.problem or not (self.wanted and self.up):
+        if self._sessions.short_lived or self._fastest > NEAR or self.problem or not (self.wanted and self.up):
             return False
         if self._sessions.has_idle() or self._sessions.load + self._waiting >= OWN_SESSIONS:
             return False

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from enum import Enum
 
 import trio
 
 from forwarders.errors import SessionLostError, TunnelError
 from forwarders.health import SessionHealth
-from forwarders.session_io import ResetStreams, SessionReader, SessionWriter, SlowReaders, UnreadBudget
+from forwarders.session_io import ResetStreams, SessionEvent, SessionReader, SessionWriter, SlowReaders, UnreadBudget
 from forwarders.tasks import Notifier
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
@@ -32,16 +31,6 @@ FINISH_TIMEOUT = 2.0
 RETIRE_TIMEOUT = 2.0
 # Beside a download that nobody takes its PINGs may be slow, and every moment costs bandwidth.
 HAUNTED_TIMEOUT = 0.5
-
-
-class SessionEvent(Enum):
-    """What has changed on a session, for its pool."""
-
-    OPENED = "opened"  # a connection was opened
-    CLOSED = "closed"  # a connection is over
-    ROOM = "room"  # another connection may be opened again
-    HEALTH = "health"  # the peer owes a sign of life, or gave it
-    DISMISSED = "dismissed"  # the peer serves no new connection here
 
 
 class Session:
@@ -72,6 +61,8 @@ class Session:
         self.ending = False
         self.useful = False  # it has carried bytes from the pod
         self.idle_since = trio.current_time()
+        self.in_burst = False  # several short connections share it: what they send goes out in one write
+        self.last_lifetime: float | None = None  # seconds that the last one to end was open; None if it got no answer
 
     # For the pool
 
@@ -79,6 +70,12 @@ class Session:
     def load(self) -> int:
         """Open connections."""
         return len(self._tunnels)
+
+    @property
+    def busy_for(self) -> float:
+        """Seconds that the oldest open connection is open; 0 without one."""
+        oldest = next(iter(self._tunnels.values()), None)
+        return 0.0 if oldest is None else trio.current_time() - oldest.opened_at
 
     @property
     def usable(self) -> bool:
@@ -170,8 +167,7 @@ class Session:
             for tunnel in fed:
                 tunnel.announce()
             self._progress.fire()
-            if self._wire.pending:
-                self._writer.wake()
+            self._writer.wake_unless_deferred()
             if self._awaits_room and self.usable:
                 self._awaits_room = False
                 self._on_event(self, SessionEvent.ROOM)
@@ -245,9 +241,13 @@ class Session:
             tunnel.finish(error)
 
     def _remove(self, pair: int) -> None:
-        if self._tunnels.pop(pair, None) is not None:
+        tunnel = self._tunnels.pop(pair, None)
+        if tunnel is not None:
+            now = trio.current_time()
+            self.last_lifetime = now - tunnel.opened_at if tunnel.received else None
             if not self._tunnels:
-                self.idle_since = trio.current_time()
+                self.idle_since = now
+                self.in_burst = False
             self._progress.fire()
             self._writer.written.fire()
             self._on_event(self, SessionEvent.CLOSED)
@@ -261,7 +261,7 @@ class Session:
         """Queue one frame once there is room. Does nothing once the pair is over."""
         await self.wait_room(pair)
         if pair in self._tunnels and self._wire.send(pair, data):
-            self._writer.push()
+            self._writer.wake() if self.in_burst else self._writer.push()
 
     async def wait_room(self, pair: int) -> None:
         """Returns once the peer's credit and the queue have room, or the pair is over."""
@@ -281,7 +281,7 @@ class Session:
         stream = self._wire.abort(pair)
         if stream is not None:
             self._reset_streams.add(stream)
-        self._writer.push()
+        self._writer.defer()
         self._remove(pair)
 
     async def confirm(self, pair: int) -> bool:

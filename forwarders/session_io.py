@@ -1,4 +1,4 @@
-"""Reads and writes the bytes of one session, and decides when reading has to pause for slow local readers.
+"""The parts of a session: its reader, its writer, and what decides when reading has to pause for slow local readers.
 
 It does not know which connection may queue how much: that is the session's business.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from enum import Enum
 
 import trio
 
@@ -27,10 +28,23 @@ FRAMES_A_TURN = 128
 # The peer keeps reading while workers have credit; a write that makes no progress in this time meets a dead path.
 # It counts for each slice, or a large queue on a slow uplink would look dead: 13 KB/s are enough.
 WRITE_TIMEOUT, WRITE_SIZE = 10.0, 128 * 1024
+# Seconds that bytes which nobody waits for may stay queued, so that they go out in one write with those of the next
+# connection: each write costs the API server, the kubelet and the runtime a wakeup.
+DEFER = 0.005
 # A reader that is only slower than the pod pauses its session many times a second: not worth a line of the log.
 STALLED_AFTER = 0.1
 # Unread bytes that one connection may leave where others share its session: most answers are smaller. And all together.
 UNREAD_OF_ONE, UNREAD_OF_ALL = 8 * 1024 * 1024, 64 * 1024 * 1024
+
+
+class SessionEvent(Enum):
+    """What has changed on a session, for its pool."""
+
+    OPENED = "opened"  # a connection was opened
+    CLOSED = "closed"  # a connection is over
+    ROOM = "room"  # another connection may be opened again
+    HEALTH = "health"  # the peer owes a sign of life, or gave it
+    DISMISSED = "dismissed"  # the peer serves no new connection here
 
 
 class SessionReader:
@@ -151,6 +165,8 @@ class SessionWriter:
         self._behind = False
         self._failure: OSError | trio.ClosedResourceError | None = None
         self._taken = self._sent = 0
+        self._deferred = 0
+        self._wait = trio.CancelScope()
         self.written = Notifier()
 
     def wake(self) -> None:
@@ -162,12 +178,22 @@ class SessionWriter:
         if self._behind or self._wire.pending > WRITE_SIZE:
             self.wake()
         elif self._wire.pending:
-            self._taken += 1
-            if self._put(self._wire.take()):
+            if self._put(self._take()):
                 self._done()
             else:
                 self._behind = True
                 self.wake()
+
+    def defer(self) -> None:
+        """Bytes were queued that nobody waits for: send them with the next ones, or after DEFER seconds."""
+        if not self._behind:
+            self._deferred = self._wire.pending
+            self._wait.deadline = min(self._wait.deadline, trio.current_time() + DEFER)
+
+    def wake_unless_deferred(self) -> None:
+        """Something may have been queued: wake if so, apart from what was deferred."""
+        if self._wire.pending > self._deferred:
+            self._queued.fire()
 
     async def flush(self) -> None:
         """Returns once what is queued now has been sent; WRITE_TIMEOUT bounds it."""
@@ -185,17 +211,22 @@ class SessionWriter:
                 else:
                     await self._flush()
                     self._done()
-            await self._queued.wait()
+            with trio.CancelScope() as self._wait:
+                await self._queued.wait()
 
     async def _send_queue(self) -> None:
-        data = memoryview(self._wire.take())
-        self._taken += 1
+        data = memoryview(self._take())
         self._behind = True
         self.written.fire()
         for start in range(0, len(data), WRITE_SIZE):
             if not self._put(data[start : start + WRITE_SIZE]):
                 await self._flush()
         self._done()
+
+    def _take(self) -> bytes:
+        self._taken += 1
+        self._deferred = 0
+        return self._wire.take()
 
     def _done(self) -> None:
         self._behind = False

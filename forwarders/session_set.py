@@ -20,6 +20,9 @@ from forwarders.wire.workers import FRAME_WORKERS
 
 # Up to here every connection gets a session of its own: a reader that stalls pauses its session.
 OWN_SESSIONS = 16
+# A connection that ends sooner than this harms nobody whose session it shares; after so many of them in a row the next
+# ones are expected to be short too, and share sessions from the first one on: a burst costs fewer sessions and writes.
+SHORT, SHORT_IN_A_ROW = 0.5, 16
 # Beyond that, connections a session: one for each of the peer's workers, so that an application which does not read
 # stops nobody else. One stuck reader pauses at most four others. 2,000 connections make 400 sessions.
 SHARED = FRAME_WORKERS
@@ -47,6 +50,8 @@ class SessionSet:
         self._sessions: dict[Session, int] = {}  # with the load that is counted
         self._usable: list[dict[Session, None]] = [{} for _ in range(SHARED + 1)]  # by load
         self._idle: dict[Session, None] = {}  # in the order in which they became idle
+        self._latest: Session | None = None  # that took the last connection
+        self._short_in_a_row = 0
         self.load = 0
 
     def __len__(self) -> int:
@@ -80,6 +85,10 @@ class SessionSet:
                 self._idle.pop(session, None)
             else:
                 self._idle[session] = None
+            if load > before:
+                self._latest = session
+            elif session.last_lifetime is not None:
+                self._short_in_a_row = self._short_in_a_row + 1 if session.last_lifetime < SHORT else 0
         if session.usable:
             self._usable[load].setdefault(session, None)
         else:
@@ -91,7 +100,20 @@ class SessionSet:
 
     # For new connections
 
-    def least_loaded(self) -> Session | None:
+    @property
+    def short_lived(self) -> bool:
+        """Whether new connections are expected to be short."""
+        return self._short_in_a_row >= SHORT_IN_A_ROW
+
+    def choose(self) -> Session | None:
+        """The session for a new connection; None if there is no usable one."""
+        latest = self._latest
+        if self.short_lived and latest in self._sessions and latest.load and latest.usable and latest.busy_for < SHORT:
+            latest.in_burst = True
+            return latest
+        return self._least_loaded()
+
+    def _least_loaded(self) -> Session | None:
         """A usable session with the fewest connections, of idle ones the latest: the others are closed in time."""
         for load, sessions in enumerate(self._usable):
             while sessions:
@@ -118,11 +140,12 @@ class SessionSet:
         if count + opening >= MAX_SESSIONS:
             return False
         # Side by side as many as stand: a server that does not answer is asked once at a time, one that is back serves.
-        needed = waiting if count < OWN_SESSIONS else -(-waiting // SHARED)
+        own = count < OWN_SESSIONS and not self.short_lived
+        needed = waiting if own else -(-waiting // SHARED)
         at_once = min(needed, sum(1 for _ in itertools.islice(self.standing, MAX_OPENING)))
         if opening >= max(1, at_once) or self.has_idle():
             return False
-        if count < OWN_SESSIONS:
+        if own:
             return True
         room = sum(len(sessions) * (SHARED - load) for load, sessions in enumerate(self._usable))
         return room < SHARED

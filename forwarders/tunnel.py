@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+import trio
+
 from forwarders.errors import DialError, TunnelError
 from forwarders.tasks import Notifier, Tasks
 from forwarders.transports.sockets import Piece
@@ -98,6 +100,7 @@ class Tunnel:
         self._ended = Notifier()
         self._drained = Notifier()
         self._eof_sent = False
+        self.opened_at = trio.current_time()
         self.unread = 0
         self.received = 0
         self.finished = False

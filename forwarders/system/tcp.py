@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import itertools
 import os
 import socket
 import struct
@@ -172,6 +174,18 @@ _HEADER = struct.Struct("=IHHII")
 _INODE_AT = 16 + 68
 
 
+_numbers = itertools.cycle(range(1, 1 << 31))
+
+
+@functools.cache
+def _netlink() -> int:
+    """A descriptor for questions to the kernel, kept for the life of the process: nearly every connection asks one."""
+    netlink = socket.socket(_AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)
+    # The kernel answers within the call; the timeout only guards against one that does not answer at all.
+    netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 50_000))
+    return netlink.detach()
+
+
 def reader_is_gone(connection: socket.socket) -> bool | None:
     """Whether no process holds the other end of `connection` any more; None if this is not known."""
     if sys.platform != "linux":
@@ -197,12 +211,12 @@ def _inode_of(family: int, local: tuple[str, int], remote: tuple[str, int]) -> i
         _NO_COOKIE,
     )
     request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, _ALL_STATES) + ident
-    with socket.socket(_AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as netlink:
-        # The kernel answers within the call; the timeout only guards against one that does not answer at all.
-        netlink.settimeout(0.05)
-        length = _HEADER.size + len(request)
-        netlink.send(_HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + request)
-        answer = netlink.recv(4096)
+    netlink, number = _netlink(), next(_numbers)
+    length = _HEADER.size + len(request)
+    os.write(netlink, _HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, number, 0) + request)
+    answer = b""
+    while len(answer) < _HEADER.size or _HEADER.unpack_from(answer)[3] != number:  # an answer that came too late
+        answer = os.read(netlink, 4096)
     # ENOENT may mean that the kernel has no tcp_diag module: nothing can be concluded from an error.
     if len(answer) < _INODE_AT + 4 or _HEADER.unpack_from(answer)[1] == _NLMSG_ERROR:
         return None

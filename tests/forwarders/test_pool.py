@@ -17,11 +17,20 @@ from forwarders.errors import DialError
 from forwarders.fleet import Pools
 from forwarders.pool import OWN_PATIENCE, ClusterRoute, Pool
 from forwarders.session import Session
-from forwarders.session_set import IDLE_TIMEOUT, MAX_OPENING, OWN_SESSIONS, SHARED, TEST_PORT, TEST_TIMEOUT
+from forwarders.session_set import (
+    IDLE_TIMEOUT,
+    MAX_OPENING,
+    OWN_SESSIONS,
+    SHARED,
+    SHORT,
+    SHORT_IN_A_ROW,
+    TEST_PORT,
+    TEST_TIMEOUT,
+)
 from forwarders.tasks import Notifier
 from forwarders.tunnel import Tunnel
 from tests.forwarders.cluster import Pods, pod
-from tests.forwarders.peer import Peer
+from tests.forwarders.peer import Peer, PeerStream
 from tests.forwarders.streams import close, receive_pieces
 
 POD = pod("web")
@@ -246,6 +255,63 @@ async def test_connections_that_come_together(wanting: Wanting, autojump_clock: 
         assert sorted(waited)[OWN_SESSIONS] == 0
     else:
         assert max(waited) == 0
+
+
+async def answered(wanting: Wanting, pool: Pool) -> tuple[Session, Tunnel]:
+    """A new connection that has got an answer, and its session."""
+
+    def streams() -> list[PeerStream]:
+        return [stream for peer in wanting.pods.peers["web"] for stream in peer.streams.values()]
+
+    before = streams()
+    session = pool.take()
+    assert session is not None
+    tunnel = session.open(80)
+    await trio.testing.wait_all_tasks_blocked()
+    [stream] = [stream for stream in streams() if stream not in before]
+    await stream.send_all(b"answer")
+    await receive_pieces(tunnel)
+    return session, tunnel
+
+
+async def short_connections(wanting: Wanting, pool: Pool) -> None:
+    """So many that more short ones are expected."""
+    for _ in range(SHORT_IN_A_ROW):
+        (await answered(wanting, pool))[1].abort()
+        await trio.sleep(0.1)
+
+
+async def test_a_burst_of_short_connections_shares_sessions(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """Where the last ones were short; the worker that each needs for itself is the bound. No session is waited for."""
+    pool = wanting.want()
+    await settled()
+    await short_connections(wanting, pool)
+    assert not pool.own_session_comes()
+    sessions = []
+    for _ in range(2):
+        session = pool.take()
+        assert session is not None
+        session.open(80)
+        sessions.append(session)
+    assert sessions[0] is sessions[1]
+
+
+async def test_beside_a_connection_that_lasts_none_is_put(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """However short the others were; once it has ended, the next ones have sessions of their own again."""
+    pool = wanting.want()
+    await settled()
+    await short_connections(wanting, pool)
+    lasting, tunnel = await answered(wanting, pool)
+    await trio.sleep(SHORT)
+    other = pool.take()
+    assert other is not None
+    assert other is not lasting
+    tunnel.abort()
+    await settled()
+    first = pool.take()
+    assert first is not None
+    first.open(80)
+    assert pool.take() is not first
 
 
 async def test_who_asks_again_is_not_counted_again(wanting: Wanting, autojump_clock: MockClock) -> None:

@@ -12,8 +12,8 @@ from trio.testing import MockClock
 from forwarders import session_io
 from forwarders.errors import DialError, SessionLostError, TunnelError
 from forwarders.health import BUSY_INTERVAL, DOUBT
-from forwarders.session import HAUNTED_TIMEOUT, RETIRE_TIMEOUT, Session, SessionEvent
-from forwarders.session_io import FRAMES_A_TURN, STALLED_AFTER, UNREAD_OF_ONE, WRITE_TIMEOUT
+from forwarders.session import HAUNTED_TIMEOUT, RETIRE_TIMEOUT, Session
+from forwarders.session_io import DEFER, FRAMES_A_TURN, STALLED_AFTER, UNREAD_OF_ONE, WRITE_TIMEOUT, SessionEvent
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import FRAME_SIZE, RECEIVE_LIMIT, Tunnel
 from forwarders.wire import frames
@@ -586,6 +586,19 @@ async def test_a_retired_session_does_not_wait_for_ever(sides: Sides, autojump_c
     sides.session.retire()
     with trio.fail_after(RETIRE_TIMEOUT + 0.01):
         await sides.ended.wait()
+
+
+async def test_what_nobody_waits_for_goes_with_the_next_bytes(sides: Sides, autojump_clock: MockClock) -> None:
+    """The reset of a connection that is over: in one write with the next connection, or after DEFER without one."""
+    tunnel, _ = await sides.connect()
+    await trio.testing.wait_all_tasks_blocked()
+    before = sides.peer.sent_by_client
+    tunnel.abort()
+    await trio.testing.wait_all_tasks_blocked()
+    assert sides.peer.sent_by_client == before
+    await trio.sleep(DEFER)
+    await trio.testing.wait_all_tasks_blocked()
+    assert sides.peer.sent_by_client > before
 
 
 async def test_an_application_that_sends_on_after_our_reset(sides: Sides, autojump_clock: MockClock) -> None:
