@@ -79,11 +79,17 @@ class ForwardsTable(Struct, frozen=True):
         return [self.heading, *(line for row in self.rows for line in row)]
 
 
-def forwards_table(rows: Sequence[TableRow], width: int, selected: str = "") -> ForwardsTable:
-    """The columns that fit. Notes get a column only if all fit there whole. `selected`: the id of the marked row."""
-    several = len({row.record.context for row in rows if row.record.context}) > 1
+def forwards_table(
+    rows: Sequence[TableRow], width: int, selected: str = "", among: Sequence[ForwardRecord] = ()
+) -> ForwardsTable:
+    """The columns that fit. Notes get a column only if all fit there whole.
+
+    `selected`: the id of the marked row. `among`: all forwards, if `rows` are only some of them.
+    """
+    records = among or [row.record for row in rows]
+    several = len({record.context for record in records if record.context}) > 1
     cells = [_cells(row, several_contexts=several) for row in rows]
-    columns = _columns(cells, width)
+    columns = _columns(cells, width, _distinguishing(records))
     heading = _line({column: Text(column, style="bold") for column in columns}, columns, width)
     lines = []
     for row, row_cells in zip(rows, cells, strict=True):
@@ -179,11 +185,10 @@ def target(record: ForwardRecord | ExplainRecord | SkipRecord) -> str:
     return printable(f"{short}/{record.resource_name}{port}{container}")
 
 
-def row_text(row: TableRow) -> str:
+def searched_text(record: ForwardRecord) -> str:
     """What the filter of the live table searches."""
-    record = row.record
     names = (target(record), record.resource_type, record.namespace, record.context, record.state)
-    return " ".join((*names, record.url, record.gateway, record.pod, row.note))
+    return " ".join((*names, record.url, record.gateway, record.pod, record.reason))
 
 
 def size(count: int) -> str:
@@ -221,8 +226,8 @@ def _link(label: str, url: str) -> Text:
     return Text(printable(label), style=Style(link=printable(url), color="cyan"))
 
 
-def _columns(cells: Sequence[Mapping[str, Text]], width: int) -> dict[str, int]:
-    """The columns to show and their widths: those that are not empty, without those that do not fit."""
+def _columns(cells: Sequence[Mapping[str, Text]], width: int, needed: set[str]) -> dict[str, int]:
+    """The columns to show and their widths: those that are not empty, without those that neither fit nor are needed."""
     widths = {
         column: max(cell_len(column), *(row[column].cell_len for row in cells))
         for column in (cells[0] if cells else ())
@@ -230,7 +235,6 @@ def _columns(cells: Sequence[Mapping[str, Text]], width: int) -> dict[str, int]:
     }
     if _left(widths, width) < 0:
         widths.pop("NOTE", None)
-    needed = _distinguishing(cells)
     for column in DROPPED_FIRST:
         if _left(widths, width) >= 0:
             break
@@ -241,14 +245,14 @@ def _columns(cells: Sequence[Mapping[str, Text]], width: int) -> dict[str, int]:
     return widths
 
 
-def _distinguishing(cells: Sequence[Mapping[str, Text]]) -> set[str]:
+def _distinguishing(records: Iterable[ForwardRecord]) -> set[str]:
     """The columns without which two rows would have the same name."""
-    needed, shown = set(), ["NAME"]
-    for column in ("NAMESPACE", "CONTEXT"):
-        different = {tuple(row[one].plain for one in (*shown, column)) for row in cells}
-        if len(different) > len({tuple(row[one].plain for one in shown) for row in cells}):
-            needed.add(column)
-            shown.append(column)
+    names = {(r.resource, r.remote_port, r.container, r.namespace, r.context) for r in records}
+    needed = set()
+    if len({name[:3] for name in names}) < len({name[:4] for name in names}):
+        needed.add("NAMESPACE")
+    if len({name[:4] for name in names}) < len(names):
+        needed.add("CONTEXT")
     return needed
 
 

@@ -7,6 +7,7 @@ keys stays off, and shells turn that on again. A slow terminal gets fewer frames
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections import deque
@@ -15,11 +16,14 @@ from collections.abc import Iterator, Sequence
 import trio
 
 from forwarders.system.terminals import in_foreground, is_continued, redraw_signals, set_echo, write_whole
+from forwarders.tasks import contained
 from watcher.board.actions import copy_sequence, last_log_lines, open_in_browser
 from watcher.board.board import Board
 from watcher.board.changes import Subscription
 from watcher.board.layout import Canvas
 from watcher.board.table import TableAction, TableView
+
+logger = logging.getLogger("portside.board")
 
 # Seconds between two frames: nobody can read more often. Counters alone are looked at once in this many seconds.
 PACE = 0.1
@@ -170,6 +174,12 @@ class Screen:
                 self._touch()
 
     async def _act(self, action: TableAction) -> None:
+        with contained(logger, f"key {action.act}"):
+            self._view.say(await self._done(action), trio.current_time())
+        self._touch()
+
+    async def _done(self, action: TableAction) -> str:
+        """Carries the action out; returns the message to show."""
         record, message = action.record, ""
         match action.act:
             case "open":
@@ -184,8 +194,7 @@ class Screen:
                 message = f"{record.resource}: {problem}" if problem else f"trying {record.resource} again"
             case "log":
                 self._view.show(await last_log_lines(self._board, record))
-        self._view.say(message, trio.current_time())
-        self._touch()
+        return message
 
     async def _draw(self) -> None:
         if not in_foreground(self._descriptor):

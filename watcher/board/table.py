@@ -14,13 +14,14 @@ from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
 
+from forwarders.spec import Counts
 from watcher.board.board import Board
 from watcher.board.layout import (
     Canvas,
     TableRow,
     about_lines,
     forwards_table,
-    row_text,
+    searched_text,
     skaffold_line,
     skips_line,
 )
@@ -33,6 +34,7 @@ LEAVING = 1.0
 SPARE = 1
 # Rows that page up and page down move.
 PAGE = 10
+WAITING = frozenset({"waiting", "listening"})
 # Seconds for which a message stays.
 MESSAGE = 4.0
 
@@ -71,7 +73,17 @@ class ShownForward(Struct, frozen=True):
 
     def is_waiting(self, now: float) -> bool:
         """Whether it has waited long enough to be reported."""
-        return self.record.state in {"waiting", "listening"} and now >= self.since + REPORT_WAIT_AFTER
+        return self.record.state in WAITING and now >= self.since + REPORT_WAIT_AFTER
+
+    def rank(self, now: float) -> int:
+        """Its group in the table: failed, waiting, all others."""
+        return 0 if self.record.state == "failed" else 1 if self.is_waiting(now) else 2
+
+    def row(self, counts: Counts | None, now: float) -> TableRow:
+        """With its counters, and a note once it is time for one."""
+        record = counted(self.record, counts)
+        is_early = record.state in WAITING and not self.is_waiting(now)
+        return TableRow(record, "" if is_early else record.reason or record.last_error)
 
 
 class TableView:
@@ -88,7 +100,7 @@ class TableView:
         self._is_typing = False
         self._selected = ""
         self._top = 0  # the first visible row
-        self._visible: list[TableRow] = []
+        self._visible: list[ForwardRecord] = []
         self._overlay: tuple[str, ...] = ()
         self._message, self._message_until = "", -math.inf
 
@@ -146,7 +158,7 @@ class TableView:
             self._filter += key
 
     def _move(self, key: str) -> None:
-        idents = [row.record.id for row in self._visible]
+        idents = [record.id for record in self._visible]
         if not idents:
             return
         at = idents.index(self._selected) if self._selected in idents else -1
@@ -162,9 +174,9 @@ class TableView:
             self._selected = idents[min(max(moves[key], 0), len(idents) - 1)]
 
     def _action(self, act: Act, now: float) -> TableAction | None:
-        chosen = [row.record for row in self._visible if row.record.id == self._selected]
+        chosen = [record for record in self._visible if record.id == self._selected]
         if not chosen and len(self._visible) == 1:
-            chosen = [self._visible[0].record]
+            chosen = self._visible
         if not chosen:
             self.say("select a forward first, with ↑ and ↓", now)
             return None
@@ -198,31 +210,28 @@ class TableView:
     def _middle(self, width: int, room: int, now: float) -> list[RenderableType]:
         if self._overlay:
             return [Text(printable(line)) for line in self._overlay[-room:]]
-        self._visible = rows = self._rows(now)
-        if not rows:
+        listed = self._listed(now)
+        self._visible = records = [one.record for one in listed]
+        if not listed:
             return [Text("nothing matches" if self._filter and self._shown else "nothing is forwarded", style="dim")]
-        table = forwards_table(rows, width, self._selected)
         room -= 1  # the heading
+        at = next((index for index, record in enumerate(records) if record.id == self._selected), 0)
+        self._top = max(min(self._top, at, max(len(listed) - room + 1, 0)), at - room + 1)
+        if len(listed) <= room:
+            self._top = 0
+        # Only rows that may be visible are laid out: that of thousands would hold up the forwards.
+        counters, top = self._board.counters(), self._top
+        rows = [one.row(counters.get(one.record.id), now) for one in listed[top : top + max(room, 1)]]
+        table = forwards_table(rows, width, self._selected, records)
         sizes = [len(lines) for lines in table.rows]
-        if sum(sizes) <= room:
+        if len(rows) == len(listed) and sum(sizes) <= room:
             return list(table.lines)
-        first, last = self._window(sizes, room - 1)
+        first, last = _window(sizes, at - top, room - 1)
+        self._top += first
+        position = f"{self._top + 1}-{top + last} of {len(listed)}"
+        rest = f"and {len(listed) - (last - first)} more: portside status shows all"
         lines = [line for row in table.rows[first:last] for line in row]
-        hidden = len(rows) - (last - first)
-        note = f"{first + 1}-{last} of {len(rows)}" if self._keys else f"and {hidden} more: portside status shows all"
-        return [table.heading, *lines, Text(note, style="dim")]
-
-    def _window(self, sizes: Sequence[int], room: int) -> tuple[int, int]:
-        """The rows that fit, from the one to before the other; the selected one is among them."""
-        idents = [row.record.id for row in self._visible]
-        at = idents.index(self._selected) if self._selected in idents else 0
-        self._top = min(self._top, at)
-        while self._top < at and sum(sizes[self._top : at + 1]) > room:
-            self._top += 1
-        last = self._top
-        while last < len(sizes) and sum(sizes[self._top : last + 1]) <= room:
-            last += 1
-        return self._top, last
+        return [table.heading, *lines, Text(position if self._keys else rest, style="dim")]
 
     def _next(self, record: ForwardRecord, now: float) -> ShownForward:
         before = self._shown.get(record.id)
@@ -233,16 +242,19 @@ class TableView:
         since = before.since if before and before.record.state == record.state else now
         return ShownForward(record, since)
 
-    def _rows(self, now: float) -> list[TableRow]:
+    def _listed(self, now: float) -> list[ShownForward]:
         """Those that the filter lets through. What fails or waits comes first."""
-        counters = self._board.counters()
-        ranked = []
-        for ident, one in self._shown.items():
-            record = counted(one.record, counters.get(ident))
-            waits = record.state in {"waiting", "listening"}
-            note = "" if waits and not one.is_waiting(now) else record.reason or record.last_error
-            row = TableRow(record, note)
-            rank = 0 if record.state == "failed" else 1 if one.is_waiting(now) else 2
-            if self._filter.lower() in row_text(row).lower():
-                ranked.append((rank, row))
-        return [row for _, row in sorted(ranked, key=lambda pair: pair[0])]
+        wanted = self._filter.lower()
+        listed = [one for one in self._shown.values() if not wanted or wanted in searched_text(one.record).lower()]
+        return sorted(listed, key=lambda one: one.rank(now))
+
+
+def _window(sizes: Sequence[int], at: int, room: int) -> tuple[int, int]:
+    """The rows that fit, from the one to before the other; row `at` is among them."""
+    first = 0
+    while first < at and sum(sizes[first : at + 1]) > room:
+        first += 1
+    last = first
+    while last < len(sizes) and sum(sizes[first : last + 1]) <= room:
+        last += 1
+    return first, last
