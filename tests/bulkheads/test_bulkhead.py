@@ -136,7 +136,7 @@ async def test_a_callback_behind_the_end() -> None:
 
 
 async def test_tasks_are_cancelled_with_their_block() -> None:
-    """Both by whoever calls it."""
+    """`Tasks.cancel` cancels the tasks and the block that they belong to."""
     calls: list[Callable[[], None]] = []
     async with trio.open_nursery() as nursery:
         with Tasks(nursery) as tasks:

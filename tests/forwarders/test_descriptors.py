@@ -44,7 +44,7 @@ def test_a_limit_that_is_high_enough_is_left_alone() -> None:
 
 
 def test_the_last_ones_are_known_before_they_are_used() -> None:
-    """With few left it is said; with none, too; with more again, not any more."""
+    """Descriptors are scarce while few are left or none, and no longer once more are free."""
     lowest = lowest_free()
     assert not files.descriptors_are_scarce()
     with limited(lowest + 1):

@@ -1,4 +1,4 @@
-"""What is said of a dial that failed, in one line, whatever the runtime."""
+"""The reason for a failed dial is one line, for every container runtime."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_nothing_listens(text: str) -> None:
 
 
 def test_other_causes_keep_their_words() -> None:
-    """On one line, cut in front where they are long; what is gone is said to be gone."""
+    """One line; a long text loses its beginning; a sandbox that is gone is reported as ended."""
     assert (
         dial_reason(endpoint("a"), DialError("x\n y: no route to host"))
         == "no connection to 80 in pod a: x y: no route to host"

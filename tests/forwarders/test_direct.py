@@ -78,7 +78,7 @@ async def test_an_end_before_the_connection_is_not_lost(pair: Pair) -> None:
 
 
 async def test_a_refusal_is_a_failed_dial() -> None:
-    """For whoever comes first and for all who come later; no byte has gone anywhere."""
+    """The first call that needs the connection gets a DialError, and every later one too; no byte was sent."""
     with socket.socket() as sock:
         sock.bind((HERE, 0))
         port = sock.getsockname()[1]

@@ -170,7 +170,7 @@ async def test_an_address_of_another_machine(binding: Binding) -> None:
 
 
 async def test_an_address_that_is_none(binding: Binding) -> None:
-    """What cannot be resolved is said so."""
+    """An address that cannot be resolved is an error that says so."""
     with pytest.raises(BindError, match="cannot be resolved"):
         await binding(PortRequest(PortPolicy.SYSTEM), "no such address")
 

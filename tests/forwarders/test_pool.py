@@ -403,7 +403,7 @@ async def test_failures_have_a_pace_even_while_connections_wait(wanting: Wanting
 async def test_one_that_was_cut_does_not_queue(
     wanting: Wanting, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """A session whose opening broke once is opened anew at once, though twenty others wait for their turn."""
+    """A session that could not be opened once is tried again at once, although twenty others wait for their turn."""
     for _ in range(20):
         nursery.start_soon(wanting.limiter.wait_turn, 0.0)
     await trio.testing.wait_all_tasks_blocked()
@@ -715,7 +715,7 @@ async def test_the_last_bytes_for_a_pod_that_goes_away_arrive(wanting: Wanting, 
 async def test_a_server_that_answers_again_is_news_for_all(
     wanting: Wanting, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    """Also an answer that refuses this pod: whoever waits for the server to come back tries at once."""
+    """Also an answer that refuses this pod: every waiter tries at once."""
     wanting.pods.failure = "no route"
     pool = wanting.want()
     await trio.sleep(10)

@@ -396,7 +396,7 @@ def narrow(ends: tuple[socket.socket, socket.socket]) -> None:
 async def test_a_client_that_reads_late_gets_all_of_it_in_order(
     line: Line, ends: tuple[socket.socket, socket.socket]
 ) -> None:
-    """What its socket has no room for waits; once it has caught up, what comes goes straight to it again."""
+    """Data waits while the client's socket has no room; after the client has caught up, data is sent at once again."""
     narrow(ends)
     stream = await line.accept()
     sent = b"".join(bytes([number % 251]) * 1000 for number in range(4000))

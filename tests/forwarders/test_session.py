@@ -620,7 +620,7 @@ async def test_an_application_that_sends_on_after_our_reset(sides: Sides, autoju
 
 
 async def test_stray_data_that_was_under_way(sides: Sides, autojump_clock: MockClock) -> None:
-    """What comes soon after a reset, or behind a pause of our own reading, proves nothing, however many were reset."""
+    """Data soon after a reset, or after a pause of our own reading, proves nothing, however many streams were reset."""
     streams = []
     for _ in range(3):
         tunnel, stream = await sides.connect()

@@ -67,7 +67,7 @@ async def page(port: int) -> str:
 
 
 async def test_a_replaced_pod(stage: Stage) -> None:
-    """The same local port leads to the new pod, on the first try, again and again."""
+    """The same local port forwards to the new pod, on the first try, after each rollout."""
     port = await stage.port(8080)
     assert await page(port) == "one"
     for content in ("two", "three", "four"):

@@ -81,7 +81,7 @@ async def test_a_cluster_that_went_away_and_came_back_elsewhere(tmp_path: Path) 
 
 
 async def test_a_link_that_is_turned_and_a_broken_edit(tmp_path: Path) -> None:
-    """What a link leads to is followed; text that cannot be read is one warning, and forwarding goes on."""
+    """The target of a link is watched; a file that cannot be read is one warning, and forwarding continues."""
     config = tmp_path / "config"
     async with serving("one") as one, serving("two") as two:
         one.kubeconfig(tmp_path / "one")
