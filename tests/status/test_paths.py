@@ -45,6 +45,18 @@ async def test_the_contracts_paths() -> None:
         assert (await client.get("/readyz")).status_code == 503
 
 
+async def test_skaffold_is_its_newest_record() -> None:
+    """null before there is one; then the same object as in the events."""
+    board = Board()
+    async with served(board) as client:
+        assert (await client.get("/v1/skaffold")).json() is None
+        board.publish(skaffold())
+        board.publish(skaffold(change="phase", phase="building", iteration=2, failed=True, error="no such file"))
+        shown = (await client.get("/v1/skaffold")).json()
+        assert (shown["kind"], shown["iteration"], shown["phase"]) == ("skaffold", 2, "building")
+        assert (shown["failed"], shown["error"], shown["iterationBegan"]) == (True, "no such file", "")
+
+
 async def test_events_are_the_same_objects_as_they_come() -> None:
     """Server-sent events: what is true first, then each change; the board's end is theirs."""
     board = Board()
