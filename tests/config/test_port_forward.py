@@ -86,6 +86,7 @@ def test_an_address_is_checked(address: str, addresses: tuple[str, ...]) -> None
         ({"port": "99999"}, "port '99999' is neither"),
         ({"port": True}, "port True is neither"),
         ({"port": 80.5}, "port 80.5 is neither"),
+        ({"port": []}, "port [] is neither"),
         ({"localPort": "80"}, "localPort '80' is not a number"),
         ({"localPort": -1}, "localPort -1 is not a number"),
         ({"localPort": False}, "localPort False is not a number"),

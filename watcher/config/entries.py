@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster.kinds import BY_NAME, KINDS, Kind
+from watcher.config.documents import shown
 from watcher.errors import ConfigError, did_you_mean
 
 DEFAULT_ADDRESS = "127.0.0.1"
@@ -190,6 +191,16 @@ def port_number(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT))):
         return None
     return int(text) if 1 <= int(text) <= MAX_PORT else None
+
+
+def checked_port(value: object, where: str) -> int | str:
+    """A number, a quoted number (a number to Skaffold's IntOrString) or a port's name. Raises ConfigError."""
+    if isinstance(value, str) and not value.isdigit():
+        return value
+    number = None if isinstance(value, bool) else port_number(str(value))
+    if number is None:
+        raise ConfigError(f"{where} {shown(value)} is neither a number from 1 to {MAX_PORT} nor a port's name")
+    return number
 
 
 def name_problem(name: str, namespace: str) -> str:

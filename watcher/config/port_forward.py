@@ -19,6 +19,7 @@ from watcher.config.entries import (
     BadEntry,
     Entry,
     checked_address,
+    checked_port,
     known_kinds,
     name_problem,
     port_number,
@@ -93,7 +94,9 @@ def _entry(item: Mapping[str, Any], origin: str, renderer: TemplateRenderer) -> 
     namespace = renderer.render(_text(item, "namespace"))
     if kind != CONTAINER and (problem := name_problem(name, namespace)):
         raise ConfigError(problem)
-    port = _port(item)
+    if item.get("port") in (None, ""):
+        raise ConfigError("it needs port")
+    port = checked_port(item["port"], "port")
     # Several addresses between commas, as for --address: Skaffold takes the text for one address and never binds it.
     addresses = (part.strip() for part in _text(item, "address").split(",") if part.strip())
     return Entry(
@@ -119,19 +122,6 @@ def _text(item: Mapping[str, Any], field: str, *, needed: bool = False) -> str:
     if not isinstance(value, bool | str | int | float):
         raise ConfigError(f"{field} is a text, not {shown(value)}")
     return text_of(value)
-
-
-def _port(item: Mapping[str, Any]) -> int | str:
-    """A number, a quoted number (a number to Skaffold's IntOrString) or a name."""
-    value = item.get("port")
-    if value is None or value == "":
-        raise ConfigError("it needs port")
-    if isinstance(value, str) and not value.isdigit():
-        return value
-    number = None if isinstance(value, bool) else port_number(str(value))
-    if number is None:
-        raise ConfigError(f"port {shown(value)} is neither a number from 1 to {MAX_PORT} nor a port's name")
-    return number
 
 
 def _port_request(item: Mapping[str, Any], port: int | str) -> PortRequest:

@@ -18,16 +18,15 @@ from watcher import user_files
 from watcher.config import documents
 from watcher.config.entries import (
     CONTAINER,
-    MAX_PORT,
     Entry,
     Rule,
     Rules,
     checked_address,
+    checked_port,
     checked_selector,
     kind_of,
     known_kinds,
     name_problem,
-    port_number,
     port_request_for,
 )
 from watcher.errors import ConfigError, did_you_mean
@@ -191,7 +190,7 @@ def _rule(item: RuleItem, origin: str) -> Rule:
         name=item.name or "",
         namespace=item.namespace or "",
         labels=item.labels or {},
-        port=_port(item.port, f"{origin}: port") if item.port else None,
+        port=checked_port(item.port, f"{origin}: port") if item.port else None,
     )
 
 
@@ -210,7 +209,7 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
         raise ConfigError(f"{origin}: {problem}")
     if item.open is not None and not _PATH.fullmatch(item.open):
         raise ConfigError(f"{origin}: open: {item.open!r} is not a path: write /, then ASCII without spaces")
-    port = _port(item.port, f"{origin}: port")
+    port = checked_port(item.port, f"{origin}: port")
     local = (item.local_port,) if isinstance(item.local_port, int) else item.local_port or ()
     addresses = (item.address,) if isinstance(item.address, str) else item.address or ()
     return [
@@ -239,16 +238,6 @@ def _kind(text: str, where: str) -> str:
     if kind is None:
         raise ConfigError(f"{where}: {text!r} is not one of {known_kinds(text)}")
     return kind
-
-
-def _port(port: int | str, where: str) -> int | str:
-    """A number, a quoted number or a name."""
-    if isinstance(port, int) or not port.isdigit():
-        return port
-    number = port_number(port)
-    if number is None:
-        raise ConfigError(f"{where}: {port!r} is neither a number from 1 to {MAX_PORT} nor a port's name")
-    return number
 
 
 def _selector(given: dict[str, str] | str | None, where: str) -> str:
