@@ -48,55 +48,46 @@ class Turns:
             time.sleep(0)
 
 
-class _SafeMixin:
-    """Keeps of each key the pair that counts, after every merge. Raises OutOfBoundsError when it is made."""
+# SafeLoader composes in Python already.
+_Base: Any = EventParser if EventParser is yaml.SafeLoader else type("_Base", (Composer, EventParser), {})
+
+
+class BoundedLoader(_Base):  # type: ignore[misc]  # PyYAML has no types for its C parser
+    """Parses in C if PyYAML has it, builds in Python. Raises OutOfBoundsError when it is made."""
 
     yaml_implicit_resolvers = _RESOLVERS
 
     def __init__(self, text: str | bytes) -> None:
         check_bounds(text)
         self._turns = Turns()
-        self._start(text)
-
-    def _start(self, text: str | bytes) -> None:
-        super().__init__(text)  # type: ignore[call-arg]  # of the loader that this stands before
+        EventParser.__init__(self, text)
+        Composer.__init__(self)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self._turns.give_way()
-        return super().compose_node(parent, index)  # type: ignore[misc]  # likewise
+        return super().compose_node(parent, index)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        super().flatten_mapping(node)  # type: ignore[misc]  # likewise
+        """Keeps of each key the pair that counts, after every merge."""
+        super().flatten_mapping(node)
         kept: dict[object, Any] = {}
         for number, (key, value) in enumerate(node.value):
             kept[(key.tag, key.value) if isinstance(key, yaml.ScalarNode) else number] = (key, value)
         node.value = list(kept.values())
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        text = super().construct_scalar(node)  # type: ignore[misc]  # likewise
+        self._turns.give_way()
+        text = super().construct_scalar(node)
         try:
             text.encode()
         except UnicodeEncodeError:
             raise yaml.MarkedYAMLError(problem="half a character", problem_mark=node.start_mark) from None
-        self._turns.give_way()
         return text
-
-
-class PlainLoader(_SafeMixin, yaml.SafeLoader):
-    """In Python."""
-
-
-class FastLoader(_SafeMixin, Composer, EventParser):  # type: ignore[misc]  # its type is not known before it runs
-    """Parses in C if PyYAML has it, and builds in Python."""
-
-    def _start(self, text: str | bytes) -> None:
-        EventParser.__init__(self, text)
-        Composer.__init__(self)
 
 
 def first_document(data: bytes) -> Any:
     """The value of the first document, None if there is none. Raises yaml.YAMLError."""
-    loader = FastLoader(data)
+    loader = BoundedLoader(data)
     try:
         return loader.get_data() if loader.check_data() else None
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from watcher import safe_yaml, user_files
 from watcher.board import runtime
 from watcher.docker.daemon import DEFAULT_SOCKET, Daemon, daemon_of
 from watcher.errors import did_you_mean
-from watcher.safe_yaml import FastLoader, OutOfBoundsError, PlainLoader
+from watcher.safe_yaml import BoundedLoader, OutOfBoundsError
 
 
 def test_a_file_up_to_its_bound(tmp_path: Path) -> None:
@@ -68,25 +70,35 @@ def test_names_that_no_file_has(name: str) -> None:
     assert caught.value.strerror
 
 
-@pytest.mark.parametrize("loader", [PlainLoader, FastLoader])
 @pytest.mark.parametrize("text", ["[" * 101, "- " * 101, "a:\n" + "".join(" " * n + "a:\n" for n in range(1, 102))])
-def test_depth(loader: type[yaml.SafeLoader], text: str) -> None:
-    """A hundred levels are read; what is deeper is refused with its place, whichever loader was asked."""
+def test_depth(text: str) -> None:
+    """A hundred levels are read; what is deeper is refused with its place."""
     with pytest.raises(OutOfBoundsError) as caught:
-        yaml.load(text, Loader=loader)  # noqa: S506 - both are SafeLoaders
+        yaml.load(text, Loader=BoundedLoader)  # noqa: S506 - it is a SafeLoader
     assert caught.value.problem_mark is not None
-    assert yaml.load("[" * 100 + "]" * 100, Loader=loader)  # noqa: S506 - likewise
+    assert yaml.load("[" * 100 + "]" * 100, Loader=BoundedLoader)  # noqa: S506 - likewise
 
 
-@pytest.mark.parametrize("loader", [PlainLoader, FastLoader])
-def test_values(loader: type[yaml.SafeLoader], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many in all, in however many documents; many bytes in one are none of that."""
     monkeypatch.setattr(safe_yaml, "MAX_NODES", 50)
     with pytest.raises(OutOfBoundsError, match="more than 50 values"):
-        yaml.load("[" + "1," * 60 + "]", Loader=loader)  # noqa: S506 - likewise
+        yaml.load("[" + "1," * 60 + "]", Loader=BoundedLoader)  # noqa: S506 - likewise
     with pytest.raises(OutOfBoundsError, match="more than 50 values"):
-        list(yaml.load_all("--- 1\n" * 60, Loader=loader))
-    assert yaml.load("a: " + "x" * 1_000_000, Loader=loader)  # noqa: S506 - likewise
+        list(yaml.load_all("--- 1\n" * 60, Loader=BoundedLoader))
+    assert yaml.load("a: " + "x" * 1_000_000, Loader=BoundedLoader)  # noqa: S506 - likewise
+
+
+@pytest.mark.parametrize("parser", ["CSafeLoader", "SafeLoader"])
+def test_a_pyyaml_without_c(parser: str) -> None:
+    """It reads the same, more slowly: anchors, merge keys, and a date as a text."""
+    code = (
+        "import yaml; yaml.CSafeLoader = yaml.PARSER; from watcher.safe_yaml import first_document\n"
+        "print(first_document(b'a: &x {b: 1}\\nc:\\n  <<: *x\\n  d: 2020-01-01\\n'))"
+    )
+    words = [sys.executable, "-c", code.replace("PARSER", parser)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "{'a': {'b': 1}, 'c': {'b': 1, 'd': '2020-01-01'}}\n"
 
 
 @pytest.mark.parametrize(
