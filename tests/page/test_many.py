@@ -21,6 +21,10 @@ LONG = "notification-dispatcher-for-the-whole-shop"
 TORN = """() => [...document.querySelectorAll("#forward-rows td, #forward-rows th")]
   .filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).textOverflow !== "ellipsis")
   .map((e) => e.textContent)"""
+# The buttons that their cell cuts off.
+CLIPPED = """() => [...document.querySelectorAll("#forward-rows button:not([hidden])")]
+  .filter((b) => b.getBoundingClientRect().right > b.parentElement.getBoundingClientRect().right + 1)
+  .map((b) => b.getAttribute("aria-label"))"""
 
 
 def board_of(count: int, **waiting: str) -> Board:
@@ -50,6 +54,7 @@ async def test_one_line_each(browser: Chromium, count: int, width: int, scheme: 
             assert max(heights) < (45 if width == 1280 else 200)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert page.evaluate(TORN) == []
+            assert page.evaluate(CLIPPED) == []
 
         await tab.do(look)
 
