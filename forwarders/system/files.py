@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -55,6 +54,8 @@ def secret_file(content: bytes) -> Iterator[str]:
 @contextmanager
 def temporary_file(content: bytes, suffix: str = "") -> Iterator[str]:
     """A file of mode 0600, closed before it is read (Windows needs that) and deleted afterwards. Raises OSError."""
+    import tempfile  # noqa: PLC0415 - early_ports needs this module, and `random` behind this one takes 10 ms
+
     descriptor, name = tempfile.mkstemp(prefix="portside-", suffix=suffix)
     try:
         with open(descriptor, "wb") as file:
@@ -66,6 +67,8 @@ def temporary_file(content: bytes, suffix: str = "") -> Iterator[str]:
 
 def write_whole_file(path: Path, text: str) -> None:
     """Replaces the file atomically with one of mode 0600 that contains exactly `text`. Raises OSError."""
+    import tempfile  # noqa: PLC0415 - as above
+
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
@@ -96,6 +99,8 @@ def runtime_folder(environ: Mapping[str, str], home: Path, platform: str = sys.p
         return home / "Library" / "Caches" / "portside" / "run"
     if platform == "win32" and (local := environ.get("LOCALAPPDATA")):
         return Path(local) / "portside" / "run"
+    import tempfile  # noqa: PLC0415 - as above
+
     return Path(tempfile.gettempdir()) / f"portside-{_user(environ)}"
 
 

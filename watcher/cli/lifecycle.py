@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from forwarders.early_ports import LEAST_DESCRIPTORS
 from forwarders.system import files
 from forwarders.system.processes import CONSOLE_REACHES_GROUP, shell_command, stop_signals
 from forwarders.tasks import contained
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("portside")
 
 FAILED = 1
-# portside has 20 descriptors open when idle; a forward with a connection needs a few more.
-LEAST_DESCRIPTORS = 64
 # Seconds. A terminal and a wrapper (npm, make) both pass a Ctrl-C on, so two signals within this time are one.
 TOGETHER = 0.2
 # Seconds. A normal shutdown takes some tenths of a second; one that takes longer is reported.
