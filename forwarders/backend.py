@@ -16,6 +16,7 @@ import trio
 from forwarders.backoff import DialBackoff
 from forwarders.errors import DialError
 from forwarders.spec import Endpoint, PodRef
+from forwarders.transports.own_address import NotReachedError
 from forwarders.tunnel import TunnelProtocol, Upstream
 from forwarders.wire.runtimes import says_refused
 
@@ -170,6 +171,11 @@ class Backend:
         return next(iter(self._eligible), None)
 
     @property
+    def via(self) -> str:
+        """How connections get to the serving pod."""
+        return "" if self.serving is None else self._wanted[self.serving].via(self.serving)
+
+    @property
     def problem(self) -> str:
         """Why no eligible pod has a session; "" if one is being opened and nothing failed yet."""
         return next((upstream.problem for upstream in self._eligible_upstreams() if upstream.problem), "")
@@ -197,7 +203,7 @@ class Backend:
 
     def own_session_comes(self) -> bool:
         """Whether one more connection should wait for a session that it need not share."""
-        return self.serving is not None and self._wanted[self.serving].own_session_comes()
+        return self.serving is not None and self._wanted[self.serving].own_session_comes(self.serving)
 
     def dial(self, waiting: int = 1) -> Dialled | float:
         """A tunnel to the serving pod, or when to ask again (infinite: after a change). `waiting`: for how many."""
@@ -207,7 +213,7 @@ class Backend:
         refusals = self._refusals.get(endpoint)
         if refusals is not None and refusals.backoff.due > trio.current_time():
             return refusals.backoff.due
-        tunnel = self._wanted[endpoint].open(endpoint.port, waiting)
+        tunnel = self._wanted[endpoint].open(endpoint, waiting)
         if tunnel is None:
             return math.inf
         if refusals is not None:
@@ -216,7 +222,7 @@ class Backend:
 
     def refused(self, endpoint: Endpoint, error: DialError) -> None:
         """The runtime could not connect."""
-        if endpoint not in self._endpoints:
+        if endpoint not in self._endpoints or isinstance(error, NotReachedError):
             return
         refusals = self._refusals.get(endpoint)
         if refusals is None:

@@ -16,7 +16,8 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.forward import Forward
-from forwarders.pool import ClusterRoute, Pool
+from forwarders.pool import Pool
+from forwarders.route import ClusterRoute
 from forwarders.session_io import UnreadBudget
 from forwarders.spec import Counts, Endpoint, ForwardSpec, PodRef, PortBook, Status
 from forwarders.system.tcp import DisconnectWatcher

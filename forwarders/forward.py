@@ -174,7 +174,10 @@ class Forward:
             why = with_count(why, self._waiting_shown)
         remark = self._bound.remark if serving is not None else ""
         reason = "; ".join(part for part in (remark, why) if part)
-        status = Status(id=self.spec.id, state=state, local_port=self._bound.port, endpoint=serving, reason=reason)
+        via = self._backend.via
+        status = Status(
+            id=self.spec.id, state=state, local_port=self._bound.port, endpoint=serving, reason=reason, via=via
+        )
         self._set_status(status)
 
     def _why_waiting(self) -> str:

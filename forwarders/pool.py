@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from random import Random
 
 import trio
-from msgspec import Struct, field
 
-from forwarders.backoff import STEADY, TURN, RetryLimiter, SessionBackoff
+from forwarders.backoff import STEADY, SessionBackoff
 from forwarders.errors import RefusedError, SessionLostError, SilentError, TransportError, UnreachableError
+from forwarders.route import ClusterRoute
 from forwarders.session import Session
 from forwarders.session_io import SessionEvent, UnreadBudget
 from forwarders.session_set import OWN_SESSIONS, SILENT_LOOK, HungDials, SessionSet
-from forwarders.spec import PodRef
+from forwarders.spec import Endpoint, PodRef
 from forwarders.tasks import Notifier, contained, kept
-from forwarders.transports.channel import Channel
-from forwarders.tunnel import Tunnel
+from forwarders.transports.own_address import OwnAddress
+from forwarders.tunnel import TunnelProtocol
 
 logger = logging.getLogger("portside.sessions")
-
-Open = Callable[[PodRef], Awaitable[tuple[Channel, bytes]]]
 
 # Connections that arrive together wait for a session of their own if the fastest so far was open within NEAR seconds,
 # for OWN_PATIENCE at most: a busy machine takes longer.
@@ -37,17 +35,6 @@ NEAR, OWN_PATIENCE = 0.1, 1.0
 SPARE_AFTER = 0.02
 # If the process slept, a session that was being opened for longer than this was requested before the sleep.
 STALE_OPENING = 0.5
-
-
-class ClusterRoute(Struct, frozen=True):
-    """How to open sessions in one cluster. `limiter`: the pace of all tries at its API server.
-
-    `on_silence` is called if the API server seems to be away.
-    """
-
-    open_channel: Open
-    limiter: RetryLimiter = field(default_factory=partial(RetryLimiter, TURN))
-    on_silence: Callable[[], None] = lambda: None
 
 
 class Pool:
@@ -72,6 +59,7 @@ class Pool:
         self._backoff = SessionBackoff(random, route.limiter)
         self._away = False
         self._hung_dials = HungDials()
+        self._own_address = OwnAddress(partial(route.confirm, pod), self._changed)
         # Whether `run` waits without a deadline for idle sessions.
         self._untimed = False
 
@@ -95,9 +83,15 @@ class Pool:
 
     # For connections
 
-    def open(self, port: int, waiting: int = 1) -> Tunnel | None:
+    def open(self, endpoint: Endpoint, waiting: int = 1) -> TunnelProtocol | None:
+        # A session is open: the API server permits forwarding to this pod, so its own address is no way around that.
+        if self._sessions and not self.forbidden and (direct := self._own_address.open(endpoint)):
+            return direct
         session = self.take(waiting)
-        return None if session is None else session.open(port)
+        return None if session is None else session.open(endpoint.port)
+
+    def via(self, endpoint: Endpoint) -> str:
+        return "pod" if self._own_address.serves(endpoint) else "apiserver"
 
     def take(self, waiting: int = 1) -> Session | None:
         """The session for one more connection; None if `waiting` of them must wait for a change. Requests spares."""
@@ -108,9 +102,11 @@ class Pool:
             self._demand.fire()
         return chosen
 
-    def own_session_comes(self) -> bool:
+    def own_session_comes(self, endpoint: Endpoint) -> bool:
         """Whether one more connection should wait, for OWN_PATIENCE at most, instead of sharing. Requests a session."""
-        if self._sessions.short_lived or self._fastest > NEAR or self.problem or not (self.wanted and self.up):
+        if self._sessions.short_lived or self.via(endpoint) == "pod" or self._fastest > NEAR:
+            return False
+        if self.problem or not (self.wanted and self.up):
             return False
         if self._sessions.has_idle() or self._sessions.load + self._waiting >= OWN_SESSIONS:
             return False
@@ -155,7 +151,9 @@ class Pool:
     async def run(self) -> None:
         """Returns once the pod is not wanted and the last connection is gone."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(kept, logger, f"asking for the address of {self._name}", self._own_address.run)
             await kept(logger, f"opening sessions to {self._name}", partial(self._tend, nursery))
+            nursery.cancel_scope.cancel()
 
     async def _tend(self, nursery: trio.Nursery) -> None:
         """Opens and retires sessions, which run in `nursery`, while any is wanted, open or being opened."""

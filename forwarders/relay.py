@@ -6,7 +6,7 @@ runtime's own dial error, or if nothing was sent at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from functools import partial
 
 import trio
@@ -16,7 +16,7 @@ from forwarders.holding import HeldDial
 from forwarders.spec import Counts
 from forwarders.system.tcp import reader_is_gone
 from forwarders.tasks import Tasks
-from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, READ_SIZE, Piece, RawSocket, has_left
+from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, READ_SIZE, RawSocket, has_left
 from forwarders.tunnel import TunnelProtocol
 from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
 
@@ -91,8 +91,7 @@ class Relay:
         failure: TunnelError | OSError | None = None
         async with trio.open_nursery() as nursery:
             with Tasks(nursery) as tasks:
-                downstream = DownstreamPump(tunnel, self._local, tasks, partial(self._received, tunnel))
-                downstream.start()
+                downstream = tunnel.copy_to(self._local, tasks, partial(self._received, tunnel))
                 try:
                     if not await self._up(tunnel):
                         await trio.sleep_forever()  # the other direction decides, and cancels
@@ -163,16 +162,20 @@ class Relay:
 
         Returns True once nobody waits: the pod's end needs that second too, but the tunnel need not be kept so long.
         """
+        if tunnel.half_closes:
+            tunnel.end()
         quiet_since, received = trio.current_time(), tunnel.received
         look = FIRST_LOOK
         while not tunnel.finished:
             gone = reader_is_gone(self._local.socket)
             unsure = gone is None and received
             linger = min(self._linger, UNSURE_LINGER) if unsure else self._linger
+            if tunnel.half_closes:
+                linger = math.inf
             left = quiet_since + linger - trio.current_time()
             if gone or left <= 0:
                 tunnel.end()
-                if gone and self.sent and not self._proven:
+                if gone and self.sent and not (self._proven or tunnel.half_closes):
                     # Nobody waits for an answer, but what was sent is to arrive: a refusal must still be seen.
                     await self._listens(tunnel)
                 return bool(gone)
@@ -198,60 +201,3 @@ class Relay:
                 while await self._local.receive():
                     await trio.lowlevel.checkpoint()
         self._local.close()
-
-
-class DownstreamPump:
-    """Copies data from the tunnel to the local socket as it arrives.
-
-    Runs in the session's task, so it must not block: what the socket has no room for is sent by a task of `tasks`, and
-    the tunnel's bound holds for what arrives meanwhile. Cancels `tasks` when all is copied or nothing can be; `failure`
-    then says why it cannot. `on_bytes` is called when bytes have arrived, before they go on.
-    """
-
-    def __init__(self, tunnel: TunnelProtocol, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
-        self.failure: Exception | None = None
-        self._tunnel = tunnel
-        self._local = local
-        self._tasks = tasks
-        self._on_bytes = on_bytes
-        self._catching_up = False
-
-    def start(self) -> None:
-        self._tunnel.on_data(self._on_data, self._tasks)
-
-    def _on_data(self) -> None:
-        """The tunnel has data, or is over. Never raises: its caller serves other connections too."""
-        if self._catching_up:
-            return
-        try:
-            left = self._local.send_pieces_now(self._taken())
-        except Exception as error:  # noqa: BLE001 - raised by the connection's own task
-            self._fail(error)
-            return
-        if left:
-            self._catching_up = True
-            self._tasks.start(self._catch_up, left)
-        elif self._tunnel.finished:
-            self._tasks.cancel()
-
-    async def _catch_up(self, pieces: list[Piece]) -> None:
-        try:
-            while pieces:
-                await self._local.send_pieces(pieces)
-                pieces = self._taken()
-        except OSError as error:
-            self._fail(error)
-            return
-        self._catching_up = False
-        self._on_data()
-
-    def _taken(self) -> list[Piece]:
-        pieces = self._tunnel.take_pieces()
-        if pieces:
-            self._on_bytes()
-            self._local.before_send(pieces)
-        return pieces
-
-    def _fail(self, error: Exception) -> None:
-        self.failure = error
-        self._tasks.cancel()

@@ -59,6 +59,7 @@ class Endpoint(Struct, frozen=True):
     """A pod and its port for a forward. Until it is `running` it serves nothing, but sessions to it may be opened.
 
     `outdated`: the pod's owner has a newer revision, so it serves only while no pod of that revision can.
+    `own_address`: the pod's, if connections may go there instead of through the API server.
     """
 
     pod: PodRef
@@ -66,6 +67,7 @@ class Endpoint(Struct, frozen=True):
     ready: bool
     running: bool = True
     outdated: bool = False
+    own_address: str = ""
 
 
 class ForwardSpec(Struct, frozen=True, kw_only=True):
@@ -104,13 +106,17 @@ class State(Enum):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What is true of one forward now. `local_port` is 0 until it is bound; `reason` is "" if all is well."""
+    """What is true of one forward now. `local_port` is 0 until it is bound; `reason` is "" if all is well.
+
+    `via`: how connections get to the endpoint's pod: `apiserver`, or `pod` for the pod's own address.
+    """
 
     id: str
     state: State
     local_port: int = 0
     endpoint: Endpoint | None = None
     reason: str = ""
+    via: str = ""
 
 
 _COUNT = re.compile(r"(; )?\d+ connections? waits?$")

@@ -13,8 +13,9 @@ from typing import Protocol
 import trio
 
 from forwarders.errors import DialError, TunnelError
+from forwarders.spec import Endpoint
 from forwarders.tasks import Notifier, Tasks
-from forwarders.transports.sockets import Piece
+from forwarders.transports.sockets import Piece, RawSocket
 from forwarders.wire.runtimes import MAX_TAKEN_FRAME, Meaning, meaning, shape
 
 logger = logging.getLogger("portside.sessions")
@@ -26,24 +27,32 @@ RECEIVE_LIMIT = 512 * 1024
 FRAME_SIZE = MAX_TAKEN_FRAME
 
 
+class Downstream(Protocol):
+    """A copy to a local socket. `failure`: why it ended, if that was the local socket's fault."""
+
+    failure: Exception | None
+
+
 class TunnelProtocol(Protocol):
     """What carries one local connection's bytes: a Tunnel, or a TCP connection (`transports.direct.DirectTunnel`).
 
-    `received`: bytes so far. `error`: why it is over, None after a good end.
+    `received`: bytes so far. `error`: why it is over, None after a good end. `half_closes`: after our FIN the answer
+    still arrives.
     """
 
     received: int
     error: TunnelError | None
+    half_closes: bool
 
     @property
     def finished(self) -> bool:
         """Whether nothing more will come or go."""
 
-    def on_data(self, callback: Callable[[], None], tasks: Tasks) -> None:
-        """Call `callback`, which must not raise, when there is something to take, and at the end."""
+    def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> Downstream:
+        """Copy what arrives to `local`. Cancels `tasks` when all is copied or nothing can be.
 
-    def take_pieces(self) -> list[Piece]:
-        """Everything that has arrived and is not taken yet."""
+        `on_bytes` is called when bytes have arrived, before they go on.
+        """
 
     async def write(self, data: Piece) -> None:
         """Queue `data`, which must not change afterwards. After the end it is dropped, as TCP would drop it."""
@@ -73,11 +82,14 @@ class Upstream(Protocol):
     def up(self) -> bool:
         """Whether a connection can be opened now, as far as is known."""
 
-    def own_session_comes(self) -> bool:
+    def own_session_comes(self, endpoint: Endpoint) -> bool:
         """Whether one more connection should wait a moment for a session of its own instead of sharing one."""
 
-    def open(self, port: int, waiting: int) -> TunnelProtocol | None:
-        """A connection to the pod's port; None if all `waiting` ones must wait for a change."""
+    def open(self, endpoint: Endpoint, waiting: int) -> TunnelProtocol | None:
+        """A connection to the endpoint's port; None if all `waiting` ones must wait for a change."""
+
+    def via(self, endpoint: Endpoint) -> str:
+        """As in `spec.Status`: how the next connection gets there, as far as is known."""
 
 
 class SessionHandle(Protocol):
@@ -91,6 +103,8 @@ class SessionHandle(Protocol):
 
 class Tunnel:
     """`error` is a DialError only if nothing was received."""
+
+    half_closes = False
 
     def __init__(self, session: SessionHandle, pair: int) -> None:
         self._session = session
@@ -146,12 +160,19 @@ class Tunnel:
 
     # For the connection (TunnelProtocol)
 
-    def on_data(self, callback: Callable[[], None], tasks: Tasks) -> None:  # noqa: ARG002 - other kinds need a task
+    def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> DownstreamPump:
+        pump = DownstreamPump(self, local, tasks, on_bytes)
+        pump.start()
+        return pump
+
+    def on_data(self, callback: Callable[[], None]) -> None:
+        """Call `callback`, which must not raise, when there is something to take, and at the end."""
         self._on_data = callback
         if self._pieces or self.finished:
             callback()
 
     def take_pieces(self) -> list[Piece]:
+        """Everything that has arrived and is not taken yet."""
         pieces, self._pieces = self._pieces, []
         self.unread = 0
         self._drained.fire()
@@ -189,6 +210,63 @@ class Tunnel:
         self._session.abort(self._pair)
         self._ended.fire()
         self._drained.fire()
+
+
+class DownstreamPump:
+    """Copies data from the tunnel to the local socket as it arrives.
+
+    Runs in the session's task, so it must not block: what the socket has no room for is sent by a task of `tasks`, and
+    the tunnel's bound holds for what arrives meanwhile. Cancels `tasks` when all is copied or nothing can be; `failure`
+    then says why it cannot. `on_bytes` is called when bytes have arrived, before they go on.
+    """
+
+    def __init__(self, tunnel: Tunnel, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
+        self.failure: Exception | None = None
+        self._tunnel = tunnel
+        self._local = local
+        self._tasks = tasks
+        self._on_bytes = on_bytes
+        self._catching_up = False
+
+    def start(self) -> None:
+        self._tunnel.on_data(self._on_data)
+
+    def _on_data(self) -> None:
+        """The tunnel has data, or is over. Never raises: its caller serves other connections too."""
+        if self._catching_up:
+            return
+        try:
+            left = self._local.send_pieces_now(self._taken())
+        except Exception as error:  # noqa: BLE001 - raised by the connection's own task
+            self._fail(error)
+            return
+        if left:
+            self._catching_up = True
+            self._tasks.start(self._catch_up, left)
+        elif self._tunnel.finished:
+            self._tasks.cancel()
+
+    async def _catch_up(self, pieces: list[Piece]) -> None:
+        try:
+            while pieces:
+                await self._local.send_pieces(pieces)
+                pieces = self._taken()
+        except OSError as error:
+            self._fail(error)
+            return
+        self._catching_up = False
+        self._on_data()
+
+    def _taken(self) -> list[Piece]:
+        pieces = self._tunnel.take_pieces()
+        if pieces:
+            self._on_bytes()
+            self._local.before_send(pieces)
+        return pieces
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        self._tasks.cancel()
 
 
 def classify(text: str) -> TunnelError:

@@ -35,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(beds)
     config.pluginmanager.register(limits)
     config.pluginmanager.register(leftovers)
+    os.environ.setdefault("PORTSIDE_DIRECT", "never")  # as fixtures.cluster.bed.exports
     _give_children_usual_signals()
 
 

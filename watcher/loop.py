@@ -112,7 +112,11 @@ class Loop:
             while not (self._now.facts.explain_requested and self._now.listed):
                 await self._has_planned.wait()
         failed = {r.id: r.reason for r in self._board.forwards.values() if r.state == State.FAILED.value}
-        return [explain_record(explanation) for explanation in explain(self._now.plan, self._now.facts, failed)]
+        via = {record.id: record.via for record in self._board.forwards.values()}
+        return [
+            explain_record(one, next((via[ident] for ident in one.forwards if ident in via), ""))
+            for one in explain(self._now.plan, self._now.facts, failed)
+        ]
 
     def retry(self, ident: str) -> str:
         """Bind a forward again that could not be bound. Returns why not, "" if it is tried now."""

@@ -113,6 +113,11 @@ class GatewayClient(RawSocket):
         ready, self._ready = self._ready, b""
         return ready
 
+    @property
+    def may_splice(self) -> bool:
+        """Not while the pod's answer must be read."""
+        return self._answer is None
+
     def before_send(self, pieces: list[Piece]) -> None:
         self._writes += 1
         if self._answer is not None:

@@ -117,6 +117,14 @@ def _user(environ: Mapping[str, str]) -> object:
     return os.getuid()
 
 
+def machine_id() -> str:
+    """The id of this installation of Linux (machine-id(5)), which a kubelet reports too; "" where there is none."""
+    if sys.platform == "linux":
+        with suppress(OSError, ValueError):
+            return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    return ""
+
+
 # The limit of open files
 
 

@@ -1,26 +1,33 @@
 """TCP straight to an address, without an API server: one connection for each local connection, nothing shared.
 
-To the rest of this package it is one more way to a pod (`tunnel.Upstream`), and it is always up.
+A container is always reached so (`DirectUpstream`). A pod may be, besides its sessions (`own_address`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import socket
 from collections.abc import Callable
+from typing import Self
 
 import trio
 
 from forwarders.errors import DialError, TunnelError
-from forwarders.system.tcp import local_options
-from forwarders.tasks import Notifier, Tasks
-from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket, connect_tcp
+from forwarders.spec import Endpoint
+from forwarders.system.splice import CAN_SPLICE, TargetBrokenError, splice
+from forwarders.system.tcp import error_text, local_options, set_options
+from forwarders.tasks import Tasks
+from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket
 
-# Containers are on this machine: a SYN that is not answered at once is lost.
-CONNECT_TIMEOUT = 3.0
+# Seconds. Containers are on this machine: a SYN that is not answered at once is lost.
+CONTAINER_TIMEOUT = 3.0
+# Bytes after which a download is spliced: a pipe costs two descriptors and some system calls.
+SPLICE_AFTER = 1024 * 1024
 
 
 class DirectUpstream:
-    """The way to a container's own address."""
+    """The way to a container's own address (`tunnel.Upstream`): it is always up."""
 
     problem = ""
     forbidden = False
@@ -29,32 +36,39 @@ class DirectUpstream:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def own_session_comes(self) -> bool:
+    def own_session_comes(self, endpoint: Endpoint) -> bool:  # noqa: ARG002 - the protocol's signature
         """Connections share nothing."""
         return False
 
-    def open(self, port: int, waiting: int = 1) -> DirectTunnel:  # noqa: ARG002 - there is room for all
-        return DirectTunnel(self._address, port)
+    def open(self, endpoint: Endpoint, waiting: int = 1) -> DirectTunnel:  # noqa: ARG002 - there is room for all
+        return DirectTunnel(self._address, endpoint.port, CONTAINER_TIMEOUT)
+
+    def via(self, endpoint: Endpoint) -> str:  # noqa: ARG002 - the protocol's signature
+        """Not through an API server, and not to a pod."""
+        return ""
 
 
 class DirectTunnel:
-    """One TCP connection, made by the first call that needs it. `error`: a DialError if it cannot be made.
+    """One TCP connection (`tunnel.TunnelProtocol`), made by the first call that needs it.
 
-    Every call that needs the connection raises that error too.
+    `error`: a DialError if it cannot be made; every call that needs the connection raises it too. `failure`: why
+    nothing can be copied to the client.
     """
 
-    def __init__(self, address: str, port: int) -> None:
+    half_closes = True
+
+    def __init__(self, address: str, port: int, timeout: float) -> None:
         self._address = address
         self._port = port
+        self._timeout = timeout
         self._socket: RawSocket | None = None
         self._refused: DialError | None = None
         self._dialling = trio.Lock()
         self._over = trio.Event()
         self._ended = False
-        self._pieces: list[Piece] = []
-        self._taken = Notifier()
         self.received = 0
         self.error: TunnelError | None = None
+        self.failure: Exception | None = None
 
     @property
     def finished(self) -> bool:
@@ -63,39 +77,54 @@ class DirectTunnel:
     async def wait_finished(self) -> None:
         await self._over.wait()
 
-    def on_data(self, callback: Callable[[], None], tasks: Tasks) -> None:
-        """As a Tunnel's; reads in one of `tasks`, one piece ahead of what is taken."""
-        tasks.start(self._read, callback)
+    def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> Self:
+        tasks.start(self._copy, local, tasks, on_bytes)
+        return self
 
-    def take_pieces(self) -> list[Piece]:
-        pieces, self._pieces = self._pieces, []
-        self._taken.fire()
-        return pieces
-
-    async def _read(self, callback: Callable[[], None]) -> None:
+    async def _copy(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
         try:
-            local = await self._connected()
-            while data := await local.receive():
+            remote = await self._connected()
+            while data := await remote.receive():
                 self.received += len(data)
-                self._pieces.append(data)
-                callback()
+                on_bytes()
+                if not await self._pass_on(data, local):
+                    break
+                if CAN_SPLICE and self.received >= SPLICE_AFTER and local.may_splice:
+                    await self._splice(remote, local, on_bytes)
+                    break
                 await trio.lowlevel.checkpoint()
-                while self._pieces:
-                    await self._taken.wait()
         except DialError as error:
             self.error = error
         except OSError as error:
             self.error = TunnelError(self._reason(error))
         self._over.set()
-        callback()
+        tasks.cancel()
+
+    async def _pass_on(self, data: bytes, local: RawSocket) -> bool:
+        try:
+            local.before_send([data])
+            await local.send(data)
+        except Exception as error:  # noqa: BLE001 - raised by the connection's own task
+            self.failure = error
+        return self.failure is None
+
+    async def _splice(self, remote: RawSocket, local: RawSocket, on_bytes: Callable[[], None]) -> None:
+        def moved(count: int) -> None:
+            self.received += count
+            on_bytes()
+
+        try:
+            await splice(remote.socket, local.socket, moved)
+        except TargetBrokenError as error:
+            self.failure = error.__cause__ if isinstance(error.__cause__, OSError) else error
 
     async def write(self, data: Piece) -> None:
         """After the peer's reset bytes are dropped: what it has written is still to be read."""
-        local = await self._connected()
+        remote = await self._connected()
         view = memoryview(data)
         while view and not self.finished:
             try:
-                await local.send(view[:READ_SIZE])
+                await remote.send(view[:READ_SIZE])
             except OSError:
                 return
             view = view[READ_SIZE:]
@@ -106,7 +135,7 @@ class DirectTunnel:
         return True
 
     def end(self) -> None:
-        """Our FIN, which TCP carries as it is."""
+        """Sends our FIN, which TCP passes on as it is."""
         self._ended = True
         if self._socket is not None:
             self._socket.shutdown_writing()
@@ -115,28 +144,52 @@ class DirectTunnel:
         if self._socket is None:
             return
         with contextlib.suppress(OSError):
-            ended = self.finished
-            self._socket.close() if ended else self._socket.reset()
+            # After our FIN the kernel still delivers what was sent; a reset would drop it.
+            self._socket.close() if self.finished or self._ended else self._socket.reset()
 
     async def _connected(self) -> RawSocket:
+        return self._socket or await self._dialled()
+
+    async def _dialled(self) -> RawSocket:
         async with self._dialling:
             if self._refused is not None:
                 raise self._refused
-            if self._socket is None:
-                try:
-                    with trio.fail_after(CONNECT_TIMEOUT):
-                        self._socket = await connect_tcp(self._address, self._port, local_options())
-                except OSError as error:
-                    self._refused = DialError(self._reason(error))
-                except trio.TooSlowError:
-                    self._refused = DialError(f"{self._address}:{self._port} does not answer")
-                if self._socket is None:
-                    self._over.set()
-                    raise self._refused or DialError(f"{self._address}:{self._port} does not answer")
-                if self._ended:
-                    self._socket.shutdown_writing()
-            return self._socket
+            return self._socket or await self._dial()
 
-    def _reason(self, error: OSError) -> str:
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # trio has one for all attempts
-        return f"connection to {self._address}:{self._port}: {cause.strerror or cause}"
+    async def _dial(self) -> RawSocket:
+        try:
+            with trio.fail_after(self._timeout):
+                self._socket = await _connect(self._address, self._port)
+        except (OSError, trio.TooSlowError) as error:
+            self._refused = self._dial_error(error)
+            self._over.set()
+            raise self._refused from error
+        if self._ended:
+            self._socket.shutdown_writing()
+        return self._socket
+
+    def _dial_error(self, error: OSError | trio.TooSlowError) -> DialError:
+        return DialError(self._reason(error))
+
+    def _reason(self, error: OSError | trio.TooSlowError) -> str:
+        if isinstance(error, trio.TooSlowError):
+            return f"{self._address}:{self._port} does not answer"
+        return f"connection to {self._address}:{self._port}: {error.strerror or error}"
+
+
+async def _connect(address: str, port: int) -> RawSocket:
+    """Connects to an IP address, without happy eyeballs, which would cost more than the connection. Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # noqa: FBT003 - its only argument
+        set_options(sock, local_options())
+        code = sock.connect_ex((address, port))
+        if code in {errno.EINPROGRESS, errno.EWOULDBLOCK}:
+            await trio.lowlevel.wait_writable(sock)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, error_text(code))
+    except BaseException:
+        sock.close()
+        raise
+    return RawSocket(sock)

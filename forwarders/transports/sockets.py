@@ -102,6 +102,11 @@ class RawSocket:
             pieces = _without(pieces, sent)
         return pieces
 
+    @property
+    def may_splice(self) -> bool:
+        """Whether the kernel may move bytes to it, without `before_send`."""
+        return True
+
     def before_send(self, pieces: list[Piece]) -> None:
         """Called with the pod's bytes before they are sent; a hook for subclasses."""
 

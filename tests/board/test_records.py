@@ -39,8 +39,8 @@ def test_a_ready_forward_is_the_contracts_example() -> None:
     endpoint = Endpoint(PodRef("default", "web-6c…", "uid"), 8081, ready=True)
     status = Status(id=ID, state=State.READY, local_port=8080, endpoint=endpoint)
     shown = json.loads(msgspec.json.encode(forward_record(WANTED, status, NOW)))
-    beside = [shown.pop(name) for name in ("podPort", "portName", "gateway", "context", "openPath")]
-    assert beside == [8081, "", "", "", ""]
+    beside = [shown.pop(name) for name in ("podPort", "portName", "gateway", "context", "openPath", "via")]
+    assert beside == [8081, "", "", "", "", ""]
     assert shown == json.loads(CONTRACT)
 
 
@@ -48,7 +48,7 @@ def test_a_ready_forward_is_the_contracts_example() -> None:
 def test_what_is_not_known_is_blank(state: State) -> None:
     """No pod, no port, no URL: every field stays where it is, with the empty value of its type."""
     shown = json.loads(msgspec.json.encode(forward_record(WANTED, Status(id=ID, state=state, reason="why"), NOW)))
-    assert shown.keys() == {*json.loads(CONTRACT), "podPort", "portName", "gateway", "context", "openPath"}
+    assert shown.keys() == {*json.loads(CONTRACT), "podPort", "portName", "gateway", "context", "openPath", "via"}
     assert (shown["state"], shown["pod"], shown["podPort"], shown["localPort"]) == (state.value, "", 0, 0)
     assert (shown["url"], shown["reason"], shown["requestedPort"]) == ("", "why", 8080)
 

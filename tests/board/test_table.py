@@ -89,7 +89,9 @@ def test_addresses_are_links_and_states_have_colours() -> None:
 
 def test_columns_go_in_the_stated_order() -> None:
     """Narrower and narrower: name, address and state are the last that are left."""
-    _, view = view_of(forward(gateway="http://web.localhost:8000", context="here"), replace(WAITS, context="far"))
+    _, view = view_of(
+        forward(gateway="http://web.localhost:8000", context="here", via="pod"), replace(WAITS, context="far")
+    )
     shown = [columns(frame(view, width)) for width in range(180, 45, -1)]
     lost = [column for wide, narrow in pairwise(shown) for column in wide if column not in narrow]
     assert tuple(lost) == ("NOTE", *DROPPED_FIRST)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders.fleet import Fleet
-from forwarders.pool import ClusterRoute
+from forwarders.route import ClusterRoute
 from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece

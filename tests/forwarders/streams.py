@@ -8,7 +8,7 @@ import trio
 
 from forwarders.errors import TunnelError
 from forwarders.session import Session
-from forwarders.tasks import Notifier, Tasks
+from forwarders.tasks import Notifier
 from forwarders.transports.sockets import Piece
 from forwarders.tunnel import Tunnel
 
@@ -17,8 +17,7 @@ async def receive_pieces(tunnel: Tunnel) -> list[Piece]:
     """Everything that has arrived, at least one piece; [] at the good end; TunnelError at another."""
     await trio.lowlevel.checkpoint_if_cancelled()
     news = Notifier()
-    async with trio.open_nursery() as nursery:
-        tunnel.on_data(news.fire, Tasks(nursery))
+    tunnel.on_data(news.fire)
     while not (pieces := tunnel.take_pieces()):
         if tunnel.closed:
             raise trio.ClosedResourceError

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from forwarders.backend import MAX_WANTED, Backend, Dialled
 from forwarders.errors import DialError
 from forwarders.fleet import Pools
-from forwarders.pool import ClusterRoute
+from forwarders.route import ClusterRoute
 from forwarders.spec import Endpoint
 from tests.forwarders.cluster import Pods, endpoint, pod
 from tests.forwarders.peer import REFUSED

@@ -10,11 +10,10 @@ import trio
 import trio.testing
 
 from forwarders.errors import SessionLostError
-from forwarders.relay import DownstreamPump
 from forwarders.session import Session
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import Piece, RawSocket
-from forwarders.tunnel import Tunnel
+from forwarders.tunnel import DownstreamPump, Tunnel
 from tests.forwarders.peer import Peer
 from tests.forwarders.streams import receive_pieces
 

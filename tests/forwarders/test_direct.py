@@ -8,10 +8,16 @@ import pytest
 import trio
 
 from forwarders.errors import DialError, TunnelError
-from forwarders.tasks import Notifier, Tasks
+from forwarders.spec import Endpoint, PodRef
+from forwarders.tasks import Tasks
 from forwarders.transports.direct import DirectTunnel, DirectUpstream
+from forwarders.transports.sockets import RawSocket
 
 HERE = "127.0.0.1"
+
+
+def at(port: int) -> Endpoint:
+    return Endpoint(PodRef("", "box", "id", HERE), port, ready=True)
 
 
 async def serving(nursery: trio.Nursery, stream_of: trio.MemorySendChannel[trio.SocketStream]) -> int:
@@ -29,7 +35,7 @@ async def serving(nursery: trio.Nursery, stream_of: trio.MemorySendChannel[trio.
 @pytest.fixture
 async def pair(nursery: trio.Nursery) -> tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]:
     send, receive = trio.open_memory_channel[trio.SocketStream](1)
-    return DirectUpstream(HERE).open(await serving(nursery, send)), receive
+    return DirectUpstream(HERE).open(at(await serving(nursery, send))), receive
 
 
 Pair = tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]
@@ -37,13 +43,18 @@ Pair = tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]
 
 async def received(tunnel: DirectTunnel) -> bytes:
     """All that comes until the end. Raises what the end was, where it was no good one."""
-    news = Notifier()
+    ours, theirs = socket.socketpair()
     data = b""
     async with trio.open_nursery() as nursery:
-        tunnel.on_data(news.fire, Tasks(nursery))
-        while not tunnel.finished:
-            await news.wait()
-            data += b"".join(tunnel.take_pieces())
+        with Tasks(nursery) as tasks:
+            tunnel.copy_to(RawSocket(ours), tasks, lambda: None)
+            await tunnel.wait_finished()
+            tasks.cancel()
+    ours.close()
+    client = RawSocket(theirs)
+    while piece := await client.receive():
+        data += piece
+    client.close()
     if tunnel.error is not None:
         raise tunnel.error
     return data
@@ -82,7 +93,7 @@ async def test_a_refusal_is_a_failed_dial() -> None:
     with socket.socket() as sock:
         sock.bind((HERE, 0))
         port = sock.getsockname()[1]
-        tunnel = DirectUpstream(HERE).open(port)
+        tunnel = DirectUpstream(HERE).open(at(port))
         for _ in range(2):
             with pytest.raises(DialError, match=f"connection to {HERE}:{port}: "):
                 await received(tunnel)

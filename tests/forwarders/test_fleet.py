@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from forwarders.fleet import Fleet
-from forwarders.pool import ClusterRoute
+from forwarders.route import ClusterRoute
 from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest, State, Status
 from tests.forwarders.cluster import Pods, endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream

@@ -15,7 +15,8 @@ from forwarders import session_set as module
 from forwarders.backoff import FIRST_BACKOFF, LAST_BACKOFF, LAST_USELESS, TURN, RetryLimiter
 from forwarders.errors import DialError
 from forwarders.fleet import Pools
-from forwarders.pool import OWN_PATIENCE, ClusterRoute, Pool
+from forwarders.pool import OWN_PATIENCE, Pool
+from forwarders.route import ClusterRoute
 from forwarders.session import Session
 from forwarders.session_set import (
     IDLE_TIMEOUT,
@@ -29,7 +30,7 @@ from forwarders.session_set import (
 )
 from forwarders.tasks import Notifier
 from forwarders.tunnel import Tunnel
-from tests.forwarders.cluster import Pods, pod
+from tests.forwarders.cluster import Pods, endpoint, pod
 from tests.forwarders.peer import Peer, PeerStream
 from tests.forwarders.streams import close, receive_pieces
 
@@ -232,7 +233,7 @@ async def test_connections_that_come_together(wanting: Wanting, autojump_clock: 
     async def connection() -> None:
         began = trio.current_time()
         with trio.move_on_after(OWN_PATIENCE):
-            while pool.own_session_comes():
+            while pool.own_session_comes(endpoint("web")):
                 await wanting.news.wait()
         waited.append(trio.current_time() - began)
         session = pool.take()
@@ -249,7 +250,7 @@ async def test_connections_that_come_together(wanting: Wanting, autojump_clock: 
         assert max(waited) < 0.1
     elif what == "hangs":
         assert max(waited) == OWN_PATIENCE
-        assert not pool.own_session_comes()
+        assert not pool.own_session_comes(endpoint("web"))
     elif what == "many":
         assert max(waited) < 0.2
         assert sorted(waited)[OWN_SESSIONS] == 0
@@ -286,7 +287,7 @@ async def test_a_burst_of_short_connections_shares_sessions(wanting: Wanting, au
     pool = wanting.want()
     await settled()
     await short_connections(wanting, pool)
-    assert not pool.own_session_comes()
+    assert not pool.own_session_comes(endpoint("web"))
     sessions = []
     for _ in range(2):
         session = pool.take()

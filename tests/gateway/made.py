@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from forwarders.fleet import Fleet
 from forwarders.gateway.gateway import Gateway
 from forwarders.listeners import bind
-from forwarders.pool import ClusterRoute
+from forwarders.route import ClusterRoute
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
 from tests.forwarders.cluster import App, Pods, endpoint
 from tests.forwarders.peer import PeerStream

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from forwarders.fleet import Fleet
-from forwarders.pool import ClusterRoute
+from forwarders.route import ClusterRoute
 from forwarders.spec import PodRef
 from tests.plan.made import service
 from watcher.board.board import Board

@@ -24,7 +24,7 @@ from watcher.cluster.kinds import BY_NAME
 GAP = 2
 # The columns that a narrow terminal leaves out, one by one in this order, until the others fit.
 # A column that distinguishes two rows of the same name stays.
-DROPPED_FIRST = ("BYTES OUT/IN", "OPEN/TOTAL", "POD", "BY NAME", "NAMESPACE", "CONTEXT")
+DROPPED_FIRST = ("VIA", "BYTES OUT/IN", "OPEN/TOTAL", "POD", "BY NAME", "NAMESPACE", "CONTEXT")
 _LINK_NUMBER = re.compile(r"\x1b\]8;id=\d+;")
 # Lines for a note below its row.
 NOTE_LINES = 2
@@ -132,11 +132,10 @@ def verdicts_table(verdicts: Sequence[ExplainRecord], home: str = "") -> Table:
     for no_wrap in (True, True, False):
         table.add_column(no_wrap=no_wrap, overflow="ellipsis" if no_wrap else "fold")
     for one in verdicts:
-        why = f"{one.rule}; {one.reason}" if one.reason else one.rule
         table.add_row(
             Text(f"  {target(one)}"),
             Text(printable(one.namespace + context_suffix(one.context, home))),
-            Text(printable(why)),
+            Text(printable(f"{one.rule}; {one.remark}" if one.remark else one.rule)),
         )
     return table
 
@@ -216,6 +215,7 @@ def _cells(row: TableRow, *, several_contexts: bool) -> Mapping[str, Text]:
         "BY NAME": _link(record.gateway.removeprefix("http://"), record.gateway) if record.gateway else Text(""),
         "STATE": Text(record.state, style=_STATES.get(record.state, "yellow")),
         "POD": Text(printable(record.pod)),
+        "VIA": Text("pod" if record.via == "pod" else ""),
         "OPEN/TOTAL": Text(connections),
         "BYTES OUT/IN": Text(carried),
         "NOTE": Text(printable(row.note)),

@@ -19,6 +19,9 @@ from watcher.plan.verdicts import PlannedForward, Published, ResourceRef, Skip
 from watcher.skaffold.port_events import SkaffoldForward
 from watcher.skaffold.state import SkaffoldChange
 
+# For people: `via` is `pod`.
+DIRECT = "connections go to the pod's own address"
+
 
 class ResourceFields(Struct, frozen=True, kw_only=True, rename="camel"):
     """The fields of every record about a resource and a port of it.
@@ -45,6 +48,7 @@ class ForwardRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
 
     `port_name`: of a container's port that a mode found. `gateway`: the forward's URL by name, "" without one.
     `open_path`: the path that the browser opens once, "" for none.
+    `via`: how connections get to the pod: `apiserver`, or `pod` for the pod's own address.
     """
 
     time: str
@@ -60,6 +64,7 @@ class ForwardRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
     port_name: str = ""
     gateway: str = ""
     open_path: str = ""
+    via: str = ""
 
 
 class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
@@ -92,7 +97,7 @@ class ExplainRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
     """The verdict on one resource and port.
 
     `rule`: what decided. `reason`: what is wrong or missing. `forwards`: ids of the resulting forwards.
-    `origin`: the file and place of a configured entry, "" for what a mode found.
+    `origin`: the file and place of a configured entry, "" for what a mode found. `via`: as for a forward.
     """
 
     protocol: str
@@ -101,6 +106,13 @@ class ExplainRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
     rule: str
     reason: str
     forwards: tuple[str, ...]
+    via: str = ""
+
+    @property
+    def remark(self) -> str:
+        """The reason, and whether connections go past the API server: for people."""
+        direct = DIRECT if self.via == "pod" else ""
+        return "; ".join(part for part in (self.reason, direct) if part)
 
 
 class ProbeRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="test"):
@@ -190,6 +202,7 @@ def forward_record(wanted: PlannedForward, status: Status, now: datetime, gatewa
         port_name=wanted.subject.port_name,
         gateway=gateway,
         open_path=wanted.subject.open_path,
+        via=status.via,
     )
 
 
@@ -252,7 +265,7 @@ def skip_record(skip: Skip, now: datetime) -> SkipRecord:
     return SkipRecord(**_described(skip.subject), time=timestamp(now), id=skip.id, reason=skip.reason)
 
 
-def explain_record(explanation: Explanation) -> ExplainRecord:
+def explain_record(explanation: Explanation, via: str = "") -> ExplainRecord:
     subject = explanation.subject
     return ExplainRecord(
         **_described(subject),
@@ -262,6 +275,7 @@ def explain_record(explanation: Explanation) -> ExplainRecord:
         rule=explanation.rule,
         reason=explanation.reason,
         forwards=explanation.forwards,
+        via=via,
     )
 
 

@@ -18,6 +18,7 @@ from watcher.config.entries import (
     DEFAULT_FILE,
     MAX_PORT,
     Configuration,
+    DirectMode,
     Entry,
     Project,
     checked_address,
@@ -53,6 +54,7 @@ def base_facts(options: Options, settings: Settings = NO_SETTINGS) -> Facts:
         namespace=options.namespace,
         waiting=HoldSettings(hold=hold, max_waiting=options.max_waiting, linger=options.linger),
         rules=settings.rules,
+        direct_mode=DirectMode(options.direct or settings.direct or DirectMode.AUTO.value),
     )
 
 

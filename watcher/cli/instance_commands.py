@@ -226,7 +226,8 @@ def _forward_line(forward: CountedForward, home: str = "") -> str:
 
     where = context_suffix(forward.context, home)
     target = f"{forward.resource_type}/{forward.resource_name}:{forward.remote_port}{where}"
-    remarks = "  ".join(remark for remark in (forward.gateway, forward.reason) if remark)
+    direct = "direct" if forward.via == "pod" else ""
+    remarks = "  ".join(remark for remark in (forward.gateway, direct, forward.reason) if remark)
     return printable(f"{forward.state:10} {forward.url or '-':28} {target}  {remarks}".rstrip())
 
 
@@ -238,10 +239,9 @@ def _verdict_line(record: ExplainRecord, home: str = "") -> str:
     container = f" container {record.container}" if record.container else ""
     port = f" port {record.remote_port}" if record.remote_port else ""
     place = f"in namespace {record.namespace}{context_suffix(record.context, home)}"
-    decision = f"{verdict:4}{name}{container}{port} {place}: {record.rule}"
     origin = f" ({record.origin})" if record.origin and record.origin not in record.rule else ""
-    reason = f"; {record.reason}" if record.reason else ""
-    return printable(f"{decision}{origin}{reason}")
+    remark = f"; {record.remark}" if record.remark else ""
+    return printable(f"{verdict:4}{name}{container}{port} {place}: {record.rule}{origin}{remark}")
 
 
 def _print_heading(running: Instance) -> None:

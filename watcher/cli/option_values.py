@@ -93,6 +93,7 @@ class Options(Place):
     status: str
     status_token_file: str
     gateway: str
+    direct: str | None
     hold: float | None
     max_waiting: int
     linger: float

@@ -200,6 +200,15 @@ _OPTIONS = (
         help="Read the token of the status address from FILE.",
     ),
     _option(
+        "--direct",
+        env="PORTSIDE_DIRECT",
+        group=TUNING,
+        type=click.Choice(["auto", "always", "never"]),
+        default=None,
+        metavar="WHEN",
+        help="Use pods' own addresses: auto, always, never.",
+    ),
+    _option(
         "--hold",
         env="PORTSIDE_HOLD",
         group=TUNING,
@@ -216,7 +225,7 @@ _OPTIONS = (
         default=MAX_WAITING,
         show_default=True,
         metavar="NUMBER",
-        help="Maximum number of waiting connections per forward.",
+        help="Maximum waiting connections.",
     ),
     _option(
         "--linger",

@@ -9,7 +9,7 @@ import contextlib
 import gc
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, NoReturn
@@ -21,7 +21,7 @@ from forwarders.early_ports import close_early
 from forwarders.errors import BindError, TransportError
 from forwarders.fleet import Fleet
 from forwarders.listeners import Bound, bind
-from forwarders.pool import ClusterRoute
+from forwarders.route import ClusterRoute
 from forwarders.spec import Counts, ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest
 from forwarders.system import files
 from forwarders.tasks import kept, watch_sleep
@@ -36,6 +36,7 @@ from watcher.cli.sinks import Outputs, StatusAddress
 from watcher.cluster.clusters import ClusterConnection, OtherClusters
 from watcher.cluster.kinds import POD, Pod
 from watcher.cluster.store import Watch
+from watcher.config.entries import DirectMode
 from watcher.errors import UsageError, WatcherError
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
@@ -146,14 +147,24 @@ class Runtime:
         if self._cluster is None:
             return facts
         config = self._cluster.config
-        contexts = facts.contexts | {entry.context for entry in facts.active_entries}
+        contexts = sorted((facts.contexts | {entry.context for entry in facts.active_entries}) - {"", config.context})
         return replace(
             facts,
             cluster=self._cluster.watches.snapshot,
             context=config.context,
             context_namespace=config.namespace,
-            others=self.others.seen(sorted(contexts - {"", config.context})),
+            others=self.others.seen(contexts),
+            direct=self._direct(facts.direct_mode, contexts),
         )
+
+    def _direct(self, mode: DirectMode, contexts: Iterable[str]) -> frozenset[str]:
+        """The clusters whose pods may be reached at their own addresses, by their keys."""
+        if mode is DirectMode.ALWAYS:
+            return frozenset({"", *contexts})
+        if mode is DirectMode.NEVER or self._cluster is None:
+            return frozenset()
+        inside = {"": self._cluster.own_network, **self.others.own_networks}
+        return frozenset(key for key, network in inside.items() if network.is_inside)
 
     def touch(self) -> None:
         """Call it when the facts changed."""

@@ -6,7 +6,7 @@ Each has its own client, watches, sessions and rate limit, so a cluster that is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from random import Random
@@ -16,16 +16,19 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.backoff import TURN, RetryLimiter
-from forwarders.pool import ClusterRoute
+from forwarders.route import ClusterRoute
+from forwarders.spec import PodRef
 from forwarders.tasks import Tasks, kept
 from forwarders.transports.opener import Opener
 from forwarders.transports.server import ApiServer
 from watcher.cluster import kubeconfig
 from watcher.cluster.client import ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, follow_kubeconfig, load_cluster_config
+from watcher.cluster.kinds import POD, Pod
+from watcher.cluster.own_network import OwnNetwork
 from watcher.cluster.store import OtherCluster, Watch
 from watcher.cluster.watches import Watches
-from watcher.errors import KubeconfigError
+from watcher.errors import ClusterError, KubeconfigError
 from watcher.user_files import change_since, stamps
 
 logger = logging.getLogger("portside.cluster")
@@ -46,8 +49,9 @@ class ClusterConnection:
         self.client = ApiClient(config.server)
         gate = RetryLimiter(TURN)
         self.watches = Watches(self.client, on_change, Random(), gate=gate)  # noqa: S311 - jitter
+        self.own_network = OwnNetwork(self.client, on_change)
         self._opener = Opener(config.server)
-        self.route = ClusterRoute(self._opener.open, gate, self.watches.check)
+        self.route = ClusterRoute(self._opener.open, gate, self.watches.check, self._is_address_of)
 
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()
@@ -60,8 +64,19 @@ class ClusterConnection:
         """Runs until cancelled. Calls `reopen` when new sessions go to another API server."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.watches.run)
+            nursery.start_soon(kept, logger, "finding out whether portside runs in the cluster", self.own_network.run)
             following = partial(follow_kubeconfig, self.config, partial(self._move, reopen))
             nursery.start_soon(kept, logger, "following the kubeconfig", following)
+
+    async def _is_address_of(self, pod: PodRef, address: str) -> bool:
+        """Whether the pod exists now, and has this address. False if the API server does not say so."""
+        try:
+            found = await self.client.get(POD, pod.namespace, pod.name)
+        except ClusterError:
+            return False
+        if not isinstance(found, Pod) or found.metadata.uid != pod.uid or found.deleting:
+            return False
+        return address in found.addresses
 
     async def _move(self, reopen: Callable[[], None], server: ApiServer) -> None:
         """Use this server from now on. Listeners and open connections stay."""
@@ -109,6 +124,11 @@ class OtherClusters:
         if context not in self._connected:
             raise LookupError(f"the cluster of context {context} is not connected")
         return self._connected[context].route
+
+    @property
+    def own_networks(self) -> Mapping[str, OwnNetwork]:
+        """Of the connected clusters, by context."""
+        return {context: cluster.own_network for context, cluster in self._connected.items()}
 
     def check(self) -> None:
         """The process slept: resume every watch on a new connection."""

@@ -61,6 +61,7 @@ class PodContainer(Object, frozen=True):
 class PodSpec(Object, frozen=True):
     containers: tuple[PodContainer, ...] = ()
     init_containers: tuple[PodContainer, ...] | None = None
+    host_network: bool = False
 
 
 class Condition(Object, frozen=True):
@@ -103,6 +104,14 @@ class Pod(Resource, frozen=True):
     @property
     def deleting(self) -> bool:
         return self.metadata.deletion_timestamp is not None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The pod's own addresses. A pod that has ended keeps them in its status, though others may have them now."""
+        if self.status.phase in {"Succeeded", "Failed"}:
+            return ()
+        ips = (self.status.pod_ip, *(one.ip for one in self.status.pod_ips or ()))
+        return tuple(dict.fromkeys(ip for ip in ips if ip))
 
     @property
     def ready(self) -> bool:

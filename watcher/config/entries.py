@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
@@ -34,6 +35,14 @@ _VALUE = rf"(?:{_WORD})?"
 _SET = rf"\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
 _ONE = rf"(?:!\s*{_KEY}|{_KEY}(?:\s*(?:==|=|!=)\s*{_VALUE}|\s+(?:in|notin)\s+{_SET})?)"
 _SELECTOR = re.compile(rf"\s*{_ONE}(?:\s*,\s*{_ONE})*\s*")
+
+
+class DirectMode(Enum):
+    """Whether connections go to a pod's own address instead of through the API server (`--direct`)."""
+
+    AUTO = "auto"  # if this process is proven to run inside the cluster's network
+    ALWAYS = "always"  # the user says that the addresses are reachable
+    NEVER = "never"
 
 
 class Entry(Struct, frozen=True, kw_only=True):

@@ -75,6 +75,7 @@ class PortsideFile(Struct, frozen=True, forbid_unknown_fields=True, rename="came
     """portside.yaml. `portForward`: default modes. `addresses`: where to listen. `hold`: seconds a connection waits.
 
     `gateway`: [ADDR:]PORT of one listener for all forwards by name; `gatewaySuffixes`: domains besides localhost.
+    `direct`: connect to pods' own addresses, as --direct.
     """
 
     api_version: Literal["portside/v1"]
@@ -82,6 +83,7 @@ class PortsideFile(Struct, frozen=True, forbid_unknown_fields=True, rename="came
     addresses: tuple[Text, ...] | None = None
     hold: Annotated[float, Meta(ge=0)] | None = None
     gateway: Port | Text | None = None
+    direct: Literal["auto", "always", "never"] | None = None
     gateway_suffixes: tuple[Text, ...] | None = None
     include: tuple[RuleItem, ...] | None = None
     exclude: tuple[RuleItem, ...] | None = None
@@ -89,7 +91,7 @@ class PortsideFile(Struct, frozen=True, forbid_unknown_fields=True, rename="came
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """The values of portside.yaml. `modes`: as for --port-forward; `gateway`: as for --gateway. "" and None: not set.
+    """The values of portside.yaml. `modes`: as for --port-forward. `gateway`, `direct`: as options. "" and None: unset.
 
     `modes_origin`, `gateway_origin`: file, line and field, for messages.
     """
@@ -98,6 +100,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     modes_origin: str = ""
     addresses: tuple[str, ...] = ()
     hold: float | None = None
+    direct: str = ""
     gateway: str = ""
     gateway_origin: str = ""
     gateway_suffixes: tuple[str, ...] = ()
@@ -156,6 +159,7 @@ def _settings(file: PortsideFile, document: documents.Mapping, source: str) -> S
         modes_origin=at("portForward"),
         addresses=tuple(dict.fromkeys(addresses)),
         hold=file.hold,
+        direct=file.direct or "",
         gateway=str(file.gateway or ""),
         gateway_origin=at("gateway"),
         gateway_suffixes=tuple(_suffix(text, at("gatewaySuffixes")) for text in file.gateway_suffixes or ()),

@@ -149,7 +149,7 @@ def _of_service(service: Service, port: int | str, related: RelatedLists) -> End
 def _of_slices(name: str, wanted: ServicePort, related: RelatedLists) -> EndpointResult:
     """The pods in EndpointSlices that someone else maintains. Their ports are numbers already."""
     by_uid = {pod.metadata.uid: pod for pod in related.pods.values()}
-    by_ip = {address: pod for pod in by_uid.values() for address in _addresses(pod)}
+    by_ip = {address: pod for pod in by_uid.values() for address in pod.addresses}
     pods: dict[str, Pod] = {}
     found: dict[PodRef, tuple[int, bool]] = {}
     strangers: list[str] = []
@@ -175,13 +175,6 @@ def _of_slices(name: str, wanted: ServicePort, related: RelatedLists) -> Endpoin
     return EndpointResult(
         waiting_for=f"{name} has no selector, and no EndpointSlice of it has an address for this port yet"
     )
-
-
-def _addresses(pod: Pod) -> Iterable[str]:
-    """The pod's addresses. The status of a pod that has ended keeps addresses that other pods may have now."""
-    if pod.status.phase in {"Succeeded", "Failed"}:
-        return ()
-    return filter(None, (pod.status.pod_ip, *(one.ip for one in pod.status.pod_ips or ())))
 
 
 def _pod_of(there: SliceEndpoint, by_uid: Mapping[str, Pod], by_ip: Mapping[str, Pod]) -> Pod | None:

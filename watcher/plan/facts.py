@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from forwarders import HOLD, LINGER, MAX_WAITING, PATIENCE
 from watcher.cluster.store import OtherCluster, Snapshot
-from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, Entry, Rules
+from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, DirectMode, Entry, Rules
 from watcher.docker.containers import Containers
 from watcher.skaffold.modes import Mode
 
@@ -49,6 +49,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     `own_forwards`: Skaffold's. `holding`: the local ports that our forwards are bound to, by id.
     `context`: the name of the default cluster's kube-context. `contexts`: the other ones that the run deploys to.
     `others`: the other clusters, and what is known of each.
+    `direct_mode`: of --direct. `direct`: the keys of the clusters whose pods may be reached at their own addresses.
     `deployed`: no deploy is under way, so a missing object will not appear by itself.
     """
 
@@ -77,6 +78,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     contexts: frozenset[str] = frozenset()
     others: tuple[OtherCluster, ...] = ()
     waiting: HoldSettings = HoldSettings()
+    direct_mode: DirectMode = DirectMode.NEVER
+    direct: frozenset[str] = frozenset()
 
     @property
     def active_entries(self) -> tuple[Entry, ...]:

@@ -21,6 +21,7 @@ from watcher.plan.from_containers import published_beside
 from watcher.plan.from_entries import from_entries
 from watcher.plan.from_pods import from_pods
 from watcher.plan.from_services import from_services
+from watcher.plan.own_addresses import with_own_addresses
 from watcher.plan.pods import OwnerKey, forget_old_views, owner_of
 from watcher.plan.verdicts import NotRequested, PlannedForward, Published, ResourceRef, Skip, Verdict
 from watcher.skaffold.modes import Mode
@@ -78,7 +79,10 @@ def plan_in_steps(facts: Facts) -> Generator[None, None, Plan]:
 def _verdicts(facts: Facts) -> Iterator[Verdict | None]:
     """Those of each cluster in turn; last a skip for each requested entry of a cluster that cannot be reached."""
     for key, part in per_cluster(facts).items():
-        yield from (verdict and _stamped(verdict, key, part.context) for verdict in _of_cluster(part))
+        verdicts = _of_cluster(part)
+        if key in facts.direct:
+            verdicts = with_own_addresses(verdicts, part.cluster)
+        yield from (verdict and _stamped(verdict, key, part.context) for verdict in verdicts)
     for other in (other for other in facts.others if other.problem):
         part = replace(of_cluster(other, facts), modes=facts.modes & {Mode.USER}, cluster=Snapshot(), own_forwards=())
         for verdict in _of_cluster(part):

@@ -141,7 +141,8 @@ function drawRow(parts, record) {
   parts.copy.hidden = !parts.link.hasAttribute("href");
   parts.copy.setAttribute("aria-label", `Copy the URL of ${name}`);
   parts.more.setAttribute("aria-label", `Details of ${name}`);
-  write(parts.pod, record.pod && record.podPort ? `${record.pod}:${record.podPort}` : record.pod);
+  const direct = record.via === "pod" ? " (direct)" : "";
+  write(parts.pod, record.pod && record.podPort ? `${record.pod}:${record.podPort}${direct}` : record.pod);
   parts.pod.title = parts.pod.textContent;
   const held = record.connectionsHeld ? `, ${record.connectionsHeld} waiting` : "";
   write(parts.connections, record.since ? `${record.connections} open${held}` : "");

@@ -1,0 +1,131 @@
+"""A pod's own address beside its sessions: which connections go there, and when that changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from forwarders.errors import DialError
+from forwarders.spec import Endpoint
+from forwarders.transports.direct import DirectTunnel
+from forwarders.transports.sockets import RawSocket
+
+# Seconds. A pod that is not reached at once (a network policy, no route) is reached through the API server instead.
+POD_TIMEOUT = 0.3
+# Seconds for which a pod's port is not tried again after that, at first and at most: a client waits for each try.
+AVOID, MOST_AVOID = 30.0, 600.0
+# Seconds for which an address counts as the pod's after the API server said so.
+LEASE = 2.0
+
+# Address and port.
+_Port = tuple[str, int]
+
+
+class NotReachedError(DialError):
+    """A pod's own address does not take the connection; that says nothing about its sessions."""
+
+
+class OwnAddress:
+    """Which ports of one pod are reached at the pod's own address. The plan says whether that may be tried.
+
+    An address may be another pod's as soon as its pod is gone. So it is used only if `confirm` has told, at most LEASE
+    seconds ago, that it is this pod's; `run` asks again while connections go there. The first connection to a port
+    tries the address; until that has ended, others go through sessions. `on_change` is called when connections to a
+    port go another way from then on.
+    """
+
+    def __init__(self, confirm: Callable[[str], Awaitable[bool]], on_change: Callable[[], None]) -> None:
+        self._confirm = confirm
+        self._on_change = on_change
+        self._asked: tuple[str, trio.Event] = "", trio.Event()
+        self._confirmed, self._confirmed_until = "", -math.inf
+        self._reached: set[_Port] = set()
+        self._trying: set[_Port] = set()
+        self._avoid_until: dict[_Port, tuple[float, float]] = {}  # and for how long that was
+
+    async def run(self) -> None:
+        """Asks whose the address is, whenever a connection wants to know; runs until cancelled."""
+        while True:
+            _, wanted = self._asked
+            await wanted.wait()
+            address, _ = self._asked
+            self._asked = "", trio.Event()
+            began = trio.current_time()
+            with trio.move_on_after(LEASE):
+                if await self._confirm(address):
+                    self._confirmed, self._confirmed_until = address, began + LEASE
+                    continue
+            self._confirmed_until = -math.inf
+            await trio.sleep(LEASE)
+
+    def serves(self, endpoint: Endpoint) -> bool:
+        """Whether the last connection was made there."""
+        return (endpoint.own_address, endpoint.port) in self._reached
+
+    def open(self, endpoint: Endpoint) -> DirectTunnel | None:
+        """A connection to the pod's own address, None for one through a session."""
+        key = endpoint.own_address, endpoint.port
+        if not endpoint.own_address or key in self._trying or not self._is_confirmed(endpoint.own_address):
+            return None
+        if key not in self._reached:
+            until, _ = self._avoid_until.get(key, (-math.inf, 0.0))
+            if trio.current_time() < until:
+                return None
+            self._trying.add(key)
+        return _PodTunnel(key, self)
+
+    def _is_confirmed(self, address: str) -> bool:
+        left = self._confirmed_until - trio.current_time() if address == self._confirmed else -math.inf
+        if left < LEASE / 2:
+            _, wanted = self._asked
+            self._asked = address, wanted
+            wanted.set()
+        return left > 0
+
+    def dialled(self, key: _Port, *, reached: bool | None) -> None:
+        """How a dial has ended; None: it was given up before."""
+        before = key in self._reached
+        self._trying.discard(key)
+        if reached:
+            self._reached.add(key)
+            self._avoid_until.pop(key, None)
+        elif reached is False:
+            self._reached.discard(key)
+            _, last = self._avoid_until.get(key, (0.0, 0.0))
+            pause = min(2 * last, MOST_AVOID) or AVOID
+            self._avoid_until[key] = trio.current_time() + pause, pause
+        if (key in self._reached) is not before:
+            self._on_change()
+
+
+class _PodTunnel(DirectTunnel):
+    """Reports how its dial ends."""
+
+    def __init__(self, key: _Port, own_address: OwnAddress) -> None:
+        super().__init__(*key, POD_TIMEOUT)
+        self._own_address = own_address
+        self._key = key
+        self._reported = False
+
+    async def _dial(self) -> RawSocket:
+        try:
+            remote = await super()._dial()
+        except DialError:
+            self._report(reached=False)
+            raise
+        self._report(reached=True)
+        return remote
+
+    def _dial_error(self, error: OSError | trio.TooSlowError) -> DialError:
+        return NotReachedError(self._reason(error))
+
+    def abort(self) -> None:
+        self._report(reached=None)
+        super().abort()
+
+    def _report(self, *, reached: bool | None) -> None:
+        if not self._reported:
+            self._reported = True
+            self._own_address.dialled(self._key, reached=reached)

@@ -1,0 +1,139 @@
+"""Whether portside runs inside a cluster: only a pod or a node with its name, id and address proves that."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.cluster_client.memory_api import SERVER
+from watcher.cluster import own_network
+from watcher.cluster.client import ApiClient
+from watcher.cluster.own_network import RETRY, OwnNetwork, own_place
+
+ID, NAME = "0123456789abcdef0123456789abcdef", "box"
+OWN, OTHER = "127.0.0.1", "192.0.2.99"
+
+
+class Api(httpx.AsyncBaseTransport):
+    """Answers by path; what is not there is 404."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, object] = {}
+        self.status = 0
+        self.asked: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(request.url.path)
+        if self.status:
+            return httpx.Response(self.status, stream=httpx.ByteStream(b"{}"))
+        found = self.objects.get(request.url.path)
+        body = json.dumps(found if found is not None else {}).encode()
+        return httpx.Response(404 if found is None else 200, stream=httpx.ByteStream(body))
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
+    """On a machine of this name and id, which is no pod."""
+    monkeypatch.setattr(socket, "gethostname", lambda: NAME)
+    monkeypatch.setattr(own_network, "machine_id", lambda: ID)
+    monkeypatch.setattr(own_network, "NAMESPACE_FILE", tmp_path / "namespace")
+    return Api()
+
+
+def node(name: str, machine: str = ID, address: str = OWN, kind: str = "InternalIP") -> dict[str, object]:
+    addresses = [{"type": kind, "address": address}]
+    return {"metadata": {"name": name}, "status": {"addresses": addresses, "nodeInfo": {"machineID": machine}}}
+
+
+def nodes(*items: dict[str, object]) -> dict[str, object]:
+    return {"metadata": {"resourceVersion": "1"}, "items": items}
+
+
+def pod(address: str = OWN, **spec: object) -> dict[str, object]:
+    status = {"phase": "Running", "podIP": address}
+    return {"metadata": {"name": NAME, "namespace": "shop"}, "spec": {"containers": []} | spec, "status": status}
+
+
+async def place(api: Api) -> str:
+    async with ApiClient(SERVER, api) as client:
+        return await own_place(client)
+
+
+async def test_on_a_node(api: Api) -> None:
+    """By its own name, or by another one among all of them."""
+    api.objects["/api/v1/nodes/box"] = node(NAME)
+    assert await place(api) == "on node box"
+    api.objects = {"/api/v1/nodes": nodes(node("a", "f" * 32), node("b"))}
+    assert await place(api) == "on node b"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [node(NAME, "f" * 32), node(NAME, address=OTHER), node(NAME, kind="ExternalIP")],
+    ids=["id", "address", "kind"],
+)
+async def test_a_machine_that_only_looks_like_a_node(api: Api, found: dict[str, object]) -> None:
+    """A copy of a disk has its machine id; another network may have its address: neither is a proof."""
+    api.objects["/api/v1/nodes/box"] = found
+    assert await place(api) == ""
+
+
+async def test_a_machine_without_an_id(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing to compare, so nothing is asked."""
+    monkeypatch.setattr(own_network, "machine_id", lambda: "")
+    api.objects["/api/v1/nodes/box"] = node(NAME, "")
+    assert (await place(api), api.asked) == ("", [])
+
+
+async def test_in_a_pod(api: Api) -> None:
+    """By the namespace that Kubernetes mounts, the host's name and the address."""
+    own_network.NAMESPACE_FILE.write_text("shop\n")
+    api.objects["/api/v1/namespaces/shop/pods/box"] = pod()
+    assert await place(api) == "in pod shop/box"
+
+
+@pytest.mark.parametrize("found", [pod(OTHER), pod(hostNetwork=True)], ids=["address", "host network"])
+async def test_a_pod_of_another_cluster(api: Api, found: dict[str, object]) -> None:
+    """The same name in the cluster of the kubeconfig, at another address; or one whose network is the node's."""
+    own_network.NAMESPACE_FILE.write_text("shop")
+    api.objects["/api/v1/namespaces/shop/pods/box"] = found
+    assert await place(api) == ""
+
+
+async def test_who_may_not_look_has_no_proof(api: Api) -> None:
+    """403 is an answer: nothing is asked again, and no error."""
+    api.status = 403
+    assert await place(api) == ""
+
+
+async def test_it_is_asked_once_somebody_wants_to_know(
+    api: Api, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """An API server that cannot be reached is asked again; the answer is told once."""
+    changes: list[bool] = []
+    async with ApiClient(SERVER, api) as client:
+        network = OwnNetwork(client, lambda: changes.append(network.is_inside))
+        nursery.start_soon(network.run)
+        await trio.sleep(1)
+        assert api.asked == []
+        failures = iter([httpx.ConnectError("away")])
+
+        async def away(request: httpx.Request) -> httpx.Response:
+            for failure in failures:
+                raise failure
+            return await Api.handle_async_request(api, request)
+
+        api.handle_async_request = away  # type: ignore[method-assign] # for this one
+        api.objects["/api/v1/nodes/box"] = node(NAME)
+        assert not network.is_inside
+        await trio.sleep(RETRY - 1)
+        assert changes == []
+        await trio.sleep(2)
+        assert changes == [True]

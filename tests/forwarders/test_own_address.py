@@ -1,0 +1,285 @@
+"""A pod's own address beside its sessions: which connection takes which way, and when that changes."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import AsyncIterator, Iterator
+from random import Random
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from forwarders.backend import Backend, Dialled
+from forwarders.errors import DialError, TunnelError
+from forwarders.fleet import Pools
+from forwarders.route import ClusterRoute
+from forwarders.spec import Endpoint, PodRef
+from forwarders.tasks import Tasks
+from forwarders.transports import direct
+from forwarders.transports.direct import DirectTunnel
+from forwarders.transports.own_address import AVOID, LEASE, POD_TIMEOUT, NotReachedError, OwnAddress
+from forwarders.transports.sockets import RawSocket
+from forwarders.tunnel import Tunnel, TunnelProtocol
+from tests.forwarders.cluster import Pods, pod
+
+HERE = "127.0.0.1"
+
+
+async def _yes(_: str) -> bool:
+    return True
+
+
+class Choosing:
+    """A forward to one pod whose own address is loopback; `ways` are those that its status has shown."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.pods = Pods(nursery)
+        self.pods.latency = 0
+        self.asked: list[str] = []
+        self.answer, self.stalled = True, False
+        self.pools = Pools(ClusterRoute(self.pods.open_channel, confirm=self._confirm), Random(0))
+        self.backend = Backend(self.pools, 5.0, self._changed)
+        self.ways = [""]
+        self.tunnels: list[TunnelProtocol] = []
+
+    async def _confirm(self, pod: PodRef, address: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(f"{pod.name} {address}")
+        if self.stalled:
+            await trio.sleep_forever()
+        return self.answer
+
+    def _changed(self) -> None:
+        if self.backend.via != self.ways[-1]:
+            self.ways.append(self.backend.via)
+
+    async def serve(self, port: int, address: str = HERE) -> None:
+        """The pod of the plan; returns once a session to it is open."""
+        self.backend.set((Endpoint(pod("web"), port, ready=True, own_address=address),))
+        while self.backend.serving is None:
+            await trio.testing.wait_all_tasks_blocked()
+        await self.confirm()
+
+    async def confirm(self) -> None:
+        """A connection through a session, after which the API server has said whose the address is."""
+        if self.backend.serving and self.backend.serving.own_address and self.answer:
+            assert isinstance(self.dial(), Tunnel)
+        await trio.testing.wait_all_tasks_blocked()
+
+    def dial(self) -> TunnelProtocol:
+        dialled = self.backend.dial()
+        assert isinstance(dialled, Dialled)
+        self.tunnels.append(dialled.tunnel)
+        return dialled.tunnel
+
+    async def connect(self) -> TunnelProtocol:
+        """As a relay does: a dial that fails is told, and made again."""
+        while True:
+            tunnel = self.dial()
+            if isinstance(tunnel, Tunnel):
+                return tunnel
+            try:
+                await tunnel.confirm()
+            except DialError as error:
+                assert self.backend.serving is not None
+                self.backend.refused(self.backend.serving, error)
+            else:
+                return tunnel
+
+
+@pytest.fixture
+async def choosing(nursery: trio.Nursery, mock_clock: MockClock) -> AsyncIterator[Choosing]:
+    """Time stands still unless a test moves it."""
+    choosing = Choosing(nursery)
+    await nursery.start(choosing.pools.run)
+    yield choosing
+    for tunnel in choosing.tunnels:
+        tunnel.abort()
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    with socket.create_server((HERE, 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def closed() -> Iterator[int]:
+    """A port where nothing listens, which nobody else gets."""
+    with socket.socket() as sock:
+        sock.bind((HERE, 0))
+        yield sock.getsockname()[1]
+
+
+async def test_a_pod_that_is_reached(choosing: Choosing, listening: int) -> None:
+    """The first connection tries the address, all others follow, and the status says so."""
+    await choosing.serve(listening)
+    for _ in range(3):
+        assert isinstance(await choosing.connect(), DirectTunnel)
+    assert choosing.ways == ["", "apiserver", "pod"]
+
+
+async def test_without_an_address_nothing_is_tried(choosing: Choosing, listening: int) -> None:
+    """The plan has not said that the address may be used."""
+    await choosing.serve(listening, "")
+    assert isinstance(await choosing.connect(), Tunnel)
+    assert choosing.ways == ["", "apiserver"]
+
+
+async def test_a_port_on_localhost_alone(choosing: Choosing, closed: int, mock_clock: MockClock) -> None:
+    """Refused at the address: the connection takes a session, which is no refusal of the port; later it is tried."""
+    await choosing.serve(closed)
+    assert isinstance(await choosing.connect(), Tunnel)
+    assert choosing.backend.refusal == ""
+    mock_clock.jump(AVOID - 1)
+    await choosing.confirm()
+    assert isinstance(choosing.dial(), Tunnel)
+    mock_clock.jump(1)
+    assert isinstance(choosing.dial(), DirectTunnel)
+
+
+async def test_tries_become_rare(mock_clock: MockClock) -> None:
+    """Each failed try doubles the pause, up to a bound; success forgets them."""
+    at = Endpoint(pod("web"), 80, ready=True, own_address=HERE)
+    address, pauses = OwnAddress(_yes, lambda: None), []
+    address._confirmed, address._confirmed_until = HERE, math.inf
+    for _ in range(7):
+        address.dialled((HERE, 80), reached=False)
+        began = trio.current_time()
+        while (tunnel := address.open(at)) is None:
+            mock_clock.jump(AVOID)
+        tunnel.abort()
+        pauses.append(trio.current_time() - began)
+    assert pauses == [30, 60, 120, 240, 480, 600, 600]
+    address.dialled((HERE, 80), reached=True)
+    address.dialled((HERE, 80), reached=False)
+    mock_clock.jump(AVOID)
+    assert address.open(at) is not None
+
+
+async def test_an_address_that_is_silent(
+    choosing: Choosing, listening: int, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network policy drops the SYN: after a short deadline the connection takes a session."""
+
+    async def swallowed(address: str, port: int) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(direct, "_connect", swallowed)
+    await choosing.serve(listening)
+    tunnel = choosing.dial()
+    async with trio.open_nursery() as nursery:
+
+        async def fails() -> None:
+            with pytest.raises(NotReachedError, match="does not answer"):
+                await tunnel.confirm()
+
+        nursery.start_soon(fails)
+        await trio.testing.wait_all_tasks_blocked()
+        assert isinstance(choosing.dial(), Tunnel)  # others do not wait for the try
+        mock_clock.jump(POD_TIMEOUT)
+    assert isinstance(choosing.dial(), Tunnel)
+
+
+async def test_only_while_the_api_server_says_whose_the_address_is(
+    choosing: Choosing, listening: int, mock_clock: MockClock
+) -> None:
+    """Its word counts for LEASE; it is asked again while connections go there, and not while none do."""
+    await choosing.serve(listening)
+    assert choosing.asked == [f"web {HERE}"]
+    for _ in range(3):
+        assert isinstance(choosing.dial(), DirectTunnel)
+        await choosing.tunnels[-1].confirm()
+        mock_clock.jump(0.7 * LEASE)
+        assert isinstance(choosing.dial(), DirectTunnel)
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(choosing.asked) == 4
+    mock_clock.jump(100 * LEASE)
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(choosing.asked) == 4
+    await choosing.confirm()
+    assert isinstance(choosing.dial(), DirectTunnel)
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["it says no", "it does not answer"])
+async def test_an_address_that_is_no_longer_the_pods(
+    choosing: Choosing, listening: int, mock_clock: MockClock, *, answers: bool
+) -> None:
+    """The watch says nothing yet: another pod has the address, or the API server is stalled and nobody can know."""
+    await choosing.serve(listening)
+    await (await choosing.connect()).confirm()
+    choosing.answer = False
+    choosing.stalled = not answers
+    mock_clock.jump(LEASE)
+    for _ in range(3):
+        assert isinstance(choosing.dial(), Tunnel)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(LEASE)
+    choosing.answer, choosing.stalled = True, False
+    await trio.testing.wait_all_tasks_blocked()
+    mock_clock.jump(LEASE)
+    await choosing.confirm()
+    assert isinstance(choosing.dial(), DirectTunnel)
+
+
+async def test_a_try_that_is_given_up(choosing: Choosing, listening: int) -> None:
+    """Its client left before anything was known: the next connection tries."""
+    await choosing.serve(listening)
+    choosing.dial().abort()
+    assert isinstance(choosing.dial(), DirectTunnel)
+
+
+async def test_a_pod_that_stops_answering_there(choosing: Choosing, mock_clock: MockClock) -> None:
+    """It was reached once, and is not any more: sessions again, and the status says so."""
+    with socket.create_server((HERE, 0)) as server:
+        port = server.getsockname()[1]
+        await choosing.serve(port)
+        assert isinstance(await choosing.connect(), DirectTunnel)
+    assert isinstance(await choosing.connect(), Tunnel)
+    assert choosing.ways == ["", "apiserver", "pod", "apiserver"]
+
+
+async def test_not_without_the_right_to_forward(choosing: Choosing, listening: int, mock_clock: MockClock) -> None:
+    """Where the API server opens no session, the address is no way round; nor where the right is taken away later."""
+    choosing.pods.refusing = True
+    choosing.backend.set((Endpoint(pod("web"), listening, ready=True, own_address=HERE),))
+    await trio.testing.wait_all_tasks_blocked()
+    assert choosing.backend.serving is None
+    assert choosing.backend.dial() == float("inf")
+    choosing.pods.refusing = False
+    mock_clock.jump(10)
+    await choosing.serve(listening)
+    pool = choosing.pools.want(pod("web"), lambda: None)
+    pool.forbidden = True
+    assert isinstance(choosing.dial(), Tunnel)
+
+
+async def test_another_pod_with_the_address(choosing: Choosing, listening: int) -> None:
+    """The plan has taken the address away (deleted, replaced, another pod has it now): no connection goes there."""
+    await choosing.serve(listening)
+    assert isinstance(await choosing.connect(), DirectTunnel)
+    choosing.backend.set((Endpoint(pod("web"), listening, ready=True),))
+    assert isinstance(choosing.dial(), Tunnel)
+    assert choosing.ways[-1] == "apiserver"
+
+
+async def test_an_end_of_the_connection_is_the_pods(choosing: Choosing, listening: int) -> None:
+    """After bytes came, an error is one of this connection alone."""
+    with socket.create_server((HERE, 0)) as server:
+        await choosing.serve(server.getsockname()[1])
+        tunnel = choosing.dial()
+        await tunnel.confirm()
+        far, _ = server.accept()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        far.close()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            async with trio.open_nursery() as nursery:
+                with Tasks(nursery) as tasks:
+                    tunnel.copy_to(RawSocket(ours), tasks, lambda: None)
+                    await tunnel.wait_finished()
+                    tasks.cancel()
+    assert isinstance(tunnel.error, TunnelError)
+    assert not isinstance(tunnel.error, DialError)

@@ -1,0 +1,142 @@
+"""Finds out whether this process is inside a cluster's network: in one of its pods, or on one of its nodes.
+
+Only a proof counts. A pod of the cluster must have this process's host name and one of its addresses; a node must have
+this machine's id and one of its addresses. Without the permission to look there is no proof.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import trio
+from msgspec import field
+
+from forwarders.system.files import machine_id
+from watcher.cluster.client import ApiClient
+from watcher.cluster.kinds import POD, Kind, Object, Pod, Resource
+from watcher.cluster.store import Watch
+from watcher.errors import ApiError, ClusterError, NotFoundError
+
+logger = logging.getLogger("portside.cluster")
+
+# Kubernetes mounts this file into every container, unless the pod or its service account refuses it.
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+# Seconds until an API server that cannot be reached is asked again.
+RETRY = 30.0
+
+
+class NodeAddress(Object, frozen=True):
+    type: str = ""
+    address: str = ""
+
+
+class NodeInfo(Object, frozen=True):
+    machine_id: str = field(default="", name="machineID")
+
+
+class NodeStatus(Object, frozen=True):
+    addresses: tuple[NodeAddress, ...] | None = None
+    node_info: NodeInfo = NodeInfo()
+
+
+class Node(Resource, frozen=True):
+    status: NodeStatus = NodeStatus()
+
+
+NODE = Kind("node", "nodes", "/api/v1", Node)
+
+
+class OwnNetwork:
+    """Whether this process is inside one cluster's network. `on_change` is called when that has been proven.
+
+    Nothing is asked until somebody wants to know.
+    """
+
+    def __init__(self, client: ApiClient, on_change: Callable[[], None]) -> None:
+        self._client = client
+        self._on_change = on_change
+        self._wanted = trio.Event()
+        self._place = ""
+
+    @property
+    def is_inside(self) -> bool:
+        """As far as is known; the first question starts the search."""
+        self._wanted.set()
+        return bool(self._place)
+
+    async def run(self) -> None:
+        """Runs until the answer is known."""
+        await self._wanted.wait()
+        while True:
+            try:
+                self._place = await own_place(self._client)
+                break
+            except ClusterError as error:
+                logger.debug("whether this process runs inside the cluster is not known: %s", error)
+            await trio.sleep(RETRY)
+        if self._place:
+            logger.info("portside runs %s: connections go to the pods' own addresses (--direct)", self._place)
+            self._on_change()
+
+
+async def own_place(client: ApiClient) -> str:
+    """Where in the cluster this process runs, for people; "" without a proof. Raises ApiUnreachableError."""
+    try:
+        return await _own_pod(client) or await _own_node(client)
+    except ApiError:  # not permitted, or an API server that answers something else
+        return ""
+
+
+async def _own_pod(client: ApiClient) -> str:
+    namespace = _own_namespace()
+    if not namespace:
+        return ""
+    try:
+        pod = await client.get(POD, namespace, socket.gethostname())
+    except NotFoundError:
+        return ""
+    if not isinstance(pod, Pod) or pod.spec.host_network or not _has_own_address(pod.addresses):
+        return ""
+    return f"in pod {pod.metadata.namespace}/{pod.metadata.name}"
+
+
+def _own_namespace() -> str:
+    try:
+        return NAMESPACE_FILE.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+async def _own_node(client: ApiClient) -> str:
+    own_id = machine_id()
+    if not own_id:
+        return ""
+    nodes: Iterable[Resource]
+    try:
+        nodes = (await client.get(NODE, "", socket.gethostname().lower()),)  # the kubelet's default name
+    except NotFoundError:
+        nodes = (await client.list(Watch(NODE, ""))).objects
+    for node in nodes:
+        if isinstance(node, Node) and node.status.node_info.machine_id == own_id:
+            addresses = (one.address for one in node.status.addresses or () if one.type == "InternalIP")
+            if _has_own_address(addresses):
+                return f"on node {node.metadata.name}"
+    return ""
+
+
+def _has_own_address(addresses: Iterable[str]) -> bool:
+    return any(_is_own_address(address) for address in addresses)
+
+
+def _is_own_address(address: str) -> bool:
+    """Whether this machine, or this network namespace, has the address. Sends nothing."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((address, 9))  # the kernel chooses the source; to an own address that is the address itself
+            return bool(sock.getsockname()[0] == address)
+    except OSError:
+        return False
