@@ -21,7 +21,7 @@ from watcher.errors import WatcherError
 
 # Seconds for the whole test; and for a refusal to arrive after a connect, which no runtime confirms. The forward itself
 # shows a refusal half a second after it began.
-TEST_WITHIN, REFUSED_WITHIN = 5.0, 1.5
+TEST_WITHIN, REFUSED_WITHIN = 5.0, 3.0
 # The most of a first line that is shown, and that is read for it.
 LONGEST_LINE, FIRST_BYTES = 200, 4096
 # Log lines to show: more than most terminals have.
@@ -84,9 +84,11 @@ async def _exchange(board: Board, record: ForwardRecord, path: str) -> tuple[boo
 def _refusal(board: Board, record: ForwardRecord) -> str:
     """Why the connection still waits for the pod, "" if it does not."""
     counts, now = board.counters().get(record.id), board.forwards.get(record.id)
-    if counts is None or not counts.held:
-        return ""
-    return without_count(now.reason) if now and now.reason else "the connection waits for a pod"
+    reason = without_count(now.reason) if now else ""
+    # While the next dial is under way the connection does not count as waiting, but the refusal is still the reason.
+    if reason and reason != without_count(record.reason):
+        return reason
+    return (reason or "the connection waits for a pod") if counts and counts.held else ""
 
 
 def _request(path: str, host: str, port: int) -> bytes:
