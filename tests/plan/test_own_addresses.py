@@ -9,7 +9,7 @@ from tests.plan.made import RUN, deployment_of_run, pod_of_run, service, world
 from watcher.cluster.kinds import POD, Pod, PodContainer, PodIP
 from watcher.cluster.store import Problem, Snapshot
 from watcher.plan.facts import Facts
-from watcher.plan.own_addresses import own_address
+from watcher.plan.own_addresses import own_address, with_own_addresses
 from watcher.plan.plan import make_plan
 from watcher.skaffold.modes import Mode
 
@@ -81,3 +81,20 @@ def test_an_address_that_was_given_to_another_pod() -> None:
     now = replace(now, metadata=replace(now.metadata, uid="another"))
     assert planned(former, facts) == "10.0.0.7"
     assert planned(now, facts) == "10.0.0.8"
+
+
+def test_an_endpoint_of_a_former_pod_gets_no_address() -> None:
+    """The watch shows another pod under the endpoint's name: the address belongs to that one."""
+    former, now = pod(), pod("10.0.0.8")
+    now = replace(now, metadata=replace(now.metadata, uid="another"))
+    forwards = make_plan(world(FACTS, [service(), deployment_of_run("web"), (POD, former)])).forwards
+    later = world(FACTS, [service(), deployment_of_run("web"), (POD, now)]).cluster
+    [forward] = with_own_addresses(forwards, later)
+    assert forward == forwards[0]
+
+
+def test_a_forward_without_pods_has_no_address() -> None:
+    """Without endpoints there is nothing to add."""
+    facts = replace(FACTS, direct=frozenset({""}))
+    [forward] = make_plan(world(facts, [service(), deployment_of_run("web")])).forwards
+    assert forward.endpoints == ()
