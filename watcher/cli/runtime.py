@@ -79,7 +79,7 @@ class GatewayServer:
             raise UsageError(f"{request.origin}: {error}") from None
         if not is_loopback(request.address):
             logger.warning(
-                "other machines can reach the gateway at %s:%d, and all forwards through it",
+                "the gateway at %s:%d can be reached from other machines, and all forwards through it",
                 request.address,
                 request.port,
             )
