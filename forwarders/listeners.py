@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from forwarders.early_ports import LOOPBACK, take_early
+from forwarders.early_ports import LOOPBACK, NO_SUCH_ADDRESS, take_early
 from forwarders.errors import BindError
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy
 from forwarders.system import files
@@ -29,8 +29,6 @@ logger = logging.getLogger("portside.forwards")
 SYSTEM_TRIES = 20
 # Seconds that the bind error may be delayed to look up the port's owner.
 OWNER_TIMEOUT = 2.0
-
-_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
 # accept(2) failed for lack of a resource that returns: file descriptors, memory.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -62,7 +60,7 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
         try:
             sockets = _listen_on_all(addresses, port)
         except OSError as error:
-            if error.errno in _NO_SUCH_ADDRESS:
+            if error.errno in NO_SUCH_ADDRESS:
                 raise BindError(
                     f"cannot listen on {spec.address}: {error.strerror}; give an address of this machine"
                 ) from error
@@ -119,7 +117,7 @@ def _listen_if_there(family: socket.AddressFamily, address: str, port: int) -> s
     try:
         return _listen(family, address, port)
     except OSError as error:
-        if error.errno in _NO_SUCH_ADDRESS:
+        if error.errno in NO_SUCH_ADDRESS:
             return None
         raise
 

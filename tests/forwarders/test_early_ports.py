@@ -54,6 +54,16 @@ def test_taken_ports_are_left_to_the_forward() -> None:
     close_early()
 
 
+def test_a_port_that_is_half_taken_is_left_whole() -> None:
+    """Otherwise portside itself would hold its other half, and name itself as the holder."""
+    for _, taken in LOOPBACK:
+        with listening(0, taken) as holder:
+            port = holder.getsockname()[1]
+            listen_early([port])
+            assert all(take_early(address, port) is None for _, address in LOOPBACK)
+    close_early()
+
+
 def test_it_imports_nothing_that_takes_long() -> None:
     """Otherwise it would not be early."""
     code = f"import sys, forwarders.early_ports; print(*{HEAVY!r} & sys.modules.keys())"
