@@ -33,17 +33,20 @@ from watcher.skaffold.process import SkaffoldProcess
 
 logging.basicConfig(stream=sys.stdout, level=logging.DEBUG, format="portside: %(message)s")
 
+def tell(line):
+    print(f"{line}\\n", end="", flush=True)  # one write: the child writes into the same pipe
+
 async def main():
     process = SkaffoldProcess(sys.argv[2:])
     async def ending():
         await process.ending.wait()
-        print("portside: ending", flush=True)
+        tell("portside: ending")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ending)
         if sys.argv[1] == "crash":
             await nursery.start(process.run)
             raise RuntimeError("a bug of ours")
-        print("portside: code", await process.run(), flush=True)
+        tell(f"portside: code {await process.run()}")
         nursery.cancel_scope.cancel()
 
 trio.run(main)
