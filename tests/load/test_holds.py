@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -17,8 +16,6 @@ from fixtures.bench.sides import port_of
 from fixtures.cluster.bed import Bed
 from fixtures.loop_holds import holds_of, read
 from tests.load.connections import Kept
-from tests.load.test_load import crowd
-from tests.support.objects import apply, namespace, service
 from tests.support.probe import get
 
 # Seconds that one step may compute. What the machine adds to it is not portside's.
@@ -48,8 +45,9 @@ def test_the_instrument_sees_a_step_that_holds_the_loop(tmp_path: Path) -> None:
     assert held.step_task == "main"
 
 
+@pytest.mark.long  # processor time is a figure of the machine: not in CI
 @pytest.mark.cluster
-@pytest.mark.parametrize("count", [50, pytest.param(1600, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [50, 1600])
 def test_open_connections(bed: Bed, web: str, tmp_path: Path, count: int) -> None:
     """So many open, each with its answer, and new ones beside them."""
 
@@ -69,25 +67,7 @@ def test_open_connections(bed: Bed, web: str, tmp_path: Path, count: int) -> Non
     assert reader.between(began, ended)[0].step_processor < LONGEST
 
 
-@pytest.mark.cluster
-@pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.long)])
-def test_pods_that_change(bed: Bed, tmp_path: Path, count: int) -> None:
-    """All are behind one service, and each change needs a plan."""
-    with namespace(bed, f"load-{secrets.token_hex(4)}") as space:
-        crowd(bed, space, count)
-        apply(bed, space, service("crowd", app="crowd", port=8080))
-        with holds_of(["forward", "-n", space, "svc/crowd", ":8080"], bed.environment(), tmp_path) as reader:
-            port_of(reader.process)
-            began = time.monotonic()
-            for number in range(5):
-                bed.kubectl(
-                    "-n", space, "label", "pod", "-l", "app=crowd", f"change={number}", "--overwrite", timeout=600
-                )
-            time.sleep(AFTER)
-            ended = time.monotonic()
-        assert reader.between(began, ended)[0].step_processor < LONGEST
-
-
+@pytest.mark.long
 @pytest.mark.cluster
 def test_an_edit_of_a_large_project(bed: Bed, web: str, tmp_path: Path) -> None:
     """300 KiB of artifacts: read in a thread, which gives way to the loop."""
