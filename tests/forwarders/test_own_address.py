@@ -272,8 +272,7 @@ async def test_an_end_of_the_connection_is_the_pods(choosing: Choosing, listenin
         tunnel = choosing.dial()
         await tunnel.confirm()
         far, _ = server.accept()
-        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        far.close()
+        RawSocket(far).reset()
         ours, theirs = socket.socketpair()
         with ours, theirs:
             async with trio.open_nursery() as nursery:

@@ -39,6 +39,7 @@ _LINKS = "symbolic links"
 _WORDS = "quotes POSIX' words for errors of files"
 # A test, or all whose name begins so.
 POSIX_TESTS = {
+    "tests/board/test_keys.py::test_the_page_that_is_opened": "the program `true`",
     "tests/board/test_env_file.py::test_it_follows_the_board": "modes of files",
     "tests/board/test_env_file.py::test_what_changes_nothing_is_not_written": "inode numbers",
     "tests/board/test_env_file.py::test_a_link_is_kept": _LINKS,
