@@ -71,7 +71,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 @pytest.mark.parametrize(
     ("install", "python"),
-    [(by_pip, oldest), (by_pipx, newest), (by_uv, newest)],
+    [(by_pip, oldest), pytest.param(by_pipx, newest, marks=pytest.mark.long), (by_uv, newest)],
     ids=["pip, oldest", "pipx, newest", "uv, newest"],
 )
 async def test_it_forwards(

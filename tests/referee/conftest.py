@@ -13,8 +13,11 @@ from fixtures.cluster.versions import SKAFFOLDS
 from fixtures.referee.referee import Referee
 from tests.support.skaffold import program, skaffold_program
 
+# CI has time for the newest one; --long runs all.
+VERSIONS = [pytest.param(one, marks=() if one == SKAFFOLDS[-1] else pytest.mark.long) for one in SKAFFOLDS]
 
-@pytest.fixture(scope="session", params=SKAFFOLDS)
+
+@pytest.fixture(scope="session", params=VERSIONS)
 def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -119,7 +119,9 @@ def make_it_chatty(project: Project) -> None:
     project.edit("k8s.yaml", "image: hello\n", f"image: hello\n          command: [/bin/sh, -c, '{shell}']\n")
 
 
-@pytest.mark.parametrize("version", SKAFFOLDS)
+@pytest.mark.parametrize(
+    "version", [SKAFFOLDS[0], *(pytest.param(one, marks=pytest.mark.long) for one in SKAFFOLDS[1:])]
+)
 @pytest.mark.parametrize("cycles", [20, pytest.param(200, marks=pytest.mark.long)])
 async def test_skaffold_outlives_every_leave(project: Project, version: str, cycles: int) -> None:
     """However often and whenever portside attaches and leaves, Skaffold continues to build and deploy.
