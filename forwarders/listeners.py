@@ -56,6 +56,7 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
     addresses = await listen_addresses(spec.address)
     asked = spec.port.number
     refusal = ""
+    reserved = f"port {asked} is asked for by another entry" if book.keeps_from(spec, asked) else ""
     for port in book.choices(spec):
         try:
             sockets = _listen_on_all(addresses, port)
@@ -64,21 +65,19 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
                 raise BindError(
                     f"cannot listen on {spec.address}: {error.strerror}; give an address of this machine"
                 ) from error
-            if not refusal or port == asked:
+            if port == asked or not (refusal or reserved):
                 refusal = await _refusal(spec.address, port, error, book)
             continue
         chosen = sockets[0].getsockname()[1]
         if asked and chosen != asked and not refusal:
-            refusal = f"port {asked} is asked for by another entry, or was not free at this entry's other address"
+            refusal = reserved or f"port {asked} was not free at another address of this entry"
         bound = Bound(sockets, f"{refusal}; using {chosen}" if refusal and asked else "")
         book.took(spec, bound.port)
         return bound
-    if not refusal:
-        refusal = f"port {asked} is asked for by another entry"
     remedy = (
         "free it or ask for another" if spec.port.policy is PortPolicy.DEMANDED else "no substitute was free either"
     )
-    raise BindError(f"{refusal}; {remedy}")
+    raise BindError(f"{refusal or reserved}; {remedy}")
 
 
 async def listen_addresses(address: str) -> list[tuple[socket.AddressFamily, str]]:

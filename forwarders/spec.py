@@ -187,8 +187,12 @@ class PortBook:
         if sibling is not None:
             yield sibling
         for port in candidates(spec.port):
-            if port != sibling and spec.group in self._reserved.get(port, {spec.group}):
+            if port != sibling and not self.keeps_from(spec, port):
                 yield port
+
+    def keeps_from(self, spec: ForwardSpec, port: int) -> bool:
+        """Whether others have reserved the port, and this forward has not."""
+        return spec.group not in self._reserved.get(port, {spec.group})
 
     def holds(self, port: int) -> bool:
         """Whether one of our own forwards has the port."""

@@ -126,6 +126,16 @@ async def test_a_port_kept_for_another_entry_is_said(closing: ExitStack, binding
     assert bound.remark.endswith(f"using {port + 1}")
 
 
+async def test_the_reason_is_about_the_requested_port(closing: ExitStack, binding: Binding) -> None:
+    """If another entry reserves it and the next port is taken, the remark names the reserved one only."""
+    port = free_run(closing, 3)
+    mine = ForwardSpec(id="a", address="127.0.0.1", port=PortRequest(PortPolicy.EXPLICIT, port), group="other")
+    binding.book.reserve([mine])
+    hold(closing, port=port + 1)
+    bound = await binding(PortRequest(PortPolicy.PREFERRED, port))
+    assert bound.remark == f"port {port} is asked for by another entry; using {port + 2}"
+
+
 async def test_the_systems_choice(binding: Binding) -> None:
     """`:PORT` gets a port of the system's on both loopbacks, and no remark: nothing else was asked."""
     bound = await binding(PortRequest(PortPolicy.SYSTEM))
