@@ -18,7 +18,7 @@ from tests.skaffold.made import EPOCH, fold, history, meta, port
 from tests.skaffold.peer import Port
 from tests.skaffold.recorded import raw
 from tests.skaffold.test_attachment import bench, replaying
-from watcher.board.records import SkaffoldRecord, own_forward_record, timestamp
+from watcher.board.records import own_forward_record, skaffold_record
 from watcher.skaffold.events import (
     Artifact,
     BuildMetadata,
@@ -53,16 +53,7 @@ def check(facts: SkaffoldFacts) -> None:
         assert own.key == key
         assert 0 < own.local_port < 65536
         assert msgspec.json.decode(msgspec.json.encode(own_forward_record(own, NOW)))
-    record = SkaffoldRecord(
-        time=timestamp(NOW),
-        change="phase",
-        attached=facts.attached,
-        phase=facts.phase,
-        iteration=facts.iteration,
-        run_id=facts.run_id,
-        reason=facts.problem,
-        failed=facts.failed,
-    )
+    record = skaffold_record("phase", facts, NOW)
     assert msgspec.json.decode(msgspec.json.encode(record))
     due(PublishedState(), facts.occasion, [])
 

@@ -17,7 +17,7 @@ from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.plan import Explanation
 from watcher.plan.verdicts import PlannedForward, Published, ResourceRef, Skip
 from watcher.skaffold.port_events import SkaffoldForward
-from watcher.skaffold.state import SkaffoldChange
+from watcher.skaffold.state import SkaffoldChange, SkaffoldFacts
 
 # For people: `via` is `pod`.
 DIRECT = "connections go to the pod's own address"
@@ -208,11 +208,10 @@ def forward_record(wanted: PlannedForward, status: Status, now: datetime, gatewa
 
 def counted(record: ForwardRecord, counts: Counts | None) -> CountedForward:
     """The record with its counters. `counts`: None for a port that Skaffold or Docker holds."""
-    fields = asdict(record)
     if counts is None:
-        return CountedForward(**fields)
+        return CountedForward(**asdict(record))
     return CountedForward(
-        **fields,
+        **asdict(record),
         since=timestamp(counts.since),
         connections=counts.connections,
         connections_total=counts.connections_total,
@@ -222,6 +221,22 @@ def counted(record: ForwardRecord, counts: Counts | None) -> CountedForward:
         errors=counts.errors,
         last_error=counts.last_error,
         last_error_time=timestamp(counts.last_error_at) if counts.last_error_at else "",
+    )
+
+
+def skaffold_record(change: SkaffoldChange, facts: SkaffoldFacts, now: datetime, began: str = "") -> SkaffoldRecord:
+    """One change of what Skaffold does. `began`: when its iteration began, "" if that is not known."""
+    return SkaffoldRecord(
+        time=timestamp(now),
+        change=change,
+        attached=facts.attached,
+        phase=facts.phase,
+        iteration=facts.iteration,
+        run_id=facts.run_id,
+        failed=facts.failed,
+        reason=facts.problem,
+        iteration_began=began,
+        error=facts.error if facts.failed else "",
     )
 
 

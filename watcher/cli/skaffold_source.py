@@ -18,7 +18,7 @@ from forwarders.backoff import Backoff
 from forwarders.system.processes import send_signal, send_signal_to_tree
 from forwarders.tasks import kept, report
 from watcher.board.board import Board
-from watcher.board.records import ForwardRecord, SkaffoldRecord, own_forward_record, timestamp
+from watcher.board.records import ForwardRecord, own_forward_record, skaffold_record, timestamp
 from watcher.cli.facts_from_options import ConfiguredFacts, options_for_run, project_of
 from watcher.cli.lifecycle import ExecCommand, RepeatedSignal, until_signal
 from watcher.cli.option_values import Options, environment
@@ -151,20 +151,7 @@ class SkaffoldSource:
             self._iteration_began = timestamp(min(now.iteration_began, datetime.now(UTC)))
         self._publish_own(self._own(before), self._own(now))
         for change in change_kinds(before, now):
-            self.runtime.board.publish(
-                SkaffoldRecord(
-                    time=timestamp(datetime.now(UTC)),
-                    change=change,
-                    attached=now.attached,
-                    phase=now.phase,
-                    iteration=now.iteration,
-                    run_id=now.run_id,
-                    failed=now.failed,
-                    reason=now.problem,
-                    iteration_began=self._iteration_began,
-                    error=now.error if now.failed else "",
-                )
-            )
+            self.runtime.board.publish(skaffold_record(change, now, datetime.now(UTC), self._iteration_began))
         self.runtime.touch()
 
     def _own(self, skaffold: SkaffoldFacts) -> SkaffoldForwards:
