@@ -13,10 +13,11 @@ from watcher.cli.main import COMMANDS
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_an_example(place: Place, command: str) -> None:
-    """The help of every command has an example."""
+    """The help of every command has an example, and fits into 80 columns."""
     done = place.portside(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"portside {command}" in done.stdout.partition("Example")[2]
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
 
 
 def test_the_commands_and_exit_codes(place: Place) -> None:

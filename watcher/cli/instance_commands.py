@@ -57,9 +57,9 @@ above 1000 ms.
 \b
 Exit codes:
   0  all is ready
-  1  a build or deploy failed, a forward failed, the portside ended, no process --pid runs, the time is
-     over or no portside runs here; stderr has a line for each thing that is not
-     ready
+  1  a build or deploy failed, a forward failed, the portside ended, no
+     process --pid runs, the time is over or no portside runs here; stderr has
+     a line for each thing that is not ready
   2  wrong usage
 """
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   portside mcp --folder ../shop
-  {"mcpServers": {"portside": {"command": "portside", "args": ["mcp"]}}}  (.mcp.json)
+  In .mcp.json:
+  {"mcpServers": {"portside": {"command": "portside", "args": ["mcp"]}}}
 
 It needs the extra: pip install 'portside[mcp]'. It asks the portsides of this folder
 through their status addresses, and changes nothing.

@@ -37,8 +37,8 @@ Example, for editors that use the YAML language server:
 
 COMPLETION_EPILOG = """\b
 Examples:
-  eval "$(portside completion bash)"                      in ~/.bashrc
-  eval "$(portside completion zsh)"                       in ~/.zshrc, after compinit
+  eval "$(portside completion bash)"   in ~/.bashrc
+  eval "$(portside completion zsh)"    in ~/.zshrc, after compinit
   portside completion fish > ~/.config/fish/completions/portside.fish
 
 It completes contexts, namespaces, modes and files. forward completes TYPE/NAME
