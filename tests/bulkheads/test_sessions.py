@@ -12,23 +12,13 @@ from trio.testing import MockClock
 
 from forwarders.fleet import Fleet
 from forwarders.route import ClusterRoute
-from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest
+from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
 from forwarders.transports.sockets import Piece
 from tests.bulkheads.faults import FAULTS
-from tests.forwarders.cluster import Pods, endpoint, greeter
+from tests.forwarders.cluster import SPEC, Pods, endpoint, greeter
 
-SPEC = ForwardSpec(
-    id="bad",
-    address="127.0.0.1",
-    port=PortRequest(PortPolicy.SYSTEM),
-    group="bad",
-    hold=5.0,
-    max_waiting=2048,
-    linger=1.0,
-    patience=0.0,
-)
-OTHER = replace(SPEC, id="good", group="good")
+BAD, GOOD = (replace(SPEC, id=name, group=name) for name in ("bad", "good"))
 OPERATIONS = ("open", "receive", "put", "flush", "close")
 
 
@@ -101,7 +91,7 @@ async def sea(nursery: trio.Nursery, operation: str) -> AsyncIterator[Sea]:
     sea = Sea(nursery, operation)
     async with trio.open_nursery() as inner:
         await inner.start(sea.fleet.run)
-        for spec in (SPEC, OTHER):
+        for spec in (BAD, GOOD):
             await sea.fleet.start(spec, (endpoint(spec.id),))
         yield sea
         inner.cancel_scope.cancel()

@@ -14,21 +14,11 @@ from trio.testing import MockClock
 
 from forwarders.fleet import Fleet
 from forwarders.route import ClusterRoute
-from forwarders.spec import ForwardSpec, PodRef, PortPolicy, PortRequest
+from forwarders.spec import PodRef
 from forwarders.transports.channel import Channel
-from tests.forwarders.cluster import Pods, endpoint, greeter
+from tests.forwarders.cluster import SPEC, Pods, endpoint, greeter
 from tests.forwarders.peer import PeerStream
 
-SPEC = ForwardSpec(
-    id="one",
-    address="127.0.0.1",
-    port=PortRequest(PortPolicy.SYSTEM),
-    group="one",
-    hold=5.0,
-    max_waiting=2048,
-    linger=1.0,
-    patience=0.0,
-)
 OTHER = replace(SPEC, id="other", group="other")
 CLIENTS = 3
 MORE = 4 * 1024 * 1024  # Linux takes 1.3 MB at once on loopback

@@ -47,7 +47,11 @@ class Waiter:
 @asynccontextmanager
 async def waiting(place: Place, *words: str) -> AsyncIterator[Waiter]:
     process = await trio.lowlevel.open_process(
-        [PORTSIDE, "wait", *words], stderr=subprocess.PIPE, env=place.environment, cwd=place.folder
+        [PORTSIDE, "wait", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=place.environment,
+        cwd=place.folder,
     )
     try:
         yield Waiter(process)

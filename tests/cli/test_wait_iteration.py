@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,8 +14,8 @@ import trio
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from tests.cli.made import Place
-from tests.cli.test_wait import Waiter, forwarding
-from tests.support.process import PORTSIDE, Portside, portside
+from tests.cli.test_wait import Waiter, forwarding, waiting
+from tests.support.process import Portside, portside
 
 RECORDED, _ = Recording.load("handle-post").split("DevLoop", "Succeeded")
 LATER = datetime.now(UTC) + timedelta(hours=1)  # than every recorded event
@@ -44,21 +43,8 @@ class Scene:
             self.skaffold.play(one)
         await self.running.wait_for(lambda records: any(r["kind"] == "skaffold" for r in records[before:]))
 
-    @asynccontextmanager
-    async def waiting(self, *words: str) -> AsyncIterator[Waiter]:
-        process = await trio.lowlevel.open_process(
-            [PORTSIDE, "wait", "--iteration", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._place.environment,
-            cwd=self._place.folder,
-        )
-        try:
-            yield Waiter(process)
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
+    def waiting(self, *words: str) -> AbstractAsyncContextManager[Waiter]:
+        return waiting(self._place, "--iteration", *words)
 
 
 async def printed(waiter: Waiter) -> str:

@@ -8,12 +8,23 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from forwarders.errors import RefusedError, UnreachableError
-from forwarders.spec import Endpoint, PodRef
+from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest
 from forwarders.transports.channel import Channel
 from tests.forwarders.far import FarChannel
 from tests.forwarders.peer import Peer, PeerStream
 
 App = Callable[[PeerStream], Awaitable[None]]
+
+SPEC = ForwardSpec(
+    id="one",
+    address="127.0.0.1",
+    port=PortRequest(PortPolicy.SYSTEM),
+    group="one",
+    hold=5.0,
+    max_waiting=2048,
+    linger=1.0,
+    patience=0.0,
+)
 
 
 def pod(name: str) -> PodRef:

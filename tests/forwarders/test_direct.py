@@ -7,6 +7,7 @@ import socket
 import pytest
 import trio
 
+from fixtures.net.way import reset
 from forwarders.errors import DialError, TunnelError
 from forwarders.spec import Endpoint, PodRef
 from forwarders.tasks import Tasks
@@ -109,8 +110,7 @@ async def test_a_reset_is_no_good_end(pair: Pair) -> None:
     with trio.fail_after(20):
         await tunnel.write(b"x")
         far = await accepted.receive()
-        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        far.socket.close()
+        reset(far)
         with pytest.raises(TunnelError):
             await received(tunnel)
         await tunnel.write(b"dropped")  # nobody takes it, and nobody minds

@@ -18,9 +18,9 @@ import trio
 from trio.testing import MockClock
 
 from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
-from tests.forwarders.cluster import endpoint
+from tests.forwarders.cluster import SPEC, endpoint
 from tests.forwarders.peer import PeerStream
-from tests.forwarders.test_fleet import SPEC, Running
+from tests.forwarders.test_fleet import Running
 
 FORWARDS, PODS = ("one", "two", "three", "four"), ("a", "b")
 CLIENTS, EDITS = 2, 25

@@ -16,19 +16,9 @@ import trio.testing
 from forwarders.fleet import Fleet
 from forwarders.route import ClusterRoute
 from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest, State, Status
-from tests.forwarders.cluster import Pods, endpoint, greeter, refusing
+from tests.forwarders.cluster import SPEC, Pods, endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream
-
-SPEC = ForwardSpec(
-    id="one",
-    address="127.0.0.1",
-    port=PortRequest(PortPolicy.SYSTEM),
-    group="one",
-    hold=5.0,
-    max_waiting=2048,
-    linger=1.0,
-    patience=0.0,
-)
+from tests.support.sockets import reset
 
 
 class Running:
@@ -225,9 +215,7 @@ async def test_a_client_that_is_gone_before_it_is_accepted(running: Running) -> 
     """Connections that were reset in the queue end nothing else."""
     port = await running.start(endpoint("a"))
     for _ in range(50):
-        sock = socket.create_connection(("127.0.0.1", port))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        sock.close()
+        reset(socket.create_connection(("127.0.0.1", port)))
     assert await ask(port) == b"a"
 
 

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from typing import cast
@@ -23,9 +22,10 @@ from forwarders.spec import Counts, State
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import TunnelProtocol
-from tests.forwarders.cluster import endpoint, greeter, refusing
+from tests.forwarders.cluster import SPEC, endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream
-from tests.forwarders.test_fleet import SPEC, Running, ask
+from tests.forwarders.test_fleet import Running, ask
+from tests.support.sockets import reset
 
 HOST = "127.0.0.1"
 NOTHING_LISTENS = "nothing listens on 80 in pod a: connection refused"
@@ -57,11 +57,6 @@ def client(port: int, data: bytes = b"") -> socket.socket:
     OPENED.append(sock)
     sock.sendall(data)
     return sock
-
-
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

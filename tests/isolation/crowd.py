@@ -11,7 +11,6 @@ import itertools
 import json
 import random
 import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from functools import partial
 import trio
 from msgspec import Struct
 
+from fixtures.net.way import reset
 from forwarders.session_io import UNREAD_OF_ONE
 from forwarders.session_set import SHARED
 from tests.support.probe import get
@@ -162,7 +162,7 @@ class Crowd:
                 data = await stream.receive_some()
                 assert data, f"a download of {ENDLESS} bytes ended after {got}"
                 got += len(data)
-            _reset(stream)
+            reset(stream)
 
     @asynccontextmanager
     async def _endless_download(self) -> AsyncIterator[trio.SocketStream]:
@@ -195,7 +195,7 @@ class Crowd:
     async def _abort_an_upload(self, size: int) -> None:
         async with await trio.open_tcp_stream("127.0.0.1", self._place.http) as stream:
             await stream.send_all(_post(ENDLESS) + PATTERN[:size])
-            _reset(stream)
+            reset(stream)
 
     # The end
 
@@ -262,8 +262,3 @@ async def gathered(place: Place) -> AsyncIterator[Crowd]:
 
 def _post(size: int) -> bytes:
     return f"POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: {size}\r\n\r\n".encode()
-
-
-def _reset(stream: trio.SocketStream) -> None:
-    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    stream.socket.close()

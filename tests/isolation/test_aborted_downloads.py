@@ -13,8 +13,9 @@ import trio
 
 from fixtures.cluster.bed import Bed
 from fixtures.embedded import EmbeddedCluster
-from fixtures.embedded.apps import reset, standard
+from fixtures.embedded.apps import standard
 from fixtures.embedded.runtimes import MODES, RuntimeMode
+from fixtures.net.way import reset
 from tests.support.objects import apply, deployment, namespace, rolled_out
 from tests.support.probe import get
 from tests.support.process import portside

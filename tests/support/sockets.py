@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from collections.abc import Iterable, Iterator
 
 
@@ -27,6 +28,12 @@ def listening(port: int, address: str = "127.0.0.1") -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def reset(sock: socket.socket) -> None:
+    """Close so that the other side gets a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def free_port() -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import random
 import socket
-import struct
 
 import pytest
 import trio
 
 from forwarders.system.splice import CAN_SPLICE, PIPE_SIZE, TargetBrokenError, splice
+from tests.support.sockets import reset
 
 pytestmark = pytest.mark.skipif(not CAN_SPLICE, reason="this system has no splice(2)")
 
@@ -59,8 +59,7 @@ async def test_a_reset_is_an_error_of_the_source() -> None:
     source, feed = connected()
     target, reader = connected()
     with source, target, reader, trio.fail_after(20):
-        feed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        feed.close()
+        reset(feed)
         with pytest.raises(ConnectionResetError):
             await splice(source, target, lambda count: None)
 
@@ -70,8 +69,7 @@ async def test_a_target_that_is_gone() -> None:
     source, feed = connected()
     target, reader = connected()
     with source, feed, target, trio.fail_after(20):
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        reader.close()
+        reset(reader)
         await trio.lowlevel.wait_readable(target)
         feed.send(b"to nobody")
         with pytest.raises(TargetBrokenError) as raised:

@@ -262,7 +262,7 @@ async def test_the_same_header_is_not_refused_twice(net: Net) -> None:
 
 @pytest.mark.parametrize("transport", list(Transport))
 async def test_credentials_refused_for_good(stage: Stage, transport: Transport) -> None:
-    """401 after the renewal too: it is said, and no reason to change the transport."""
+    """A 401 after the renewal too is reported, and is no reason to change the transport."""
     server = await stage.server("create")
     stage.cluster.access._tokens.clear()
     with pytest.raises(RefusedError, match="Unauthorized"):

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from fixtures.embedded import EmbeddedCluster
 from forwarders.spec import State
 from tests.docs.quoted.scene import BARE, HERE, Scene
-from tests.forwarders.cluster import endpoint, refusing
+from tests.forwarders.cluster import SPEC, endpoint, refusing
 from tests.forwarders.peer import PeerStream
-from tests.forwarders.test_fleet import SPEC, Running
+from tests.forwarders.test_fleet import Running
 from tests.support.process import portside
 
 
