@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Generator, Iterable, Mapping
+from typing import TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -51,7 +51,7 @@ from watcher.cluster.kinds import (
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.config.entries import Entry, port_request_for
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Plan, make_plan
+from watcher.plan.plan import Plan, plan_in_steps
 from watcher.plan.required_watches import required_watches
 from watcher.plan.verdicts import PlannedForward
 from watcher.skaffold.modes import Mode
@@ -60,6 +60,20 @@ RUN = "run-1"
 EVERYWHERE = Watch(SERVICE, "", label_selector=RUN_ID_LABEL)
 Item = tuple[Kind, Object]
 R = TypeVar("R", bound=Resource)
+
+
+def make_plan(facts: Facts) -> Plan:
+    """The plan of all clusters."""
+    return finished_plan(plan_in_steps(facts))
+
+
+def finished_plan(steps: Generator[None, None, Plan]) -> Plan:
+    """The result of the steps, without pauses."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            return cast("Plan", finished.value)
 
 
 def meta(

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.plan.made import BOTH, RUN, Item, entry, pod, pod_of_run, service, world
+from tests.plan.made import BOTH, RUN, Item, entry, make_plan, pod, pod_of_run, service, world
 from tests.plan.test_plan_properties import all_facts, clusters
 from watcher.cluster.kinds import POD, RUN_ID_LABEL, SERVICE
 from watcher.cluster.store import OtherCluster, Problem, Snapshot, Watch
 from watcher.config.entries import BadEntry
 from watcher.plan.facts import Facts, HeldPort
-from watcher.plan.plan import Plan, explain, make_plan
+from watcher.plan.plan import Plan, explain
 from watcher.plan.required_watches import is_settled, required_watches
 from watcher.skaffold.modes import Mode
 

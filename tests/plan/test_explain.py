@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.plan.made import BOTH, RUN, WEB, deployment_of_run, entry, pod, pod_of_run, service, world
+from tests.plan.made import BOTH, RUN, WEB, deployment_of_run, entry, make_plan, pod, pod_of_run, service, world
 from watcher.cluster.kinds import RUN_ID_LABEL, Pod, Service, ServicePort
 from watcher.docker.containers import Containers, DockerContainer, PublishedPort
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Explanation, explain, make_plan
+from watcher.plan.plan import Explanation, explain
 from watcher.skaffold.modes import Mode
 
 PODS = frozenset({Mode.PODS})

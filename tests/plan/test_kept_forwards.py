@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.plan.made import EVERYWHERE, RUN, Item, service, world
+from tests.plan.made import EVERYWHERE, RUN, Item, make_plan, service, world
 from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE, Object
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
-from watcher.plan.plan import make_plan
 from watcher.plan.required_watches import required_watches
 from watcher.skaffold.modes import Mode
 

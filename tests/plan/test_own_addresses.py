@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.plan.made import RUN, deployment_of_run, pod_of_run, service, world
+from tests.plan.made import RUN, deployment_of_run, make_plan, pod_of_run, service, world
 from watcher.cluster.kinds import POD, Pod, PodContainer, PodIP
 from watcher.cluster.store import Problem, Snapshot
 from watcher.plan.facts import Facts
 from watcher.plan.own_addresses import own_address, with_own_addresses
-from watcher.plan.plan import make_plan
 from watcher.skaffold.modes import Mode
 
 FACTS = Facts(modes=frozenset({Mode.SERVICES}), run_id=RUN)

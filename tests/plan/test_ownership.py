@@ -9,6 +9,7 @@ from tests.plan.made import (
     Item,
     controller,
     entry,
+    make_plan,
     meta_of,
     only,
     planned,
@@ -35,7 +36,6 @@ from watcher.cluster.kinds import (
 )
 from watcher.cluster.store import Problem, Watch
 from watcher.plan.facts import Facts
-from watcher.plan.plan import make_plan
 from watcher.plan.verdicts import PlannedForward
 
 SETS = Watch(REPLICA_SET_METADATA, "default")

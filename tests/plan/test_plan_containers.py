@@ -6,13 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
-from tests.plan.made import entry, only
+from tests.plan.made import entry, make_plan, only
 from watcher.cluster.kinds import RUN_ID_LABEL
 from watcher.config.entries import Rule, Rules
 from watcher.docker.containers import Containers, DockerContainer, Network, NetworkSettings, PublishedPort
 from watcher.plan import run
 from watcher.plan.facts import Facts
-from watcher.plan.plan import make_plan
 from watcher.plan.required_watches import is_settled, required_watches
 from watcher.skaffold.modes import Mode
 

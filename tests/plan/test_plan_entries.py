@@ -16,6 +16,7 @@ from tests.plan.made import (
     controller,
     entry,
     ids,
+    make_plan,
     meta,
     meta_of,
     only,
@@ -43,7 +44,6 @@ from watcher.cluster.kinds import (
 from watcher.cluster.store import Watch
 from watcher.config.entries import BadEntry, Rule, Rules
 from watcher.plan.facts import Facts
-from watcher.plan.plan import make_plan
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.singular)

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
-from tests.plan.made import USER, Item, ids, meta, only, planned, world
+from tests.plan.made import USER, Item, ids, make_plan, meta, only, planned, world
 from watcher.cluster.kinds import (
     DEPLOYMENT,
     JOB,
@@ -33,7 +33,7 @@ from watcher.cluster.kinds import (
 )
 from watcher.config.entries import Rule, Rules
 from watcher.plan.facts import Facts, HeldPort
-from watcher.plan.plan import explain, make_plan
+from watcher.plan.plan import explain
 from watcher.plan.ports import DEBUG_ANNOTATION
 from watcher.skaffold.modes import Mode
 

@@ -16,6 +16,7 @@ from tests.plan.made import (
     Item,
     deployment_of_run,
     entry,
+    make_plan,
     meta_of,
     pod,
     pod_of_run,
@@ -28,7 +29,7 @@ from watcher.cluster.kinds import DEPLOYMENT, POD, RUN_ID_LABEL, SERVICE, Pod, R
 from watcher.cluster.store import Collection, Watch
 from watcher.config.entries import Rule, Rules
 from watcher.plan.facts import Facts, HeldPort
-from watcher.plan.plan import Plan, explain, make_plan
+from watcher.plan.plan import Plan, explain
 from watcher.plan.required_watches import required_watches
 from watcher.plan.verdicts import PlannedForward, Skip
 from watcher.skaffold.modes import Mode

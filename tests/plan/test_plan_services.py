@@ -12,6 +12,7 @@ from tests.plan.made import (
     WEB,
     Item,
     ids,
+    make_plan,
     only,
     planned,
     pod,
@@ -22,7 +23,6 @@ from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE, ServicePort
 from watcher.cluster.store import Watch
 from watcher.config.entries import Rule, Rules
 from watcher.plan.facts import Facts
-from watcher.plan.plan import make_plan
 from watcher.skaffold.modes import Mode
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.plan.made import RUN, Item, deployment_of_run, entry, pod_of_run, service, world
+from tests.plan.made import RUN, Item, deployment_of_run, entry, make_plan, pod_of_run, service, world
 from watcher.cluster.kinds import Condition, Pod
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Plan, explain, make_plan
+from watcher.plan.plan import Plan, explain
 from watcher.skaffold.modes import Mode
 
 SOURCES = [

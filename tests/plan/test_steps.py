@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.plan.made import RUN, deployment_of_run, made_of, pod_of_run, service, world
+from tests.plan.made import RUN, deployment_of_run, finished_plan, made_of, make_plan, pod_of_run, service, world
 from watcher.cluster.kinds import POD, RUN_ID_LABEL, Pod
 from watcher.cluster.store import Store, Watch
 from watcher.plan.facts import Facts
-from watcher.plan.plan import Plan, finished_plan, make_plan, plan_in_steps
+from watcher.plan.plan import Plan, plan_in_steps
 from watcher.plan.pods import MOST_PODS
 from watcher.plan.run import artifact_index
 from watcher.skaffold.modes import Mode

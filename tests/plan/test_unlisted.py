@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.plan.made import EVERYWHERE, RUN
+from tests.plan.made import EVERYWHERE, RUN, make_plan
 from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
-from watcher.plan.plan import make_plan
 from watcher.skaffold.modes import Mode
 
 AWAY, REFUSED = Problem("connection refused"), Problem("403", forbidden=True)

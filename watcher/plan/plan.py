@@ -9,7 +9,6 @@ Each cluster is planned as if it were the only one; then its key is added to its
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -37,20 +36,6 @@ class Plan(Struct, frozen=True):
     skips: tuple[Skip, ...] = ()
     not_requested: tuple[NotRequested, ...] = ()
     published: tuple[Published, ...] = ()
-
-
-def make_plan(facts: Facts) -> Plan:
-    """The plan of all clusters."""
-    return finished_plan(plan_in_steps(facts))
-
-
-def finished_plan(steps: Generator[None, None, Plan]) -> Plan:
-    """The result of the steps, without pauses."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as finished:
-            return cast("Plan", finished.value)
 
 
 def plan_in_steps(facts: Facts) -> Generator[None, None, Plan]:
