@@ -91,17 +91,21 @@ class ApiClient:
             # The list took longer than etcd keeps old versions: list without pages, as client-go's pager does.
             return await self._list(watch, None)
 
-    async def _list(self, watch: Watch, limit: int | None) -> Listed:
+    async def first(self, watch: Watch, limit: int) -> tuple[Resource, ...]:
+        """At most `limit` objects of a watch: the first page of a list."""
+        return (await self._list(watch, limit, pages=1)).objects
+
+    async def _list(self, watch: Watch, limit: int | None, pages: int = MAX_PAGES) -> Listed:
         asked = wire.RequestInfo("list", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | ({"limit": str(limit)} if limit else {})
         objects: list[Resource] = []
         room, headers = MAX_BODY, _accept(watch.kind, "List")
-        for _ in range(MAX_PAGES):
+        for _ in range(pages):
             body = await self._read(asked, _path(watch.kind, watch.namespace), query, headers, room)
             room -= len(body)
             page = wire.decode(body, wire.Page, asked)
             objects += [wire.decode(item, watch.kind.decodes_to, asked) for item in page.items or ()]
-            if not page.metadata.continue_:
+            if not page.metadata.continue_ or pages == 1:
                 return Listed(tuple(objects), page.metadata.resource_version)
             if query.get("continue") == page.metadata.continue_:
                 raise MalformedError(f"cannot {asked}: the API server sends the same page repeatedly")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
 from pathlib import Path
 
 import trio
@@ -24,8 +25,12 @@ logger = logging.getLogger("portside.cluster")
 
 # Kubernetes mounts this file into every container, unless the pod or its service account refuses it.
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+# Seconds after which the first question is asked: the start needs the processor and the API server more.
+ASK_AFTER = 1.0
 # Seconds until an API server that cannot be reached is asked again.
 RETRY = 30.0
+# Nodes that are looked at if none has this machine's host name. One takes up to 50 KB, and clusters have thousands.
+MOST_NODES = 10
 
 
 class NodeAddress(Object, frozen=True):
@@ -70,6 +75,7 @@ class OwnNetwork:
     async def run(self) -> None:
         """Runs until the answer is known."""
         await self._wanted.wait()
+        await trio.sleep(ASK_AFTER)
         while True:
             try:
                 self._place = await own_place(self._client)
@@ -83,21 +89,24 @@ class OwnNetwork:
 
 
 async def own_place(client: ApiClient) -> str:
-    """Where in the cluster this process runs, for people; "" without a proof. Raises ApiUnreachableError."""
+    """Where in the cluster this process runs, for people; "" without a proof. Raises ClusterError: nobody knows yet."""
+    return await _proof(_own_pod(client)) or await _proof(_own_node(client))
+
+
+async def _proof(place: Awaitable[str]) -> str:
     try:
-        return await _own_pod(client) or await _own_node(client)
-    except ApiError:  # not permitted, or an API server that answers something else
-        return ""
+        return await place
+    except ApiError as error:
+        if error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        return ""  # not permitted, or not there
 
 
 async def _own_pod(client: ApiClient) -> str:
     namespace = _own_namespace()
     if not namespace:
         return ""
-    try:
-        pod = await client.get(POD, namespace, socket.gethostname())
-    except NotFoundError:
-        return ""
+    pod = await client.get(POD, namespace, socket.gethostname())
     if not isinstance(pod, Pod) or pod.spec.host_network or not _has_own_address(pod.addresses):
         return ""
     return f"in pod {pod.metadata.namespace}/{pod.metadata.name}"
@@ -118,7 +127,7 @@ async def _own_node(client: ApiClient) -> str:
     try:
         nodes = (await client.get(NODE, "", socket.gethostname().lower()),)  # the kubelet's default name
     except NotFoundError:
-        nodes = (await client.list(Watch(NODE, ""))).objects
+        nodes = await client.first(Watch(NODE, ""), MOST_NODES)
     for node in nodes:
         if isinstance(node, Node) and node.status.node_info.machine_id == own_id:
             addresses = (one.address for one in node.status.addresses or () if one.type == "InternalIP")
