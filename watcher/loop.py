@@ -41,7 +41,7 @@ from watcher.plan.verdicts import PlannedForward, Published, Skip
 from watcher.reconcile import Change, Start, Stop, Update, diff
 
 if TYPE_CHECKING:
-    from watcher.gateway import GatewayNames
+    from watcher.gateway_names import GatewayNames
 
 logger = logging.getLogger("portside.loop")
 

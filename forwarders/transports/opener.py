@@ -25,10 +25,10 @@ from forwarders.errors import (
     WireError,
 )
 from forwarders.spec import PodRef
+from forwarders.transports.api_server import ApiServer, Headers, dial
 from forwarders.transports.channel import Channel
 from forwarders.transports.http import UpgradeRequest, upgrade_to_spdy
 from forwarders.transports.proxy import authority
-from forwarders.transports.server import ApiServer, Headers, dial
 from forwarders.wire.connection import Connection
 from forwarders.wire.streams import PingAnswered
 
@@ -251,7 +251,7 @@ def _upgrade(transport: Transport) -> Callable[[Channel, UpgradeRequest], Awaita
     if transport is Transport.SPDY:
         return upgrade_to_spdy
     # wsproto costs every start 13 ms and is rarely needed.
-    from forwarders.transports.websocket import upgrade_to_websocket  # noqa: PLC0415
+    from forwarders.transports.websocket_channel import upgrade_to_websocket  # noqa: PLC0415
 
     return upgrade_to_websocket
 

@@ -1,6 +1,6 @@
 """A byte stream inside the binary messages of a WebSocket, by wsproto; message boundaries have no meaning.
 
-The handshake is in `transports.websocket`. Kubernetes: client-go tools/portforward/tunneling_connection.go.
+The handshake is in `transports.websocket_channel`. Kubernetes: client-go tools/portforward/tunneling_connection.go.
 """
 
 from __future__ import annotations

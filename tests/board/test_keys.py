@@ -12,7 +12,7 @@ from watcher.board.actions import copy_sequence, last_log_lines, open_in_browser
 from watcher.board.board import Board
 from watcher.board.layout import Canvas
 from watcher.board.records import ForwardRecord
-from watcher.board.runtime import About
+from watcher.board.runtime_files import About
 from watcher.board.screen import decode_keys
 from watcher.board.table import HELP, MESSAGE, TableAction, TableView
 from watcher.errors import WatcherError

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from forwarders.system.processes import start_time
-from watcher.board.runtime import MAX_FILE, Instance, announced, directory, running_instances, stored_token
+from watcher.board.runtime_files import MAX_FILE, Instance, announced, directory, running_instances, stored_token
 from watcher.errors import UsageError
 
 

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from tests.cluster_client.memory_api import SERVER
 from tests.cluster_client.test_bounds import Endless
 from watcher.cli.cluster_source import PATIENCE, looked_up
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.config.targets import parse_targets
 
 

@@ -19,7 +19,7 @@ from watcher.board.environment import EnvFile, Variables
 from watcher.cli.option_values import Options
 from watcher.cli.sinks import StatusAddress
 from watcher.cluster import kubeconfig as kubeconfig_files
-from watcher.config import files, portside_yaml
+from watcher.config import portside_yaml, project_files
 from watcher.errors import UsageError
 
 FORWARD = ("forward", "svc/web", ":8080")
@@ -97,7 +97,7 @@ def test_whatever_stands_in_place_of_a_file(odd: Path) -> None:
     readers: list[Callable[[], object]] = [
         lambda: StatusAddress.from_options(asked),
         lambda: kubeconfig_files.resolve_context([odd], None),
-        lambda: files.read_file(str(odd)),
+        lambda: project_files.read_file(str(odd)),
         lambda: EnvFile(str(odd), Variables()),
         lambda: portside_yaml.parse_settings(user_files.read_text(odd, user_files.PROJECT_FILE), "portside.yaml"),
     ]
@@ -125,7 +125,7 @@ def test_yaml_without_bounds(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file"
     path.write_text(text)
     with pytest.raises(UsageError, match="more than"):
-        files.read_file(str(path))
+        project_files.read_file(str(path))
     with pytest.raises(UsageError, match="more than"):
         portside_yaml.parse_settings(text, "portside.yaml")
     with pytest.raises(UsageError, match="more than"):

@@ -17,7 +17,7 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from tests.cli.made import NAMESPACE, Place
 from tests.support.process import PORTSIDE, portside
-from watcher.board.runtime import Instance
+from watcher.board.runtime_files import Instance
 
 
 class Waiter:

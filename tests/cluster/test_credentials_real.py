@@ -13,7 +13,7 @@ import yaml
 
 from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, namespace, service
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.store import Snapshot, Watch

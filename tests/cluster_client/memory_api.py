@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import trio
 
-from forwarders.transports.server import ApiServer, Headers
+from forwarders.transports.api_server import ApiServer, Headers
 
 JSON = dict[str, Any]
 

@@ -16,7 +16,7 @@ from tests.cluster_client.memory_api import (
     longest,
     until,
 )
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.kinds import POD
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Problem, Store, Watch, WatchCache

@@ -13,9 +13,9 @@ from trio.testing import MockClock
 
 from tests.cluster_client.memory_api import SERVER, event, pod
 from tests.cluster_client.test_client import CHUNKED, PODS, answering, chunk, whole
-from watcher.cluster import client as requests
+from watcher.cluster import api_client as requests
 from watcher.cluster import network
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.kinds import POD
 from watcher.errors import ApiError, ApiUnreachableError, ClusterError, MalformedError
 

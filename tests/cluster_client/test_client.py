@@ -12,13 +12,13 @@ import pytest
 import trio
 
 from fixtures.embedded import EmbeddedCluster
-from forwarders.transports.server import ApiServer, Headers
+from forwarders.transports.api_server import ApiServer, Headers
 from tests.cluster_client.memory_api import event, no_headers, pod
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
 from watcher.cluster.kinds import POD, SERVICE, ContainerPort, ObjectMeta, Pod, PodContainer, PodSpec
+from watcher.cluster.meta_v1 import WatchEventType
 from watcher.cluster.store import Watch
-from watcher.cluster.wire import WatchEventType
 from watcher.errors import ApiUnreachableError, MalformedError, NotFoundError, UnauthorizedError
 
 PODS = Watch(POD, "shop")

@@ -12,7 +12,7 @@ import trio
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import Rule
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.store import Snapshot, Watch

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from tests.cluster_client.memory_api import SERVER
 from watcher.cluster import own_network
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.own_network import ASK_AFTER, MOST_NODES, RETRY, OwnNetwork, own_place
 from watcher.errors import ApiError
 

@@ -17,7 +17,7 @@ from fixtures.embedded import EmbeddedCluster, certificates
 from fixtures.embedded.access import Rule
 from fixtures.net.connect import ConnectProxy
 from forwarders.transports.proxy import Proxy
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
 from watcher.cluster.kinds import POD
 from watcher.cluster.kubeconfig import SelectedContext

@@ -16,7 +16,7 @@ import yaml
 
 from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, namespace, service
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
 from watcher.cluster.kinds import DEPLOYMENT, KINDS, POD, SERVICE, Object
 from watcher.cluster.store import Snapshot, Watch

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.cluster_client.test_credentials import loaded
 from tests.cluster_client.test_kubeconfig import SECRET, document, write
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
 from watcher.errors import KubeconfigError
 

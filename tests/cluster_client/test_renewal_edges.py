@@ -16,12 +16,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from fixtures.embedded import EmbeddedCluster
 from forwarders.errors import TransportError
 from forwarders.spec import PodRef
+from forwarders.transports.api_server import Headers
 from forwarders.transports.opener import Opener
-from forwarders.transports.server import Headers
 from tests.cluster_client.test_client import answering, whole
 from tests.cluster_client.test_credentials import a_login, credential, plugin
 from tests.cluster_client.test_kubeconfig import write
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
 from watcher.cluster.credential_provider import LAST_PAUSE, CredentialProvider
 from watcher.cluster.credentials import Credentials

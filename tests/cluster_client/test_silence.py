@@ -12,9 +12,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.transports.server import ApiServer
+from forwarders.transports.api_server import ApiServer
 from tests.cluster_client.memory_api import SERVER, Feed, MemoryApi, no_headers
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import Watch
 from watcher.errors import ApiUnreachableError

@@ -15,7 +15,7 @@ from forwarders.errors import ProxyError
 from forwarders.spec import PodRef
 from forwarders.transports.opener import Opener
 from forwarders.transports.proxy import Proxy, connect_through
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import Watch

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from forwarders.backoff import TURN
 from tests.cluster_client.memory_api import SERVER, MemoryApi, event, longest, pod, refusal, streamed, until
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.kinds import POD, SERVICE
 from watcher.cluster.store import Watch
 from watcher.cluster.watches import Watches

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cluster_client.memory_api import bookmark, error, event, pod
-from watcher.cluster import wire
+from watcher.cluster import meta_v1
 from watcher.cluster.kinds import KINDS, POD, ObjectMeta, Resource
-from watcher.cluster.wire import (
+from watcher.cluster.meta_v1 import (
     ApiStatus,
     Cause,
     Details,
@@ -145,8 +145,8 @@ def test_any_structure_gives_events_or_one_of_our_errors(plural: str, shape: obj
             assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
     body = json.dumps(shape).encode()
     with contextlib.suppress(MalformedError):
-        wire.decode(body, wire.Page, ASKED)
-    assert wire.status(body, 500).code == 500
+        meta_v1.decode(body, meta_v1.Page, ASKED)
+    assert meta_v1.status(body, 500).code == 500
 
 
 def test_a_line_has_a_bound() -> None:
@@ -161,7 +161,7 @@ def test_a_line_has_a_bound() -> None:
 def test_a_whole_line_over_the_bound_is_refused_too() -> None:
     """The bound holds for a line that arrives with its end."""
     with pytest.raises(MalformedError, match="longer than"):
-        LineDecoder().feed(b"x" * (wire.MAX_LINE + 1) + b"\n")
+        LineDecoder().feed(b"x" * (meta_v1.MAX_LINE + 1) + b"\n")
 
 
 @given(st.lists(st.binary(min_size=1, max_size=9).filter(lambda b: b"\n" not in b and b.strip())), st.data())
@@ -194,7 +194,7 @@ def test_another_error_event_is_an_api_error() -> None:
 )
 def test_a_status_code_is_an_error_of_its_own(code: int, kind: type[ApiError]) -> None:
     """Each code that someone acts on has a type; the message says what was tried and what came back."""
-    found = wire.api_error(wire.status(json.dumps({"message": "because"}).encode(), code), ASKED)
+    found = meta_v1.api_error(meta_v1.status(json.dumps({"message": "because"}).encode(), code), ASKED)
     assert type(found) is kind
     assert found.code == code
     assert str(found).startswith("cannot list pods in namespace shop: because")
@@ -202,7 +202,7 @@ def test_a_status_code_is_an_error_of_its_own(code: int, kind: type[ApiError]) -
 
 def test_a_forbidden_names_verb_resource_and_namespace() -> None:
     """What a role would have to allow can be read off the error."""
-    found = wire.api_error(ApiStatus("no", code=403), ASKED)
+    found = meta_v1.api_error(ApiStatus("no", code=403), ASKED)
     assert isinstance(found, ApiForbiddenError)
     assert (found.verb, found.resource, found.namespace) == ("list", "pods", "shop")
 
@@ -219,12 +219,12 @@ def test_a_forbidden_names_verb_resource_and_namespace() -> None:
 )
 def test_504_is_told_from_504(status: ApiStatus, *, expired: bool) -> None:
     """A gateway's time-out is not a version that is too large; all three ways of saying the latter are known."""
-    assert isinstance(wire.api_error(status, ASKED), ExpiredError) is expired
+    assert isinstance(meta_v1.api_error(status, ASKED), ExpiredError) is expired
 
 
 def test_a_proxys_error_page_is_no_traceback() -> None:
     """An answer without a Status still gives its code."""
-    assert str(wire.api_error(wire.status(b"<html>", 502), ASKED)) == (
+    assert str(meta_v1.api_error(meta_v1.status(b"<html>", 502), ASKED)) == (
         "cannot list pods in namespace shop: HTTP status 502 (502)"
     )
 
@@ -234,4 +234,4 @@ def test_a_page_that_is_none_says_so() -> None:
     with pytest.raises(
         MalformedError, match="cannot list pods in namespace shop: the response is not from a Kubernetes"
     ):
-        wire.decode(b"<html>login</html>", wire.Page, ASKED)
+        meta_v1.decode(b"<html>login</html>", meta_v1.Page, ASKED)

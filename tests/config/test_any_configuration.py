@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from watcher.config import files
+from watcher.config import project_files
 from watcher.config.diagnose import readable_for_diagnose
 from watcher.config.entries import Configuration, Project
 from watcher.config.skaffold_yaml import load_configuration
@@ -59,8 +59,8 @@ def test_any_file_is_entries_or_one_line(tmp_path: Path, text: str, names: tuple
         assert all(entry.source == "user" for entry in found.entries)
     with suppress(ConfigError):
         # What is read beside Skaffold's own answer, before it has judged anything.
-        read_files = files.with_required(files.read_leniently(str(file)))
-        files.written_items(read_files)
+        read_files = project_files.with_required(project_files.read_leniently(str(file)))
+        project_files.written_items(read_files)
         with readable_for_diagnose(read_files, project) as readable:
             assert Path(readable.name).exists()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher.config import files
+from watcher.config import project_files
 from watcher.config.diagnose import readable_for_diagnose
 from watcher.config.entries import Project
 from watcher.config.skaffold_yaml import load_configuration
@@ -42,7 +42,7 @@ async def test_the_copies_hold_for_diagnose_what_holds_for_dev(tmp_path: Path) -
     module = HEAD + "requires: [{path: ../p}, {path: gone.yaml}, {path: broken.yaml}]\n"
     (tmp_path / "m/skaffold.yaml").write_text(module)
     (tmp_path / "m/broken.yaml").write_text("a: [")
-    read = files.with_required(files.read_leniently(str(tmp_path / "p/skaffold.yaml")))
+    read = project_files.with_required(project_files.read_leniently(str(tmp_path / "p/skaffold.yaml")))
     with readable_for_diagnose(read, Project(filename=read[0].name)) as readable:
         copies = {original: copy for copy, original in readable.originals.items()}
         root, other = (Path(copies[file.name]) for file in read[:2])
@@ -67,11 +67,11 @@ async def test_copies_are_made_only_where_they_are_needed(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "m.yaml").write_text(HEAD)
     (tmp_path / "skaffold.yaml").write_text(HEAD + "requires: [{path: m.yaml}]\n")
-    read = files.with_required(files.read_leniently("skaffold.yaml"))
+    read = project_files.with_required(project_files.read_leniently("skaffold.yaml"))
     with readable_for_diagnose(read, Project()) as readable:
         assert readable.name == "skaffold.yaml"
     monkeypatch.chdir("/")
-    read = files.with_required(files.read_leniently(str(tmp_path / "skaffold.yaml")))
+    read = project_files.with_required(project_files.read_leniently(str(tmp_path / "skaffold.yaml")))
     with readable_for_diagnose(read, Project(filename=read[0].name)) as readable:
         assert set(readable.originals.values()) == {file.name for file in read}
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from watcher import safe_yaml, user_files
-from watcher.board import runtime
+from watcher.board import runtime_files
 from watcher.docker.daemon import DEFAULT_SOCKET, Daemon, daemon_of
 from watcher.errors import did_you_mean
 from watcher.safe_yaml import BoundedLoader, OutOfBoundsError
@@ -59,7 +59,7 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pwd.getpwuid", nobody)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     assert daemon_of({}, user_files.home_folder()) == Daemon(DEFAULT_SOCKET)
-    assert runtime.directory().name.startswith("portside")
+    assert runtime_files.directory().name.startswith("portside")
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "", "/"])

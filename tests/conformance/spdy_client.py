@@ -14,9 +14,9 @@ import trio
 
 from fixtures.spdy_peer import SpdyPeer
 from forwarders.spec import PodRef
+from forwarders.transports.api_server import ApiServer
 from forwarders.transports.channel import Channel
 from forwarders.transports.opener import Transport, open_by
-from forwarders.transports.server import ApiServer
 from forwarders.wire import streams
 from tests.conformance.subjects import POD, Subject
 

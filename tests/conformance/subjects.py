@@ -20,7 +20,7 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import Rule
 from fixtures.embedded.apps import standard
 from fixtures.embedded.pod import Pod
-from forwarders.transports.server import ApiServer, Headers
+from forwarders.transports.api_server import ApiServer, Headers
 from tests.conformance.ways import Ways
 
 CONTENT = "conformance"

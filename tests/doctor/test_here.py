@@ -14,7 +14,7 @@ from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from forwarders.system.files import ENOUGH
 from tests.cli.made import closed_port
 from tests.support.sockets import listening
-from watcher.board.runtime import Instance, announced
+from watcher.board.runtime_files import Instance, announced
 from watcher.config.entries import Project
 from watcher.doctor import local
 from watcher.doctor.cluster import ClusterChecks

@@ -19,7 +19,7 @@ from forwarders.route import ClusterRoute
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
 from tests.forwarders.cluster import App, Pods, endpoint
 from tests.forwarders.peer import PeerStream
-from watcher.gateway import GatewayNames, GatewayRequest
+from watcher.gateway_names import GatewayNames, GatewayRequest
 from watcher.plan.verdicts import PlannedForward, ResourceRef
 
 HOLD = 5.0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
-from watcher.gateway import by_name, host_entries, resolve_host, shortest_name
+from watcher.gateway_names import by_name, host_entries, resolve_host, shortest_name
 from watcher.plan.verdicts import PlannedForward, ResourceRef
 
 

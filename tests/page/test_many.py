@@ -13,7 +13,7 @@ from tests.board.made import skip
 from tests.page.made import at, link, row, tab_to
 from tests.page.test_page import shown
 from watcher.board.board import Board
-from watcher.board.runtime import About
+from watcher.board.runtime_files import About
 
 ABOUT = About(pid=1, url="http://127.0.0.1:1", command="run", folder="/src/shop", context="here", namespace="default")
 LONG = "notification-dispatcher-for-the-whole-shop"

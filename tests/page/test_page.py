@@ -19,7 +19,7 @@ from tests.status.made import port_of, served
 from watcher.board.addresses import Address
 from watcher.board.board import Board
 from watcher.board.http.routes import PAGE_FILES
-from watcher.board.runtime import About
+from watcher.board.runtime_files import About
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 

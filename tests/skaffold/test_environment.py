@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.skaffold.environment import effective_environment, parse_env_file
+from watcher.skaffold.skaffold_env import effective_environment, parse_env_file
 
 ENV = """# a comment
 PLAIN=one

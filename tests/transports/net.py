@@ -16,8 +16,8 @@ from trio.testing import memory_stream_pair
 from fixtures.embedded import certificates
 from forwarders.spec import PodRef
 from forwarders.transports import sockets
+from forwarders.transports.api_server import ApiServer, Headers
 from forwarders.transports.proxy import Proxy
-from forwarders.transports.server import ApiServer, Headers
 
 POD = PodRef("shop", "web-1", "uid-1")
 CERTIFICATES = certificates.make("admin")

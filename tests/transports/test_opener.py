@@ -23,8 +23,8 @@ from forwarders.errors import (
 )
 from forwarders.spec import PodRef
 from forwarders.transports import opener
+from forwarders.transports.api_server import ApiServer, Headers
 from forwarders.transports.opener import DOUBTS, PAUSE, Opener, Transport, open_by, probe
-from forwarders.transports.server import ApiServer, Headers
 from tests.cluster_client.test_credentials import plugin
 from tests.transports.net import POD, Net, head, no_headers, saying, server
 from watcher.cluster.cluster_config import load_cluster_config

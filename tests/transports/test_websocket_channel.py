@@ -13,7 +13,7 @@ from fixtures.embedded.websocket import TunnelStream
 from forwarders.errors import BrokenOffError, UpgradeError
 from forwarders.transports.channel import Channel, PlainChannel
 from forwarders.transports.opener import Transport, open_by
-from forwarders.transports.websocket import FRAMES_A_TURN, WebSocketChannel
+from forwarders.transports.websocket_channel import FRAMES_A_TURN, WebSocketChannel
 from tests.transports.net import POD, Handler, MemorySocket, Net, head, server
 
 ACCEPT = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 4.2.2

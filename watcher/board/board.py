@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from forwarders.spec import Counts
 from watcher.board.changes import BoardEntry, History, Subscription, final_record, is_final, transitions
 from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
-from watcher.board.runtime import About
+from watcher.board.runtime_files import About
 from watcher.errors import WatcherError
 
 

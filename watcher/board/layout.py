@@ -18,7 +18,7 @@ from rich.text import Text
 
 from watcher.board.lines import context_suffix, printable
 from watcher.board.records import CountedForward, ExplainRecord, ForwardRecord, SkaffoldRecord, SkipRecord
-from watcher.board.runtime import About
+from watcher.board.runtime_files import About
 from watcher.cluster.kinds import BY_NAME
 
 GAP = 2

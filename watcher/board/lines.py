@@ -18,7 +18,7 @@ from forwarders.system.terminals import write_whole
 from watcher.board.board import Board
 from watcher.board.changes import Subscription, is_final, record_key
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
-from watcher.board.runtime import About
+from watcher.board.runtime_files import About
 
 # Seconds. A forward that is not ready for less than this is not reported to people.
 REPORT_WAIT_AFTER = 1.0

@@ -15,7 +15,7 @@ from msgspec import Struct
 from forwarders.spec import State
 from watcher.board.board import Board
 from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
-from watcher.board.runtime import Instance
+from watcher.board.runtime_files import Instance
 from watcher.config.entries import CONTAINER, checked_namespace, name_problem
 from watcher.config.targets import parse_target, remote_port
 from watcher.errors import ConfigError

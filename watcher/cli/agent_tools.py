@@ -14,11 +14,11 @@ from urllib.parse import urlencode
 import msgspec
 import trio
 
-from watcher.board import runtime
+from watcher.board import runtime_files
 from watcher.board.actions import TEST_WITHIN, is_valid_path
 from watcher.board.readiness import ForwardQuery, parse_forward_query
 from watcher.board.records import CountedForward, ExplainRecord, ProbeRecord, Record, SkaffoldRecord
-from watcher.board.runtime import Instance
+from watcher.board.runtime_files import Instance
 from watcher.cli.instances import TIMEOUT, InstanceFilter, request_json
 from watcher.cli.options import NOTICE_WITHIN, READY_WITHIN
 from watcher.cli.readiness_wait import ReadinessWait
@@ -129,7 +129,7 @@ class AgentTools:
         from watcher.cli.utility_commands import doctor_checks
         from watcher.doctor.findings import examine, failed
 
-        running = self._instances.select_or_here(runtime.running_instances())
+        running = self._instances.select_or_here(runtime_files.running_instances())
         skaffold = next((one.skaffold for one in running if one.skaffold), "")
         findings = await examine(doctor_checks(Place("", "", "", (), (), ()), skaffold, environment()))
         return {"ok": not failed(findings), "findings": _plain(findings)}
@@ -144,7 +144,7 @@ class AgentTools:
         return list(await wait.run(_seconds(timeout))), wait.served
 
     def _selected(self) -> list[Instance]:
-        running = runtime.running_instances()
+        running = runtime_files.running_instances()
         if selected := self._instances.select_or_here(running):
             return selected
         raise WatcherError(self._instances.no_match(running))

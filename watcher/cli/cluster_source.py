@@ -19,7 +19,7 @@ from watcher.cli.facts_from_options import ConfiguredFacts, base_facts, gateway_
 from watcher.cli.lifecycle import run_to_end
 from watcher.cli.option_values import Options
 from watcher.cli.runtime import GatewayServer, Runtime
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
 from watcher.cluster.clusters import ClusterConnection
 from watcher.cluster.kinds import BY_NAME, Resource

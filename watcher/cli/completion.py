@@ -85,7 +85,7 @@ def complete_targets(context: click.Context, _parameter: click.Parameter, incomp
 def complete_seen(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """TYPE/NAME of what the portsides that run here have seen; keeps a typed short form of the type."""
     from watcher.board.records import ExplainRecord
-    from watcher.board.runtime import running_instances
+    from watcher.board.runtime_files import running_instances
     from watcher.cli.instances import request_json
     from watcher.config.entries import kind_of
 
@@ -167,7 +167,7 @@ async def names_in_cluster(kubeconfig: str | None, context: str | None, kind: Ki
     import trio
 
     from forwarders.transports import names
-    from watcher.cluster.client import ApiClient
+    from watcher.cluster.api_client import ApiClient
     from watcher.cluster.cluster_config import load_cluster_config
     from watcher.cluster.kinds import NAMESPACE
     from watcher.cluster.kubeconfig import files, resolve_context

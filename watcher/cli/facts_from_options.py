@@ -34,7 +34,7 @@ from watcher.skaffold.modes import OFF, Mode
 from watcher.user_files import Stamps, change_since, stamps
 
 if TYPE_CHECKING:
-    from watcher.gateway import GatewayRequest
+    from watcher.gateway_names import GatewayRequest
     from watcher.skaffold.command_line import SkaffoldCommand
 
 logger = logging.getLogger("portside.config")
@@ -64,7 +64,7 @@ def gateway_request(option: str, settings: Settings = NO_SETTINGS) -> GatewayReq
     if not text:
         return None
     from forwarders.gateway.gateway import SUFFIX
-    from watcher.gateway import GatewayRequest
+    from watcher.gateway_names import GatewayRequest
 
     host, colon, port = text.rpartition(":")
     number = port_number(port)

@@ -19,7 +19,7 @@ from watcher.cli.options import NOTICE_WITHIN, READY_WITHIN, choosing
 if TYPE_CHECKING:
     from watcher.board.layout import Canvas
     from watcher.board.records import CountedForward, ExplainRecord
-    from watcher.board.runtime import Instance
+    from watcher.board.runtime_files import Instance
 
 STATUS_EPILOG = """\b
 Examples:

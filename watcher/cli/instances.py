@@ -13,10 +13,10 @@ import httpx
 import msgspec
 
 from forwarders.system.processes import launcher_of, start_time
-from watcher.board import runtime
+from watcher.board import runtime_files
 from watcher.board.http.server import ACTION_HEADER
 from watcher.board.lines import json_line, printable
-from watcher.board.runtime import Instance
+from watcher.board.runtime_files import Instance
 from watcher.errors import WatcherError
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def _resolved(folder: str) -> Path:
 
 def running_here(instances: InstanceFilter) -> list[Instance]:
     """The selected ones: this folder's first, each group by age. Prints a line on stderr if there is none."""
-    running = instances.select(runtime.running_instances())
+    running = instances.select(runtime_files.running_instances())
     if not running:
         print_error(instances.no_match())
     first = here(running)

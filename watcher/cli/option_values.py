@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from click.formatting import join_options
 
 from watcher.errors import UsageError
-from watcher.skaffold.environment import effective_environment, env_file_text
+from watcher.skaffold.skaffold_env import effective_environment, env_file_text
 
 # Variables of Skaffold start with this; portside reads them as Skaffold does, from skaffold.env as well.
 SKAFFOLD = "SKAFFOLD_"

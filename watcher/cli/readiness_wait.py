@@ -13,12 +13,12 @@ import httpx
 import trio
 
 from forwarders.system.processes import wait_process_end
-from watcher.board import runtime
+from watcher.board import runtime_files
 from watcher.board.board import Board
 from watcher.board.lines import REPORT_WAIT_AFTER
 from watcher.board.readiness import ForwardQuery, Readiness, SavedIteration, follow_events, readiness
 from watcher.board.records import timestamp
-from watcher.board.runtime import Instance
+from watcher.board.runtime_files import Instance
 from watcher.cli.instances import InstanceFilter
 from watcher.errors import WatcherError
 from watcher.user_files import until
@@ -133,7 +133,7 @@ class ReadinessWait:
         if self._instances.pid is not None:
             nursery.start_soon(self._watch_process, self._instances.pid)
         while True:
-            self._running = runtime.running_instances()
+            self._running = runtime_files.running_instances()
             for one in self._selected():
                 if one not in (*self._boards, *self._unreachable, *self._ended):
                     self._boards[one] = Board()
@@ -183,9 +183,9 @@ class ReadinessWait:
 
 async def _until_others_than(known: Collection[Instance]) -> None:
     """Returns when the runtime directory lists other portsides than `known`. It does not notice a killed one."""
-    folder, before = runtime.directory(), set(known)
+    folder, before = runtime_files.directory(), set(known)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await until(lambda: set(runtime.running_instances()) != before, [folder])
+        await until(lambda: set(runtime_files.running_instances()) != before, [folder])
     except OSError as error:
         raise WatcherError(f"{folder} cannot be watched for a portside that starts: {error}; start it first") from error

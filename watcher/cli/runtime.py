@@ -29,7 +29,7 @@ from forwarders.transports import names
 from watcher.board.addresses import is_loopback
 from watcher.board.board import Board
 from watcher.board.records import ExplainRecord, ForwardRecord
-from watcher.board.runtime import About, current_folder
+from watcher.board.runtime_files import About, current_folder
 from watcher.cli.lifecycle import ExecCommand
 from watcher.cli.option_values import Options
 from watcher.cli.sinks import Outputs, StatusAddress
@@ -42,7 +42,7 @@ from watcher.loop import Loop
 from watcher.plan.facts import Facts
 
 if TYPE_CHECKING:
-    from watcher.gateway import GatewayNames, GatewayRequest
+    from watcher.gateway_names import GatewayNames, GatewayRequest
 
 logger = logging.getLogger("portside")
 
@@ -69,7 +69,7 @@ class GatewayServer:
         """
         if request is None:
             return None
-        from watcher.gateway import GatewayNames
+        from watcher.gateway_names import GatewayNames
 
         port = PortRequest(PortPolicy.DEMANDED, request.port)
         try:

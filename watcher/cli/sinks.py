@@ -24,13 +24,13 @@ from forwarders.system.processes import start_time
 from forwarders.system.terminals import CAN_DRAW, in_foreground, open_url
 from forwarders.tasks import kept
 from watcher import user_files
-from watcher.board import runtime
+from watcher.board import runtime_files
 from watcher.board.addresses import listen, parse_status_address, status_url
 from watcher.board.board import Board
 from watcher.board.environment import EnvFile, Variables
 from watcher.board.lines import JsonLines, LineRenderer, PlainLines, write_first_line, write_lines
 from watcher.board.records import ForwardRecord
-from watcher.board.runtime import About
+from watcher.board.runtime_files import About
 from watcher.cli import logs
 from watcher.cli.lifecycle import ExecCommand
 from watcher.cli.option_values import Options
@@ -196,15 +196,15 @@ class StatusAddress:
         with self._socket, contextlib.ExitStack() as stack:
             token_file = self._token_file
             if self._token and token_file is None:
-                token_file = stack.enter_context(runtime.stored_token(self._token))
+                token_file = stack.enter_context(runtime_files.stored_token(self._token))
             if not self._loopback:
                 port = self._socket.getsockname()[1]
                 logger.warning(
                     "port %d is open to other machines: the status address, with the token in %s", port, token_file
                 )
             began = start_time(os.getpid()) or 0.0
-            running = runtime.Instance(**asdict(about), token_file=str(token_file or ""), began=began)
-            stack.enter_context(runtime.announced(running))
+            running = runtime_files.Instance(**asdict(about), token_file=str(token_file or ""), began=began)
+            stack.enter_context(runtime_files.announced(running))
             yield
 
     async def serve(self, board: Board) -> None:

@@ -21,7 +21,7 @@ import trio
 from msgspec import Struct
 
 from forwarders.backoff import Backoff
-from forwarders.transports.server import ApiServer
+from forwarders.transports.api_server import ApiServer
 from watcher.cluster import credentials, kubeconfig, tls
 from watcher.cluster.credential_provider import CredentialProvider, expired
 from watcher.cluster.kubeconfig import FILE_FIELDS, SelectedContext

@@ -19,10 +19,10 @@ from forwarders.backoff import TURN, RetryLimiter
 from forwarders.route import ClusterRoute
 from forwarders.spec import PodRef
 from forwarders.tasks import Tasks, kept
+from forwarders.transports.api_server import ApiServer
 from forwarders.transports.opener import Opener
-from forwarders.transports.server import ApiServer
 from watcher.cluster import kubeconfig
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, follow_kubeconfig, load_cluster_config
 from watcher.cluster.kinds import POD, Pod
 from watcher.cluster.own_network import OwnNetwork

@@ -16,7 +16,7 @@ from typing import Never
 import trio
 
 from forwarders.backoff import Backoff
-from forwarders.transports.server import Headers
+from forwarders.transports.api_server import Headers
 from watcher.cluster import tls
 from watcher.cluster.credentials import Credentials
 from watcher.cluster.tls import valid_until

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import trio
 from msgspec import Struct
 
-from forwarders.transports.server import Headers
+from forwarders.transports.api_server import Headers
 from watcher import user_files
 from watcher.cluster import kubeconfig, tls
 from watcher.cluster.kubeconfig import SelectedContext

@@ -20,8 +20,8 @@ import trio
 
 from forwarders.errors import ProxyError
 from forwarders.system.tcp import error_text
+from forwarders.transports.api_server import ApiServer
 from forwarders.transports.proxy import Proxy, connect_through
-from forwarders.transports.server import ApiServer
 from forwarders.transports.sockets import api_server_options, first_connected
 from watcher.errors import MalformedError
 

@@ -16,7 +16,7 @@ import trio
 from msgspec import field
 
 from forwarders.system.files import machine_id
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.kinds import POD, Kind, Object, Pod, Resource
 from watcher.cluster.store import Watch
 from watcher.errors import ApiError, ClusterError, NotFoundError

@@ -18,9 +18,9 @@ from typing import Never, TypeVar
 import trio
 
 from forwarders.backoff import Backoff, RetryLimiter
-from watcher.cluster.client import ApiClient, WatchStream
+from watcher.cluster.api_client import ApiClient, WatchStream
+from watcher.cluster.meta_v1 import WatchEvent, WatchEventType
 from watcher.cluster.store import Problem, WatchCache
-from watcher.cluster.wire import WatchEvent, WatchEventType
 from watcher.errors import ApiForbiddenError, ApiUnreachableError, ClusterError, ExpiredError, MalformedError
 
 logger = logging.getLogger("portside.cluster")

@@ -11,7 +11,7 @@ import trio
 
 from forwarders.backoff import TURN, RetryLimiter
 from forwarders.tasks import Tasks, kept
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Problem, Snapshot, Store, Watch
 

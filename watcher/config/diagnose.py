@@ -24,8 +24,8 @@ from forwarders.system.files import temporary_file
 from watcher.config import documents
 from watcher.config.documents import Span, mappings, text_of
 from watcher.config.entries import Project
-from watcher.config.files import ProjectFile, required_paths, required_place
 from watcher.config.profiles import regex_equal
+from watcher.config.project_files import ProjectFile, required_paths, required_place
 from watcher.errors import ConfigError
 
 # Seconds. It reads files; remote modules may have to be cloned.

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from watcher.config import files
+from watcher.config import project_files
 from watcher.config.documents import Mapping as Document
 from watcher.config.documents import mappings, part_of, text_of
-from watcher.config.files import ProjectFile
 from watcher.config.profiles import Situation, active, applied, check_context, patches_beyond_us
+from watcher.config.project_files import ProjectFile
 from watcher.errors import ConfigError, did_you_mean
 
 # Before v1 some fields of `portForward` had other names and types.
@@ -122,7 +122,7 @@ class _Walk:
             required=required,
         )
         path = item.get("path")
-        if item.keys() & files.REMOTE or (isinstance(path, str) and files.is_url(path)):
+        if item.keys() & project_files.REMOTE or (isinstance(path, str) and project_files.is_url(path)):
             self.beyond_us.append(f"{file.name} line {item.line}: a remote configuration")
             return
         yield from self.file(self._read(text_of(path), file), requested)
@@ -140,11 +140,11 @@ class _Walk:
     def _read(self, path: str, file: ProjectFile) -> ProjectFile:
         if not path:
             return file
-        place = files.required_place(path, file)
+        place = project_files.required_place(path, file)
         if place == file.place:
             return file
         if place not in self._files:
-            self._files[place] = files.read_file(files.shorter(place))
+            self._files[place] = project_files.read_file(project_files.shorter(place))
         return self._files[place]
 
 
@@ -152,7 +152,7 @@ def _named_ports(document: Document, file: ProjectFile) -> Iterator[str]:
     for part in (document, *mappings(document.get("profiles"))):
         for item in mappings(part.get("portForward")):
             if not isinstance(item.get("port", 0), int):
-                yield files.origin(item, file.name)
+                yield project_files.origin(item, file.name)
 
 
 def kube_context(document: Document) -> str:

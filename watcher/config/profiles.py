@@ -13,7 +13,7 @@ from msgspec import Struct
 from watcher.config import documents
 from watcher.config.documents import mappings, part_of, text_of
 from watcher.config.entries import Project
-from watcher.config.files import port_forward
+from watcher.config.project_files import port_forward
 from watcher.errors import ConfigError
 
 _FALSE = {"0", "f", "false"}

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from forwarders.system.processes import find_program
 from watcher.cluster import kubeconfig
-from watcher.config import documents, files, modules
+from watcher.config import documents, modules, project_files
 from watcher.config.diagnose import Readable, diagnose, readable_for_diagnose, rendered
 from watcher.config.entries import CONTAINER, DEFAULT_FILE, BadEntry, Configuration, Entry, Project
-from watcher.config.files import ProjectFile
 from watcher.config.port_forward import TemplateRenderer, entry, is_plain
 from watcher.config.portside_yaml import FILE, Settings, read_settings
 from watcher.config.profiles import Situation
+from watcher.config.project_files import ProjectFile
 from watcher.errors import ConfigError, KubeconfigError
 
 _DEPLOYERS = {"docker", "kubectl", "helm", "kpt", "cloudrun"}
@@ -48,12 +48,12 @@ class _Item(Struct, frozen=True):
 
 def default_file() -> str | None:
     """The project's file in the working directory, as Skaffold looks for it; None if there is none."""
-    return next((name for name in (DEFAULT_FILE, files.OTHER_DEFAULT) if os.path.lexists(name)), None)
+    return next((name for name in (DEFAULT_FILE, project_files.OTHER_DEFAULT) if os.path.lexists(name)), None)
 
 
 async def load_all(project: Project | None, environ: Mapping[str, str]) -> LoadedProject:
     """Reads both; portside.yaml is looked for in the folder of skaffold.yaml. Raises ConfigError."""
-    folder = Path() if project is None or files.is_url(project.filename) else Path(project.filename).parent
+    folder = Path() if project is None or project_files.is_url(project.filename) else Path(project.filename).parent
     settings = await trio.to_thread.run_sync(read_settings, folder)
     configuration = Configuration() if project is None else await load_configuration(project, environ)
     return LoadedProject(configuration, settings, (*map(Path, configuration.sources), folder / FILE))
@@ -65,12 +65,12 @@ async def load_configuration(project: Project, environ: Mapping[str, str]) -> Co
     binary = find_program(project.binary, environ.get("PATH")) if project.binary else None
     if binary is None:
         return await trio.to_thread.run_sync(_from_files, project, environ)
-    if files.is_url(project.filename):
+    if project_files.is_url(project.filename):
         read: tuple[ProjectFile, ...] = ()
         answer = await diagnose(binary, Readable(project.filename), project, environ)
     else:
-        file = await trio.to_thread.run_sync(files.read_leniently, project.filename)
-        read = await trio.to_thread.run_sync(files.with_required, file)
+        file = await trio.to_thread.run_sync(project_files.read_leniently, project.filename)
+        read = await trio.to_thread.run_sync(project_files.with_required, file)
         with readable_for_diagnose(read, project) as readable:
             answer = await diagnose(binary, readable, project, environ)
     items = await trio.to_thread.run_sync(_answered, answer, read, project.filename)
@@ -89,16 +89,16 @@ def _check_folder() -> None:
 
 
 def _from_files(project: Project, environ: Mapping[str, str]) -> Configuration:
-    file = files.read_file(project.filename)
+    file = project_files.read_file(project.filename)
     situation = Situation(project, environ, functools.cache(lambda: _current_context(project)))
     parts = modules.configurations(file, situation)
     items = [
-        _Item(value, part.document, files.origin(value, part.filename))
+        _Item(value, part.document, project_files.origin(value, part.filename))
         for part in parts
-        for value in files.port_forward(part.document, part.filename)
+        for value in project_files.port_forward(part.document, part.filename)
     ]
     answer = tuple(part.document for part in parts)
-    return _configuration(items, answer, TemplateRenderer(environ), files.with_required(file), project)
+    return _configuration(items, answer, TemplateRenderer(environ), project_files.with_required(file), project)
 
 
 def _current_context(project: Project) -> str:
@@ -110,10 +110,10 @@ def _current_context(project: Project) -> str:
 
 def _answered(answer: Iterable[documents.Mapping], read: tuple[ProjectFile, ...], filename: str) -> list[_Item]:
     """The items of Skaffold's answer, without the defaults that it fills in."""
-    written, found = files.written_items(read), list[_Item]()
+    written, found = project_files.written_items(read), list[_Item]()
     for document in answer:
         for item in documents.mappings(document.get("portForward")):
-            value, origin = files.restored(item, written, filename)
+            value, origin = project_files.restored(item, written, filename)
             found.append(_Item(value, document, origin))
     return found
 

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from forwarders.errors import RefusedError, TransportError
 from forwarders.spec import PodRef
 from forwarders.transports import names
+from forwarders.transports.api_server import ApiServer
 from forwarders.transports.opener import ProbeTimes, Transport, probe
-from forwarders.transports.server import ApiServer
-from watcher.cluster.client import Action, ApiClient, is_allowed
+from watcher.cluster.api_client import Action, ApiClient, is_allowed
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
 from watcher.cluster.kinds import ENDPOINT_SLICE, KINDS, POD, Kind, Pod
 from watcher.cluster.store import Watch

@@ -18,7 +18,7 @@ import trio
 
 from forwarders.system import files, tcp
 from forwarders.system.processes import PortOwner, find_program, port_owners
-from watcher.board import runtime
+from watcher.board import runtime_files
 from watcher.config.diagnose import quiet_environment
 from watcher.config.entries import Entry, Project
 from watcher.config.portside_yaml import FILE
@@ -82,7 +82,7 @@ class ProjectFiles:
         held = await trio.to_thread.run_sync(port_owners, abandon_on_cancel=True)
         if held is None:
             return [note("this user may not look up who holds which port", "run doctor as root to check the ports")]
-        ours = {running.pid for running in runtime.running_instances()}
+        ours = {running.pid for running in runtime_files.running_instances()}
         findings = [_taken(entry, held[port], ours) for port, entry in sorted(wanted.items()) if port in held]
         return findings or [ok(f"{len(wanted)} local ports are asked for, none is taken")]
 
@@ -225,10 +225,10 @@ def _text(path: Path) -> str:
 
 async def portsides_check() -> Iterable[Finding]:
     """Lists the portsides that run here, and reports a runtime directory that cannot be used."""
-    folder, problem = runtime.directory(), runtime.problem()
+    folder, problem = runtime_files.directory(), runtime_files.problem()
     findings = [
         ok(f"{one.command} (pid {one.pid}) runs, status at {one.url}, started in {one.folder}")
-        for one in runtime.running_instances()
+        for one in runtime_files.running_instances()
     ]
     if problem:
         found = f"{folder}: {problem}; `status`, `wait` and `explain` find no portside"

@@ -20,26 +20,26 @@ from fixtures.embedded import statuses
 from forwarders.backoff import TURN, RetryLimiter
 from forwarders.errors import BrokenOffError, ForbiddenError, ProxyError, TransportError
 from forwarders.spec import PodRef
+from forwarders.transports.api_server import ApiServer
 from forwarders.transports.opener import Transport, _combined
 from forwarders.transports.proxy import Proxy, connect_through
-from forwarders.transports.server import ApiServer
 from tests.cluster_client.memory_api import SERVER, no_headers
 from tests.cluster_client.test_bounds import Endless
 from tests.cluster_client.test_credentials import a_login
 from tests.docs.quoted.scene import HERE, Scene, said
 from watcher.cli.cluster_source import SLOW, looked_up
-from watcher.cluster.client import ApiClient
+from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import _Follower
 from watcher.cluster.credential_provider import CredentialProvider, expired
 from watcher.cluster.credentials import Credentials
 from watcher.cluster.kinds import POD
 from watcher.cluster.kubeconfig import SelectedContext
+from watcher.cluster.meta_v1 import ApiStatus, RequestInfo, api_error
 from watcher.cluster.network import why
 from watcher.cluster.plugin import ExecEntry, _Run
 from watcher.cluster.reflector import Reflector
 from watcher.cluster.store import Store, Watch
 from watcher.cluster.tls import ClientCertificate
-from watcher.cluster.wire import ApiStatus, RequestInfo, api_error
 from watcher.config.targets import parse_targets
 from watcher.errors import ApiUnreachableError, KubeconfigError
 

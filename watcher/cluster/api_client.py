@@ -17,8 +17,8 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from forwarders.transports.server import ApiServer, Headers
-from watcher.cluster import network, wire
+from forwarders.transports.api_server import ApiServer, Headers
+from watcher.cluster import meta_v1, network
 from watcher.cluster.kinds import POD, Kind, Resource
 from watcher.cluster.network import MAX_BODY, drain, read_body, unpacked, why
 from watcher.cluster.store import Watch
@@ -77,11 +77,11 @@ class ApiClient:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Resource:
         """One object. Raises NotFoundError and any other ClusterError."""
-        asked = wire.RequestInfo("get", kind.plural, namespace, name)
+        asked = meta_v1.RequestInfo("get", kind.plural, namespace, name)
         if name in {"", ".", ".."}:  # the path would be another one, and no object has such a name
             raise NotFoundError(f"cannot {asked}: no object has that name (404)", 404)
         body = await self._read(asked, f"{_path(kind, namespace)}/{quote(name, safe='')}", {})
-        return wire.decode(body, kind.decodes_to, asked)
+        return meta_v1.decode(body, kind.decodes_to, asked)
 
     async def list(self, watch: Watch) -> Listed:
         """All objects of a watch, consistent at one resourceVersion, fetched in pages of PAGE."""
@@ -96,15 +96,15 @@ class ApiClient:
         return (await self._list(watch, limit, pages=1)).objects
 
     async def _list(self, watch: Watch, limit: int | None, pages: int = MAX_PAGES) -> Listed:
-        asked = wire.RequestInfo("list", watch.kind.plural, watch.namespace)
+        asked = meta_v1.RequestInfo("list", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | ({"limit": str(limit)} if limit else {})
         objects: list[Resource] = []
         room, headers = MAX_BODY, _accept(watch.kind, "List")
         for _ in range(pages):
             body = await self._read(asked, _path(watch.kind, watch.namespace), query, headers, room)
             room -= len(body)
-            page = wire.decode(body, wire.Page, asked)
-            objects += [wire.decode(item, watch.kind.decodes_to, asked) for item in page.items or ()]
+            page = meta_v1.decode(body, meta_v1.Page, asked)
+            objects += [meta_v1.decode(item, watch.kind.decodes_to, asked) for item in page.items or ()]
             if not page.metadata.continue_ or pages == 1:
                 return Listed(tuple(objects), page.metadata.resource_version)
             if query.get("continue") == page.metadata.continue_:
@@ -115,7 +115,7 @@ class ApiClient:
     @asynccontextmanager
     async def watch(self, watch: Watch, resource_version: str, seconds: int) -> AsyncIterator[WatchStream]:
         """A watch from `resource_version` on. Entered when the API server has accepted it; it ends after `seconds`."""
-        asked = wire.RequestInfo("watch", watch.kind.plural, watch.namespace)
+        asked = meta_v1.RequestInfo("watch", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | {
             "watch": "1",
             "allowWatchBookmarks": "true",
@@ -132,23 +132,23 @@ class ApiClient:
             headers={"Accept-Encoding": "identity"} | _accept(watch.kind),
         )
         async with self._answer(asked, request) as response, self._pieces(response) as pieces:
-            yield WatchStream(pieces, wire.WatchDecoder(watch.kind))
+            yield WatchStream(pieces, meta_v1.WatchDecoder(watch.kind))
 
     async def server_version(self) -> str:
         """The API server's version, e.g. "v1.34.4"."""
-        asked = wire.RequestInfo("get", "/version")
-        return wire.decode(await self._read(asked, "/version", {}), wire.VersionInfo, asked).git_version
+        asked = meta_v1.RequestInfo("get", "/version")
+        return meta_v1.decode(await self._read(asked, "/version", {}), meta_v1.VersionInfo, asked).git_version
 
     async def pod_log(self, namespace: str, pod: str, container: str, lines: int) -> str:
         """The last lines of a container's log, "" for `container` if the pod has only one. Raises ClusterError."""
-        asked = wire.RequestInfo("get", "pods/log", namespace, pod)
+        asked = meta_v1.RequestInfo("get", "pods/log", namespace, pod)
         query = {"tailLines": str(lines), "limitBytes": str(LOG_BYTES)} | (
             {"container": container} if container else {}
         )
         path = f"{_path(POD, namespace)}/{quote(pod, safe='')}/log"
         return (await self._read(asked, path, query)).decode(errors="replace")
 
-    async def create(self, asked: wire.RequestInfo, path: str, body: bytes) -> bytes:
+    async def create(self, asked: meta_v1.RequestInfo, path: str, body: bytes) -> bytes:
         """POST an object as JSON; returns the created object."""
         request = self._http.build_request("POST", path, content=body, headers={"Content-Type": "application/json"})
         async with self._answer(asked, request) as response:
@@ -156,7 +156,7 @@ class ApiClient:
 
     async def _read(
         self,
-        asked: wire.RequestInfo,
+        asked: meta_v1.RequestInfo,
         path: str,
         query: Mapping[str, str],
         headers: Mapping[str, str] = {},
@@ -167,7 +167,7 @@ class ApiClient:
             return await self._whole(response, room)
 
     @asynccontextmanager
-    async def _answer(self, asked: wire.RequestInfo, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    async def _answer(self, asked: meta_v1.RequestInfo, request: httpx.Request) -> AsyncIterator[httpx.Response]:
         """A successful response. Raises ApiError for any other."""
         headers = await self.server.authorize(KEEP)
         response = await self._send(request, headers)
@@ -194,8 +194,8 @@ class ApiClient:
         except httpx.HTTPError as error:
             raise ApiUnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
 
-    async def _error(self, asked: wire.RequestInfo, response: httpx.Response) -> ApiError:
-        return wire.api_error(wire.status(await self._whole(response), response.status_code), asked)
+    async def _error(self, asked: meta_v1.RequestInfo, response: httpx.Response) -> ApiError:
+        return meta_v1.api_error(meta_v1.status(await self._whole(response), response.status_code), asked)
 
     async def _whole(self, response: httpx.Response, room: int = MAX_BODY) -> bytes:
         try:
@@ -228,14 +228,14 @@ class ApiClient:
 class WatchStream:
     """The events of one watch request. Raises ApiError, MalformedError, ApiUnreachableError."""
 
-    def __init__(self, pieces: AsyncIterator[bytes], decoder: wire.WatchDecoder) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes], decoder: meta_v1.WatchDecoder) -> None:
         self._pieces = pieces
         self._decoder = decoder
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> list[wire.WatchEvent]:
+    async def __anext__(self) -> list[meta_v1.WatchEvent]:
         """The events that arrived together. May be empty."""
         return self._decoder.feed(await anext(self._pieces))
 
@@ -296,9 +296,9 @@ class _ReviewResult(Struct, frozen=True):
 
 async def is_allowed(client: ApiClient, action: Action) -> bool:
     """Asks with a SelfSubjectAccessReview, which every authenticated user may create. Raises ClusterError."""
-    asked = wire.RequestInfo("create", "selfsubjectaccessreviews")
+    asked = meta_v1.RequestInfo("create", "selfsubjectaccessreviews")
     kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
     review = kind | {"spec": {"resourceAttributes": action}}
-    return wire.decode(
+    return meta_v1.decode(
         await client.create(asked, _REVIEWS, msgspec.json.encode(review)), _ReviewResult, asked
     ).status.allowed
