@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import socket
 from bisect import insort
 from collections.abc import Callable
 
@@ -17,10 +18,13 @@ from forwarders.backend import Backend, Dialled
 from forwarders.errors import ClientLeftError, DialError, HoldExpiredError
 from forwarders.pool import OWN_PATIENCE
 from forwarders.spec import Counts, ForwardSpec
-from forwarders.system.tcp import DisconnectWatcher
+from forwarders.system.tcp import DisconnectWatcher, reader_is_gone
 from forwarders.tasks import Notifier
-from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, RawSocket, has_left, left_before_sending
+from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import TunnelProtocol
+
+# Seconds until a caller asks again whether a client has left, at first and later: a close shows soon after its FIN.
+FIRST_LOOK, LAST_LOOK = 0.005, 1.0
 
 
 class WaitingLine:
@@ -190,3 +194,34 @@ class HeldDial:
 
 def _number(dial: HeldDial) -> int:
     return dial.number
+
+
+def has_left(connection: socket.socket) -> bool:
+    """Whether the client has reset or closed its connection, as far as the system can tell.
+
+    A client that has only ended its sending still waits for an answer: it has not left.
+    """
+    return _was_reset(connection) or reader_is_gone(connection) is True
+
+
+def left_before_sending(connection: socket.socket) -> bool:
+    """Whether the client has reset its connection, or closed it with nothing left to read.
+
+    Cheap for a client that has not left, because it runs for every new connection.
+    """
+    try:
+        if connection.recv(1, socket.MSG_PEEK):
+            return _was_reset(connection)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return reader_is_gone(connection) is True
+
+
+def _was_reset(connection: socket.socket) -> bool:
+    """Whether the kernel has seen a reset, even behind unread bytes. True once: reading the error clears it."""
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    except OSError:
+        return True

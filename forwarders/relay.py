@@ -12,11 +12,11 @@ from functools import partial
 import trio
 
 from forwarders.errors import DialError, ForwarderError, TunnelError
-from forwarders.holding import HeldDial
+from forwarders.holding import FIRST_LOOK, LAST_LOOK, HeldDial, has_left
 from forwarders.spec import Counts
 from forwarders.system.tcp import reader_is_gone
 from forwarders.tasks import Tasks
-from forwarders.transports.sockets import FIRST_LOOK, LAST_LOOK, READ_SIZE, RawSocket, has_left
+from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import TunnelProtocol
 from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
 

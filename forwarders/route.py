@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from forwarders.backoff import TURN, RetryLimiter
 from forwarders.spec import PodRef
-from forwarders.transports.channel import Channel
+from forwarders.transports.sockets import Channel
 
 
 async def _never(pod: PodRef, address: str) -> bool:  # noqa: ARG001 - the type's signature

@@ -15,8 +15,7 @@ from forwarders.errors import SessionLostError, TunnelError
 from forwarders.health import SessionHealth
 from forwarders.session_io import ResetStreams, SessionEvent, SessionReader, SessionWriter, SlowReaders, UnreadBudget
 from forwarders.tasks import Notifier
-from forwarders.transports.channel import Channel
-from forwarders.transports.sockets import Piece
+from forwarders.transports.sockets import Channel, Piece
 from forwarders.tunnel import Tunnel, classify
 from forwarders.wire.portforward import PairData, PairEof, PairEvent, PairFinished, PortForward
 from forwarders.wire.streams import GoAwayReceived, StrayDataReceived

@@ -13,8 +13,7 @@ import trio
 
 from forwarders.errors import SessionLostError, SilentError, WireError
 from forwarders.tasks import Notifier
-from forwarders.transports.channel import Channel
-from forwarders.transports.sockets import Piece
+from forwarders.transports.sockets import Channel, Piece
 from forwarders.tunnel import Tunnel
 from forwarders.wire.portforward import PairEvent, PortForward
 from forwarders.wire.runtimes import PAIR_ENDS_WITHIN

@@ -23,7 +23,7 @@ from forwarders.errors import (
     UpgradeError,
 )
 from forwarders.spec import PodRef
-from forwarders.transports.channel import Channel
+from forwarders.transports.sockets import Channel
 
 # The protocol inside the upgraded connection: pairs of streams, as the runtime's port-forward handler expects them.
 PROTOCOL = "portforward.k8s.io"

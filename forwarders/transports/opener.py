@@ -26,9 +26,9 @@ from forwarders.errors import (
 )
 from forwarders.spec import PodRef
 from forwarders.transports.api_server import ApiServer, Headers, dial
-from forwarders.transports.channel import Channel
 from forwarders.transports.http import UpgradeRequest, upgrade_to_spdy
 from forwarders.transports.proxy import authority
+from forwarders.transports.sockets import Channel
 from forwarders.wire.connection import Connection
 from forwarders.wire.streams import PingAnswered
 

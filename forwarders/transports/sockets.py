@@ -1,49 +1,41 @@
-"""Non-blocking sockets that are read and written without needless copies and wakeups, and how they are connected.
+"""Reads and writes sockets, plain or with TLS on them, without needless copies and wakeups.
 
 trio's own sockets yield after each successful call; these do not, so that received bytes can be stored before another
-task, or a cancellation, intervenes. A loop over them must call trio.lowlevel.checkpoint.
+task, or a cancellation, intervenes. A loop over them must call trio.lowlevel.checkpoint. trio.SSLStream returns one TLS
+record (16 KiB) a call. Here everything that the socket has is decrypted before a task waits again, which is worth a
+third of the throughput.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 import trio
 
-from forwarders.system.tcp import (
-    Option,
-    give_up_options,
-    local_options,
-    reader_is_gone,
-    send_gathered,
-    set_options,
-    unsent_options,
-)
+from forwarders.errors import UnreachableError
+from forwarders.system.tcp import send_gathered
 
-# Unsent bytes that the kernel takes from us: a PING must not queue behind megabytes.
-NOTSENT = 128 * 1024
 # After a read of less than this there is seldom more: another recv would cost more than waiting for the socket does.
 SMALL_READ = 16 * 1024
 
-# One read from a local connection becomes one DATA frame. All sockets share the buffer, since nothing can run between
-# a read into it and the copy out of it: an idle connection holds no buffer.
-READ_SIZE = 128 * 1024
-_read_buffer = bytearray(READ_SIZE)
-_read_view = memoryview(_read_buffer)
-
-# The kernel repeats a lost SYN after 1, 3 and 7 s. To use a recovered path sooner, another attempt starts in these
-# intervals and ends after its own time, so at most six run at once. Seconds.
-ATTEMPT_EVERY, ATTEMPT_LIFE = 0.5, 3.0
+# The most that one read takes from a local connection, which becomes one DATA frame; and from an API server: some 16
+# TLS records. All sockets share the buffers, since nothing can run between a read into them and the copy out of them:
+# an idle connection holds no buffer.
+READ_SIZE, CHANNEL_READ_SIZE = 128 * 1024, 256 * 1024
+_read_buffer, _ciphertext = bytearray(READ_SIZE), bytearray(CHANNEL_READ_SIZE)
+_plaintext = bytearray(CHANNEL_READ_SIZE + 64 * 1024)
+_read_view, _ciphertext_view, _plaintext_view = (
+    memoryview(_read_buffer),
+    memoryview(_ciphertext),
+    memoryview(_plaintext),
+)
 
 Piece = bytes | memoryview
-
-# Seconds until a caller asks again whether a client has left, at first and later: a close shows soon after its FIN.
-FIRST_LOOK, LAST_LOOK = 0.005, 1.0
 
 
 class RawSocket:
@@ -131,37 +123,6 @@ class RawSocket:
         await trio.lowlevel.checkpoint()
 
 
-def has_left(connection: socket.socket) -> bool:
-    """Whether the client has reset or closed its connection, as far as the system can tell.
-
-    A client that has only ended its sending still waits for an answer: it has not left.
-    """
-    return _was_reset(connection) or reader_is_gone(connection) is True
-
-
-def left_before_sending(connection: socket.socket) -> bool:
-    """Whether the client has reset its connection, or closed it with nothing left to read.
-
-    Cheap for a client that has not left, because it runs for every new connection.
-    """
-    try:
-        if connection.recv(1, socket.MSG_PEEK):
-            return _was_reset(connection)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return reader_is_gone(connection) is True
-
-
-def _was_reset(connection: socket.socket) -> bool:
-    """Whether the kernel has seen a reset, even behind unread bytes. True once: reading the error clears it."""
-    try:
-        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-    except OSError:
-        return True
-
-
 def _without(pieces: list[Piece], sent: int) -> list[Piece]:
     for index, piece in enumerate(pieces):
         if sent < len(piece):
@@ -170,70 +131,155 @@ def _without(pieces: list[Piece], sent: int) -> list[Piece]:
     return []
 
 
-async def connect_tcp(host: str, port: int, options: Sequence[Option] | None = None) -> RawSocket:
-    """Connects by happy eyeballs. `options`: None means api_server_options(). Raises OSError; has no deadline."""
-    stream = await first_connected(partial(trio.open_tcp_stream, host, port), OSError)
-    sock = socket.socket(fileno=stream.socket.detach())
-    try:
-        set_options(sock, api_server_options() if options is None else options)
-        set_options(sock, unsent_options(NOTSENT))
-    except OSError:
-        sock.close()
-        raise
-    return RawSocket(sock)
+class Channel(Protocol):
+    """A byte stream to the API server. One receiver and one sender at a time."""
+
+    async def receive(self) -> bytes:
+        """Returns b"" at the end. Raises OSError (ssl.SSLError is one) and trio.ClosedResourceError."""
+
+    async def send(self, data: Piece) -> None:
+        """Returns when the kernel has taken all of it. Raises as `receive`."""
+
+    def put(self, data: Piece) -> bool:
+        """Sends without waiting, and keeps what the kernel has no room for. False: call `flush`. Raises OSError."""
+
+    async def flush(self) -> None:
+        """Returns when the kernel has taken everything that was `put`. Raises as `receive`."""
+
+    def close(self) -> None:
+        """Closes at once; may be called again."""
 
 
-def api_server_options() -> list[Option]:
-    """For a connection to an API server: `local_options`, and an end for data that it does not acknowledge."""
-    return [*local_options(), *give_up_options()]
+class TransportStream(Protocol):
+    """What TLS runs on: a RawSocket, or another channel in a TunnelledSocket."""
+
+    async def receive_into(self, buffer: bytearray) -> int: ...
+    async def send(self, data: Piece) -> None: ...
+    def send_now(self, data: Piece) -> int: ...
+    def close(self) -> None: ...
 
 
-class AsyncCloseable(Protocol):
-    """trio's streams, and httpcore's."""
+class SocketChannel:
+    """A Channel over a socket. Keeps the order of bytes when several tasks send."""
 
-    async def aclose(self) -> None: ...
+    def __init__(self, sock: TransportStream) -> None:
+        self._socket = sock
+        self._left: Piece = b""
+        self._flushing = trio.Lock()
+
+    async def receive(self) -> bytes:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return bytes(_plaintext_view[: await self._socket.receive_into(_plaintext)])
+
+    async def send(self, data: Piece) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self.put(data):
+            await self.flush()
+
+    def put(self, data: Piece) -> bool:
+        if self._left or self._flushing.locked():
+            self._left = b"".join((self._left, data))
+            return not self._left
+        sent = self._socket.send_now(data)
+        if sent < len(data):
+            self._left = memoryview(data)[sent:]
+        return not self._left
+
+    async def flush(self) -> None:
+        async with self._flushing:
+            while data := self._left:
+                self._left = b""
+                await self._socket.send(data)
+
+    def close(self) -> None:
+        self._socket.close()
 
 
-Stream = TypeVar("Stream", bound=AsyncCloseable)
+class TlsChannel(SocketChannel):
+    """Bytes over TLS. One receiver and one sender at a time; either may have to flush the other's handshake bytes."""
 
+    def __init__(self, stream: TransportStream, context: ssl.SSLContext, server_name: str) -> None:
+        super().__init__(stream)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._exhausted = False  # everything that was received is decrypted
 
-async def first_connected(connect_tcp: Callable[[], Awaitable[Stream]], failure: type[Exception]) -> Stream:
-    """Runs attempts next to each other, since SYNs may be lost; returns the first stream and closes the others.
-
-    The first `failure` ends them all and is raised. The caller sets the deadline.
-    """
-    streams: list[Stream] = []
-    failures: list[Exception] = []
-
-    async def attempt() -> None:
-        with trio.move_on_after(ATTEMPT_LIFE):
+    async def handshake(self) -> None:
+        """Performs the TLS handshake. Raises ssl.SSLError, OSError."""
+        while True:
             try:
-                streams.append(await connect_tcp())
-            except failure as error:
-                failures.append(error)
-            nursery.cancel_scope.cancel()
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._send()
+                await self._fill()
+            else:
+                await self._send()
+                return
 
+    async def receive(self) -> bytes:
+        """Everything that can be decrypted now, b"" at the end. Raises ssl.SSLError, OSError."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            if self._exhausted:
+                await self._fill()
+            plain = self._decrypt()
+            if plain == b"":
+                return plain
+            if self._outgoing.pending:
+                await self._send()
+            if plain is not None:
+                return plain
+
+    def put(self, data: Piece) -> bool:
+        self._tls.write(data)
+        return super().put(self._outgoing.read())
+
+    def _decrypt(self) -> bytes | None:
+        """Returns b"" at the end, with the peer's close_notify (`read` returns 0) or without; None: nothing yet."""
+        size = 0
+        self._exhausted = False
+        try:
+            while size < CHANNEL_READ_SIZE and (count := self._read_into(_plaintext_view[size:])):
+                size += count
+            if not size:
+                raise ssl.SSLZeroReturnError  # Python returns 0 for a close_notify, here and in every later call
+        except ssl.SSLWantReadError:
+            self._exhausted = True
+            return bytes(_plaintext_view[:size]) if size else None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            pass
+        except ssl.SSLError:
+            # What was decrypted before is good; the next call raises the error again.
+            if not size:
+                raise
+        return bytes(_plaintext_view[:size])
+
+    def _read_into(self, buffer: memoryview) -> int:
+        # typeshed has neither memoryview nor the returned count here; the ssl documentation promises both.
+        return cast("int", self._tls.read(CHANNEL_READ_SIZE, cast("bytearray", buffer)))
+
+    async def _fill(self) -> None:
+        count = await self._socket.receive_into(_ciphertext)
+        if count:
+            self._incoming.write(_ciphertext_view[:count])
+        else:
+            self._incoming.write_eof()
+
+    async def _send(self) -> None:
+        if not super().put(self._outgoing.read()):
+            await self.flush()
+
+
+async def start_tls(stream: TransportStream, context: ssl.SSLContext, server_name: str) -> TlsChannel:
+    """Runs the TLS handshake over `stream`; closes it on failure. Raises UnreachableError."""
+    channel = TlsChannel(stream, context, server_name)
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_start_repeatedly, nursery, attempt)
+        await channel.handshake()
+    except (ssl.SSLError, OSError, trio.ClosedResourceError) as error:
+        stream.close()
+        raise UnreachableError(f"TLS with {server_name} failed: {error}") from error
     except BaseException:
-        await _close_all(streams)
+        stream.close()
         raise
-    await _close_all(streams[1:])
-    if not streams:
-        raise failures[0]
-    return streams[0]
-
-
-async def _start_repeatedly(nursery: trio.Nursery, attempt: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        nursery.start_soon(attempt)
-        await trio.sleep(ATTEMPT_EVERY)
-
-
-async def _close_all(streams: list[Stream]) -> None:
-    """Closes at once, also in a cancelled task. One shielded scope each: else only the first one would be closed."""
-    for stream in streams:
-        with trio.CancelScope(shield=True) as scope:
-            scope.cancel()
-            await stream.aclose()
+    return channel

@@ -9,9 +9,8 @@ import trio
 from wsproto.utilities import generate_accept_token, generate_nonce
 
 from forwarders.errors import UpgradeError, WireError
-from forwarders.transports.channel import Channel
 from forwarders.transports.http import PROTOCOL, HttpResponse, UpgradeRequest, refusal, send_request
-from forwarders.transports.sockets import Piece
+from forwarders.transports.sockets import Channel, Piece
 from forwarders.wire.websocket import WebSocketStream
 
 # A frame costs 20 µs, and one read can hold 100,000: after this many, other tasks run.

@@ -13,8 +13,7 @@ from trio.testing import MockClock
 from forwarders.fleet import Fleet
 from forwarders.route import ClusterRoute
 from forwarders.spec import PodRef
-from forwarders.transports.channel import Channel
-from forwarders.transports.sockets import Piece
+from forwarders.transports.sockets import Channel, Piece
 from tests.bulkheads.faults import FAULTS
 from tests.forwarders.cluster import SPEC, Pods, endpoint, greeter
 

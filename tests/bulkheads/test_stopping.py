@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from forwarders.fleet import Fleet
 from forwarders.route import ClusterRoute
 from forwarders.spec import PodRef
-from forwarders.transports.channel import Channel
+from forwarders.transports.sockets import Channel
 from tests.forwarders.cluster import SPEC, Pods, endpoint, greeter
 from tests.forwarders.peer import PeerStream
 

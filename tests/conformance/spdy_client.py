@@ -15,8 +15,8 @@ import trio
 from fixtures.spdy_peer import SpdyPeer
 from forwarders.spec import PodRef
 from forwarders.transports.api_server import ApiServer
-from forwarders.transports.channel import Channel
 from forwarders.transports.opener import Transport, open_by
+from forwarders.transports.sockets import Channel
 from forwarders.wire import streams
 from tests.conformance.subjects import POD, Subject
 

@@ -9,7 +9,7 @@ import trio
 
 from forwarders.errors import RefusedError, UnreachableError
 from forwarders.spec import Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest
-from forwarders.transports.channel import Channel
+from forwarders.transports.sockets import Channel
 from tests.forwarders.far import FarChannel
 from tests.forwarders.peer import Peer, PeerStream
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from forwarders.system import tcp
 from forwarders.system.tcp import local_options, set_options
-from forwarders.transports.sockets import ATTEMPT_EVERY, ATTEMPT_LIFE, connect_tcp
+from forwarders.transports.connecting import ATTEMPT_EVERY, ATTEMPT_LIFE, connect_tcp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux' own")

@@ -9,8 +9,7 @@ import pytest
 import trio
 
 from fixtures.embedded import certificates
-from forwarders.transports.channel import start_tls
-from forwarders.transports.sockets import RawSocket
+from forwarders.transports.sockets import RawSocket, start_tls
 
 WORDS = b"last words"
 

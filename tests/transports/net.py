@@ -1,4 +1,4 @@
-"""A network in memory below `sockets.connect_tcp`: names and ports that lead to handlers, on trio's own clock.
+"""A network in memory below `connecting.connect_tcp`: names and ports that lead to handlers, on trio's own clock.
 
 Owns no rule of ours: a handler plays an API server or a proxy, plainly or over TLS.
 """
@@ -15,7 +15,7 @@ from trio.testing import memory_stream_pair
 
 from fixtures.embedded import certificates
 from forwarders.spec import PodRef
-from forwarders.transports import sockets
+from forwarders.transports import connecting
 from forwarders.transports.api_server import ApiServer, Headers
 from forwarders.transports.proxy import Proxy
 
@@ -26,7 +26,7 @@ Handler = Callable[[trio.abc.Stream], Awaitable[None]]
 
 
 class MemorySocket:
-    """What `sockets.connect_tcp` gives, over a memory stream. Hands out as little as asked, as a socket may."""
+    """What `connecting.connect_tcp` gives, over a memory stream. Hands out as little as asked, as a socket may."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -63,7 +63,7 @@ class Net:
         self.handlers: dict[tuple[str, int], Handler | None] = {}
         self.connected: list[tuple[str, int]] = []
         self.sockets: list[MemorySocket] = []
-        patch.setattr(sockets, "connect_tcp", self.connect)
+        patch.setattr(connecting, "connect_tcp", self.connect)
 
     async def connect(self, host: str, port: int) -> MemorySocket:
         await trio.lowlevel.checkpoint()

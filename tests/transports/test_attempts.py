@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.transports.sockets import ATTEMPT_EVERY, ATTEMPT_LIFE, first_connected
+from forwarders.transports.connecting import ATTEMPT_EVERY, ATTEMPT_LIFE, first_connected
 
 
 class Made:

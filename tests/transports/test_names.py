@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.transports.names import AGAIN, KNOWN_AFTER, MAX_ASKING, NONE_AFTER, NameResolver
+from forwarders.transports.connecting import AGAIN, KNOWN_AFTER, MAX_ASKING, NONE_AFTER, NameResolver
 
 ADDRESS = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 443))]
 

@@ -11,8 +11,8 @@ from trio.testing import memory_stream_pair
 
 from fixtures.embedded.websocket import TunnelStream
 from forwarders.errors import BrokenOffError, UpgradeError
-from forwarders.transports.channel import Channel, PlainChannel
 from forwarders.transports.opener import Transport, open_by
+from forwarders.transports.sockets import Channel, SocketChannel
 from forwarders.transports.websocket_channel import FRAMES_A_TURN, WebSocketChannel
 from tests.transports.net import POD, Handler, MemorySocket, Net, head, server
 
@@ -21,7 +21,7 @@ SUBPROTOCOL = "SPDY/3.1+portforward.k8s.io"
 
 
 def channel(stream: trio.abc.Stream, first: bytes = b"") -> WebSocketChannel:
-    return WebSocketChannel(PlainChannel(MemorySocket(stream)), first)
+    return WebSocketChannel(SocketChannel(MemorySocket(stream)), first)
 
 
 async def test_bytes_go_both_ways() -> None:

@@ -166,7 +166,7 @@ async def names_in_cluster(kubeconfig: str | None, context: str | None, kind: Ki
     """The names of all objects of a kind; [] if the cluster does not answer in time or needs a login plugin."""
     import trio
 
-    from forwarders.transports import names
+    from forwarders.transports import connecting
     from watcher.cluster.api_client import ApiClient
     from watcher.cluster.cluster_config import load_cluster_config
     from watcher.cluster.kinds import NAMESPACE
@@ -176,7 +176,7 @@ async def names_in_cluster(kubeconfig: str | None, context: str | None, kind: Ki
     if {"exec", "auth-provider"} & resolve_context(files(kubeconfig), context).user.keys():
         return []
     with trio.move_on_after(_within(CLUSTER_WITHIN)):
-        names.install()
+        connecting.install_resolver()
         config = await load_cluster_config(kubeconfig, context)
         where = "" if kind is NAMESPACE else namespace or config.namespace or "default"
         async with ApiClient(config.server) as client:

@@ -25,7 +25,7 @@ from forwarders.route import ClusterRoute
 from forwarders.spec import Counts, ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest
 from forwarders.system import files
 from forwarders.tasks import kept, watch_sleep
-from forwarders.transports import names
+from forwarders.transports import connecting
 from watcher.board.addresses import is_loopback
 from watcher.board.board import Board
 from watcher.board.records import ExplainRecord, ForwardRecord
@@ -108,7 +108,7 @@ class Runtime:
         namespace: str = "",
         skaffold: str = "",
     ) -> None:
-        names.install()
+        connecting.install_resolver()
         self.command = command
         self._gateway = gateway
         self._options = options

@@ -21,8 +21,8 @@ import trio
 from forwarders.errors import ProxyError
 from forwarders.system.tcp import error_text
 from forwarders.transports.api_server import ApiServer
+from forwarders.transports.connecting import api_server_options, first_connected
 from forwarders.transports.proxy import Proxy, connect_through
-from forwarders.transports.sockets import api_server_options, first_connected
 from watcher.errors import MalformedError
 
 # Each watch holds a connection: 8 kinds in 60 namespaces. Further requests fail after the connect time-out.

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from forwarders.errors import RefusedError, TransportError
 from forwarders.spec import PodRef
-from forwarders.transports import names
+from forwarders.transports import connecting
 from forwarders.transports.api_server import ApiServer
 from forwarders.transports.opener import ProbeTimes, Transport, probe
 from watcher.cluster.api_client import Action, ApiClient, is_allowed
@@ -67,7 +67,7 @@ class ClusterChecks:
     async def _load(self) -> ClusterConfig:
         if await self._files.docker():
             raise NotCheckedError("not needed: the project here deploys with Docker alone")
-        names.install()
+        connecting.install_resolver()
         return await load_cluster_config(*self._chosen)
 
     async def _reach(self) -> Reached:

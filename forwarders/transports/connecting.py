@@ -1,6 +1,6 @@
-"""Resolves host names for all of trio's connections, so that a resolver that hangs does not block anything else.
+"""Connects by TCP to API servers and proxies: lost SYNs and a resolver that hangs delay nothing else.
 
-Look-ups run in threads of their own, not among the 40 that everything else shares. Concurrent callers share one
+Name look-ups run in threads of their own, not among the 40 that everything else shares. Concurrent callers share one
 look-up. While it has no answer it is started again every second, and the last known answer is used.
 """
 
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import trio
 from outcome import Error, Outcome
+
+from forwarders.system.tcp import Option, give_up_options, local_options, set_options, unsent_options
+from forwarders.transports.sockets import RawSocket
 
 # Seconds until a known answer is used instead, and until the look-up fails.
 KNOWN_AFTER, NONE_AFTER = 1.0, 5.0
@@ -27,6 +30,12 @@ MAX_NAMES = 64
 
 AddressInfo = list[Any]
 LookUp = Callable[..., AddressInfo]
+
+# Unsent bytes that the kernel takes from us: a PING must not queue behind megabytes.
+NOTSENT = 128 * 1024
+# The kernel repeats a lost SYN after 1, 3 and 7 s. To use a recovered path sooner, another attempt starts in these
+# intervals and ends after its own time, so at most six run at once. Seconds.
+ATTEMPT_EVERY, ATTEMPT_LIFE = 0.5, 3.0
 
 
 class NameResolver(trio.abc.HostnameResolver):
@@ -58,7 +67,7 @@ class NameResolver(trio.abc.HostnameResolver):
         return socket.getnameinfo(sockaddr, flags | socket.NI_NUMERICHOST)
 
 
-def install() -> None:
+def install_resolver() -> None:
     """Uses a NameResolver for the rest of this trio.run."""
     trio.socket.set_custom_hostname_resolver(NameResolver())
 
@@ -118,3 +127,72 @@ class _CachedName:
         self._answered_at, self._unanswered_since = trio.current_time(), math.inf
         self._changed.set()
         self._changed = trio.Event()
+
+
+async def connect_tcp(host: str, port: int, options: Sequence[Option] | None = None) -> RawSocket:
+    """Connects by happy eyeballs. `options`: None means api_server_options(). Raises OSError; has no deadline."""
+    stream = await first_connected(partial(trio.open_tcp_stream, host, port), OSError)
+    sock = socket.socket(fileno=stream.socket.detach())
+    try:
+        set_options(sock, api_server_options() if options is None else options)
+        set_options(sock, unsent_options(NOTSENT))
+    except OSError:
+        sock.close()
+        raise
+    return RawSocket(sock)
+
+
+def api_server_options() -> list[Option]:
+    """For a connection to an API server: `local_options`, and an end for data that it does not acknowledge."""
+    return [*local_options(), *give_up_options()]
+
+
+class AsyncCloseable(Protocol):
+    """trio's streams, and httpcore's."""
+
+    async def aclose(self) -> None: ...
+
+
+Stream = TypeVar("Stream", bound=AsyncCloseable)
+
+
+async def first_connected(connect_tcp: Callable[[], Awaitable[Stream]], failure: type[Exception]) -> Stream:
+    """Runs attempts next to each other, since SYNs may be lost; returns the first stream and closes the others.
+
+    The first `failure` ends them all and is raised. The caller sets the deadline.
+    """
+    streams: list[Stream] = []
+    failures: list[Exception] = []
+
+    async def attempt() -> None:
+        with trio.move_on_after(ATTEMPT_LIFE):
+            try:
+                streams.append(await connect_tcp())
+            except failure as error:
+                failures.append(error)
+            nursery.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_start_repeatedly, nursery, attempt)
+    except BaseException:
+        await _close_all(streams)
+        raise
+    await _close_all(streams[1:])
+    if not streams:
+        raise failures[0]
+    return streams[0]
+
+
+async def _start_repeatedly(nursery: trio.Nursery, attempt: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        nursery.start_soon(attempt)
+        await trio.sleep(ATTEMPT_EVERY)
+
+
+async def _close_all(streams: list[Stream]) -> None:
+    """Closes at once, also in a cancelled task. One shielded scope each: else only the first one would be closed."""
+    for stream in streams:
+        with trio.CancelScope(shield=True) as scope:
+            scope.cancel()
+            await stream.aclose()
