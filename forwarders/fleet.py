@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from forwarders.forward import Forward
 from forwarders.pool import Pool
-from forwarders.route import ClusterRoute
 from forwarders.session_io import UnreadBudget
 from forwarders.spec import Counts, Endpoint, ForwardSpec, PodRef, PortBook, Status
 from forwarders.system.tcp import DisconnectWatcher
 from forwarders.tasks import Tasks, contained, kept
+from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.direct import DirectUpstream
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Upstream

@@ -13,13 +13,13 @@ from functools import partial
 import trio
 
 from forwarders.backend import Backend, Upstreams
-from forwarders.errors import BindError, ClientLeftError, HoldExpiredError
-from forwarders.holding import HeldDial, WaitingLine
+from forwarders.errors import BindError
+from forwarders.holding import WaitingLine
 from forwarders.listeners import Bound, accept, bind
-from forwarders.relay import Relay
+from forwarders.relay import Connections
 from forwarders.spec import Counts, Endpoint, ForwardSpec, PortBook, State, Status, with_count
 from forwarders.system.tcp import DisconnectWatcher
-from forwarders.tasks import Tasks, contained, kept
+from forwarders.tasks import Tasks, kept
 from forwarders.transports.sockets import RawSocket
 
 logger = logging.getLogger("portside.forwards")
@@ -54,6 +54,7 @@ class Forward:
         self._broken = ""
         self._backend = Backend(upstreams, spec.patience, self._changed)
         self._line = WaitingLine(spec, self._backend, watcher, self.counters, self._why_waiting)
+        self._connections = Connections(self._line, self.counters)
         # What the status shows of waiting connections: how many, and why they wait although a pod is ready.
         self._waiting_shown = 0
         self._refusal_shown = self._crowd_shown = False
@@ -82,7 +83,9 @@ class Forward:
                     nursery.start_soon(kept, logger, f"{self.spec.label}: waiting for readiness", self._watch_patience)
                     nursery.start_soon(kept, logger, f"{self.spec.label}: showing what waits", self._show_waiting)
                     for listener in self._bound.sockets if self._bound else ():
-                        serve = partial(accept, RawSocket(listener), self.spec.label, self._tasks, self._serve)
+                        serve = partial(
+                            accept, RawSocket(listener), self.spec.label, self._tasks, self._connections.serve
+                        )
                         nursery.start_soon(kept, logger, f"{self.spec.label}: accepting", serve)
                     await trio.sleep_forever()
         finally:
@@ -121,41 +124,7 @@ class Forward:
 
     def adopt(self, local: RawSocket) -> bool:
         """Serve a connection that was accepted elsewhere; False if this forward is ending."""
-        return self._tasks is not None and self._tasks.start(self._serve, local)
-
-    async def _serve(self, local: RawSocket) -> None:
-        def failed(cause: str) -> None:
-            self._count_error(f"a bug of portside's: {cause}")
-            local.reset()
-
-        self.counters.connections += 1
-        self.counters.connections_total += 1
-        try:
-            with contained(logger, f"{self.spec.label}: a connection", failed):
-                await self._relay(local)
-        finally:
-            self.counters.connections -= 1
-
-    async def _relay(self, local: RawSocket) -> None:
-        relay = Relay(local, HeldDial(self._line, local), self.spec.linger, self.counters)
-        try:
-            await relay.run()
-        except ClientLeftError as error:
-            logger.debug("%s: %s", self.spec.label, error)
-            local.close()
-            return
-        except HoldExpiredError as error:
-            self._count_error(str(error))
-            logger.warning("%s: %s", self.spec.label, error)
-            await local.turn_away(str(error))
-            return
-        if relay.error:
-            self._count_error(relay.error)
-            logger.info("%s: a connection was cut: %s", self.spec.label, relay.error)
-
-    def _count_error(self, error: str) -> None:
-        self.counters.errors += 1
-        self.counters.last_error, self.counters.last_error_at = error, datetime.now(UTC)
+        return self._tasks is not None and self._tasks.start(self._connections.serve, local)
 
     # Status
 

@@ -17,12 +17,12 @@ import trio
 
 from forwarders.backoff import STEADY, SessionBackoff
 from forwarders.errors import RefusedError, SessionLostError, SilentError, TransportError, UnreachableError
-from forwarders.route import ClusterRoute
 from forwarders.session import Session
 from forwarders.session_io import SessionEvent, UnreadBudget
 from forwarders.session_set import OWN_SESSIONS, SILENT_LOOK, HungDials, SessionSet
 from forwarders.spec import Endpoint, PodRef
 from forwarders.tasks import Notifier, contained, kept
+from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.own_address import OwnAddress
 from forwarders.tunnel import TunnelProtocol
 

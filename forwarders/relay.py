@@ -1,4 +1,4 @@
-"""Relays one local connection from accept to close, through a pod's tunnel or several that are dialled in turn.
+"""Serves accepted connections: copies each one from accept to close, through a tunnel or several dialled in turn.
 
 It does not choose pods, and sends nothing twice that may have reached an application: it dials again only after the
 runtime's own dial error, or if nothing was sent at all.
@@ -6,19 +6,23 @@ runtime's own dial error, or if nothing was sent at all.
 
 from __future__ import annotations
 
+import logging
 import math
+from datetime import UTC, datetime
 from functools import partial
 
 import trio
 
-from forwarders.errors import DialError, ForwarderError, TunnelError
-from forwarders.holding import FIRST_LOOK, LAST_LOOK, HeldDial, has_left
+from forwarders.errors import ClientLeftError, DialError, ForwarderError, HoldExpiredError, TunnelError
+from forwarders.holding import FIRST_LOOK, LAST_LOOK, HeldDial, WaitingLine, has_left
 from forwarders.spec import Counts
 from forwarders.system.tcp import reader_is_gone
-from forwarders.tasks import Tasks
+from forwarders.tasks import Tasks, contained
 from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import TunnelProtocol
 from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
+
+logger = logging.getLogger("portside.forwards")
 
 # Bytes kept for another dial until the pod's end is known to have taken them. At least one read, and more than a
 # runtime swallows before it has connected, since only then does "taken" prove that it has. More waits for it.
@@ -27,6 +31,51 @@ REPLAY_LIMIT = max(READ_SIZE, MOST_SWALLOWED + 1)
 CLOSE_TIMEOUT = 1.0
 # When a FIN arrived in the middle of an answer and the system cannot tell whether anybody still reads it.
 UNSURE_LINGER = 0.25
+
+
+class Connections:
+    """Serves the connections of one forward: counts them, and logs why one was cut or turned away."""
+
+    def __init__(self, line: WaitingLine, counters: Counts) -> None:
+        self._line = line
+        self._spec = line.spec
+        self._counters = counters
+
+    async def serve(self, local: RawSocket) -> None:
+        """Returns when the connection is over. A bug ends only this connection."""
+
+        def failed(cause: str) -> None:
+            self._count_error(f"a bug of portside's: {cause}")
+            local.reset()
+
+        self._counters.connections += 1
+        self._counters.connections_total += 1
+        try:
+            with contained(logger, f"{self._spec.label}: a connection", failed):
+                await self._relay(local)
+        finally:
+            self._counters.connections -= 1
+
+    async def _relay(self, local: RawSocket) -> None:
+        relay = Relay(local, HeldDial(self._line, local), self._spec.linger, self._counters)
+        try:
+            await relay.run()
+        except ClientLeftError as error:
+            logger.debug("%s: %s", self._spec.label, error)
+            local.close()
+            return
+        except HoldExpiredError as error:
+            self._count_error(str(error))
+            logger.warning("%s: %s", self._spec.label, error)
+            await local.turn_away(str(error))
+            return
+        if relay.error:
+            self._count_error(relay.error)
+            logger.info("%s: a connection was cut: %s", self._spec.label, relay.error)
+
+    def _count_error(self, error: str) -> None:
+        self._counters.errors += 1
+        self._counters.last_error, self._counters.last_error_at = error, datetime.now(UTC)
 
 
 class Relay:

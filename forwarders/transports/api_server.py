@@ -9,10 +9,13 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 
 import trio
+from msgspec import Struct, field
 
+from forwarders.backoff import TURN, RetryLimiter
 from forwarders.errors import ProxyError, TransportError, UnreachableError
 from forwarders.spec import PodRef
 from forwarders.transports import connecting
@@ -64,6 +67,23 @@ class ApiServer:
             target=f"{self.prefix}/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}/portforward",
             headers=[("Host", authority(self.host, self.port)), ("User-Agent", "portside"), *credentials],
         )
+
+
+async def _never(pod: PodRef, address: str) -> bool:  # noqa: ARG001 - the type's signature
+    return False
+
+
+class ClusterRoute(Struct, frozen=True):
+    """What forwards need of their pods' cluster. `open_channel` opens a session to a pod.
+
+    `limiter`: the pace of all tries at the cluster's API server. `on_silence` is called if that server seems to be
+    away. `confirm`: whether an address is that pod's at present.
+    """
+
+    open_channel: Callable[[PodRef], Awaitable[tuple[Channel, bytes]]]
+    limiter: RetryLimiter = field(default_factory=partial(RetryLimiter, TURN))
+    on_silence: Callable[[], None] = lambda: None
+    confirm: Callable[[PodRef, str], Awaitable[bool]] = _never
 
 
 class TunnelledSocket:

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders.fleet import Fleet
-from forwarders.route import ClusterRoute
 from forwarders.spec import PodRef
+from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.sockets import Channel
 from tests.forwarders.cluster import SPEC, Pods, endpoint, greeter
 from tests.forwarders.peer import PeerStream

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILES = [path for package in ("watcher", "forwarders") for path in sorted((ROOT / package).rglob("*.py"))]
 MAX_LINES = 300
+MAX_WALK = 12
 
 
 def names_in(path: Path) -> list[str]:
@@ -36,3 +38,12 @@ def test_a_name_means_one_thing() -> None:
         for name in names_in(path):
             places[name].append(str(path.relative_to(ROOT)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_a_connection_passes_few_files() -> None:
+    """ARCHITECTURE.md names every module from accept to the first byte's write: at most twelve."""
+    pages = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    walk = pages.partition("## Walk 1")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([a-z_/]+\.py)`", walk))
+    assert 8 <= len(named) <= MAX_WALK
+    assert [name for name in named if not (ROOT / "forwarders" / name).exists()] == []

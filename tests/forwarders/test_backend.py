@@ -13,8 +13,8 @@ from trio.testing import MockClock
 from forwarders.backend import MAX_WANTED, Backend, Dialled
 from forwarders.errors import DialError
 from forwarders.fleet import Pools
-from forwarders.route import ClusterRoute
 from forwarders.spec import Endpoint
+from forwarders.transports.api_server import ClusterRoute
 from tests.forwarders.cluster import Pods, endpoint, pod
 from tests.forwarders.peer import REFUSED
 

@@ -14,8 +14,8 @@ import trio
 import trio.testing
 
 from forwarders.fleet import Fleet
-from forwarders.route import ClusterRoute
 from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest, State, Status
+from forwarders.transports.api_server import ClusterRoute
 from tests.forwarders.cluster import SPEC, Pods, endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream
 from tests.support.sockets import reset

@@ -14,10 +14,10 @@ from trio.testing import MockClock
 from forwarders.backend import Backend, Dialled
 from forwarders.errors import DialError, TunnelError
 from forwarders.fleet import Pools
-from forwarders.route import ClusterRoute
 from forwarders.spec import Endpoint, PodRef
 from forwarders.tasks import Tasks
 from forwarders.transports import direct
+from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.direct import DirectTunnel
 from forwarders.transports.own_address import AVOID, LEASE, POD_TIMEOUT, NotReachedError, OwnAddress
 from forwarders.transports.sockets import RawSocket

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders.fleet import Pools
-from forwarders.route import ClusterRoute
 from forwarders.session_set import (
     IDLE_TIMEOUT,
     TEST_TIMEOUT,
 )
+from forwarders.transports.api_server import ClusterRoute
 from tests.forwarders.cluster import Pods, pod
 from tests.forwarders.streams import close, receive_pieces
 from tests.forwarders.wanting import POD, Wanting, connect, settled

@@ -10,8 +10,8 @@ import trio.testing
 from forwarders.backoff import TURN, RetryLimiter
 from forwarders.fleet import Pools
 from forwarders.pool import Pool
-from forwarders.route import ClusterRoute
 from forwarders.tasks import Notifier
+from forwarders.transports.api_server import ClusterRoute
 from forwarders.tunnel import Tunnel
 from tests.forwarders.cluster import Pods, pod
 

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from forwarders.fleet import Fleet
 from forwarders.gateway.gateway import Gateway
 from forwarders.listeners import bind
-from forwarders.route import ClusterRoute
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
+from forwarders.transports.api_server import ClusterRoute
 from tests.forwarders.cluster import App, Pods, endpoint
 from tests.forwarders.peer import PeerStream
 from watcher.gateway_names import GatewayNames, GatewayRequest

@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from forwarders.fleet import Fleet
-from forwarders.route import ClusterRoute
 from forwarders.spec import PodRef
+from forwarders.transports.api_server import ClusterRoute
 from tests.plan.made import service
 from watcher.board.board import Board
 from watcher.board.records import ExplainRecord

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from forwarders.fleet import Fleet
-from forwarders.route import ClusterRoute
+from forwarders.transports.api_server import ClusterRoute
 from tests.forwarders.cluster import Pods
 from tests.plan.made import RUN, Item, pod, service, world
 from watcher import loop as looping

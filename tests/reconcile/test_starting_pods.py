@@ -9,7 +9,7 @@ import trio.testing
 from msgspec.structs import replace
 
 from forwarders.fleet import Fleet
-from forwarders.route import ClusterRoute
+from forwarders.transports.api_server import ClusterRoute
 from tests.forwarders.cluster import Pods
 from tests.plan.made import RUN, Item, pod, service, world
 from tests.plan.test_starting_pods import SANDBOX, started

@@ -21,11 +21,11 @@ from forwarders.early_ports import close_early
 from forwarders.errors import BindError, TransportError
 from forwarders.fleet import Fleet
 from forwarders.listeners import Bound, bind
-from forwarders.route import ClusterRoute
 from forwarders.spec import Counts, ForwardSpec, PodRef, PortBook, PortPolicy, PortRequest
 from forwarders.system import files
 from forwarders.tasks import kept, watch_sleep
 from forwarders.transports import connecting
+from forwarders.transports.api_server import ClusterRoute
 from watcher.board.addresses import is_loopback
 from watcher.board.board import Board
 from watcher.board.records import ExplainRecord, ForwardRecord

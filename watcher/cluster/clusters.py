@@ -16,10 +16,9 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.backoff import TURN, RetryLimiter
-from forwarders.route import ClusterRoute
 from forwarders.spec import PodRef
 from forwarders.tasks import Tasks, kept
-from forwarders.transports.api_server import ApiServer
+from forwarders.transports.api_server import ApiServer, ClusterRoute
 from forwarders.transports.opener import Opener
 from watcher.cluster import kubeconfig
 from watcher.cluster.api_client import ApiClient
