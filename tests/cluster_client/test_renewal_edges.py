@@ -55,6 +55,28 @@ async def test_a_session_to_a_pod_fails_alone_where_the_plugin_fails(tmp_path: P
             await Opener(config.server).open(PodRef("default", "web", "uid"))
 
 
+async def test_callers_that_waited_share_the_renewal_however_late_their_turn(autojump_clock: MockClock) -> None:
+    """On a machine so slow that their turn comes seconds after the renewal, fifty callers still run the plugin once."""
+    renewals = 0
+
+    async with trio.open_nursery() as nursery:
+
+        async def lost_time() -> None:
+            autojump_clock.jump(10)
+
+        async def again() -> Credentials:
+            nonlocal renewals
+            renewals += 1
+            await trio.sleep(1)
+            nursery.start_soon(lost_time)
+            return a_login("Bearer new")
+
+        provider = CredentialProvider(a_login("Bearer old"), None, again)
+        for _ in range(50):
+            nursery.start_soon(provider, RENEW)
+    assert renewals == 1
+
+
 async def test_a_plugin_that_hangs_is_not_started_again_by_those_who_give_up(autojump_clock: MockClock) -> None:
     """Callers have deadlines of their own; each that passes must neither end the plugin nor start another."""
     release = trio.Event()

@@ -54,6 +54,7 @@ class CredentialProvider:
         self._over = trio.Event()  # set when the running renewal ends
         self._backoff = Backoff(Random(), FIRST_PAUSE, LAST_PAUSE)  # noqa: S311 - jitter
         self._not_before = float("-inf")
+        self._renewals = 0
         self._due: float | None = None
         self._failure = ""
 
@@ -112,8 +113,10 @@ class CredentialProvider:
             self._wanted.set()
             await self._over.wait()
             return
+        done = self._renewals
         async with self._lock:
-            if trio.current_time() >= self._not_before:
+            # Callers that waited for the lock share the renewal of its holder, however long they waited for their turn.
+            if self._renewals == done and trio.current_time() >= self._not_before:
                 await self._renew()
 
     async def _renew(self) -> None:
@@ -121,6 +124,7 @@ class CredentialProvider:
             self._take(await self._again())
         except Exception as error:  # noqa: BLE001 - a failing login must not end a forward
             self._failed(error)
+        self._renewals += 1
 
     def _take(self, found: Credentials) -> None:
         if self._context is not None and found.chain is not None and found.chain != self._login.chain:
