@@ -221,8 +221,11 @@ class Backend:
         return Dialled(endpoint, tunnel, recently_refused=refusals is not None)
 
     def refused(self, endpoint: Endpoint, error: DialError) -> None:
-        """The runtime could not connect."""
-        if endpoint not in self._endpoints or isinstance(error, NotReachedError):
+        """The runtime could not connect, or the pod's own address was not reached."""
+        if isinstance(error, NotReachedError):
+            self.abandoned(endpoint)
+            return
+        if endpoint not in self._endpoints:
             return
         refusals = self._refusals.get(endpoint)
         if refusals is None:

@@ -140,6 +140,21 @@ async def test_a_port_on_localhost_alone(choosing: Choosing, closed: int, mock_c
     assert isinstance(choosing.dial(), DirectTunnel)
 
 
+async def test_a_port_that_refuses_both_ways(choosing: Choosing, closed: int, mock_clock: MockClock) -> None:
+    """A try of the address between two dials of the runtime that were refused does not stop these."""
+    await choosing.serve(closed)
+    assert isinstance(await choosing.connect(), Tunnel)
+    assert choosing.backend.serving is not None
+    choosing.backend.refused(choosing.backend.serving, DialError("connection refused"))
+    mock_clock.jump(AVOID)
+    await trio.testing.wait_all_tasks_blocked()
+    assert isinstance(choosing.dial(), Tunnel)  # the address's confirmation has lapsed: this asks for it
+    choosing.backend.abandoned(choosing.backend.serving)
+    await trio.testing.wait_all_tasks_blocked()
+    assert isinstance(await choosing.connect(), Tunnel)
+    assert choosing.backend.dial() == math.inf  # the runtime's answer to that one is awaited
+
+
 async def test_tries_become_rare(mock_clock: MockClock) -> None:
     """Each failed try doubles the pause, up to a bound; success forgets them."""
     at = Endpoint(pod("web"), 80, ready=True, own_address=HERE)
