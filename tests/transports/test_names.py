@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from forwarders.transports.connecting import AGAIN, KNOWN_AFTER, MAX_ASKING, NONE_AFTER, NameResolver
+from forwarders.transports.connecting import AGAIN, MAX_ASKING, NONE_AFTER, NameResolver
 
 ADDRESS = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 443))]
 
@@ -28,7 +28,7 @@ class System:
     def look_up(self, *_: Any) -> list[Any]:
         self.asked += 1
         if not self.answers.is_set():
-            self.over.wait(30)
+            self.over.wait()
             raise socket.gaierror(socket.EAI_AGAIN, "timed out")
         if self.error is not None:
             raise self.error
@@ -66,11 +66,9 @@ async def test_a_resolver_that_swallows_questions(system: System, mock_clock: Mo
     assert await resolver.getaddrinfo(b"api.test", 443) == ADDRESS
     await trio.sleep(2 * AGAIN)
     system.answers.clear()
-    began = trio.current_time()
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:  # ends although the system does not answer before the test's end
         for _ in range(100):
             nursery.start_soon(resolver.getaddrinfo, b"api.test", 443)
-    assert trio.current_time() - began < KNOWN_AFTER + 5
     began = trio.current_time()
     with pytest.raises(socket.gaierror, match="nothing has answered what the address of new"):
         await resolver.getaddrinfo(b"new.test", 443)
