@@ -55,25 +55,45 @@ from watcher.plan.plan import Plan, plan_in_steps
 from watcher.plan.required_watches import required_watches
 from watcher.plan.verdicts import PlannedForward
 from watcher.skaffold.modes import Mode
+from watcher.skaffold.port_events import SkaffoldForward
+from watcher.skaffold.state import NEVER
 
 RUN = "run-1"
 EVERYWHERE = Watch(SERVICE, "", label_selector=RUN_ID_LABEL)
 Item = tuple[Kind, Object]
 R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
 
 
 def make_plan(facts: Facts) -> Plan:
     """The plan of all clusters."""
-    return finished_plan(plan_in_steps(facts))
+    return result_of(plan_in_steps(facts))
 
 
-def finished_plan(steps: Generator[None, None, Plan]) -> Plan:
+def result_of(steps: Generator[None, None, T]) -> T:
     """The result of the steps, without pauses."""
     while True:
         try:
             next(steps)
         except StopIteration as finished:
-            return cast("Plan", finished.value)
+            return cast("T", finished.value)
+
+
+def held(
+    kind: str, name: str, port: int | str, local_port: int, *, namespace: str = "", address: str = "127.0.0.1"
+) -> SkaffoldForward:
+    """A forward of Skaffold's own."""
+    return SkaffoldForward(
+        resource_type=kind,
+        resource_name=name,
+        namespace=namespace,
+        target_port=port,
+        container_name="",
+        address=address,
+        local_port=local_port,
+        iteration=1,
+        at=NEVER,
+    )
 
 
 def meta(

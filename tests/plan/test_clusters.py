@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.plan.made import BOTH, RUN, Item, entry, make_plan, pod, pod_of_run, service, world
+from tests.plan.made import BOTH, RUN, Item, entry, held, make_plan, pod, pod_of_run, service, world
 from tests.plan.test_plan_properties import all_facts, clusters
 from watcher.cluster.kinds import POD, RUN_ID_LABEL, SERVICE
 from watcher.cluster.store import OtherCluster, Problem, Snapshot, Watch
 from watcher.config.entries import BadEntry
-from watcher.plan.facts import Facts, HeldPort
+from watcher.plan.facts import Facts
 from watcher.plan.plan import Plan, explain
 from watcher.plan.required_watches import is_settled, required_watches
 from watcher.skaffold.modes import Mode
@@ -129,7 +129,7 @@ def test_another_cluster_that_is_away_keeps_nobody_waiting() -> None:
 
 def test_what_is_held_in_one_cluster_says_nothing_of_the_other() -> None:
     """A port that our forward in `far` has keeps that forward, beside a Skaffold that forwards itself."""
-    own = HeldPort(kind="service", name="web", namespace="", port=8080, local_port=8081)
+    own = held("service", "web", 8080, 8081)
     far_id = "services/default/service/web/8080/127.0.0.1@far"
     facts = replace(world(HERE, WEB), own_forwards=(own,), holding={far_id: 8080}, others=(seen(WEB),))
     assert [one.id for one in make_plan(facts).forwards] == [far_id]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.plan.made import Item, controller, meta, meta_of, pod, service, with_replica_sets, workload
+from tests.plan.made import Item, controller, meta, meta_of, pod, result_of, service, with_replica_sets, workload
 from watcher.cluster.kinds import (
     CRON_JOB,
     DEPLOYMENT,
@@ -40,7 +40,7 @@ def find(target: Item, port: int | str, *others: Item) -> EndpointResult:
     jobs = [other for other_kind, other in others if other_kind is JOB and isinstance(other, Workload)]
     there = with_replica_sets([target, *others])
     sets = [one for kind_of, one in there if kind_of is REPLICA_SET_METADATA and isinstance(one, Resource)]
-    return endpoints_of(item, kind.singular, port, RelatedLists(pods, jobs, replica_sets=sets))
+    return result_of(endpoints_of(item, kind.singular, port, RelatedLists(pods, jobs, replica_sets=sets)))
 
 
 def served(found: EndpointResult) -> list[tuple[str, int, bool]]:

@@ -12,13 +12,13 @@ from tests.plan.made import (
     USER,
     WEB,
     entry,
+    held,
     planned,
     pod,
     service,
     workload,
 )
 from watcher.cluster.kinds import DEPLOYMENT, ServicePort
-from watcher.plan.facts import HeldPort
 from watcher.skaffold.modes import Mode
 
 
@@ -36,13 +36,13 @@ def test_strict_ports_are_demands() -> None:
     }
 
 
-OWN = HeldPort(kind="service", name="web", namespace="", port="http", local_port=4503)
+OWN = held("service", "web", "http", 4503)
 
 
 @pytest.mark.parametrize("port", [8080, "http"])
 def test_what_skaffold_forwards_itself_is_left_to_it(port: int | str) -> None:
     """Whether an entry or a mode asks for it; the reason says where it is. An entry by name is another forward."""
-    own = replace(OWN, port=port, local_port=8080)
+    own = replace(OWN, target_port=port, local_port=8080)
     plan = planned(WEB, own_forwards=(own,), entries=(entry(port=port),))
     reason = "Skaffold forwards it itself, to 127.0.0.1:8080; start it with --port-forward=off"
     assert ("user", reason) in [(skip.subject.source, skip.reason) for skip in plan.skips]
@@ -65,7 +65,7 @@ ENTRY_ID = "user//service/web/8080/127.0.0.1"
 )
 def test_who_holds_the_asked_port_of_a_service_keeps_it(holding: dict[str, int], skaffolds: int, *, ours: bool) -> None:
     """Portside came first, and Skaffold took the next port; on a port that nobody asked for it gives way."""
-    own = replace(OWN, port=8080, local_port=skaffolds)
+    own = replace(OWN, target_port=8080, local_port=skaffolds)
     assert bool(planned(WEB, own_forwards=(own,), holding=holding).forwards) is ours
 
 
@@ -74,7 +74,7 @@ def test_who_holds_the_asked_port_of_a_service_keeps_it(holding: dict[str, int],
 )
 def test_where_no_port_is_asked_the_first_one_stays(holding: dict[str, int], *, ours: bool) -> None:
     """The port that portside chose is what its table says."""
-    own = replace(OWN, name="low", port=80, local_port=4504)
+    own = replace(OWN, resource_name="low", target_port=80, local_port=4504)
     plan = planned([service("low", ServicePort(80))], own_forwards=(own,), holding=holding)
     assert bool(plan.forwards) is ours
 
@@ -87,14 +87,14 @@ def test_an_entrys_port_is_served_where_skaffold_moved_elsewhere(
     holding: dict[str, int], skaffolds: int, *, ours: bool
 ) -> None:
     """Also by a portside that was started again: what stands in skaffold.yaml is what people use."""
-    own = replace(OWN, port=8080, local_port=skaffolds)
+    own = replace(OWN, target_port=8080, local_port=skaffolds)
     plan = planned(WEB, own_forwards=(own,), holding=holding, entries=(entry(),), modes=USER)
     assert bool(plan.forwards) is ours
 
 
 def test_another_namespaces_forward_is_not_this_one() -> None:
     """A blank namespace in Skaffold's event is the context's; any other has to be the same."""
-    far = replace(OWN, port=8080, namespace="far", address="::1")
+    far = replace(OWN, target_port=8080, namespace="far", address="::1")
     assert len(planned(WEB, own_forwards=(far,)).forwards) == 1
     [skip] = planned([service(namespace="far")], own_forwards=(far,)).skips
     assert "to [::1]:4503;" in skip.reason

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
-from tests.plan.made import USER, Item, ids, make_plan, meta, only, planned, world
+from tests.plan.made import USER, Item, held, ids, make_plan, meta, only, planned, world
 from watcher.cluster.kinds import (
     DEPLOYMENT,
     JOB,
@@ -32,7 +32,7 @@ from watcher.cluster.kinds import (
     WorkloadStatus,
 )
 from watcher.config.entries import Rule, Rules
-from watcher.plan.facts import Facts, HeldPort
+from watcher.plan.facts import Facts
 from watcher.plan.plan import explain
 from watcher.plan.ports import DEBUG_ANNOTATION
 from watcher.skaffold.modes import Mode
@@ -289,7 +289,7 @@ def test_debug_without_the_annotation_forwards_nothing() -> None:
 
 def test_what_skaffold_forwards_of_a_pod_is_left_to_it() -> None:
     """Skaffold's own forwards of pods name the pod, ours what made it."""
-    own = HeldPort(kind="pod", name="app-6c-x", namespace="", port=5005, local_port=56268)
+    own = held("pod", "app-6c-x", 5005, 56268)
     plan = planned([made_by("Deployment", "app", "app-6c-x", annotations=LISTED)], modes=DEBUG, own_forwards=(own,))
     assert plan.forwards == ()
     [skip] = plan.skips
@@ -298,7 +298,7 @@ def test_what_skaffold_forwards_of_a_pod_is_left_to_it() -> None:
 
 def test_what_skaffold_forwards_of_another_pod_changes_nothing() -> None:
     """The debug port is ours."""
-    own = HeldPort(kind="pod", name="db-0", namespace="", port=5005, local_port=56268)
+    own = held("pod", "db-0", 5005, 56268)
     plan = planned([made_by("Deployment", "app", "app-6c-x", annotations=LISTED)], modes=DEBUG, own_forwards=(own,))
     assert [wanted.subject.remote_port for wanted in plan.forwards] == [5005]
 

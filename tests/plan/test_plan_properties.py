@@ -16,6 +16,7 @@ from tests.plan.made import (
     Item,
     deployment_of_run,
     entry,
+    held,
     make_plan,
     meta_of,
     pod,
@@ -28,7 +29,7 @@ from tests.plan.made import (
 from watcher.cluster.kinds import DEPLOYMENT, POD, RUN_ID_LABEL, SERVICE, Pod, Resource, ServicePort
 from watcher.cluster.store import Collection, Watch
 from watcher.config.entries import Rule, Rules
-from watcher.plan.facts import Facts, HeldPort
+from watcher.plan.facts import Facts
 from watcher.plan.plan import Plan, explain
 from watcher.plan.required_watches import required_watches
 from watcher.plan.verdicts import PlannedForward, Skip
@@ -90,7 +91,7 @@ entries = st.builds(
     addresses=st.one_of(st.just(()), addresses),
 )
 own_forwards = st.builds(
-    HeldPort,
+    held,
     kind=st.sampled_from(["service", "pod"]),
     name=names,
     namespace=st.one_of(st.just(""), namespaces),

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.plan.made import Item, pod
+from tests.plan.made import Item, pod, result_of
 from watcher.cluster.kinds import OwnerReference, Pod
-from watcher.plan.pods import outdated, ranking
+from watcher.plan.pods import best_pods
 
 ARGO = "rollouts-pod-template-hash"
 
@@ -37,6 +37,17 @@ def of_deployment(
 def made(item: Item) -> Pod:
     assert isinstance(item[1], Pod)
     return item[1]
+
+
+def ranking(pods: list[Pod], newest: str = "") -> list[Pod]:
+    views, _ = result_of(best_pods(pods, newest))
+    return [view.pod for view in views]
+
+
+def outdated(pods: list[Pod], newest: str = "") -> set[str]:
+    """The uids of the outdated ones."""
+    views, old = result_of(best_pods(pods, newest))
+    return {view.ref.uid for view in views if view.revision in old}
 
 
 def names(pods: list[Pod]) -> list[str]:

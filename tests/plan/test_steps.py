@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.plan.made import RUN, deployment_of_run, finished_plan, made_of, make_plan, pod_of_run, service, world
-from watcher.cluster.kinds import POD, RUN_ID_LABEL, Pod
+from tests.plan.made import (
+    RUN,
+    Item,
+    deployment_of_run,
+    entry,
+    made_of,
+    make_plan,
+    meta,
+    pod_of_run,
+    result_of,
+    service,
+    world,
+)
+from watcher.cluster.kinds import (
+    ENDPOINT_SLICE,
+    POD,
+    RUN_ID_LABEL,
+    EndpointPort,
+    EndpointSlice,
+    ObjectReference,
+    Pod,
+    SliceEndpoint,
+)
 from watcher.cluster.store import Store, Watch
 from watcher.plan.facts import Facts
 from watcher.plan.plan import Plan, plan_in_steps
-from watcher.plan.pods import MOST_PODS
+from watcher.plan.pods import MOST_PODS, PODS_A_STEP
 from watcher.plan.run import artifact_index
 from watcher.skaffold.modes import Mode
 
@@ -63,6 +85,44 @@ def test_a_plan_pauses_while_it_groups_pods() -> None:
     assert len(list(plan_in_steps(facts))) > len(make_plan(facts).forwards) + 3
 
 
+BY_LABEL = replace(entry("pod", ""), selector="app=web")
+
+
+def bare_service_of(pods: list[Pod]) -> list[Item]:
+    """A service without selector, and an EndpointSlice with all these pods."""
+    kind, item = service(selector={})
+    endpoints = tuple(SliceEndpoint(target_ref=ObjectReference("Pod", uid=pod.metadata.uid)) for pod in pods)
+    metadata = meta("web-1", labels={"kubernetes.io/service-name": "web"})
+    return [
+        (kind, item),
+        (ENDPOINT_SLICE, EndpointSlice(metadata=metadata, endpoints=endpoints, ports=(EndpointPort(8080, "http"),))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("targets", "facts"),
+    [
+        (lambda _: [service()], Facts(modes=frozenset({Mode.SERVICES}))),
+        (bare_service_of, Facts(modes=frozenset({Mode.SERVICES}))),
+        (lambda _: [service()], Facts(entries=(entry(source="direct"),))),
+        (lambda _: [deployment_of_run("web")], Facts(entries=(entry("deployment", source="direct"),))),
+        (lambda _: [], Facts(entries=(replace(BY_LABEL, source="direct"),))),
+    ],
+    ids=["service", "without selector", "entry", "deployment", "by label"],
+)
+def test_a_target_with_thousands_of_pods_is_planned_in_steps(
+    targets: Callable[[list[Pod]], list[Item]], facts: Facts
+) -> None:
+    """Reading them is divided among steps, whatever leads to them; before, one step read them all."""
+    pods = crowd(3 * MOST_PODS)
+
+    def steps(there: list[Pod]) -> int:
+        items = [*targets(there), *((POD, pod) for pod in there)]
+        return len(list(plan_in_steps(world(replace(facts, run_id=RUN), items))))
+
+    assert steps(pods) - steps(pods[:1]) >= len(pods) / PODS_A_STEP
+
+
 def test_what_changes_between_two_steps_disturbs_no_plan() -> None:
     """Pods come and go all the while; every forward is planned."""
     pods = crowd(600)
@@ -80,7 +140,7 @@ def test_what_changes_between_two_steps_disturbs_no_plan() -> None:
             cache.put(made_of(pod_of_run(f"new-{pod.metadata.name}", "web"), Pod))
         raise AssertionError("it never ends")
 
-    assert [one.subject.remote_port for one in finished_plan(changing()).forwards] == [5005, 8080]
+    assert [one.subject.remote_port for one in result_of(changing()).forwards] == [5005, 8080]
 
 
 def test_of_thousands_of_pods_the_best_are_considered() -> None:

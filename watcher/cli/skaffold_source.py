@@ -28,7 +28,7 @@ from watcher.cluster.clusters import ClusterConnection
 from watcher.config.entries import CONTAINER
 from watcher.docker.containers import ContainerWatch
 from watcher.docker.daemon import Daemon, daemon_of
-from watcher.plan.facts import Facts, HeldPort
+from watcher.plan.facts import Facts
 from watcher.skaffold import command_line
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.http_request import ApiAddress, free_port
@@ -109,17 +109,6 @@ class SkaffoldSource:
 
     def _gather(self) -> Facts:
         skaffold = self._attachment.facts
-        own = tuple(
-            HeldPort(
-                kind=kind,
-                name=name,
-                namespace=namespace,
-                port=port,
-                local_port=forward.local_port,
-                address=forward.address,
-            )
-            for (kind, name, namespace, port), forward in self._own(skaffold).items()
-        )
         facts = self.runtime.with_clusters(self._configured.facts)
         return replace(
             facts,
@@ -128,7 +117,7 @@ class SkaffoldSource:
             run_id=skaffold.run_id,
             former_run_ids=skaffold.former_run_ids,
             namespaces=skaffold.namespaces,
-            own_forwards=own,
+            own_forwards=tuple(self._own(skaffold).values()),
             deployed=skaffold.deployed,
         )
 

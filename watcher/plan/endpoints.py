@@ -7,12 +7,12 @@ service's pods are found by its selector, or by its EndpointSlices if it has non
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
 
-from forwarders.spec import Endpoint, PodRef
+from forwarders.spec import Endpoint
 from watcher.cluster import kinds
 from watcher.cluster.kinds import (
     CronJob,
@@ -31,15 +31,15 @@ from watcher.cluster.kinds import (
 from watcher.cluster.store import Key, labelled
 from watcher.plan.pods import (
     NAMED_PODS,
+    PODS_A_STEP,
     EndpointResult,
     OwnerKey,
+    Steps,
+    best_pods,
     endpoints_from_pods,
     is_controlled_by,
     newest_replica_set,
-    outdated,
     owner_of,
-    pod_view,
-    ranking,
 )
 from watcher.plan.ports import TCP, is_port, pods_port, service_port
 
@@ -60,111 +60,108 @@ class RelatedLists(Struct, frozen=True):
     replica_sets: Iterable[Resource] | None = ()
 
 
-def endpoints_of(target: Object, kind: str, port: int | str, related: RelatedLists) -> EndpointResult:
+def endpoints_of(target: Object, kind: str, port: int | str, related: RelatedLists) -> Steps[EndpointResult]:
     """The endpoints for `port` of `target`. `kind` is the singular."""
     match target:
         case Pod():
-            return endpoints_from_pods([target], port, f"pod {target.metadata.name}")
+            return (yield from endpoints_from_pods([target], port, f"pod {target.metadata.name}"))
         case Service():
-            return _of_service(target, port, related)
+            return (yield from _of_service(target, port, related))
         case CronJob():
-            return _of_cron_job(target, port, related)
-        case Workload() if kind == kinds.DEPLOYMENT.singular:
-            return _of_deployment(target, port, related)
+            return (yield from _of_cron_job(target, port, related))
         case Workload() | ReplicationController():
-            return _of_controller(target, port, related, f"{kind} {target.metadata.name}")
+            return (yield from _of_workload(target, port, related, f"{kind} {target.metadata.name}", kind))
         case _:
             return EndpointResult(broken=f"portside does not know how to find the pods of a {kind}")
 
 
-def _of_deployment(target: Workload, port: int | str, related: RelatedLists) -> EndpointResult:
-    """Its ReplicaSets own the pods. If they may not be listed, the name of a pod's ReplicaSet tells the Deployment."""
-    name, matching = f"deployment {target.metadata.name}", selected(target.spec.selector, related.pods)
-    if related.replica_sets is None:
-        key = OwnerKey(target.metadata.namespace, kinds.DEPLOYMENT.singular, target.metadata.name)
-        own = [pod for pod in matching if owner_of(pod) == key]
-        return _of_owned(own, matching, target.spec.selector, port, name)
-    sets = [one for one in related.replica_sets if is_controlled_by(one, target.metadata.uid)]
-    own = [pod for pod in matching if any(is_controlled_by(pod, one.metadata.uid) for one in sets)]
-    return _of_owned(own, matching, target.spec.selector, port, name, newest_replica_set(sets))
-
-
-def _of_cron_job(cron_job: CronJob, port: int | str, related: RelatedLists) -> EndpointResult:
+def _of_cron_job(cron_job: CronJob, port: int | str, related: RelatedLists) -> Steps[EndpointResult]:
     """The pods of the newest job, which kubectl cannot find."""
     name = f"cronjob {cron_job.metadata.name}"
     own = [job for job in related.jobs if is_controlled_by(job, cron_job.metadata.uid)]
     if not own:
         return EndpointResult(waiting_for=f"{name} has not started a job yet")
     newest = max(own, key=lambda job: (job.metadata.creation_timestamp or "", job.metadata.name))
-    return _of_controller(newest, port, related, name)
+    return (yield from _of_workload(newest, port, related, name))
 
 
-def _of_controller(
-    target: Workload | ReplicationController, port: int | str, related: RelatedLists, name: str
-) -> EndpointResult:
+def _of_workload(
+    target: Workload | ReplicationController, port: int | str, related: RelatedLists, name: str, kind: str = ""
+) -> Steps[EndpointResult]:
     plain = target.spec.selector
     selector = plain if isinstance(plain, LabelSelector) else selector_of(plain)
-    matching = selected(selector, related.pods)
-    own = [pod for pod in matching if is_controlled_by(pod, target.metadata.uid)]
-    return _of_owned(own, matching, selector, port, name)
-
-
-def _of_owned(
-    own: list[Pod],
-    matching: list[Pod],
-    selector: LabelSelector | None,
-    port: int | str,
-    name: str,
-    newest: str = "",
-) -> EndpointResult:
+    matching = yield from selected(selector, related.pods)
+    is_own, newest = _ownership(target, kind, related)
+    own = yield from _filtered(matching, is_own)
     if own:
-        return endpoints_from_pods(own, port, name, newest=newest)
+        return (yield from endpoints_from_pods(own, port, name, newest=newest))
     if matching:
         there = f"what matches {selector_text(selector)} ({_names(matching)}) belongs to others"
         return EndpointResult(waiting_for=f"{name} has no pod: {there}")
     return EndpointResult(waiting_for=f"{name}: no pod matches {selector_text(selector)}")
 
 
-def _names(pods: list[Pod]) -> str:
+def _ownership(target: Resource, kind: str, related: RelatedLists) -> tuple[Callable[[Pod], bool], str]:
+    """The test for the target's own pods, and the UID of a Deployment's newest ReplicaSet.
+
+    A Deployment's ReplicaSets own its pods. If they may not be listed, the name of a pod's ReplicaSet tells the
+    Deployment.
+    """
+    if kind != kinds.DEPLOYMENT.singular:
+        return lambda pod: is_controlled_by(pod, target.metadata.uid), ""
+    if related.replica_sets is None:
+        key = OwnerKey(target.metadata.namespace, kind, target.metadata.name)
+        return lambda pod: owner_of(pod) == key, ""
+    sets = [one for one in related.replica_sets if is_controlled_by(one, target.metadata.uid)]
+    return lambda pod: any(is_controlled_by(pod, one.metadata.uid) for one in sets), newest_replica_set(sets)
+
+
+def _names(pods: Sequence[Pod]) -> str:
     names = sorted(pod.metadata.name for pod in pods)
     return ", ".join(names[:NAMED_PODS]) + (f" and {len(names) - NAMED_PODS} more" if len(names) > NAMED_PODS else "")
 
 
-def _of_service(service: Service, port: int | str, related: RelatedLists) -> EndpointResult:
+def _of_service(service: Service, port: int | str, related: RelatedLists) -> Steps[EndpointResult]:
     name = f"service {service.metadata.name}"
     wanted = service_port(service, port)
     if wanted is None:
         there = ", ".join(f"{p.port}/{p.name}" if p.name else str(p.port) for p in service.spec.ports or ())
         return EndpointResult(broken=f"{name} has no port {port} (it has {there or 'none'})")
     if not service.spec.selector:
-        return _of_slices(name, wanted, related)
+        return (yield from _of_slices(name, wanted, related))
     selector = selector_of(service.spec.selector)
-    pods = selected(selector, related.pods)
+    pods = yield from selected(selector, related.pods)
     if not pods:
         return EndpointResult(waiting_for=f"{name}: no pod matches {selector_text(selector)}")
     unready_too = service.spec.publish_not_ready_addresses
-    return endpoints_from_pods(pods, pods_port(service, wanted), name, unready_too=unready_too)
+    return (yield from endpoints_from_pods(pods, pods_port(service, wanted), name, unready_too=unready_too))
 
 
-def _of_slices(name: str, wanted: ServicePort, related: RelatedLists) -> EndpointResult:
+def _of_slices(name: str, wanted: ServicePort, related: RelatedLists) -> Steps[EndpointResult]:
     """The pods in EndpointSlices that someone else maintains. Their ports are numbers already."""
-    by_uid = {pod.metadata.uid: pod for pod in related.pods.values()}
-    by_ip = {address: pod for pod in by_uid.values() for address in pod.addresses}
+    by_uid: dict[str, Pod] = {}
+    by_ip: dict[str, Pod] = {}
+    for number, pod in enumerate([*related.pods.values()], 1):
+        by_uid[pod.metadata.uid] = pod
+        by_ip.update(dict.fromkeys(pod.addresses, pod))
+        if number % PODS_A_STEP == 0:
+            yield
     pods: dict[str, Pod] = {}
-    found: dict[PodRef, tuple[int, bool]] = {}
+    found: dict[str, tuple[int, bool]] = {}  # by the pod's uid
     strangers: list[str] = []
     for one in related.slices:
+        yield
         port = next((p.port for p in one.ports or () if (p.name or "", p.protocol or TCP) == (wanted.name, TCP)), None)
         for there in one.endpoints or () if port and is_port(port) else ():
-            pod = _pod_of(there, by_uid, by_ip)
-            if pod is None:
+            meant = _pod_of(there, by_uid, by_ip)
+            if meant is None:
                 strangers += there.addresses
-            elif pod.status.phase == "Running" and not pod.deleting and port:
-                pods[pod.metadata.uid] = pod
-                found[pod_view(pod).ref] = port, there.conditions.ready is not False
+            elif meant.status.phase == "Running" and not meant.deleting and port:
+                pods[meant.metadata.uid] = meant
+                found[meant.metadata.uid] = port, there.conditions.ready is not False
     if found:
-        old, ranked = outdated(pods.values()), [pod_view(pod).ref for pod in ranking(pods.values())]
-        endpoints = [Endpoint(pod, *found[pod], outdated=pod.uid in old) for pod in ranked]
+        best, old = yield from best_pods([*pods.values()])
+        endpoints = [Endpoint(view.ref, *found[view.ref.uid], outdated=view.revision in old) for view in best]
         endpoints.sort(key=lambda endpoint: not endpoint.ready)
         return EndpointResult(tuple(endpoints), waiting_for="" if endpoints[0].ready else f"no pod of {name} is ready")
     if strangers:
@@ -191,13 +188,26 @@ def selector_of(labels: Mapping[str, str] | None) -> LabelSelector:
     return LabelSelector(match_labels=dict(labels or {}))
 
 
-def selected(selector: LabelSelector | None, objects: Mapping[Key, R]) -> list[R]:
+def selected(selector: LabelSelector | None, objects: Mapping[Key, R]) -> Steps[list[R]]:
     """The objects that the selector matches. An empty one matches nothing: no controller's may be empty."""
     if selector is None or _is_empty(selector):
         return []
     found = labelled(objects, selector.match_labels or {})
-    requirements = selector.match_expressions or ()
-    return [item for item in found if all(_meets(one, item.metadata.labels or {}) for one in requirements)]
+    if not selector.match_expressions:
+        return [*found]
+    requirements = selector.match_expressions
+    return (yield from _filtered(found, lambda item: all(_meets(one, item.metadata.labels) for one in requirements)))
+
+
+def _filtered(items: Iterable[R], condition: Callable[[R], bool]) -> Steps[list[R]]:
+    """Those that meet the condition. Reads a copy, since objects come and go between two steps."""
+    found: list[R] = []
+    for number, item in enumerate([*items], 1):
+        if condition(item):
+            found.append(item)
+        if number % PODS_A_STEP == 0:
+            yield
+    return found
 
 
 def selector_text(selector: LabelSelector | None) -> str:
@@ -222,8 +232,8 @@ def _requirement_text(requirement: Requirement) -> str:
             return f"{requirement.key} {_OPERATORS.get(operator, operator)} ({','.join(requirement.values or ())})"
 
 
-def _meets(requirement: Requirement, labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(requirement.key), requirement.values or ()
+def _meets(requirement: Requirement, labels: Mapping[str, str] | None) -> bool:
+    value, values = (labels or {}).get(requirement.key), requirement.values or ()
     match requirement.operator:
         case "In":
             return value in values

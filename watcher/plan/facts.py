@@ -12,6 +12,7 @@ from watcher.cluster.store import OtherCluster, Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, DirectMode, Entry, Rules
 from watcher.docker.containers import Containers
 from watcher.skaffold.modes import Mode
+from watcher.skaffold.port_events import SkaffoldForward
 
 
 class HoldSettings(Struct, frozen=True):
@@ -21,17 +22,6 @@ class HoldSettings(Struct, frozen=True):
     max_waiting: int = MAX_WAITING
     linger: float = LINGER
     patience: float = PATIENCE
-
-
-class HeldPort(Struct, frozen=True):
-    """A local port that Skaffold holds for a forward of its own. portside does not compete for it."""
-
-    kind: str
-    name: str
-    namespace: str
-    port: int | str
-    local_port: int
-    address: str = DEFAULT_ADDRESS
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -71,7 +61,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     rules: Rules = Rules()
     explain_requested: bool = False
     deployed: bool = True
-    own_forwards: tuple[HeldPort, ...] = ()
+    own_forwards: tuple[SkaffoldForward, ...] = ()
     holding: Mapping[str, int] = {}
     within: frozenset[str] = frozenset()
     context: str = ""

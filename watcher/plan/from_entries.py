@@ -14,15 +14,9 @@ from watcher.plan import run
 from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
 from watcher.plan.from_containers import container_verdict
-from watcher.plan.pods import EndpointResult, endpoints_from_pods
+from watcher.plan.pods import EndpointResult, Steps, endpoints_from_pods
 from watcher.plan.ports import service_port, spellings, unreachable
-from watcher.plan.required_watches import (
-    EntryNamespaces,
-    entry_objects,
-    entry_watch,
-    missing_list,
-    related_lists,
-)
+from watcher.plan.required_watches import EntryNamespaces, entry_objects, entry_watch, missing_list, related_lists
 from watcher.plan.verdicts import (
     NotRequested,
     ResourceRef,
@@ -40,8 +34,11 @@ from watcher.skaffold.modes import Mode
 COMPARED_NAMES = 100
 
 
-def from_entries(facts: Facts) -> Iterator[Verdict]:
-    """One verdict for each entry and address; with the Docker deployer one skip for all entries of other kinds."""
+def from_entries(facts: Facts) -> Iterator[Verdict | None]:
+    """One verdict for each entry and address; with the Docker deployer one skip for all entries of other kinds.
+
+    None is a moment to pause.
+    """
     if Mode.USER in facts.modes:
         yield from (_bad(entry, index) for index, entry in enumerate(facts.bad_entries))
     yield from _not_of_docker(facts)
@@ -66,7 +63,7 @@ def from_entries(facts: Facts) -> Iterator[Verdict]:
             ident = next(name for name in names if name not in ids)
             ids.add(ident)
             if earlier is None:
-                yield _entry(entry, namespaces, ident, group, address, facts)
+                yield (yield from _entry(entry, namespaces, ident, group, address, facts))
             else:
                 reason = f"{entry.origin} asks for what {earlier.origin} asks for already"
                 yield Skip(id=ident, subject=_subject(entry, namespace), reason=reason)
@@ -118,7 +115,9 @@ def _bad(entry: BadEntry, index: int) -> Skip:
     return Skip(id=ident, subject=subject, reason=f"{entry.origin}: {entry.reason}")
 
 
-def _entry(entry: Entry, namespaces: EntryNamespaces, ident: str, group: str, address: str, facts: Facts) -> Verdict:
+def _entry(
+    entry: Entry, namespaces: EntryNamespaces, ident: str, group: str, address: str, facts: Facts
+) -> Steps[Verdict]:
     namespace = namespaces.of(entry)
     subject = _subject(entry, namespace)
     if entry.kind == CONTAINER:
@@ -128,7 +127,8 @@ def _entry(entry: Entry, namespaces: EntryNamespaces, ident: str, group: str, ad
         return Skip(id=ident, subject=subject, reason=reason)
     spec = forward_spec(group, address, entry.local_port, facts, ident=ident, eager=entry.kind == "pod")
     because = f"it is asked for by {entry.origin}"
-    return planned(spec, subject, _find(entry, target, namespace, facts), because, spellings(target, entry.port))
+    found = yield from _find(entry, target, namespace, facts)
+    return planned(spec, subject, found, because, spellings(target, entry.port))
 
 
 def _contested(entry: Entry, namespaces: EntryNamespaces) -> str:
@@ -145,13 +145,13 @@ def _why_not(entry: Entry, target: Resource | None, subject: ResourceRef, ident:
         of_rule = RuleTarget(entry.kind, entry.name, subject.namespace, labels, spellings(target, entry.port))
         if excluded := facts.rules.excluded(of_rule):
             return excluded
-    own = held_by_skaffold(entry.kind, entry.name, subject.namespace, (entry.port,), facts)
+    own = held_by_skaffold(entry.kind, {entry.name}, subject.namespace, (entry.port,), facts)
     if own is not None and entry.local_port.number not in {0, own.local_port}:
         return ""  # the entry requests another local port than the one that Skaffold has
     return left_to_skaffold(own, ident, entry.local_port, facts)
 
 
-def _find(entry: Entry, target: Resource | None, namespace: str, facts: Facts) -> EndpointResult:
+def _find(entry: Entry, target: Resource | None, namespace: str, facts: Facts) -> Steps[EndpointResult]:
     watch, cluster = entry_watch(entry, namespace), facts.cluster
     needed = missing_list(entry.kind, namespace, target, facts) if cluster.synced(watch) else watch
     if needed is not None:
@@ -164,8 +164,9 @@ def _find(entry: Entry, target: Resource | None, namespace: str, facts: Facts) -
         return EndpointResult(broken=missing + _similar(entry, facts))
     if entry.selector and isinstance(target, Pod):
         pods = [pod for pod in cluster.objects[watch].values() if isinstance(pod, Pod)]
-        return endpoints_from_pods(pods, entry.port, f"{entry.kind} {entry.selector}")
-    return endpoints_of(target, entry.kind, entry.port, related_lists(entry.kind, namespace, target, facts))
+        return (yield from endpoints_from_pods(pods, entry.port, f"{entry.kind} {entry.selector}"))
+    related = related_lists(entry.kind, namespace, target, facts)
+    return (yield from endpoints_of(target, entry.kind, entry.port, related))
 
 
 def _similar(entry: Entry, facts: Facts) -> str:

@@ -17,18 +17,17 @@ from watcher.cluster.kinds import ContainerPort
 from watcher.config.entries import RuleTarget
 from watcher.plan import run
 from watcher.plan.facts import Facts
-from watcher.plan.pods import EndpointResult, endpoints_from_pods, pod_view
+from watcher.plan.pods import EndpointResult, Steps, endpoints_from_pods, pod_view
 from watcher.plan.ports import TCP, PodPort, debug_ports, unforwardable
 from watcher.plan.run import OwnedPods
 from watcher.plan.verdicts import (
+    FoundPort,
     NotRequested,
     ResourceRef,
     Skip,
     Verdict,
-    forward_spec,
+    at_addresses,
     held_by_skaffold,
-    left_to_skaffold,
-    planned,
     unlisted_kind,
 )
 from watcher.skaffold.modes import Mode
@@ -67,7 +66,7 @@ def _portless(one: OwnedPods, ports: frozenset[PodPort], mode: Mode) -> Iterator
             yield NotRequested(id=ident, subject=subject, reason="it declares no port")
 
 
-def _of_owner(one: OwnedPods, mode: Mode, facts: Facts) -> Iterator[Verdict]:
+def _of_owner(one: OwnedPods, mode: Mode, facts: Facts) -> Iterator[Verdict | None]:
     if reason := _does_not_count(one, facts):
         yield NotRequested(id=_group(mode, one), subject=_subject(mode, one), reason=reason)
         return
@@ -88,8 +87,7 @@ def _of_owner(one: OwnedPods, mode: Mode, facts: Facts) -> Iterator[Verdict]:
         elif unable := unforwardable(ContainerPort(port.number, port.name, port.protocol)):
             yield Skip(id=ident, subject=subject, reason=unable)
         else:
-            for address in dict.fromkeys(facts.addresses):
-                yield _at_address(one, port, ident, address, subject, mode, facts)
+            yield from at_addresses(_found(one, port, ident, subject, mode, facts), _find(one, port), facts)
 
 
 def _does_not_count(one: OwnedPods, facts: Facts) -> str:
@@ -107,15 +105,20 @@ def _does_not_count(one: OwnedPods, facts: Facts) -> str:
     return "it has run to its end" if one.finished else ""
 
 
-def _at_address(
-    one: OwnedPods, port: PodPort, group: str, address: str, subject: ResourceRef, mode: Mode, facts: Facts
-) -> Verdict:
-    local = PortRequest(PortPolicy.PREFERRED, port.number)
-    if reason := _why_not(one, port, group + address, local, facts):
-        return Skip(id=group + address, subject=subject, reason=reason)
-    # A debugger connects before the pod is Ready, and modes pods and debug mean the pods as they are.
-    spec = forward_spec(group, address, local, facts, eager=True)
-    return planned(spec, subject, _find(one, port), _because(mode, facts), port.called)
+def _found(one: OwnedPods, port: PodPort, group: str, subject: ResourceRef, mode: Mode, facts: Facts) -> FoundPort:
+    owner, names = one.owner, {pod.metadata.name for pod in one.pods}
+    of_rule = RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, port.called)
+    return FoundPort(
+        group=group,
+        subject=subject,
+        local_port=PortRequest(PortPolicy.PREFERRED, port.number),
+        because=_because(mode, facts),
+        called=port.called,
+        refused=facts.rules.refused(of_rule),
+        held_by=held_by_skaffold("pod", names, owner.namespace, port.called, facts),
+        # A debugger connects before the pod is Ready, and modes pods and debug mean the pods as they are.
+        eager=True,
+    )
 
 
 def _because(mode: Mode, facts: Facts) -> str:
@@ -123,25 +126,13 @@ def _because(mode: Mode, facts: Facts) -> str:
     return f"mode pods: {whose}" if mode is Mode.PODS else f"mode debug: {whose}, and Skaffold lists the port"
 
 
-def _why_not(one: OwnedPods, port: PodPort, ident: str, local: PortRequest, facts: Facts) -> str:
-    """The reason not to forward, or ""."""
-    owner = one.owner
-    if refused := facts.rules.refused(RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, port.called)):
-        return refused
-    for pod in one.pods if facts.own_forwards else ():
-        own = held_by_skaffold("pod", pod.metadata.name, owner.namespace, port.called, facts)
-        if left := left_to_skaffold(own, ident, local, facts):
-            return left
-    return ""
-
-
-def _find(one: OwnedPods, port: PodPort) -> EndpointResult:
+def _find(one: OwnedPods, port: PodPort) -> Steps[EndpointResult]:
     """Only of pods that have this port: those of an earlier template may not."""
     name = f"{one.owner.kind} {one.owner.name}"
     pods = [pod for pod in one.pods if port in pod_view(pod).shape.ports]
     if not pods:
         return EndpointResult(waiting_for=f"{name} has no pod with this port yet")
-    return endpoints_from_pods(pods, port.number, name)
+    return (yield from endpoints_from_pods(pods, port.number, name))
 
 
 def _ports(one: OwnedPods) -> frozenset[PodPort]:

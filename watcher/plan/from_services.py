@@ -14,19 +14,18 @@ from watcher.config.entries import Entry, RuleTarget
 from watcher.plan import run
 from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
-from watcher.plan.pods import EndpointResult
+from watcher.plan.pods import EndpointResult, Steps
 from watcher.plan.ports import unreachable
 from watcher.plan.required_watches import EntryNamespaces, missing_list, related_lists
 from watcher.plan.verdicts import (
+    FoundPort,
     NotRequested,
     ResourceRef,
     Skip,
     Verdict,
-    forward_spec,
+    at_addresses,
     held_by_skaffold,
-    left_to_skaffold,
     not_listed,
-    planned,
     unlisted_kind,
 )
 from watcher.skaffold.modes import Mode
@@ -38,8 +37,11 @@ FIRST_UNPRIVILEGED = 1024
 Requested = Mapping[tuple[str, str, int | str], Entry]
 
 
-def from_services(facts: Facts) -> Iterator[Verdict]:
-    """One verdict for each port and address; one for a port that cannot be forwarded and a service without ports."""
+def from_services(facts: Facts) -> Iterator[Verdict | None]:
+    """One verdict for each port and address; one for a port that cannot be forwarded and a service without ports.
+
+    None is a moment to pause.
+    """
     if facts.containers is not None:
         return
     requested = _by_entries(facts)
@@ -52,7 +54,7 @@ def from_services(facts: Facts) -> Iterator[Verdict]:
         yield from unlisted_kind(kinds.SERVICE, "services", facts)
 
 
-def _of_port(service: Service, port: ServicePort, facts: Facts, requested: Requested) -> Iterator[Verdict]:
+def _of_port(service: Service, port: ServicePort, facts: Facts, requested: Requested) -> Iterator[Verdict | None]:
     protocol = "" if port.protocol == "TCP" else f"{port.protocol}/"
     group = f"services/{service.metadata.namespace}/service/{service.metadata.name}/{port.port}/{protocol}"
     subject = ResourceRef(
@@ -68,8 +70,8 @@ def _of_port(service: Service, port: ServicePort, facts: Facts, requested: Reque
     elif unable := unreachable(service, port):
         yield Skip(id=group, subject=subject, reason=unable)
     else:
-        for address in dict.fromkeys(facts.addresses):
-            yield _at_address(service, port, group, address, subject, facts, requested)
+        found = _found(service, port, group, subject, facts, requested)
+        yield from at_addresses(found, _find(service, port, facts), facts)
 
 
 def _portless(service: Service) -> NotRequested:
@@ -91,39 +93,28 @@ def _by_entries(facts: Facts) -> Requested:
     return requested
 
 
-def _at_address(
-    service: Service,
-    port: ServicePort,
-    group: str,
-    address: str,
-    subject: ResourceRef,
-    facts: Facts,
-    requested: Requested,
-) -> Verdict:
-    privileged = port.port < FIRST_UNPRIVILEGED
-    local = PortRequest(PortPolicy.AUTOMATIC) if privileged else PortRequest(PortPolicy.PREFERRED, port.port)
-    called = (port.port, port.name) if port.name else (port.port,)
-    own = held_by_skaffold("service", subject.resource_name, subject.namespace, (port.port,), facts)
-    reason = _why_not(service, subject, called, facts, requested)
-    if reason := reason or left_to_skaffold(own, group + address, local, facts):
-        return Skip(id=group + address, subject=subject, reason=reason)
-    spec = forward_spec(group, address, local, facts)
-    return planned(spec, subject, _find(service, port, facts), "mode services: it is a service of this run", called)
-
-
-def _why_not(
-    service: Service, subject: ResourceRef, called: tuple[int | str, ...], facts: Facts, requested: Requested
-) -> str:
-    """The reason not to forward, or ""."""
+def _found(
+    service: Service, port: ServicePort, group: str, subject: ResourceRef, facts: Facts, requested: Requested
+) -> FoundPort:
     name, namespace = subject.resource_name, subject.namespace
-    entry = requested.get((namespace, name, called[0]))
-    if entry is not None:
-        return f"{entry.origin} asks for this port already"
-    return facts.rules.refused(RuleTarget("service", name, namespace, service.metadata.labels or {}, called))
+    privileged = port.port < FIRST_UNPRIVILEGED
+    called = (port.port, port.name) if port.name else (port.port,)
+    entry = requested.get((namespace, name, port.port))
+    of_rule = RuleTarget("service", name, namespace, service.metadata.labels or {}, called)
+    return FoundPort(
+        group=group,
+        subject=subject,
+        local_port=PortRequest(PortPolicy.AUTOMATIC) if privileged else PortRequest(PortPolicy.PREFERRED, port.port),
+        because="mode services: it is a service of this run",
+        called=called,
+        refused=f"{entry.origin} asks for this port already" if entry else facts.rules.refused(of_rule),
+        held_by=held_by_skaffold("service", {name}, namespace, (port.port,), facts),
+    )
 
 
-def _find(service: Service, port: ServicePort, facts: Facts) -> EndpointResult:
+def _find(service: Service, port: ServicePort, facts: Facts) -> Steps[EndpointResult]:
     namespace = service.metadata.namespace
     if (needed := missing_list("service", namespace, service, facts)) is not None:
         return not_listed(needed, facts)
-    return endpoints_of(service, "service", port.port, related_lists("service", namespace, service, facts))
+    related = related_lists("service", namespace, service, facts)
+    return (yield from endpoints_of(service, "service", port.port, related))

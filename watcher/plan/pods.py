@@ -7,8 +7,9 @@ StatefulSet itself replaces that pod when its turn comes. Of equal pods `forward
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -27,6 +28,14 @@ _REVISION_LABEL = "controller-revision-hash"
 NAMED_PODS = 3
 # How many pods of one target the plan considers: the best ones. New connections go to one of them at a time.
 MOST_PODS = 1000
+# How many pods are read before a pause: some milliseconds if each is new.
+PODS_A_STEP = 200
+
+T = TypeVar("T")
+# Work with pauses, so that other tasks run between its steps; then its result.
+Steps = Generator[None, None, T]
+# What made a pod, and which revision of that; "" for both if revisions do not matter.
+Revision = tuple[str, str]
 
 
 class OwnerKey(Struct, frozen=True, order=True):
@@ -50,27 +59,23 @@ class PodView(Struct, frozen=True, gc=False):
 
     pod: Pod
     name: str
-    uid: str
     created: str
     ready: bool
     owner: OwnerKey
-    controller: str
     ordinal: int
-    revision: tuple[str, str]
+    revision: Revision
     ref: PodRef
     shape: PodShape
 
 
 def _new_view(pod: Pod) -> PodView:
-    metadata, controller = pod.metadata, pod.metadata.controller
+    metadata = pod.metadata
     return PodView(
         pod=pod,
         name=metadata.name,
-        uid=metadata.uid,
         created=metadata.creation_timestamp or "",
         ready=pod.ready,
         owner=owner_of(pod),
-        controller=controller.uid if controller is not None else "",
         ordinal=_ordinal(pod),
         revision=_revision(pod),
         ref=PodRef(metadata.namespace, metadata.name, metadata.uid),
@@ -140,46 +145,49 @@ def _revision_number(replica_set: Resource) -> int:
 # --- order
 
 
-def ranking(pods: Iterable[Pod], newest: str = "") -> list[Pod]:
-    """The pods, the best first. `newest`: as for `outdated`."""
-    return [view.pod for view in _ranked(pods, newest)[0]]
-
-
-def outdated(pods: Iterable[Pod], newest: str = "") -> frozenset[str]:
-    """The UIDs of the pods whose workload has a newer revision.
+def best_pods(pods: Sequence[Pod], newest: str = "") -> Steps[tuple[list[PodView], frozenset[Revision]]]:
+    """The best MOST_PODS of the pods in order, and the revisions that are outdated: their workload has a newer one.
 
     `newest`: the UID of the current ReplicaSet, if all these pods belong to one Deployment. Without it the youngest pod
     shows the newest revision: timestamps are RFC 3339 in UTC, so they sort as texts.
     """
-    return _outdated([pod_view(pod) for pod in pods], newest)
+    views: list[PodView] = []
+    youngest: dict[Revision, str] = {}
+    for start in range(0, len(pods), PODS_A_STEP):
+        if start:
+            yield
+        for view in map(pod_view, pods[start : start + PODS_A_STEP]):
+            views.append(view)
+            if view.created >= youngest.get(view.revision, ""):
+                youngest[view.revision] = view.created
+    old = _outdated(youngest, newest)
+    best: list[PodView] = []
+    for start in range(0, len(views), 2 * MOST_PODS):
+        if start:
+            yield
+        best = _ordered([*best, *views[start : start + 2 * MOST_PODS]], old)[:MOST_PODS]
+    return best, old
 
 
-def _ranked(pods: Iterable[Pod], newest: str) -> tuple[list[PodView], frozenset[str]]:
-    """The order, and the UIDs of the outdated pods. Each sort keeps the order of what it finds equal."""
-    views = [pod_view(pod) for pod in pods]
-    old = _outdated(views, newest)
+def _ordered(views: list[PodView], old: frozenset[Revision]) -> list[PodView]:
+    """Each sort keeps the order of what it finds equal."""
     views.sort(key=attrgetter("name"))
     views.sort(key=attrgetter("created"), reverse=True)
-    views.sort(key=lambda view: (not view.ready, view.uid in old, view.ordinal))
-    return views, old
+    views.sort(key=lambda view: (not view.ready, view.revision in old, view.ordinal))
+    return views
 
 
-def _outdated(views: list[PodView], newest: str) -> frozenset[str]:
+def _outdated(youngest: Mapping[Revision, str], newest: str) -> frozenset[Revision]:
+    """`youngest`: of each revision the time at which its youngest pod was created."""
     if newest:
-        return frozenset(view.uid for view in views if view.controller != newest)
-    youngest: dict[tuple[str, str], str] = {}
-    for view in views:
-        if view.created >= youngest.get(view.revision, ""):
-            youngest[view.revision] = view.created
+        return frozenset(revision for revision in youngest if revision[1] != newest)
     of_workload: dict[str, str] = {}
     for (workload, _), created in youngest.items():
-        of_workload[workload] = max(of_workload.get(workload, ""), created)
-    old = {revision for revision, created in youngest.items() if created < of_workload[revision[0]]}
-    return frozenset(view.uid for view in views if view.revision in old) if old else frozenset()
+        of_workload[workload] = max(created, of_workload.get(workload, ""))
+    return frozenset(revision for revision, created in youngest.items() if created < of_workload[revision[0]])
 
 
-def _revision(pod: Pod) -> tuple[str, str]:
-    """The pod's workload and which revision of it made the pod; "" for both if revisions do not matter."""
+def _revision(pod: Pod) -> Revision:
     owner = pod.metadata.controller
     if owner is None or owner.kind == _STATEFUL_SET:
         return "", ""
@@ -206,20 +214,14 @@ def _ordinal(pod: Pod) -> int:
 
 
 def endpoints_from_pods(
-    pods: Iterable[Pod],
-    port: int | str,
-    name: str,
-    *,
-    newest: str = "",
-    unready_too: bool = False,
-) -> EndpointResult:
+    pods: Sequence[Pod], port: int | str, name: str, *, newest: str = "", unready_too: bool = False
+) -> Steps[EndpointResult]:
     """The running pods as endpoints, the best first, then the starting ones.
 
-    `name`: the target, for reasons. `newest`: as for `outdated`. `unready_too`: readiness does not matter for this
+    `name`: the target, for reasons. `newest`: as for `best_pods`. `unready_too`: readiness does not matter for this
     target (publishNotReadyAddresses).
     """
-    ranked, old = _ranked(pods, newest)
-    del ranked[MOST_PODS:]
+    ranked, old = yield from best_pods(pods, newest)
     running = [view for view in ranked if view.pod.status.phase == "Running" and not view.pod.deleting]
     endpoints = tuple(
         Endpoint(
@@ -227,7 +229,7 @@ def endpoints_from_pods(
             number,
             ready=view.ready or (unready_too and not view.pod.starting),
             running=not view.pod.starting,
-            outdated=view.uid in old,
+            outdated=view.revision in old,
         )
         for view in (*running, *(view for view in ranked if view.pod.starting))
         if (number := number_in(view.pod, port)) is not None

@@ -17,18 +17,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from watcher.cluster import kinds
-from watcher.cluster.kinds import (
-    RUN_ID_LABEL,
-    Kind,
-    Pod,
-    ReplicationController,
-    Resource,
-    Service,
-    Workload,
-)
+from watcher.cluster.kinds import RUN_ID_LABEL, Kind, Pod, ReplicationController, Resource, Service, Workload
 from watcher.cluster.store import Key, Watch, key_of, labelled
 from watcher.plan.facts import Facts
-from watcher.plan.pods import MOST_PODS, OwnerKey, pod_view, ranking
+from watcher.plan.pods import PODS_A_STEP, OwnerKey, Steps, best_pods, pod_view
 from watcher.plan.ports import PodShape, debug_annotation, pod_shape
 from watcher.skaffold.modes import Mode
 
@@ -41,8 +33,6 @@ WORKLOADS = (
     kinds.REPLICATION_CONTROLLER,
     kinds.JOB,
 )
-# How many pods are grouped before a pause: some milliseconds if each is new.
-_PODS_A_STEP = 200
 _MANGLED = re.compile(r"[^a-zA-Z0-9]")
 _GOOGLES = re.compile(r"(^|\.)gcr\.io$|-docker\.pkg\.dev$")
 # The digest of an image reference, then its tag (a colon before the last slash belongs to a registry's port).
@@ -112,15 +102,12 @@ def pods_by_owner(facts: Facts) -> Iterator[OwnedPods | None]:
     """
     made: dict[OwnerKey, list[Pod]] = {}
     for number, pod in enumerate(cast("list[Pod]", _own(kinds.POD, facts)), 1):
-        owned = made.setdefault(pod_view(pod).owner, [])
-        owned.append(pod)
-        if len(owned) == 2 * MOST_PODS:
-            owned[:] = ranking(owned)[:MOST_PODS]
-        if number % _PODS_A_STEP == 0:
+        made.setdefault(pod_view(pod).owner, []).append(pod)
+        if number % PODS_A_STEP == 0:
             yield None
     workloads = dict(_workloads(facts))
     for owner in sorted(made.keys() | workloads.keys()):
-        yield _owned_pods(owner, workloads.get(owner), made.get(owner, ()))
+        yield (yield from _owned_pods(owner, workloads.get(owner), made.get(owner, [])))
 
 
 def _workloads(facts: Facts) -> Iterator[tuple[OwnerKey, Resource]]:
@@ -131,9 +118,10 @@ def _workloads(facts: Facts) -> Iterator[tuple[OwnerKey, Resource]]:
                 yield OwnerKey(item.metadata.namespace, kind.singular, item.metadata.name), item
 
 
-def _owned_pods(owner: OwnerKey, workload: Resource | None, made: Iterable[Pod]) -> OwnedPods:
-    ranked = tuple(ranking(made)[:MOST_PODS])
-    shapes = [pod_view(pod).shape for pod in ranked]
+def _owned_pods(owner: OwnerKey, workload: Resource | None, made: list[Pod]) -> Steps[OwnedPods]:
+    best, _ = yield from best_pods(made)
+    ranked = tuple(view.pod for view in best)
+    shapes = [view.shape for view in best]
     if isinstance(workload, Workload | ReplicationController):
         template = workload.spec.template
         shapes.insert(0, pod_shape(template.spec, debug_annotation(template.metadata.annotations)))

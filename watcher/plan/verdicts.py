@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
+
 from msgspec import Struct
 
 from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest
 from watcher.cluster.kinds import Kind
 from watcher.cluster.store import Watch
 from watcher.plan import run
-from watcher.plan.facts import Facts, HeldPort
-from watcher.plan.pods import EndpointResult
+from watcher.plan.facts import Facts
+from watcher.plan.pods import EndpointResult, Steps
+from watcher.skaffold.port_events import SkaffoldForward
 
 
 class ResourceRef(Struct, frozen=True, kw_only=True):
@@ -123,17 +126,49 @@ def forward_spec(
     )
 
 
+class FoundPort(Struct, frozen=True, kw_only=True):
+    """A port of the run's services or pods, to be forwarded at each address. `group`: as in ForwardSpec.
+
+    `because`, `called`: as in PlannedForward. `refused`: the reason not to forward it, or "". `held_by`: Skaffold's own
+    forward of it. `eager`: as for `forward_spec`.
+    """
+
+    group: str
+    subject: ResourceRef
+    local_port: PortRequest
+    because: str
+    called: tuple[int | str, ...]
+    refused: str
+    held_by: SkaffoldForward | None
+    eager: bool = False
+
+
+def at_addresses(port: FoundPort, find: Steps[EndpointResult], facts: Facts) -> Iterator[Verdict | None]:
+    """One verdict for each address. `find` finds the endpoints: it runs once, if there is a forward. None: a pause."""
+    found: EndpointResult | None = None
+    for address in dict.fromkeys(facts.addresses):
+        ident = port.group + address
+        if reason := port.refused or left_to_skaffold(port.held_by, ident, port.local_port, facts):
+            yield Skip(id=ident, subject=port.subject, reason=reason)
+            continue
+        if found is None:
+            found = yield from find
+        spec = forward_spec(port.group, address, port.local_port, facts, eager=port.eager)
+        yield planned(spec, port.subject, found, port.because, port.called)
+
+
 def held_by_skaffold(
-    kind: str, name: str, namespace: str, ports: tuple[int | str, ...], facts: Facts
-) -> HeldPort | None:
+    kind: str, names: Container[str], namespace: str, ports: tuple[int | str, ...], facts: Facts
+) -> SkaffoldForward | None:
     """Skaffold's own forward of a port with one of these spellings. Its namespace is blank if it is the context's."""
     for own in facts.own_forwards:
-        if (own.kind, own.name) == (kind, name) and own.port in ports and own.namespace in {namespace, ""}:
+        named = own.resource_type == kind and own.resource_name in names and own.namespace in {namespace, ""}
+        if named and own.target_port in ports:
             return own
     return None
 
 
-def left_to_skaffold(own: HeldPort | None, ident: str, port: PortRequest, facts: Facts) -> str:
+def left_to_skaffold(own: SkaffoldForward | None, ident: str, port: PortRequest, facts: Facts) -> str:
     """The reason to leave the forward to Skaffold, which holds `own`; "" to forward it.
 
     Whichever holds the requested port keeps it: a Skaffold that started later found it taken and chose another. If no

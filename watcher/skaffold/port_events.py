@@ -37,7 +37,10 @@ Occasion = tuple[int, int]
 
 
 class SkaffoldForward(Struct, frozen=True, kw_only=True):
-    """A forward of Skaffold's own. `resource_type` is lower case; `iteration`: of the loop that reported it last."""
+    """A forward of Skaffold's own, with whose local port portside does not compete.
+
+    `resource_type` is lower case; `iteration`: of the loop that reported it last.
+    """
 
     resource_type: str
     resource_name: str
