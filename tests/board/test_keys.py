@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from tests.board.made import forward
 from tests.board.test_table import bare
-from watcher.board.actions import copy_sequence, last_log_lines, open_in_browser
+from watcher.board.actions import copy_sequence, last_log_lines
 from watcher.board.board import Board
 from watcher.board.layout import Canvas
 from watcher.board.records import ForwardRecord
 from watcher.board.runtime_files import About
-from watcher.board.screen import decode_keys
-from watcher.board.table import HELP, MESSAGE, TableAction, TableView
+from watcher.board.screen import Screen, decode_keys
+from watcher.board.table import ACTS, HELP, MESSAGE, Act, TableAction, TableView
 from watcher.errors import WatcherError
 
 ABOUT = About(pid=1, url="http://127.0.0.1:1", command="watch", folder="/shop", context="here", namespace="default")
@@ -164,15 +164,24 @@ def test_what_is_copied_is_the_url() -> None:
 
 async def test_nothing_to_open() -> None:
     """A forward without a URL gives a message."""
-    assert await open_in_browser(forward(state="failed", url="")) == "service/web has no URL: it is failed"
+    for act in ACTS.values():
+        if act in {"open", "copy"}:
+            assert await done(act, forward(state="failed", url="")) == "service/web has no URL: it is failed"
 
 
 async def test_the_page_that_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """The path of `open` in portside.yaml follows the URL, which is that by name if there is a gateway."""
     monkeypatch.setenv("BROWSER", "true")
-    assert await open_in_browser(forward(open_path="/admin")) == "opened http://127.0.0.1:8080/admin"
+    assert await done("open", forward(open_path="/admin")) == "opened http://127.0.0.1:8080/admin"
     named = forward(gateway="http://web.localhost:8000/", open_path="/admin")
-    assert await open_in_browser(named) == "opened http://web.localhost:8000/admin"
+    assert await done("open", named) == "opened http://web.localhost:8000/admin"
+    monkeypatch.setenv("BROWSER", "false")
+    assert await done("open", forward()) == "http://127.0.0.1:8080/ was not opened: false ended with exit code 1"
+
+
+async def done(act: Act, record: ForwardRecord) -> str:
+    """The message of this action."""
+    return await Screen(Board(), 0, colour=False)._done(TableAction(act, record))
 
 
 async def test_the_log_of_the_pod_that_serves() -> None:

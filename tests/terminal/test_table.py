@@ -199,8 +199,8 @@ async def test_filter_copy_and_open(stage: Stage) -> None:
         url = row(await term.says("copied http://127.0.0.1:"), "svc/api").split()[2]
         assert await term.buffer() == url
         await term.press("o")
-        await term.says(f"opened {url}")
-        assert opened.read_text() == f"{url}\n"
+        await term.says(f"opened {url}/")
+        assert opened.read_text() == f"{url}/\n"
         await term.press("?")
         await term.says("try a failed forward again")
         await term.press("Escape")

@@ -7,6 +7,7 @@ for an answer from the pod: data, a refusal of the container runtime, or the end
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import aclosing
 from urllib.parse import urlsplit
 
@@ -97,14 +98,10 @@ def _request(path: str, host: str, port: int) -> bytes:
     return f"{head}\r\n\r\n".encode()
 
 
-async def open_in_browser(record: ForwardRecord) -> str:
-    """Returns the message to show."""
-    url = record.gateway or record.url
-    if not url:
-        return f"{record.resource} has no URL: it is {record.state}"
-    url = f"{url.rstrip('/')}{record.open_path}" if record.open_path else url
-    problem = await trio.to_thread.run_sync(open_url, url, abandon_on_cancel=True)
-    return f"{url} cannot be opened: {problem}" if problem else f"opened {url}"
+async def open_in_browser(record: ForwardRecord, open_page: Callable[[str], str] = open_url) -> str:
+    """Opens the forward's page. Returns why that failed, "" if it is open."""
+    problem = await trio.to_thread.run_sync(open_page, record.page, abandon_on_cancel=True)
+    return f"{record.page} was not opened: {problem}" if problem else ""
 
 
 def copy_sequence(url: str) -> bytes:

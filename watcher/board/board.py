@@ -139,25 +139,18 @@ class Board:
             subscription.put(record)
 
     def subscribe(self) -> Subscription:
-        """A reader's queue; it starts with everything that is true now."""
+        """A new reader's queue; it starts with everything that is true now."""
         current: list[Record] = [*self._skaffold.values(), *self._forwards.values(), *self._skips.values()]
         current += [self._plan] if self._plan else []  # last: a reader that has it has everything
-        subscription = Subscription(current)
+        subscription = Subscription(current, self._subscriptions.discard)
         self._subscriptions.add(subscription)
         return subscription
 
-    def unsubscribe(self, subscription: Subscription) -> None:
-        self._subscriptions.discard(subscription)
-
     async def until_ready(self, seconds: float) -> None:
         """Waits until every wanted forward is ready, for at most `seconds`."""
-        subscription = self.subscribe()
-        try:
-            with trio.move_on_after(seconds):
-                while not self.ready:
-                    await subscription.next()
-        finally:
-            self.unsubscribe(subscription)
+        with self.subscribe() as changes, trio.move_on_after(seconds):
+            while not self.ready:
+                await changes.next()
 
     async def drained(self) -> None:
         """Waits until every reader has taken what is pending."""

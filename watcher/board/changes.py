@@ -7,6 +7,7 @@ miss intermediate states of a forward. It never misses the end of a forward or s
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
 from msgspec.structs import replace
@@ -77,18 +78,34 @@ def _is_same_forward(before: ForwardRecord, after: ForwardRecord) -> bool:
 
 
 class Subscription:
-    """The changes that one reader has not taken yet.
+    """The changes that one reader has not taken yet. `with` unsubscribes at the end, `async for` ends with the board.
 
     For each key: the final record of the entry that the reader knows, if that ended, and then the newest record.
     """
 
-    def __init__(self, current: list[Record]) -> None:
+    def __init__(self, current: list[Record], unsubscribe: Callable[[Subscription], None]) -> None:
+        self._unsubscribe = unsubscribe
         self._pending: dict[str, tuple[Record, ...]] = {record_key(record): (record,) for record in current}
         self._known: set[str] = set()  # ids that exist, as far as the reader was told
         self._untold_ends: dict[str, None] = {}
         self._arrived = trio.Event()
         self._drained = trio.Event()
         self._closed = False
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unsubscribe(self)
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> list[Record]:
+        try:
+            return await self.next()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
 
     def close(self) -> None:
         """The reader still gets what is pending, and then EndOfChannel."""

@@ -175,15 +175,9 @@ class EnvFile:
 
     async def run(self, board: Board) -> None:
         """Writes every change until the board closes."""
-        subscription = board.subscribe()
-        try:
-            while True:
-                await subscription.next()
+        with board.subscribe() as changes:
+            async for _ in changes:
                 await self._rewrite(board)
-        except trio.EndOfChannel:
-            return
-        finally:
-            board.unsubscribe(subscription)
 
     async def _rewrite(self, board: Board) -> None:
         content = HEADER + env_lines(self._variables.of(board.forwards.values()))

@@ -211,7 +211,7 @@ def _cells(row: TableRow, *, several_contexts: bool) -> Mapping[str, Text]:
         "NAME": Text(target(record)),
         "CONTEXT": Text(printable(record.context) if several_contexts else ""),
         "NAMESPACE": Text(printable(record.namespace)),
-        "ADDRESS": _link(record.url, record.gateway or record.url) if record.url else Text("-"),
+        "ADDRESS": _link(record.url, record.link) if record.url else Text("-"),
         "BY NAME": _link(record.gateway.removeprefix("http://"), record.gateway) if record.gateway else Text(""),
         "STATE": Text(record.state, style=_STATES.get(record.state, "yellow")),
         "POD": Text(printable(record.pod)),

@@ -9,6 +9,7 @@ import math
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 import trio
@@ -115,13 +116,12 @@ class PlainLines(LineRenderer):
 
     def lines(self, record: Record) -> Iterable[str]:
         key, lines = record_key(record), _sentences(record, self._context)
-        state = record.state if isinstance(record, ForwardRecord) else ""
-        if state in {"waiting", "listening"}:
+        if isinstance(record, ForwardRecord) and record.waits:
             due = self._waiting.get(key, (trio.current_time() + REPORT_WAIT_AFTER, ()))[0]
             self._waiting[key] = (due, lines)
             return
         self._waiting.pop(key, None)
-        if state == "stopped" and self._last.pop(key, None) is None:
+        if isinstance(record, ForwardRecord) and is_final(record) and self._last.pop(key, None) is None:
             return  # no line ever mentioned it
         yield from self._new(key, lines)
         if is_final(record):
@@ -200,18 +200,14 @@ async def next_lines(subscription: Subscription, renderer: LineRenderer) -> list
 
 async def write_lines(board: Board, renderer: LineRenderer, descriptor: int) -> None:
     """Write every change to `descriptor` until the board closes or nobody reads there any more."""
-    subscription = board.subscribe()
-    try:
+    # An OSError: the reader is gone, and forwarding goes on.
+    with board.subscribe() as changes, suppress(OSError, trio.EndOfChannel):
         if board.about is not None and not isinstance(renderer, JsonLines):
             await write_first_line(board.about, descriptor)
         while True:
-            if lines := await next_lines(subscription, renderer):
+            if lines := await next_lines(changes, renderer):
                 # In a thread, abandoned at the end: a full pipe must delay nothing but its own lines.
                 await trio.to_thread.run_sync(write_whole, descriptor, "".join(lines).encode(), abandon_on_cancel=True)
-    except (OSError, trio.EndOfChannel):
-        return  # the reader is gone, and forwarding goes on; or the board has closed
-    finally:
-        board.unsubscribe(subscription)
 
 
 async def write_first_line(about: About, descriptor: int) -> None:

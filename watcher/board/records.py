@@ -66,6 +66,21 @@ class ForwardRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
     open_path: str = ""
     via: str = ""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it has no pod that serves yet."""
+        return self.state in {State.WAITING.value, State.LISTENING.value}
+
+    @property
+    def link(self) -> str:
+        """The URL for people, "" without one: the gateway's, because it stays the same with another local port."""
+        return self.gateway or self.url
+
+    @property
+    def page(self) -> str:
+        """The URL for the browser."""
+        return f"{self.link.rstrip('/')}{self.open_path or '/'}"
+
 
 class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="forward"):
     """A forward with its counters at the time of the request. `since` is when it began.
@@ -173,15 +188,7 @@ def timestamp(now: datetime) -> str:
 
 def _described(subject: ResourceRef) -> dict[str, Any]:
     """The fields that every record about this subject has."""
-    return {
-        "source": subject.source,
-        "resource_type": subject.resource_type,
-        "resource_name": subject.resource_name,
-        "namespace": subject.namespace,
-        "container": subject.container,
-        "remote_port": subject.remote_port,
-        "context": subject.context,
-    }
+    return {name: getattr(subject, name) for name in ResourceFields.__struct_fields__}
 
 
 def forward_record(wanted: PlannedForward, status: Status, now: datetime, gateway: str = "") -> ForwardRecord:
@@ -240,39 +247,40 @@ def skaffold_record(change: SkaffoldChange, facts: SkaffoldFacts, now: datetime,
     )
 
 
-def own_forward_record(own: SkaffoldForward, now: datetime, *, over: bool = False) -> ForwardRecord:
-    """A forward that Skaffold itself holds, as its events describe it. `over`: it holds it no longer."""
-    address = own.address or DEFAULT_ADDRESS
+def own_forward_record(own: SkaffoldForward, now: datetime) -> ForwardRecord:
+    """A forward that Skaffold itself holds, as its events describe it."""
     kind, name, namespace, port = own.key
-    return ForwardRecord(
-        time=timestamp(now),
-        id=f"skaffold/{namespace}/{kind}/{name}/{port}/{address}",
+    address = own.address or DEFAULT_ADDRESS
+    subject = ResourceRef(
         source="skaffold",
-        state=(State.STOPPED if over else State.READY).value,
         resource_type=kind,
         resource_name=name,
         namespace=namespace,
         container=own.container_name,
         remote_port=port,
-        local_address=address,
-        local_port=own.local_port,
-        url="" if over else local_url(address, own.local_port),
-        reason="held by Skaffold itself",
     )
+    ident = f"skaffold/{namespace}/{kind}/{name}/{port}/{address}"
+    return _held_elsewhere(subject, ident, address, own.local_port, now, "held by Skaffold itself")
 
 
 def published_record(published: Published, now: datetime) -> ForwardRecord:
     """A port that Docker listens on."""
+    subject, address, port = published.subject, published.address, published.local_port
+    return _held_elsewhere(subject, published.id, address, port, now, "published by Docker itself")
+
+
+def _held_elsewhere(subject: ResourceRef, ident: str, address: str, port: int, now: datetime, why: str) -> ForwardRecord:
+    """A forward whose local port another program listens on. It is ready as long as it exists."""
     return ForwardRecord(
-        **_described(published.subject),
+        **_described(subject),
         time=timestamp(now),
-        id=published.id,
+        id=ident,
         state=State.READY.value,
-        local_address=published.address,
-        local_port=published.local_port,
-        url=local_url(published.address, published.local_port),
-        reason="published by Docker itself",
-        open_path=published.subject.open_path,
+        local_address=address,
+        local_port=port,
+        url=local_url(address, port),
+        reason=why,
+        open_path=subject.open_path,
     )
 
 

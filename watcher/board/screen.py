@@ -118,23 +118,19 @@ class Screen:
 
     async def run(self) -> None:
         """Draws until the board closes; the last frame stays."""
-        subscription = self._board.subscribe()
-        try:
-            with _echo_off(self._descriptor, lines=self._keyboard is None):
-                async with trio.open_nursery() as nursery:
-                    if self._keyboard is not None:
-                        nursery.start_soon(self._read_keys, self._keyboard, nursery)
-                    nursery.start_soon(self._take, subscription)
-                    nursery.start_soon(self._watch_terminal)
-                    while not self._over:
-                        await self._until_changed()
-                        await self._draw()
-                        await trio.sleep(PACE)
-                    self._view.reset()
+        with self._board.subscribe() as changes, _echo_off(self._descriptor, lines=self._keyboard is None):
+            async with trio.open_nursery() as nursery:
+                if self._keyboard is not None:
+                    nursery.start_soon(self._read_keys, self._keyboard, nursery)
+                nursery.start_soon(self._take, changes)
+                nursery.start_soon(self._watch_terminal)
+                while not self._over:
+                    await self._until_changed()
                     await self._draw()
-                    nursery.cancel_scope.cancel()
-        finally:
-            self._board.unsubscribe(subscription)
+                    await trio.sleep(PACE)
+                self._view.reset()
+                await self._draw()
+                nursery.cancel_scope.cancel()
 
     def _touch(self) -> None:
         self._changed.set()
@@ -145,14 +141,12 @@ class Screen:
             await self._changed.wait()
         self._changed = trio.Event()
 
-    async def _take(self, subscription: Subscription) -> None:
-        try:
-            while True:
-                self._view.take(await subscription.next(), trio.current_time())
-                self._touch()
-        except trio.EndOfChannel:
-            self._over = True
+    async def _take(self, changes: Subscription) -> None:
+        async for records in changes:
+            self._view.take(records, trio.current_time())
             self._touch()
+        self._over = True
+        self._touch()
 
     async def _watch_terminal(self) -> None:
         """Draw again after a change of size and after a return to the foreground."""
@@ -182,13 +176,13 @@ class Screen:
         """Carries the action out; returns the message to show."""
         record, message = action.record, ""
         match action.act:
-            case "open":
-                message = await open_in_browser(record)
-            case "copy" if url := record.gateway or record.url:
-                await self._write(copy_sequence(url))
-                message = f"copied {url}"
-            case "copy":
+            case "open" | "copy" if not record.link:
                 message = f"{record.resource} has no URL: it is {record.state}"
+            case "open":
+                message = await open_in_browser(record) or f"opened {record.page}"
+            case "copy":
+                await self._write(copy_sequence(record.link))
+                message = f"copied {record.link}"
             case "retry":
                 problem = self._board.retry(record.id)
                 message = f"{record.resource}: {problem}" if problem else f"trying {record.resource} again"

@@ -34,7 +34,6 @@ LEAVING = 1.0
 SPARE = 1
 # Rows that page up and page down move.
 PAGE = 10
-WAITING = frozenset({"waiting", "listening"})
 # Seconds for which a message stays.
 MESSAGE = 4.0
 
@@ -73,7 +72,7 @@ class ShownForward(Struct, frozen=True):
 
     def is_waiting(self, now: float) -> bool:
         """Whether it has waited long enough to be reported."""
-        return self.record.state in WAITING and now >= self.since + REPORT_WAIT_AFTER
+        return self.record.waits and now >= self.since + REPORT_WAIT_AFTER
 
     def rank(self, now: float) -> int:
         """Its group in the table: failed, waiting, all others."""
@@ -82,7 +81,7 @@ class ShownForward(Struct, frozen=True):
     def row(self, counts: Counts | None, now: float) -> TableRow:
         """With its counters, and a note once it is time for one."""
         record = counted(self.record, counts)
-        is_early = record.state in WAITING and not self.is_waiting(now)
+        is_early = record.waits and not self.is_waiting(now)
         return TableRow(record, "" if is_early else record.reason or record.last_error)
 
 

@@ -183,17 +183,16 @@ class ExecCommand:
 
     async def _until_ready(self, board: Board) -> tuple[str, ...]:
         """Waits until all is ready; returns () or the reasons not to start."""
-        subscription = board.subscribe()
         reported: set[str] = set()
         report_at, nothing_until = trio.current_time() + REPORT_WAIT_AFTER, math.inf
         try:
-            with trio.move_on_after(self._within):
+            with board.subscribe() as changes, trio.move_on_after(self._within):
                 while not (now := command_readiness(board)).ready:
                     if now.hopeless or trio.current_time() >= nothing_until:
                         return _new(now.missing, reported)
                     nothing_until = _nothing_until(nothing_until, now)
                     with trio.move_on_at(min(report_at, nothing_until)):
-                        await subscription.next()
+                        await changes.next()
                     if trio.current_time() >= report_at:
                         report_at = math.inf  # once
                         reported.update(missing := command_readiness(board).missing)
@@ -202,8 +201,6 @@ class ExecCommand:
                 return ()
         except trio.EndOfChannel:
             return _new(now.missing, reported)
-        finally:
-            board.unsubscribe(subscription)
         return (f"not ready within {self._within:g} s", *_new(command_readiness(board).missing, reported))
 
     async def _execute(self, board: Board) -> int:

@@ -251,12 +251,9 @@ class Runtime:
         return await cluster.client.pod_log(record.namespace, record.pod, container, lines)
 
     async def _until_hopeless(self, loop: Loop) -> None:
-        changes = self.board.subscribe()
-        try:
+        with self.board.subscribe() as changes:
             while not loop.hopeless:
                 await changes.next()
-        finally:
-            self.board.unsubscribe(changes)
 
     def _want(self, watches: frozenset[Watch]) -> None:
         if self._cluster is not None:

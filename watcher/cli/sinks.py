@@ -25,6 +25,7 @@ from forwarders.system.terminals import CAN_DRAW, in_foreground, open_url
 from forwarders.tasks import kept
 from watcher import user_files
 from watcher.board import runtime_files
+from watcher.board.actions import open_in_browser
 from watcher.board.addresses import listen, parse_status_address, status_url
 from watcher.board.board import Board
 from watcher.board.environment import EnvFile, Variables
@@ -132,16 +133,10 @@ class BrowserOpener:
 
     async def run(self, board: Board) -> None:
         """Runs until the board closes."""
-        changes = board.subscribe()
-        try:
-            while True:
-                await changes.next()
+        with board.subscribe() as changes:
+            async for _ in changes:
                 for record in self._due(board):
                     await self._open(record)
-        except trio.EndOfChannel:
-            return
-        finally:
-            board.unsubscribe(changes)
 
     def _due(self, board: Board) -> list[ForwardRecord]:
         ready = [record for record in board.forwards.values() if record.state == State.READY.value]
@@ -154,10 +149,8 @@ class BrowserOpener:
         if _place(record) in self._opened:
             return
         self._opened.add(_place(record))
-        url = record.url + (record.open_path or "/")
-        problem = await trio.to_thread.run_sync(self._open_page, url, abandon_on_cancel=True)
-        if problem:
-            logger.log(logging.WARNING if self._requested else logging.INFO, "%s was not opened: %s", url, problem)
+        if problem := await open_in_browser(record, self._open_page):
+            logger.log(logging.WARNING if self._requested else logging.INFO, "%s", problem)
 
 
 def _place(record: ForwardRecord) -> tuple[str, str, str, int | str]:

@@ -123,15 +123,11 @@ class SkaffoldSource:
 
     async def _publish(self, publisher: Publisher) -> None:
         """Reports the forwards to Skaffold after each change of the board, which includes all changes of Skaffold."""
-        changes = self.runtime.board.subscribe()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(publisher.run)
-            while True:
-                try:
-                    await changes.next()
-                except trio.EndOfChannel:
-                    return
-                publisher.touch()
+            with self.runtime.board.subscribe() as changes:
+                async for _ in changes:
+                    publisher.touch()
 
     def _on_skaffold(self, before: SkaffoldFacts, now: SkaffoldFacts) -> None:
         self._has_facts.set()
@@ -163,7 +159,7 @@ class SkaffoldSource:
             )
         time = datetime.now(UTC)
         for own in moved(before, now):
-            self.runtime.board.publish(own_forward_record(own, time, over=True))
+            self.runtime.board.publish_end(own_forward_record(own, time).id, timestamp(time))
         for own in moved(now, before):
             self.runtime.board.publish(own_forward_record(own, time))
 

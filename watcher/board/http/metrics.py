@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 from msgspec import Struct
 
-from forwarders.spec import Counts
+from forwarders.spec import Counts, State
 from watcher.board.board import Board
 from watcher.board.http import StatusResponse
 from watcher.board.records import ForwardRecord
@@ -43,12 +43,6 @@ class Metric(Struct, frozen=True):
     help: str
     labels: tuple[str, ...] = ()
 
-    @property
-    def title(self) -> str:
-        """The name with the labels that not every forward's metric has."""
-        own = ",".join(label for label in self.labels if label not in FORWARD)
-        return f"{self.name}{{{own}}}" if own else self.name
-
 
 METRICS = (
     Metric("portside_build_info", "gauge", "1, with portside's version.", ("version",)),
@@ -72,7 +66,7 @@ METRICS = (
     ),
 )
 
-STATES = ("waiting", "listening", "ready", "failed")
+STATES = tuple(state.value for state in State if state is not State.STOPPED)
 
 Values = dict[str, list[tuple[tuple[str, ...], float]]]
 

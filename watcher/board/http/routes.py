@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
@@ -195,17 +195,12 @@ async def events_with_counters(board: Board) -> AsyncGenerator[bytes]:
 
 async def _batches(board: Board, every: float) -> AsyncGenerator[list[Record]]:
     """Changes as they happen; [] after so many seconds without one."""
-    subscription = board.subscribe()
-    try:
+    with board.subscribe() as changes, suppress(trio.EndOfChannel):
         while True:
             records: list[Record] = []
             with trio.move_on_after(every):
-                records = await subscription.next()
+                records = await changes.next()
             yield records
-    except trio.EndOfChannel:
-        return
-    finally:
-        board.unsubscribe(subscription)
 
 
 def _encoded(records: Iterable[Record]) -> bytes:
