@@ -10,7 +10,8 @@ import pytest
 
 from forwarders.spec import Counts, Endpoint, ForwardSpec, PodRef, PortPolicy, PortRequest, State, Status
 from tests.board.made import skaffold, skip
-from watcher.board.records import counted, forward_record, local_url, skip_record, timestamp
+from watcher.board.addresses import local_url
+from watcher.board.records import counted, forward_record, skip_record, timestamp
 from watcher.plan.verdicts import PlannedForward, ResourceRef, Skip
 
 # One line of `--output json` as it was promised, to the letter: names that scripts read are never renamed.

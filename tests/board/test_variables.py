@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.board.made import forward
+from watcher.board.addresses import local_url
 from watcher.board.environment import Variables, env_lines
-from watcher.board.records import ForwardRecord, local_url
+from watcher.board.records import ForwardRecord
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 PORT = st.one_of(st.integers(1, 65535), LABEL)

@@ -1,4 +1,4 @@
-"""Parses and binds the address of --status, and warns of forwards that other machines can reach."""
+"""Parses and binds the address of --status, makes local URLs, and warns of forwards that other machines can reach."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import socket
 
 from msgspec import Struct
 
-from forwarders.system.tcp import set_exclusive
-from watcher.board.records import local_url
+from forwarders.system.tcp import reachable_host, set_exclusive
 from watcher.errors import UsageError
 from watcher.plan.plan import Plan
 
@@ -80,6 +79,12 @@ def status_url(sock: socket.socket) -> str:
     if ipaddress.ip_address(host).is_unspecified:
         host = "::1" if sock.family == socket.AF_INET6 else "127.0.0.1"
     return local_url(host, port)
+
+
+def local_url(address: str, port: int) -> str:
+    """The URL that opens a local port on this machine."""
+    address = reachable_host(address)
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
 
 
 class BindWarnings:

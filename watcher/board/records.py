@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from forwarders.spec import Counts, State, Status
-from forwarders.system.tcp import reachable_host
+from watcher.board.addresses import local_url
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.plan import Explanation
 from watcher.plan.verdicts import PlannedForward, Published, ResourceRef, Skip
@@ -192,23 +192,27 @@ def _described(subject: ResourceRef) -> dict[str, Any]:
 
 
 def forward_record(wanted: PlannedForward, status: Status, now: datetime, gateway: str = "") -> ForwardRecord:
-    endpoint, address = status.endpoint, wanted.spec.address
-    bound = status.local_port and status.state is not State.STOPPED
+    """The state of one of our forwards."""
+    port = wanted.spec.port.number
+    return _record(wanted.subject, wanted.spec.address, status, now, requested_port=port, gateway=gateway)
+
+
+def _record(subject: ResourceRef, address: str, status: Status, now: datetime, **fields: Any) -> ForwardRecord:
+    endpoint, port = status.endpoint, status.local_port
     return ForwardRecord(
-        **_described(wanted.subject),
+        **_described(subject),
+        **fields,
         time=timestamp(now),
-        id=wanted.id,
+        id=status.id,
         state=status.state.value,
         local_address=address,
-        local_port=status.local_port,
-        requested_port=wanted.spec.port.number,
+        local_port=port,
         pod=endpoint.pod.name if endpoint else "",
         pod_port=endpoint.port if endpoint else 0,
-        url=local_url(address, status.local_port) if bound else "",
+        url=local_url(address, port) if port and status.state is not State.STOPPED else "",
         reason=status.reason,
-        port_name=wanted.subject.port_name,
-        gateway=gateway,
-        open_path=wanted.subject.open_path,
+        port_name=subject.port_name,
+        open_path=subject.open_path,
         via=status.via,
     )
 
@@ -260,28 +264,18 @@ def own_forward_record(own: SkaffoldForward, now: datetime) -> ForwardRecord:
         remote_port=port,
     )
     ident = f"skaffold/{namespace}/{kind}/{name}/{port}/{address}"
-    return _held_elsewhere(subject, ident, address, own.local_port, now, "held by Skaffold itself")
+    return _record(subject, address, _held(ident, own.local_port, "held by Skaffold itself"), now)
 
 
 def published_record(published: Published, now: datetime) -> ForwardRecord:
     """A port that Docker listens on."""
-    subject, address, port = published.subject, published.address, published.local_port
-    return _held_elsewhere(subject, published.id, address, port, now, "published by Docker itself")
+    status = _held(published.id, published.local_port, "published by Docker itself")
+    return _record(published.subject, published.address, status, now)
 
 
-def _held_elsewhere(subject: ResourceRef, ident: str, address: str, port: int, now: datetime, why: str) -> ForwardRecord:
-    """A forward whose local port another program listens on. It is ready as long as it exists."""
-    return ForwardRecord(
-        **_described(subject),
-        time=timestamp(now),
-        id=ident,
-        state=State.READY.value,
-        local_address=address,
-        local_port=port,
-        url=local_url(address, port),
-        reason=why,
-        open_path=subject.open_path,
-    )
+def _held(ident: str, port: int, reason: str) -> Status:
+    """The status of a forward whose port another program listens on: it is ready as long as it exists."""
+    return Status(id=ident, state=State.READY, local_port=port, reason=reason)
 
 
 def skip_record(skip: Skip, now: datetime) -> SkipRecord:
@@ -300,9 +294,3 @@ def explain_record(explanation: Explanation, via: str = "") -> ExplainRecord:
         forwards=explanation.forwards,
         via=via,
     )
-
-
-def local_url(address: str, port: int) -> str:
-    """The URL that opens a local port on this machine."""
-    address = reachable_host(address)
-    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
