@@ -159,6 +159,23 @@ def test_an_https_proxy_beside_a_broken_authority(tmp_path: Path) -> None:
         chosen({}, https=False, proxy_url="https://p", certificate_authority=str(tmp_path / "ca.crt"))
 
 
+def test_an_https_proxy_may_have_a_certificate_of_the_clusters_authority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.13 requires extensions that clusters' own authorities lack; kubectl does not."""
+    monkeypatch.setattr(ssl, "VERIFY_X509_STRICT", ssl.VerifyFlags.VERIFY_X509_STRICT, raising=False)
+    strict = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda **more: _with_flag(strict(**more)))
+    proxy = chosen({}, proxy_url="https://p")
+    assert proxy is not None
+    assert proxy.tls is not None
+    assert not proxy.tls.verify_flags & ssl.VerifyFlags.VERIFY_X509_STRICT
+
+
+def _with_flag(context: ssl.SSLContext) -> ssl.SSLContext:
+    """As Python 3.13 makes it."""
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
+    return context
+
+
 def test_an_unusable_proxy_that_would_not_be_used_harms_nobody() -> None:
     """NO_PROXY is looked at first."""
     assert chosen({"HTTPS_PROXY": "socks4://p:1", "NO_PROXY": "example.com"}) is None

@@ -27,7 +27,6 @@ from watcher.cluster.kinds import (
     ContainerStatus,
     CronJob,
     CronJobSpec,
-    JobSpec,
     JobTemplate,
     Kind,
     LabelSelector,
@@ -226,7 +225,9 @@ def controller(kind: Kind, name: str = "web", namespace: str = "default") -> tup
 CRON_JOB_OF_WEB = CronJob(
     metadata=meta("web", uid="cj"),
     spec=CronJobSpec(
-        JobTemplate(JobSpec(PodTemplate(spec=PodSpec((PodContainer(ports=(ContainerPort(8080, "http"),)),)))))
+        JobTemplate(
+            WorkloadSpec(template=PodTemplate(spec=PodSpec((PodContainer(ports=(ContainerPort(8080, "http"),)),))))
+        )
     ),
 )
 WORKLOADS = (DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET, JOB)

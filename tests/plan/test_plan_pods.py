@@ -20,13 +20,13 @@ from watcher.cluster.kinds import (
     Condition,
     ContainerPort,
     LabelSelector,
+    ObjectMeta,
     OwnerReference,
     Pod,
     PodContainer,
     PodSpec,
     PodStatus,
     PodTemplate,
-    TemplateMeta,
     Workload,
     WorkloadSpec,
     WorkloadStatus,
@@ -62,7 +62,7 @@ def made_by(kind: str, name: str, pod: str, *, annotations: Mapping[str, str] = 
 
 
 def deployment(name: str = "app", spec: PodSpec = OF_APP) -> Item:
-    template = PodTemplate(TemplateMeta(), spec)
+    template = PodTemplate(ObjectMeta(), spec)
     return DEPLOYMENT, Workload(
         metadata=meta(name, labels=RUN), spec=WorkloadSpec(LabelSelector({"app": name}), template)
     )
@@ -320,7 +320,7 @@ def test_what_a_deployment_made_is_the_deployments() -> None:
     made = (
         REPLICA_SET,
         Workload(
-            metadata=controlled, spec=WorkloadSpec(LabelSelector({"app": "app"}), PodTemplate(TemplateMeta(), OF_APP))
+            metadata=controlled, spec=WorkloadSpec(LabelSelector({"app": "app"}), PodTemplate(ObjectMeta(), OF_APP))
         ),
     )
     items = [deployment(), made, made_by("Deployment", "app", "app-6c-x")]

@@ -35,7 +35,7 @@ from watcher.cluster.kinds import (
     Pod,
     SliceEndpoint,
 )
-from watcher.cluster.store import Store, Watch
+from watcher.cluster.store import Store, Watch, WatchCache
 from watcher.plan.facts import Facts
 from watcher.plan.plan import Plan, plan_in_steps
 from watcher.plan.pods import MOST_PODS, PODS_A_STEP
@@ -57,7 +57,7 @@ def live(pods: list[Pod]) -> tuple[Facts, Store]:
     """Facts over a store that changes."""
     store = Store(lambda: None)
     for watch in world(PODS, []).cluster.objects:
-        store.cache_for(watch).replace(tuple(pods) if watch.kind is POD else ())
+        WatchCache(store, watch).replace(tuple(pods) if watch.kind is POD else ())
     return replace(PODS, cluster=store.snapshot), store
 
 
@@ -127,7 +127,7 @@ def test_what_changes_between_two_steps_disturbs_no_plan() -> None:
     """Pods come and go all the while; every forward is planned."""
     pods = crowd(600)
     facts, store = live(pods)
-    cache = store.cache_for(Watch(POD, "", label_selector=RUN_ID_LABEL))
+    cache = WatchCache(store, Watch(POD, "", label_selector=RUN_ID_LABEL))
 
     def changing() -> Generator[None, None, Plan]:
         steps = plan_in_steps(facts)

@@ -7,7 +7,7 @@ retries are the reflector's. Every failure is a ClusterError.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self, cast
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from watcher.cluster import meta_v1, network
 from watcher.cluster.kinds import POD, Kind, Resource
 from watcher.cluster.network import MAX_BODY, drain, read_body, unpacked, why
 from watcher.cluster.store import Watch
-from watcher.errors import ApiError, ApiUnreachableError, ExpiredError, MalformedError, NotFoundError
+from watcher.errors import ApiUnreachableError, ExpiredError, MalformedError, NotFoundError
 
 # Seconds to connect (name and TCP; TLS), and without a byte of a response, watches excepted.
 CONNECT_TIMEOUT, SILENCE = 5.0, 30.0
@@ -40,6 +40,8 @@ HEAD_WITHIN = 65.0
 KEEP = False
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 LOG_BYTES = 64 * 1024  # at most, of a container's log
+
+EventStream = AsyncIterator[list[meta_v1.WatchEvent]]
 
 
 class Listed(Struct, frozen=True):
@@ -113,7 +115,7 @@ class ApiClient:
         raise MalformedError(f"cannot {asked}: the list does not end within {MAX_PAGES} pages")
 
     @asynccontextmanager
-    async def watch(self, watch: Watch, resource_version: str, seconds: int) -> AsyncIterator[WatchStream]:
+    async def watch(self, watch: Watch, resource_version: str, seconds: int) -> AsyncIterator[EventStream]:
         """A watch from `resource_version` on. Entered when the API server has accepted it; it ends after `seconds`."""
         asked = meta_v1.RequestInfo("watch", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | {
@@ -131,8 +133,12 @@ class ApiClient:
             timeout=timeout,
             headers={"Accept-Encoding": "identity"} | _accept(watch.kind),
         )
-        async with self._answer(asked, request) as response, self._pieces(response) as pieces:
-            yield WatchStream(pieces, meta_v1.WatchDecoder(watch.kind))
+        async with (
+            self._answer(asked, request) as response,
+            self._pieces(response) as pieces,
+            aclosing(_events(pieces, meta_v1.WatchDecoder(watch.kind))) as events,
+        ):
+            yield events
 
     async def server_version(self) -> str:
         """The API server's version, e.g. "v1.34.4"."""
@@ -148,11 +154,14 @@ class ApiClient:
         path = f"{_path(POD, namespace)}/{quote(pod, safe='')}/log"
         return (await self._read(asked, path, query)).decode(errors="replace")
 
-    async def create(self, asked: meta_v1.RequestInfo, path: str, body: bytes) -> bytes:
-        """POST an object as JSON; returns the created object."""
-        request = self._http.build_request("POST", path, content=body, headers={"Content-Type": "application/json"})
+    async def is_allowed(self, action: Action) -> bool:
+        """Asks with a SelfSubjectAccessReview, which every authenticated user may create. Raises ClusterError."""
+        asked = meta_v1.RequestInfo("create", "selfsubjectaccessreviews")
+        kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        body = msgspec.json.encode(kind | {"spec": {"resourceAttributes": action}})
+        request = self._http.build_request("POST", _REVIEWS, content=body, headers={"Content-Type": "application/json"})
         async with self._answer(asked, request) as response:
-            return await self._whole(response)
+            return meta_v1.decode(await self._whole(response), _ReviewResult, asked).status.allowed
 
     async def _read(
         self,
@@ -176,7 +185,8 @@ class ApiClient:
             response = await self._send(request, await self.server.authorize_after(headers))
         try:
             if not response.is_success:  # redirects too: following one would send the credentials elsewhere
-                raise await self._error(asked, response)
+                status = meta_v1.status(await self._whole(response), response.status_code)
+                raise meta_v1.api_error(status, asked)
             yield response
         finally:
             await response.aclose()
@@ -193,9 +203,6 @@ class ApiClient:
             raise ApiUnreachableError(f"the API server {self.url} did not answer within {HEAD_WITHIN:.0f} s") from error
         except httpx.HTTPError as error:
             raise ApiUnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
-
-    async def _error(self, asked: meta_v1.RequestInfo, response: httpx.Response) -> ApiError:
-        return meta_v1.api_error(meta_v1.status(await self._whole(response), response.status_code), asked)
 
     async def _whole(self, response: httpx.Response, room: int = MAX_BODY) -> bytes:
         try:
@@ -225,19 +232,12 @@ class ApiClient:
                 await drain(raw)
 
 
-class WatchStream:
-    """The events of one watch request. Raises ApiError, MalformedError, ApiUnreachableError."""
-
-    def __init__(self, pieces: AsyncIterator[bytes], decoder: meta_v1.WatchDecoder) -> None:
-        self._pieces = pieces
-        self._decoder = decoder
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> list[meta_v1.WatchEvent]:
-        """The events that arrived together. May be empty."""
-        return self._decoder.feed(await anext(self._pieces))
+async def _events(
+    pieces: AsyncIterator[bytes], decoder: meta_v1.WatchDecoder
+) -> AsyncGenerator[list[meta_v1.WatchEvent], None]:
+    """The events of one watch, those together that arrived together. Raises ApiError, MalformedError."""
+    async for data in pieces:
+        yield decoder.feed(data)
 
 
 def _http(server: ApiServer, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
@@ -292,13 +292,3 @@ class _ReviewStatus(Struct, frozen=True):
 
 class _ReviewResult(Struct, frozen=True):
     status: _ReviewStatus
-
-
-async def is_allowed(client: ApiClient, action: Action) -> bool:
-    """Asks with a SelfSubjectAccessReview, which every authenticated user may create. Raises ClusterError."""
-    asked = meta_v1.RequestInfo("create", "selfsubjectaccessreviews")
-    kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-    review = kind | {"spec": {"resourceAttributes": action}}
-    return meta_v1.decode(
-        await client.create(asked, _REVIEWS, msgspec.json.encode(review)), _ReviewResult, asked
-    ).status.allowed

@@ -15,10 +15,13 @@ class Object(Struct, frozen=True, rename="camel", gc=False):
     """Base of all. There may be thousands, without cycles: the garbage collector skips them."""
 
 
-class OwnerReference(Object, frozen=True):
+class ObjectReference(Object, frozen=True):
     kind: str = ""
     name: str = ""
     uid: str = ""
+
+
+class OwnerReference(ObjectReference, frozen=True):
     controller: bool | None = None
 
 
@@ -163,14 +166,10 @@ class LabelSelector(Object, frozen=True):
     match_expressions: tuple[Requirement, ...] | None = None
 
 
-class TemplateMeta(Object, frozen=True):
-    annotations: dict[str, str] | None = None
-
-
 class PodTemplate(Object, frozen=True):
     """The template of a workload's pods."""
 
-    metadata: TemplateMeta = TemplateMeta()
+    metadata: ObjectMeta = ObjectMeta()
     spec: PodSpec = PodSpec()
 
 
@@ -205,12 +204,8 @@ class ReplicationController(Resource, frozen=True):
     spec: ReplicationControllerSpec = ReplicationControllerSpec()
 
 
-class JobSpec(Object, frozen=True):
-    template: PodTemplate = PodTemplate()
-
-
 class JobTemplate(Object, frozen=True):
-    spec: JobSpec = JobSpec()
+    spec: WorkloadSpec = WorkloadSpec()
 
 
 class CronJobSpec(Object, frozen=True):
@@ -221,12 +216,6 @@ class CronJob(Resource, frozen=True):
     """Its Jobs have an owner reference to it."""
 
     spec: CronJobSpec = CronJobSpec()
-
-
-class ObjectReference(Object, frozen=True):
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
 
 
 class EndpointConditions(Object, frozen=True):

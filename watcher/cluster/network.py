@@ -12,7 +12,6 @@ import ssl
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import httpcore
 import httpx
@@ -47,66 +46,6 @@ def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
     return made
 
 
-class ProxyBackend(httpcore.AsyncNetworkBackend):
-    """Connects through a proxy by CONNECT or SOCKS."""
-
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
-        self._network = RacingBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """`timeout` covers connecting and the tunnel. Raises httpcore.ConnectError, ConnectTimeout, ProxyError."""
-        try:
-            with trio.fail_after(timeout if timeout is not None else float("inf")):
-                return await self._tunnel(host, port, local_address, socket_options)
-        except trio.TooSlowError as error:
-            raise httpcore.ConnectTimeout(f"the proxy {self._proxy} gave no connection in time") from error
-
-    async def _tunnel(
-        self, host: str, port: int, local_address: str | None, socket_options: Iterable[Any] | None
-    ) -> httpcore.AsyncNetworkStream:
-        proxy = self._proxy
-        stream = await self._network.connect_tcp(
-            proxy.host, proxy.port, local_address=local_address, socket_options=socket_options
-        )
-        try:
-            if proxy.tls is not None:
-                stream = await stream.start_tls(proxy.tls, proxy.host)
-            await connect_through(_HttpcoreStream(stream), proxy, host, port)
-        except ProxyError as error:
-            await stream.aclose()
-            raise httpcore.ProxyError(str(error)) from error
-        except BaseException:
-            with trio.CancelScope() as scope:
-                scope.cancel()  # close without waiting
-                await stream.aclose()
-            raise
-        return stream
-
-    async def sleep(self, seconds: float) -> None:
-        await self._network.sleep(seconds)
-
-
-class _HttpcoreStream:
-    """httpcore's stream as a ByteStream. The caller sets the deadlines."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    async def receive(self) -> bytes:
-        return await self._stream.read(READ_SIZE)
-
-    async def send(self, data: bytes) -> None:
-        await self._stream.write(data)
-
-
 class RacingBackend(httpcore.TrioBackend):
     """Starts further attempts while a SYN is unanswered, as sessions do: a restored path is used within a second."""
 
@@ -125,6 +64,63 @@ class RacingBackend(httpcore.TrioBackend):
                 return await first_connected(connect, httpcore.ConnectError)
         except trio.TooSlowError as error:
             raise httpcore.ConnectTimeout(f"no answer within {timeout} s") from error
+
+
+class ProxyBackend(RacingBackend):
+    """Connects through a proxy by CONNECT or SOCKS."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        super().__init__()
+        self._proxy = proxy
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """`timeout` covers connecting and the tunnel. Raises httpcore.ConnectError, ConnectTimeout, ProxyError."""
+        proxy = self._proxy
+        try:
+            with trio.fail_after(float("inf") if timeout is None else timeout):
+                stream = await super().connect_tcp(proxy.host, proxy.port, None, local_address, socket_options)
+                return await _through(stream, proxy, host, port)
+        except trio.TooSlowError as error:
+            raise httpcore.ConnectTimeout(f"the proxy {proxy} gave no connection in time") from error
+
+
+async def _through(
+    stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: str, port: int
+) -> httpcore.AsyncNetworkStream:
+    """The connection to `host` through the proxy at the other end of `stream`, which is closed on any failure."""
+    try:
+        if proxy.tls is not None:
+            stream = await stream.start_tls(proxy.tls, proxy.host)
+        await connect_through(_HttpcoreStream(stream), proxy, host, port)
+    except ProxyError as error:
+        await stream.aclose()
+        raise httpcore.ProxyError(str(error)) from error
+    except BaseException:
+        with trio.CancelScope() as scope:
+            scope.cancel()  # close without waiting
+            await stream.aclose()
+        raise
+    return stream
+
+
+class _HttpcoreStream:
+    """httpcore's stream as a ByteStream. The caller sets the deadlines."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def receive(self) -> bytes:
+        return await self._stream.read(READ_SIZE)
+
+    async def send(self, data: bytes) -> None:
+        await self._stream.write(data)
 
 
 def why(error: BaseException) -> str:

@@ -77,21 +77,16 @@ class PluginWords:
         self.secrets = {secret for secret in secrets if len(secret) >= 8}
         self.shown = 0
         self._show = show
-        self._first = self._last = b""
-        self._held: list[bytes] = []
-        self._dropped = False
+        self._first = bytearray()
+        self._last = b""
         self._arrived = trio.Event()
 
     async def take(self, stream: trio.abc.ReceiveStream) -> None:
         """Reads the stream to its end."""
         async for data in stream:
-            room = max(0, 4 * FIRST_WORDS - len(self._first))
+            room = MAX_SHOWN - len(self._first)
             self._first += data[:room]
-            self._dropped = self._dropped or len(self._last) + len(data) - room > 4 * LAST_WORDS
             self._last = (self._last + data[room:])[-4 * LAST_WORDS :]
-            left = MAX_SHOWN - self.shown - sum(map(len, self._held))
-            if left > 0:
-                self._held.append(bytes(data[:left]))
             self._arrived.set()
 
     async def show_live(self) -> None:
@@ -105,22 +100,19 @@ class PluginWords:
 
     async def show_rest(self) -> None:
         """Shows the output that has not been shown."""
-        data, self._held = b"".join(self._held), []
-        self.shown += len(data)
+        data, self.shown = bytes(self._first[self.shown :]), len(self._first)
         if data:
             await self._show(data)
 
     @property
     def text(self) -> str:
         """The text on one line, shortened in the middle."""
-        first, last = self.plain(self._first), self.plain(self._last)
-        if not self._dropped:
-            first, last = self.plain(self._first + self._last), ""
-        if last or len(first) > FIRST_WORDS + LAST_WORDS:
-            return f"{first[:FIRST_WORDS]} … {(last or first)[-LAST_WORDS:]}"
-        return first
+        text = self.plain(self._first + self._last)
+        if len(text) > FIRST_WORDS + LAST_WORDS:
+            return f"{text[:FIRST_WORDS]} … {text[-LAST_WORDS:]}"
+        return text
 
-    def plain(self, data: bytes) -> str:
+    def plain(self, data: bytes | bytearray) -> str:
         """One line, without colours and without anything that looks like a token."""
         text = _TOKEN.sub("***", _COLOUR.sub("", data.decode("utf-8", "replace")))
         for secret in self.secrets:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
-import ssl
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NoReturn
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -28,22 +28,18 @@ def proxy_for(
     selected: SelectedContext, host: str, port: int, *, https: bool, environment: Mapping[str, str] = os.environ
 ) -> Proxy | None:
     """The proxy for this server, or None. Raises KubeconfigError if it cannot be used."""
-    url = selected.cluster.get("proxy-url")
-    if url:
-
-        def refuse(problem: str) -> NoReturn:
-            selected.refuse("cluster", "proxy-url", problem)
-
+    if url := selected.cluster.get("proxy-url"):
+        refuse = partial(selected.refuse, "cluster", "proxy-url")
         return _proxy(str(url), f'proxy-url of cluster "{selected.cluster_name}"', selected, refuse)
     name, url = _variable(environment, "HTTPS_PROXY" if https else "HTTP_PROXY")
     if not url or not _applies(_variable(environment, "NO_PROXY")[1], host, port):
         return None
-
-    def refuse_variable(problem: str) -> NoReturn:
-        raise KubeconfigError(f"{name} {problem}")
-
     # For Go a bare host:port is an http proxy.
-    return _proxy(url if "://" in url else f"http://{url}", name, selected, refuse_variable)
+    return _proxy(url if "://" in url else f"http://{url}", name, selected, partial(_refuse_variable, name))
+
+
+def _refuse_variable(name: str, problem: str) -> NoReturn:
+    raise KubeconfigError(f"{name} {problem}")
 
 
 def _variable(environment: Mapping[str, str], name: str) -> tuple[str, str]:
@@ -65,7 +61,7 @@ def _proxy(url: str, source: str, selected: SelectedContext, refuse: Refuse) -> 
         refuse(f"({shown}) is no http, https or socks5 URL of a proxy")
     if parts.scheme.startswith("socks"):
         return Proxy(parts.hostname, port, source=source, socks=True, login=_login(parts))
-    context = _context(selected) if parts.scheme == "https" else None
+    context = tls.proxy_context(selected) if parts.scheme == "https" else None
     return Proxy(parts.hostname, port, context, _authorization(parts), source)
 
 
@@ -81,13 +77,6 @@ def _authorization(url: SplitResult) -> str:
     """RFC 7617."""
     login = _login(url)
     return "" if login is None else "Basic " + base64.b64encode(":".join(login).encode()).decode()
-
-
-def _context(selected: SelectedContext) -> ssl.SSLContext:
-    """TLS with an https proxy: trusts the system's authorities and the cluster's. Sends no client certificate."""
-    context = ssl.create_default_context()
-    tls.trust_more(context, selected)
-    return context
 
 
 # NO_PROXY

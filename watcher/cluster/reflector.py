@@ -18,7 +18,7 @@ from typing import Never, TypeVar
 import trio
 
 from forwarders.backoff import Backoff, RetryLimiter
-from watcher.cluster.api_client import ApiClient, WatchStream
+from watcher.cluster.api_client import ApiClient, EventStream
 from watcher.cluster.meta_v1 import WatchEvent, WatchEventType
 from watcher.cluster.store import Problem, WatchCache
 from watcher.errors import ApiForbiddenError, ApiUnreachableError, ClusterError, ExpiredError, MalformedError
@@ -70,7 +70,7 @@ class Reflector:
         self._seen_at: datetime | None = None
         self._asking: trio.CancelScope | None = None
         self._asked_at = trio.current_time()
-        self._accepted = self._useful = self._stood = False  # the running watch
+        self._accepted_at, self._useful = math.inf, False  # the running watch
         self._out_of_turn_at = self._listed_at = -math.inf
 
     async def run(self) -> Never:
@@ -80,7 +80,7 @@ class Reflector:
             try:
                 with trio.CancelScope() as self._asking:
                     self._asked_at = trio.current_time()
-                    self._accepted = self._useful = self._stood = False
+                    self._accepted_at, self._useful = math.inf, False
                     await call_if_slow(SLOW, self._slow, self._list_and_watch)
             except ClusterError as error:
                 self._asking = None
@@ -93,8 +93,7 @@ class Reflector:
     async def _wait(self, pause: float) -> None:
         """Waits until the next request. A watch that was accepted but did not last queues: it costs the API server."""
         now = trio.current_time()
-        lasted = self._stood or not self._accepted
-        if lasted and self._failures <= 1 and now - self._out_of_turn_at >= OUT_OF_TURN_EVERY:
+        if not self._was_short and self._failures <= 1 and now - self._out_of_turn_at >= OUT_OF_TURN_EVERY:
             self._out_of_turn_at = now
             await self._gate.wait(pause)
         else:
@@ -126,18 +125,17 @@ class Reflector:
         """One watch request, until the API server ends it normally."""
         seconds = int(self._random.uniform(MIN_WATCH_SECONDS, 2 * MIN_WATCH_SECONDS))
         async with self._client.watch(self._watch, version, seconds) as stream:
-            self._accepted = True
+            self._accepted_at = trio.current_time()
             if self._answered():
                 self.cache.clear_error()
             try:
-                standing = partial(call_if_slow, STEADY, self._stands, partial(self._take, stream))
-                await call_if_slow(LASTS, self._lasts, standing)
+                await call_if_slow(LASTS, self._lasts, partial(self._take, stream))
             finally:
                 self._seen_at = self._now()
         if not self._useful:
             raise ApiUnreachableError("the API server ended a watch at once")
 
-    async def _take(self, stream: WatchStream) -> None:
+    async def _take(self, stream: EventStream) -> None:
         async for events in stream:
             self._apply(events)
             if events:
@@ -163,11 +161,8 @@ class Reflector:
         if self._works():
             self._gate.release()
 
-    def _stands(self) -> None:
-        self._stood = True
-
     def _slow(self) -> None:
-        if not self._accepted:
+        if math.isinf(self._accepted_at):
             asked = f"{'list' if self._version is None else 'watch'} {self._name}"
             self._report(
                 ApiUnreachableError(f"cannot {asked} yet: {self._client.url} has not answered"), forbidden=False
@@ -189,7 +184,7 @@ class Reflector:
         if expired := isinstance(error, ExpiredError | MalformedError):
             self._version = None
             self._away.reset()  # the API server answers
-        pause = (self._unwell if expired or (self._accepted and not self._stood) else self._away).next()
+        pause = (self._unwell if expired or self._was_short else self._away).next()
         forbidden = isinstance(error, ApiForbiddenError)
         # A connection that breaks once and is back at once is not reported if the objects are known.
         if forbidden or self._failures > 1 or not self.cache.synced:
@@ -203,6 +198,11 @@ class Reflector:
             text += f"; {self._name} are shown as of {self._seen_at:%H:%M:%S}"
         if self.cache.set_error(Problem(text, forbidden=forbidden)):
             logger.info("%s", text)
+
+    @property
+    def _was_short(self) -> bool:
+        """Whether the API server accepted a watch that has not lasted."""
+        return 0 <= trio.current_time() - self._accepted_at < STEADY
 
     @property
     def _failures(self) -> int:

@@ -68,13 +68,9 @@ class Store:
         self.on_change = on_change
         self.snapshot = Snapshot(MappingProxyType(self.objects), MappingProxyType(self.problems))
 
-    def cache_for(self, watch: Watch) -> WatchCache:
-        """The cache of one watch. At most one is open for each watch."""
-        return WatchCache(self, watch)
-
 
 class WatchCache:
-    """The part of a store that belongs to one watch. Once closed it is empty and ignores everything."""
+    """The part of a store that belongs to one watch; at most one is open for each. Once closed it is empty for good."""
 
     def __init__(self, store: Store, watch: Watch) -> None:
         self.watch = watch

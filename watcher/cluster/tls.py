@@ -36,41 +36,40 @@ class ClientCertificate(Struct, frozen=True):
 
 def client_context(selected: SelectedContext) -> ssl.SSLContext:
     """The SSL context for the API server of a context. Raises KubeconfigError."""
-    field, authority = _pem(selected, "cluster", "certificate-authority")
-    try:
-        context = ssl.create_default_context(cadata=authority.decode("ascii", "ignore") if authority else None)
-    except (ssl.SSLError, ValueError):
-        selected.refuse("cluster", field, "is not a certificate in PEM")
-    # Python 3.13 requires extensions that clusters' own authorities often lack. kubectl does not.
-    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    context = _trusting(selected, also_system=False)
     context.set_alpn_protocols(["http/1.1"])
-    insecure = selected.cluster.get("insecure-skip-tls-verify")
-    if not isinstance(insecure, bool | None):
-        selected.refuse("cluster", "insecure-skip-tls-verify", "is neither true nor false")
-    if insecure:
+    if not context.check_hostname:
         logger.warning(
             'cluster "%s" has insecure-skip-tls-verify: any server at its address can read and change everything',
             selected.cluster_name,
         )
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def trust_more(context: ssl.SSLContext, selected: SelectedContext) -> None:
-    """Let an https proxy's context also trust the cluster's authority, or any with insecure-skip-tls-verify.
+def proxy_context(selected: SelectedContext) -> ssl.SSLContext:
+    """The SSL context for an https proxy of a context. Sends no client certificate. Raises KubeconfigError."""
+    return _trusting(selected, also_system=True)
 
-    Raises KubeconfigError.
-    """
+
+def _trusting(selected: SelectedContext, *, also_system: bool) -> ssl.SSLContext:
+    """Trusts the cluster's authority; the system's if there is none, or also; any server if the cluster says so."""
     field, authority = _pem(selected, "cluster", "certificate-authority")
-    if authority:
-        try:
-            context.load_verify_locations(cadata=authority.decode("ascii", "ignore"))
-        except (ssl.SSLError, ValueError):
-            selected.refuse("cluster", field, "is not a certificate in PEM")
-    if selected.cluster.get("insecure-skip-tls-verify"):
+    data = authority.decode("ascii", "ignore") if authority else None
+    try:
+        context = ssl.create_default_context(cadata=None if also_system else data)
+        if also_system and data:
+            context.load_verify_locations(cadata=data)
+    except (ssl.SSLError, ValueError):
+        selected.refuse("cluster", field, "is not a certificate in PEM")
+    # Python 3.13 requires extensions that clusters' own authorities often lack. kubectl does not.
+    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    insecure = selected.cluster.get("insecure-skip-tls-verify")
+    if not isinstance(insecure, bool | None):
+        selected.refuse("cluster", "insecure-skip-tls-verify", "is neither true nor false")
+    if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def use_chain(context: ssl.SSLContext, chain: ClientCertificate, selected: SelectedContext) -> None:

@@ -13,7 +13,7 @@ from forwarders.backoff import TURN, RetryLimiter
 from forwarders.tasks import Tasks, kept
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.reflector import Reflector
-from watcher.cluster.store import Problem, Snapshot, Store, Watch
+from watcher.cluster.store import Problem, Snapshot, Store, Watch, WatchCache
 
 logger = logging.getLogger("portside.cluster")
 
@@ -55,7 +55,7 @@ class Watches:
             reflector.cache.close()
             scope.cancel()
         for watch in sorted(watches - self._running.keys(), key=repr):
-            reflector = Reflector(self._client, self._store.cache_for(watch), self._random, self._gate, self._now)
+            reflector = Reflector(self._client, WatchCache(self._store, watch), self._random, self._gate, self._now)
             scope = trio.CancelScope()
             self._running[watch] = reflector, scope
             if self._tasks is not None:

@@ -18,7 +18,7 @@ from forwarders.spec import PodRef
 from forwarders.transports import connecting
 from forwarders.transports.api_server import ApiServer
 from forwarders.transports.opener import ProbeTimes, Transport, probe
-from watcher.cluster.api_client import Action, ApiClient, is_allowed
+from watcher.cluster.api_client import Action, ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
 from watcher.cluster.kinds import ENDPOINT_SLICE, KINDS, POD, Kind, Pod
 from watcher.cluster.store import Watch
@@ -209,7 +209,7 @@ async def _reviewed(client: ApiClient, actions: Iterable[Action]) -> Answers:
     async def review(action: Action) -> None:
         async with limiter:
             try:
-                answers[action] = await is_allowed(client, action)
+                answers[action] = await client.is_allowed(action)
             except ClusterError as problem:
                 problems.append(problem)
 

@@ -38,7 +38,7 @@ from watcher.cluster.meta_v1 import ApiStatus, RequestInfo, api_error
 from watcher.cluster.network import why
 from watcher.cluster.plugin import ExecEntry, _Run
 from watcher.cluster.reflector import Reflector
-from watcher.cluster.store import Store, Watch
+from watcher.cluster.store import Store, Watch, WatchCache
 from watcher.cluster.tls import ClientCertificate
 from watcher.config.targets import parse_targets
 from watcher.errors import ApiUnreachableError, KubeconfigError
@@ -105,7 +105,7 @@ async def silent_server(scene: Scene) -> str:
     store = Store(lambda: None)
     watch = Watch(POD, "default")
     async with ApiClient(SERVER, Endless()) as client:
-        reflector = Reflector(client, store.cache_for(watch), Random(), RetryLimiter(TURN), lambda: datetime.now(UTC))
+        reflector = Reflector(client, WatchCache(store, watch), Random(), RetryLimiter(TURN), lambda: datetime.now(UTC))
         with trio.move_on_after(SLOW + 1):
             await reflector.run()
     return store.snapshot.problems[watch].text
