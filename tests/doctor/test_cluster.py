@@ -12,8 +12,8 @@ from fixtures.embedded import EmbeddedCluster, discovery
 from fixtures.embedded.access import Rule
 from fixtures.embedded.apps import standard
 from tests.cli.made import closed_port, kubeconfig
+from watcher.doctor import Finding, NotCheckedError
 from watcher.doctor.cluster import ClusterChecks
-from watcher.doctor.findings import Finding, NotCheckedError
 from watcher.doctor.local import ProjectFiles
 
 NO_PROJECT = ProjectFiles(None, {})

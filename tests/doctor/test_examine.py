@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import trio
 from trio.testing import MockClock
 
-from watcher.doctor.findings import Check, Finding, Prerequisite, examine, failed, note, ok, warning
+from watcher.doctor import Check, Finding, Prerequisite, examine, failed, note, ok, warning
 from watcher.errors import WatcherError
 
 

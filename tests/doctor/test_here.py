@@ -16,9 +16,8 @@ from tests.cli.made import closed_port
 from tests.support.sockets import listening
 from watcher.board.runtime_files import Instance, announced
 from watcher.config.entries import Project
-from watcher.doctor import local
+from watcher.doctor import NotCheckedError, local
 from watcher.doctor.cluster import ClusterChecks
-from watcher.doctor.findings import NotCheckedError
 from watcher.doctor.local import ProjectFiles, engine_check
 
 ENTRY = """\

@@ -14,6 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +27,15 @@ logger = logging.getLogger("portside.board")
 
 # Bytes. A runtime file has a few hundred, a token fewer.
 MAX_FILE = 64 * 1024
+
+
+_Kind = TypeVar("_Kind")
+
+
+class _Process(msgspec.Struct, frozen=True):
+    """What a runtime file of every version has."""
+
+    pid: int
 
 
 class About(msgspec.Struct, frozen=True):
@@ -167,32 +177,24 @@ def running_instances() -> list[Instance]:
             since, data = path.lstat().st_mtime, user_files.read_bytes(path, MAX_FILE)
         except OSError:
             continue  # removed meanwhile, or not a file that a portside wrote
-        instance = _decoded(data)
+        instance = _decoded(data, Instance)
         if instance is not None and instance.runs:
             # Without a start time nothing proves that this process may have the token.
             if instance.began or not instance.token_file:
                 by_age.append((since, instance))
-        elif instance is not None or not _is_of_later_version(data):
+        elif instance is not None or not ((other := _decoded(data, _Process)) and start_time(other.pid) is not None):
+            # Not the file of a later version, whose format this one does not know.
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
                 path.with_suffix(".token").unlink(missing_ok=True)
     return [instance for _, instance in sorted(by_age, key=lambda pair: pair[0])]
 
 
-def _decoded(data: bytes) -> Instance | None:
+def _decoded(data: bytes, kind: type[_Kind]) -> _Kind | None:
     try:
-        return msgspec.json.decode(data, type=Instance)
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _is_of_later_version(data: bytes) -> bool:
-    """Whether a running portside wrote this in a format that this version does not know."""
-    try:
-        pid = msgspec.json.decode(data).get("pid")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
-        return False
-    return isinstance(pid, int) and start_time(pid) is not None
 
 
 def problem() -> str:

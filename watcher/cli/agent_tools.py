@@ -127,7 +127,7 @@ class AgentTools:
         """Check kubeconfig, permissions, transport, Skaffold, configuration and ports. Each finding has its remedy."""
         from watcher.cli.option_values import Place, environment
         from watcher.cli.utility_commands import doctor_checks
-        from watcher.doctor.findings import examine, failed
+        from watcher.doctor import examine, failed
 
         running = self._instances.select_or_here(runtime_files.running_instances())
         skaffold = next((one.skaffold for one in running if one.skaffold), "")

@@ -13,7 +13,7 @@ from watcher.cli.option_values import GroupedCommand, Place, collect_place, envi
 from watcher.cli.options import event_api, placed
 
 if TYPE_CHECKING:
-    from watcher.doctor.findings import Check, Finding
+    from watcher.doctor import Check, Finding
 
 COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
 # The widths of the longest level and the longest name of a check.
@@ -59,7 +59,7 @@ def doctor_command(url: str, output: str, **given: Any) -> int:
     import trio
 
     from watcher.board.lines import json_line
-    from watcher.doctor.findings import examine, failed
+    from watcher.doctor import examine, failed
     from watcher.skaffold.http_request import parse_api_address
 
     place = collect_place(given)
@@ -77,9 +77,8 @@ def doctor_checks(place: Place, skaffold: str, environ: Mapping[str, str]) -> tu
     from functools import partial
 
     from watcher.cli.facts_from_options import project_of
-    from watcher.doctor import local
+    from watcher.doctor import Check, local
     from watcher.doctor.cluster import ANSWER, LOGIN, ClusterChecks
-    from watcher.doctor.findings import Check
 
     files = local.ProjectFiles(project_of(place, "dev"), environ)
     cluster = ClusterChecks(place.kubeconfig, place.kube_context, place.namespace, files)

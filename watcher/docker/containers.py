@@ -94,6 +94,9 @@ class _Platform(Struct, frozen=True, rename="pascal"):
 
 
 class EngineVersion(Struct, frozen=True, rename="pascal"):
+    """The fields of GET /version that portside reads."""
+
+    version: str = ""
     platform: _Platform = _Platform()
 
 
@@ -110,6 +113,11 @@ def decode_containers(data: bytes) -> tuple[DockerContainer, ...]:
 def decode_version(data: bytes) -> EngineVersion:
     """Decodes the answer to GET /version. Raises DockerError."""
     return _decoded(_version, data)
+
+
+async def engine_version(client: httpx.AsyncClient) -> EngineVersion:
+    """Asks the engine for its version. Raises DockerError, httpx.HTTPError."""
+    return decode_version(await _get(client, "/version"))
 
 
 def _decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes) -> _Decoded:
@@ -169,7 +177,7 @@ class ContainerWatch:
         """Docker Desktop, or an engine on another machine, has a network of its own."""
         if not self._daemon.socket or not ENGINE_SHARES_NETWORK:
             return False
-        return "Docker Desktop" not in decode_version(await _get(client, "/version")).platform.name
+        return "Docker Desktop" not in (await engine_version(client)).platform.name
 
     def _set_error(self, error: Exception) -> None:
         where = self._daemon.socket or self._daemon.url

@@ -22,7 +22,7 @@ from watcher.cluster.api_client import Action, ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
 from watcher.cluster.kinds import ENDPOINT_SLICE, KINDS, POD, Kind, Pod
 from watcher.cluster.store import Watch
-from watcher.doctor.findings import Finding, NotCheckedError, Prerequisite, error, note, ok, warning
+from watcher.doctor import Finding, NotCheckedError, Prerequisite, error, note, ok, warning
 from watcher.doctor.local import ProjectFiles
 from watcher.errors import ApiError, ClusterError, KubeconfigError
 

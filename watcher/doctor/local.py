@@ -23,10 +23,10 @@ from watcher.config.diagnose import quiet_environment
 from watcher.config.entries import Entry, Project
 from watcher.config.portside_yaml import FILE
 from watcher.config.skaffold_yaml import LoadedProject, load_all
-from watcher.docker.containers import client_of
+from watcher.docker.containers import client_of, engine_version
 from watcher.docker.daemon import daemon_of
-from watcher.doctor.findings import Finding, NotCheckedError, Prerequisite, error, note, ok, warning
-from watcher.errors import DaemonAddressError, UsageError
+from watcher.doctor import Finding, NotCheckedError, Prerequisite, error, note, ok, warning
+from watcher.errors import DaemonAddressError, DockerError, UsageError
 from watcher.skaffold.http_request import parse_api_address
 from watcher.user_files import home_folder
 
@@ -36,10 +36,6 @@ TESTED = "2.16"
 STATE = "/v2/state"
 # A connection needs a descriptor, and every fifth one a session's. The default --hold queue fits as well.
 FILES = 4096
-
-
-class _DockerVersion(msgspec.Struct, frozen=True, rename="pascal"):
-    version: str
 
 
 class ProjectFiles:
@@ -105,9 +101,8 @@ async def engine_check(project: ProjectFiles, environ: Mapping[str, str]) -> Ite
     where = daemon.socket or daemon.url
     try:
         async with client_of(daemon) as client:
-            answer = (await client.get("/version")).raise_for_status()
-        version = msgspec.json.decode(answer.content, type=_DockerVersion).version
-    except (httpx.HTTPError, msgspec.DecodeError) as problem:
+            version = (await engine_version(client)).version
+    except (httpx.HTTPError, DockerError) as problem:
         said = f"the engine at {where} does not answer: {str(problem) or type(problem).__name__}"
         return [error(said, "start Docker; may this user use its socket?")]
     return [ok(f"the engine at {where} answers, version {version}")]
