@@ -47,20 +47,6 @@ class Dialled(NamedTuple):
     recently_refused: bool
 
 
-class Refusals:
-    """The refusals of one endpoint since it last took a connection."""
-
-    def __init__(self, endpoint: Endpoint, error: DialError) -> None:
-        self._endpoint = endpoint
-        self.backoff = DialBackoff()
-        self.add(error)
-
-    def add(self, error: DialError) -> None:
-        self.backoff.refused()
-        self.reason = dial_reason(self._endpoint, error)
-        self.sandbox_gone = error.sandbox_gone
-
-
 class Backend:
     """The pods behind one forward.
 
@@ -74,7 +60,8 @@ class Backend:
         self._endpoints: tuple[Endpoint, ...] = ()
         self._eligible: tuple[Endpoint, ...] = ()
         self._wanted: dict[Endpoint, Upstream] = {}
-        self._refusals: dict[Endpoint, Refusals] = {}
+        # Of each endpoint whose port refused a connection since it last took one.
+        self._refusals: dict[Endpoint, DialBackoff] = {}
         self._preferred: PodRef | None = None
         self._unready_since = trio.current_time()
         # Where a connection would go now, None if nowhere. All of this is computed once for each change.
@@ -211,13 +198,13 @@ class Backend:
         if endpoint is None:
             return math.inf
         refusals = self._refusals.get(endpoint)
-        if refusals is not None and refusals.backoff.due > trio.current_time():
-            return refusals.backoff.due
+        if refusals is not None and refusals.due > trio.current_time():
+            return refusals.due
         tunnel = self._wanted[endpoint].open(endpoint, waiting)
         if tunnel is None:
             return math.inf
         if refusals is not None:
-            refusals.backoff.begin()
+            refusals.begin()
         return Dialled(endpoint, tunnel, recently_refused=refusals is not None)
 
     def refused(self, endpoint: Endpoint, error: DialError) -> None:
@@ -227,11 +214,8 @@ class Backend:
             return
         if endpoint not in self._endpoints:
             return
-        refusals = self._refusals.get(endpoint)
-        if refusals is None:
-            self._refusals[endpoint] = Refusals(endpoint, error)
-        else:
-            refusals.add(error)
+        refusals = self._refusals.setdefault(endpoint, DialBackoff())
+        refusals.refused(dial_reason(endpoint, error), sandbox_gone=error.sandbox_gone)
         if error.sandbox_gone:
             self.refresh()
         else:
@@ -247,7 +231,7 @@ class Backend:
     def abandoned(self, endpoint: Endpoint) -> None:
         """A dial to a port that refused before ended without an answer."""
         if (refusals := self._refusals.get(endpoint)) is not None:
-            refusals.backoff.abandoned()
+            refusals.abandoned()
             self._on_change()
 
 

@@ -151,9 +151,14 @@ class SessionBackoff:
 
 
 class DialBackoff:
-    """Paces the dials of one port in a pod that refuses connections: one at a time, with a pause after each."""
+    """Paces the dials of one port in a pod that refuses connections: one at a time, with a pause after each.
+
+    `reason`, `sandbox_gone`: of the last refusal.
+    """
 
     def __init__(self) -> None:
+        self.reason = ""
+        self.sandbox_gone = False
         self._since = trio.current_time()
         self._due = 0.0
         self._dialling = False
@@ -167,8 +172,9 @@ class DialBackoff:
         """A dial is under way."""
         self._dialling = True
 
-    def refused(self) -> None:
+    def refused(self, reason: str, *, sandbox_gone: bool) -> None:
         """The runtime could not connect."""
+        self.reason, self.sandbox_gone = reason, sandbox_gone
         now = trio.current_time()
         self._dialling = False
         self._due = now + min(max(SHARE * (now - self._since), FIRST_PAUSE), LAST_PAUSE)

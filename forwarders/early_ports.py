@@ -1,14 +1,14 @@
 """Listens on ports before the rest of portside is imported, so that connections already wait then.
 
-The kernel queues them. `listeners` takes a socket over when the forward of its port starts.
+The kernel queues them until the forward of the port starts, which takes the socket over.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 
 from forwarders.system.files import descriptor_limit
 from forwarders.system.tcp import listening_socket
@@ -33,29 +33,29 @@ def listen_early(ports: Iterable[int]) -> None:
     limit = descriptor_limit()
     for port in ports if limit is None or limit >= LEAST_DESCRIPTORS else ():
         with suppress(OSError):
-            _listen_on_loopback(port)
+            for sock in listen_on_all(LOOPBACK, port):
+                _open[sock.getsockname()[:2]] = sock
 
 
-def _listen_on_loopback(port: int) -> None:
-    """Raises OSError if an address is taken. Then it holds none of them, or the forward would blame portside."""
-    sockets: dict[tuple[str, int], socket.socket] = {}
-    try:
-        for family, address in LOOPBACK:
+def listen_on_all(addresses: Sequence[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+    """Listens on the first address, and on each other one that the host has; port 0: on one that the system chooses.
+
+    Takes over the sockets of `listen_early`. Raises OSError; then it holds none, or the forward would blame portside.
+    """
+    sockets: list[socket.socket] = []
+    with ExitStack() as undo:
+        for family, address in addresses:
             try:
-                sockets[address, port] = listening_socket(family, address, port)
+                sock = _open.pop((address, port), None) or listening_socket(family, address, port)
             except OSError as error:
-                if error.errno not in NO_SUCH_ADDRESS:
-                    raise
-    except OSError:
-        for sock in sockets.values():
-            sock.close()
-        raise
-    _open.update(sockets)
-
-
-def take_early(address: str, port: int) -> socket.socket | None:
-    """The listening socket, which belongs to the caller from now on; None if there is none."""
-    return _open.pop((address, port), None)
+                if sockets and error.errno in NO_SUCH_ADDRESS:
+                    continue
+                raise
+            undo.callback(sock.close)
+            sockets.append(sock)
+            port = port or sock.getsockname()[1]
+        undo.pop_all()
+    return sockets
 
 
 def close_early() -> None:

@@ -82,7 +82,7 @@ class Pools:
         self._route(cluster).on_silence()
 
     def check(self) -> None:
-        """The process slept: check all sessions at once."""
+        """The process slept, or API servers may be away: check at once which sessions are alive."""
         for cluster in {"", *(pod.cluster for pod in self._pools)}:
             self._check(cluster)
 
@@ -91,7 +91,7 @@ class Pools:
             pool.check()
         self._route(cluster).limiter.release()
 
-    def reopen(self, cluster: str) -> None:
+    def reopen(self, cluster: str = "") -> None:
         """The cluster's sessions are opened elsewhere from now on: open no new connection on the present ones."""
         for pool in self._of(cluster):
             pool.reopen()
@@ -116,15 +116,6 @@ class Pools:
         del self._pools[pool.pod]
 
 
-class _RunningForward:
-    """A forward with the means to end it."""
-
-    def __init__(self, forward: Forward) -> None:
-        self.forward = forward
-        self.scope = trio.CancelScope()
-        self.ended = trio.Event()
-
-
 class Fleet:
     """`report` gets every change of every forward's status. The routes to clusters are those of `Pools`."""
 
@@ -135,44 +126,32 @@ class Fleet:
         report: Callable[[Status], None],
         others: Callable[[str], ClusterRoute] = no_other_clusters,
     ) -> None:
-        self._pools = Pools(default, random, others)
+        self.pools = Pools(default, random, others)
         self._watcher = DisconnectWatcher()
         self._book = PortBook()
         self._report = report
-        self._running: dict[str, _RunningForward] = {}
+        self._running: dict[str, Forward] = {}
         self._tasks: Tasks | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled, then closes every listener and every session at once."""
         with contextlib.closing(self._watcher):
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._pools.run)
+                await nursery.start(self.pools.run)
                 with Tasks(nursery) as self._tasks:
                     nursery.start_soon(kept, logger, "watching for clients that leave", self._watcher.run)
                     task_status.started()
                     await trio.sleep_forever()
 
-    def check(self) -> None:
-        """The process slept, or the API server may be away: check at once which sessions are alive."""
-        self._pools.check()
-
-    def reopen(self, cluster: str = "") -> None:
-        """The cluster's sessions are opened elsewhere from now on: open no new connection on the present ones."""
-        self._pools.reopen(cluster)
-
     @property
     def ports(self) -> Mapping[str, int]:
         """The local port of each forward that is bound."""
-        statuses = (running.forward.status for running in self._running.values())
+        statuses = (forward.status for forward in self._running.values())
         return {status.id: status.local_port for status in statuses if status.local_port}
 
     def counters(self) -> dict[str, Counts]:
         """What each forward has carried so far, by id."""
-        return {ident: copy(running.forward.counters) for ident, running in self._running.items()}
-
-    def sessions(self) -> int:
-        """How many sessions to pods are open."""
-        return self._pools.sessions
+        return {ident: copy(forward.counters) for ident, forward in self._running.items()}
 
     def reserve(self, specs: Iterable[ForwardSpec]) -> None:
         """Reserve every explicitly requested port for the specs that request it."""
@@ -184,39 +163,39 @@ class Fleet:
         """Returns once the port is bound, or known not to be."""
         if self._tasks is None:
             raise RuntimeError("Fleet.start before Fleet.run")
-        running = _RunningForward(Forward(spec, self._book, self._pools, self._watcher, self._reported))
-        running.forward.serve_from(endpoints, waiting_for, broken)
-        self._running[spec.id] = running
-        if self._tasks.start(self._run, running):
-            await running.forward.bind_tried.wait()
+        forward = Forward(spec, self._book, self.pools, self._watcher, self._reported)
+        forward.serve_from(endpoints, waiting_for, broken)
+        self._running[spec.id] = forward
+        if self._tasks.start(self._run, forward):
+            await forward.bind_tried.wait()
 
     def _reported(self, status: Status) -> None:
         with contained(logger, f"showing the state of {status.id}"):
             self._report(status)
 
     def update(self, ident: str, endpoints: tuple[Endpoint, ...], waiting_for: str = "", broken: str = "") -> None:
-        self._running[ident].forward.serve_from(endpoints, waiting_for, broken)
+        self._running[ident].serve_from(endpoints, waiting_for, broken)
 
     def adopt(self, ident: str, local: RawSocket) -> bool:
         """Give that forward a connection that was accepted elsewhere; False if there is no such forward."""
-        running = self._running.get(ident)
-        return running is not None and running.forward.adopt(local)
+        forward = self._running.get(ident)
+        return forward is not None and forward.adopt(local)
 
     async def stop(self, ident: str) -> None:
         """Returns once the port is free; connections through it are cut."""
-        running = self._running.get(ident)
-        if running is not None:
-            running.scope.cancel()
-            await running.ended.wait()
+        forward = self._running.get(ident)
+        if forward is not None:
+            forward.scope.cancel()
+            await forward.ended.wait()
 
-    async def _run(self, running: _RunningForward) -> None:
-        spec = running.forward.spec
+    async def _run(self, forward: Forward) -> None:
+        spec = forward.spec
         try:
-            with running.scope:
-                await kept(logger, spec.id, running.forward.run, running.forward.failed)
+            with forward.scope:
+                await kept(logger, spec.id, forward.run, forward.failed)
         finally:
-            running.forward.stopped()
+            forward.stopped()
             del self._running[spec.id]
-            if all(other.forward.spec.group != spec.group for other in self._running.values()):
+            if all(other.spec.group != spec.group for other in self._running.values()):
                 self._book.forget(spec.group)
-            running.ended.set()
+            forward.ended.set()

@@ -32,7 +32,7 @@ NOTICE_AFTER, NOTICE_AGAIN = 0.5, 1.0
 class Forward:
     """`run` binds, then serves until it is cancelled. `report` gets every change of `status`.
 
-    `bind_tried`: the port is bound, or known not to be.
+    `bind_tried`: the port is bound, or known not to be. The caller runs it in `scope`, and sets `ended` afterwards.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class Forward:
         self._refusal_shown = self._crowd_shown = False
         self._patience_moved = trio.Event()
         self._tasks: Tasks | None = None
-        self.bind_tried = trio.Event()
+        self.scope = trio.CancelScope()
+        self.bind_tried, self.ended = trio.Event(), trio.Event()
 
     # From the plan
 

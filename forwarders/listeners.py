@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from forwarders.early_ports import LOOPBACK, NO_SUCH_ADDRESS, take_early
+from forwarders.early_ports import LOOPBACK, NO_SUCH_ADDRESS, listen_on_all
 from forwarders.errors import BindError
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy
 from forwarders.system import files
 from forwarders.system.processes import owner_suffix
-from forwarders.system.tcp import listening_socket, port_denied_reason
+from forwarders.system.tcp import port_denied_reason
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import RawSocket
 
@@ -59,7 +59,7 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
     reserved = f"port {asked} is asked for by another entry" if book.keeps_from(spec, asked) else ""
     for port in book.choices(spec):
         try:
-            sockets = _listen_on_all(addresses, port)
+            sockets = _listen(addresses, port)
         except OSError as error:
             if error.errno in NO_SUCH_ADDRESS:
                 raise BindError(
@@ -91,38 +91,11 @@ async def listen_addresses(address: str) -> list[tuple[socket.AddressFamily, str
     return list(dict.fromkeys((family, str(sockaddr[0])) for family, _, _, _, sockaddr in found))
 
 
-def _listen_on_all(addresses: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
-    for tries_left in range(SYSTEM_TRIES, -1, -1):
-        with contextlib.ExitStack() as undo:
-            first = _listen(*addresses[0], port)
-            undo.callback(first.close)
-            sockets = [first]
-            chosen = first.getsockname()[1]
-            try:
-                for family, address in addresses[1:]:
-                    if (sock := _listen_if_there(family, address, chosen)) is not None:
-                        undo.callback(sock.close)
-                        sockets.append(sock)
-            except OSError:
-                if port or not tries_left:
-                    raise
-                continue
-            undo.pop_all()
-            return sockets
-    raise AssertionError("the last try returns or raises")
-
-
-def _listen_if_there(family: socket.AddressFamily, address: str, port: int) -> socket.socket | None:
-    try:
-        return _listen(family, address, port)
-    except OSError as error:
-        if error.errno in NO_SUCH_ADDRESS:
-            return None
-        raise
-
-
-def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    return take_early(address, port) or listening_socket(family, address, port)
+def _listen(addresses: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+    for _ in range(0 if port else SYSTEM_TRIES):
+        with contextlib.suppress(OSError):
+            return listen_on_all(addresses, port)
+    return listen_on_all(addresses, port)
 
 
 async def _refusal(address: str, port: int, error: OSError, book: PortBook) -> str:

@@ -140,7 +140,7 @@ class Relay:
         failure: TunnelError | OSError | None = None
         async with trio.open_nursery() as nursery:
             with Tasks(nursery) as tasks:
-                downstream = tunnel.copy_to(self._local, tasks, partial(self._received, tunnel))
+                tunnel.copy_to(self._local, tasks, partial(self._received, tunnel))
                 try:
                     if not await self._up(tunnel):
                         await trio.sleep_forever()  # the other direction decides, and cancels
@@ -148,7 +148,7 @@ class Relay:
                     failure = error
                 tasks.cancel()
         # A pod's error says more than the client's.
-        if worst := tunnel.error or downstream.failure or failure:
+        if worst := tunnel.error or tunnel.failure or failure:
             raise worst
 
     # Client to pod

@@ -27,28 +27,23 @@ RECEIVE_LIMIT = 512 * 1024
 FRAME_SIZE = MAX_TAKEN_FRAME
 
 
-class Downstream(Protocol):
-    """A copy to a local socket. `failure`: why it ended, if that was the local socket's fault."""
-
-    failure: Exception | None
-
-
 class TunnelProtocol(Protocol):
     """What carries one local connection's bytes: a Tunnel, or a TCP connection (`transports.direct.DirectTunnel`).
 
-    `received`: bytes so far. `error`: why it is over, None after a good end. `half_closes`: after our FIN the answer
-    still arrives.
+    `received`: bytes so far. `error`: why it is over, None after a good end. `failure`: why nothing more can be copied
+    to the local socket. `half_closes`: after our FIN the answer still arrives.
     """
 
     received: int
     error: TunnelError | None
+    failure: Exception | None
     half_closes: bool
 
     @property
     def finished(self) -> bool:
         """Whether nothing more will come or go."""
 
-    def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> Downstream:
+    def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
         """Copy what arrives to `local`. Cancels `tasks` when all is copied or nothing can be.
 
         `on_bytes` is called when bytes have arrived, before they go on.
@@ -120,6 +115,7 @@ class Tunnel:
         self.finished = False
         self.closed = False
         self.error: TunnelError | None = None
+        self.failure: Exception | None = None
 
     # For the session
 
@@ -160,10 +156,8 @@ class Tunnel:
 
     # For the connection (TunnelProtocol)
 
-    def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> DownstreamPump:
-        pump = DownstreamPump(self, local, tasks, on_bytes)
-        pump.start()
-        return pump
+    def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
+        self.on_data(DownstreamPump(self, local, tasks, on_bytes).on_data)
 
     def on_data(self, callback: Callable[[], None]) -> None:
         """Call `callback`, which must not raise, when there is something to take, and at the end."""
@@ -216,22 +210,18 @@ class DownstreamPump:
     """Copies data from the tunnel to the local socket as it arrives.
 
     Runs in the session's task, so it must not block: what the socket has no room for is sent by a task of `tasks`, and
-    the tunnel's bound holds for what arrives meanwhile. Cancels `tasks` when all is copied or nothing can be; `failure`
-    then says why it cannot. `on_bytes` is called when bytes have arrived, before they go on.
+    the tunnel's bound holds for what arrives meanwhile. Cancels `tasks` when all is copied or nothing can be.
+    `on_bytes` is called when bytes have arrived, before they go on.
     """
 
     def __init__(self, tunnel: Tunnel, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
-        self.failure: Exception | None = None
         self._tunnel = tunnel
         self._local = local
         self._tasks = tasks
         self._on_bytes = on_bytes
         self._catching_up = False
 
-    def start(self) -> None:
-        self._tunnel.on_data(self._on_data)
-
-    def _on_data(self) -> None:
+    def on_data(self) -> None:
         """The tunnel has data, or is over. Never raises: its caller serves other connections too."""
         if self._catching_up:
             return
@@ -255,7 +245,7 @@ class DownstreamPump:
             self._fail(error)
             return
         self._catching_up = False
-        self._on_data()
+        self.on_data()
 
     def _taken(self) -> list[Piece]:
         pieces = self._tunnel.take_pieces()
@@ -265,7 +255,7 @@ class DownstreamPump:
         return pieces
 
     def _fail(self, error: Exception) -> None:
-        self.failure = error
+        self._tunnel.failure = error
         self._tasks.cancel()
 
 

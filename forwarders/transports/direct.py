@@ -9,7 +9,6 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable
-from typing import Self
 
 import trio
 
@@ -77,9 +76,8 @@ class DirectTunnel:
     async def wait_finished(self) -> None:
         await self._over.wait()
 
-    def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> Self:
+    def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
         tasks.start(self._copy, local, tasks, on_bytes)
-        return self
 
     async def _copy(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
         try:

@@ -13,7 +13,7 @@ from forwarders.errors import SessionLostError
 from forwarders.session import Session
 from forwarders.tasks import Tasks
 from forwarders.transports.sockets import Piece, RawSocket
-from forwarders.tunnel import DownstreamPump, Tunnel
+from forwarders.tunnel import Tunnel
 from tests.forwarders.peer import Peer
 from tests.forwarders.streams import receive_pieces
 
@@ -48,11 +48,10 @@ async def test_a_failure_ends_one_connection(nursery: trio.Nursery, kind: type[R
     ours, theirs = socket.socketpair()
     with ours, theirs, trio.fail_after(20):
         async with trio.open_nursery() as connection:
-            pump = DownstreamPump(tunnel, kind(ours), Tasks(connection), lambda: None)
-            pump.start()
+            tunnel.copy_to(kind(ours), Tasks(connection), lambda: None)
             await stream.send_all(b"to nobody")
             await trio.Event().wait()
-    assert isinstance(pump.failure, error)
+    assert isinstance(tunnel.failure, error)
     other = session.open(80)
     await (await peer.accept()).send_all(b"to somebody")
     assert await receive_pieces(other) == [b"to somebody"]
@@ -71,7 +70,7 @@ async def test_bytes_for_a_connection_that_has_just_ended(nursery: trio.Nursery)
     with ours, theirs, trio.fail_after(20):
         async with trio.open_nursery() as connection:
             with Tasks(connection) as tasks:
-                DownstreamPump(tunnel, RawSocket(ours), tasks, lambda: None).start()
+                tunnel.copy_to(RawSocket(ours), tasks, lambda: None)
         await stream.send_all(bytes(256 * 1024))
         other = session.open(80)
         await (await peer.accept()).send_all(b"to somebody")
@@ -116,7 +115,7 @@ async def test_what_comes_while_a_slow_client_catches_up(nursery: trio.Nursery, 
     with ours, trio.fail_after(20):
         async with trio.open_nursery() as connection:
             with Tasks(connection) as tasks:
-                DownstreamPump(tunnel, RawSocket(ours), tasks, lambda: None).start()
+                tunnel.copy_to(RawSocket(ours), tasks, lambda: None)
                 tunnel.feed(first)
                 tunnel.announce()
                 await trio.testing.wait_all_tasks_blocked()

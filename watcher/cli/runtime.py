@@ -202,11 +202,11 @@ class Runtime:
             route = ClusterRoute(_no_session) if cluster is None else cluster.route
             self._fleet = fleet = Fleet(route, Random(), loop.report, self.others.route)
             await nursery.start(fleet.run)
-            watch = partial(watch_sleep, partial(_after_sleep, fleet.check, route.on_silence, self.others.check))
+            watch = partial(watch_sleep, partial(_after_sleep, fleet.pools.check, route.on_silence, self.others.check))
             nursery.start_soon(kept, logger, "noticing that the machine slept", watch)
             if cluster is not None:
-                nursery.start_soon(cluster.run, fleet.reopen)
-                nursery.start_soon(self.others.run, fleet.reopen)
+                nursery.start_soon(cluster.run, fleet.pools.reopen)
+                nursery.start_soon(self.others.run, fleet.pools.reopen)
             await loop.plan_once(fleet)
             close_early()
             gc.freeze()  # what exists now is code and stays; a collection of it would pause every forward for 30 ms
@@ -232,7 +232,7 @@ class Runtime:
         return self._fleet.counters() if self._fleet else {}
 
     def _sessions(self) -> int:
-        return self._fleet.sessions() if self._fleet else 0
+        return self._fleet.pools.sessions if self._fleet else 0
 
     def _retry(self, ident: str) -> str:
         return self._loop.retry(ident) if self._loop else "nothing is forwarded yet"
