@@ -148,7 +148,7 @@ def api_server_options() -> list[Option]:
 
 
 class AsyncCloseable(Protocol):
-    """trio's streams, and httpcore's."""
+    """A stream of trio's."""
 
     async def aclose(self) -> None: ...
 

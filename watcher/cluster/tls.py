@@ -175,4 +175,6 @@ def _time(tag: int, text: str) -> datetime:
         text = ("19" if int(text[:2]) >= 50 else "20") + text
     elif tag != _GENERALIZED_TIME:
         raise ValueError("no time")
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    if len(text) != len("YYYYMMDDhhmmssZ"):
+        raise ValueError("no time of RFC 5280")
+    return datetime.fromisoformat(f"{text[:8]}T{text[8:]}").astimezone(UTC)  # strptime would cost a start 5 ms
