@@ -31,8 +31,9 @@ STEADY = 10.0
 CALM = STEADY + LAST_USELESS
 
 # Seconds between a refused dial and the next one: a share of the time since the first refusal, within bounds. So a port
-# that listens after a moment is found within a quarter of that moment; one that never does is dialled 4 times a second.
-FIRST_PAUSE, LAST_PAUSE, SHARE = 0.025, 0.25, 0.25
+# that listens after a moment is found within a quarter of that moment, 2 s at most. One that never does is dialled 50
+# times in the first minute, and then every 2 s.
+FIRST_PAUSE, LAST_PAUSE, SHARE = 0.025, 2.0, 0.25
 
 
 class Backoff:

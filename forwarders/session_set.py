@@ -26,8 +26,8 @@ SHORT, SHORT_IN_A_ROW = 0.5, 16
 # Beyond that, connections a session: one for each of the peer's workers, so that an application which does not read
 # stops nobody else. One stuck reader pauses at most four others. 2,000 connections make 400 sessions.
 SHARED = FRAME_WORKERS
-# Sessions a pod at most: each costs the API server two connections and us some 60 KB.
-MAX_SESSIONS = 512
+# Sessions a pod at most, for 5,120 connections: each costs the API server two connections and us some 60 KB.
+MAX_SESSIONS = 1024
 # Sessions opened side by side while connections wait for one, at most: 2,000 at once need 400, which one by one would
 # take 80 s at a round trip of 50 ms.
 MAX_OPENING = 8

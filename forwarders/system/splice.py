@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from socket import socket
 
 import trio
@@ -14,6 +14,8 @@ import trio
 CAN_SPLICE = sys.platform == "linux"
 # Bytes that a pipe holds, and so the most that one call moves: Linux's limit for users without privileges.
 PIPE_SIZE = 1024 * 1024
+# Seconds without a byte after which the pipe, two descriptors and its memory, is given back.
+IDLE = 1.0
 
 
 class TargetBrokenError(Exception):
@@ -23,24 +25,38 @@ class TargetBrokenError(Exception):
 if sys.platform == "linux":
     import fcntl
 
-    async def splice(source: socket, target: socket, on_moved: Callable[[int], None]) -> None:
-        """Moves everything until the end of `source`; `on_moved` is called with each number of bytes read.
+    async def splice(source: socket, target: socket, on_moved: Callable[[int], None]) -> bool:
+        """Moves bytes until the end of `source`; `on_moved` is called with each number of bytes read.
 
-        Raises OSError if reading fails or if there is no pipe, and TargetBrokenError.
+        Returns False if it is not the end: nothing came for IDLE seconds, or there is no descriptor left for a pipe.
+        Raises OSError if reading fails, and TargetBrokenError.
         """
-        with _pipe() as (pipe_out, pipe_in):
+        try:
+            pipe_out, pipe_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            # A user with many large pipes gets small ones only: splice then moves less at once.
+            with suppress(OSError):
+                fcntl.fcntl(pipe_in, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
             while True:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 try:
                     count = os.splice(source.fileno(), pipe_in, PIPE_SIZE, flags=os.SPLICE_F_NONBLOCK)
                 except BlockingIOError:
-                    await trio.lowlevel.wait_readable(source)
+                    with trio.move_on_after(IDLE) as waiting:
+                        await trio.lowlevel.wait_readable(source)
+                    if waiting.cancelled_caught:
+                        return False
                     continue
                 if not count:
-                    return
+                    return True
                 on_moved(count)
                 await _drain(pipe_out, target, count)
                 await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            os.close(pipe_out)
+            os.close(pipe_in)
 
     async def _drain(pipe_out: int, target: socket, count: int) -> None:
         while count:
@@ -51,21 +67,9 @@ if sys.platform == "linux":
             except OSError as error:
                 raise TargetBrokenError from error
 
-    @contextmanager
-    def _pipe() -> Iterator[tuple[int, int]]:
-        pipe_out, pipe_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            # A user with many large pipes gets small ones only: splice then moves less at once.
-            with suppress(OSError):
-                fcntl.fcntl(pipe_in, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-            yield pipe_out, pipe_in
-        finally:
-            os.close(pipe_out)
-            os.close(pipe_in)
-
 else:
 
-    async def splice(_source: socket, _target: socket, _on_moved: Callable[[int], None]) -> None:
+    async def splice(_source: socket, _target: socket, _on_moved: Callable[[int], None]) -> bool:
         """Not here: ask CAN_SPLICE."""
         await trio.lowlevel.checkpoint()
         raise NotImplementedError

@@ -21,7 +21,7 @@ from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket
 
 # Seconds. Containers are on this machine: a SYN that is not answered at once is lost.
 CONTAINER_TIMEOUT = 3.0
-# Bytes after which a download is spliced: a pipe costs two descriptors and some system calls.
+# Bytes after which a download is spliced, also after a pause: a pipe costs two descriptors and some system calls.
 SPLICE_AFTER = 1024 * 1024
 
 
@@ -80,6 +80,7 @@ class DirectTunnel:
         tasks.start(self._copy, local, tasks, on_bytes)
 
     async def _copy(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
+        unspliced_from = 0
         try:
             remote = await self._connected()
             while data := await remote.receive():
@@ -87,9 +88,10 @@ class DirectTunnel:
                 on_bytes()
                 if not await self._pass_on(data, local):
                     break
-                if CAN_SPLICE and self.received >= SPLICE_AFTER and local.may_splice:
-                    await self._splice(remote, local, on_bytes)
-                    break
+                if CAN_SPLICE and self.received - unspliced_from >= SPLICE_AFTER and local.may_splice:
+                    if await self._splice(remote, local, on_bytes):
+                        break
+                    unspliced_from = self.received
                 await trio.lowlevel.checkpoint()
         except DialError as error:
             self.error = error
@@ -106,15 +108,18 @@ class DirectTunnel:
             self.failure = error
         return self.failure is None
 
-    async def _splice(self, remote: RawSocket, local: RawSocket, on_bytes: Callable[[], None]) -> None:
+    async def _splice(self, remote: RawSocket, local: RawSocket, on_bytes: Callable[[], None]) -> bool:
+        """Whether this direction is over."""
+
         def moved(count: int) -> None:
             self.received += count
             on_bytes()
 
         try:
-            await splice(remote.socket, local.socket, moved)
+            return await splice(remote.socket, local.socket, moved)
         except TargetBrokenError as error:
             self.failure = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            return True
 
     async def write(self, data: Piece) -> None:
         """After the peer's reset bytes are dropped: what it has written is still to be read."""

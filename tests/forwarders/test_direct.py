@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import random
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from typing import NamedTuple
 
 import pytest
 import trio
@@ -10,8 +16,10 @@ import trio
 from fixtures.net.way import reset
 from forwarders.errors import DialError, TunnelError
 from forwarders.spec import Endpoint, PodRef
+from forwarders.system import splice as module
+from forwarders.system.splice import CAN_SPLICE
 from forwarders.tasks import Tasks
-from forwarders.transports.direct import DirectTunnel, DirectUpstream
+from forwarders.transports.direct import SPLICE_AFTER, DirectTunnel, DirectUpstream
 from forwarders.transports.sockets import RawSocket
 
 HERE = "127.0.0.1"
@@ -115,3 +123,73 @@ async def test_a_reset_is_no_good_end(pair: Pair) -> None:
             await received(tunnel)
         await tunnel.write(b"dropped")  # nobody takes it, and nobody minds
     tunnel.abort()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@asynccontextmanager
+async def copying(
+    tunnel: DirectTunnel, accepted: trio.MemoryReceiveChannel[trio.SocketStream]
+) -> AsyncIterator[Copying]:
+    """The tunnel's far end and its client's; the block's end is the download's, and it has to be a good one."""
+    ours, theirs = (RawSocket(sock) for sock in socket.socketpair())
+    counts: list[int] = []
+    with closing(ours), closing(theirs), trio.fail_after(60):
+        assert await tunnel.confirm()
+        far = await accepted.receive()
+        async with trio.open_nursery() as nursery:
+            with Tasks(nursery) as tasks:
+                tunnel.copy_to(ours, tasks, lambda: counts.append(descriptors()))
+                yield Copying(far, theirs, counts)
+                await far.aclose()
+                await tunnel.wait_finished()
+    tunnel.abort()
+    assert tunnel.error is None
+
+
+class Copying(NamedTuple):
+    """`counts`: the open descriptors after each piece."""
+
+    far: trio.SocketStream
+    client: RawSocket
+    counts: list[int]
+
+    async def download(self, data: bytes) -> None:
+        got = b""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.far.send_all, data)
+            while len(got) < len(data):
+                got += await self.client.receive()
+        assert got == data
+
+
+needs_splice = pytest.mark.skipif(not CAN_SPLICE, reason="this system has no splice(2)")
+
+
+@needs_splice
+async def test_a_download_that_pauses_gives_its_pipe_back(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kept connection costs its two sockets once nothing has come for a while; more is downloaded as before."""
+    monkeypatch.setattr(module, "IDLE", 0.2)
+    data = random.Random(0).randbytes(3 * SPLICE_AFTER)
+    async with copying(*pair) as copied:
+        before = descriptors()
+        for _ in range(2):
+            await copied.download(data)
+            assert max(copied.counts) == before + 2
+            while descriptors() > before:  # noqa: ASYNC110 - the system has no event for it
+                await trio.sleep(0.01)
+            copied.counts.clear()
+
+
+@needs_splice
+async def test_a_download_without_a_descriptor_for_a_pipe(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of descriptors it is copied without one."""
+
+    def no_more(_: int) -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with copying(*pair) as copied:
+        monkeypatch.setattr(os, "pipe2", no_more)
+        await copied.download(random.Random(0).randbytes(3 * SPLICE_AFTER))

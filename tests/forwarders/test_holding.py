@@ -17,6 +17,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.backend import Backend, Dialled
+from forwarders.backoff import LAST_PAUSE
 from forwarders.holding import HeldDial, WaitingLine
 from forwarders.spec import Counts, State
 from forwarders.system.tcp import DisconnectWatcher
@@ -136,6 +137,34 @@ async def test_a_port_that_refused_is_still_shown_when_nobody_waits_and_is_not_d
     running.pods.apps["a"] = greeter("a")
     assert await ask(port) == b"a"
     assert reason(running) == ""
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_a_port_that_refuses_is_dialled_rarely_however_many_wait(
+    running: Running, autojump_clock: MockClock, count: int
+) -> None:
+    """In a minute 55 times at most for one and for a hundred; at once when the pod becomes Ready."""
+    dials: list[float] = []
+
+    async def counting(stream: PeerStream) -> None:
+        dials.append(trio.current_time())
+        await refusing(stream)
+
+    running.pods.apps["a"] = counting
+    port = await running.start(endpoint("a", ready=False), spec=msgspec.structs.replace(SPEC, hold=120.0))
+    await running.until(State.READY)
+    clients = [client(port, b"hello") for _ in range(count)]
+    began = trio.current_time()
+    await trio.sleep(60)
+    assert held(running) == count
+    assert len([at for at in dials if at <= began + 60]) <= 55
+    running.pods.apps["a"] = greeter("a")
+    changed = trio.current_time()
+    running.fleet.update("one", (endpoint("a"),))
+    await until(lambda: held(running) == 0)
+    assert trio.current_time() <= changed + 0.5
+    for one in clients:
+        assert one.recv(1) == b"a"
 
 
 async def test_a_connection_that_is_given_up_has_the_runtimes_words(
@@ -446,7 +475,7 @@ async def test_a_refusing_pod_is_not_called_good_over_a_long_way(
     running.pods.apps["a"] = app
     began = trio.current_time()
     await until(lambda: len(app.heard) == 10)
-    assert trio.current_time() - began <= 0.5 + 3 * round_trip
+    assert trio.current_time() - began <= LAST_PAUSE + 0.2 + 3 * round_trip
     assert begin < began
     for one in clients:
         one.close()

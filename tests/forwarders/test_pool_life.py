@@ -17,6 +17,7 @@ from forwarders.session_set import (
     TEST_TIMEOUT,
 )
 from forwarders.transports.api_server import ClusterRoute
+from forwarders.tunnel import Tunnel
 from tests.forwarders.cluster import Pods, pod
 from tests.forwarders.streams import close, receive_pieces
 from tests.forwarders.wanting import POD, Wanting, connect, settled
@@ -48,6 +49,24 @@ async def test_idle_sessions_retire_but_one(wanting: Wanting, autojump_clock: Mo
     assert len(wanting.pods.standing("web")) == 1
     await trio.sleep(1000)
     assert len(wanting.pods.opens) == opened
+
+
+async def test_5000_connections_and_afterwards_one_session(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """All are served, five on a session; when they have ended, one spare session is left."""
+    pool = wanting.want()
+    await settled()
+    tunnels: list[Tunnel] = []
+    while len(tunnels) < 5000:
+        if session := pool.take(5000 - len(tunnels)):
+            tunnels.append(session.open(80))
+        else:
+            with trio.fail_after(5):
+                await wanting.news.wait()
+    assert len(wanting.pods.standing("web")) <= 1001
+    for tunnel in tunnels:
+        tunnel.abort()
+    await trio.sleep(IDLE_TIMEOUT + 5)
+    assert (len(wanting.pods.standing("web")), pool.sessions) == (1, 1)
 
 
 async def test_a_session_that_is_ending_is_replaced(wanting: Wanting, autojump_clock: MockClock) -> None:
