@@ -27,7 +27,7 @@ settings.register_profile("portside", deadline=None, suppress_health_check=[Heal
 settings.load_profile("portside")
 
 # Seconds for a test. Every other test has the limit in pyproject.toml, unless its own mark says otherwise.
-_WITH_BED = 300
+_WITH_BED = 600
 _LONG = 3 * 3600
 
 

@@ -18,7 +18,7 @@ from watcher.errors import UsageError
 
 async def becomes(path: Path, text: str) -> None:
     """Once the writer's thread is done."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while text not in await trio.Path(path).read_text():
             pass
 

@@ -79,7 +79,7 @@ def test_any_bytes_are_keys(data: bytes) -> None:
     """Whatever is pasted: the table stays whole, and each action is about a forward."""
     player = Player(*some(3), height=8)
     for key in decode_keys(data):
-        action = player.press(key)
+        action = player.view.press(key, 5.0)
         assert action is None or action.record.resource_name in {"s00", "s01", "s02"}
         assert len(player.lines()) <= 7
 

@@ -20,7 +20,7 @@ async def url(place: Place) -> str:
 
 async def act(place: Place, what: str, record: dict[str, Any], **query: str) -> dict[str, Any]:
     """The answer to this action on this forward."""
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         params = {"id": record["id"], **query}
         answer = await client.post(f"{await url(place)}/v1/{what}", params=params, headers={"X-Portside": "1"})
     assert answer.status_code == 200, answer.text

@@ -13,7 +13,7 @@ import trio
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from tests.cli.made import NAMESPACE, Place
-from tests.support.process import PORTSIDE, Portside, portside
+from tests.support.process import PORTSIDE, Portside, portside, slowness
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 # Seconds that the issue allows.
@@ -25,9 +25,10 @@ async def ends(program: Portside, place: Place, number: int, within: float) -> N
     ports = [record["localPort"] for record in program.forwards]
     assert ports
     assert place.announced != []
+    slow = await slowness()
     before = trio.current_time()
     assert await program.end(number) == 0
-    assert trio.current_time() - before < within
+    assert trio.current_time() - before < within * max(slow, await slowness())
     await program.stopped()
     assert program.stderr == ""
     assert place.announced == []
@@ -70,14 +71,14 @@ async def test_a_stuck_stdout_holds_nothing(cluster: EmbeddedCluster, place: Pla
         )
         try:
             url = await _status_url(place)
-            async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-                with trio.fail_after(30):
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+                with trio.fail_after(60):
                     while (await client.get(f"{url}/readyz")).status_code != 200:
                         pass
                 local = (await client.get(f"{url}/v1/forwards")).json()[0]["url"]
                 assert "hello" in (await client.get(local)).text
             process.send_signal(signal.SIGTERM)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 assert await process.wait() == 0
         finally:
             process.kill()
@@ -98,7 +99,7 @@ async def test_status_shows_what_runs(cluster: EmbeddedCluster, place: Place) ->
         assert f'"url":"{record["url"]}"' in shown.stdout
         assert '"state":"ready"' in shown.stdout
         address = await trio.to_thread.run_sync(place.portside, "status", "--url")
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             assert (await client.get(address.stdout.strip() + "/healthz")).text == "ok\n"
         assert await program.end() == 0
 

@@ -23,7 +23,7 @@ async def test_one_truth_from_outside(cluster: EmbeddedCluster, place: Place) ->
     words = ("watch", "--cluster", "--port-forward=services", "--env-file", "env")
     async with (
         portside(*words, environment=place.environment, folder=place.folder) as program,
-        httpx.AsyncClient(trust_env=False, timeout=30) as client,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         forward = await program.ready("web")
         url = program.first_line.rpartition(" ")[2]
@@ -55,7 +55,7 @@ async def test_one_truth_from_outside(cluster: EmbeddedCluster, place: Place) ->
         async with waiting(place, "svc/web") as waiter:
             await waiter.says("waiting: svc/web is not forwarded: ")
         assert explained.stdout.startswith("no ")
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while await trio.Path(place.folder / "env").read_text() != HEADER:
                 pass
         place.write("portside.yaml", NOTHING)

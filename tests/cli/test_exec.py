@@ -148,7 +148,7 @@ async def test_ctrl_c_reaches_it_once(cluster: EmbeddedCluster, place: Place) ->
     async with forwarding(place, "svc/web", ":8080", "--exec", command, session=True) as program:
         await begun(place)
         program.interrupt()
-        assert await program.wait(timeout=20) == 5
+        assert await program.wait() == 5
         assert program.stderr.count("got one") == 1
 
 
@@ -197,7 +197,7 @@ async def test_the_file_while_it_runs_and_after(cluster: EmbeddedCluster, place:
         record = await program.ready("web")
         read = dict(line.split("=", 1) for line in _lines(place.folder / "env"))
         assert read["WEB_8080_URL"] == record["url"]
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             assert "hello" in (await client.get(read["WEB_8080_URL"])).text
         assert await program.end() == 0
     assert (place.folder / "env").read_text() == HEADER

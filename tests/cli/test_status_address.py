@@ -32,7 +32,7 @@ async def test_on_loopback_no_token(place: Place) -> None:
     async with portside(*COMMAND, environment=place.environment, folder=place.folder) as program:
         await program.wait_for(bool)
         url = await status(place, "--url")
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             assert (await client.get(f"{url}/v1/forwards")).status_code == 200
         assert tokens(place) == []
 
@@ -50,7 +50,7 @@ async def test_elsewhere_a_token_is_made(place: Place) -> None:
         assert token not in program.stderr
         await program.wait_for(bool)
         url = await status(place, "--url")
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             assert (await client.get(f"{url}/v1/forwards")).status_code == 401
             right = await client.get(f"{url}/v1/forwards", headers={"Authorization": f"Bearer {token}"})
             assert [forward["resourceName"] for forward in right.json()] == ["web"]
@@ -71,7 +71,7 @@ async def test_a_token_of_ones_own(place: Place) -> None:
         async with portside(*COMMAND, *words, environment=given, folder=place.folder) as program:
             await program.wait_for(bool)
             url = await status(place, "--url")
-            async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
                 assert (await client.get(f"{url}/v1/forwards")).status_code == 401
                 right = await client.get(f"{url}/v1/forwards", headers={"Authorization": f"Bearer {TOKEN}"})
                 assert right.status_code == 200

@@ -27,6 +27,11 @@ class Waiter:
         self.process = process
         self.stderr = ""
 
+    @property
+    def problems(self) -> list[str]:
+        """The lines on stderr without those about what takes longer than a second: a slow machine has more of these."""
+        return [line for line in self.stderr.splitlines() if not line.startswith("portside: waiting: ")]
+
     async def says(self, text: str) -> None:
         """Returns when stderr has the text."""
         assert self.process.stderr is not None
@@ -81,15 +86,13 @@ async def test_it_starts_last(cluster: EmbeddedCluster, place: Place) -> None:
         await other.ready("web")
         for words in ((), ("svc/web", "deploy/web"), (f"--pid={one.process.pid}",), (f"--folder={place.folder}",)):
             async with waiting(place, *words) as waiter:
-                assert (await waiter.ends(), waiter.stderr) == (0, "")
+                assert (await waiter.ends(), waiter.problems) == (0, [])
         async with waiting(place, "deploy/web", f"--pid={one.process.pid}", "--timeout=0.01") as waiter:
             assert await waiter.ends() == 1
-        async with waiting(place, "deploy/api", "--timeout=1.5") as waiter:
+        async with waiting(place, "deploy/api", "--timeout=5") as waiter:
             assert await waiter.ends() == 1
-            assert waiter.stderr.splitlines() == [
-                "portside: waiting: deploy/api is not forwarded",
-                "portside: not ready within 1.5 s",
-            ]
+            assert "portside: waiting: deploy/api is not forwarded" in waiter.stderr.splitlines()
+            assert waiter.problems == ["portside: not ready within 5 s"]
 
 
 async def test_beside_skaffold_a_deploy_is_waited_for(cluster: EmbeddedCluster, place: Place) -> None:

@@ -74,7 +74,7 @@ async def test_an_iteration_that_begins_during_the_wait(scene: Scene) -> None:
 async def test_no_change(scene: Scene) -> None:
     """It returns after the time to notice one, and says so."""
     async with scene.waiting("--notice-within=0.1") as waiter:
-        assert (await waiter.ends(), waiter.stderr) == (0, "")
+        assert (await waiter.ends(), waiter.problems) == (0, [])
         assert (await printed(waiter)).endswith("is served; no change was noticed\n")
 
 
@@ -95,7 +95,7 @@ async def test_a_failed_build(scene: Scene) -> None:
         assert await waiter.ends() == 1
     await scene.play(task("DevLoop", "InProgress", 10), task("DevLoop", "Succeeded", 10))
     async with scene.waiting("--notice-within=0.1", "svc/web") as waiter:
-        assert (await waiter.ends(), waiter.stderr) == (0, "")
+        assert (await waiter.ends(), waiter.problems) == (0, [])
 
 
 async def test_a_portside_without_skaffold(cluster: EmbeddedCluster, place: Place) -> None:

@@ -16,6 +16,7 @@ from forwarders.spec import Counts
 from tests.board.made import forward, skaffold, skip, subscriptions
 from tests.page.made import at, busy_board, details, link, row, tab_to, told, verdict
 from tests.status.made import port_of, served
+from tests.support.process import slowness
 from watcher.board.addresses import Address
 from watcher.board.board import Board
 from watcher.board.http.routes import PAGE_FILES
@@ -92,7 +93,7 @@ async def test_which_portside_it_is(browser: Chromium) -> None:
 
 
 async def test_a_change_is_seen_within_a_second(browser: Chromium) -> None:
-    """As a rule, on whatever machine: half of nine changes at least."""
+    """As a rule, on whatever machine: half of nine changes at least; a slow machine has its own seconds."""
     board = busy_board()
     async with shown(browser, board) as tab:
         await tab.do(lambda page: expect(row(page, "web")).to_contain_text("ready"))
@@ -107,7 +108,7 @@ async def test_a_change_is_seen_within_a_second(browser: Chromium) -> None:
             board.publish(link("web", 4501, 20 + number, state=state))
             await tab.do(see, state)
             taken.append(time.monotonic() - started)
-        assert statistics.median(taken) < 1
+        assert statistics.median(taken) < await slowness()
 
 
 async def test_forwards_and_skips_come_and_go(browser: Chromium) -> None:

@@ -23,7 +23,7 @@ async def served(board: Board, address: Address = LOOPBACK, *, token: str = "") 
     with listen(address) as sock:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, sock, Routes(board), Guard(token, loopback=address.loopback))
-            async with httpx.AsyncClient(base_url=status_url(sock), timeout=30, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=status_url(sock), timeout=60, trust_env=False) as client:
                 yield client
             nursery.cancel_scope.cancel()
 
@@ -36,6 +36,6 @@ def port_of(client: httpx.AsyncClient) -> int:
 async def ask(client: httpx.AsyncClient, question: bytes) -> bytes:
     """Everything that comes back for these bytes."""
     async with await trio.open_tcp_stream(client.base_url.host.strip("[]"), port_of(client)) as stream:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await stream.send_all(question)
             return b"".join([data async for data in stream])

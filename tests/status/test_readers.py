@@ -30,7 +30,7 @@ EVENTS = b"GET /v1/events?counters HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def readers_of(board: Board, count: int) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while subscriptions(board) != count:
             await trio.testing.wait_all_tasks_blocked(0.01)
 
@@ -68,7 +68,7 @@ async def test_readers_that_never_read_hold_up_nobody() -> None:
 
 async def until(stream: trio.SocketStream, text: bytes) -> bytes:
     received = b""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while text not in received:
             data = await stream.receive_some()
             assert data

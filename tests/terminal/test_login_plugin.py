@@ -77,7 +77,7 @@ class Scene:
     async def plugin_ends(self) -> None:
         """Returns when the last started plugin has ended."""
         runs = (self.place.folder / "runs").read_text().splitlines()
-        with suppress(ProcessLookupError), trio.fail_after(10):
+        with suppress(ProcessLookupError), trio.fail_after(60):
             await gone(int(runs[-1]))
 
 
@@ -93,7 +93,7 @@ async def serves(term: Terminal) -> None:
     screen = await term.shows(lambda lines: any(" ready " in line for line in lines))
     row = next(line for line in screen if " ready " in line)
     address = next(word for word in row.split() if word.startswith("http://"))
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         assert "hello" in (await client.get(address)).text
 
 
@@ -117,7 +117,7 @@ async def test_forwards_serve_whatever_becomes_of_the_plugin(scene: Scene) -> No
         assert [sum(words in line for line in screen) for words in said.values()] == [1] * len(said)
         assert not [line for line in screen if "Traceback" in line]
         scene.does("work")  # the one that hangs is not waited for
-        await term.says("credentials are renewed", timeout=20)
+        await term.says("credentials are renewed")
         scene.does("hang")
         await serves(term)
         await term.press("C-c")

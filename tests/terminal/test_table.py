@@ -82,7 +82,7 @@ async def test_a_forward_lives(stage: Stage) -> None:
         line = row(await term.shows(lambda screen: " ready " in row(screen)))
         name, namespace, address, state, pod, *_ = line.split()
         assert (name, namespace, state, pod) == (WEB, NAMESPACE, "ready", stage.deployment.pods[0].name)
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             assert "hello" in (await client.get(address)).text
         await term.shows(lambda screen: "/1 " in row(screen))
         await stage.deployment.scale(0)
@@ -288,7 +288,7 @@ async def test_a_stuck_terminal_slows_nothing(stage: Stage) -> None:
         line = row(await term.shows(lambda screen: " ready " in row(screen)))
         address = line.split()[2]
         await term.press("C-s")
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             with trio.fail_after(60):
                 for _ in range(200):
                     assert "hello" in (await client.get(address)).text
