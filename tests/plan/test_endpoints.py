@@ -37,9 +37,9 @@ OF_WEB = OwnerReference("ReplicaSet", "web", "web", controller=True)
 def find(target: Item, port: int | str, *others: Item) -> EndpointResult:
     kind, item = target
     pods = Collection(other for _, other in others if isinstance(other, Pod))
-    jobs = [other for other_kind, other in others if other_kind is JOB and isinstance(other, Workload)]
+    jobs = Collection(other for other_kind, other in others if other_kind is JOB and isinstance(other, Workload))
     there = with_replica_sets([target, *others])
-    sets = [one for kind_of, one in there if kind_of is REPLICA_SET_METADATA and isinstance(one, Resource)]
+    sets = Collection(one for kind_of, one in there if kind_of is REPLICA_SET_METADATA and isinstance(one, Resource))
     return result_of(endpoints_of(item, kind.singular, port, RelatedLists(pods, jobs, replica_sets=sets)))
 
 

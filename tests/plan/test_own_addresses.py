@@ -9,7 +9,8 @@ from tests.plan.made import RUN, deployment_of_run, make_plan, pod_of_run, servi
 from watcher.cluster.kinds import POD, Pod, PodContainer, PodIP
 from watcher.cluster.store import Problem, Snapshot
 from watcher.plan.facts import Facts
-from watcher.plan.own_addresses import own_address, with_own_addresses
+from watcher.plan.plan import with_own_addresses
+from watcher.plan.pods import own_address
 from watcher.skaffold.modes import Mode
 
 FACTS = Facts(modes=frozenset({Mode.SERVICES}), run_id=RUN)

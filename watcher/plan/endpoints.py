@@ -55,9 +55,9 @@ class RelatedLists(Struct, frozen=True):
     """
 
     pods: Mapping[Key, Pod] = {}
-    jobs: Iterable[Workload] = ()
-    slices: Iterable[EndpointSlice] = ()
-    replica_sets: Iterable[Resource] | None = ()
+    jobs: Mapping[Key, Workload] = {}
+    slices: Mapping[Key, EndpointSlice] = {}
+    replica_sets: Mapping[Key, Resource] | None = {}
 
 
 def endpoints_of(target: Object, kind: str, port: int | str, related: RelatedLists) -> Steps[EndpointResult]:
@@ -78,7 +78,7 @@ def endpoints_of(target: Object, kind: str, port: int | str, related: RelatedLis
 def _of_cron_job(cron_job: CronJob, port: int | str, related: RelatedLists) -> Steps[EndpointResult]:
     """The pods of the newest job, which kubectl cannot find."""
     name = f"cronjob {cron_job.metadata.name}"
-    own = [job for job in related.jobs if is_controlled_by(job, cron_job.metadata.uid)]
+    own = [job for job in related.jobs.values() if is_controlled_by(job, cron_job.metadata.uid)]
     if not own:
         return EndpointResult(waiting_for=f"{name} has not started a job yet")
     newest = max(own, key=lambda job: (job.metadata.creation_timestamp or "", job.metadata.name))
@@ -112,7 +112,7 @@ def _ownership(target: Resource, kind: str, related: RelatedLists) -> tuple[Call
     if related.replica_sets is None:
         key = OwnerKey(target.metadata.namespace, kind, target.metadata.name)
         return lambda pod: owner_of(pod) == key, ""
-    sets = [one for one in related.replica_sets if is_controlled_by(one, target.metadata.uid)]
+    sets = [one for one in related.replica_sets.values() if is_controlled_by(one, target.metadata.uid)]
     return lambda pod: any(is_controlled_by(pod, one.metadata.uid) for one in sets), newest_replica_set(sets)
 
 
@@ -149,7 +149,7 @@ def _of_slices(name: str, wanted: ServicePort, related: RelatedLists) -> Steps[E
     pods: dict[str, Pod] = {}
     found: dict[str, tuple[int, bool]] = {}  # by the pod's uid
     strangers: list[str] = []
-    for one in related.slices:
+    for one in [*related.slices.values()]:
         yield
         port = next((p.port for p in one.ports or () if (p.name or "", p.protocol or TCP) == (wanted.name, TCP)), None)
         for there in one.endpoints or () if port and is_port(port) else ():

@@ -64,16 +64,17 @@ def published_beside(facts: Facts) -> Iterator[Published]:
         for number in sorted({port.private_port for port in container.ports or ()}):
             covered = any(entry.port == number and _is_meant(entry.name, container) for entry in entries)
             for port in [] if covered else _published(container, number)[:1]:
+                subject = ResourceRef(
+                    source=mode.value,
+                    resource_type=CONTAINER,
+                    resource_name=container.name,
+                    namespace="",
+                    container=container.name,
+                    remote_port=number,
+                )
                 yield Published(
-                    id=f"{mode.value}//container/{container.name}/{number}/",
-                    subject=ResourceRef(
-                        source=mode.value,
-                        resource_type=CONTAINER,
-                        resource_name=container.name,
-                        namespace="",
-                        container=container.name,
-                        remote_port=number,
-                    ),
+                    id=f"{subject.key}{number}/",
+                    subject=subject,
                     address=_address(port),
                     local_port=port.public_port,
                     because=f"mode {mode.value}: Docker publishes it",

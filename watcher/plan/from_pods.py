@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster import kinds
-from watcher.cluster.kinds import ContainerPort
 from watcher.config.entries import RuleTarget
 from watcher.plan import run
 from watcher.plan.facts import Facts
@@ -26,11 +25,14 @@ from watcher.plan.verdicts import (
     ResourceRef,
     Skip,
     Verdict,
-    at_addresses,
     held_by_skaffold,
     unlisted_kind,
+    verdicts_on,
 )
 from watcher.skaffold.modes import Mode
+
+# A container and the number of one of its ports.
+DebugPorts = frozenset[tuple[str, int]]
 
 
 def from_pods(facts: Facts) -> Iterator[Verdict | None]:
@@ -45,49 +47,30 @@ def from_pods(facts: Facts) -> Iterator[Verdict | None]:
         if one is None:
             yield None
         else:
-            yield from _of_owner(one, mode, facts) if mode is not None else _not_requested(one)
+            yield from _of_owner(one, mode, facts)
     if mode is not None:
         yield from unlisted_kind(kinds.POD, mode.value, facts)
 
 
-def _not_requested(one: OwnedPods) -> Iterator[NotRequested]:
-    ports = _ports(one)
-    yield from _portless(one, ports, Mode.PODS)
-    for port in sorted(ports):
-        ident, subject = _port_group(Mode.PODS, one, port), _port_subject(Mode.PODS, one, port)
-        yield NotRequested(id=ident, subject=subject, reason="modes pods and debug are off")
-
-
-def _portless(one: OwnedPods, ports: frozenset[PodPort], mode: Mode) -> Iterator[NotRequested]:
+def _of_owner(one: OwnedPods, mode: Mode | None, facts: Facts) -> Iterator[Verdict | None]:
+    owner, source = one.owner, (mode or Mode.PODS).value
+    whole = ResourceRef(source=source, resource_type=owner.kind, resource_name=owner.name, namespace=owner.namespace)
+    if mode is not None and (reason := _does_not_count(one, facts)):
+        yield NotRequested(id=whole.key, subject=whole, reason=reason)
+        return
+    try:
+        debug = _debug_ports(one) if mode is Mode.DEBUG else None
+    except ValueError as error:
+        yield Skip(id=whole.key, subject=whole, reason=str(error))
+        return
+    ports = frozenset[PodPort]().union(*(shape.ports for shape in one.shapes))
     with_port = {port.container for port in ports}
     for container in dict.fromkeys(name for shape in one.shapes for name in shape.containers):
         if container not in with_port:
-            ident, subject = f"{_group(mode, one)}{container}/", _subject(mode, one, container)
-            yield NotRequested(id=ident, subject=subject, reason="it declares no port")
-
-
-def _of_owner(one: OwnedPods, mode: Mode, facts: Facts) -> Iterator[Verdict | None]:
-    if reason := _does_not_count(one, facts):
-        yield NotRequested(id=_group(mode, one), subject=_subject(mode, one), reason=reason)
-        return
-    debug: frozenset[tuple[str, int]] = frozenset()
-    if mode is Mode.DEBUG:
-        try:
-            debug = _debug_ports(one)
-        except ValueError as error:
-            yield Skip(id=_group(mode, one), subject=_subject(mode, one), reason=str(error))
-            return
-    ports = _ports(one)
-    yield from _portless(one, ports, mode)
+            subject = replace(whole, container=container)
+            yield NotRequested(id=f"{whole.key}{container}/", subject=subject, reason="it declares no port")
     for port in sorted(ports):
-        ident, subject = _port_group(mode, one, port), _port_subject(mode, one, port)
-        if mode is Mode.DEBUG and (port.container, port.number) not in debug:
-            reason = "mode debug: Skaffold's annotation does not list it as a debug port"
-            yield NotRequested(id=ident, subject=subject, reason=reason)
-        elif unable := unforwardable(ContainerPort(port.number, port.name, port.protocol)):
-            yield Skip(id=ident, subject=subject, reason=unable)
-        else:
-            yield from at_addresses(_found(one, port, ident, subject, mode, facts), _find(one, port), facts)
+        yield from verdicts_on(_found(one, port, whole, mode, debug, facts), _find(one, port), facts)
 
 
 def _does_not_count(one: OwnedPods, facts: Facts) -> str:
@@ -105,25 +88,32 @@ def _does_not_count(one: OwnedPods, facts: Facts) -> str:
     return "it has run to its end" if one.finished else ""
 
 
-def _found(one: OwnedPods, port: PodPort, group: str, subject: ResourceRef, mode: Mode, facts: Facts) -> FoundPort:
-    owner, names = one.owner, {pod.metadata.name for pod in one.pods}
+def _found(
+    one: OwnedPods, port: PodPort, whole: ResourceRef, mode: Mode | None, debug: DebugPorts | None, facts: Facts
+) -> FoundPort:
+    """`debug`: the debug ports, None unless the mode is debug."""
+    owner, names = one.owner, (pod.metadata.name for pod in one.pods)
     of_rule = RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, port.called)
+    protocol = "" if port.protocol == TCP else f"{port.protocol}/"
+    whose = "its pod has an image that this run built" if facts.artifacts else "its pod is of this run"
+    not_requested = "modes pods and debug are off" if mode is None else ""
+    if debug is not None and (port.container, port.number) not in debug:
+        not_requested = "mode debug: Skaffold's annotation does not list it as a debug port"
     return FoundPort(
-        group=group,
-        subject=subject,
+        group=f"{whole.key}{port.container}/{port.name}/{port.number}/{protocol}",
+        subject=replace(
+            whole, container=port.container, remote_port=port.number, protocol=port.protocol, port_name=port.name
+        ),
         local_port=PortRequest(PortPolicy.PREFERRED, port.number),
-        because=_because(mode, facts),
+        because=f"mode debug: {whose}, and Skaffold lists the port" if debug is not None else f"mode pods: {whose}",
         called=port.called,
+        not_requested=not_requested,
+        unable=unforwardable(port.protocol, port.number),
         refused=facts.rules.refused(of_rule),
         held_by=held_by_skaffold("pod", names, owner.namespace, port.called, facts),
         # A debugger connects before the pod is Ready, and modes pods and debug mean the pods as they are.
         eager=True,
     )
-
-
-def _because(mode: Mode, facts: Facts) -> str:
-    whose = "its pod has an image that this run built" if facts.artifacts else "its pod is of this run"
-    return f"mode pods: {whose}" if mode is Mode.PODS else f"mode debug: {whose}, and Skaffold lists the port"
 
 
 def _find(one: OwnedPods, port: PodPort) -> Steps[EndpointResult]:
@@ -135,11 +125,7 @@ def _find(one: OwnedPods, port: PodPort) -> Steps[EndpointResult]:
     return (yield from endpoints_from_pods(pods, port.number, name))
 
 
-def _ports(one: OwnedPods) -> frozenset[PodPort]:
-    return frozenset[PodPort]().union(*(shape.ports for shape in one.shapes))
-
-
-def _debug_ports(one: OwnedPods) -> frozenset[tuple[str, int]]:
+def _debug_ports(one: OwnedPods) -> DebugPorts:
     """The ports in all annotations that can be read. Raises ValueError if there are annotations and none can be."""
     found: set[tuple[str, int]] = set()
     problem: ValueError | None = None
@@ -151,27 +137,3 @@ def _debug_ports(one: OwnedPods) -> frozenset[tuple[str, int]]:
     if problem is not None and not found:
         raise problem
     return frozenset(found)
-
-
-def _group(mode: Mode, one: OwnedPods) -> str:
-    return f"{mode.value}/{one.owner.namespace}/{one.owner.kind}/{one.owner.name}/"
-
-
-def _port_group(mode: Mode, one: OwnedPods, port: PodPort) -> str:
-    protocol = "" if port.protocol == TCP else f"{port.protocol}/"
-    return f"{_group(mode, one)}{port.container}/{port.name}/{port.number}/{protocol}"
-
-
-def _port_subject(mode: Mode, one: OwnedPods, port: PodPort) -> ResourceRef:
-    subject = _subject(mode, one, port.container)
-    return replace(subject, remote_port=port.number, protocol=port.protocol, port_name=port.name)
-
-
-def _subject(mode: Mode, one: OwnedPods, container: str = "") -> ResourceRef:
-    return ResourceRef(
-        source=mode.value,
-        resource_type=one.owner.kind,
-        resource_name=one.owner.name,
-        namespace=one.owner.namespace,
-        container=container,
-    )

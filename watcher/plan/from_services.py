@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
+
 from forwarders.spec import PortPolicy, PortRequest
 from watcher.cluster import kinds
 from watcher.cluster.kinds import Service, ServicePort
@@ -15,18 +17,17 @@ from watcher.plan import run
 from watcher.plan.endpoints import endpoints_of
 from watcher.plan.facts import Facts
 from watcher.plan.pods import EndpointResult, Steps
-from watcher.plan.ports import unreachable
+from watcher.plan.ports import TCP, unreachable
 from watcher.plan.required_watches import EntryNamespaces, missing_list, related_lists
 from watcher.plan.verdicts import (
     FoundPort,
     NotRequested,
     ResourceRef,
-    Skip,
     Verdict,
-    at_addresses,
     held_by_skaffold,
     not_listed,
     unlisted_kind,
+    verdicts_on,
 )
 from watcher.skaffold.modes import Mode
 
@@ -46,42 +47,20 @@ def from_services(facts: Facts) -> Iterator[Verdict | None]:
         return
     requested = _by_entries(facts)
     for service in run.services(facts):
+        whole = ResourceRef(
+            source="services",
+            resource_type="service",
+            resource_name=service.metadata.name,
+            namespace=service.metadata.namespace,
+        )
         if not service.spec.ports:
-            yield _portless(service)
+            external = f": it is an ExternalName for {service.spec.external_name}" if service.spec.external_name else ""
+            yield NotRequested(id=whole.key, subject=whole, reason=f"it has no port{external}")
         for port in sorted(service.spec.ports or (), key=lambda p: (p.port, p.protocol, p.name)):
-            yield from _of_port(service, port, facts, requested)
+            found = _found(service, port, whole, facts, requested)
+            yield from verdicts_on(found, _find(service, port, facts), facts)
     if Mode.SERVICES in facts.modes:
         yield from unlisted_kind(kinds.SERVICE, "services", facts)
-
-
-def _of_port(service: Service, port: ServicePort, facts: Facts, requested: Requested) -> Iterator[Verdict | None]:
-    protocol = "" if port.protocol == "TCP" else f"{port.protocol}/"
-    group = f"services/{service.metadata.namespace}/service/{service.metadata.name}/{port.port}/{protocol}"
-    subject = ResourceRef(
-        source="services",
-        resource_type="service",
-        resource_name=service.metadata.name,
-        namespace=service.metadata.namespace,
-        remote_port=port.port,
-        protocol=port.protocol,
-    )
-    if Mode.SERVICES not in facts.modes:
-        yield NotRequested(id=group, subject=subject, reason="mode services is off")
-    elif unable := unreachable(service, port):
-        yield Skip(id=group, subject=subject, reason=unable)
-    else:
-        found = _found(service, port, group, subject, facts, requested)
-        yield from at_addresses(found, _find(service, port, facts), facts)
-
-
-def _portless(service: Service) -> NotRequested:
-    name, namespace = service.metadata.name, service.metadata.namespace
-    external = f": it is an ExternalName for {service.spec.external_name}" if service.spec.external_name else ""
-    return NotRequested(
-        id=f"services/{namespace}/service/{name}/",
-        subject=ResourceRef(source="services", resource_type="service", resource_name=name, namespace=namespace),
-        reason=f"it has no port{external}",
-    )
 
 
 def _by_entries(facts: Facts) -> Requested:
@@ -93,20 +72,21 @@ def _by_entries(facts: Facts) -> Requested:
     return requested
 
 
-def _found(
-    service: Service, port: ServicePort, group: str, subject: ResourceRef, facts: Facts, requested: Requested
-) -> FoundPort:
-    name, namespace = subject.resource_name, subject.namespace
+def _found(service: Service, port: ServicePort, whole: ResourceRef, facts: Facts, requested: Requested) -> FoundPort:
+    name, namespace = whole.resource_name, whole.namespace
     privileged = port.port < FIRST_UNPRIVILEGED
     called = (port.port, port.name) if port.name else (port.port,)
     entry = requested.get((namespace, name, port.port))
     of_rule = RuleTarget("service", name, namespace, service.metadata.labels or {}, called)
+    protocol = "" if port.protocol == TCP else f"{port.protocol}/"
     return FoundPort(
-        group=group,
-        subject=subject,
+        group=f"{whole.key}{port.port}/{protocol}",
+        subject=replace(whole, remote_port=port.port, protocol=port.protocol),
         local_port=PortRequest(PortPolicy.AUTOMATIC) if privileged else PortRequest(PortPolicy.PREFERRED, port.port),
         because="mode services: it is a service of this run",
         called=called,
+        not_requested="" if Mode.SERVICES in facts.modes else "mode services is off",
+        unable=unreachable(service, port),
         refused=f"{entry.origin} asks for this port already" if entry else facts.rules.refused(of_rule),
         held_by=held_by_skaffold("service", {name}, namespace, (port.port,), facts),
     )

@@ -13,15 +13,16 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from watcher.cluster.store import Snapshot
+from forwarders.spec import Endpoint
+from watcher.cluster.kinds import POD, Object, Pod
+from watcher.cluster.store import Key, Snapshot
 from watcher.plan import run
 from watcher.plan.facts import Facts, id_suffix, of_cluster, per_cluster
 from watcher.plan.from_containers import published_beside
 from watcher.plan.from_entries import from_entries
 from watcher.plan.from_pods import from_pods
 from watcher.plan.from_services import from_services
-from watcher.plan.own_addresses import with_own_addresses
-from watcher.plan.pods import OwnerKey, forget_old_views, owner_of
+from watcher.plan.pods import OwnerKey, forget_old_views, own_address, owner_of
 from watcher.plan.verdicts import NotRequested, PlannedForward, Published, ResourceRef, Skip, Verdict
 from watcher.skaffold.modes import Mode
 
@@ -100,6 +101,30 @@ def _stamped(verdict: Verdict, key: str, context: str) -> Verdict:
         endpoints=tuple(replace(endpoint, pod=replace(endpoint.pod, cluster=key)) for endpoint in verdict.endpoints),
         cluster=key,
     )
+
+
+def with_own_addresses(verdicts: Iterable[Verdict | None], cluster: Snapshot) -> Iterator[Verdict | None]:
+    """The verdicts; endpoints have `own_address` if their pod may be reached there, without the API server.
+
+    The caller has made sure that this process is inside the cluster's network, or that the user says so. The forward
+    tries the address and keeps its sessions, so a wrong yes costs one short try. Pods are those of working watches:
+    while a watch fails, another pod may have been given the address.
+    """
+    healthy = [there for watch, there in cluster.objects.items() if watch.kind is POD and watch not in cluster.problems]
+    for verdict in verdicts:
+        if isinstance(verdict, PlannedForward):
+            endpoints = tuple(_with_own_address(endpoint, healthy) for endpoint in verdict.endpoints)
+            yield replace(verdict, endpoints=endpoints)
+        else:
+            yield verdict
+
+
+def _with_own_address(endpoint: Endpoint, lists: Iterable[Mapping[Key, Object]]) -> Endpoint:
+    for objects in lists:
+        pod = objects.get((endpoint.pod.namespace, endpoint.pod.name))
+        if isinstance(pod, Pod) and pod.metadata.uid == endpoint.pod.uid:
+            return replace(endpoint, own_address=own_address(pod))
+    return endpoint
 
 
 # --- explain

@@ -1,4 +1,4 @@
-"""Pods: which owner made one, which of several serves first, and which endpoints they give. Pure.
+"""Pods: which owner made one, which of several serves first, which endpoints and addresses they have. Pure.
 
 Order: Ready pods come first, then those of their workload's newest revision, then the newest. The pods of a StatefulSet
 are not equal (the first is often the primary), so the lowest ordinal comes first, whatever its revision: the
@@ -24,6 +24,13 @@ _HASH_LABEL = "pod-template-hash"
 _HASH_LABELS = (_HASH_LABEL, "rollouts-pod-template-hash")
 # The label of a DaemonSet's pods.
 _REVISION_LABEL = "controller-revision-hash"
+# Containers that take over a pod's connections, and may accept them and then refuse what is inside: in a mesh, plain
+# TCP from outside. From localhost, where the container runtime dials, they let it pass.
+_MESH_PROXIES = frozenset(
+    {"istio-proxy", "linkerd-proxy", "kuma-sidecar", "consul-dataplane", "envoy-sidecar", "envoy", "nginx-mesh-sidecar"}
+)
+# Istio without sidecars: the node's proxy takes over the connections of a pod with this annotation.
+_AMBIENT = "ambient.istio.io/redirection"
 # How many pods a reason names, to keep it on one line.
 NAMED_PODS = 3
 # How many pods of one target the plan considers: the best ones. New connections go to one of them at a time.
@@ -181,6 +188,8 @@ def _outdated(youngest: Mapping[Revision, str], newest: str) -> frozenset[Revisi
     """`youngest`: of each revision the time at which its youngest pod was created."""
     if newest:
         return frozenset(revision for revision in youngest if revision[1] != newest)
+    if len(youngest) < 2:
+        return frozenset()
     of_workload: dict[str, str] = {}
     for (workload, _), created in youngest.items():
         of_workload[workload] = max(created, of_workload.get(workload, ""))
@@ -249,3 +258,12 @@ def _state(pod: Pod) -> str:
     detail = next((f" ({reason})" for reason in waiting if reason), "")
     phase = pod.status.phase or "Pending"
     return f"{pod.metadata.name} is {'Running but not Ready' if phase == 'Running' else phase}{detail}"
+
+
+def own_address(pod: Pod) -> str:
+    """The address at which the pod's ports are as its containers have them; "" if there is none."""
+    in_mesh = (pod.metadata.annotations or {}).get(_AMBIENT) == "enabled"
+    names = {one.name for one in (*pod.spec.containers, *(pod.spec.init_containers or ()))}
+    if pod.deleting or pod.status.phase != "Running" or pod.spec.host_network or in_mesh or names & _MESH_PROXIES:
+        return ""
+    return next(iter(pod.addresses), "")

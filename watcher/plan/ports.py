@@ -59,7 +59,9 @@ def number_in(pod: Pod, port: int | str) -> int | None:
     if isinstance(port, int):
         return port
     found = container_port(pod.spec, port)
-    return found.container_port if found is not None and not unforwardable(found) else None
+    if found is None or unforwardable(found.protocol, found.container_port):
+        return None
+    return found.container_port
 
 
 def is_port(number: int) -> bool:
@@ -67,25 +69,19 @@ def is_port(number: int) -> bool:
     return 1 <= number <= MAX_PORT
 
 
-def unforwardable(port: ServicePort | ContainerPort | None) -> str:
-    """Why a port cannot be forwarded whatever its pods do, or ""."""
-    if port is None:
-        return ""
-    number = port.port if isinstance(port, ServicePort) else port.container_port
-    target = port.target_port if isinstance(port, ServicePort) else None
+def unforwardable(protocol: str, number: int, target: int | str | None = None) -> str:
+    """Why a port cannot be forwarded whatever its pods do, or "". `target`: a service's targetPort."""
     for one in (number, target or number):
         if isinstance(one, int) and not is_port(one):
             return f"{one} is no port: ports are numbers from 1 to {MAX_PORT}"
-    if port.protocol == TCP:
-        return ""
-    return f"port {number} is {port.protocol}, and Kubernetes forwards TCP only"
+    return "" if protocol == TCP else f"port {number} is {protocol}, and Kubernetes forwards TCP only"
 
 
 def unreachable(service: Service, port: ServicePort | None) -> str:
     """Why a service's port cannot be forwarded whatever happens to its pods, or ""."""
     if service.spec.type == "ExternalName":
         return f"it is an ExternalName for {service.spec.external_name}: there is no pod behind it"
-    return unforwardable(port)
+    return unforwardable(port.protocol, port.port, port.target_port) if port is not None else ""
 
 
 def asked_number(target: Object | None, port: int | str) -> int | None:
@@ -127,7 +123,8 @@ def declared(spec: PodSpec) -> Iterable[ContainerPort]:
 
 def undeclared(pod: Pod, port: int | str, name: str) -> str:
     """Why `port` has no number in this pod. `name`: the target, for the reason."""
-    if unable := unforwardable(container_port(pod.spec, port)):
+    found = container_port(pod.spec, port)
+    if found is not None and (unable := unforwardable(found.protocol, found.container_port)):
         return f"{name}: {unable}"
     there = ", ".join(f"{p.container_port}/{p.name}" for p in declared(pod.spec) if p.name)
     return f"{name}: no container of pod {pod.metadata.name} declares a port named {port} (it has {there or 'none'})"

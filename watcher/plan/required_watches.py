@@ -6,15 +6,14 @@ pods only in namespaces with a forward.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import cast
+from typing import Any
 
 from msgspec.structs import replace
 
 from watcher.cluster import kinds
-from watcher.cluster.kinds import EndpointSlice, Object, Pod, Resource, Service, Workload
-from watcher.cluster.store import Key, Watch
+from watcher.cluster.kinds import Object, Resource, Service
+from watcher.cluster.store import Watch
 from watcher.config.entries import CONTAINER, Entry
 from watcher.plan import run
 from watcher.plan.endpoints import RelatedLists
@@ -54,7 +53,7 @@ def _of_cluster(facts: Facts) -> set[Watch]:
         for watch in run.with_fallback(run.labelled_watch(kind, facts), facts)
     }
     for service in run.services(facts) if Mode.SERVICES in facts.modes else ():
-        watches |= set(_related_watches("service", service.metadata.namespace, service))
+        watches.update(_related_watches("service", service.metadata.namespace, service).values())
     namespaces = EntryNamespaces(facts)
     for entry in facts.active_entries:
         if entry.kind != CONTAINER:
@@ -65,7 +64,7 @@ def _of_cluster(facts: Facts) -> set[Watch]:
 def _of_entry(entry: Entry, namespaces: EntryNamespaces, facts: Facts) -> set[Watch]:
     namespace = namespaces.of(entry)
     targets = (None, *entry_objects(entry, namespace, facts))
-    related = {watch for target in targets for watch in _related_watches(entry.kind, namespace, target)}
+    related = {watch for target in targets for watch in _related_watches(entry.kind, namespace, target).values()}
     return related | {entry_watch(entry, candidate) for candidate in namespaces.candidates(entry)}
 
 
@@ -73,20 +72,15 @@ def _of_entry(entry: Entry, namespaces: EntryNamespaces, facts: Facts) -> set[Wa
 
 
 def related_lists(kind: str, namespace: str, target: Object, facts: Facts) -> RelatedLists:
-    """The lists that the target's endpoints are found with. Each watch has objects of one kind only."""
+    """The lists that the target's endpoints are found with, once no list is missing."""
     objects = facts.cluster.objects
-    replica_sets = objects.get(Watch(kinds.REPLICA_SET_METADATA, namespace)) if kind == "deployment" else {}
-    return RelatedLists(
-        pods=cast("Mapping[Key, Pod]", objects.get(_pods(namespace), {})),
-        jobs=cast("Iterable[Workload]", objects.get(_jobs(namespace), {}).values() if kind == "cronjob" else ()),
-        replica_sets=None if replica_sets is None else cast("Iterable[Resource]", replica_sets.values()),
-        slices=[cast("EndpointSlice", item) for watch in _slices(target) for item in objects.get(watch, {}).values()],
-    )
+    lists: Any = {name: objects.get(watch) for name, watch in _related_watches(kind, namespace, target).items()}
+    return RelatedLists(**lists)
 
 
 def missing_list(kind: str, namespace: str, target: Object | None, facts: Facts) -> Watch | None:
     """The first list that has to end before the target's pods are known. ReplicaSets are not necessary."""
-    for watch in _related_watches(kind, namespace, target):
+    for watch in _related_watches(kind, namespace, target).values():
         problem = facts.cluster.problems.get(watch)
         forbidden = problem is not None and problem.forbidden
         if not facts.cluster.synced(watch) and not (watch.kind.metadata_only and forbidden):
@@ -94,25 +88,17 @@ def missing_list(kind: str, namespace: str, target: Object | None, facts: Facts)
     return None
 
 
-def _related_watches(kind: str, namespace: str, target: Object | None) -> tuple[Watch, ...]:
-    jobs = (_jobs(namespace),) if kind == "cronjob" else ()
-    replica_sets = (Watch(kinds.REPLICA_SET_METADATA, namespace),) if kind == "deployment" else ()
-    return (_pods(namespace), *jobs, *replica_sets, *_slices(target))
-
-
-def _pods(namespace: str) -> Watch:
-    return Watch(kinds.POD, namespace)
-
-
-def _jobs(namespace: str) -> Watch:
-    return Watch(kinds.JOB, namespace)
-
-
-def _slices(target: Object | None) -> tuple[Watch, ...]:
-    if not isinstance(target, Service) or target.spec.selector or target.spec.type == "ExternalName":
-        return ()
-    label = f"kubernetes.io/service-name={target.metadata.name}"
-    return (Watch(kinds.ENDPOINT_SLICE, target.metadata.namespace, label_selector=label),)
+def _related_watches(kind: str, namespace: str, target: Object | None) -> dict[str, Watch]:
+    """The watch for each field of RelatedLists."""
+    found = {"pods": Watch(kinds.POD, namespace)}
+    if kind == "cronjob":
+        found["jobs"] = Watch(kinds.JOB, namespace)
+    if kind == "deployment":
+        found["replica_sets"] = Watch(kinds.REPLICA_SET_METADATA, namespace)
+    if isinstance(target, Service) and not target.spec.selector and target.spec.type != "ExternalName":
+        label = f"kubernetes.io/service-name={target.metadata.name}"
+        found["slices"] = Watch(kinds.ENDPOINT_SLICE, target.metadata.namespace, label_selector=label)
+    return found
 
 
 # --- the objects of entries
@@ -121,11 +107,9 @@ def _slices(target: Object | None) -> tuple[Watch, ...]:
 def entry_watch(entry: Entry, namespace: str) -> Watch:
     """The watch for the entry's own object."""
     kind = kinds.BY_NAME[entry.kind]
-    if entry.selector:
-        return Watch(kind, namespace, label_selector=entry.selector)
-    return (
-        _pods(namespace) if kind is kinds.POD else Watch(kind, namespace, field_selector=f"metadata.name={entry.name}")
-    )
+    # The watch for all pods is needed anyway.
+    fields = "" if entry.selector or kind is kinds.POD else f"metadata.name={entry.name}"
+    return Watch(kind, namespace, label_selector=entry.selector, field_selector=fields)
 
 
 def entry_objects(entry: Entry, namespace: str, facts: Facts) -> list[Resource]:

@@ -76,11 +76,11 @@ def objects(kind: Kind, facts: Facts) -> list[Resource]:
 
 
 def services(facts: Facts) -> list[Service]:
-    return [item for item in objects(kinds.SERVICE, facts) if isinstance(item, Service)]
+    return cast("list[Service]", objects(kinds.SERVICE, facts))
 
 
 def pods(facts: Facts) -> list[Pod]:
-    return [item for item in objects(kinds.POD, facts) if isinstance(item, Pod)]
+    return cast("list[Pod]", objects(kinds.POD, facts))
 
 
 def namespaces(facts: Facts) -> frozenset[str]:
@@ -155,21 +155,6 @@ def with_fallback(everywhere: Watch, facts: Facts) -> tuple[Watch, ...]:
     problem = cluster.problems.get(everywhere)
     tried = any(watch in cluster.objects or watch in cluster.problems for watch in single)
     return (everywhere, *single) if problem is not None and (problem.forbidden or tried) else (everywhere,)
-
-
-def unlisted(everywhere: Watch, facts: Facts) -> tuple[Watch, ...]:
-    """Those of the watches that have a problem and have never listed anything.
-
-    `everywhere` does not count if it is forbidden: the known namespaces are watched instead.
-    """
-    problems = facts.cluster.problems
-    return tuple(
-        watch
-        for watch in with_fallback(everywhere, facts)
-        if watch in problems
-        and not facts.cluster.synced(watch)
-        and not (problems[watch].forbidden and watch == everywhere)
-    )
 
 
 def _own(kind: Kind, facts: Facts) -> list[Resource]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -33,6 +33,11 @@ class ResourceRef(Struct, frozen=True, kw_only=True):
     port_name: str = ""
     context: str = ""
     open_path: str = ""
+
+    @property
+    def key(self) -> str:
+        """The beginning of the ids of its verdicts."""
+        return f"{self.source}/{self.namespace}/{self.resource_type}/{self.resource_name}/"
 
 
 class PlannedForward(Struct, frozen=True, kw_only=True):
@@ -127,10 +132,10 @@ def forward_spec(
 
 
 class FoundPort(Struct, frozen=True, kw_only=True):
-    """A port of the run's services or pods, to be forwarded at each address. `group`: as in ForwardSpec.
+    """A port of the run's services or pods. `group`: as in ForwardSpec; `because`, `called`: as in PlannedForward.
 
-    `because`, `called`: as in PlannedForward. `refused`: the reason not to forward it, or "". `held_by`: Skaffold's own
-    forward of it. `eager`: as for `forward_spec`.
+    `not_requested`, `unable`, `refused`: the reasons not to forward it, each "" if it does not apply. `held_by`:
+    Skaffold's own forward of it. `eager`: as for `forward_spec`.
     """
 
     group: str
@@ -138,31 +143,43 @@ class FoundPort(Struct, frozen=True, kw_only=True):
     local_port: PortRequest
     because: str
     called: tuple[int | str, ...]
+    not_requested: str
+    unable: str
     refused: str
     held_by: SkaffoldForward | None
     eager: bool = False
 
 
-def at_addresses(port: FoundPort, find: Steps[EndpointResult], facts: Facts) -> Iterator[Verdict | None]:
-    """One verdict for each address. `find` finds the endpoints: it runs once, if there is a forward. None: a pause."""
-    found: EndpointResult | None = None
+def verdicts_on(port: FoundPort, find: Steps[EndpointResult], facts: Facts) -> Iterator[Verdict | None]:
+    """One verdict for each address; one for the port if it can be forwarded at none, or nobody requests it.
+
+    `find` finds the endpoints: it runs once, if there is a forward. None is a moment to pause.
+    """
+    if port.not_requested:
+        yield NotRequested(id=port.group, subject=port.subject, reason=port.not_requested)
+        return
+    if port.unable:
+        yield Skip(id=port.group, subject=port.subject, reason=port.unable)
+        return
+    endpoints: EndpointResult | None = None
     for address in dict.fromkeys(facts.addresses):
         ident = port.group + address
         if reason := port.refused or left_to_skaffold(port.held_by, ident, port.local_port, facts):
             yield Skip(id=ident, subject=port.subject, reason=reason)
             continue
-        if found is None:
-            found = yield from find
+        if endpoints is None:
+            endpoints = yield from find
         spec = forward_spec(port.group, address, port.local_port, facts, eager=port.eager)
-        yield planned(spec, port.subject, found, port.because, port.called)
+        yield planned(spec, port.subject, endpoints, port.because, port.called)
 
 
 def held_by_skaffold(
-    kind: str, names: Container[str], namespace: str, ports: tuple[int | str, ...], facts: Facts
+    kind: str, names: Iterable[str], namespace: str, ports: tuple[int | str, ...], facts: Facts
 ) -> SkaffoldForward | None:
     """Skaffold's own forward of a port with one of these spellings. Its namespace is blank if it is the context's."""
+    called = set(names) if facts.own_forwards else set()
     for own in facts.own_forwards:
-        named = own.resource_type == kind and own.resource_name in names and own.namespace in {namespace, ""}
+        named = own.resource_type == kind and own.resource_name in called and own.namespace in {namespace, ""}
         if named and own.target_port in ports:
             return own
     return None
@@ -190,15 +207,16 @@ def not_listed(watch: Watch, facts: Facts) -> EndpointResult:
     return EndpointResult(broken=problem.text) if problem.forbidden else EndpointResult(waiting_for=problem.text)
 
 
-def unlisted_kind(kind: Kind, source: str, facts: Facts) -> list[Skip]:
-    """A skip for each list of the run's objects that has never succeeded: no other verdict would tell."""
-    return [
-        Skip(
-            id=f"{source}/{watch.namespace}/{kind.singular}/*",
-            subject=ResourceRef(
+def unlisted_kind(kind: Kind, source: str, facts: Facts) -> Iterator[Skip]:
+    """A skip for each list of the run's objects that has never succeeded: no other verdict would tell.
+
+    A forbidden list of all namespaces does not count: the known namespaces are watched instead.
+    """
+    everywhere = run.labelled_watch(kind, facts)
+    for watch in run.with_fallback(everywhere, facts):
+        problem = facts.cluster.problems.get(watch)
+        if problem and not facts.cluster.synced(watch) and not (problem.forbidden and watch == everywhere):
+            subject = ResourceRef(
                 source=source, resource_type=kind.singular, resource_name="*", namespace=watch.namespace
-            ),
-            reason=facts.cluster.problems[watch].text,
-        )
-        for watch in run.unlisted(run.labelled_watch(kind, facts), facts)
-    ]
+            )
+            yield Skip(id=subject.key.removesuffix("/"), subject=subject, reason=problem.text)
