@@ -26,17 +26,6 @@ class ConfigError(UsageError):
     """A configuration file or an argument is invalid. Names the file, the field and the value."""
 
 
-# --- HTTP
-
-
-class HttpError(WatcherError):
-    """A request got no whole response. Its cause is the error of the connection."""
-
-
-class HttpConnectError(HttpError):
-    """No connection was made, so nothing was sent."""
-
-
 # --- Skaffold
 
 

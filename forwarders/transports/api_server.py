@@ -52,7 +52,7 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        """The base URL, for messages."""
+        """The base URL, for httpx and for messages."""
         return f"{'http' if self.tls is None else 'https'}://{authority(self.host, self.port)}{self.prefix}"
 
     async def authorize_after(self, refused: Headers) -> Headers:

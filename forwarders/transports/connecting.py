@@ -148,7 +148,7 @@ def api_server_options() -> list[Option]:
 
 
 class AsyncCloseable(Protocol):
-    """A stream of trio's."""
+    """trio's streams, and httpcore's."""
 
     async def aclose(self) -> None: ...
 

@@ -1,7 +1,7 @@
 """Connects through a proxy: by CONNECT (RFC 9110, 9.3.6) or SOCKS5 (RFC 1928), with a password if the URL has one.
 
-The caller chooses the proxy. Sessions, lists and watches use this. A SOCKS proxy resolves the name, for socks5 and
-socks5h alike, as in Go's net/http.
+The caller chooses the proxy. Tunnels use this on a Channel, lists and watches on a stream of httpcore's. A SOCKS proxy
+resolves the name, for socks5 and socks5h alike, as in Go's net/http.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""A few pods behind the API's list and watch, in memory instead of a network. It plays the other side."""
+"""A few pods behind the API's list and watch, in memory below httpx. Owns no rule of ours: it plays the other side."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
@@ -13,8 +12,6 @@ import httpx
 import trio
 
 from forwarders.transports.api_server import ApiServer, Headers
-from watcher.errors import HttpError
-from watcher.http_client import ClientRequest
 
 JSON = dict[str, Any]
 
@@ -90,47 +87,7 @@ class Feed(httpx.AsyncByteStream):
         self._receive.close()
 
 
-class MemoryServer:
-    """A Requester whose subclass answers in `handle_async_request`, with httpx's types; its errors fail the request."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        raise NotImplementedError
-
-    async def send(self, request: ClientRequest) -> MemoryResponse:
-        given = httpx.Request(request.method, f"http://api.test{request.target}", headers=request.headers)
-        given.extensions["timeout"] = {"read": request.silence}
-        try:
-            return MemoryResponse(await self.handle_async_request(given))
-        except httpx.HTTPError as error:
-            raise HttpError(str(error)) from error
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class MemoryResponse:
-    """One response of a MemoryServer."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.status = response.status_code
-        self.headers = dict(response.headers)
-        self._stream = response.stream
-        self._pieces = aiter(self._stream)  # type: ignore[arg-type] # only streams for async use are made here
-
-    async def receive(self) -> bytes:
-        try:
-            return await anext(self._pieces, b"")
-        except httpx.HTTPError as error:
-            raise HttpError(str(error)) from error
-
-    def close(self) -> None:
-        for closed in (getattr(self._pieces, "aclose", None), getattr(self._stream, "aclose", None)):
-            if closed is not None:
-                with contextlib.suppress(StopIteration):
-                    closed().send(None)
-
-
-class MemoryApi(MemoryServer):
+class MemoryApi(httpx.AsyncBaseTransport):
     """Lists `pods`; a watch is a Feed. `answers["list"]` and `["watch"]` come first, in order."""
 
     def __init__(self, *names: str, version: int = 10) -> None:

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.cluster_client.memory_api import SERVER, MemoryServer
+from tests.cluster_client.memory_api import SERVER
 from watcher.cluster import own_network
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.own_network import ASK_AFTER, MOST_NODES, RETRY, OwnNetwork, own_place
@@ -21,7 +21,7 @@ ID, NAME = "0123456789abcdef0123456789abcdef", "box"
 OWN, OTHER = "127.0.0.1", "192.0.2.99"
 
 
-class Api(MemoryServer):
+class Api(httpx.AsyncBaseTransport):
     """Answers by path; what is not there is 404."""
 
     def __init__(self) -> None:

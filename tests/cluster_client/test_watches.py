@@ -12,17 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from forwarders.backoff import TURN
-from tests.cluster_client.memory_api import (
-    SERVER,
-    MemoryApi,
-    MemoryServer,
-    event,
-    longest,
-    pod,
-    refusal,
-    streamed,
-    until,
-)
+from tests.cluster_client.memory_api import SERVER, MemoryApi, event, longest, pod, refusal, streamed, until
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.kinds import POD, SERVICE
 from watcher.cluster.store import Watch
@@ -32,7 +22,7 @@ PODS, SERVICES = Watch(POD, "shop"), Watch(SERVICE, "shop")
 
 
 @asynccontextmanager
-async def running(api: MemoryServer, *first: Watch) -> AsyncIterator[Watches]:
+async def running(api: httpx.AsyncBaseTransport, *first: Watch) -> AsyncIterator[Watches]:
     async with ApiClient(SERVER, api) as client, trio.open_nursery() as nursery:
         watches = Watches(client, lambda: None, longest())
         watches.want(frozenset(first))

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from functools import partial
-from typing import Self
-from urllib.parse import quote, urlencode
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Self, cast
+from urllib.parse import quote
 
+import httpx
 import msgspec
 import trio
 from msgspec import Struct
-from msgspec.structs import replace
 
-from forwarders.transports.api_server import ApiServer, dial
-from forwarders.transports.proxy import authority
-from watcher.cluster import meta_v1
+from forwarders.transports.api_server import ApiServer, Headers
+from watcher.cluster import meta_v1, network
 from watcher.cluster.kinds import POD, Kind, Resource
-from watcher.cluster.network import MAX_BODY, UnpackedBody, why
+from watcher.cluster.network import MAX_BODY, drain, read_body, unpacked, why
 from watcher.cluster.store import Watch
-from watcher.errors import ApiUnreachableError, ExpiredError, HttpError, MalformedError, NotFoundError
-from watcher.http_client import ClientRequest, HeaderList, HttpClient, Requester, StreamedResponse
+from watcher.errors import ApiUnreachableError, ExpiredError, MalformedError, NotFoundError
 
-# Seconds without a byte of a response, watches excepted.
-SILENCE = 30.0
+# Seconds to connect (name and TCP; TLS), and without a byte of a response, watches excepted.
+CONNECT_TIMEOUT, SILENCE = 5.0, 30.0
 # Seconds for a whole body: MAX_BODY at some 2 MiB/s.
 WHOLE = 120.0
 # Seconds after timeoutSeconds before a watch counts as dead.
@@ -54,17 +52,18 @@ class Listed(Struct, frozen=True):
 
 
 class ApiClient:
-    """Use as an async context manager. `http` replaces the network in tests."""
+    """Use as an async context manager. `transport` replaces the network in tests."""
 
-    def __init__(self, server: ApiServer, http: Requester | None = None) -> None:
+    def __init__(self, server: ApiServer, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.server = server
-        self._http = http or _client_of(server)
+        self._http = _http(server, transport)
 
     async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
         return self
 
-    async def __aexit__(self, *error: object) -> None:
-        self._http.close()
+    async def __aexit__(self, *error: Any) -> None:
+        await self._http.__aexit__(*error)
 
     @property
     def url(self) -> str:
@@ -73,9 +72,10 @@ class ApiClient:
 
     async def move(self, server: ApiServer) -> None:
         """Send requests to `server` from now on. Running ones fail as if the old server had closed the connection."""
-        old, self._http = self._http, _client_of(server)
+        old, self._http = self._http, _http(server, None)
         self.server = server
-        old.close()
+        await self._http.__aenter__()
+        await old.aclose()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Resource:
         """One object. Raises NotFoundError and any other ClusterError."""
@@ -124,12 +124,19 @@ class ApiClient:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(seconds),
         }
+        timeout = httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT, read=seconds + WATCH_GRACE)
         # Compression would delay small events, and costs the API server more than it saves.
-        headers = {"Accept-Encoding": "identity"} | _accept(watch.kind)
-        request = self._request(_path(watch.kind, watch.namespace), query, headers)
+        request = self._http.build_request(
+            "GET",
+            _path(watch.kind, watch.namespace),
+            params=query,
+            timeout=timeout,
+            headers={"Accept-Encoding": "identity"} | _accept(watch.kind),
+        )
         async with (
-            self._answer(asked, replace(request, silence=seconds + WATCH_GRACE)) as body,
-            aclosing(_events(body, meta_v1.WatchDecoder(watch.kind))) as events,
+            self._answer(asked, request) as response,
+            self._pieces(response) as pieces,
+            aclosing(_events(pieces, meta_v1.WatchDecoder(watch.kind))) as events,
         ):
             yield events
 
@@ -151,10 +158,10 @@ class ApiClient:
         """Asks with a SelfSubjectAccessReview, which every authenticated user may create. Raises ClusterError."""
         asked = meta_v1.RequestInfo("create", "selfsubjectaccessreviews")
         kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-        review = msgspec.json.encode(kind | {"spec": {"resourceAttributes": action}})
-        request = self._request(_REVIEWS, {}, {"Content-Type": "application/json"})
-        async with self._answer(asked, replace(request, method="POST", body=review)) as body:
-            return meta_v1.decode(await self._whole(body), _ReviewResult, asked).status.allowed
+        body = msgspec.json.encode(kind | {"spec": {"resourceAttributes": action}})
+        request = self._http.build_request("POST", _REVIEWS, content=body, headers={"Content-Type": "application/json"})
+        async with self._answer(asked, request) as response:
+            return meta_v1.decode(await self._whole(response), _ReviewResult, asked).status.allowed
 
     async def _read(
         self,
@@ -164,61 +171,85 @@ class ApiClient:
         headers: Mapping[str, str] = {},
         room: int = MAX_BODY,
     ) -> bytes:
-        async with self._answer(asked, self._request(path, query, headers)) as body:
-            return await self._whole(body, room)
-
-    def _request(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> ClientRequest:
-        """A GET request without credentials."""
-        target = quote(self.server.prefix, safe="/%:@!$&'()*+,;=~") + path
-        if query:
-            target += f"?{urlencode(query, quote_via=quote)}"
-        common = {"User-Agent": "portside", "Accept": "application/json", "Accept-Encoding": "gzip"}
-        return ClientRequest("GET", target, [*(common | dict(headers)).items()], silence=SILENCE)
+        request = self._http.build_request("GET", path, params=dict(query), headers=headers)
+        async with self._answer(asked, request) as response:
+            return await self._whole(response, room)
 
     @asynccontextmanager
-    async def _answer(self, asked: meta_v1.RequestInfo, request: ClientRequest) -> AsyncIterator[UnpackedBody]:
-        """The body of a successful response. Raises ApiError for any other."""
-        credentials = await self.server.authorize(KEEP)
-        response = await self._send(request, credentials)
-        if response.status == 401:
-            response.close()
-            response = await self._send(request, await self.server.authorize_after(credentials))
+    async def _answer(self, asked: meta_v1.RequestInfo, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        """A successful response. Raises ApiError for any other."""
+        headers = await self.server.authorize(KEEP)
+        response = await self._send(request, headers)
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            await response.aclose()
+            response = await self._send(request, await self.server.authorize_after(headers))
         try:
-            body = UnpackedBody(response)
-            if not 200 <= response.status < 300:  # redirects too: following one would send the credentials elsewhere
-                raise meta_v1.api_error(meta_v1.status(await self._whole(body), response.status), asked)
-            yield body
-        except HttpError as error:
-            raise ApiUnreachableError(f"the API server {self.url} broke off its answer: {why(error)}") from error
+            if not response.is_success:  # redirects too: following one would send the credentials elsewhere
+                status = meta_v1.status(await self._whole(response), response.status_code)
+                raise meta_v1.api_error(status, asked)
+            yield response
         finally:
-            response.close()
+            await response.aclose()
 
-    async def _send(self, request: ClientRequest, credentials: HeaderList) -> StreamedResponse:
+    async def _send(self, request: httpx.Request, headers: Headers) -> httpx.Response:
+        for name in [name for name in request.headers if name.startswith(("authorization", "impersonate-"))]:
+            del request.headers[name]  # the rejected ones, on the second try
+        request.headers.update(headers)
+        request.extensions["sni_hostname"] = self.server.server_name
         try:
             with trio.fail_after(HEAD_WITHIN):
-                return await self._http.send(replace(request, headers=[*request.headers, *credentials]))
+                return await self._http.send(request, stream=True)
         except trio.TooSlowError as error:
             raise ApiUnreachableError(f"the API server {self.url} did not answer within {HEAD_WITHIN:.0f} s") from error
-        except HttpError as error:
+        except httpx.HTTPError as error:
             raise ApiUnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
 
-    async def _whole(self, body: UnpackedBody, room: int = MAX_BODY) -> bytes:
+    async def _whole(self, response: httpx.Response, room: int = MAX_BODY) -> bytes:
         try:
             with trio.fail_after(WHOLE):
-                return await body.read(room)
+                async with self._pieces(response) as pieces:
+                    return await read_body(pieces, room)
         except trio.TooSlowError as error:
             text = f"the API server {self.url} did not end its answer within {WHOLE:.0f} s"
             raise ApiUnreachableError(text) from error
 
+    @asynccontextmanager
+    async def _pieces(self, response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The body of a response. Finishes httpx's generators on every way out."""
+        raw = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+        pieces = raw
+        try:
+            pieces = unpacked(response, raw)
+            yield pieces
+        except httpx.HTTPError as error:
+            raise ApiUnreachableError(f"the API server {self.url} broke off its answer: {why(error)}") from error
+        finally:
+            # httpx's generators are nested and end only from the innermost, which a cancelled read reaches.
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                if pieces is not raw:
+                    await pieces.aclose()
+                await drain(raw)
 
-async def _events(body: UnpackedBody, decoder: meta_v1.WatchDecoder) -> AsyncGenerator[list[meta_v1.WatchEvent], None]:
+
+async def _events(
+    pieces: AsyncIterator[bytes], decoder: meta_v1.WatchDecoder
+) -> AsyncGenerator[list[meta_v1.WatchEvent], None]:
     """The events of one watch, those together that arrived together. Raises ApiError, MalformedError."""
-    while data := await body.receive():
+    async for data in pieces:
         yield decoder.feed(data)
 
 
-def _client_of(server: ApiServer) -> HttpClient:
-    return HttpClient(partial(dial, server), authority(server.host.encode("idna").decode(), server.port))
+def _http(server: ApiServer, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=server.url,
+        transport=transport or network.transport(server),
+        trust_env=False,
+        timeout=httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
+        headers={"User-Agent": "portside", "Accept": "application/json", "Accept-Encoding": "gzip"},
+        # An API server sets no cookies; those of a proxy are neither kept nor sent back.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    )
 
 
 def _path(kind: Kind, namespace: str) -> str:

@@ -6,9 +6,7 @@ and the previous settings stay.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from random import Random
 from typing import Never
 from urllib.parse import urlsplit
 
+import httpx
 import trio
 from msgspec import Struct
 
@@ -113,19 +112,13 @@ def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
     return url.hostname, port, url.path.rstrip("/"), url.scheme == "https"
 
 
-# A registered name of RFC 3986, 3.2.2, without percent-encoding.
-_HOST_NAME, _IPV4 = re.compile(r"[\w.~!$&'()*+,;=-]+", re.ASCII), re.compile(r"[0-9]+(\.[0-9]+){3}")
-
-
 def _is_host(name: str) -> bool:
     """Whether the name can be looked up and sent in a request."""
     try:
-        ascii_name = name.encode("idna").decode()
-        if ":" in name or _IPV4.fullmatch(ascii_name):
-            ipaddress.ip_address(name)
-    except ValueError:  # UnicodeError is one
+        name.encode("idna")
+        return httpx.URL(scheme="https", host=name).host == name.lower()
+    except (UnicodeError, httpx.InvalidURL):
         return False
-    return ":" in name or _HOST_NAME.fullmatch(ascii_name) is not None
 
 
 def _without_password(url: str) -> str:

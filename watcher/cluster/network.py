@@ -1,6 +1,8 @@
-"""Reads the bodies of the API server's responses within bounds, and explains why a connection failed.
+"""The network below httpx: connects to the API server, also through a proxy, reads bodies, explains failures.
 
-A body has at most one content coding: undoing any number would make gigabytes of 3 kB of `gzip, gzip`.
+Bodies are bounded, and undo at most one content coding: httpx would undo any number at once, and 3 kB of `gzip, gzip`
+become gigabytes. httpx's own proxy support is not used: it checks the certificate for the server's address instead of
+tls-server-name, and sends plain http without CONNECT.
 """
 
 from __future__ import annotations
@@ -8,72 +10,117 @@ from __future__ import annotations
 import socket
 import ssl
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from functools import partial
 
+import httpcore
+import httpx
 import trio
 
+from forwarders.errors import ProxyError
 from forwarders.system.tcp import error_text
+from forwarders.transports.api_server import ApiServer
+from forwarders.transports.connecting import api_server_options, first_connected
+from forwarders.transports.proxy import Proxy, connect_through
 from watcher.errors import MalformedError
-from watcher.http_client import StreamedResponse
 
-# Bytes of a list, over all its pages, and of any other body: 40,000 pods of 6 kB.
-MAX_BODY = 256 * 1024 * 1024
-# Bytes of one piece: unpacked in some 0.1 ms.
-PIECE = 64 * 1024
-# Characters of a header quoted in an error.
-LONGEST_NAME = 100
-# zlib's window for gzip, header and trailer checked.
-_GZIP = 16 + zlib.MAX_WBITS
+# Each watch holds a connection: 8 kinds in 60 namespaces. Further requests fail after the connect time-out.
+MAX_CONNECTIONS = 512
+# Connections, and seconds. Idle connections save little: the watch follows its list at once.
+MAX_IDLE, IDLE_FOR = 8, 5.0
+READ_SIZE = 64 * 1024
 
 
-class UnpackedBody:
-    """The body of a response, unpacked. Raises MalformedError for a coding that was not requested."""
+def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
+    """httpx's transport to one API server."""
+    made = httpx.AsyncHTTPTransport(verify=server.tls or True, trust_env=False)
+    # httpx has no parameter for httpcore's network backend.
+    made._pool = httpcore.AsyncConnectionPool(
+        ssl_context=server.tls,
+        max_connections=MAX_CONNECTIONS,
+        max_keepalive_connections=MAX_IDLE,
+        keepalive_expiry=IDLE_FOR,
+        network_backend=RacingBackend() if server.proxy is None else ProxyBackend(server.proxy),
+        socket_options=api_server_options(),  # a watch is silent for minutes: keep-alive notices a dead network
+    )
+    return made
 
-    def __init__(self, response: StreamedResponse) -> None:
-        codings = [coding.strip().lower() for coding in response.headers.get("content-encoding", "").split(",")]
-        known = [coding for coding in codings if coding not in {"", "identity"}]
-        if known and known not in (["gzip"], ["x-gzip"]):
-            named = ", ".join(known)[:LONGEST_NAME]
-            raise MalformedError(f"the API server's answer has the content coding {named}: only gzip was asked for")
-        self._response = response
-        self._gzip = zlib.decompressobj(_GZIP) if known else None
-        self._packed = b""
+
+class RacingBackend(httpcore.TrioBackend):
+    """Starts further attempts while a SYN is unanswered, as sessions do: a restored path is used within a second."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """`timeout` covers all attempts. Raises httpcore.ConnectError, ConnectTimeout."""
+        connect = partial(super().connect_tcp, host, port, local_address=local_address, socket_options=socket_options)
+        try:
+            with trio.fail_after(float("inf") if timeout is None else timeout):
+                return await first_connected(connect, httpcore.ConnectError)
+        except trio.TooSlowError as error:
+            raise httpcore.ConnectTimeout(f"no answer within {timeout} s") from error
+
+
+class ProxyBackend(RacingBackend):
+    """Connects through a proxy by CONNECT or SOCKS."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        super().__init__()
+        self._proxy = proxy
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """`timeout` covers connecting and the tunnel. Raises httpcore.ConnectError, ConnectTimeout, ProxyError."""
+        proxy = self._proxy
+        try:
+            with trio.fail_after(float("inf") if timeout is None else timeout):
+                stream = await super().connect_tcp(proxy.host, proxy.port, None, local_address, socket_options)
+                return await _through(stream, proxy, host, port)
+        except trio.TooSlowError as error:
+            raise httpcore.ConnectTimeout(f"the proxy {proxy} gave no connection in time") from error
+
+
+async def _through(
+    stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: str, port: int
+) -> httpcore.AsyncNetworkStream:
+    """The connection to `host` through the proxy at the other end of `stream`, which is closed on any failure."""
+    try:
+        if proxy.tls is not None:
+            stream = await stream.start_tls(proxy.tls, proxy.host)
+        await connect_through(_HttpcoreStream(stream), proxy, host, port)
+    except ProxyError as error:
+        await stream.aclose()
+        raise httpcore.ProxyError(str(error)) from error
+    except BaseException:
+        with trio.CancelScope() as scope:
+            scope.cancel()  # close without waiting
+            await stream.aclose()
+        raise
+    return stream
+
+
+class _HttpcoreStream:
+    """httpcore's stream as a ByteStream. The caller sets the deadlines."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
 
     async def receive(self) -> bytes:
-        """The next bytes, b"" at the end. Raises MalformedError, HttpError."""
-        if self._gzip is None:
-            return await self._response.receive()
-        try:
-            while True:
-                piece = self._gzip.decompress(self._packed, PIECE)
-                self._packed = self._gzip.unconsumed_tail
-                if piece:
-                    await trio.lowlevel.checkpoint()
-                    return piece
-                if self._gzip.eof:
-                    break
-                if not self._packed and not await self._has_more():
-                    raise MalformedError("the API server's answer ends in the middle of its compressed data")
-        except zlib.error as error:
-            raise MalformedError(f"the API server's answer cannot be unpacked: {error}") from None
-        while await self._has_more():
-            pass
-        return b""
+        return await self._stream.read(READ_SIZE)
 
-    async def read(self, room: int) -> bytes:
-        """All bytes. Raises MalformedError for more than `room`."""
-        parts: list[bytes] = []
-        size = 0
-        while piece := await self.receive():
-            parts.append(piece)
-            size += len(piece)
-            if size > room:
-                raise MalformedError(f"the API server's answer is longer than {MAX_BODY >> 20} MiB")
-        return b"".join(parts)
-
-    async def _has_more(self) -> bool:
-        self._packed = await self._response.receive()
-        return bool(self._packed)
+    async def send(self, data: bytes) -> None:
+        await self._stream.write(data)
 
 
 def why(error: BaseException) -> str:
@@ -82,8 +129,6 @@ def why(error: BaseException) -> str:
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({cause.verify_message}): see certificate-authority"
-    if any(isinstance(cause, trio.TooSlowError) for cause in chain):
-        return "no answer in time"
     for cause in chain:
         if isinstance(cause, ssl.SSLError):
             return f"TLS failed ({(cause.reason or 'no reason').lower().replace('_', ' ')})"
@@ -92,6 +137,8 @@ def why(error: BaseException) -> str:
             return "its name was not resolved: no answer from DNS" if again else "its name is not known"
         if isinstance(cause, OSError) and cause.errno:
             return error_text(cause.errno)  # trio's text repeats the address
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
     return str(error) or type(error).__name__
 
 
@@ -106,3 +153,66 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(cause))
         yield cause
         waiting += [*getattr(cause, "exceptions", ()), cause.__cause__, cause.__context__]
+
+
+# Bytes of a list, over all its pages, and of any other body: 40,000 pods of 6 kB.
+MAX_BODY = 256 * 1024 * 1024
+# Bytes of one piece: unpacked in some 0.1 ms.
+PIECE = 64 * 1024
+# Characters of a header quoted in an error.
+LONGEST_NAME = 100
+# zlib's window for gzip, header and trailer checked.
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def unpacked(response: httpx.Response, raw: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The body from its `raw` bytes. Raises MalformedError for a coding that was not requested."""
+    codings = [coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(",")]
+    known = [coding for coding in codings if coding not in {"", "identity"}]
+    if known in (["gzip"], ["x-gzip"]):
+        return _gunzipped(raw)
+    if known:
+        named = ", ".join(known)[:LONGEST_NAME]
+        raise MalformedError(f"the API server's answer has the content coding {named}: only gzip was asked for")
+    return raw
+
+
+async def _gunzipped(raw: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    decoder = zlib.decompressobj(_GZIP)
+    try:
+        async for data in raw:
+            left = data
+            while left and not decoder.eof:
+                piece = decoder.decompress(left, PIECE)
+                left = decoder.unconsumed_tail
+                if piece:
+                    yield piece
+                    await trio.lowlevel.checkpoint()
+            while not decoder.eof and (piece := decoder.decompress(b"", PIECE)):
+                yield piece
+                await trio.lowlevel.checkpoint()
+    except zlib.error as error:
+        raise MalformedError(f"the API server's answer cannot be unpacked: {error}") from None
+    if not decoder.eof:
+        raise MalformedError("the API server's answer ends in the middle of its compressed data")
+
+
+async def read_body(pieces: AsyncIterator[bytes], room: int) -> bytes:
+    """The whole body. Raises MalformedError for more than `room` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
+        if size > room:
+            raise MalformedError(f"the API server's answer is longer than {MAX_BODY >> 20} MiB")
+    return b"".join(parts)
+
+
+async def drain(pieces: AsyncIterator[bytes]) -> None:
+    """Reads to the end and discards it."""
+    try:
+        async for _ in pieces:
+            pass
+    except httpx.HTTPError:
+        return  # discarded anyway; the first failure has been reported
