@@ -77,7 +77,12 @@ class Forward:
     async def run(self) -> None:
         """When it is cancelled, it closes the listener first. It may be run again after it failed."""
         try:
-            await self._bind()
+            self._failure = ""
+            try:
+                self._bound = await bind(self.spec, self._book)
+            except BindError as error:
+                self._failure = str(error)
+            self._backend.refresh()
             self.bind_tried.set()
             async with trio.open_nursery() as nursery:
                 with Tasks(nursery) as self._tasks:
@@ -104,14 +109,6 @@ class Forward:
         """`run` will not run again."""
         self._set_status(Status(id=self.spec.id, state=State.STOPPED, local_port=self.status.local_port))
         self.bind_tried.set()
-
-    async def _bind(self) -> None:
-        self._failure = ""
-        try:
-            self._bound = await bind(self.spec, self._book)
-        except BindError as error:
-            self._failure = str(error)
-        self._backend.refresh()
 
     async def _watch_patience(self) -> None:
         """Chooses again when the patience ends and a Running pod will do."""

@@ -11,6 +11,7 @@ import math
 import socket
 from bisect import insort
 from collections.abc import Callable
+from operator import attrgetter
 
 import trio
 
@@ -113,7 +114,7 @@ class WaitingLine:
                 self.emptied.fire()
 
     async def _wait_turn(self, dial: HeldDial) -> Dialled:
-        insort(self._line, dial, key=_number)
+        insort(self._line, dial, key=attrgetter("number"))
         try:
             with self._watcher.watch(dial.local.socket, dial.woken.fire) as disconnect:
                 look, looked_at = FIRST_LOOK, -math.inf
@@ -190,10 +191,6 @@ class HeldDial:
         """The connection is over."""
         self.lost()
         self._line.leave(self)
-
-
-def _number(dial: HeldDial) -> int:
-    return dial.number
 
 
 def has_left(connection: socket.socket) -> bool:

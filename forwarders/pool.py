@@ -57,6 +57,7 @@ class Pool:
         # Sessions that may still turn out to be useless, and since when they are open.
         self._unjudged: dict[Session, float] = {}
         self._backoff = SessionBackoff(random, route.limiter)
+        self._backing_off = trio.CancelScope()
         self._away = False
         self._hung_dials = HungDials()
         self._own_address = OwnAddress(partial(route.confirm, pod), self._changed)
@@ -126,6 +127,8 @@ class Pool:
 
     def unsubscribe(self, listener: Callable[[], None]) -> None:
         self._listeners.discard(listener)
+        if not self.wanted:
+            self._backing_off.cancel()
         self._demand.fire()
 
     def check(self) -> None:
@@ -194,15 +197,8 @@ class Pool:
 
     async def _back_off(self) -> None:
         """Returns when this pool may try again, or when the pod is no longer wanted."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._cancel_once_unwanted, nursery.cancel_scope)
+        with trio.CancelScope() as self._backing_off:
             await self._backoff.wait()
-            nursery.cancel_scope.cancel()
-
-    async def _cancel_once_unwanted(self, scope: trio.CancelScope) -> None:
-        while self.wanted:
-            await self._demand.wait()
-        scope.cancel()
 
     async def _open_and_serve(self, opening: trio.CancelScope) -> None:
         session = None

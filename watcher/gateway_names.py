@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from forwarders.gateway.client import Link
-from forwarders.gateway.gateway import SUFFIX, GatewayTarget
+from forwarders.gateway.client import GatewayTarget
+from forwarders.gateway.gateway import SUFFIX
 from watcher.plan.verdicts import PlannedForward
 
 # By the convention of Kubernetes and Istio a port's name begins with its protocol.
@@ -95,9 +95,7 @@ class GatewayNames:
         port = f"port {entry.ports[0]} of " if entry.ports else ""
         where = f" in namespace {entry.namespace}" if entry.namespace else ""
         words = f"{port}{entry.kind} {entry.name}{where}"
-        return GatewayTarget(
-            entry.id, Link(url, f"{url}: {words}" if url else f"{words}, which has no name of its own")
-        )
+        return GatewayTarget(entry.id, url, f"{url}: {words}" if url else f"{words}, which has no name of its own")
 
 
 def host_entries(forwards: Iterable[PlannedForward]) -> tuple[HostEntry, ...]:

@@ -16,7 +16,6 @@ from http import HTTPStatus
 import trio
 from msgspec import Struct
 
-from forwarders.errors import RequestError
 from forwarders.gateway.head import RequestHead
 from forwarders.gateway.requests import Requests, UpgradeAnswer
 from forwarders.transports.sockets import Piece, RawSocket
@@ -36,14 +35,15 @@ body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:
 """
 
 
-class Link(Struct, frozen=True):
-    """`url`: "" if there is none."""
+class GatewayTarget(Struct, frozen=True):
+    """A forward, by id, and the link to it on a page. `url`: "" if it has no name."""
 
+    id: str
     url: str
     text: str
 
 
-def page(status: int, text: str, links: Sequence[Link] = (), *, body: bool = True) -> bytes:
+def page(status: int, text: str, links: Sequence[GatewayTarget] = (), *, body: bool = True) -> bytes:
     """A complete response after which the connection is closed. `body`: False for HEAD."""
     phrase = HTTPStatus(status).phrase
     items = "".join(f"<li>{_item(link)}</li>" for link in links)
@@ -59,7 +59,7 @@ def page(status: int, text: str, links: Sequence[Link] = (), *, body: bool = Tru
     return head.encode() + (shown if body else b"")
 
 
-def _item(link: Link) -> str:
+def _item(link: GatewayTarget) -> str:
     text = escape(link.text)
     return f'<a href="{escape(link.url)}">{text}</a>' if link.url else text
 
@@ -119,13 +119,9 @@ class GatewayClient(RawSocket):
         return self._answer is None
 
     def before_send(self, pieces: list[Piece]) -> None:
-        self._writes += 1
-        if self._answer is not None:
-            self._decide(b"".join(pieces))
-
-    def _decide(self, data: bytes) -> None:
         """Reads the pod's answer to a requested upgrade: what the client sends next is that protocol, or requests."""
-        agreed = None if self._answer is None else self._answer.feed(data)
+        self._writes += 1
+        agreed = None if self._answer is None else self._answer.feed(b"".join(pieces))
         if agreed is not None:
             self._answer = None
             self._ready += self._requests.upgraded(agreed=agreed, steps=STEPS_A_TURN)
@@ -140,14 +136,10 @@ class GatewayClient(RawSocket):
 
     async def turn_away(self, reason: str) -> None:
         """No pod could serve the connection."""
-        await self.show_error(RequestError(503, reason))
+        await self.show_page(503, reason)
 
-    async def show_error(self, error: RequestError, links: Sequence[Link] = ()) -> None:
-        """Sends a page and closes; only closes if the error has no status."""
-        await self.show_page(error.status, str(error), links)
-
-    async def show_page(self, status: int, text: str, links: Sequence[Link] = ()) -> None:
-        """Sends a page and closes."""
+    async def show_page(self, status: int, text: str, links: Sequence[GatewayTarget] = ()) -> None:
+        """Sends a page and closes; only closes if `status` is 0."""
         try:
             with contextlib.suppress(OSError), trio.move_on_after(PAGE_TIMEOUT):
                 if status:

@@ -12,10 +12,9 @@ from functools import partial
 from typing import Protocol
 
 import trio
-from msgspec import Struct
 
 from forwarders.errors import NotHttpError, RequestError
-from forwarders.gateway.client import GatewayClient, Link
+from forwarders.gateway.client import GatewayClient, GatewayTarget
 from forwarders.gateway.head import RequestHead
 from forwarders.listeners import Bound, accept
 from forwarders.tasks import Tasks, contained, kept
@@ -29,13 +28,6 @@ HEAD_TIMEOUT = 10.0
 # slow clients harm only each other. Connections that are served do not count.
 MAX_UNREAD = 1024
 SUFFIX = "localhost"
-
-
-class GatewayTarget(Struct, frozen=True):
-    """A forward, and a link to it."""
-
-    id: str
-    link: Link
 
 
 class Names(Protocol):
@@ -77,25 +69,22 @@ class Gateway:
 
     async def _serve(self, raw: RawSocket) -> None:
         client = GatewayClient(raw.socket)
-        with contained(logger, "a connection at the gateway", lambda _: client.reset()):
-            await self._serve_client(client)
-
-    async def _serve_client(self, client: GatewayClient) -> None:
-        try:
-            request = await self._first_request(client)
-            if request is None:
+        with contained(logger, "a connection at the gateway"):
+            try:
+                request = await self._first_request(client)
+                if request is None:
+                    client.close()
+                else:
+                    await self._route(client, request)
+            except RequestError as error:
+                level = logging.WARNING if isinstance(error, NotHttpError) else logging.INFO
+                logger.log(level, "a connection at the gateway was turned away: %s", error)
+                await client.show_page(error.status, str(error))
+            except OSError:
                 client.close()
-            else:
-                await self._route(client, request)
-        except RequestError as error:
-            level = logging.WARNING if isinstance(error, NotHttpError) else logging.INFO
-            logger.log(level, "a connection at the gateway was turned away: %s", error)
-            await client.show_error(error)
-        except OSError:
-            client.close()
-        except BaseException:
-            client.reset()
-            raise
+            except BaseException:
+                client.reset()
+                raise
 
     async def _first_request(self, client: GatewayClient) -> RequestHead | None:
         """None if there is none in time. Raises RequestError, OSError."""
@@ -112,20 +101,19 @@ class Gateway:
 
     async def _route(self, client: GatewayClient, request: RequestHead) -> None:
         """Hands the client to the forward that the Host header names. Raises RequestError."""
+        everything = self._names.all()
         if request.host in self._suffixes:
-            links = [target.link for target in self._names.all()]
-            await client.show_page(200, "these names are forwarded:" if links else "nothing is forwarded", links)
+            text = "these names are forwarded:" if everything else "nothing is forwarded"
+            await client.show_page(200, text, everything)
             return
         match self._meant(request):
             case []:
-                links = [target.link for target in self._names.all()]
-                await client.show_error(RequestError(404, f"no forward has the name {request.host}; there is"), links)
+                await client.show_page(404, f"no forward has the name {request.host}; there is", everything)
             case [target]:
                 if not self._adopt(target.id, client):
                     raise RequestError(503, f"{request.host} is not forwarded right now")
             case targets:
-                links = [target.link for target in targets]
-                await client.show_error(RequestError(300, f"{request.host} may mean several things"), links)
+                await client.show_page(300, f"{request.host} may mean several things", targets)
 
     def _meant(self, request: RequestHead) -> list[GatewayTarget]:
         """The forwards that the Host header may name. Raises RequestError if it has no suffix of this gateway."""

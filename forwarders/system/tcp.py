@@ -10,6 +10,7 @@ import errno
 import functools
 import itertools
 import os
+import select
 import socket
 import struct
 import sys
@@ -233,64 +234,49 @@ class Disconnect:
     seen = False
 
 
-if sys.platform == "linux":
-    import select
+class DisconnectWatcher:
+    """Reports when the client of a watched connection has sent a FIN or a reset, even behind unread bytes.
 
-    class DisconnectWatcher:
-        """Reports when the client of a watched connection has sent a FIN or a reset, even behind unread bytes.
+    One epoll instance for all connections that wait, read by `run`. Only Linux has an event for this (EPOLLRDHUP): on
+    other systems nothing is reported.
+    """
 
-        One epoll instance for all connections that wait, read by `run`. Only Linux has an event for this (EPOLLRDHUP).
-        """
-
-        def __init__(self) -> None:
+    def __init__(self) -> None:
+        self._watched: dict[int, tuple[Disconnect, Callable[[], None]]] = {}
+        if sys.platform == "linux":
             self._epoll = select.epoll()
-            self._watched: dict[int, tuple[Disconnect, Callable[[], None]]] = {}
 
-        @contextlib.contextmanager
-        def watch(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> Iterator[Disconnect]:
-            """Calls `on_disconnect` once, when the client's FIN or reset has arrived."""
-            descriptor = connection.fileno()
-            disconnect = Disconnect()
-            self._watched[descriptor] = disconnect, on_disconnect
+    @contextlib.contextmanager
+    def watch(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> Iterator[Disconnect]:
+        """Calls `on_disconnect` once, when the client's FIN or reset has arrived."""
+        descriptor = connection.fileno()
+        disconnect = Disconnect()
+        self._watched[descriptor] = disconnect, on_disconnect
+        if sys.platform == "linux":
             with contextlib.suppress(OSError, ValueError):  # no room for another watch: this one reports nothing
                 self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLONESHOT)
-            try:
-                yield disconnect
-            finally:
-                del self._watched[descriptor]
+        try:
+            yield disconnect
+        finally:
+            del self._watched[descriptor]
+            if sys.platform == "linux":
                 with contextlib.suppress(OSError, ValueError):
                     self._epoll.unregister(descriptor)
 
-        async def run(self) -> None:
-            """Runs until cancelled."""
-            import trio  # noqa: PLC0415 - sockets are opened before trio is imported (early_ports)
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        import trio  # noqa: PLC0415 - sockets are opened before trio is imported (early_ports)
 
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for descriptor, _ in self._epoll.poll(0, EVENTS_A_POLL):
-                    disconnect, on_disconnect = self._watched[descriptor]
-                    disconnect.seen = True
-                    on_disconnect()
-
-        def close(self) -> None:
-            """Call after `run` has ended."""
-            self._epoll.close()
-
-else:
-
-    class DisconnectWatcher:
-        """Reports nothing: this system has no event for it."""
-
-        @contextlib.contextmanager
-        def watch(self, _connection: socket.socket, _on_disconnect: Callable[[], None]) -> Iterator[Disconnect]:
-            """As on Linux, but `seen` stays False."""
-            yield Disconnect()
-
-        async def run(self) -> None:
-            """Runs until cancelled."""
-            import trio  # noqa: PLC0415 - as above
-
+        if sys.platform != "linux":
             await trio.sleep_forever()
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for descriptor, _ in self._epoll.poll(0, EVENTS_A_POLL):
+                disconnect, on_disconnect = self._watched[descriptor]
+                disconnect.seen = True
+                on_disconnect()
 
-        def close(self) -> None:
-            """Nothing is open."""
+    def close(self) -> None:
+        """Call after `run` has ended."""
+        if sys.platform == "linux":
+            self._epoll.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import ssl
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from forwarders.errors import BrokenOffError, ProxyError
@@ -30,8 +29,6 @@ _REPLIES = {
 }
 # Bytes of a user, a password or a name: each has one byte for its length.
 LONGEST = 255
-
-MakeError = Callable[[str], ProxyError]
 
 
 @dataclass(frozen=True)
@@ -61,76 +58,70 @@ def authority(host: str, port: int) -> str:
 async def connect_through(stream: ByteStream, proxy: Proxy, host: str, port: int) -> None:
     """Asks the proxy to connect `stream` to host:port. Raises ProxyError, and what the stream raises."""
     target = authority(host, port)
-
-    def failed(why: str) -> ProxyError:
-        return ProxyError(f"the proxy {proxy} did not connect to {target}: {why}")
-
-    if proxy.socks:
-        rest = await connect_by_socks(stream, host, port, proxy.login, failed)
-    else:
-        rest = await _connect_by_http(stream, proxy, target)
+    try:
+        if proxy.socks:
+            rest = await _connect_by_socks(stream, host, port, proxy.login)
+        else:
+            rest = await _connect_by_http(stream, proxy, target)
+    except BrokenOffError as error:
+        raise ProxyError(f"the proxy {proxy} did not connect to {target}: {error}") from error
     if rest:
         raise ProxyError(f"the proxy {proxy} sent bytes of its own before {target} could answer")
 
 
 async def _connect_by_http(stream: ByteStream, proxy: Proxy, target: str) -> bytes:
-    """Returns the bytes after the response."""
+    """Returns the bytes after the response. Raises BrokenOffError, ProxyError."""
     headers = [("Host", target), ("User-Agent", "portside")]
     if proxy.authorization:
         headers.append(("Proxy-Authorization", proxy.authorization))
-    try:
-        response = await send_request(stream, "CONNECT", target, headers)
-    except BrokenOffError as error:
-        raise ProxyError(f"the proxy {proxy} did not connect to {target}: {error}") from error
+    response = await send_request(stream, "CONNECT", target, headers)
     if not response.switched:
         hint = ": its URL needs user:password@ before the host" if response.status == 407 else ""
         raise ProxyError(f"the proxy {proxy} refused to connect to {target}: HTTP {response.status}{hint}")
     return response.rest
 
 
-async def connect_by_socks(
-    stream: ByteStream, host: str, port: int, login: tuple[str, str] | None, failed: MakeError
-) -> bytes:
-    """Returns the bytes after the reply: none, from an honest proxy. Raises the error that `failed` makes."""
-    reader = _Reader(stream, failed)
+async def _connect_by_socks(stream: ByteStream, host: str, port: int, login: tuple[str, str] | None) -> bytes:
+    """Returns the bytes after the reply: none, from an honest proxy. Raises BrokenOffError."""
+    reader = _Reader(stream)
     methods = bytes([_NO_LOGIN] if login is None else [_NO_LOGIN, _PASSWORD])
     await stream.send(bytes([_VERSION, len(methods)]) + methods)
     version, method = await reader.exactly(2)
     if version != _VERSION:
-        raise failed("it is not a SOCKS5 proxy")
+        raise BrokenOffError("it is not a SOCKS5 proxy")
     if method == _PASSWORD and login is not None:
-        await _log_in(stream, reader, login, failed)
+        await _log_in(stream, reader, login)
     elif method != _NO_LOGIN:
-        raise failed("it wants a login" if login is None else "it takes no user and password")
-    await stream.send(bytes([_VERSION, _CONNECT, 0]) + _address(host, failed) + struct.pack(">H", port))
+        raise BrokenOffError("it wants a login" if login is None else "it takes no user and password")
+    await stream.send(bytes([_VERSION, _CONNECT, 0]) + _address(host) + struct.pack(">H", port))
     version, reply, _, kind = await reader.exactly(4)
     if version != _VERSION:
-        raise failed("its reply is not SOCKS5")
+        raise BrokenOffError("its reply is not SOCKS5")
     if reply:
-        raise failed(_REPLIES.get(reply, f"SOCKS error {reply}"))
+        raise BrokenOffError(_REPLIES.get(reply, f"SOCKS error {reply}"))
     sizes = {_IPV4: 4, _IPV6: 16}
     await reader.exactly((sizes[kind] if kind in sizes else (await reader.exactly(1))[0]) + 2)
     return reader.left
 
 
-async def _log_in(stream: ByteStream, reader: _Reader, login: tuple[str, str], failed: MakeError) -> None:
+async def _log_in(stream: ByteStream, reader: _Reader, login: tuple[str, str]) -> None:
     """RFC 1929."""
     user, password = (part.encode() for part in login)
     if max(len(user), len(password)) > LONGEST:
-        raise failed(f"its user or password is longer than {LONGEST} bytes")
+        raise BrokenOffError(f"its user or password is longer than {LONGEST} bytes")
     await stream.send(bytes([1, len(user)]) + user + bytes([len(password)]) + password)
     _, status = await reader.exactly(2)
     if status:
-        raise failed("it does not accept this user and password")
+        raise BrokenOffError("it does not accept this user and password")
 
 
-def _address(host: str, failed: MakeError) -> bytes:
+def _address(host: str) -> bytes:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         name = host.encode("idna") if not host.isascii() else host.encode()
         if len(name) > LONGEST:
-            raise failed(f"the name is longer than {LONGEST} bytes") from None
+            raise BrokenOffError(f"the name is longer than {LONGEST} bytes") from None
         return bytes([_NAME, len(name)]) + name
     return bytes([_IPV4 if address.version == 4 else _IPV6]) + address.packed
 
@@ -138,16 +129,15 @@ def _address(host: str, failed: MakeError) -> bytes:
 class _Reader:
     """Reads exact counts of bytes from a stream."""
 
-    def __init__(self, stream: ByteStream, failed: MakeError) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
-        self._failed = failed
         self.left = b""
 
     async def exactly(self, count: int) -> bytes:
         while len(self.left) < count:
             data = await self._stream.receive()
             if not data:
-                raise self._failed("it closed the connection before it had answered")
+                raise BrokenOffError("it closed the connection before it had answered")
             self.left += data
         found, self.left = self.left[:count], self.left[count:]
         return found
