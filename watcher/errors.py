@@ -10,9 +10,22 @@ from itertools import islice
 
 from forwarders.errors import UnreachableError
 
+# Characters of a message: its beginning, which names what failed, and its end, which tells what to do. A server's text,
+# or the names in a file, may be megabytes.
+_FIRST, _LAST = 2000, 1000
+
 
 class WatcherError(Exception):
-    """Root of every error that `watcher` raises to its callers."""
+    """Root of every error that `watcher` raises to its callers. Makes one line of bounded length of any message."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message, _FIRST, _LAST))
+
+
+def one_line(text: str, first: int, last: int) -> str:
+    """The text on one line. Of a longer one only its first and its last characters are kept."""
+    line = " ".join(text.split())
+    return line if len(line) <= first + last else f"{line[:first]} … {line[-last:]}"
 
 
 class UsageError(WatcherError):

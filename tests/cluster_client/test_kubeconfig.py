@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,17 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, content: Any, conte
     assert said in text
     assert "\n" not in text
     assert SECRET not in text
+
+
+@pytest.mark.parametrize("name", ["a\nb", "b" * 100_000])
+def test_a_mistake_is_a_short_line_whatever_the_names(tmp_path: Path, name: str) -> None:
+    """Names may have line ends, be long, or be many."""
+    others = [{"name": f"other-{number}"} for number in range(5000)]
+    path = write(tmp_path / "config", json.dumps({"current-context": name, "contexts": others}))
+    with pytest.raises(KubeconfigError, match="there is no context") as raised:
+        kubeconfig.resolve_context([path], None)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 4000
 
 
 def test_a_yaml_mistake_names_line_and_column(tmp_path: Path) -> None:

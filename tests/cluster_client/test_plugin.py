@@ -118,6 +118,15 @@ async def test_no_secret_is_in_an_error() -> None:
     assert said.endswith("(exit code 1): no")
 
 
+async def test_a_secret_option_or_key_is_in_no_error() -> None:
+    """Many plugins repeat their command line, and some what they read."""
+    code = "import sys; sys.exit(' '.join(sys.argv) + ' -----BEGIN EC PRIVATE KEY-----\\nMHcCAQEE\\n-----END EC')"
+    said = await asked(
+        code, args=["-c", code, "get-token", "--client-secret=hush-hush", "--password", "quiet-now", "--x"]
+    )
+    assert "get-token --client-secret=*** --password *** --x -----BEGIN EC PRIVATE KEY-----***-----END EC" in said
+
+
 async def test_a_plugin_that_hangs_is_named_and_ended_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

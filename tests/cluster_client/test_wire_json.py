@@ -235,3 +235,12 @@ def test_a_page_that_is_none_says_so() -> None:
         MalformedError, match="cannot list pods in namespace shop: the response is not from a Kubernetes"
     ):
         meta_v1.decode(b"<html>login</html>", meta_v1.Page, ASKED)
+
+
+def test_a_long_text_of_a_server_is_one_short_line() -> None:
+    """A message goes to logs and pages, whatever a server or a webhook writes."""
+    said = str(meta_v1.api_error(ApiStatus("denied\n" * 100_000, code=500), ASKED))
+    assert len(said) < 4000
+    assert "\n" not in said
+    assert said.startswith("cannot ")
+    assert said.endswith("denied (500)")

@@ -6,8 +6,10 @@ import gzip
 from contextlib import suppress
 from random import Random
 
+import httpx
 import pytest
 import trio
+from trio.testing import MockClock
 
 from watcher.docker import containers
 from watcher.docker.containers import ContainerWatch
@@ -64,4 +66,24 @@ async def test_what_an_engine_answers_costs_a_line(
     assert said in watched.snapshot.problem
     assert not watched.snapshot.synced
     assert not any(b"Cookie:" in head for head in requests)
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_engine_that_never_answers_is_a_problem_in_words(
+    autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the request for its events and is silent: the user reads why nothing is listed."""
+
+    async def silent(request: httpx.Request) -> httpx.Response:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(silent), base_url="http://engine")
+    monkeypatch.setattr(containers, "client_of", lambda _: client)
+    changed = trio.Event()
+    watched = ContainerWatch(Daemon(url="http://engine"), changed.set, Random(0))
+    nursery.start_soon(watched.run)
+    with trio.fail_after(100):
+        await changed.wait()
+    assert "GET /events was not answered within 10 s" in watched.snapshot.problem
     nursery.cancel_scope.cancel()

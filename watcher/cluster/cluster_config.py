@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import trio
-from msgspec import Struct
 
 from forwarders.backoff import Backoff
 from forwarders.transports.api_server import ApiServer
@@ -144,7 +143,7 @@ class _Follower:
         self._config = config
         self._moved = moved
         self._selected = config.selected
-        self._used_settings: _UsedSettings | None = None
+        self._used_settings: tuple[object, object] | None = None
         self._problem = ""
 
     async def run(self) -> Never:
@@ -177,7 +176,7 @@ class _Follower:
             if self._used_settings is None:  # the first look: compare with what was loaded
                 moved = renewed = selected != self._config.selected
             else:
-                moved, renewed = seen.place != self._used_settings.place, seen.who != self._used_settings.who
+                moved, renewed = (now != before for now, before in zip(seen, self._used_settings, strict=True))
             if moved:
                 await self._move(selected)
             elif renewed:
@@ -201,18 +200,7 @@ class _Follower:
         self._problem = problem
 
 
-class _UsedSettings(Struct, frozen=True):
-    """What portside uses of a context, with the contents of the files that it names."""
-
-    place: tuple[object, ...]
-    who: tuple[object, ...]
-
-    def __repr__(self) -> str:
-        return "_UsedSettings(…)"
-
-
-def _used_settings(selected: SelectedContext) -> _UsedSettings:
-    """What a connection depends on: the cluster, the user and their files. Raises KubeconfigError."""
-    return _UsedSettings(
-        (selected.cluster, tls.authority_of(selected.cluster)), (selected.user, credentials.from_files(selected))
-    )
+def _used_settings(selected: SelectedContext) -> tuple[object, object]:
+    """Where a connection goes, and as whom, with the contents of the files. Secret. Raises KubeconfigError."""
+    place = selected.cluster, tls.authority_of(selected.cluster)
+    return place, (selected.user, credentials.from_files(selected))

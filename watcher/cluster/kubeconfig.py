@@ -55,8 +55,7 @@ class SelectedContext(Struct, frozen=True):
     def refuse(self, entry: str, field: str, problem: str) -> NoReturn:
         """Raise a KubeconfigError about a field of the entry "cluster" or "user"."""
         name = self.cluster_name if entry == "cluster" else self.user_name
-        text = f'kubeconfig {self.source}: {field} of {entry} "{name}" {problem}'
-        raise KubeconfigError(" ".join(text.split()))  # a YAML value may have several lines
+        raise KubeconfigError(f'kubeconfig {self.source}: {field} of {entry} "{name}" {problem}')
 
 
 def files(kubeconfig: str | None) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn, cast
@@ -83,6 +83,17 @@ def _entry(selected: SelectedContext) -> ExecEntry:
     return entry
 
 
+def _secrets(entry: ExecEntry) -> Iterator[str]:
+    """The values of variables and options whose names speak of a secret: `--client-secret=X`, `--password X`."""
+    yield from (variable.value for variable in entry.env or () if _SECRET_NAME.search(variable.name))
+    option = ""
+    for word in entry.args or ():
+        name, equals, value = word.partition("=")
+        if _SECRET_NAME.search(name if equals else option) and (equals or not word.startswith("-")):
+            yield value if equals else word
+        option = word if word.startswith("-") else ""
+
+
 class _Run:
     """One run of a plugin."""
 
@@ -96,8 +107,7 @@ class _Run:
         self._interactive = wanted and _has_terminal()
         if mode == "Always" and not self._interactive:
             self._fail("cannot run: its interactiveMode is Always, and standard input is not a terminal")
-        secrets = (variable.value for variable in entry.env or () if _SECRET_NAME.search(variable.name))
-        self._words = PluginWords(_to_stderr if starting else self._to_log, secrets)
+        self._words = PluginWords(_to_stderr if starting else self._to_log, _secrets(entry))
         self._stdout = bytearray()
 
     def _fail(self, problem: str, *, words: str = "") -> NoReturn:

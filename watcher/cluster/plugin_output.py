@@ -13,6 +13,8 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from watcher.errors import one_line
+
 # Bytes of stdout. A credential is a token, or a certificate with its key: some kilobytes.
 MAX_OUTPUT = 1024 * 1024
 
@@ -65,7 +67,7 @@ MAX_SHOWN = 256 * 1024
 CHUNK = 16 * 1024
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_TOKEN = re.compile(r"eyJ[\w-]{8,}\.[\w.-]+|(?<=[Bb]earer )\S+")
+_SECRET = re.compile(r"eyJ[\w-]{8,}\.[\w.-]+|(?<=[Bb]earer )\S+|(?<=PRIVATE KEY-----)[^-]+")
 
 Show = Callable[[bytes], Awaitable[None]]
 
@@ -107,14 +109,11 @@ class PluginWords:
     @property
     def text(self) -> str:
         """The text on one line, shortened in the middle."""
-        text = self.plain(self._first + self._last)
-        if len(text) > FIRST_WORDS + LAST_WORDS:
-            return f"{text[:FIRST_WORDS]} … {text[-LAST_WORDS:]}"
-        return text
+        return one_line(self.plain(self._first + self._last), FIRST_WORDS, LAST_WORDS)
 
     def plain(self, data: bytes | bytearray) -> str:
         """One line, without colours and without anything that looks like a token."""
-        text = _TOKEN.sub("***", _COLOUR.sub("", data.decode("utf-8", "replace")))
+        text = _SECRET.sub("***", _COLOUR.sub("", data.decode("utf-8", "replace")))
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return " ".join(text.split())

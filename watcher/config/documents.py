@@ -46,10 +46,12 @@ class Mapping(dict[str, Any]):
     `spans`: the place of each value in the text, from its first character (or that of its tag or anchor) to its end.
     """
 
-    line: int = 0
-    lines: dict[str, int]
-    key_lines: dict[str, int]
-    spans: dict[str, Span]
+    def __init__(self, content: dict[str, Any] | None = None, line: int = 0) -> None:
+        super().__init__(content or {})
+        self.line = line
+        self.lines: dict[str, int] = {}
+        self.key_lines: dict[str, int] = {}
+        self.spans: dict[str, Span] = {}
 
 
 class _Short(reprlib.Repr):
@@ -153,7 +155,7 @@ class _Composed:
             yield event
 
     def _mapping(self, event: yaml.MappingStartEvent) -> Mapping:
-        own, merged = _mapping_at(event), list[Mapping]()
+        own, merged = Mapping(line=_line(event)), list[Mapping]()
         for key in self._items(yaml.MappingEndEvent):
             found = self.value(key)
             start = self._parser.get_event()
@@ -174,13 +176,6 @@ class _Composed:
 
 
 _OPEN = object()
-
-
-def _mapping_at(event: yaml.Event) -> Mapping:
-    mapping = Mapping()
-    mapping.line = _line(event)
-    mapping.lines, mapping.key_lines, mapping.spans = {}, {}, {}
-    return mapping
 
 
 def _is_merge(key: yaml.NodeEvent) -> bool:

@@ -96,8 +96,8 @@ def patches_beyond_us(document: documents.Mapping, names: Iterable[str], filenam
 
 def _overlaid(document: documents.Mapping, profile: documents.Mapping, filename: str) -> documents.Mapping:
     """A profile's list replaces the document's unless it is empty; its deployers are added."""
-    found = documents.Mapping(document)
-    found.line, found.lines = document.line, dict(document.lines)
+    found = documents.Mapping(document, document.line)
+    found.lines = dict(document.lines)
     found.key_lines, found.spans = document.key_lines, document.spans
     if items := port_forward(profile, filename):
         found["portForward"] = items

@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from msgspec import Struct
-
 from forwarders.spec import PortPolicy, PortRequest
+from watcher.config.documents import shown
 from watcher.config.entries import MAX_PORT, Entry, kind_of, known_kinds, name_problem, port_number, port_request_for
 from watcher.errors import ConfigError
 
@@ -24,9 +23,8 @@ _PROTOCOLS = {"tcp", "udp", "sctp"}
 _CONTEXT = "\0"
 
 
-class _NamedTarget(Struct, frozen=True):
-    kind: str
-    name: str
+# Kind and name.
+Target = tuple[str, str]
 
 
 def in_context(context: str) -> str:
@@ -42,31 +40,31 @@ def context_of(word: str) -> str:
 def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str, ...]) -> tuple[Entry, ...]:
     """One entry for each port; a port that is given twice counts once. Raises ConfigError naming the word."""
     entries: dict[tuple[object, ...], Entry] = {}
-    target: _NamedTarget | None = None
-    needs_port = False
+    target: Target | None = None
+    without_port: Target | None = None  # the target, until its first port
     context, unused = "", ""
     for word in words:
         if word.startswith(_CONTEXT):
-            _check_has_port(target, needs_port=needs_port)
-            _check_used(unused)
-            target, needs_port, context = None, False, word.removeprefix(_CONTEXT)
-            unused = context
+            _check_complete(without_port, unused)
+            target = without_port = None
+            context = unused = word.removeprefix(_CONTEXT)
             continue
         _check_protocol(word)
-        if "/" in word or not (_looks_like_port(word) or needs_port):
-            _check_has_port(target, needs_port=needs_port)
-            target, needs_port, unused = _target(word), True, ""
+        if "/" in word or not (_looks_like_port(word) or without_port):
+            _check_complete(without_port, "")
+            target = without_port = parse_target(word)
+            unused = ""
             continue
         if target is None:
             raise ConfigError(f"{word!r} is a port, but no target stands before it: portside forward TYPE/NAME {word}")
         port, port_request = _port(word)
-        needs_port = False
+        without_port, (kind, name) = None, target
         entry = Entry(
             source="direct",
             origin=f"argument {word!r}",
-            kind=target.kind,
-            resource_type=target.kind,
-            name=target.name,
+            kind=kind,
+            resource_type=kind,
+            name=name,
             namespace=namespace,
             port=port,
             local_port=port_request,
@@ -74,15 +72,8 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
             context=context,
         )
         entries.setdefault((context, target, port, port_request), entry)
-    _check_has_port(target, needs_port=needs_port)
-    _check_used(unused)
+    _check_complete(without_port, unused)
     return tuple(entries.values())
-
-
-def parse_target(word: str) -> tuple[str, str]:
-    """The kind and name of `TYPE/NAME`, or of a bare pod's name. Raises ConfigError."""
-    target = _target(word)
-    return target.kind, target.name
 
 
 def remote_port(text: str, word: str) -> int | str:
@@ -103,19 +94,17 @@ def _check_protocol(word: str) -> None:
         raise ConfigError(f"{word!r}: a port is written without a protocol, and only TCP is forwarded: {port}")
 
 
-def _check_has_port(target: _NamedTarget | None, *, needs_port: bool) -> None:
-    if target is not None and needs_port:
-        given = f"{target.kind}/{target.name}"
+def _check_complete(without_port: Target | None, unused: str) -> None:
+    """`unused`: the last context, if no target has followed it."""
+    if without_port is not None:
+        given = "/".join(without_port)
         raise ConfigError(f"{given} has no port: portside forward {given} [LOCAL:]PORT")
+    if unused:
+        raise ConfigError(f"--context {unused} holds for the targets after it, and there is none")
 
 
-def _check_used(context: str) -> None:
-    """`context`: the last one, if no target has followed it."""
-    if context:
-        raise ConfigError(f"--context {context} holds for the targets after it, and there is none")
-
-
-def _target(word: str) -> _NamedTarget:
+def parse_target(word: str) -> Target:
+    """The kind and name of `TYPE/NAME`, or of a bare pod's name. Raises ConfigError."""
     resource_type, slash, name = word.rpartition("/")
     if not slash:
         resource_type = "pod"
@@ -129,7 +118,7 @@ def _target(word: str) -> _NamedTarget:
         raise ConfigError(f"{word!r}: the target and its port are two words: {resource_type}/{before} {port}")
     if problem := name_problem(name, ""):
         raise ConfigError(f"{word!r}: expected TYPE/NAME or a pod's name; {problem}")
-    return _NamedTarget(kind, name)
+    return kind, name
 
 
 def _port(word: str) -> tuple[int | str, PortRequest]:
@@ -149,5 +138,5 @@ def _port(word: str) -> tuple[int | str, PortRequest]:
 def _number(text: str, word: str) -> int:
     number = port_number(text)
     if number is None:
-        raise ConfigError(f"{word!r}: a port is a number from 1 to {MAX_PORT}, not {text}")
+        raise ConfigError(f"{shown(word)}: a port is a number from 1 to {MAX_PORT}, not {text}")
     return number

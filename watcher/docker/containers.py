@@ -7,7 +7,7 @@ PascalCase there and snake_case here.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from random import Random
@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from forwarders.backoff import Backoff
 from forwarders.system.tcp import ENGINE_SHARES_NETWORK
+from forwarders.transports.connecting import api_server_options
 from watcher.docker.daemon import Daemon
 from watcher.errors import DockerError
 
@@ -101,18 +102,17 @@ class EngineVersion(Struct, frozen=True, rename="pascal"):
 
 
 _Decoded = TypeVar("_Decoded")
-_containers, _version = msgspec.json.Decoder(tuple[DockerContainer, ...]), msgspec.json.Decoder(EngineVersion)
 
 
 def decode_containers(data: bytes) -> tuple[DockerContainer, ...]:
     """The containers, sorted by id. Raises DockerError."""
-    containers = _decoded(_containers, data)
+    containers = _decoded(data, tuple[DockerContainer, ...])
     return tuple(sorted(containers, key=lambda container: container.id))
 
 
 def decode_version(data: bytes) -> EngineVersion:
     """Decodes the answer to GET /version. Raises DockerError."""
-    return _decoded(_version, data)
+    return _decoded(data, EngineVersion)
 
 
 async def engine_version(client: httpx.AsyncClient) -> EngineVersion:
@@ -120,17 +120,18 @@ async def engine_version(client: httpx.AsyncClient) -> EngineVersion:
     return decode_version(await _get(client, "/version"))
 
 
-def _decoded(decoder: msgspec.json.Decoder[_Decoded], data: bytes) -> _Decoded:
+def _decoded(data: bytes, kind: type[_Decoded]) -> _Decoded:
     try:
-        return decoder.decode(data)
+        return msgspec.json.decode(data, type=kind)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors; deep nesting is a RecursionError
         raise DockerError(f"its response cannot be read: {error}") from None
 
 
 def client_of(daemon: Daemon) -> httpx.AsyncClient:
-    """An HTTP client for this engine. Reading has no time-out, because events may be rare."""
+    """An HTTP client for this engine. Reading has no time-out, because events may be rare; TCP keep-alive does."""
+    options = None if daemon.socket else api_server_options()
     return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(uds=daemon.socket or None),
+        transport=httpx.AsyncHTTPTransport(uds=daemon.socket or None, socket_options=options),
         base_url=daemon.url,
         timeout=httpx.Timeout(TIMEOUT, read=None),
         headers={"Accept-Encoding": "identity"},
@@ -160,9 +161,7 @@ class ContainerWatch:
     async def _list_and_watch(self, client: httpx.AsyncClient) -> None:
         """Subscribes to events first, then lists, so no change in between is lost."""
         reachable = await self._is_reachable(client)
-        async with client.stream("GET", "/events", params=_EVENTS) as events:
-            if events.status_code != 200:
-                raise DockerError(f"GET /events was answered with HTTP status {events.status_code}")
+        async with aclosing(await _answer(client, "/events", _EVENTS)) as events:
             await self._list(client, reachable=reachable)
             async for _ in events.aiter_raw():  # the events are not decoded: the list has all
                 await self._list(client, reachable=reachable)
@@ -192,13 +191,23 @@ class ContainerWatch:
             self._on_change()
 
 
-async def _get(client: httpx.AsyncClient, path: str) -> bytes:
+async def _answer(client: httpx.AsyncClient, path: str, params: Mapping[str, str] | None = None) -> httpx.Response:
+    """The head of a successful answer; the caller reads the body and closes it."""
+    request = client.build_request("GET", path, params=params)
     with trio.move_on_after(TIMEOUT):
-        async with client.stream("GET", path) as answer:
-            if answer.status_code != 200:
-                raise DockerError(f"GET {path} was answered with HTTP status {answer.status_code}")
-            return await _body(answer, path)
+        answer = await client.send(request, stream=True)
+        if answer.status_code == 200:
+            return answer
+        await answer.aclose()
+        raise DockerError(f"GET {path} was answered with HTTP status {answer.status_code}")
     raise DockerError(f"GET {path} was not answered within {TIMEOUT:.0f} s")
+
+
+async def _get(client: httpx.AsyncClient, path: str) -> bytes:
+    async with aclosing(await _answer(client, path)) as answer:
+        with trio.move_on_after(TIMEOUT):
+            return await _body(answer, path)
+    raise DockerError(f"the answer to GET {path} did not end within {TIMEOUT:.0f} s")
 
 
 async def _body(answer: httpx.Response, path: str) -> bytes:
