@@ -27,13 +27,13 @@ MAX_REASON = 200
 
 
 class Upstreams(Protocol):
-    """The ways to all pods (`fleet.Pools`)."""
+    """Returns the way to each pod: `fleet.Pools` implements it."""
 
     def get(self, pod: PodRef) -> Upstream | None:
-        """The way to the pod if somebody wants it."""
+        """Return the way to the pod if any listener is subscribed."""
 
     def want(self, pod: PodRef, listener: Callable[[], None]) -> Upstream:
-        """Keep the way open. `listener` is called after each of its changes."""
+        """Subscribe: keep the way open, and call `listener` after each of its changes."""
 
     def leave(self, pod: PodRef, listener: Callable[[], None]) -> None:
         """Unsubscribe the listener."""
@@ -48,7 +48,7 @@ class Dialled(NamedTuple):
 
 
 class Backend:
-    """The pods behind one forward.
+    """Chooses which pods of one forward are kept connected, and which one serves.
 
     `on_change` is called when the value of `serving`, `problem`, `refusal` or `dial` may have changed.
     """
@@ -147,7 +147,7 @@ class Backend:
 
     @property
     def patience_ends(self) -> float:
-        """When Running pods will do, if none is Ready until then (seconds of trio's clock)."""
+        """When a Running pod may serve if none is Ready until then (seconds of trio's clock)."""
         return self._unready_since + self._patience
 
     # For status
@@ -193,7 +193,10 @@ class Backend:
         return self.serving is not None and self._wanted[self.serving].own_session_comes(self.serving)
 
     def dial(self, waiting: int = 1) -> Dialled | float:
-        """A tunnel to the serving pod, or when to ask again (infinite: after a change). `waiting`: for how many."""
+        """Open a tunnel to the serving pod, or return when to ask again (infinite: after a change).
+
+        `waiting`: how many connections want one.
+        """
         endpoint = self.serving
         if endpoint is None:
             return math.inf
@@ -208,7 +211,7 @@ class Backend:
         return Dialled(endpoint, tunnel, recently_refused=refusals is not None)
 
     def refused(self, endpoint: Endpoint, error: DialError) -> None:
-        """The runtime could not connect, or the pod's own address was not reached."""
+        """Count a refusal: the runtime could not connect. If only the pod's own address was not reached, it is none."""
         if isinstance(error, NotReachedError):
             self.abandoned(endpoint)
             return
@@ -223,20 +226,20 @@ class Backend:
             self._on_change()
 
     def succeeded(self, endpoint: Endpoint) -> None:
-        """The application listens: waiting connections need not wait for its port any more."""
+        """Forget the endpoint's refusals, because its application listens."""
         if self._refusals.pop(endpoint, None) is not None:
             self._choose_serving()
             self._on_change()
 
     def abandoned(self, endpoint: Endpoint) -> None:
-        """A dial to a port that refused before ended without an answer."""
+        """Let the next dial begin: the last one, to a port that refused before, ended without an answer."""
         if (refusals := self._refusals.get(endpoint)) is not None:
             refusals.abandoned()
             self._on_change()
 
 
 def dial_reason(endpoint: Endpoint, error: DialError) -> str:
-    """One line for people: the port, the pod, and the runtime's answer."""
+    """Describe a failed dial in one line: the port, the pod, and the runtime's answer."""
     what = "container" if endpoint.pod.address else "pod"
     where = f"{what} {endpoint.pod.name}"
     text = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""One forward: its listener, the connections accepted there, and its state (docs/reference/json.md).
+"""One forward: binds its listener, lets `relay` serve the connections, and reports its state (docs/reference/json.md).
 
 The plan decides which pods may serve, and in which order; it may change that at any time.
 """
@@ -30,7 +30,7 @@ NOTICE_AFTER, NOTICE_AGAIN = 0.5, 1.0
 
 
 class Forward:
-    """`run` binds, then serves until it is cancelled. `report` gets every change of `status`.
+    """Listens on one local port and serves it from the pods that the plan names. `report` gets each change of `status`.
 
     `bind_tried`: the port is bound, or known not to be. The caller runs it in `scope`, and sets `ended` afterwards.
     """
@@ -66,7 +66,7 @@ class Forward:
     # From the plan
 
     def serve_from(self, endpoints: tuple[Endpoint, ...], waiting_for: str, broken: str) -> None:
-        """The pods that may serve from now on; why there are none; why none can work until something changes."""
+        """Set the pods that may serve, why there are none (`waiting_for`), and why none can work (`broken`)."""
         self._waiting_for = waiting_for
         self._broken = broken
         self._backend.set(endpoints)
@@ -75,7 +75,7 @@ class Forward:
     # Life
 
     async def run(self) -> None:
-        """When it is cancelled, it closes the listener first. It may be run again after it failed."""
+        """Bind and serve until cancelled; then close the listener first. May be called again after it failed."""
         try:
             self._failure = ""
             try:
@@ -101,12 +101,12 @@ class Forward:
             self._backend.close()
 
     def failed(self, cause: str) -> None:
-        """`run` ended by a bug: there is no port until it runs again."""
+        """Report that `run` ended by a bug: there is no port until it runs again."""
         self._set_status(Status(id=self.spec.id, state=State.FAILED, reason=f"a bug of portside's: {cause}"))
         self.bind_tried.set()
 
     def stopped(self) -> None:
-        """`run` will not run again."""
+        """Report that `run` will not run again."""
         self._set_status(Status(id=self.spec.id, state=State.STOPPED, local_port=self.status.local_port))
         self.bind_tried.set()
 
@@ -148,7 +148,7 @@ class Forward:
         self._set_status(status)
 
     def _why_waiting(self) -> str:
-        """Why a connection that arrived now would wait."""
+        """The reason why a connection would have to wait now; "" for none."""
         serving = self._backend.serving
         if serving is not None:
             return self._backend.refusal or f"every session to pod {serving.pod.name} is in use"

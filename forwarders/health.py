@@ -29,9 +29,9 @@ OVERSLEPT = 1.0
 
 
 class SessionHealth:
-    """`busy`: whether the session carries connections. `flush`: returns once queued bytes have been written.
+    """Sends PINGs on one session and judges the answers. `on_change` is called when `doubtful` changes.
 
-    `on_change` is called when `doubtful` changes.
+    `busy`: whether the session carries connections. `flush`: returns once queued bytes have been written.
     """
 
     def __init__(
@@ -54,17 +54,17 @@ class SessionHealth:
         self.doubtful = False
 
     def heard(self) -> None:
-        """Something arrived from the peer and has been processed."""
+        """Note that bytes from the peer arrived and have been processed."""
         self._heard = trio.current_time()
         if self._asking:
             self._changed.fire()
 
     def grew_busy(self) -> None:
-        """The session has its first connection: PING it more often from now on."""
+        """Send PINGs more often from now on: the session has its first connection."""
         self._wait.deadline = min(self._wait.deadline, self._answered_at + BUSY_INTERVAL)
 
     def pause(self) -> None:
-        """Nothing is read from now on, so silence proves nothing."""
+        """Expect no answers from now on: the session has stopped reading, so silence proves nothing."""
         self.paused = True
 
     def resume(self) -> None:
@@ -72,13 +72,13 @@ class SessionHealth:
         self.heard()
 
     def check(self) -> None:
-        """Ask now. The session is doubtful until the answer; CHECK_TIMEOUT bounds that."""
+        """Send PINGs now. The session is doubtful until the answer; CHECK_TIMEOUT bounds that."""
         self._check_requested = not self._asking
         self._set_doubtful(doubtful=True)
         self._changed.fire()
 
     async def watch(self) -> Never:
-        """Runs until cancelled. Raises SilentError when the session is to be given up."""
+        """Send PINGs when they are due. Raises SilentError when the session is to be given up."""
         while True:
             await self._until_due()
             if self.paused or not self._wire.can_probe():
@@ -97,7 +97,7 @@ class SessionHealth:
                 await self._changed.wait()
 
     async def _is_alive(self) -> bool:
-        """One round of PINGs; whether to keep the session."""
+        """Sends one round of PINGs and waits for the answers; returns whether to keep the session."""
         timeout = CHECK_TIMEOUT if self._check_requested else ANSWER_TIMEOUT
         self._check_requested, self._asking = False, True
         self._asked_at = trio.current_time()
@@ -120,7 +120,7 @@ class SessionHealth:
         return not owing or (self._heard >= self._asked_at and self._busy())
 
     async def _answered(self, deadline: float) -> bool:
-        """Waits until every answer that is owed has arrived."""
+        """Waits for every answer that is owed; returns whether all arrived before the deadline."""
         with trio.move_on_at(deadline):
             while self._wire.has_unanswered_ping(self._round):
                 await self._changed.wait()

@@ -54,17 +54,17 @@ class WaitingLine:
         self._changes = Notifier()
 
     def number(self) -> int:
-        """The place of a connection that arrives now."""
+        """Number the next connection in the order of arrival."""
         return next(self._numbers)
 
     def changed(self) -> None:
-        """The backend has changed: the first connection asks again."""
+        """Wake the first connection, because the backend has changed."""
         self._changes.fire()
         if self._line:
             self._line[0].woken.fire()
 
     async def wait_for_own_session(self) -> None:
-        """Waits, for OWN_PATIENCE at most, until this connection need not share a session.
+        """Wait, for OWN_PATIENCE at most, until this connection need not share a session.
 
         The connection is not in the queue meanwhile: a client that leaves now is served.
         """
@@ -75,7 +75,7 @@ class WaitingLine:
                     await self._changes.wait()
 
     def dial_at_once(self, dial: HeldDial) -> Dialled | None:
-        """A tunnel without waiting, if no other connection waits. Raises ClientLeftError."""
+        """Open a tunnel without waiting; None if others wait, or nothing can serve. Raises ClientLeftError."""
         if left_before_sending(dial.local.socket):
             raise ClientLeftError("the client left before it was served")
         if self._line:
@@ -84,7 +84,7 @@ class WaitingLine:
         return dialled if isinstance(dialled, Dialled) else None
 
     async def wait_for_tunnel(self, dial: HeldDial) -> Dialled:
-        """A tunnel once it is this connection's turn. Raises HoldExpiredError, ClientLeftError."""
+        """Wait for this connection's turn, then open a tunnel. Raises HoldExpiredError, ClientLeftError."""
         self._enter(dial)
         try:
             with trio.fail_at(dial.deadline):
@@ -106,7 +106,7 @@ class WaitingLine:
             self.began.fire()
 
     def leave(self, dial: HeldDial) -> None:
-        """The connection is served, or over: it waits no longer."""
+        """Stop counting the connection as waiting: it is served, or over."""
         if dial.waits:
             dial.waits = False
             self._counters.held -= 1
@@ -142,7 +142,7 @@ class WaitingLine:
 
 
 class HeldDial:
-    """One connection's dials, all within the hold time that began when it was accepted.
+    """Dials for one connection, as often as needed within its hold time, which begins when it is accepted.
 
     `recently_refused`: the last tunnel's port refused a connection before.
     """
@@ -158,7 +158,7 @@ class HeldDial:
         self._dialled: Dialled | None = None
 
     async def next(self) -> TunnelProtocol:
-        """A tunnel that is not yet known to work. Raises HoldExpiredError, ClientLeftError."""
+        """Wait for a tunnel; it is not yet known to work. Raises HoldExpiredError, ClientLeftError."""
         await self._line.wait_for_own_session()
         dialled = self._line.dial_at_once(self) or await self._line.wait_for_tunnel(self)
         self._dialled = dialled
@@ -168,27 +168,27 @@ class HeldDial:
         return dialled.tunnel
 
     def refused(self, error: DialError) -> None:
-        """The runtime could not connect the last tunnel."""
+        """Report that the runtime could not connect the last tunnel."""
         if self._dialled is not None:
             self._line.backend.refused(self._dialled.endpoint, error)
             self._dialled = None
 
     def succeeded(self) -> None:
-        """An application listens behind the last tunnel."""
+        """Report that an application listens behind the last tunnel."""
         if self._dialled is not None:
             self._line.leave(self)
             self._line.backend.succeeded(self._dialled.endpoint)
             self.recently_refused = False
 
     def lost(self) -> None:
-        """The last tunnel ended before it was known whether anything listens."""
+        """Report that the last tunnel ended before it was known whether anything listens."""
         if self._dialled is not None and self.recently_refused:
             self._line.backend.abandoned(self._dialled.endpoint)
         self._dialled = None
         self.recently_refused = False
 
     def over(self) -> None:
-        """The connection is over."""
+        """Report that the connection is over: it dials no more."""
         self.lost()
         self._line.leave(self)
 

@@ -38,7 +38,7 @@ AT_ONCE = 16
 
 
 class Bound:
-    """Listening sockets of one forward, all on `port`. `remark`: why it is not the requested port, "" if it is."""
+    """The listening sockets of one forward, all on `port`. `remark`: why it is not the requested port, "" if it is."""
 
     def __init__(self, sockets: list[socket.socket], remark: str) -> None:
         self.sockets = sockets
@@ -81,7 +81,7 @@ async def bind(spec: ForwardSpec, book: PortBook) -> Bound:
 
 
 async def listen_addresses(address: str) -> list[tuple[socket.AddressFamily, str]]:
-    """The addresses to listen on; the first must work, ::1 beside 127.0.0.1 only if the host has it."""
+    """Resolve `address` to the addresses to listen on: 127.0.0.1 also means ::1. Raises BindError."""
     if address in {"127.0.0.1", "localhost"}:
         return list(LOOPBACK)
     try:
@@ -107,7 +107,7 @@ async def _refusal(address: str, port: int, error: OSError, book: PortBook) -> s
 
 
 async def _by_whom(port: int, book: PortBook) -> str:
-    """The owner of a taken port. The look-up reads every process: in a thread, and once a plan for each port."""
+    """Names the owner of a taken port. The look-up reads every process: in a thread, and once a plan for each port."""
     if book.holds(port):
         return " by another forward"
     if port not in book.owners:
@@ -118,7 +118,7 @@ async def _by_whom(port: int, book: PortBook) -> str:
 
 
 async def accept(listener: RawSocket, name: str, tasks: Tasks, serve: Callable[[RawSocket], Awaitable[None]]) -> None:
-    """Starts `serve` in `tasks` for every connection, until cancelled. `name`: the listener's, for the log."""
+    """Accept connections until cancelled; start `serve` in `tasks` for each. `name`: the listener's, for the log."""
     pause = _AcceptPause(name)
     in_turn = 0
     while True:
@@ -141,7 +141,7 @@ async def accept(listener: RawSocket, name: str, tasks: Tasks, serve: Callable[[
 
 
 class _AcceptPause:
-    """New connections wait in the kernel's queue while the open ones, and the sessions that they need, go on."""
+    """Stops accepting while file descriptors are scarce: new connections wait in the kernel's queue meanwhile."""
 
     def __init__(self, name: str) -> None:
         self._name = name

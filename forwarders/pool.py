@@ -38,7 +38,7 @@ STALE_OPENING = 0.5
 
 
 class Pool:
-    """Sessions to one pod (`tunnel.Upstream`). `problem`: why none could be opened last, "" while all is well."""
+    """Opens and closes the sessions to one pod (`tunnel.Upstream`). `problem`: why the last try to open one failed."""
 
     def __init__(self, pod: PodRef, route: ClusterRoute, random: Random, budget: UnreadBudget) -> None:
         self.pod = pod
@@ -79,7 +79,7 @@ class Pool:
 
     @property
     def wanted(self) -> bool:
-        """Otherwise idle sessions are closed, the others when their last connection ends."""
+        """Whether anybody is subscribed; if not, each session is closed when its last connection ends."""
         return bool(self._listeners)
 
     # For connections
@@ -95,7 +95,7 @@ class Pool:
         return "pod" if self._own_address.serves(endpoint) else "apiserver"
 
     def take(self, waiting: int = 1) -> Session | None:
-        """The session for one more connection; None if `waiting` of them must wait for a change. Requests spares."""
+        """Choose the session for a new connection; None: `waiting` connections wait for a change. Requests a spare."""
         chosen = self._sessions.choose()
         if chosen is None:
             self._waiting = max(self._waiting + 1, waiting)
@@ -152,7 +152,7 @@ class Pool:
     # Tasks
 
     async def run(self) -> None:
-        """Returns once the pod is not wanted and the last connection is gone."""
+        """Open and serve sessions until the pod is not wanted and the last connection is gone."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kept, logger, f"asking for the address of {self._name}", self._own_address.run)
             await kept(logger, f"opening sessions to {self._name}", partial(self._tend, nursery))
@@ -184,7 +184,7 @@ class Pool:
         return seconds
 
     async def _lull(self) -> bool:
-        """Delays a spare so that it does not compete with a new connection's first byte; whether it is still wanted."""
+        """Delays a spare, which would compete with a new connection's first byte; whether it is still needed."""
         with trio.move_on_after(SPARE_AFTER):
             while self.wanted and not self._waiting:
                 await self._demand.wait()
@@ -196,7 +196,7 @@ class Pool:
             await self._demand.wait()
 
     async def _back_off(self) -> None:
-        """Returns when this pool may try again, or when the pod is no longer wanted."""
+        """Waits until this pool may try again, or until the pod is no longer wanted."""
         with trio.CancelScope() as self._backing_off:
             await self._backoff.wait()
 
@@ -258,7 +258,7 @@ class Pool:
             self._judge(session)
 
     def _judge(self, session: Session) -> None:
-        """The peer has ended the session: if it was never of any use, that is a failure. Once for each session."""
+        """Backs off if the peer ended the session before it was of any use. Counts each session once."""
         began = self._unjudged.pop(session, None)
         if began is not None and not session.useful and trio.current_time() - began < STEADY:
             self._backoff.useless()

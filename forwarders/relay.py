@@ -42,7 +42,7 @@ class Connections:
         self._counters = counters
 
     async def serve(self, local: RawSocket) -> None:
-        """Returns when the connection is over. A bug ends only this connection."""
+        """Relay one accepted connection until it is over. A bug ends only this connection."""
 
         def failed(cause: str) -> None:
             self._count_error(f"a bug of portside's: {cause}")
@@ -79,7 +79,7 @@ class Connections:
 
 
 class Relay:
-    """`run` returns when the connection is over, whatever ended it; `error` then says what did, "" for a good end."""
+    """Copies one connection in both directions. `error`: what ended it, once `run` has returned; "" for a good end."""
 
     def __init__(self, local: RawSocket, dial: HeldDial, linger: float, counters: Counts) -> None:
         self._local = local
@@ -96,7 +96,10 @@ class Relay:
         self.error = ""
 
     async def run(self) -> None:
-        """The local connection is closed or reset in every case but one: errors of `HeldDial.next` are the caller's."""
+        """Copy until the connection is over, then close or reset the local one.
+
+        Errors of `HeldDial.next` are raised, and leave the local connection open.
+        """
         try:
             while await self._dialled_again():
                 pass
@@ -116,7 +119,7 @@ class Relay:
             self._dial.over()
 
     async def _dialled_again(self) -> bool:
-        """One tunnel's life; whether to dial another, because nothing can have reached an application."""
+        """Uses one tunnel until it is over; returns whether to dial another, because no byte reached an application."""
         tunnel = await self._dial.next()
         self._may_send = not self._dial.recently_refused
         try:
@@ -136,7 +139,7 @@ class Relay:
         return False
 
     async def _through(self, tunnel: TunnelProtocol) -> None:
-        """Both directions until one of them is over. Raises TunnelError, OSError; never a group of them."""
+        """Copies in both directions until one ends the connection. Raises TunnelError or OSError, never a group."""
         failure: TunnelError | OSError | None = None
         async with trio.open_nursery() as nursery:
             with Tasks(nursery) as tasks:
@@ -154,7 +157,7 @@ class Relay:
     # Client to pod
 
     async def _up(self, tunnel: TunnelProtocol) -> bool:
-        """Whether the connection is over with this direction; as a rule the other one decides."""
+        """Copies client to pod. Returns whether its end is the connection's; usually the other direction decides."""
         if self._dial.recently_refused:
             # Bytes for a port that refuses cost the session one of its workers (wire/workers.py): none go first.
             if not await self._listens(tunnel):
@@ -182,7 +185,7 @@ class Relay:
         return await self._hold_fin(tunnel)
 
     async def _listens(self, tunnel: TunnelProtocol) -> bool:
-        """Whether an application takes connections at the port; False if the tunnel is over instead.
+        """Waits for proof that an application listens at the port; returns False if the tunnel is over instead.
 
         The proof that the runtime has the request takes a round trip, however long that is. Its dial is local to the
         pod, so a refusal arrives soon after. Taken bytes prove no dial: socat's pipe takes some before.

@@ -33,7 +33,7 @@ HAUNTED_TIMEOUT = 0.5
 
 
 class Session:
-    """`run` serves until the session is over. `on_event` is called for each change that matters to the pool."""
+    """Carries the tunnels of one SPDY connection. `on_event` is called for each change that matters to the pool."""
 
     def __init__(
         self,
@@ -67,12 +67,12 @@ class Session:
 
     @property
     def load(self) -> int:
-        """Open connections."""
+        """How many connections are open on this session."""
         return len(self._tunnels)
 
     @property
     def busy_for(self) -> float:
-        """Seconds that the oldest open connection is open; 0 without one."""
+        """For how many seconds the oldest connection has been open; 0 if there is none."""
         oldest = next(iter(self._tunnels.values()), None)
         return 0.0 if oldest is None else trio.current_time() - oldest.opened_at
 
@@ -88,11 +88,11 @@ class Session:
         return self._health.doubtful
 
     def check(self) -> None:
-        """The process slept: ask the peer at once for a sign of life."""
+        """Send a PING at once, because the process slept: the session is doubtful until the answer."""
         self._health.check()
 
     def open(self, port: int) -> Tunnel:
-        """A tunnel to `port` in the pod. Returns at once; bytes can be written at once."""
+        """Open a tunnel to `port` in the pod. Does not wait: bytes can be written to the tunnel at once."""
         pair = self._wire.open(port)
         tunnel = self._tunnels[pair] = Tunnel(self, pair)
         self._writer.wake()
@@ -116,13 +116,13 @@ class Session:
         self._retired.set()
 
     def silent_tunnels(self) -> list[Tunnel]:
-        """Those that have received nothing."""
+        """The open tunnels that have received no byte yet."""
         return [tunnel for tunnel in self._tunnels.values() if not tunnel.received]
 
     # Tasks
 
     async def run(self) -> None:
-        """Returns after `close`. Raises SessionLostError if the session was lost."""
+        """Read and write until the session is closed; then all its tunnels are over. Raises SessionLostError."""
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -141,7 +141,7 @@ class Session:
             raise self._loss
 
     async def _until_lost(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        """A loss ends all tasks but never travels in an exception group, where it could hide beside a Cancelled."""
+        """Runs one task of the session. Stores a SessionLostError, which ends all tasks, so that no group hides it."""
         try:
             await task(*args)
         except SessionLostError as error:
@@ -187,7 +187,7 @@ class Session:
     # Events
 
     def _handle(self, nursery: trio.Nursery, events: list[PairEvent], size: int) -> dict[Tunnel, None]:
-        """Returns the tunnels that have received data. `size`: of the read that the events came with."""
+        """Applies the events of one read of `size` bytes; returns the tunnels that have received data."""
         fed: dict[Tunnel, None] = {}
         half_done: list[int] = []
         for event in events:
@@ -213,7 +213,7 @@ class Session:
         return fed
 
     def _drop_stray(self, stream: int) -> None:
-        """An application sends on though its client has left: only the session's end stops it, so that is prepared."""
+        """Drops data for a reset stream. An application that keeps sending ends with the session, so that ends soon."""
         if not self._haunted and self._reset_streams.sends_on(stream):
             logger.debug("an application sends on after its client left: no new connection on this session")
             self._haunted = self.ending = True
@@ -257,13 +257,13 @@ class Session:
     # For its tunnels (SessionHandle)
 
     async def send(self, pair: int, data: Piece) -> None:
-        """Queue one frame once there is room. Does nothing once the pair is over."""
+        """Wait for room, then queue `data` as one frame. Does nothing once the pair is over."""
         await self.wait_room(pair)
         if pair in self._tunnels and self._wire.send(pair, data):
             self._writer.wake() if self.in_burst else self._writer.push()
 
     async def wait_room(self, pair: int) -> None:
-        """Returns once the peer's credit and the queue have room, or the pair is over."""
+        """Wait until the peer's credit and the send queue have room, or the pair is over."""
         while pair in self._tunnels:
             if not self._wire.can_send(pair):
                 await self._progress.wait()
@@ -284,7 +284,7 @@ class Session:
         self._remove(pair)
 
     async def confirm(self, pair: int) -> bool:
-        """Returns once the runtime has taken what was sent; False if the pair is over instead."""
+        """Wait until the runtime has taken all that was sent; return False if the pair is over instead."""
         if pair not in self._tunnels:
             return False
         checkpoint = self._wire.checkpoint(pair)

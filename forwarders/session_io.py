@@ -1,4 +1,4 @@
-"""The parts of a session: its reader, its writer, and what decides when reading has to pause for slow local readers.
+"""Reads and writes the bytes of a session, and decides when reading has to pause for slow local readers.
 
 It does not know which connection may queue how much: that is the session's business.
 """
@@ -47,7 +47,7 @@ class SessionEvent(Enum):
 
 
 class SessionReader:
-    """Decodes what arrives, in turns of bounded length. `received`: bytes that came with the upgrade."""
+    """Reads from the channel and decodes the events. `received`: bytes that came with the upgrade."""
 
     def __init__(self, channel: Channel, wire: PortForward, received: bytes) -> None:
         self._channel = channel
@@ -56,7 +56,7 @@ class SessionReader:
         self._size = 0
 
     async def receive(self) -> tuple[list[PairEvent], int]:
-        """The next events, and the size of the read that they came with. Raises SessionLostError."""
+        """Return the next events, and the size of the read that they came with. Raises SessionLostError."""
         if self._wire.more:
             await trio.lowlevel.checkpoint()
             data = b""
@@ -82,7 +82,7 @@ class SessionReader:
 
 
 class UnreadBudget:
-    """Lets slow readers leave more unread where others share their session: one budget for the whole process.
+    """The memory that slow readers may use for unread bytes where others share their session; one for the process.
 
     There is no flow control per connection: a session that stops reading for one slow reader stops for all on it. So
     it reads on for the others, and keeps what the slow one has not taken, until the budget is used up.
@@ -98,26 +98,26 @@ class UnreadBudget:
 
 
 class SlowReaders:
-    """The tunnels of one session that buffer more than they may alone, and the pause that others cause."""
+    """The tunnels of one session whose local readers are slow, and what their unread bytes mean for the session."""
 
     def __init__(self, budget: UnreadBudget) -> None:
         self._budget = budget
         self._overdrawn: list[Tunnel] = []
 
     def present(self) -> bool:
-        """Whether the session may have to pause at any time."""
+        """Whether any tunnel uses the budget, so that the session may have to pause soon."""
         self._overdrawn = [tunnel for tunnel in self._overdrawn if tunnel.full]
         return bool(self._overdrawn)
 
     def covered(self, full: list[Tunnel]) -> bool:
-        """Whether the session may read on although these tunnels are full."""
+        """Whether the budget lets the session keep reading although these tunnels are full."""
         covered = all(self._budget.covers(tunnel) for tunnel in full)
         if covered:
             self._overdrawn = [*(tunnel for tunnel in self._overdrawn if tunnel not in full), *full]
         return covered
 
     async def drained(self, full: list[Tunnel], load: int) -> None:
-        """Returns once the readers of these tunnels have caught up. `load`: connections that wait with them."""
+        """Wait until the local readers of these tunnels have caught up. `load`: how many connections wait with them."""
         with trio.move_on_after(STALLED_AFTER) as patience:
             for tunnel in full:
                 await tunnel.wait_drained()
@@ -128,7 +128,7 @@ class SlowReaders:
 
 
 class ResetStreams:
-    """The streams that were reset lately: tells data that was under way from that of an application that sends on.
+    """Remembers recently reset streams, to find applications that keep sending after the reset.
 
     A runtime that starts socat does not stop it at our RST_STREAM (wire/runtimes.py): the download goes on for nobody.
     """
@@ -154,7 +154,7 @@ class ResetStreams:
 
 
 class SessionWriter:
-    """Sends what the wire has queued, slice by slice, each with a deadline. `written` fires when the queue shrinks."""
+    """Sends what the wire has queued, with a deadline for each slice. `written` fires when the queue shrinks."""
 
     def __init__(self, channel: Channel, wire: PortForward) -> None:
         self._channel = channel
@@ -190,19 +190,19 @@ class SessionWriter:
             self._wait.deadline = min(self._wait.deadline, trio.current_time() + DEFER)
 
     def wake_unless_deferred(self) -> None:
-        """Something may have been queued: wake if so, apart from what was deferred."""
+        """Send soon if anything is queued apart from what was deferred."""
         if self._wire.pending > self._deferred:
             self._queued.fire()
 
     async def flush(self) -> None:
-        """Returns once what is queued now has been sent; WRITE_TIMEOUT bounds it."""
+        """Wait until everything that is queued now has been sent; WRITE_TIMEOUT bounds it."""
         sent_with = self._taken + bool(self._wire.pending)
         self.wake()
         while self._sent < sent_with:
             await self.written.wait()
 
     async def run(self) -> None:
-        """Runs until cancelled. Raises SessionLostError."""
+        """Write queued bytes to the channel until cancelled. Raises SessionLostError."""
         while True:
             while self._behind or self._wire.pending:
                 if not self._behind:
@@ -233,7 +233,7 @@ class SessionWriter:
         self.written.fire()
 
     def _put(self, data: Piece) -> bool:
-        """Stores a failure for the next `_flush`, which runs in the task that may raise it."""
+        """Passes bytes to the channel. Stores a failure for `_flush`, which runs in the task that may raise it."""
         try:
             return self._channel.put(data)
         except (OSError, trio.ClosedResourceError) as error:

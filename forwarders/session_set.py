@@ -44,7 +44,7 @@ TEST_TIMEOUT = 1.0
 
 
 class SessionSet:
-    """Sessions by load. The pool reports every change of a session with `update`."""
+    """Sorts the sessions by their number of connections. The pool reports every change of a session with `update`."""
 
     def __init__(self) -> None:
         self._sessions: dict[Session, int] = {}  # with the load that is counted
@@ -72,7 +72,7 @@ class SessionSet:
         self._idle.pop(session, None)
 
     def update(self, session: Session) -> None:
-        """The session's load or state may have changed."""
+        """Sort the session again, because its load or its state may have changed."""
         before = self._sessions.get(session)
         if before is None:
             return
@@ -106,7 +106,7 @@ class SessionSet:
         return self._short_in_a_row >= SHORT_IN_A_ROW
 
     def choose(self) -> Session | None:
-        """The session for a new connection; None if there is no usable one."""
+        """Return the session for a new connection; None if no session is usable."""
         latest = self._latest
         if self.short_lived and latest in self._sessions and latest.load and latest.usable and latest.busy_for < SHORT:
             latest.in_burst = True
@@ -129,7 +129,7 @@ class SessionSet:
 
     @property
     def standing(self) -> Iterator[Session]:
-        """Sessions that are open and alive, as far as is known."""
+        """The open sessions that answer PINGs and are not ending."""
         return (session for session in self._sessions if not (session.ending or session.doubtful))
 
     # For the pool
@@ -188,7 +188,7 @@ class HungDials:
         self._testing: set[Session] = set()
 
     def look(self, sessions: Iterable[Session], nursery: trio.Nursery) -> None:
-        """Call every SILENT_LOOK while the pod is not wanted."""
+        """Start test dials on sessions with silent tunnels. Call every SILENT_LOOK while the pod is not wanted."""
         for session in tuple(sessions):
             if session.usable and session not in self._testing and (silent := session.silent_tunnels()):
                 self._testing.add(session)

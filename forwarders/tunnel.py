@@ -1,4 +1,4 @@
-"""A connection to a port in a pod that shares its session with others; and what a forward needs of any way to a pod.
+"""A forwarded connection on a session (`Tunnel`), and the protocols that every way to a pod implements.
 
 The session reads and writes for all its tunnels. A tunnel buffers what the session has read until it is taken.
 """
@@ -28,7 +28,7 @@ FRAME_SIZE = MAX_TAKEN_FRAME
 
 
 class TunnelProtocol(Protocol):
-    """What carries one local connection's bytes: a Tunnel, or a TCP connection (`transports.direct.DirectTunnel`).
+    """The remote half of one forwarded connection: a Tunnel, or a TCP connection (`transports.direct.DirectTunnel`).
 
     `received`: bytes so far. `error`: why it is over, None after a good end. `failure`: why nothing more can be copied
     to the local socket. `half_closes`: after our FIN the answer still arrives.
@@ -41,7 +41,7 @@ class TunnelProtocol(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will come or go."""
+        """Whether the connection is over in both directions."""
 
     def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
         """Copy what arrives to `local`. Cancels `tasks` when all is copied or nothing can be.
@@ -84,11 +84,11 @@ class Upstream(Protocol):
         """A connection to the endpoint's port; None if all `waiting` ones must wait for a change."""
 
     def via(self, endpoint: Endpoint) -> str:
-        """As in `spec.Status`: how the next connection gets there, as far as is known."""
+        """How the next connection gets to the pod: a value of `spec.Status.via`."""
 
 
 class SessionHandle(Protocol):
-    """What a tunnel needs of its session."""
+    """The methods of a Session that its tunnels call; `pair` identifies the tunnel."""
 
     async def send(self, pair: int, data: Piece) -> None: ...
     def send_eof(self, pair: int) -> None: ...
@@ -97,7 +97,7 @@ class SessionHandle(Protocol):
 
 
 class Tunnel:
-    """`error` is a DialError only if nothing was received."""
+    """One connection to a pod's port, as a pair of SPDY streams. `error`: a DialError only if nothing was received."""
 
     half_closes = False
 
@@ -142,7 +142,7 @@ class Tunnel:
         self._drained.fire()
 
     def fail(self, error: TunnelError) -> None:
-        """End it before the runtime does."""
+        """End the tunnel with `error` without waiting for the runtime."""
         self._session.abort(self._pair)
         self.finish(error)
 
@@ -166,7 +166,7 @@ class Tunnel:
             callback()
 
     def take_pieces(self) -> list[Piece]:
-        """Everything that has arrived and is not taken yet."""
+        """Take everything out of the buffer."""
         pieces, self._pieces = self._pieces, []
         self.unread = 0
         self._drained.fire()
@@ -260,7 +260,7 @@ class DownstreamPump:
 
 
 def classify(text: str) -> TunnelError:
-    """The error for the runtime's text, by what that text proves (wire/runtimes.py)."""
+    """Turn the runtime's error text into a DialError or a TunnelError (wire/runtimes.py knows the texts)."""
     match meaning(text):
         case Meaning.GONE:
             return DialError(text, sandbox_gone=True)
@@ -275,5 +275,5 @@ def classify(text: str) -> TunnelError:
 
 @functools.lru_cache(maxsize=32)
 def _request_report(text: str) -> None:
-    """Logs each kind of text once."""
+    """Logs an unknown error text, once for each kind of text."""
     logger.warning("the container runtime gave an error that portside does not know; please report it: %s", text)
