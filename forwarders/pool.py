@@ -60,7 +60,7 @@ class Pool:
         self._backing_off = trio.CancelScope()
         self._away = False
         self._hung_dials = HungDials()
-        self._own_address = OwnAddress(partial(route.confirm, pod), self._changed)
+        self._own_address = OwnAddress(partial(route.confirm, pod), partial(route.shown, pod), self._changed)
         # Whether `run` waits without a deadline for idle sessions.
         self._untimed = False
 

@@ -77,13 +77,14 @@ class ClusterRoute(Struct, frozen=True):
     """What forwards need of their pods' cluster. `open_channel` opens a session to a pod.
 
     `limiter`: the pace of all tries at the cluster's API server. `on_silence` is called if that server seems to be
-    away. `confirm`: whether an address is that pod's at present.
+    away. `confirm` asks the API server whether an address is that pod's, `shown` the watch, without waiting.
     """
 
     open_channel: Callable[[PodRef], Awaitable[tuple[Channel, bytes]]]
     limiter: RetryLimiter = field(default_factory=partial(RetryLimiter, TURN))
     on_silence: Callable[[], None] = lambda: None
     confirm: Callable[[PodRef, str], Awaitable[bool]] = _never
+    shown: Callable[[PodRef, str], bool] = lambda pod, address: True
 
 
 class TunnelledSocket:

@@ -16,8 +16,9 @@ from forwarders.transports.sockets import RawSocket
 POD_TIMEOUT = 0.3
 # Seconds for which a pod's port is not tried again after that, at first and at most: a client waits for each try.
 AVOID, MOST_AVOID = 30.0, 600.0
-# Seconds for which an address counts as the pod's after the API server said so.
-LEASE = 2.0
+# Seconds for which an address counts as the pod's after the API server was asked: a kubelet takes about as long to take
+# down a pod whose processes end at once. And how long it is not asked after it did not say so.
+LEASE, REST = 0.5, 2.0
 
 # Address and port.
 _Port = tuple[str, int]
@@ -31,13 +32,17 @@ class OwnAddress:
     """Which ports of one pod are reached at the pod's own address. The plan says whether that may be tried.
 
     An address may be another pod's as soon as its pod is gone. So it is used only if `confirm` has told, at most LEASE
-    seconds ago, that it is this pod's; `run` asks again while connections go there. The first connection to a port
-    tries the address; until that has ended, others go through sessions. `on_change` is called when connections to a
-    port go another way from then on.
+    seconds ago, that it is this pod's; `run` asks again while connections go there. And only while `shown` says so,
+    before a connection and once it is made: on a busy machine the plan follows the watch late, and another machine may
+    answer at an address that is free. The first connection to a port tries the address; until that has ended, others
+    go through sessions. `on_change` is called when connections may go another way from then on.
     """
 
-    def __init__(self, confirm: Callable[[str], Awaitable[bool]], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, confirm: Callable[[str], Awaitable[bool]], shown: Callable[[str], bool], on_change: Callable[[], None]
+    ) -> None:
         self._confirm = confirm
+        self.shown = shown
         self._on_change = on_change
         self._asked: tuple[str, trio.Event] = "", trio.Event()
         self._confirmed, self._confirmed_until = "", -math.inf
@@ -55,10 +60,13 @@ class OwnAddress:
             began = trio.current_time()
             with trio.move_on_after(LEASE):
                 if await self._confirm(address):
+                    lapsed = trio.current_time() > self._confirmed_until
                     self._confirmed, self._confirmed_until = address, began + LEASE
+                    if lapsed:
+                        self._on_change()  # connections that wait for a session need none
                     continue
             self._confirmed_until = -math.inf
-            await trio.sleep(LEASE)
+            await trio.sleep(REST)
 
     def serves(self, endpoint: Endpoint) -> bool:
         """Whether the last connection was made there."""
@@ -68,6 +76,8 @@ class OwnAddress:
         """A connection to the pod's own address, None for one through a session."""
         key = endpoint.own_address, endpoint.port
         if not endpoint.own_address or key in self._trying or not self._is_confirmed(endpoint.own_address):
+            return None
+        if not self.shown(endpoint.own_address):
             return None
         if key not in self._reached:
             until, _ = self._avoid_until.get(key, (-math.inf, 0.0))
@@ -115,6 +125,11 @@ class _PodTunnel(DirectTunnel):
         except DialError:
             self._report(reached=False)
             raise
+        if not self._own_address.shown(self._address):
+            remote.reset()
+            self._socket, self._refused = None, NotReachedError(f"{self._address} is not the pod's address any more")
+            self._over.set()
+            raise self._refused
         self._report(reached=True)
         return remote
 

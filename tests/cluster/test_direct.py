@@ -9,7 +9,7 @@ import trio
 
 from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, deployment, rolled_out
-from tests.support.probe import get
+from tests.support.probe import get, reach_directly
 from tests.support.process import portside
 
 pytestmark = pytest.mark.cluster
@@ -26,11 +26,7 @@ async def test_connections_go_to_the_pod(bed: Bed, space: str, direct: str) -> N
     rolled_out(bed, space, "web")
     words = ("forward", "-v", "-n", space, "--hold", "1", "deploy/web", ":8080", f":{NOBODY}")
     async with portside(*words, environment=bed.environment() | {"PORTSIDE_DIRECT": direct}) as running:
-        port = (await running.ready("web", remotePort=8080))["localPort"]
-        with trio.fail_after(60):
-            while (running.last("web", remotePort=8080) or {}).get("via") != "pod":
-                assert (await get(port))[0] == 200
-                await trio.sleep(0.05)
+        port = await reach_directly(running, "web", 8080)
         for _ in range(3):
             status, fields, body = await get(port, f"/bytes?n={LARGE}")
             assert (status, len(body), sha256(body).hexdigest()) == (200, LARGE, fields["x-sha256"])

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from fixtures.embedded.cluster import EmbeddedCluster
+from fixtures.embedded.pod import Pod
 from forwarders.spec import PodRef
 from watcher.cluster.cluster_config import load_cluster_config
 from watcher.cluster.clusters import ClusterConnection, OtherClusters
@@ -26,6 +27,10 @@ class Seen:
 
     def changed(self) -> None:
         self._changed.set()
+
+    async def change(self) -> None:
+        self._changed = trio.Event()
+        await self._changed.wait()
 
     async def until(self, *contexts: str, problem: str = "", pods: int = -1) -> OtherCluster:
         """The last of these contexts, once it has this problem or so many pods."""
@@ -91,3 +96,38 @@ async def test_one_that_the_caller_has_opened_is_used_as_it_is(nursery: trio.Nur
             await seen.until("embedded", pods=0)
             assert seen.others.route("embedded") is opened.route
             nursery.cancel_scope.cancel()
+
+
+async def test_an_address_that_is_given_to_another_pod(nursery: trio.Nursery, tmp_path: Path) -> None:
+    """Only the pod that has it now has it, for the API server and for the watch; none while that is being deleted."""
+    async with EmbeddedCluster.open() as cluster:
+        seen = Seen(cluster.kubeconfig(tmp_path / "config"))
+        nursery.start_soon(seen.others.run, lambda _: None)
+
+        async def another() -> PodRef:
+            there.append(await cluster.pod("web-0"))
+            metadata = there[-1].manifest["metadata"]
+            return PodRef("default", metadata["name"], metadata["uid"])
+
+        async def have(address: str = "192.0.2.10") -> list[PodRef]:
+            """Which pods have the address; the watch has to say the same as the API server."""
+            confirmed = [one for one in pods if await route.confirm(one, address)]
+            with trio.fail_after(10):
+                while [one for one in pods if route.shown(one, address)] != confirmed:
+                    await seen.change()
+            return confirmed
+
+        there: list[Pod] = []
+        pods = [await another()]
+        await seen.until("embedded", pods=1)
+        route = seen.others.route("embedded")
+        assert (await have(), await have("192.0.2.99")) == (pods, [])
+        there[-1].begin_deletion()
+        assert await have() == []
+        there[-1].vanish()
+        pods.append(await another())
+        assert await have() == pods[1:]
+        cluster.fail_watches()
+        await cluster.stop_server()
+        assert await have() == []
+        nursery.cancel_scope.cancel()

@@ -19,7 +19,7 @@ from forwarders.tasks import Tasks
 from forwarders.transports import direct
 from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.direct import DirectTunnel
-from forwarders.transports.own_address import AVOID, LEASE, POD_TIMEOUT, NotReachedError, OwnAddress
+from forwarders.transports.own_address import AVOID, LEASE, POD_TIMEOUT, REST, NotReachedError, OwnAddress
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Tunnel, TunnelProtocol
 from tests.forwarders.cluster import Pods, pod
@@ -38,8 +38,9 @@ class Choosing:
         self.pods = Pods(nursery)
         self.pods.latency = 0
         self.asked: list[str] = []
-        self.answer, self.stalled = True, False
-        self.pools = Pools(ClusterRoute(self.pods.open_channel, confirm=self._confirm), Random(0))
+        self.answer, self.stalled, self.shown = True, False, True
+        route = ClusterRoute(self.pods.open_channel, confirm=self._confirm, shown=lambda pod, address: self.shown)
+        self.pools = Pools(route, Random(0))
         self.backend = Backend(self.pools, 5.0, self._changed)
         self.ways = [""]
         self.tunnels: list[TunnelProtocol] = []
@@ -133,10 +134,10 @@ async def test_a_port_on_localhost_alone(choosing: Choosing, closed: int, mock_c
     await choosing.serve(closed)
     assert isinstance(await choosing.connect(), Tunnel)
     assert choosing.backend.refusal == ""
-    mock_clock.jump(AVOID - 1)
+    mock_clock.jump(AVOID - LEASE / 2)
     await choosing.confirm()
     assert isinstance(choosing.dial(), Tunnel)
-    mock_clock.jump(1)
+    mock_clock.jump(LEASE / 2)
     assert isinstance(choosing.dial(), DirectTunnel)
 
 
@@ -158,7 +159,7 @@ async def test_a_port_that_refuses_both_ways(choosing: Choosing, closed: int, mo
 async def test_tries_become_rare(mock_clock: MockClock) -> None:
     """Each failed try doubles the pause, up to a bound; success forgets them."""
     at = Endpoint(pod("web"), 80, ready=True, own_address=HERE)
-    address, pauses = OwnAddress(_yes, lambda: None), []
+    address, pauses = OwnAddress(_yes, lambda _: True, lambda: None), []
     address._confirmed, address._confirmed_until = HERE, math.inf
     for _ in range(7):
         address.dialled((HERE, 80), reached=False)
@@ -218,6 +219,22 @@ async def test_only_while_the_api_server_says_whose_the_address_is(
     assert isinstance(choosing.dial(), DirectTunnel)
 
 
+async def test_who_waits_for_a_session_hears_that_none_is_needed(nursery: trio.Nursery, mock_clock: MockClock) -> None:
+    """A confirmation that was missing is a change; one that renews another is none."""
+    at, changes = Endpoint(pod("web"), 80, ready=True, own_address=HERE), list[None]()
+    address = OwnAddress(_yes, lambda _: True, lambda: changes.append(None))
+    nursery.start_soon(address.run)
+    for count in (1, 2):
+        assert address.open(at) is None
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(changes) == count
+        mock_clock.jump(0.7 * LEASE)
+        (address.open(at) or pytest.fail("no connection")).abort()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(changes) == count
+        mock_clock.jump(2 * LEASE)
+
+
 @pytest.mark.parametrize("answers", [True, False], ids=["it says no", "it does not answer"])
 async def test_an_address_that_is_no_longer_the_pods(
     choosing: Choosing, listening: int, mock_clock: MockClock, *, answers: bool
@@ -234,7 +251,7 @@ async def test_an_address_that_is_no_longer_the_pods(
         mock_clock.jump(LEASE)
     choosing.answer, choosing.stalled = True, False
     await trio.testing.wait_all_tasks_blocked()
-    mock_clock.jump(LEASE)
+    mock_clock.jump(REST)
     await choosing.confirm()
     assert isinstance(choosing.dial(), DirectTunnel)
 
@@ -278,6 +295,31 @@ async def test_another_pod_with_the_address(choosing: Choosing, listening: int) 
     choosing.backend.set((Endpoint(pod("web"), listening, ready=True),))
     assert isinstance(choosing.dial(), Tunnel)
     assert choosing.ways[-1] == "apiserver"
+
+
+async def test_the_watch_counts_before_the_plan_does(choosing: Choosing, listening: int) -> None:
+    """The watch says that the pod is deleting: no connection goes there, although the plan has not changed yet."""
+    await choosing.serve(listening)
+    assert isinstance(await choosing.connect(), DirectTunnel)
+    choosing.shown = False
+    assert isinstance(choosing.dial(), Tunnel)
+    choosing.shown = True
+    assert isinstance(choosing.dial(), DirectTunnel)  # and nothing is remembered against the address
+
+
+async def test_a_stranger_at_the_address_gets_no_byte(choosing: Choosing) -> None:
+    """The pod goes while the connection to its address is made, and another machine answers there."""
+    with socket.create_server((HERE, 0)) as server:
+        await choosing.serve(server.getsockname()[1])
+        tunnel = choosing.dial()
+        choosing.shown = False
+        with pytest.raises(NotReachedError, match="is not the pod's address any more"):
+            await tunnel.write(b"secret")
+        tunnel.abort()
+        stranger, _ = server.accept()
+        with stranger, pytest.raises(ConnectionResetError):
+            stranger.recv(10)
+    assert isinstance(await choosing.connect(), Tunnel)
 
 
 async def test_an_end_of_the_connection_is_the_pods(choosing: Choosing, listening: int) -> None:

@@ -12,6 +12,8 @@ from hashlib import sha256
 
 import trio
 
+from tests.support.process import Portside
+
 INTERVAL = 0.02
 LATE = 31.0
 SIZE = 1024
@@ -120,3 +122,13 @@ async def _judge(port: int) -> str:
     status, headers, body = found
     good = status == 200 and len(body) == SIZE and sha256(body).hexdigest() == headers["x-sha256"]
     return "ok" if good else f"wrong answer, status {status}"
+
+
+async def reach_directly(running: Portside, name: str, remote_port: int) -> int:
+    """The local port of an HTTP forward, once its connections go to the pod's own address."""
+    port: int = (await running.ready(name, remotePort=remote_port))["localPort"]
+    with trio.fail_after(60):
+        while (running.last(name, remotePort=remote_port) or {}).get("via") != "pod":
+            assert (await get(port))[0] == 200
+            await trio.sleep(0.05)
+    return port

@@ -50,7 +50,7 @@ class ClusterConnection:
         self.watches = Watches(self.client, on_change, Random(), gate=gate)  # noqa: S311 - jitter
         self.own_network = OwnNetwork(self.client, on_change)
         self._opener = Opener(config.server)
-        self.route = ClusterRoute(self._opener.open, gate, self.watches.check, self._is_address_of)
+        self.route = ClusterRoute(self._opener.open, gate, self.watches.check, self._confirmed, self._shown)
 
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()
@@ -67,15 +67,18 @@ class ClusterConnection:
             following = partial(follow_kubeconfig, self.config, partial(self._move, reopen))
             nursery.start_soon(kept, logger, "following the kubeconfig", following)
 
-    async def _is_address_of(self, pod: PodRef, address: str) -> bool:
-        """Whether the pod exists now, and has this address. False if the API server does not say so."""
+    async def _confirmed(self, pod: PodRef, address: str) -> bool:
+        """Whether the API server says now that the pod has this address."""
         try:
             found = await self.client.get(POD, pod.namespace, pod.name)
         except ClusterError:
             return False
-        if not isinstance(found, Pod) or found.metadata.uid != pod.uid or found.deleting:
-            return False
-        return address in found.addresses
+        return isinstance(found, Pod) and found.metadata.uid == pod.uid and _has(found, address)
+
+    def _shown(self, pod: PodRef, address: str) -> bool:
+        """Whether the watch shows the pod with this address: it says so before the next plan is made."""
+        found = self.watches.snapshot.pod(pod.namespace, pod.name, pod.uid)
+        return found is not None and _has(found, address)
 
     async def _move(self, reopen: Callable[[], None], server: ApiServer) -> None:
         """Use this server from now on. Listeners and open connections stay."""
@@ -83,6 +86,10 @@ class ClusterConnection:
         await self.client.move(server)
         self.watches.restart()
         reopen()
+
+
+def _has(pod: Pod, address: str) -> bool:
+    return not pod.deleting and address in pod.addresses
 
 
 class OtherClusters:

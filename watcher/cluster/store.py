@@ -13,7 +13,7 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from watcher.cluster.kinds import Kind, Object, Resource
+from watcher.cluster.kinds import POD, Kind, Object, Pod, Resource
 
 
 class Watch(Struct, frozen=True):
@@ -44,6 +44,15 @@ class Snapshot(Struct, frozen=True):
 
     def synced(self, watch: Watch) -> bool:
         return watch in self.objects
+
+    def pod(self, namespace: str, name: str, uid: str) -> Pod | None:
+        """As a watch without a problem shows it; None also for another pod of that name."""
+        for watch, objects in self.objects.items():
+            if watch.kind is POD and watch not in self.problems:
+                found = objects.get((namespace, name))
+                if isinstance(found, Pod) and found.metadata.uid == uid:
+                    return found
+        return None
 
 
 class OtherCluster(Struct, frozen=True):

@@ -14,8 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from forwarders.spec import Endpoint
-from watcher.cluster.kinds import POD, Object, Pod
-from watcher.cluster.store import Key, Snapshot
+from watcher.cluster.store import Snapshot
 from watcher.plan import run
 from watcher.plan.facts import Facts, id_suffix, of_cluster, per_cluster
 from watcher.plan.from_containers import published_beside
@@ -110,21 +109,17 @@ def with_own_addresses(verdicts: Iterable[Verdict | None], cluster: Snapshot) ->
     tries the address and keeps its sessions, so a wrong yes costs one short try. Pods are those of working watches:
     while a watch fails, another pod may have been given the address.
     """
-    healthy = [there for watch, there in cluster.objects.items() if watch.kind is POD and watch not in cluster.problems]
     for verdict in verdicts:
         if isinstance(verdict, PlannedForward):
-            endpoints = tuple(_with_own_address(endpoint, healthy) for endpoint in verdict.endpoints)
+            endpoints = tuple(_with_own_address(endpoint, cluster) for endpoint in verdict.endpoints)
             yield replace(verdict, endpoints=endpoints)
         else:
             yield verdict
 
 
-def _with_own_address(endpoint: Endpoint, lists: Iterable[Mapping[Key, Object]]) -> Endpoint:
-    for objects in lists:
-        pod = objects.get((endpoint.pod.namespace, endpoint.pod.name))
-        if isinstance(pod, Pod) and pod.metadata.uid == endpoint.pod.uid:
-            return replace(endpoint, own_address=own_address(pod))
-    return endpoint
+def _with_own_address(endpoint: Endpoint, cluster: Snapshot) -> Endpoint:
+    pod = cluster.pod(endpoint.pod.namespace, endpoint.pod.name, endpoint.pod.uid)
+    return endpoint if pod is None else replace(endpoint, own_address=own_address(pod))
 
 
 # --- explain
