@@ -15,9 +15,9 @@ from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, namespace, service
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
+from watcher.cluster.clusters import Watches
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.store import Snapshot, Watch
-from watcher.cluster.watches import Watches
 
 pytestmark = pytest.mark.cluster
 

@@ -163,7 +163,7 @@ async def test_ipv6_addresses_work() -> None:
         await stream.send_all(whole(b'{"gitVersion":"v1.34.4"}'))
 
     async with answering(version, "::1") as client:
-        assert client.url.startswith("http://[::1]:")
+        assert client.server.url.startswith("http://[::1]:")
         assert await client.server_version() == "v1.34.4"
 
 

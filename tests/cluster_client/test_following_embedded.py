@@ -14,9 +14,9 @@ from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import Rule
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
+from watcher.cluster.clusters import Watches
 from watcher.cluster.kinds import SERVICE
 from watcher.cluster.store import Snapshot, Watch
-from watcher.cluster.watches import Watches
 
 SERVICES = Watch(SERVICE, "default")
 PORTS = [{"port": 80}]

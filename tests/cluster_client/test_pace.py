@@ -13,9 +13,9 @@ from trio.testing import MockClock
 from forwarders.backoff import TURN
 from tests.cluster_client.memory_api import SERVER, MemoryApi, error, event, pod, refusal, streamed
 from watcher.cluster.api_client import ApiClient
+from watcher.cluster.clusters import Watches
 from watcher.cluster.kinds import POD
 from watcher.cluster.store import Watch
-from watcher.cluster.watches import Watches
 
 Ending = Callable[[], httpx.Response]
 

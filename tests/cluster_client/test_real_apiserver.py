@@ -18,9 +18,9 @@ from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, namespace, service
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
+from watcher.cluster.clusters import Watches
 from watcher.cluster.kinds import DEPLOYMENT, KINDS, POD, SERVICE, Object
 from watcher.cluster.store import Snapshot, Watch
-from watcher.cluster.watches import Watches
 from watcher.errors import NotFoundError
 
 pytestmark = pytest.mark.cluster

@@ -14,9 +14,9 @@ from trio.testing import MockClock
 from forwarders.backoff import TURN
 from tests.cluster_client.memory_api import SERVER, MemoryApi, event, longest, pod, refusal, streamed, until
 from watcher.cluster.api_client import ApiClient
+from watcher.cluster.clusters import Watches
 from watcher.cluster.kinds import POD, SERVICE
 from watcher.cluster.store import Watch
-from watcher.cluster.watches import Watches
 
 PODS, SERVICES = Watch(POD, "shop"), Watch(SERVICE, "shop")
 

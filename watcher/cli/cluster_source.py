@@ -157,7 +157,7 @@ async def looked_up(clients: Mapping[str, ApiClient], entries: tuple[Entry, ...]
 
     async def look(context: str, client: ApiClient) -> None:
         own = [entry for entry in entries if entry.context == context]
-        warn = partial(logger.warning, "%s has not answered yet; the targets are looked up there", client.url)
+        warn = partial(logger.warning, "%s has not answered yet; the targets are looked up there", client.server.url)
         with trio.move_on_after(PATIENCE):
             await call_if_slow(SLOW, warn, partial(_look_up, client, own, found, missing))
 

@@ -163,8 +163,8 @@ class Runtime:
             return frozenset({"", *contexts})
         if mode is DirectMode.NEVER or self._cluster is None:
             return frozenset()
-        inside = {"": self._cluster.own_network, **self.others.own_networks}
-        return frozenset(key for key, network in inside.items() if network.is_inside)
+        clusters = {"": self._cluster, **self.others.connected}
+        return frozenset(key for key, cluster in clusters.items() if cluster.own_network.is_inside)
 
     def touch(self) -> None:
         """Call it when the facts changed."""
@@ -241,7 +241,7 @@ class Runtime:
         """The last log lines of the pod that serves a forward. Raises WatcherError."""
         cluster = self._cluster
         if cluster is not None and record.context not in {"", cluster.config.context}:
-            cluster = self.others.connection(record.context)
+            cluster = self.others.connected.get(record.context)
         if cluster is None:
             raise WatcherError("there is no cluster to ask")
         container = record.container

@@ -65,11 +65,6 @@ class ApiClient:
     async def __aexit__(self, *error: Any) -> None:
         await self._http.__aexit__(*error)
 
-    @property
-    def url(self) -> str:
-        """The URL of the API server."""
-        return self.server.url
-
     async def move(self, server: ApiServer) -> None:
         """Send requests to `server` from now on. Running ones fail as if the old server had closed the connection."""
         old, self._http = self._http, _http(server, None)
@@ -200,9 +195,11 @@ class ApiClient:
             with trio.fail_after(HEAD_WITHIN):
                 return await self._http.send(request, stream=True)
         except trio.TooSlowError as error:
-            raise ApiUnreachableError(f"the API server {self.url} did not answer within {HEAD_WITHIN:.0f} s") from error
+            raise ApiUnreachableError(
+                f"the API server {self.server.url} did not answer within {HEAD_WITHIN:.0f} s"
+            ) from error
         except httpx.HTTPError as error:
-            raise ApiUnreachableError(f"the API server {self.url} cannot be reached: {why(error)}") from error
+            raise ApiUnreachableError(f"the API server {self.server.url} cannot be reached: {why(error)}") from error
 
     async def _whole(self, response: httpx.Response, room: int = MAX_BODY) -> bytes:
         try:
@@ -210,7 +207,7 @@ class ApiClient:
                 async with self._pieces(response) as pieces:
                     return await read_body(pieces, room)
         except trio.TooSlowError as error:
-            text = f"the API server {self.url} did not end its answer within {WHOLE:.0f} s"
+            text = f"the API server {self.server.url} did not end its answer within {WHOLE:.0f} s"
             raise ApiUnreachableError(text) from error
 
     @asynccontextmanager
@@ -222,7 +219,7 @@ class ApiClient:
             pieces = unpacked(response, raw)
             yield pieces
         except httpx.HTTPError as error:
-            raise ApiUnreachableError(f"the API server {self.url} broke off its answer: {why(error)}") from error
+            raise ApiUnreachableError(f"the API server {self.server.url} broke off its answer: {why(error)}") from error
         finally:
             # httpx's generators are nested and end only from the innermost, which a cancelled read reaches.
             with trio.CancelScope() as scope:

@@ -1,13 +1,14 @@
-"""Connects to each cluster that has forwards.
+"""Connects to each cluster that has forwards, and runs the watches of each.
 
-Each has its own client, watches, sessions and rate limit, so a cluster that is away affects only its own forwards.
+Each cluster has its own client, watches, sessions and rate limit, so one that is away affects only its own forwards.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from datetime import datetime
 from functools import partial
 from random import Random
 from typing import Any, Self
@@ -25,8 +26,8 @@ from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, follow_kubeconfig, load_cluster_config
 from watcher.cluster.kinds import POD, Pod
 from watcher.cluster.own_network import OwnNetwork
-from watcher.cluster.store import OtherCluster, Watch
-from watcher.cluster.watches import Watches
+from watcher.cluster.reflector import Reflector
+from watcher.cluster.store import OtherCluster, Problem, Snapshot, Store, Watch, WatchCache
 from watcher.errors import ClusterError, KubeconfigError
 from watcher.user_files import change_since, stamps
 
@@ -35,6 +36,83 @@ logger = logging.getLogger("portside.cluster")
 # Seconds until a context that cannot be used is retried, besides after edits of the kubeconfig: a login plugin may have
 # failed because a network was missing.
 RETRY = 30.0
+
+
+def _local_now() -> datetime:
+    return datetime.now().astimezone()
+
+
+class Watches:
+    """Runs the required watches of a cluster, each in a task of its own, so that one failure does not reach the others.
+
+    Calls `on_change` synchronously after each change of `snapshot`, which is live: do not await while reading it.
+    `gate`: the rate limiter of the API server, if others share it.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        on_change: Callable[[], None],
+        random: Random,
+        now: Callable[[], datetime] = _local_now,
+        gate: RetryLimiter | None = None,
+    ) -> None:
+        self._client = client
+        self._random = random
+        self._now = now
+        self._gate = gate or RetryLimiter(TURN)
+        self._store = Store(on_change)
+        self._running: dict[Watch, tuple[Reflector, trio.CancelScope]] = {}
+        self._tasks: Tasks | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._store.snapshot
+
+    def want(self, watches: frozenset[Watch]) -> None:
+        """Start missing watches; cancel those no longer wanted and drop their objects, without `on_change`."""
+        for watch in self._running.keys() - watches:
+            reflector, scope = self._running.pop(watch)
+            reflector.cache.close()
+            scope.cancel()
+        for watch in sorted(watches - self._running.keys(), key=repr):
+            reflector = Reflector(self._client, WatchCache(self._store, watch), self._random, self._gate, self._now)
+            scope = trio.CancelScope()
+            self._running[watch] = reflector, scope
+            if self._tasks is not None:
+                self._tasks.start(_keep, reflector, scope)
+
+    def check(self) -> None:
+        """Resume every watch on a new connection: the process slept, or sessions failed.
+
+        HTTP/1.1 has no ping for the old connection. No list is needed, so this costs one request for each watch.
+        """
+        for reflector, _ in self._running.values():
+            reflector.check()
+        self._gate.release()
+
+    def restart(self) -> None:
+        """Another API server answers now: every watch starts with a list. The objects stay until it has ended."""
+        for reflector, _ in self._running.values():
+            reflector.restart()
+        self._gate.release()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs the wanted watches until cancelled."""
+        async with trio.open_nursery() as nursery:
+            with Tasks(nursery) as self._tasks:
+                for reflector, scope in self._running.values():
+                    self._tasks.start(_keep, reflector, scope)
+                task_status.started()
+                await trio.sleep_forever()
+
+
+async def _keep(reflector: Reflector, scope: trio.CancelScope) -> None:
+    def failed(cause: str) -> None:
+        reflector.cache.set_error(Problem(f"a bug of portside's: {cause}"))
+
+    with scope:
+        await kept(logger, f"watching {reflector.cache.watch.kind.plural}", reflector.run, failed)
 
 
 class ClusterConnection:
@@ -96,12 +174,13 @@ class OtherClusters:
     """The clusters other than the default one, by context. Each is connected when its first forward is planned.
 
     It stays connected: without forwards it has no watches and no sessions. `on_change`: see ClusterConnection.
+    `connected`: those that are, by context.
     """
 
     def __init__(self, asked: str | None, on_change: Callable[[], None]) -> None:
         self._asked = asked
         self._on_change = on_change
-        self._connected: dict[str, ClusterConnection] = {}
+        self.connected: dict[str, ClusterConnection] = {}
         self._problems: dict[str, str] = {}  # of those that are not connected
         self._reopen: Callable[[str], None] = lambda _: None
         self._tasks: Tasks | None = None
@@ -109,36 +188,25 @@ class OtherClusters:
 
     def add(self, context: str, cluster: ClusterConnection) -> None:
         """Add a cluster that the caller has connected and keeps connected while this runs."""
-        self._connected[context] = cluster
+        self.connected[context] = cluster
 
     def seen(self, contexts: Iterable[str]) -> tuple[OtherCluster, ...]:
         """The objects in these contexts. New ones are connected."""
         return tuple(self._seen(context) for context in contexts)
 
-    def connection(self, context: str) -> ClusterConnection | None:
-        """The cluster of this context, if it is connected."""
-        return self._connected.get(context)
-
     def want(self, watches: frozenset[Watch]) -> None:
         """Set the wanted watches of all these clusters."""
-        for context, cluster in self._connected.items():
+        for context, cluster in self.connected.items():
             own = (replace(watch, cluster="") for watch in watches if watch.cluster == context)
             cluster.watches.want(frozenset(own))
 
     def route(self, context: str) -> ClusterRoute:
         """The route to a cluster whose pods are known, so it is connected."""
-        if context not in self._connected:
-            raise LookupError(f"the cluster of context {context} is not connected")
-        return self._connected[context].route
-
-    @property
-    def own_networks(self) -> Mapping[str, OwnNetwork]:
-        """Of the connected clusters, by context."""
-        return {context: cluster.own_network for context, cluster in self._connected.items()}
+        return self.connected[context].route
 
     def check(self) -> None:
         """The process slept: resume every watch on a new connection."""
-        for cluster in self._connected.values():
+        for cluster in self.connected.values():
             cluster.watches.check()
 
     async def run(self, reopen: Callable[[str], None]) -> None:
@@ -146,12 +214,12 @@ class OtherClusters:
         self._reopen = reopen
         async with self._stack, trio.open_nursery() as nursery:
             with Tasks(nursery) as self._tasks:
-                for context in (*self._connected, *self._problems):
+                for context in (*self.connected, *self._problems):
                     self._tasks.start(self._keep, context)
                 await trio.sleep_forever()
 
     def _seen(self, context: str) -> OtherCluster:
-        cluster = self._connected.get(context)
+        cluster = self.connected.get(context)
         if cluster is not None:
             return OtherCluster(context, cluster.watches.snapshot, cluster.config.namespace)
         if context not in self._problems:
@@ -164,12 +232,12 @@ class OtherClusters:
         await kept(logger, f"context {context}", partial(self._use, context))
 
     async def _use(self, context: str) -> None:
-        if context not in self._connected:
+        if context not in self.connected:
             connection = ClusterConnection(await self._loaded(context), self._on_change)
-            self._connected[context] = await self._stack.enter_async_context(connection)
+            self.connected[context] = await self._stack.enter_async_context(connection)
             del self._problems[context]
             self._on_change()
-        await self._connected[context].run(partial(self._reopen, context))
+        await self.connected[context].run(partial(self._reopen, context))
 
     async def _loaded(self, context: str) -> ClusterConfig:
         while True:

@@ -165,7 +165,7 @@ class Reflector:
         if math.isinf(self._accepted_at):
             asked = f"{'list' if self._version is None else 'watch'} {self._name}"
             self._report(
-                ApiUnreachableError(f"cannot {asked} yet: {self._client.url} has not answered"), forbidden=False
+                ApiUnreachableError(f"cannot {asked} yet: {self._client.server.url} has not answered"), forbidden=False
             )
 
     def _apply(self, events: list[WatchEvent]) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import islice
 
 from msgspec import Struct
 
@@ -53,7 +55,7 @@ def active(document: documents.Mapping, named: Iterable[str], situation: Situati
     known = [text_of(profile.get("name")) for profile in profiles]
     found: list[str] = []
     if situation.auto_activation:
-        found = [name for name, one in zip(known, profiles, strict=True) if _activated(one, situation, filename)]
+        found = [name for name, one in zip(known, profiles, strict=True) if _activating(one, situation, filename)]
     for name in named:
         if name.startswith("-"):
             found = [other for other in found if other != name.removeprefix("-")]
@@ -67,7 +69,8 @@ def check_context(document: documents.Mapping, kube_context: str, situation: Sit
     if situation.project.kube_context or not kube_context or not situation.auto_activation:
         return
     for profile in mappings(document.get("profiles")):
-        if _by_context(profile, situation, filename) and situation.current_context() != kube_context:
+        by_context = any(text_of(one.get("kubeContext")) for one in _activating(profile, situation, filename))
+        if by_context and situation.current_context() != kube_context:
             name, current = text_of(profile.get("name")), situation.current_context()
             raise ConfigError(
                 f"{filename} line {profile.line}: profile {name} is activated by the context {current!r}, "
@@ -111,23 +114,13 @@ def _overlaid(document: documents.Mapping, profile: documents.Mapping, filename:
     return found
 
 
-def _by_context(profile: documents.Mapping, situation: Situation, filename: str) -> bool:
-    """Whether the profile is activated by a condition with a kubeContext."""
-    if not _activated(profile, situation, filename):
-        return False
+def _activating(profile: documents.Mapping, situation: Situation, filename: str) -> list[documents.Mapping]:
+    """The conditions that activate the profile: all of them, or the first that is met. None: it is not activated."""
     conditions = mappings(profile.get("activation"))
+    met = partial(_met, situation=situation, filename=filename)
     if profile.get("requiresAllActivations") is True:
-        return any(text_of(condition.get("kubeContext")) for condition in conditions)
-    first = next(condition for condition in conditions if _met(condition, situation, filename))
-    return bool(text_of(first.get("kubeContext")))
-
-
-def _activated(profile: documents.Mapping, situation: Situation, filename: str) -> bool:
-    conditions = mappings(profile.get("activation"))
-    if not conditions:
-        return False
-    met = (_met(condition, situation, filename) for condition in conditions)
-    return all(met) if profile.get("requiresAllActivations") is True else any(met)
+        return conditions if all(map(met, conditions)) else []
+    return list(islice(filter(met, conditions), 1))
 
 
 def _met(condition: documents.Mapping, situation: Situation, filename: str) -> bool:

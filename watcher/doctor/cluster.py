@@ -87,7 +87,7 @@ class ClusterChecks:
             return [error(str(problem), "correct the file, or choose another: --kubeconfig, --kube-context")]
         context = f"context {config.context}" if config.context else "no context"
         async with ApiClient(config.server) as client:
-            found = [ok(f"{config.source}, {context}, namespace {await self.namespace()}, server {client.url}")]
+            found = [ok(f"{config.source}, {context}, namespace {await self.namespace()}, server {client.server.url}")]
         if config.problem:
             found.append(error(config.problem, "log in again, or get a new certificate from the cluster's operators"))
         return found
