@@ -15,7 +15,7 @@ import trio
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
-from tests.cli.made import NAMESPACE, Place
+from tests.cli.made import NAMESPACE, Place, problems_in
 from tests.support.process import PORTSIDE, portside
 from watcher.board.runtime_files import Instance
 
@@ -29,8 +29,8 @@ class Waiter:
 
     @property
     def problems(self) -> list[str]:
-        """The lines on stderr without those about what takes longer than a second: a slow machine has more of these."""
-        return [line for line in self.stderr.splitlines() if not line.startswith("portside: waiting: ")]
+        """The lines on stderr without those about what takes longer than a second."""
+        return problems_in(self.stderr)
 
     async def says(self, text: str) -> None:
         """Returns when stderr has the text."""
@@ -89,10 +89,13 @@ async def test_it_starts_last(cluster: EmbeddedCluster, place: Place) -> None:
                 assert (await waiter.ends(), waiter.problems) == (0, [])
         async with waiting(place, "deploy/web", f"--pid={one.process.pid}", "--timeout=0.01") as waiter:
             assert await waiter.ends() == 1
-        async with waiting(place, "deploy/api", "--timeout=5") as waiter:
+        async with waiting(place, "deploy/api") as waiter:
+            await waiter.says("portside: waiting: deploy/api is not forwarded\n")
+        async with waiting(place, "deploy/api", "--timeout=1.5") as waiter:
             assert await waiter.ends() == 1
-            assert "portside: waiting: deploy/api is not forwarded" in waiter.stderr.splitlines()
-            assert waiter.problems == ["portside: not ready within 5 s"]
+            assert waiter.problems[0] == "portside: not ready within 1.5 s"
+            about = [line.removeprefix("portside: ").removeprefix("waiting: ") for line in waiter.stderr.splitlines()]
+            assert len(about) == len(set(about))  # what was reported while it waited is not repeated
 
 
 async def test_beside_skaffold_a_deploy_is_waited_for(cluster: EmbeddedCluster, place: Place) -> None:

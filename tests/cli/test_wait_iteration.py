@@ -13,7 +13,7 @@ import trio
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
-from tests.cli.made import Place
+from tests.cli.made import Place, problems_in
 from tests.cli.test_wait import Waiter, forwarding, waiting
 from tests.support.process import Portside, portside
 
@@ -104,7 +104,7 @@ async def test_a_portside_without_skaffold(cluster: EmbeddedCluster, place: Plac
         await running.ready("web")
         done = await trio.to_thread.run_sync(place.portside, "wait", "--iteration")
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "portside: no Skaffold is followed here, so there is no iteration\n"
+        assert problems_in(done.stderr) == ["portside: no Skaffold is followed here, so there is no iteration"]
 
 
 def test_the_time_alone_means_nothing(place: Place) -> None:

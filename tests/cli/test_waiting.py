@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from tests.cli.made import Place, closed_port
+from tests.cli.made import Place, closed_port, problems_in
 from tests.support.process import portside
 
 
@@ -18,7 +18,7 @@ async def test_forward_waits_for_an_api_server(place: Place) -> None:
         assert record["state"] == "listening"
         assert record["localPort"]
         assert await program.end(signal.SIGTERM) == 0
-        assert program.stderr == ""
+        assert problems_in(program.stderr) == []
 
 
 async def test_watch_waits_for_skaffold_and_says_so(place: Place) -> None:
