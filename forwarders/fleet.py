@@ -5,9 +5,9 @@ It compares no plans: the caller tells it what to start, change and stop, in ord
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from copy import copy
 from functools import partial
 from random import Random
@@ -135,7 +135,7 @@ class Fleet:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled, then closes every listener and every session at once."""
-        with contextlib.closing(self._watcher):
+        with closing(self._watcher):
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.pools.run)
                 with Tasks(nursery) as self._tasks:
@@ -180,6 +180,14 @@ class Fleet:
         """Give that forward a connection that was accepted elsewhere; False if there is no such forward."""
         forward = self._running.get(ident)
         return forward is not None and forward.adopt(local)
+
+    def confirming(self, ident: str, port: int, confirmed: Callable[[], None]) -> AbstractContextManager[None]:
+        """As Connections.confirming, for the client at this port. Without such a forward it is confirmed at once."""
+        forward = self._running.get(ident)
+        if forward is not None:
+            return forward.connections.confirming(port, confirmed)
+        confirmed()
+        return nullcontext()
 
     async def stop(self, ident: str) -> None:
         """Returns once the port is free; connections through it are cut."""

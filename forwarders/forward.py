@@ -54,7 +54,7 @@ class Forward:
         self._broken = ""
         self._backend = Backend(upstreams, spec.patience, self._changed)
         self._line = WaitingLine(spec, self._backend, watcher, self.counters, self._why_waiting)
-        self._connections = Connections(self._line, self.counters)
+        self.connections = Connections(self._line, self.counters)
         # What the status shows of waiting connections: how many, and why they wait although a pod is ready.
         self._waiting_shown = 0
         self._refusal_shown = self._crowd_shown = False
@@ -90,7 +90,7 @@ class Forward:
                     nursery.start_soon(kept, logger, f"{self.spec.label}: showing what waits", self._show_waiting)
                     for listener in self._bound.sockets if self._bound else ():
                         serve = partial(
-                            accept, RawSocket(listener), self.spec.label, self._tasks, self._connections.serve
+                            accept, RawSocket(listener), self.spec.label, self._tasks, self.connections.serve
                         )
                         nursery.start_soon(kept, logger, f"{self.spec.label}: accepting", serve)
                     await trio.sleep_forever()
@@ -122,7 +122,7 @@ class Forward:
 
     def adopt(self, local: RawSocket) -> bool:
         """Serve a connection that was accepted elsewhere; False if this forward is ending."""
-        return self._tasks is not None and self._tasks.start(self._connections.serve, local)
+        return self._tasks is not None and self._tasks.start(self.connections.serve, local)
 
     # Status
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -40,6 +42,16 @@ class Connections:
         self._line = line
         self._spec = line.spec
         self._counters = counters
+        self._confirming: dict[int, Callable[[], None]] = {}  # by the client's port
+
+    @contextmanager
+    def confirming(self, client_port: int, confirmed: Callable[[], None]) -> Iterator[None]:
+        """While the block runs: calls `confirmed` when the pod's end has the request for this client's connection."""
+        self._confirming[client_port] = confirmed
+        try:
+            yield
+        finally:
+            del self._confirming[client_port]
 
     async def serve(self, local: RawSocket) -> None:
         """Relay one accepted connection until it is over. A bug ends only this connection."""
@@ -57,7 +69,8 @@ class Connections:
             self._counters.connections -= 1
 
     async def _relay(self, local: RawSocket) -> None:
-        relay = Relay(local, HeldDial(self._line, local), self._spec.linger, self._counters)
+        confirmed = self._confirming.get(local.socket.getpeername()[1]) if self._confirming else None
+        relay = Relay(local, HeldDial(self._line, local), self._spec.linger, self._counters, confirmed)
         try:
             await relay.run()
         except ClientLeftError as error:
@@ -79,13 +92,24 @@ class Connections:
 
 
 class Relay:
-    """Copies one connection in both directions. `error`: what ended it, once `run` has returned; "" for a good end."""
+    """Copies one connection in both directions. `error`: what ended it, once `run` has returned; "" for a good end.
 
-    def __init__(self, local: RawSocket, dial: HeldDial, linger: float, counters: Counts) -> None:
+    `confirmed`: called when the pod's end has the request for a tunnel.
+    """
+
+    def __init__(
+        self,
+        local: RawSocket,
+        dial: HeldDial,
+        linger: float,
+        counters: Counts,
+        confirmed: Callable[[], None] | None = None,
+    ) -> None:
         self._local = local
         self._dial = dial
         self._linger = linger
         self._counters = counters
+        self._confirmed = confirmed
         self._replay: list[bytes] = []
         self._replay_size = 0
         self._proven = False
@@ -145,6 +169,8 @@ class Relay:
             with Tasks(nursery) as tasks:
                 tunnel.copy_to(self._local, tasks, partial(self._received, tunnel))
                 try:
+                    if self._confirmed is not None and await tunnel.confirm():
+                        self._confirmed()
                     if not await self._up(tunnel):
                         await trio.sleep_forever()  # the other direction decides, and cancels
                 except (TunnelError, OSError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,8 +12,10 @@ import trio
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.pods import Port
+from fixtures.net.connect import ConnectProxy
 from tests.cli.made import NAMESPACE, Place
 from tests.support.process import Portside, portside
+from watcher.board.actions import REFUSED_WITHIN
 
 
 async def url(place: Place) -> str:
@@ -41,6 +45,36 @@ async def test_a_test_says_what_the_pod_and_the_runtime_answer(cluster: Embedded
         assert not answer["ok"]
         assert "connection refused" in answer["reason"]
         assert await program.end() == 0
+
+
+async def test_a_test_waits_for_the_runtimes_proof(cluster: EmbeddedCluster, place: Place) -> None:
+    """On a slow way to the API server the refusal comes after the usual time: until then nothing is said to work."""
+    await cluster.deployment("dead", [Port(8080, None)], namespace=NAMESPACE)
+    proxy = ConnectProxy()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(proxy.serve)
+        go_through(proxy, Path(place.environment["KUBECONFIG"]))
+        command = ("forward", "deployment/dead", ":8080")
+        async with portside(*command, environment=place.environment, folder=place.folder) as program:
+            dead = await program.ready("dead")
+            proxy.passing = trio.Event()
+            nursery.start_soon(open_later, proxy.passing, REFUSED_WITHIN + 1)
+            answer = await act(place, "test", dead)
+            assert not answer["ok"], answer
+            assert await program.end() == 0
+        nursery.cancel_scope.cancel()
+
+
+def go_through(proxy: ConnectProxy, config: Path) -> None:
+    """The kubeconfig's cluster is reached through the proxy from now on."""
+    given = json.loads(config.read_text())
+    given["clusters"][0]["cluster"]["proxy-url"] = f"http://127.0.0.1:{proxy.port}"
+    config.write_text(json.dumps(given))
+
+
+async def open_later(passing: trio.Event, seconds: float) -> None:
+    await trio.sleep(seconds)
+    passing.set()
 
 
 async def test_a_retry_binds_a_port_that_became_free(cluster: EmbeddedCluster, place: Place) -> None:

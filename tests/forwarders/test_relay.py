@@ -62,7 +62,9 @@ class Line:
         nursery.start_soon(self._run_session)
         self.dial = Dialler(self.session)
         self.counters = Counts(since=datetime.now(UTC))
-        self.relay = Relay(RawSocket(accepted), cast(HeldDial, self.dial), linger, self.counters)
+        self.confirmed = trio.Event()
+        dial = cast(HeldDial, self.dial)
+        self.relay = Relay(RawSocket(accepted), dial, linger, self.counters, self.confirmed.set)
         self.over = trio.Event()
         self.scope = trio.CancelScope()
         nursery.start_soon(self._run)
@@ -103,6 +105,18 @@ def make_line(ends: tuple[socket.socket, socket.socket], nursery: trio.Nursery, 
     client, accepted = ends
     client.settimeout(0)
     return Line(trio.SocketStream(trio.socket.from_stdlib_socket(client)), accepted, nursery, linger)
+
+
+async def test_the_runtime_confirms_a_connection_that_sends_nothing(line: Line) -> None:
+    """Its answer to a PING behind the request: an application may listen, and no byte was sent for that."""
+    line.peer.answering = False
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    assert not line.confirmed.is_set()
+    line.peer.answering = True
+    line.peer.work()
+    await line.accept()
+    await line.confirmed.wait()
+    assert line.peer.payloads == []
 
 
 async def received(client: trio.SocketStream) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -17,6 +18,8 @@ from forwarders.spec import Counts
 from tests.board.made import forward, plan, skaffold, skip
 from tests.status.made import served
 from tests.status.test_guard import EVERYWHERE, TOKEN
+from watcher.board import actions
+from watcher.board.actions import probe_forward
 from watcher.board.board import Board
 from watcher.board.changes import FOR_EACH, OVERALL, REMEMBERED
 from watcher.board.http import server
@@ -100,6 +103,64 @@ async def test_the_runtimes_refusal_is_the_answer() -> None:
         board.publish(forward(local_port=record.local_port, url=record.url, reason=f"{refused}; 1 connection waits"))
         found = await result(board, path("test", record))
     assert (found["ok"], found["reason"]) == (False, refused)
+
+
+class Runtime:
+    """A runtime that confirms a connection after so many seconds, or never."""
+
+    def __init__(self, after: float) -> None:
+        self.after = after
+        self.clients: list[int] = []
+
+    @contextmanager
+    def confirming(self, _ident: str, client_port: int, confirmed: Callable[[], None]) -> Iterator[None]:
+        self.clients.append(client_port)
+        scope = trio.CancelScope()
+
+        async def confirm() -> None:
+            with scope:
+                await trio.sleep(self.after)
+                confirmed()
+                confirmed()  # the next dial's confirmation means nothing new
+
+        trio.lowlevel.spawn_system_task(confirm)
+        try:
+            yield
+        finally:
+            scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("after", "ok", "answer", "reason"),
+    [
+        (0.0, True, "connected", ""),
+        (0.3, True, "connected", ""),
+        (math.inf, False, "", "the container runtime did not confirm the connection within 0.6 s"),
+    ],
+)
+async def test_silence_is_a_success_once_the_runtime_has_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+    after: float,
+    ok: bool,  # noqa: FBT001
+    answer: str,
+    reason: str,
+) -> None:
+    """Before that it proves nothing, however long it lasts."""
+    monkeypatch.setattr(actions, "CONFIRMED_WITHIN", 0.6)
+    monkeypatch.setattr(actions, "REFUSED_WITHIN", 0.1)
+    runtime = Runtime(after)
+    peers: list[int] = []
+
+    async def silent(stream: trio.SocketStream) -> None:
+        peers.append(stream.socket.getpeername()[1])
+        await trio.sleep_forever()
+
+    board = Board(confirming=runtime.confirming)
+    async with application(silent) as record:
+        board.publish(record)
+        found = await probe_forward(board, record)
+    assert (found.ok, found.answer, found.reason) == (ok, answer, reason)
+    assert runtime.clients == peers
 
 
 async def test_what_is_not_ready_is_not_tried() -> None:

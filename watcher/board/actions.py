@@ -1,14 +1,15 @@
 """Does what a person asks of one forward: test it, open or copy its URL, read the log of its pod.
 
 A test is one connection through the forward's own local port. The listener accepts every connection, so a test waits
-for an answer from the pod: data, a refusal of the container runtime, or the end of the connection.
+for an answer from the pod: data, the end of the connection, or the container runtime's confirmation or refusal.
 """
 
 from __future__ import annotations
 
 import base64
+import socket
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from urllib.parse import urlsplit
 
 import trio
@@ -20,9 +21,10 @@ from watcher.board.lines import printable
 from watcher.board.records import ForwardRecord, ProbeRecord
 from watcher.errors import WatcherError
 
-# Seconds for the whole test; and for a refusal to arrive after a connect, which no runtime confirms. The forward itself
-# shows a refusal half a second after it began.
-TEST_WITHIN, REFUSED_WITHIN = 5.0, 3.0
+# Seconds for a response, and for the runtime to confirm that it has the request for a connection. No runtime confirms
+# that an application took it: a refusal arrives within so many seconds after that, or so many times what it took.
+TEST_WITHIN, CONFIRMED_WITHIN = 5.0, 20.0
+REFUSED_WITHIN, SLOWER = 3.0, 5.0
 # The most of a first line that is shown, and that is read for it.
 LONGEST_LINE, FIRST_BYTES = 200, 4096
 # Log lines to show: more than most terminals have.
@@ -55,31 +57,51 @@ async def probe_forward(board: Board, record: ForwardRecord, path: str = "") -> 
 
 async def _exchange(board: Board, record: ForwardRecord, path: str) -> tuple[bool, str, str]:
     """Whether the pod answers, how, and why not."""
-    host, port = urlsplit(record.url).hostname or "", record.local_port
-    data: bytes | None = None
     try:
-        with trio.move_on_after(TEST_WITHIN if path else REFUSED_WITHIN):
-            async with aclosing(await trio.open_tcp_stream(host, port)) as stream:
-                if path:
-                    await stream.send_all(_request(path, host, port))
-                data = bytes(await stream.receive_some(FIRST_BYTES))
-                while path and data and b"\n" not in data and len(data) < FIRST_BYTES:
-                    if not (more := await stream.receive_some(FIRST_BYTES)):
-                        break
-                    data += more
+        data, is_confirmed = await _answer(board, record, path)
     except (OSError, trio.BrokenResourceError):
-        data = b""
+        data, is_confirmed = b"", False
     if data == b"":
         counts = board.counters().get(record.id)
         return False, "", (counts.last_error if counts else "") or "the connection was closed without an answer"
     if data is None and (waiting := _refusal(board, record)):
         return False, "", waiting
     if not path:
+        if not (data or is_confirmed):
+            return False, "", f"the container runtime did not confirm the connection within {CONFIRMED_WITHIN:g} s"
         return True, f"the pod sent {len(data)} bytes" if data else "connected", ""
     if data is None:
         return False, "", f"no response within {TEST_WITHIN:g} s"
     line = printable(data.split(b"\n")[0].decode("latin-1").rstrip())[:LONGEST_LINE]
     return (True, line, "") if line.startswith("HTTP/") else (False, line, "this is not HTTP")
+
+
+async def _answer(board: Board, record: ForwardRecord, path: str) -> tuple[bytes | None, bool]:
+    """The pod's first bytes (None: nothing in time), and whether the runtime has confirmed the connection."""
+    url, began, is_confirmed = urlsplit(record.url), trio.current_time(), False
+    limit = trio.move_on_after(TEST_WITHIN if path else CONFIRMED_WITHIN)
+
+    def confirmed() -> None:
+        nonlocal is_confirmed
+        if not is_confirmed:
+            is_confirmed, now = True, trio.current_time()
+            limit.deadline = min(limit.deadline, now + max(REFUSED_WITHIN, SLOWER * (now - began)))
+
+    sock = trio.socket.socket(socket.AF_INET6 if ":" in (url.hostname or "") else socket.AF_INET)
+    async with aclosing(trio.SocketStream(sock)) as stream:
+        await sock.bind(("", 0))
+        client_port = sock.getsockname()[1]
+        with limit, nullcontext() if path else board.confirming(record.id, client_port, confirmed):
+            await sock.connect((url.hostname, url.port))
+            if path:
+                await stream.send_all(_request(path, url.netloc))
+            data = bytes(await stream.receive_some(FIRST_BYTES))
+            while path and data and b"\n" not in data and len(data) < FIRST_BYTES:
+                if not (more := await stream.receive_some(FIRST_BYTES)):
+                    break
+                data += more
+            return data, is_confirmed
+    return None, is_confirmed
 
 
 def _refusal(board: Board, record: ForwardRecord) -> str:
@@ -92,9 +114,8 @@ def _refusal(board: Board, record: ForwardRecord) -> str:
     return (reason or "the connection waits for a pod") if counts and counts.held else ""
 
 
-def _request(path: str, host: str, port: int) -> bytes:
-    name = f"[{host}]" if ":" in host else host
-    head = f"GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nUser-Agent: portside\r\nAccept: */*\r\nConnection: close"
+def _request(path: str, host: str) -> bytes:
+    head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: portside\r\nAccept: */*\r\nConnection: close"
     return f"{head}\r\n\r\n".encode()
 
 

@@ -7,6 +7,7 @@ events that Skaffold gets read it here. The board never waits for a reader; a su
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import trio
 from msgspec.structs import replace
@@ -17,9 +18,16 @@ from watcher.board.records import ExplainRecord, ForwardRecord, PlanRecord, Reco
 from watcher.board.runtime_files import About
 from watcher.errors import WatcherError
 
+Confirming = Callable[[str, int, Callable[[], None]], AbstractContextManager[None]]
+
 
 async def _no_explanations() -> list[ExplainRecord]:
     return []
+
+
+def _confirmed_at_once(ident: str, client_port: int, confirmed: Callable[[], None]) -> AbstractContextManager[None]:  # noqa: ARG001 - as Fleet.confirming
+    confirmed()
+    return nullcontext()
 
 
 def _nothing_to_retry(ident: str) -> str:  # noqa: ARG001 - as Loop.retry
@@ -36,6 +44,7 @@ class Board:
     `about`: the portside that this is the board of, None for a copy of another portside's board.
     `explain`, `counters`, `sessions` answer on demand: every verdict with its rule is expensive to compute, and what
     each forward has carried changes with every byte, so each reader asks at its own pace.
+    `confirming`: as Connections.confirming, by the forward's id.
     `retry` tries a failed forward (its id) again and returns why not, or "". `pod_log` reads the last lines of the log
     of the pod that serves a forward; it raises WatcherError.
     """
@@ -47,6 +56,7 @@ class Board:
         explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations,
         counters: Callable[[], Mapping[str, Counts]] = dict,
         sessions: Callable[[], int] = int,
+        confirming: Confirming = _confirmed_at_once,
         retry: Callable[[str], str] = _nothing_to_retry,
         pod_log: Callable[[ForwardRecord, int], Awaitable[str]] = _no_log,
     ) -> None:
@@ -54,6 +64,7 @@ class Board:
         self.explain = explain
         self.counters = counters
         self.sessions = sessions
+        self.confirming = confirming
         self.retry = retry
         self.pod_log = pod_log
         self._forwards: dict[str, ForwardRecord] = {}

@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from watcher.board import runtime_files
-from watcher.board.actions import TEST_WITHIN, is_valid_path
+from watcher.board.actions import CONFIRMED_WITHIN, is_valid_path
 from watcher.board.readiness import ForwardQuery, parse_forward_query
 from watcher.board.records import CountedForward, ExplainRecord, ProbeRecord, Record, SkaffoldRecord
 from watcher.board.runtime_files import Instance
@@ -105,7 +105,7 @@ class AgentTools:
         instance, forward = await self._one_forward(_query(name))
         question = urlencode({"id": forward.id, **({"path": path} if path else {})})
         # Tests wait for one another, eight at once.
-        result = await _request(instance, f"/v1/test?{question}", ProbeRecord, 2 * TEST_WITHIN + TIMEOUT, "POST")
+        result = await _request(instance, f"/v1/test?{question}", ProbeRecord, 2 * CONFIRMED_WITHIN + TIMEOUT, "POST")
         return {"url": forward.url, **_plain(result)}
 
     async def recent_changes(self, name: str = "", count: int = 50) -> Answer:

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, NoReturn
@@ -128,6 +129,7 @@ class Runtime:
             explain=self._explain,
             counters=self._counters,
             sessions=self._sessions,
+            confirming=self._confirming,
             retry=self._retry,
             pod_log=self._pod_log,
         )
@@ -233,6 +235,9 @@ class Runtime:
 
     def _sessions(self) -> int:
         return self._fleet.pools.sessions if self._fleet else 0
+
+    def _confirming(self, ident: str, port: int, confirmed: Callable[[], None]) -> AbstractContextManager[None]:
+        return self._fleet.confirming(ident, port, confirmed) if self._fleet else contextlib.nullcontext()
 
     def _retry(self, ident: str) -> str:
         return self._loop.retry(ident) if self._loop else "nothing is forwarded yet"
