@@ -37,7 +37,7 @@ FIRST_PAUSE, LAST_PAUSE, SHARE = 0.025, 2.0, 0.25
 
 
 class Backoff:
-    """Seconds to wait, doubling from `first` to `last`; each is cut at random by up to half, to spread retries."""
+    """Computes waits that double from `first` to `last` seconds; each is cut at random by up to half."""
 
     def __init__(self, random: Random, first: float, last: float) -> None:
         self._random = random
@@ -46,14 +46,14 @@ class Backoff:
         self.failures = 0
 
     def next(self) -> float:
-        """The wait after one more failure."""
+        """Count a failure; return the seconds to wait after it."""
         # 2**32 seconds are over a century: the exponent must end somewhere before floats do.
         longest = min(self._last, self._first * 2.0 ** min(self.failures, 32))
         self.failures += 1
         return longest * self._random.uniform(0.5, 1.0)
 
     def reset(self) -> None:
-        """A try succeeded."""
+        """Begin with the first wait again, because a try succeeded."""
         self.failures = 0
 
 
@@ -72,7 +72,7 @@ class RetryLimiter:
         self._rests_until = -math.inf
 
     async def wait_turn(self, pause: float) -> None:
-        """Returns after `pause` seconds, or later if other retries are due first; at once when released."""
+        """Wait `pause` seconds, longer if other retries are due first; until released at most."""
         if await self.wait(pause):
             return
         at = max(trio.current_time(), self._next)
@@ -80,14 +80,14 @@ class RetryLimiter:
         await self._released_before(at)
 
     async def wait(self, seconds: float) -> bool:
-        """Returns after `seconds` without a turn in the queue, at once when released; whether it was released.
+        """Wait `seconds` without a turn in the queue, until released at most; return whether it was released.
 
         The first failure skips the queue, so a broken connection is retried immediately.
         """
         return await self._released_before(trio.current_time() + seconds)
 
     def release(self) -> None:
-        """A caller succeeded: release all waiters, unless such successes did not last lately."""
+        """Release all waiters, because a caller succeeded; not if such successes did not last lately."""
         now = trio.current_time()
         if not self._waiting or now < self._rests_until:
             return
@@ -123,19 +123,19 @@ class SessionBackoff:
 
     @property
     def due(self) -> bool:
-        """Whether `wait` comes before the next try."""
+        """Whether the caller has to `wait` before its next try."""
         return self._pause > 0
 
     def unopened(self) -> None:
-        """A session could not be opened."""
+        """Count a session that could not be opened."""
         self._failed(self._unopened)
 
     def useless(self) -> None:
-        """A session was opened, and ended before it was of any use."""
+        """Count a session that ended before it was of any use."""
         self._failed(self._useless)
 
     async def wait(self) -> None:
-        """Returns when this pool may try again; the first retry does not queue behind those of others."""
+        """Wait until this pool may try again; the first retry does not queue behind those of others."""
         first = self._unopened.failures + self._useless.failures == 1
         await (self._limiter.wait if first else self._limiter.wait_turn)(self._pause)
         self._pause = 0.0
@@ -170,16 +170,16 @@ class DialBackoff:
         return math.inf if self._dialling else self._due
 
     def begin(self) -> None:
-        """A dial is under way."""
+        """Note that a dial has begun."""
         self._dialling = True
 
     def refused(self, reason: str, *, sandbox_gone: bool) -> None:
-        """The runtime could not connect."""
+        """Note that the runtime could not connect, and why."""
         self.reason, self.sandbox_gone = reason, sandbox_gone
         now = trio.current_time()
         self._dialling = False
         self._due = now + min(max(SHARE * (now - self._since), FIRST_PAUSE), LAST_PAUSE)
 
     def abandoned(self) -> None:
-        """The dial ended without an answer: its client left, or its session broke."""
+        """Note that the dial ended without an answer: its client left, or its session broke."""
         self._dialling = False

@@ -59,6 +59,6 @@ def listen_on_all(addresses: Sequence[tuple[socket.AddressFamily, str]], port: i
 
 
 def close_early() -> None:
-    """Closes the sockets that nobody took."""
+    """Close the sockets that no forward took over."""
     while _open:
         _open.popitem()[1].close()

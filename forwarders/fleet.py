@@ -34,7 +34,7 @@ def no_other_clusters(cluster: str) -> ClusterRoute:
 
 
 class Pools:
-    """The pools of all wanted pods. `default`: the route to the default cluster; `others`: to each other one."""
+    """Runs a pool for each wanted pod. `default`: the default cluster's route; `others`: each other one's."""
 
     def __init__(
         self, default: ClusterRoute, random: Random, others: Callable[[str], ClusterRoute] = no_other_clusters
@@ -48,14 +48,14 @@ class Pools:
 
     @property
     def sessions(self) -> int:
-        """How many are open, to all pods."""
+        """How many sessions are open, to all pods."""
         return sum(pool.sessions for pool in self._pools.values())
 
     def get(self, pod: PodRef) -> Upstream | None:
         return DirectUpstream(pod.address) if pod.address else self._pools.get(pod)
 
     def want(self, pod: PodRef, listener: Callable[[], None]) -> Upstream:
-        """The pod's pool, whose first session is opened as soon as `run` runs; or the way to its address."""
+        """Subscribe to the pod's pool, which then opens a session; a container needs none."""
         if pod.address:
             return DirectUpstream(pod.address)
         pool = self._pools.get(pod)
@@ -68,7 +68,7 @@ class Pools:
         return pool
 
     def leave(self, pod: PodRef, listener: Callable[[], None]) -> None:
-        """The listener does not want the pod any more."""
+        """Unsubscribe the listener."""
         pool = self._pools.get(pod)
         if pool is not None:
             pool.unsubscribe(listener)
@@ -77,12 +77,12 @@ class Pools:
         return self._others(cluster) if cluster else self._default
 
     def _silent(self, cluster: str) -> None:
-        """What ended one session in silence may have ended all at this API server: check each at once."""
+        """Checks each session of the cluster: what ended one in silence may have ended all."""
         self._check(cluster)
         self._route(cluster).on_silence()
 
     def check(self) -> None:
-        """The process slept, or API servers may be away: check at once which sessions are alive."""
+        """Check at once which sessions are alive, because the process slept or API servers may be away."""
         for cluster in {"", *(pod.cluster for pod in self._pools)}:
             self._check(cluster)
 
@@ -92,7 +92,7 @@ class Pools:
         self._route(cluster).limiter.release()
 
     def reopen(self, cluster: str = "") -> None:
-        """The cluster's sessions are opened elsewhere from now on: open no new connection on the present ones."""
+        """Open no new connection on the cluster's present sessions: they are opened elsewhere from now on."""
         for pool in self._of(cluster):
             pool.reopen()
         self._route(cluster).limiter.release()
@@ -101,7 +101,7 @@ class Pools:
         return [pool for pod, pool in self._pools.items() if pod.cluster == cluster]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Runs until cancelled; all sessions end with it."""
+        """Run all pools until cancelled; all sessions end with it."""
         async with trio.open_nursery() as nursery:
             with Tasks(nursery) as self._tasks:
                 for pool in self._pools.values():
@@ -117,7 +117,7 @@ class Pools:
 
 
 class Fleet:
-    """`report` gets every change of every forward's status. The routes to clusters are those of `Pools`."""
+    """Starts, updates and stops forwards by id. `report` gets every change of a status; routes: see `Pools`."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Fleet:
         self._tasks: Tasks | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serves until cancelled, then closes every listener and every session at once."""
+        """Serve until cancelled, then close every listener and every session at once."""
         with closing(self._watcher):
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.pools.run)
@@ -145,7 +145,7 @@ class Fleet:
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """The local port of each forward that is bound."""
+        """The local port of each bound forward, by id."""
         statuses = (forward.status for forward in self._running.values())
         return {status.id: status.local_port for status in statuses if status.local_port}
 
@@ -160,7 +160,7 @@ class Fleet:
     async def start(
         self, spec: ForwardSpec, endpoints: tuple[Endpoint, ...], waiting_for: str = "", broken: str = ""
     ) -> None:
-        """Returns once the port is bound, or known not to be."""
+        """Start a forward; return once its port is bound, or known not to be."""
         if self._tasks is None:
             raise RuntimeError("Fleet.start before Fleet.run")
         forward = Forward(spec, self._book, self.pools, self._watcher, self._reported)
@@ -190,7 +190,7 @@ class Fleet:
         return nullcontext()
 
     async def stop(self, ident: str) -> None:
-        """Returns once the port is free; connections through it are cut."""
+        """Stop a forward and cut its connections; return once its port is free."""
         forward = self._running.get(ident)
         if forward is not None:
             forward.scope.cancel()

@@ -106,7 +106,7 @@ class State(Enum):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What is true of one forward now. `local_port` is 0 until it is bound; `reason` is "" if all is well.
+    """The current status of one forward. `local_port` is 0 until it is bound; `reason` is "" if all is well.
 
     `via`: how connections get to the endpoint's pod: `apiserver`, or `pod` for the pod's own address.
     """
@@ -123,13 +123,13 @@ _COUNT = re.compile(r"(; )?\d+ connections? waits?$")
 
 
 def with_count(reason: str, waiting: int) -> str:
-    """The reason of a status, and how many connections wait for that reason."""
+    """Append the number of waiting connections to the reason of a status."""
     count = f"{waiting} connection{' waits' if waiting == 1 else 's wait'}" if waiting else ""
     return "; ".join(part for part in (reason, count) if part)
 
 
 def without_count(reason: str) -> str:
-    """The part of a reason that stays the same while connections arrive and leave."""
+    """Remove what `with_count` appended: the rest stays the same while connections arrive and leave."""
     return _COUNT.sub("", reason)
 
 
@@ -153,7 +153,7 @@ class Counts(Struct, kw_only=True):
 
 
 def candidates(request: PortRequest) -> Iterator[int]:
-    """Ports to try, in Skaffold's order: the requested one, the ten after it, SUBSTITUTES, 0 (the system's choice)."""
+    """Yield the ports to try, in Skaffold's order: the requested one, the ten after it, SUBSTITUTES, 0 (any)."""
     if request.policy is PortPolicy.DEMANDED:
         yield request.number
         return
@@ -165,7 +165,7 @@ def candidates(request: PortRequest) -> Iterator[int]:
 
 
 class PortBook:
-    """Which ports are reserved, for which groups, and which port each group of forwards has got."""
+    """Remembers which ports are reserved for which groups, and which port each group of forwards has."""
 
     def __init__(self) -> None:
         self._reserved: dict[int, set[str]] = {}
@@ -174,7 +174,7 @@ class PortBook:
         self.owners: dict[int, str] = {}
 
     def reserve(self, specs: Iterable[ForwardSpec]) -> None:
-        """A new plan: reserve every explicitly requested port for its group, and drop older reservations."""
+        """Reserve every explicitly requested port of a new plan for its group, and drop older reservations."""
         self._reserved.clear()
         self.owners.clear()
         for spec in specs:
@@ -182,7 +182,7 @@ class PortBook:
                 self._reserved.setdefault(spec.port.number, set()).add(spec.group)
 
     def choices(self, spec: ForwardSpec) -> Iterator[int]:
-        """Ports to try for this forward: its group's first, then the usual order without others' reserved ports."""
+        """Yield the ports to try for this forward: its group's, then the usual order without others' reserved ports."""
         sibling = None if spec.port.policy is PortPolicy.DEMANDED else self._groups.get(spec.group)
         if sibling is not None:
             yield sibling
@@ -202,5 +202,5 @@ class PortBook:
         self._groups.setdefault(spec.group, port)
 
     def forget(self, group: str) -> None:
-        """The group has no forward left."""
+        """Free the group's port: it has no forward left."""
         self._groups.pop(group, None)

@@ -94,7 +94,7 @@ class Tasks:
 
 
 def cause_of(error: BaseException) -> str:
-    """Kind, text and place of an exception, or of each one in a group: one line for the log."""
+    """Describe an exception, or each one in a group, in one line for the log: its kind, text and place."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(dict.fromkeys(cause_of(one) for one in error.exceptions))
     frames = traceback.extract_tb(error.__traceback__)
@@ -104,7 +104,7 @@ def cause_of(error: BaseException) -> str:
 
 
 def report(logger: logging.Logger, what: str, error: BaseException) -> None:
-    """Logs one line that names `what` failed and why. The traceback follows at debug level (-vv)."""
+    """Log one line that names `what` failed and why. The traceback follows at debug level (-vv)."""
     logger.error("%s: %s", what, cause_of(error))
     for line in "".join(traceback.format_exception(error)).splitlines():
         logger.debug("%s", line)

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from forwarders.gateway.client import GatewayTarget
-from forwarders.gateway.gateway import SUFFIX
+from forwarders.gateway.gateway import SUFFIX, GatewayTarget
 from watcher.plan.verdicts import PlannedForward
 
 # By the convention of Kubernetes and Istio a port's name begins with its protocol.

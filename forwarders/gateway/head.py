@@ -32,9 +32,9 @@ Fields = dict[bytes, list[str]]
 
 
 class RequestHead(Struct, frozen=True):
-    """`host`: lower case, without port and final dot. `length`: bytes of the body, None: it is chunked.
+    """The parts of a request's head that the gateway needs. `host`: lower case, without port and final dot.
 
-    `upgrade`: it asks for a protocol that is not HTTP, e.g. a WebSocket.
+    `length`: bytes of the body, None: it is chunked. `upgrade`: it asks for another protocol, e.g. a WebSocket.
     """
 
     method: str
@@ -50,7 +50,7 @@ def looks_like_http(data: bytes) -> bool:
 
 
 def parse_head(head: bytes) -> RequestHead:
-    """`head` includes the blank line. Raises RequestError."""
+    """Parse and check a head, which includes the blank line. Raises RequestError."""
     if not looks_like_http(head):
         raise NotHttpError
     if head.count(b"\n") > MAX_LINES:
@@ -96,7 +96,7 @@ def _host(fields: Fields, target: str) -> str:
 
 
 def host_name(text: str) -> str:
-    """The value of a Host header in lower case, without port and final dot. Raises RequestError."""
+    """Normalize the value of a Host header: lower case, without port and final dot. Raises RequestError."""
     name, colon, port = text.lower().rpartition(":")
     if not colon or "]" in port:
         name, port = text.lower(), ""
@@ -122,6 +122,6 @@ def _length(fields: Fields, version: bytes) -> int | None:
 
 
 def _wants_upgrade(fields: Fields) -> bool:
-    """HTTP/2 does not count: it would carry requests for any Host, unchecked."""
+    """Whether the request asks for another protocol than HTTP: HTTP/2 would carry requests for any Host, unchecked."""
     protocols = [one.strip().lower() for value in fields.get(b"upgrade", []) for one in value.split(",")]
     return bool(protocols) and not any(one.startswith(("h2", "http")) for one in protocols)

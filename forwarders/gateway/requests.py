@@ -42,9 +42,9 @@ class _RequestState(Enum):
 
 
 class Requests:
-    """`feed` returns the bytes that may go to the pod. `first` is the first request, None until its head is complete.
+    """Parses a client's bytes and releases those that may go to the pod. `first`: the first request, if complete.
 
-    `refused`: why nothing goes on any more.
+    `refused`: why no further byte is released.
     """
 
     def __init__(self) -> None:
@@ -59,11 +59,11 @@ class Requests:
 
     @property
     def undecided(self) -> bool:
-        """The client asked for another protocol, and the pod has not answered: nothing goes on until `upgraded`."""
+        """Whether bytes are kept until `upgraded`: the client asked for another protocol; the pod's answer is due."""
         return self._state is _RequestState.UPGRADING
 
     def feed(self, data: bytes, steps: float = math.inf) -> bytes:
-        """Returns the bytes that may go on; none after something was `refused`.
+        """Take more bytes of the client; return the bytes that may go to the pod, none after something was `refused`.
 
         Does at most this many `steps`; while there is `more` to do, feed b"".
         """
@@ -94,7 +94,7 @@ class Requests:
                 return
 
     def upgraded(self, *, agreed: bool, steps: float = math.inf) -> bytes:
-        """The pod has answered the upgrade; returns the kept bytes that may go on now."""
+        """Note the pod's answer to the upgrade; return the kept bytes that may go to the pod now."""
         self._state = _RequestState.OPAQUE if agreed else _RequestState.HEAD
         return self.feed(b"", steps)
 
@@ -128,7 +128,7 @@ class Requests:
         return True
 
     def _begin(self, request: RequestHead) -> None:
-        """Only a connection's first request may upgrade, so that the pod's first answer is the one to the upgrade."""
+        """Chooses the state after a head. Only a first request may upgrade, so the pod's first answer is to it."""
         self._left = request.length or 0
         if request.length is None:
             self._state = _RequestState.CHUNK_SIZE
@@ -175,7 +175,7 @@ class Requests:
         return True
 
     def _trailers(self) -> bool:
-        """Lines up to an empty one; refuses lines that another parser might end elsewhere."""
+        """Consumes one trailer line; refuses lines that another parser might end elsewhere."""
         end = self._kept.find(b"\n", self._at) + 1
         if not end:
             return False
@@ -210,14 +210,14 @@ _STEPS = {
 
 
 class UpgradeAnswer:
-    """The start of a pod's answer, until it shows whether the pod has accepted the upgrade."""
+    """Reads the start of a pod's answer, until it shows whether the pod has accepted the upgrade."""
 
     def __init__(self) -> None:
         self._kept = b""
         self._interim = 0
 
     def feed(self, data: bytes) -> bool | None:
-        """Whether the pod accepted; None while this is not known. An answer that is not HTTP/1 counts as no."""
+        """Return whether the pod accepted; None while this is not known. An answer that is not HTTP/1 counts as no."""
         self._kept += data
         while len(self._kept) >= _STATUS_LINE:
             status = _STATUS.match(self._kept)

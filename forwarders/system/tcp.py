@@ -136,7 +136,7 @@ def unsent_options(most: int) -> list[Option]:
 
 
 def error_text(code: int, platform: str = sys.platform) -> str:
-    """What an error code means, in lower case, and in English if portside knows the code."""
+    """Describe an error code, in lower case, and in English if portside knows the code."""
     known = _ERROR_TEXTS.get(code) if platform == "win32" else None
     if known is None and sys.platform == "win32":
         import ctypes  # noqa: PLC0415 - for rare errors alone
@@ -229,7 +229,7 @@ EVENTS_A_POLL = 64
 
 
 class Disconnect:
-    """Whether the client has sent a FIN or a reset."""
+    """The state of one watch: `seen` is True once the client has sent a FIN or a reset."""
 
     seen = False
 
@@ -264,7 +264,7 @@ class DisconnectWatcher:
                     self._epoll.unregister(descriptor)
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Read the events and call the callbacks, until cancelled."""
         import trio  # noqa: PLC0415 - sockets are opened before trio is imported (early_ports)
 
         if sys.platform != "linux":
@@ -277,6 +277,6 @@ class DisconnectWatcher:
                 on_disconnect()
 
     def close(self) -> None:
-        """Call after `run` has ended."""
+        """Close the epoll instance, after `run` has ended."""
         if sys.platform == "linux":
             self._epoll.close()

@@ -113,7 +113,7 @@ class TunnelledSocket:
 
 
 async def dial(server: ApiServer) -> Channel:
-    """Connects to the server. Raises UnreachableError."""
+    """Connect to the server, through its proxy and with TLS if it has them. Raises UnreachableError."""
     with _deadline(DIAL_TIMEOUT, f"no connection to {_named(server)}"):
         first = server.proxy or server
         with _deadline(CONNECT_TIMEOUT, f"no connection to {_named(first)}"):

@@ -39,7 +39,7 @@ ATTEMPT_EVERY, ATTEMPT_LIFE = 0.5, 3.0
 
 
 class NameResolver(trio.abc.HostnameResolver):
-    """`look_up` is the system's blocking function."""
+    """Resolves names for all of trio's connections with bounded waits. `look_up`: the system's blocking function."""
 
     def __init__(self, look_up: LookUp = socket.getaddrinfo) -> None:
         self._look_up = look_up
@@ -54,7 +54,7 @@ class NameResolver(trio.abc.HostnameResolver):
         proto: int = 0,
         flags: int = 0,
     ) -> AddressInfo:
-        """Raises socket.gaierror, also if there is no answer in time."""
+        """Resolve a name as trio requests it. Raises socket.gaierror, also if there is no answer in time."""
         question = (host, port, family, type, proto, flags)
         if question not in self._names and len(self._names) >= MAX_NAMES:
             self._names.pop(next(iter(self._names)))
@@ -68,7 +68,7 @@ class NameResolver(trio.abc.HostnameResolver):
 
 
 def install_resolver() -> None:
-    """Uses a NameResolver for the rest of this trio.run."""
+    """Use a NameResolver for the rest of this trio.run."""
     trio.socket.set_custom_hostname_resolver(NameResolver())
 
 
@@ -114,7 +114,7 @@ class _CachedName:
             trio.lowlevel.start_thread_soon(look_up, partial(self._deliver, trio.lowlevel.current_trio_token()))
 
     def _deliver(self, token: trio.lowlevel.TrioToken, answer: Outcome[AddressInfo]) -> None:
-        """Runs in the thread."""
+        """Passes the answer from the look-up's thread to trio's."""
         with suppress(trio.RunFinishedError):
             token.run_sync_soon(self._take, answer)
 
@@ -130,7 +130,7 @@ class _CachedName:
 
 
 async def connect_tcp(host: str, port: int, options: Sequence[Option] | None = None) -> RawSocket:
-    """Connects by happy eyeballs. `options`: None means api_server_options(). Raises OSError; has no deadline."""
+    """Connect by happy eyeballs. `options`: None means api_server_options(). Raises OSError; has no deadline."""
     stream = await first_connected(partial(trio.open_tcp_stream, host, port), OSError)
     sock = socket.socket(fileno=stream.socket.detach())
     try:
@@ -143,12 +143,12 @@ async def connect_tcp(host: str, port: int, options: Sequence[Option] | None = N
 
 
 def api_server_options() -> list[Option]:
-    """For a connection to an API server: `local_options`, and an end for data that it does not acknowledge."""
+    """Socket options for an API server: `local_options`, and an end for data that it does not acknowledge."""
     return [*local_options(), *give_up_options()]
 
 
 class AsyncCloseable(Protocol):
-    """trio's streams, and httpcore's."""
+    """What `first_connected` needs of a stream: trio's and httpcore's have it."""
 
     async def aclose(self) -> None: ...
 

@@ -29,7 +29,7 @@ from forwarders.transports.sockets import Channel
 PROTOCOL = "portforward.k8s.io"
 SPDY_UPGRADE = "SPDY/3.1"
 
-# ByteStream read of a refusal's body; a Status object has some hundred.
+# Bytes read of a refusal's body; a Status object has some hundred.
 MAX_REFUSAL = 64 * 1024
 # Continue, Processing, Early Hints: another response follows.
 _INTERIM = {100, 102, 103}
@@ -55,7 +55,7 @@ class ByteStream(Protocol):
 
 
 class HttpResponse(Struct, frozen=True):
-    """`headers` by lower-case name. `rest`: the bytes after the head if `switched`, else the start of the body."""
+    """A response. `headers`: by lower-case name. `rest`: after the head if `switched`, else the body's start."""
 
     status: int
     headers: Mapping[str, str]
@@ -74,7 +74,7 @@ class UpgradeRequest(Struct, frozen=True):
 async def send_request(
     channel: ByteStream, method: str, target: str, headers: Sequence[tuple[str, str]]
 ) -> HttpResponse:
-    """Raises BrokenOffError if there is no HTTP response, and what the channel raises."""
+    """Send a request and read the response. Raises BrokenOffError without one, and what `channel` raises."""
     http = h11.Connection(h11.CLIENT)
     try:
         head = http.send(h11.Request(method=method, target=target, headers=list(headers)))
@@ -118,7 +118,7 @@ async def _body(http: h11.Connection, channel: ByteStream) -> bytes:
 
 
 async def upgrade_to_spdy(channel: Channel, request: UpgradeRequest) -> tuple[Channel, bytes]:
-    """Upgrades by POST; returns the channel, and the bytes after the response. Raises as `send_request`, RefusedError.
+    """Upgrade by POST; return the channel and the bytes after the response. Raises RefusedError, or as `send_request`.
 
     Kubernetes: apimachinery/pkg/util/httpstream/spdy, kubelet pkg/cri/streaming/portforward.
     """
@@ -145,7 +145,7 @@ class _KubernetesStatus(Struct):
 
 
 def refusal(pod: PodRef, response: HttpResponse) -> RefusedError:
-    """The error for a response that is not an upgrade."""
+    """Turn a response that is not an upgrade into an error."""
     status = _kubernetes_status(response.rest)
     plain = response.rest.decode("utf-8", "replace")
     shown = status.message or _one_line(response, plain)

@@ -47,7 +47,10 @@ PAUSE = 10
 
 
 class Transport(Enum):
-    """The values are for people. RBAC needs `create` on pods/portforward, or `get` (from 1.35 on `create` as well)."""
+    """How a session is opened, by its name for people. RBAC needs `create` on pods/portforward for SPDY.
+
+    A WebSocket needs `get`, from 1.35 on `create` as well.
+    """
 
     SPDY = "SPDY"
     WEBSOCKET = "WebSocket"
@@ -80,7 +83,10 @@ def result_of(error: TransportError) -> AttemptResult:
 
 
 class TransportChoice(Struct, frozen=True):
-    """`proven`: it has worked. `doubts`: doubtful failures since. `pause`: failures until the other is tried again."""
+    """The transport for one namespace, and what its attempts proved. `proven`: it has worked.
+
+    `doubts`: doubtful failures since. `pause`: failures until the other transport is tried again.
+    """
 
     transport: Transport = Transport.SPDY
     proven: bool = False
@@ -97,7 +103,7 @@ def tries_other(choice: TransportChoice, result: AttemptResult) -> bool:
 
 
 def next_choice(choice: TransportChoice, result: AttemptResult, other: AttemptResult | None = None) -> TransportChoice:
-    """The choice after an attempt; `other`: the result of the other transport if it was tried as well."""
+    """Return the choice after an attempt. `other`: the result of the other transport if it was tried as well."""
     if result is AttemptResult.WORKS:
         return TransportChoice(choice.transport, proven=True)
     if other is AttemptResult.WORKS:
@@ -111,7 +117,7 @@ def next_choice(choice: TransportChoice, result: AttemptResult, other: AttemptRe
 
 
 class Opener:
-    """A pool calls `open` for its sessions."""
+    """Opens sessions at one API server by the transport that works in the pod's namespace."""
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
@@ -121,13 +127,13 @@ class Opener:
         self._failures: dict[str, dict[Transport, TransportError]] = {}
 
     def move(self, server: ApiServer) -> None:
-        """Opens sessions at this server from now on, and forgets what worked at the other one."""
+        """Open sessions at this server from now on, and forget what worked at the last one."""
         self._server = server
         self._choices.clear()
         self._failures.clear()
 
     async def open(self, pod: PodRef) -> tuple[Channel, bytes]:
-        """Returns a channel that speaks SPDY/3.1 with the pod's runtime, and the bytes after the upgrade.
+        """Open a channel that speaks SPDY/3.1 with the pod's runtime; return it, and the bytes after the upgrade.
 
         Raises UnreachableError and RefusedError; if both transports failed, one error that names both reasons.
         """
@@ -257,7 +263,7 @@ def _upgrade(transport: Transport) -> Callable[[Channel, UpgradeRequest], Awaita
 
 
 def _combined(pod: PodRef, failures: dict[Transport, TransportError]) -> TransportError:
-    """One error with the reason of each transport; its status is the last one's."""
+    """Combines the errors of the transports that were tried into one error with each reason."""
     if len(failures) == 1:
         return next(iter(failures.values()))
     forbidden = {transport: error for transport, error in failures.items() if isinstance(error, ForbiddenError)}

@@ -33,7 +33,7 @@ LONGEST = 255
 
 @dataclass(frozen=True)
 class Proxy:
-    """`tls`: of an https proxy. `authorization`: the header for it, "" for none. `source`: where the URL was set.
+    """One proxy. `tls`: of an https proxy. `authorization`: the header for it, "" for none. `source`: who set the URL.
 
     `socks`: it speaks SOCKS5, with `login` as user and password.
     """
@@ -70,7 +70,7 @@ async def connect_through(stream: ByteStream, proxy: Proxy, host: str, port: int
 
 
 async def _connect_by_http(stream: ByteStream, proxy: Proxy, target: str) -> bytes:
-    """Returns the bytes after the response. Raises BrokenOffError, ProxyError."""
+    """Sends CONNECT; returns the bytes after the response. Raises BrokenOffError, ProxyError."""
     headers = [("Host", target), ("User-Agent", "portside")]
     if proxy.authorization:
         headers.append(("Proxy-Authorization", proxy.authorization))
@@ -82,7 +82,7 @@ async def _connect_by_http(stream: ByteStream, proxy: Proxy, target: str) -> byt
 
 
 async def _connect_by_socks(stream: ByteStream, host: str, port: int, login: tuple[str, str] | None) -> bytes:
-    """Returns the bytes after the reply: none, from an honest proxy. Raises BrokenOffError."""
+    """Performs the SOCKS5 handshake; returns the bytes after the reply: none, if all is well. Raises BrokenOffError."""
     reader = _Reader(stream)
     methods = bytes([_NO_LOGIN] if login is None else [_NO_LOGIN, _PASSWORD])
     await stream.send(bytes([_VERSION, len(methods)]) + methods)
@@ -105,7 +105,7 @@ async def _connect_by_socks(stream: ByteStream, host: str, port: int, login: tup
 
 
 async def _log_in(stream: ByteStream, reader: _Reader, login: tuple[str, str]) -> None:
-    """RFC 1929."""
+    """Authenticates with user and password (RFC 1929)."""
     user, password = (part.encode() for part in login)
     if max(len(user), len(password)) > LONGEST:
         raise BrokenOffError(f"its user or password is longer than {LONGEST} bytes")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from forwarders.errors import RequestError
-from forwarders.gateway.client import GatewayClient
+from forwarders.gateway.gateway import GatewayClient
 from tests.gateway.made import get, pair
 
 WEB, DB = get("web.localhost"), get("db.localhost", "/secret")

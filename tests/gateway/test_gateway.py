@@ -11,8 +11,7 @@ import trio
 import trio.testing
 
 from forwarders.gateway import gateway as module
-from forwarders.gateway.client import GatewayClient
-from forwarders.gateway.gateway import HEAD_TIMEOUT, MAX_UNREAD
+from forwarders.gateway.gateway import HEAD_TIMEOUT, MAX_UNREAD, GatewayClient
 from forwarders.gateway.head import MAX_HEAD
 from tests.gateway.made import Street, get, nobody, pair, rest, street, wanted
 
