@@ -34,7 +34,7 @@ LOG_WITHIN = 5.0
 
 
 def is_valid_path(path: str) -> bool:
-    """Whether the path can stand in a request line."""
+    """Whether a request line can contain this path."""
     return path.startswith("/") and path.isascii() and path.isprintable() and " " not in path
 
 

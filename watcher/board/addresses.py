@@ -21,7 +21,7 @@ SEND_BUFFER = 64 * 1024
 
 
 class Address(Struct, frozen=True):
-    """`host` is an IP address or localhost; port 0 lets the system choose."""
+    """The address of --status. `host` is an IP address or localhost; port 0 lets the system choose."""
 
     host: str
     port: int
@@ -40,7 +40,7 @@ def is_loopback(address: str) -> bool:
 
 
 def parse_status_address(text: str) -> Address | None:
-    """`ADDR:PORT`, or `off` (None). Raises UsageError."""
+    """Parse the value of --status: `ADDR:PORT`, or `off` (None). Raises UsageError."""
     if text == "off":
         return None
     host, colon, port = text.rpartition(":")
@@ -56,7 +56,7 @@ def parse_status_address(text: str) -> Address | None:
 
 
 def listen(address: Address) -> socket.socket:
-    """The bound status socket. Raises UsageError if the port is taken."""
+    """Bind the socket of the status address. Raises UsageError if the port is taken."""
     host, port = address.host, address.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -74,7 +74,7 @@ def listen(address: Address) -> socket.socket:
 
 
 def status_url(sock: socket.socket) -> str:
-    """The URL for clients on this machine; a wildcard address includes loopback."""
+    """The URL of the status address for clients on this machine; a wildcard address includes loopback."""
     host, port = sock.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = "::1" if sock.family == socket.AF_INET6 else "127.0.0.1"

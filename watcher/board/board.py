@@ -39,7 +39,7 @@ async def _no_log(record: ForwardRecord, lines: int) -> str:  # noqa: ARG001 - t
 
 
 class Board:
-    """Only the loop and Skaffold's attachment publish; everything else reads.
+    """Holds all current records. Only the loop and Skaffold's attachment publish; everything else reads.
 
     `about`: the portside that this is the board of, None for a copy of another portside's board.
     `explain`, `counters`, `sessions` answer on demand: every verdict with its rule is expensive to compute, and what
@@ -94,7 +94,7 @@ class Board:
 
     @property
     def settled(self) -> bool:
-        """Whether the plan is settled (PlanRecord)."""
+        """Whether the lists of the plan are complete and, beside Skaffold, a deploy of this run has ended."""
         return self._plan is not None and self._plan.settled
 
     @property
@@ -169,6 +169,6 @@ class Board:
             await subscription.drained()
 
     def close(self) -> None:
-        """Nothing is published after this. Each reader gets what is pending, then the end."""
+        """End all subscriptions: each reader gets what is pending, then the end. Publish nothing afterwards."""
         for subscription in self._subscriptions:
             subscription.close()

@@ -26,7 +26,7 @@ OVERALL, FOR_EACH, REMEMBERED = 200, 20, 1000
 
 
 def record_key(record: Record) -> str:
-    """A newer record with the same key replaces this one."""
+    """The key of the record's subject: a newer record with the same key replaces this one."""
     match record:
         case SkaffoldRecord():
             return f"skaffold/{record.change}"
@@ -72,7 +72,7 @@ def transitions(before: BoardEntry | None, record: BoardEntry) -> tuple[BoardEnt
 
 
 def _is_same_forward(before: ForwardRecord, after: ForwardRecord) -> bool:
-    """A forward keeps its local port once it has one. With another port it is a new forward."""
+    """Whether both are one forward: once a forward has a local port, another port means a new forward."""
     same_port = before.local_port in {0, after.local_port}
     return same_port and before.local_address == after.local_address
 
@@ -108,7 +108,7 @@ class Subscription:
             raise StopAsyncIteration from None
 
     def close(self) -> None:
-        """The reader still gets what is pending, and then EndOfChannel."""
+        """Let the reader take what is pending, and then raise EndOfChannel to it."""
         self._closed = True
         self._arrived.set()
 
@@ -129,7 +129,7 @@ class Subscription:
         self._arrived.set()
 
     async def next(self) -> list[Record]:
-        """At least one record, in order. Raises trio.EndOfChannel after `close`."""
+        """Wait for changes; returns at least one record, in order. Raises trio.EndOfChannel after `close`."""
         while not self._pending:
             if self._closed:
                 raise trio.EndOfChannel
@@ -159,7 +159,7 @@ class Subscription:
 
 
 class History:
-    """`add` every change; `last` gives them back, the newest first."""
+    """Remembers the last changes, of everything and of each forward or skip."""
 
     def __init__(self) -> None:
         self._overall: deque[Record] = deque(maxlen=OVERALL)
@@ -178,5 +178,5 @@ class History:
                 del self._for_each[next(iter(self._for_each))]
 
     def last(self, ident: str = "") -> list[Record]:
-        """The last changes of this forward or skip, "" for everything."""
+        """The last changes of this forward or skip ("": of everything), the newest first."""
         return list(self._for_each.get(ident, ()) if ident else self._overall)

@@ -122,13 +122,13 @@ def _by_target(forwards: Iterable[ForwardRecord], default: str) -> dict[ForwardT
 
 
 def _first_bound(records: list[ForwardRecord]) -> ForwardRecord | None:
-    """Of several local addresses 127.0.0.1, else the first in alphabetical order."""
+    """The forward whose address the variables get: that at 127.0.0.1, else the first in alphabetical order."""
     bound = [record for record in records if record.url]
     return min(bound, key=lambda r: (r.local_address != "127.0.0.1", r.local_address, r.id), default=None)
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """Few full names collide (a-b and a.b); the later one gets a number."""
+    """The full name, then the name with a number: few full names collide (a-b and a.b)."""
     yield name
     for number in count(2):
         yield f"{name}_{number}"

@@ -36,7 +36,7 @@ _STATES = {"ready": "green", "failed": "bold red", "stopped": "dim"}
 
 
 class TableRow(Struct, frozen=True):
-    """One forward to show. `note`: why it is not ready, or its last error."""
+    """One row of the table of forwards. `note`: why the forward is not ready, or its last error."""
 
     record: CountedForward
     note: str = ""
@@ -69,7 +69,7 @@ class Canvas(Struct, frozen=True):
 
 
 class ForwardsTable(Struct, frozen=True):
-    """The heading and, for each forward, its lines: one, and one or two more if its note has no column."""
+    """The heading, and each forward's lines: one, and one or two more if its note has no column."""
 
     heading: Text
     rows: tuple[tuple[Text, ...], ...]
@@ -82,7 +82,7 @@ class ForwardsTable(Struct, frozen=True):
 def forwards_table(
     rows: Sequence[TableRow], width: int, selected: str = "", among: Sequence[ForwardRecord] = ()
 ) -> ForwardsTable:
-    """The columns that fit. Notes get a column only if all fit there whole.
+    """Lay the forwards out in the columns that fit. Notes get a column only if all fit there whole.
 
     `selected`: the id of the marked row. `among`: all forwards, if `rows` are only some of them.
     """
@@ -185,7 +185,7 @@ def target(record: ForwardRecord | ExplainRecord | SkipRecord) -> str:
 
 
 def searched_text(record: ForwardRecord) -> str:
-    """What the filter of the live table searches."""
+    """The text of a forward that the live table's filter searches."""
     names = (target(record), record.resource_type, record.namespace, record.context, record.state)
     return " ".join((*names, record.url, record.gateway, record.pod, record.reason))
 

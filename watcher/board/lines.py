@@ -42,7 +42,7 @@ class _Shown(dict[int, str]):
         return shown
 
     def show(self, character: str) -> str:
-        """For a line of text."""
+        """What to display for this character in a line of text."""
         if _is_harmful(character):
             return REPLACEMENT
         return " " if _is_space(character) else character
@@ -50,7 +50,7 @@ class _Shown(dict[int, str]):
 
 class _Escaped(_Shown):
     def show(self, character: str) -> str:
-        """For a string in a line of JSON; the encoder has escaped the controls below 32 already."""
+        """How to write this character in a JSON string. The encoder has escaped the controls below 32 already."""
         if character == " " or not (_is_harmful(character) or _is_space(character)):
             return character
         units = character.encode("utf-16-be", "surrogatepass")
@@ -84,7 +84,7 @@ class LineRenderer(ABC):
 
     @abstractmethod
     def lines(self, record: Record) -> Iterable[str]:
-        """The lines to write now."""
+        """The lines to write now for this record."""
 
     def overdue(self, now: float) -> Iterable[str]:  # noqa: ARG002 - the arguments of those that delay lines
         """The delayed lines whose time has come."""
@@ -96,14 +96,14 @@ class LineRenderer(ABC):
 
 
 class JsonLines(LineRenderer):
-    """Each change as one JSON object on its own line."""
+    """Writes each change as one JSON object on its own line."""
 
     def lines(self, record: Record) -> Iterable[str]:
         return (json_line(record) + "\n",)
 
 
 class PlainLines(LineRenderer):
-    """Skaffold's sentence when a forward becomes ready. Waiting is reported only if it lasts.
+    """Writes Skaffold's sentence when a forward becomes ready. Waiting is reported only if it lasts.
 
     `context`: the default kube-context; only other contexts are named.
     """
@@ -138,7 +138,7 @@ class PlainLines(LineRenderer):
         return min((due for due, _ in self._waiting.values()), default=math.inf)
 
     def _new(self, key: str, lines: Lines) -> Iterable[str]:
-        """Those of the lines that are not a repetition."""
+        """The lines without those that were the last ones about this forward, skip or Skaffold."""
         last = self._last.get(key, ())
         lasting = tuple(without_count(line) for line in lines)
         if lines and last != lasting:

@@ -32,7 +32,7 @@ _CONNECT = 5.0
 
 
 class ForwardQuery(Struct, frozen=True):
-    """`TYPE/NAME[:PORT]` as the user wrote it; `port` "" and `namespace` "" match any."""
+    """Forwards that a user named. `word`: TYPE/NAME[:PORT] as written; `port` "" and `namespace` "" match any."""
 
     word: str
     kind: str
@@ -50,7 +50,7 @@ class ForwardQuery(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """`missing`: a line for each thing that is not ready. `hopeless`: waiting longer cannot help."""
+    """Whether requested forwards are ready. `missing`: a line for what is not; `hopeless`: waiting cannot help."""
 
     missing: tuple[str, ...]
     hopeless: bool = False
@@ -61,7 +61,7 @@ class Readiness(Struct, frozen=True):
 
 
 def parse_forward_query(word: str, namespace: str) -> ForwardQuery:
-    """Takes kubectl's types and short forms, or a pod's bare name. Raises ConfigError."""
+    """Parse TYPE/NAME[:PORT] with kubectl's types and short forms, or a pod's bare name. Raises ConfigError."""
     target, colon, port = word.partition(":")
     checked_namespace(namespace, "--namespace")
     resource_type, _, name = target.rpartition("/")
@@ -75,7 +75,7 @@ def parse_forward_query(word: str, namespace: str) -> ForwardQuery:
 
 
 def readiness(boards: Iterable[Board], queries: Sequence[ForwardQuery] = ()) -> Readiness:
-    """With queries: every forward that matches one, on any board. Without: every forward on every board, as /readyz."""
+    """Whether all forwards on all boards are ready, as /readyz; with queries, all forwards that match one."""
     boards = concerned = list(boards)
     forwards = [(board, record) for board in boards for record in board.forwards.values()]
     if queries:
@@ -119,7 +119,7 @@ def _absent(query: ForwardQuery, skips: Iterable[SkipRecord]) -> str:
 
 
 class IterationState(Struct, frozen=True):
-    """`pending`: what is waited for, "" once the iteration is over. `error`: why it failed, "" if it succeeded.
+    """How far Skaffold's iteration is. `pending`: what it still does, or "". `error`: why it failed, or "".
 
     `until`: when `pending` ends without any event. `idle`: Skaffold has done nothing since the question.
     """
@@ -149,7 +149,7 @@ class SavedIteration:
         self._idle_since = math.inf
 
     def state(self, record: SkaffoldRecord | None, now: float) -> IterationState:
-        """`record`: the newest of this Skaffold, None before there is one."""
+        """How far the iteration is now. `record`: the newest of this Skaffold, None before there is one."""
         if record is None or not record.attached:
             return self._without_skaffold(record)
         first = self._first = self._first or record
@@ -192,7 +192,7 @@ async def follow_events(instance: Instance, board: Board, on_change: Callable[[]
 
 
 async def _records(lines: AsyncIterator[str]) -> AsyncIterator[Record]:
-    """One record for each `data:` line. Kinds that only a later version knows are ignored."""
+    """Decodes a record from each `data:` line. Kinds that only a later version knows are ignored."""
     async for line in lines:
         field, _, value = line.partition(":")
         if field == "data":
@@ -214,11 +214,11 @@ class Prospects:
         self._found: set[str] = set()
 
     def worked(self, ident: str) -> None:
-        """This forward is ready."""
+        """Note that this forward was ready."""
         self._worked.add(ident)
 
     def planned(self, plan: Plan, *, settled: bool) -> None:
-        """`settled`: the plan is based on complete lists."""
+        """Note which targets a new plan found. `settled`: the plan is based on complete lists."""
         asked = {*(wanted.id for wanted in plan.forwards), *(skip.id for skip in plan.skips)}
         self._worked &= asked
         self._found &= asked

@@ -122,7 +122,7 @@ def directory() -> Path:
 
 @contextlib.contextmanager
 def announced(instance: Instance) -> Iterator[None]:
-    """The runtime file exists while the block runs. If it cannot be written, a warning is logged and the block runs."""
+    """Keeps a runtime file while the block runs. If it cannot be written, a warning is logged and the block runs."""
     path = directory() / f"{instance.pid}.json"
     with contextlib.ExitStack() as stack:
         try:
@@ -134,7 +134,7 @@ def announced(instance: Instance) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stored_token(token: str) -> Iterator[Path]:
-    """The file that holds `token` while the block runs. Raises UsageError: without it no client can authenticate."""
+    """Keeps `token` in a file while the block runs. Raises UsageError: without it no client can authenticate."""
     path = directory() / f"{os.getpid()}.token"
     with contextlib.ExitStack() as stack:
         try:
@@ -210,7 +210,7 @@ def problem() -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    """In a shared temporary folder another user may have created it first. Raises OSError."""
+    """Refuses a runtime directory that another user created first (in /tmp), and sets its mode. Raises OSError."""
     _check_owner(folder)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
@@ -220,7 +220,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_owner(path: Path) -> None:
-    """Raises OSError for a symbolic link and for a file of another user."""
+    """Refuses a symbolic link, and a file of another user. Raises OSError."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) or files.is_other_users(found.st_uid):
         raise PermissionError(errno.EPERM, "it belongs to another user")

@@ -66,14 +66,14 @@ def decode_keys(data: bytes) -> Iterator[str]:
 
 
 class Keyboard:
-    """The keys of the terminal `descriptor`. `continued`: set when this process may be in the foreground again."""
+    """Reads keys from the terminal `descriptor`. `continued`: set when this process may be in the foreground again."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.continued = trio.Event()
 
     async def next(self) -> list[str]:
-        """The next keys. Raises EOFError when there will be no more."""
+        """Wait for the next keys. Raises EOFError when there will be no more."""
         while True:
             await trio.lowlevel.wait_readable(self._descriptor)
             if in_foreground(self._descriptor):
@@ -90,7 +90,7 @@ class Keyboard:
 
 
 class Screen:
-    """The table of `board` on the terminal `descriptor`. `print_above` may be called from any thread.
+    """Draws the table of `board` on the terminal `descriptor`. `print_above` may be called from any thread.
 
     `keyboard`: the descriptor to read keys from, None for a table without keys.
     """
@@ -216,7 +216,7 @@ class Screen:
 
 
 def _frame_data(home: str, lines: Sequence[str]) -> bytes:
-    """One write, cleared line by line: clearing the whole screen would scroll it into tmux's history."""
+    """The bytes of one frame. Each line is cleared alone: clearing the screen would scroll it into tmux's history."""
     text = "".join(f"\x1b[K{line}\n" for line in lines)
     return f"{home}\r{text}\x1b[J".encode()
 
@@ -231,7 +231,7 @@ def _size(descriptor: int) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _echo_off(descriptor: int, *, lines: bool) -> Iterator[None]:
-    """Typed keys would tear the table if the terminal echoed them."""
+    """Turns the terminal's echo off while the block runs: echoed keys would tear the table."""
     set_echo(descriptor, on=False, lines=lines)
     try:
         yield

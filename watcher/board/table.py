@@ -79,14 +79,14 @@ class ShownForward(Struct, frozen=True):
         return 0 if self.record.state == "failed" else 1 if self.is_waiting(now) else 2
 
     def row(self, counts: Counts | None, now: float) -> TableRow:
-        """With its counters, and a note once it is time for one."""
+        """Its row in the table: with its counters, and a note once it has waited long enough."""
         record = counted(self.record, counts)
         is_early = record.waits and not self.is_waiting(now)
         return TableRow(record, "" if is_early else record.reason or record.last_error)
 
 
 class TableView:
-    """Give it every change (`take`) and key (`press`); ask it for a `frame` when there is something new.
+    """The live table's content: takes every change (`take`) and key (`press`), and makes the lines of a `frame`.
 
     `keys`: whether there are keys; without them nothing can be selected, and what does not fit is only counted.
     """
@@ -130,7 +130,7 @@ class TableView:
     # Keys
 
     def press(self, key: str, now: float) -> TableAction | None:
-        """`key`: a character, or a name as of `decode_keys`."""
+        """Handle a key (a character, or a name of `decode_keys`); returns what the screen is to do, if anything."""
         if self._overlay:
             self._overlay = ()
         elif self._is_typing:
@@ -242,14 +242,14 @@ class TableView:
         return ShownForward(record, since)
 
     def _listed(self, now: float) -> list[ShownForward]:
-        """Those that the filter lets through. What fails or waits comes first."""
+        """The forwards that match the filter; those that failed or wait come first."""
         wanted = self._filter.lower()
         listed = [one for one in self._shown.values() if not wanted or wanted in searched_text(one.record).lower()]
         return sorted(listed, key=lambda one: one.rank(now))
 
 
 def _window(sizes: Sequence[int], at: int, room: int) -> tuple[int, int]:
-    """The rows that fit, from the one to before the other; row `at` is among them."""
+    """The range of rows that fit into `room` lines and contain row `at`: the first, and the one after the last."""
     first = 0
     while first < at and sum(sizes[first : at + 1]) > room:
         first += 1

@@ -67,7 +67,7 @@ class DockerContainer(Struct, frozen=True, rename="pascal"):
 
     @property
     def name(self) -> str:
-        """The API puts a slash before a name. Names with two slashes are those of links."""
+        """Its name without the API's slash. Names with two slashes are those of links."""
         return next((name[1:] for name in self.names if name.count("/") == 1), self.id[:12])
 
     @property
@@ -76,13 +76,13 @@ class DockerContainer(Struct, frozen=True, rename="pascal"):
 
     @property
     def address(self) -> str:
-        """The address in the first network, or ""."""
+        """Its address in the first network, or ""."""
         networks = (self.network_settings or NetworkSettings()).networks or {}
         return next((network.address for _, network in sorted(networks.items()) if network and network.address), "")
 
 
 class Containers(Struct, frozen=True):
-    """`problem`: why the list is missing or old. `reachable`: whether containers can be reached at their addresses."""
+    """The engine's containers. `problem`: why the list is missing or old. `reachable`: at their own addresses."""
 
     synced: bool = False
     problem: str = ""
@@ -140,7 +140,7 @@ def client_of(daemon: Daemon) -> httpx.AsyncClient:
 
 
 class ContainerWatch:
-    """Calls `on_change` synchronously after each change of `snapshot`."""
+    """Keeps `snapshot` up to date, and calls `on_change` synchronously after each change."""
 
     def __init__(self, daemon: Daemon, on_change: Callable[[], None], random: Random) -> None:
         self.snapshot = Containers()
@@ -173,7 +173,7 @@ class ContainerWatch:
         self._set(Containers(synced=True, reachable=reachable, containers=found))
 
     async def _is_reachable(self, client: httpx.AsyncClient) -> bool:
-        """Docker Desktop, or an engine on another machine, has a network of its own."""
+        """Whether containers can be reached at their addresses: not if Docker Desktop or another machine runs them."""
         if not self._daemon.socket or not ENGINE_SHARES_NETWORK:
             return False
         return "Docker Desktop" not in (await engine_version(client)).platform.name
@@ -211,7 +211,7 @@ async def _get(client: httpx.AsyncClient, path: str) -> bytes:
 
 
 async def _body(answer: httpx.Response, path: str) -> bytes:
-    """The body within MAX_BODY. httpx itself would undo any number of content codings without a bound."""
+    """The response's body, within MAX_BODY. httpx itself would undo any number of content codings without a bound."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise DockerError(f"GET {path} was answered with a content coding that was not requested")
     body = bytearray()

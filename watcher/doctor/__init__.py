@@ -58,7 +58,7 @@ def error(found: str, remedy: str) -> Finding:
 
 
 def failed(findings: Iterable[Finding]) -> bool:
-    """Whether at least one is an error."""
+    """Whether at least one finding is an error."""
     return any(finding.level == "error" for finding in findings)
 
 
@@ -77,7 +77,7 @@ class Prerequisite(Generic[T]):
         self._problem: WatcherError | None = None
 
     async def __call__(self) -> T:
-        """For the check that reports a failure. Raises WatcherError."""
+        """The value, for the check that reports a failure. Raises WatcherError."""
         async with self._lock:
             if not self._found and self._problem is None:
                 try:
@@ -92,7 +92,7 @@ class Prerequisite(Generic[T]):
             return self._found[0]
 
     async def given(self) -> T:
-        """For the other checks. Raises NotCheckedError."""
+        """The value, for the other checks. Raises NotCheckedError."""
         try:
             return await self()
         except WatcherError as problem:

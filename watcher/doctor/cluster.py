@@ -145,7 +145,7 @@ async def _probed(transport: Transport, server: ApiServer, pod: PodRef) -> Probe
 
 
 def _transport(transport: Transport, pod: PodRef, probed: ProbeTimes | TransportError, *, works: bool) -> Finding:
-    """`works`: at least one transport works, which is enough."""
+    """The finding on one transport. `works`: at least one of them works, which is enough."""
     if isinstance(probed, ProbeTimes):
         opened, trip = _milliseconds(probed.opened), _milliseconds(probed.round_trip)
         return ok(f"{transport.value}: a session to pod {pod.namespace}/{pod.name} in {opened}, round trip {trip}")
@@ -157,7 +157,7 @@ def _transport(transport: Transport, pod: PodRef, probed: ProbeTimes | Transport
 
 
 async def _round_trip(client: ApiClient) -> float:
-    """Seconds for a small answer on an open connection."""
+    """Measures one request with a small answer on an open connection, in seconds."""
     began = trio.current_time()
     await _version(client)
     return trio.current_time() - began
@@ -222,7 +222,7 @@ async def _reviewed(client: ApiClient, actions: Iterable[Action]) -> Answers:
 
 
 def _missing(answers: Answers) -> dict[str, tuple[str, ...]]:
-    """The forbidden verbs of each thing."""
+    """The verbs that are forbidden, for each resource."""
     missing: dict[str, tuple[str, ...]] = {}
     for action, granted in answers.items():
         if not granted:

@@ -91,7 +91,7 @@ def _taken(entry: Entry, holder: PortOwner, ours: set[int]) -> Finding:
 
 
 async def engine_check(project: ProjectFiles, environ: Mapping[str, str]) -> Iterable[Finding]:
-    """No finding for a project that does not deploy with Docker alone."""
+    """Checks that the Docker engine answers, if the project deploys with Docker alone."""
     if not await project.docker():
         return []
     try:
@@ -162,7 +162,7 @@ def _is_state(body: bytes) -> bool:
 
 
 async def ipv6_check() -> Iterable[Finding]:
-    """Binds a free port of ::1 for a moment."""
+    """Checks whether ::1 can be bound, with a free port and for a moment."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             probe.bind(("::1", 0))

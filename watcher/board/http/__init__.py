@@ -12,7 +12,10 @@ from msgspec import Struct
 
 
 class StatusRequest(Struct, frozen=True):
-    """`target` as sent. Header names are in lower case, repeated headers are kept. `local`: our address and port."""
+    """A request to the status address. Header names are in lower case, repeated headers are kept.
+
+    `target`: as sent. `local`: our address and port.
+    """
 
     method: str
     target: str
@@ -41,7 +44,7 @@ class StatusRequest(Struct, frozen=True):
 
 
 class StatusResponse(Struct, frozen=True, kw_only=True):
-    """`stream`, if given, is entered and sent piece by piece until it ends or the client disconnects."""
+    """The response to a request. `stream`: sent instead of `body`, until it ends or the client disconnects."""
 
     status: HTTPStatus = HTTPStatus.OK
     body: bytes = b""

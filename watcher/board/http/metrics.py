@@ -79,7 +79,7 @@ async def metrics_response(board: Board, readers: int, accept: str) -> StatusRes
 
 
 def _values(board: Board, readers: int) -> Values:
-    """For each metric: pairs of label values and number."""
+    """The current values of each metric: pairs of label values and number."""
     states = [record.state for record in board.forwards.values()]
     values: Values = {
         "portside_build_info": [((_version(),), 1)],
@@ -109,7 +109,7 @@ def _labels(record: ForwardRecord) -> tuple[str, ...]:
 
 
 def _of_forward(record: ForwardRecord, counts: Counts | None) -> Iterator[tuple[str, tuple[str, ...], float]]:
-    """A port that Skaffold or Docker holds has a state but no counters."""
+    """One forward's values: metric, further label values, number. A port that others hold has no counters."""
     yield "portside_forward_ready", (), record.state == "ready"
     if counts is None:
         return
@@ -123,7 +123,7 @@ def _of_forward(record: ForwardRecord, counts: Counts | None) -> Iterator[tuple[
 
 
 class _Collector:
-    """Hands the values to the library, for one response."""
+    """Gives the values of one response to the Prometheus library."""
 
     def __init__(self, values: Values) -> None:
         self._values = values

@@ -46,7 +46,7 @@ PAGE_POLICY = (
 
 
 class Routes:
-    """`await routes(request)` is the response. The server has checked before that the client may ask."""
+    """Answers requests: `await routes(request)` is the response. `Guard` has checked before that the client may ask."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -194,7 +194,7 @@ async def events_with_counters(board: Board) -> AsyncGenerator[bytes]:
 
 
 async def _batches(board: Board, every: float) -> AsyncGenerator[list[Record]]:
-    """Changes as they happen; [] after so many seconds without one."""
+    """Yields changes as they happen, and [] after `every` seconds without one."""
     with board.subscribe() as changes, suppress(trio.EndOfChannel):
         while True:
             records: list[Record] = []

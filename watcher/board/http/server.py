@@ -139,13 +139,13 @@ class Guard:
 
 
 def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """A socket of both families writes IPv4 addresses as ::ffff:1.2.3.4. Raises ValueError."""
+    """Parse an IP address; ::ffff:1.2.3.4, as sockets of both families have it, is an IPv4 one. Raises ValueError."""
     address = ipaddress.ip_address(text)
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def _is_from_another_site(request: StatusRequest) -> bool:
-    """Fetch Metadata of the browser. The page of a forwarded application is another site too."""
+    """Whether the browser says (Fetch Metadata) that another site's page sent this: a forwarded application's, too."""
     site, mode = request.header("sec-fetch-site"), request.header("sec-fetch-mode")
     return site in {"cross-site", "same-site"} and (mode != "navigate" or request.method == "POST")
 
@@ -155,7 +155,7 @@ def _cookie_name(request: StatusRequest) -> str:
 
 
 async def serve(sock: socket.socket, respond: Respond, guard: Guard) -> None:
-    """Serves until cancelled. The caller closes `sock`."""
+    """Serve the status address until cancelled. The caller closes `sock`."""
     listener = trio.socket.from_stdlib_socket(sock)
     free = trio.Semaphore(MAX_CONNECTIONS)
 
@@ -183,7 +183,7 @@ async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:
 
 
 class StatusConnection:
-    """One request and its response."""
+    """One connection to the status address: one request and its response."""
 
     def __init__(self, stream: trio.SocketStream, respond: Respond, guard: Guard) -> None:
         self._stream = stream
@@ -192,7 +192,7 @@ class StatusConnection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
 
     async def run(self) -> None:
-        """Ends quietly if the client disconnects or does not speak HTTP."""
+        """Answer the request; end quietly if the client disconnects or does not speak HTTP."""
         try:
             async with self._stream:
                 await self._serve()
@@ -212,7 +212,7 @@ class StatusConnection:
             await self._answer(response, head=request.method == "HEAD")
 
     async def _request(self) -> StatusRequest | None:
-        """None if the connection was closed instead."""
+        """Read the request; None if the client closed the connection instead."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
             self._http.receive_data(await self._stream.receive_some(CHUNK))
         if not isinstance(event, h11.Request):
