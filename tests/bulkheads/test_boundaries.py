@@ -143,7 +143,7 @@ BOUNDARIES = (
     Boundary("a forward's port", "forwarders.forward:bind", add_service, new_services_are_forwarded),
     Boundary(
         "the gateway's first request",
-        "forwarders.gateway.client:GatewayClient.first_request",
+        "forwarders.gateway.gateway:GatewayClient.first_request",
         ask_gateway,
         gateway_answers,
     ),
