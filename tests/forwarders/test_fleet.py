@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import resource
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from random import Random
 
@@ -12,9 +14,11 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from forwarders.fleet import Fleet
 from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest, State, Status
+from forwarders.tasks import Notifier
 from forwarders.transports.api_server import ClusterRoute
 from tests.forwarders.cluster import SPEC, Pods, endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream
@@ -40,6 +44,12 @@ class Running:
             if (status.id, status.state) == (ident, state):
                 return status
         raise AssertionError("reports never end")
+
+    def forget(self) -> None:
+        """What was reported so far."""
+        self.statuses.clear()
+        while self._reports.statistics().current_buffer_used:
+            self._reports.receive_nowait()
 
     async def start(self, *endpoints: Endpoint, spec: ForwardSpec = SPEC, waiting_for: str = "") -> int:
         await self.fleet.start(spec, endpoints, waiting_for)
@@ -362,3 +372,27 @@ async def test_the_end_leaves_no_socket_open() -> None:
         assert not running.pods.standing("a")
         assert not running.pods.standing("b")
         nursery.cancel_scope.cancel()
+
+
+async def test_pods_that_are_gone_leave_nothing(running: Running, autojump_clock: MockClock) -> None:
+    """After 60 replaced pods, each of which has served, the same objects exist as after 6."""
+
+    def objects() -> Counter[type]:
+        gc.collect()
+        ours = (type(one) for one in gc.get_objects() if type(one).__module__.startswith("forwarders."))
+        # The pods of the tests, which stay, have these.
+        return Counter(one for one in ours if one is not Notifier and not one.__module__.startswith("forwarders.wire."))
+
+    counts = {}
+    port = await running.start(endpoint("a"))
+    for number in range(1, 61):
+        name = f"pod-{number}"
+        running.pods.apps[name] = greeter(name)
+        running.fleet.update("one", (endpoint(name),))
+        assert await ask(port) == name.encode()
+        if number in {6, 60}:
+            await trio.sleep(60)
+            assert running.fleet.pools.sessions == 1
+            running.forget()
+            counts[number] = objects()
+    assert counts[60] == counts[6]
