@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from forwarders import listeners
 from forwarders.errors import BindError
 from forwarders.listeners import Bound, bind
 from forwarders.spec import ForwardSpec, PortBook, PortPolicy, PortRequest
@@ -19,6 +20,12 @@ HAS_V6 = Path("/proc/net/if_inet6").exists() and "000000000000000000000000000000
     "/proc/net/if_inet6"
 ).read_text(encoding="ascii")
 needs_v6 = pytest.mark.skipif(not HAS_V6, reason="this host has no ::1")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds a port is found, however busy the machine is."""
+    monkeypatch.setattr(listeners, "OWNER_TIMEOUT", 60.0)
 
 
 @pytest.fixture
