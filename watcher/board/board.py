@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import trio
 from msgspec.structs import replace
@@ -38,6 +39,7 @@ async def _no_log(record: ForwardRecord, lines: int) -> str:  # noqa: ARG001 - t
     raise WatcherError("there is no cluster to ask")
 
 
+@dataclass(eq=False, repr=False)
 class Board:
     """Holds all current records. Only the loop and Skaffold's attachment publish; everything else reads.
 
@@ -49,30 +51,19 @@ class Board:
     of the pod that serves a forward; it raises WatcherError.
     """
 
-    def __init__(
-        self,
-        about: About | None = None,
-        *,
-        explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations,
-        counters: Callable[[], Mapping[str, Counts]] = dict,
-        sessions: Callable[[], int] = int,
-        confirming: Confirming = _confirmed_at_once,
-        retry: Callable[[str], str] = _nothing_to_retry,
-        pod_log: Callable[[ForwardRecord, int], Awaitable[str]] = _no_log,
-    ) -> None:
-        self.about = about
-        self.explain = explain
-        self.counters = counters
-        self.sessions = sessions
-        self.confirming = confirming
-        self.retry = retry
-        self.pod_log = pod_log
-        self._forwards: dict[str, ForwardRecord] = {}
-        self._skips: dict[str, SkipRecord] = {}
-        self._skaffold: dict[str, SkaffoldRecord] = {}
-        self._plan: PlanRecord | None = None
-        self._subscriptions: set[Subscription] = set()
-        self.history = History()
+    about: About | None = None
+    explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations
+    counters: Callable[[], Mapping[str, Counts]] = dict
+    sessions: Callable[[], int] = int
+    confirming: Confirming = _confirmed_at_once
+    retry: Callable[[str], str] = _nothing_to_retry
+    pod_log: Callable[[ForwardRecord, int], Awaitable[str]] = _no_log
+    history: History = field(default_factory=History, init=False)
+    _forwards: dict[str, ForwardRecord] = field(default_factory=dict, init=False)
+    _skips: dict[str, SkipRecord] = field(default_factory=dict, init=False)
+    _skaffold: dict[str, SkaffoldRecord] = field(default_factory=dict, init=False)
+    _plan: PlanRecord | None = field(default=None, init=False)
+    _subscriptions: set[Subscription] = field(default_factory=set, init=False)
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:
