@@ -19,7 +19,7 @@ from forwarders.forward import Forward
 from forwarders.pool import Pool
 from forwarders.session_io import UnreadBudget
 from forwarders.spec import Counts, Endpoint, ForwardSpec, PodRef, PortBook, Status
-from forwarders.system.tcp import DisconnectWatcher
+from forwarders.system.tcp import SocketWatcher
 from forwarders.tasks import Tasks, contained, kept
 from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.direct import DirectUpstream
@@ -39,6 +39,7 @@ class Pools:
     def __init__(
         self, default: ClusterRoute, random: Random, others: Callable[[str], ClusterRoute] = no_other_clusters
     ) -> None:
+        self.watcher = SocketWatcher()
         self._default = default
         self._others = others
         self._random = random
@@ -52,16 +53,16 @@ class Pools:
         return sum(pool.sessions for pool in self._pools.values())
 
     def get(self, pod: PodRef) -> Upstream | None:
-        return DirectUpstream(pod.address) if pod.address else self._pools.get(pod)
+        return DirectUpstream(pod.address, self.watcher) if pod.address else self._pools.get(pod)
 
     def want(self, pod: PodRef, listener: Callable[[], None]) -> Upstream:
         """Subscribe to the pod's pool, which then opens a session; a container needs none."""
         if pod.address:
-            return DirectUpstream(pod.address)
+            return DirectUpstream(pod.address, self.watcher)
         pool = self._pools.get(pod)
         if pool is None:
             route = replace(self._route(pod.cluster), on_silence=partial(self._silent, pod.cluster))
-            pool = self._pools[pod] = Pool(pod, route, self._random, self._budget)
+            pool = self._pools[pod] = Pool(pod, route, self._random, self._budget, self.watcher)
             if self._tasks is not None:
                 self._tasks.start(self._run, pool)
         pool.subscribe(listener)
@@ -103,7 +104,8 @@ class Pools:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run all pools until cancelled; all sessions end with it."""
         async with trio.open_nursery() as nursery:
-            with Tasks(nursery) as self._tasks:
+            with closing(self.watcher), Tasks(nursery) as self._tasks:
+                nursery.start_soon(kept, logger, "watching sockets", self.watcher.run)
                 for pool in self._pools.values():
                     self._tasks.start(self._run, pool)
                 task_status.started()
@@ -127,7 +129,6 @@ class Fleet:
         others: Callable[[str], ClusterRoute] = no_other_clusters,
     ) -> None:
         self.pools = Pools(default, random, others)
-        self._watcher = DisconnectWatcher()
         self._book = PortBook()
         self._report = report
         self._running: dict[str, Forward] = {}
@@ -135,13 +136,11 @@ class Fleet:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, then close every listener and every session at once."""
-        with closing(self._watcher):
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self.pools.run)
-                with Tasks(nursery) as self._tasks:
-                    nursery.start_soon(kept, logger, "watching for clients that leave", self._watcher.run)
-                    task_status.started()
-                    await trio.sleep_forever()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.pools.run)
+            with Tasks(nursery) as self._tasks:
+                task_status.started()
+                await trio.sleep_forever()
 
     @property
     def ports(self) -> Mapping[str, int]:
@@ -163,7 +162,7 @@ class Fleet:
         """Start a forward; return once its port is bound, or known not to be."""
         if self._tasks is None:
             raise RuntimeError("Fleet.start before Fleet.run")
-        forward = Forward(spec, self._book, self.pools, self._watcher, self._reported)
+        forward = Forward(spec, self._book, self.pools, self.pools.watcher, self._reported)
         forward.serve_from(endpoints, waiting_for, broken)
         self._running[spec.id] = forward
         if self._tasks.start(self._run, forward):

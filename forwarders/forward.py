@@ -18,7 +18,7 @@ from forwarders.holding import WaitingLine
 from forwarders.listeners import Bound, accept, bind
 from forwarders.relay import Connections
 from forwarders.spec import Counts, Endpoint, ForwardSpec, PortBook, State, Status, with_count
-from forwarders.system.tcp import DisconnectWatcher
+from forwarders.system.tcp import SocketWatcher
 from forwarders.tasks import Tasks, kept
 from forwarders.transports.sockets import RawSocket
 
@@ -40,7 +40,7 @@ class Forward:
         spec: ForwardSpec,
         book: PortBook,
         upstreams: Upstreams,
-        watcher: DisconnectWatcher,
+        watcher: SocketWatcher,
         report: Callable[[Status], None],
     ) -> None:
         self.spec = spec

@@ -19,7 +19,7 @@ from forwarders.backend import Backend, Dialled
 from forwarders.errors import ClientLeftError, DialError, HoldExpiredError
 from forwarders.pool import OWN_PATIENCE
 from forwarders.spec import Counts, ForwardSpec
-from forwarders.system.tcp import DisconnectWatcher, reader_is_gone
+from forwarders.system.tcp import SocketWatcher, reader_is_gone
 from forwarders.tasks import Notifier
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import TunnelProtocol
@@ -38,7 +38,7 @@ class WaitingLine:
         self,
         spec: ForwardSpec,
         backend: Backend,
-        watcher: DisconnectWatcher,
+        watcher: SocketWatcher,
         counters: Counts,
         why: Callable[[], str],
     ) -> None:
@@ -116,7 +116,7 @@ class WaitingLine:
     async def _wait_turn(self, dial: HeldDial) -> Dialled:
         insort(self._line, dial, key=attrgetter("number"))
         try:
-            with self._watcher.watch(dial.local.socket, dial.woken.fire) as disconnect:
+            with self._watcher.watch_disconnect(dial.local.socket, dial.woken.fire) as disconnect:
                 look, looked_at = FIRST_LOOK, -math.inf
                 while True:
                     # A client that leaves wakes its connection; other wakeups need no system call each.

@@ -21,6 +21,7 @@ from forwarders.session import Session
 from forwarders.session_io import SessionEvent, UnreadBudget
 from forwarders.session_set import OWN_SESSIONS, SILENT_LOOK, HungDials, SessionSet
 from forwarders.spec import Endpoint, PodRef
+from forwarders.system.tcp import SocketWatcher
 from forwarders.tasks import Notifier, contained, kept
 from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.own_address import OwnAddress
@@ -40,7 +41,9 @@ STALE_OPENING = 0.5
 class Pool:
     """Opens and closes the sessions to one pod (`tunnel.Upstream`). `problem`: why the last try to open one failed."""
 
-    def __init__(self, pod: PodRef, route: ClusterRoute, random: Random, budget: UnreadBudget) -> None:
+    def __init__(
+        self, pod: PodRef, route: ClusterRoute, random: Random, budget: UnreadBudget, watcher: SocketWatcher
+    ) -> None:
         self.pod = pod
         self.problem = ""
         self.forbidden = False
@@ -60,7 +63,7 @@ class Pool:
         self._backing_off = trio.CancelScope()
         self._away = False
         self._hung_dials = HungDials()
-        self._own_address = OwnAddress(partial(route.confirm, pod), partial(route.shown, pod), self._changed)
+        self._own_address = OwnAddress(pod, route, watcher, self._changed)
         # Whether `run` waits without a deadline for idle sessions.
         self._untimed = False
 

@@ -176,6 +176,7 @@ class Relay:
                 except (TunnelError, OSError) as error:
                     failure = error
                 tasks.cancel()
+                tunnel.abort()
         # A pod's error says more than the client's.
         if worst := tunnel.error or tunnel.failure or failure:
             raise worst
@@ -240,8 +241,6 @@ class Relay:
 
         Returns True once nobody waits: the pod's end needs that second too, but the tunnel need not be kept so long.
         """
-        if tunnel.half_closes:
-            tunnel.end()
         quiet_since, received = trio.current_time(), tunnel.received
         look = FIRST_LOOK
         while not tunnel.finished:
@@ -257,6 +256,8 @@ class Relay:
                     # Nobody waits for an answer, but what was sent is to arrive: a refusal must still be seen.
                     await self._listens(tunnel)
                 return bool(gone)
+            if tunnel.half_closes:
+                tunnel.end()
             with trio.move_on_after(min(look, left)):
                 await tunnel.wait_finished()
             look = min(2 * look, LAST_LOOK)

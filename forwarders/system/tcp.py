@@ -84,6 +84,7 @@ def set_options(sock: socket.socket, options: Sequence[Option]) -> None:
         sock.setsockopt(level, name, value)
 
 
+@functools.cache
 def local_options() -> list[Option]:
     """No delay, and the kernel's own detection of dead peers if the system has it.
 
@@ -195,7 +196,7 @@ def reader_is_gone(connection: socket.socket) -> bool | None:
         ours, theirs = connection.getsockname(), connection.getpeername()
         if ours[0] != theirs[0]:
             return None  # perhaps another machine's client: this kernel does not hold its socket
-        inode = _inode_of(connection.family, theirs, ours)
+        inode = _inode_of(socket.AF_INET6 if ":" in ours[0] else socket.AF_INET, theirs, ours)
     except OSError:
         return None
     return None if inode is None else inode == 0
@@ -234,34 +235,52 @@ class Disconnect:
     seen = False
 
 
-class DisconnectWatcher:
-    """Reports when the client of a watched connection has sent a FIN or a reset, even behind unread bytes.
+class SocketWatcher:
+    """Calls functions when something happens at sockets: one epoll instance for all of them, read by `run`.
 
-    One epoll instance for all connections that wait, read by `run`. Only Linux has an event for this (EPOLLRDHUP): on
-    other systems nothing is reported.
+    The functions run in the task of `run`, and must not raise. Only on Linux: on other systems nothing is watched.
     """
 
     def __init__(self) -> None:
-        self._watched: dict[int, tuple[Disconnect, Callable[[], None]]] = {}
+        self._watched: dict[int, Callable[[], None]] = {}
         if sys.platform == "linux":
             self._epoll = select.epoll()
 
+    def watch_readable(self, connection: socket.socket, on_readable: Callable[[], None]) -> bool:
+        """Calls it while there are bytes, or an end, to read. Returns False if that is not possible."""
+        return sys.platform == "linux" and self._register(connection, select.EPOLLIN, on_readable)
+
     @contextlib.contextmanager
-    def watch(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> Iterator[Disconnect]:
-        """Calls `on_disconnect` once, when the client's FIN or reset has arrived."""
-        descriptor = connection.fileno()
+    def watch_disconnect(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> Iterator[Disconnect]:
+        """Calls it once, when the client's FIN or reset has arrived, even behind unread bytes."""
         disconnect = Disconnect()
-        self._watched[descriptor] = disconnect, on_disconnect
+
+        def happened() -> None:
+            disconnect.seen = True
+            on_disconnect()
+
         if sys.platform == "linux":
-            with contextlib.suppress(OSError, ValueError):  # no room for another watch: this one reports nothing
-                self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLONESHOT)
+            self._register(connection, select.EPOLLRDHUP | select.EPOLLONESHOT, happened)
         try:
             yield disconnect
         finally:
-            del self._watched[descriptor]
-            if sys.platform == "linux":
-                with contextlib.suppress(OSError, ValueError):
-                    self._epoll.unregister(descriptor)
+            self.forget(connection)
+
+    if sys.platform == "linux":
+
+        def _register(self, connection: socket.socket, events: int, on_event: Callable[[], None]) -> bool:
+            try:
+                self._epoll.register(connection.fileno(), events)
+            except (OSError, ValueError):  # no room for another watch, or `run` has ended
+                return False
+            self._watched[connection.fileno()] = on_event
+            return True
+
+    def forget(self, connection: socket.socket) -> None:
+        """Ends a watch, if there is one. Call it before the socket is closed."""
+        if self._watched.pop(connection.fileno(), None) is not None and sys.platform == "linux":
+            with contextlib.suppress(OSError, ValueError):
+                self._epoll.unregister(connection.fileno())
 
     async def run(self) -> None:
         """Read the events and call the callbacks, until cancelled."""
@@ -272,9 +291,8 @@ class DisconnectWatcher:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for descriptor, _ in self._epoll.poll(0, EVENTS_A_POLL):
-                disconnect, on_disconnect = self._watched[descriptor]
-                disconnect.seen = True
-                on_disconnect()
+                if on_event := self._watched.get(descriptor):
+                    on_event()
 
     def close(self) -> None:
         """Close the epoll instance, after `run` has ended."""

@@ -15,14 +15,16 @@ import trio
 from forwarders.errors import DialError, TunnelError
 from forwarders.spec import Endpoint
 from forwarders.system.splice import CAN_SPLICE, TargetBrokenError, splice
-from forwarders.system.tcp import error_text, local_options, set_options
-from forwarders.tasks import Tasks
-from forwarders.transports.sockets import READ_SIZE, Piece, RawSocket
+from forwarders.system.tcp import SocketWatcher, error_text, local_options, set_options
+from forwarders.tasks import Notifier, Tasks
+from forwarders.transports.sockets import Piece, RawSocket
 
 # Seconds. Containers are on this machine: a SYN that is not answered at once is lost.
 CONTAINER_TIMEOUT = 3.0
 # Bytes after which a download is spliced, also after a pause: a pipe costs two descriptors and some system calls.
 SPLICE_AFTER = 1024 * 1024
+# Bytes: a read of so many is part of a long answer, which gets a task of its own.
+LONG_READ = 64 * 1024
 
 
 class DirectUpstream:
@@ -32,15 +34,16 @@ class DirectUpstream:
     forbidden = False
     up = True
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, watcher: SocketWatcher) -> None:
         self._address = address
+        self._watcher = watcher
 
     def own_session_comes(self, endpoint: Endpoint) -> bool:  # noqa: ARG002 - the protocol's signature
         """Connections share nothing."""
         return False
 
     def open(self, endpoint: Endpoint, waiting: int = 1) -> DirectTunnel:  # noqa: ARG002 - there is room for all
-        return DirectTunnel(self._address, endpoint.port, CONTAINER_TIMEOUT)
+        return DirectTunnel(self._address, endpoint.port, CONTAINER_TIMEOUT, self._watcher)
 
     def via(self, endpoint: Endpoint) -> str:  # noqa: ARG002 - the protocol's signature
         """Not through an API server, and not to a pod."""
@@ -56,123 +59,183 @@ class DirectTunnel:
 
     half_closes = True
 
-    def __init__(self, address: str, port: int, timeout: float) -> None:
+    def __init__(self, address: str, port: int, timeout: float, watcher: SocketWatcher) -> None:
         self._address = address
         self._port = port
         self._timeout = timeout
+        self._watcher = watcher
         self._socket: RawSocket | None = None
-        self._refused: DialError | None = None
-        self._dialling = trio.Lock()
-        self._over = trio.Event()
-        self._ended = False
+        self._connected = self._waits = self._ended = False
+        self._changed = Notifier()
+        self.finished = False
         self.received = 0
         self.error: TunnelError | None = None
         self.failure: Exception | None = None
 
-    @property
-    def finished(self) -> bool:
-        return self._over.is_set()
-
     async def wait_finished(self) -> None:
-        await self._over.wait()
+        while not self.finished:
+            await self._changed.wait()
+
+    # Pod to client
 
     def copy_to(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
-        tasks.start(self._copy, local, tasks, on_bytes)
+        self._local, self._tasks, self._on_bytes = local, tasks, on_bytes
+        try:
+            remote = self._connected_now()
+        except DialError:
+            self._finish()
+        else:
+            if remote is None or not self._watcher.watch_readable(remote.socket, self._on_readable):
+                tasks.start(self._copy, b"")
 
-    async def _copy(self, local: RawSocket, tasks: Tasks, on_bytes: Callable[[], None]) -> None:
+    def _on_readable(self) -> None:
+        """Passes a short answer on, in the watcher's task. What may take longer gets a task of its own."""
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.receive_now()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.error, data = TunnelError(self._reason(error)), b""
+        left = self._pass_on(data) if data else b""
+        if not data or self.failure is not None:
+            self._finish()
+        elif left or len(data) >= LONG_READ:
+            self._watcher.forget(self._socket.socket)
+            self._tasks.start(self._copy, left)
+
+    async def _copy(self, left: Piece) -> None:
+        """Copies until the end; first what is left of the last read."""
         unspliced_from = 0
         try:
-            remote = await self._connected()
-            while data := await remote.receive():
-                self.received += len(data)
-                on_bytes()
-                if not await self._pass_on(data, local):
-                    break
-                if CAN_SPLICE and self.received - unspliced_from >= SPLICE_AFTER and local.may_splice:
-                    if await self._splice(remote, local, on_bytes):
+            remote = await self._connection()
+            taken = await self._send(left)
+            while taken and (data := await remote.receive()):
+                taken = await self._send(self._pass_on(data))
+                if taken and CAN_SPLICE and self.received - unspliced_from >= SPLICE_AFTER and self._local.may_splice:
+                    if await splice(remote.socket, self._local.socket, self._count):
                         break
                     unspliced_from = self.received
                 await trio.lowlevel.checkpoint()
-        except DialError as error:
-            self.error = error
+        except DialError:
+            pass
+        except TargetBrokenError as error:
+            self.failure = error.__cause__ if isinstance(error.__cause__, OSError) else error
         except OSError as error:
             self.error = TunnelError(self._reason(error))
-        self._over.set()
-        tasks.cancel()
+        self._finish()
 
-    async def _pass_on(self, data: bytes, local: RawSocket) -> bool:
+    def _pass_on(self, data: bytes) -> Piece:
+        """Returns what the client's socket has no room for. An error is raised by the connection's own task."""
         try:
-            local.before_send([data])
-            await local.send(data)
-        except Exception as error:  # noqa: BLE001 - raised by the connection's own task
+            self._count(len(data))
+            self._local.before_send([data])
+            sent = self._local.send_now(data)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.failure = error
+            return b""
+        return b"" if sent == len(data) else memoryview(data)[sent:]
+
+    async def _send(self, data: Piece) -> bool:
+        """Whether the client takes bytes."""
+        try:
+            await self._local.send(data)
+        except OSError as error:
             self.failure = error
         return self.failure is None
 
-    async def _splice(self, remote: RawSocket, local: RawSocket, on_bytes: Callable[[], None]) -> bool:
-        """Whether this direction is over."""
+    def _count(self, received: int) -> None:
+        self.received += received
+        self._on_bytes()
 
-        def moved(count: int) -> None:
-            self.received += count
-            on_bytes()
+    def _finish(self) -> None:
+        self._over()
+        self._tasks.cancel()
 
-        try:
-            return await splice(remote.socket, local.socket, moved)
-        except TargetBrokenError as error:
-            self.failure = error.__cause__ if isinstance(error.__cause__, OSError) else error
-            return True
+    def _over(self) -> None:
+        self.finished = True
+        self._changed.fire()
+        if self._socket is not None:
+            self._watcher.forget(self._socket.socket)
+
+    # Client to pod
 
     async def write(self, data: Piece) -> None:
         """After the peer's reset bytes are dropped: what it has written is still to be read."""
-        remote = await self._connected()
-        view = memoryview(data)
-        while view and not self.finished:
-            try:
-                await remote.send(view[:READ_SIZE])
-            except OSError:
-                return
-            view = view[READ_SIZE:]
+        remote = self._connected_now() or await self._connection()
+        with contextlib.suppress(OSError):
+            await remote.send(data)
 
     async def confirm(self) -> bool:
         """An established connection is proof enough: it is never dialled again."""
-        await self._connected()
+        await self._connection()
         return True
 
     def end(self) -> None:
         """Sends our FIN, which TCP passes on as it is."""
-        self._ended = True
-        if self._socket is not None:
+        if self._connected and self._socket is not None and not self._ended:
             self._socket.shutdown_writing()
+        self._ended = True
 
     def abort(self) -> None:
-        if self._socket is None:
+        remote, self._socket = self._socket, None
+        if remote is None:
             return
+        self._watcher.forget(remote.socket)
         with contextlib.suppress(OSError):
             # After our FIN the kernel still delivers what was sent; a reset would drop it.
-            self._socket.close() if self.finished or self._ended else self._socket.reset()
+            remote.close() if self.finished or self._ended else remote.reset()
 
-    async def _connected(self) -> RawSocket:
-        return self._socket or await self._dialled()
+    # The dial
 
-    async def _dialled(self) -> RawSocket:
-        async with self._dialling:
-            if self._refused is not None:
-                raise self._refused
-            return self._socket or await self._dial()
-
-    async def _dial(self) -> RawSocket:
-        try:
-            with trio.fail_after(self._timeout):
-                self._socket = await _connect(self._address, self._port)
-        except (OSError, trio.TooSlowError) as error:
-            self._refused = self._dial_error(error)
-            self._over.set()
-            raise self._refused from error
-        if self._ended:
-            self._socket.shutdown_writing()
+    def _connected_now(self) -> RawSocket | None:
+        """The connection if it is made: inside one machine that takes no time. Raises DialError."""
+        if isinstance(self.error, DialError):
+            raise self.error
+        if self._socket is None:
+            try:
+                self._socket = _connecting(self._address, self._port)
+            except OSError as error:
+                raise self._refused(self._reason(error)) from error
+        if not self._connected:
+            try:
+                self._socket.socket.getpeername()
+            except OSError:
+                return None
+            self._made()
         return self._socket
 
-    def _dial_error(self, error: OSError | trio.TooSlowError) -> DialError:
-        return DialError(self._reason(error))
+    async def _connection(self) -> RawSocket:
+        while (remote := self._connected_now()) is None:
+            if self._waits or self._socket is None:
+                await self._changed.wait()
+                continue
+            self._waits = True
+            try:
+                with trio.fail_after(self._timeout):
+                    await _writable(self._socket.socket)
+                self._made()
+            except (OSError, trio.TooSlowError) as error:
+                raise self._refused(self._reason(error)) from error
+            finally:
+                self._waits = False
+                self._changed.fire()
+        return remote
+
+    def _made(self) -> None:
+        """The connection is made. Raises DialError if it is not to be used."""
+        self._connected = True
+        if self._ended and self._socket is not None:
+            self._socket.shutdown_writing()
+
+    def _refused(self, reason: str) -> DialError:
+        self.error = error = self._dial_error(reason)
+        self._over()
+        return error
+
+    def _dial_error(self, reason: str) -> DialError:
+        return DialError(reason)
 
     def _reason(self, error: OSError | trio.TooSlowError) -> str:
         if isinstance(error, trio.TooSlowError):
@@ -180,19 +243,23 @@ class DirectTunnel:
         return f"connection to {self._address}:{self._port}: {error.strerror or error}"
 
 
-async def _connect(address: str, port: int) -> RawSocket:
+def _connecting(address: str, port: int) -> RawSocket:
     """Connects to an IP address, without happy eyeballs, which would cost more than the connection. Raises OSError."""
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        sock.setblocking(False)  # noqa: FBT003 - its only argument
+        remote = RawSocket(sock)
         set_options(sock, local_options())
         code = sock.connect_ex((address, port))
-        if code in {errno.EINPROGRESS, errno.EWOULDBLOCK}:
-            await trio.lowlevel.wait_writable(sock)
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
+        if code not in {0, errno.EINPROGRESS, errno.EWOULDBLOCK}:
             raise OSError(code, error_text(code))
     except BaseException:
         sock.close()
         raise
-    return RawSocket(sock)
+    return remote
+
+
+async def _writable(sock: socket.socket) -> None:
+    """Returns when the connection is made. Raises OSError."""
+    await trio.lowlevel.wait_writable(sock)
+    if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(code, error_text(code))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 
 import trio
 
 from forwarders.errors import DialError
-from forwarders.spec import Endpoint
+from forwarders.spec import Endpoint, PodRef
+from forwarders.system.tcp import SocketWatcher
+from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.direct import DirectTunnel
-from forwarders.transports.sockets import RawSocket
 
 # Seconds. A pod that is not reached at once (a network policy, no route) is reached through the API server instead.
 POD_TIMEOUT = 0.3
@@ -38,11 +40,10 @@ class OwnAddress:
     go through sessions. `on_change` is called when connections may go another way from then on.
     """
 
-    def __init__(
-        self, confirm: Callable[[str], Awaitable[bool]], shown: Callable[[str], bool], on_change: Callable[[], None]
-    ) -> None:
-        self._confirm = confirm
-        self.shown = shown
+    def __init__(self, pod: PodRef, route: ClusterRoute, watcher: SocketWatcher, on_change: Callable[[], None]) -> None:
+        self.watcher = watcher
+        self._confirm = partial(route.confirm, pod)
+        self.shown = partial(route.shown, pod)
         self._on_change = on_change
         self._asked: tuple[str, trio.Event] = "", trio.Event()
         self._confirmed, self._confirmed_until = "", -math.inf
@@ -114,27 +115,22 @@ class _PodTunnel(DirectTunnel):
     """Reports how its dial ends."""
 
     def __init__(self, key: _Port, own_address: OwnAddress) -> None:
-        super().__init__(*key, POD_TIMEOUT)
+        super().__init__(*key, POD_TIMEOUT, own_address.watcher)
         self._own_address = own_address
         self._key = key
         self._reported = False
 
-    async def _dial(self) -> RawSocket:
-        try:
-            remote = await super()._dial()
-        except DialError:
-            self._report(reached=False)
-            raise
+    def _made(self) -> None:
         if not self._own_address.shown(self._address):
-            remote.reset()
-            self._socket, self._refused = None, NotReachedError(f"{self._address} is not the pod's address any more")
-            self._over.set()
-            raise self._refused
+            self.error = NotReachedError(f"{self._address} is not the pod's address any more")
+            self._over()
+            raise self.error
         self._report(reached=True)
-        return remote
+        super()._made()
 
-    def _dial_error(self, error: OSError | trio.TooSlowError) -> DialError:
-        return NotReachedError(self._reason(error))
+    def _dial_error(self, reason: str) -> DialError:
+        self._report(reached=False)
+        return NotReachedError(reason)
 
     def abort(self) -> None:
         self._report(reached=None)

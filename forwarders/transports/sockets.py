@@ -63,6 +63,10 @@ class RawSocket:
         """At most READ_SIZE bytes, b"" at the end. No checkpoint after the read."""
         return bytes(_read_view[: await self.receive_into(_read_buffer)])
 
+    def receive_now(self) -> bytes:
+        """As `receive`, without waiting. Raises BlockingIOError."""
+        return bytes(_read_view[: self.socket.recv_into(_read_buffer)])
+
     async def send(self, data: Piece) -> None:
         view = memoryview(data)
         while view:

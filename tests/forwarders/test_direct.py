@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from forwarders.errors import DialError, TunnelError
 from forwarders.spec import Endpoint, PodRef
 from forwarders.system import splice as module
 from forwarders.system.splice import CAN_SPLICE
+from forwarders.system.tcp import SocketWatcher
 from forwarders.tasks import Tasks
 from forwarders.transports.direct import SPLICE_AFTER, DirectTunnel, DirectUpstream
 from forwarders.transports.sockets import RawSocket
@@ -41,10 +43,27 @@ async def serving(nursery: trio.Nursery, stream_of: trio.MemorySendChannel[trio.
     return port
 
 
+class NoWatcher(SocketWatcher):
+    """As on systems without epoll: a task reads each connection."""
+
+    def watch_readable(self, _sock: socket.socket, _on_readable: Callable[[], None]) -> bool:
+        return False
+
+
+@pytest.fixture(params=[SocketWatcher, NoWatcher], ids=["watched", "task"])
+def watcher(nursery: trio.Nursery, request: pytest.FixtureRequest) -> Iterator[SocketWatcher]:
+    made: SocketWatcher = request.param()
+    nursery.start_soon(made.run)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-async def pair(nursery: trio.Nursery) -> tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]:
+async def pair(
+    nursery: trio.Nursery, watcher: SocketWatcher
+) -> tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]:
     send, receive = trio.open_memory_channel[trio.SocketStream](1)
-    return DirectUpstream(HERE).open(at(await serving(nursery, send))), receive
+    return DirectUpstream(HERE, watcher).open(at(await serving(nursery, send))), receive
 
 
 Pair = tuple[DirectTunnel, trio.MemoryReceiveChannel[trio.SocketStream]]
@@ -97,12 +116,12 @@ async def test_an_end_before_the_connection_is_not_lost(pair: Pair) -> None:
     tunnel.abort()
 
 
-async def test_a_refusal_is_a_failed_dial() -> None:
+async def test_a_refusal_is_a_failed_dial(watcher: SocketWatcher) -> None:
     """The first call that needs the connection gets a DialError, and every later one too; no byte was sent."""
     with socket.socket() as sock:
         sock.bind((HERE, 0))
         port = sock.getsockname()[1]
-        tunnel = DirectUpstream(HERE).open(at(port))
+        tunnel = DirectUpstream(HERE, watcher).open(at(port))
         for _ in range(2):
             with pytest.raises(DialError, match=f"connection to {HERE}:{port}: "):
                 await received(tunnel)
@@ -193,3 +212,50 @@ async def test_a_download_without_a_descriptor_for_a_pipe(pair: Pair, monkeypatc
     async with copying(*pair) as copied:
         monkeypatch.setattr(os, "pipe2", no_more)
         await copied.download(random.Random(0).randbytes(3 * SPLICE_AFTER))
+
+
+async def test_a_long_answer_to_a_slow_client(pair: Pair) -> None:
+    """What the client's socket has no room for waits for it, and nothing else does: every byte arrives in order."""
+    tunnel, accepted = pair
+    data = random.Random(0).randbytes(3_000_000)
+    ours, theirs = socket.socketpair()
+    with trio.fail_after(60):
+        await tunnel.write(b"question")
+        far = await accepted.receive()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(far.send_all, b"short")
+            with Tasks(nursery) as tasks:
+                tunnel.copy_to(RawSocket(ours), tasks, lambda: None)
+                client = RawSocket(theirs)
+                assert await client.receive() == b"short"
+                nursery.start_soon(far.send_all, data)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                found = b""
+                while len(found) < len(data):
+                    found += await client.receive()
+                    await trio.lowlevel.checkpoint()
+                assert found == data
+                tasks.cancel()
+    tunnel.abort()
+    ours.close()
+    client.close()
+
+
+async def test_a_client_that_is_gone_is_no_fault_of_the_container(pair: Pair) -> None:
+    """Nobody takes the answer: that ends the connection."""
+    tunnel, accepted = pair
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with trio.fail_after(20):
+        await tunnel.write(b"question")
+        far = await accepted.receive()
+        await far.send_all(b"answer")
+        async with trio.open_nursery() as nursery:
+            with Tasks(nursery) as tasks:
+                tunnel.copy_to(RawSocket(ours), tasks, lambda: None)
+                await trio.sleep(math.inf)
+    assert tunnel.finished
+    assert isinstance(tunnel.failure, OSError)
+    assert tunnel.error is None
+    tunnel.abort()
+    ours.close()

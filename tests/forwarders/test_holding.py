@@ -20,7 +20,7 @@ from forwarders.backend import Backend, Dialled
 from forwarders.backoff import LAST_PAUSE
 from forwarders.holding import HeldDial, WaitingLine
 from forwarders.spec import Counts, State
-from forwarders.system.tcp import DisconnectWatcher
+from forwarders.system.tcp import SocketWatcher
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import TunnelProtocol
 from tests.forwarders.cluster import SPEC, endpoint, greeter, refusing
@@ -342,7 +342,7 @@ class Room:
 
 async def test_a_newcomer_does_not_overtake(nursery: trio.Nursery) -> None:
     """Room that is there before the first in the line has been woken is still the first one's."""
-    backend, watcher = Room(), DisconnectWatcher()
+    backend, watcher = Room(), SocketWatcher()
     line = WaitingLine(SPEC, cast(Backend, backend), watcher, Counts(since=datetime.now(UTC)), str)
     served: list[str] = []
 
