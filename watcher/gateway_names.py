@@ -128,9 +128,15 @@ def resolve_host(name: str, hosts: Hosts) -> tuple[HostEntry, ...]:
         entry for called in dict.fromkeys(name for _, name, *_ in readings) for entry in hosts.get(called, ())
     )
     meant = [entry for entry in candidates if _is_meant(entry, readings)]
-    services = [entry for entry in meant if entry.kind == "service"]
-    by_port = all(port is not None for port, _, _, context in readings if context is None)
-    return _preferred(_of_default_cluster(services or meant), named_port=by_port)
+    meant = [entry for entry in meant if entry.kind == "service"] or meant
+    # Names for other clusters end with their context.
+    meant = [entry for entry in meant if not entry.cluster] or meant
+    speaking = [entry for entry in meant if entry.http]
+    resources = {(entry.cluster, entry.kind, entry.name, entry.namespace) for entry in meant}
+    with_port = all(port is not None for port, _, _, context in readings if context is None)
+    # Of several ports of one resource the only one that speaks HTTP is meant, unless the name has a port.
+    is_clear = len(resources) == len(speaking) == 1 and not with_port
+    return tuple(speaking if is_clear else meant)
 
 
 def shortest_name(entry: HostEntry, hosts: Hosts) -> str:
@@ -169,17 +175,3 @@ def _is_meant(entry: HostEntry, readings: Iterable[_Reading]) -> bool:
         and (context is None or context == entry.context != "")
         for port, name, namespace, context in readings
     )
-
-
-def _of_default_cluster(meant: list[HostEntry]) -> list[HostEntry]:
-    """Those of the default cluster if there are any: names for other clusters end with their context."""
-    return [entry for entry in meant if not entry.cluster] or meant
-
-
-def _preferred(meant: list[HostEntry], *, named_port: bool) -> tuple[HostEntry, ...]:
-    """Of several ports of one resource the only one that speaks HTTP, unless the name has a port."""
-    resources = {(entry.cluster, entry.kind, entry.name, entry.namespace) for entry in meant}
-    speaking = [entry for entry in meant if entry.http]
-    if len(resources) == 1 and len(meant) > 1 and len(speaking) == 1 and not named_port:
-        return tuple(speaking)
-    return tuple(meant)

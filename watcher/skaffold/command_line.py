@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct
 
@@ -20,6 +21,7 @@ from watcher.errors import UsageError, did_you_mean
 from watcher.skaffold import modes
 
 SHORT = {"f": "filename", "m": "module", "p": "profile", "n": "namespace"}
+_PROFILES = ("profile-auto-activation", "propagate-profiles")
 # These always take a value: the next word, even if it begins with a dash (`-p -name` turns a profile off).
 _VALUED = {*SHORT.values(), "kube-context", "kubeconfig", "rpc-http-port"}
 # These never take the next word: pflag's NoOptDefVal (cmd/skaffold/app/cmd/flags.go), and booleans of every command.
@@ -31,8 +33,7 @@ _BARE = {
     "timestamps",
     "update-check",
     "assume-yes",
-    "profile-auto-activation",
-    "propagate-profiles",
+    *_PROFILES,
     "help",
     "h",
     "q",
@@ -41,10 +42,7 @@ _BARE = {
 _SERVING = {"dev", "build", "run", "debug", "deploy", "test", "verify", "apply", "exec"}
 _FORWARDING = {"dev", "run", "deploy", "debug", "verify", "exec"}
 _DEFAULT_FILE = "skaffold.yaml"
-# What a wrapper is assumed to start, unless its words contain a Skaffold command.
-_SKAFFOLD, _WRAPPED = "skaffold", "dev"
 _DEPLOYING = {"dev", "debug", "run", "deploy"}
-_PROFILES = ("profile-auto-activation", "propagate-profiles")
 
 # As it is installed, and as it is downloaded: skaffold-linux-amd64, skaffold-v2.16.1.
 _BINARY = re.compile(r"skaffold([-_]?v?\d[\w.+-]*|-(linux|darwin|windows)-\w+)?(\.exe)?", re.IGNORECASE)
@@ -160,21 +158,22 @@ def read_command(argv: Sequence[str], environ: Mapping[str, str]) -> SkaffoldCom
     path = environ.get("PATH")
     wrapper = not is_skaffold(argv[0], path)
     line = _wrapped_line(argv, path) if wrapper else _line(argv)
+    given = partial(_given, line, environ)
     return SkaffoldCommand(
         binary=line.words[0],
         command=line.command,
         line=None if wrapper else line,
         reads_as=shlex.join(line.words),
         words=tuple(argv),
-        filename=_one(line, environ, "filename") or _DEFAULT_FILE,
+        filename=given("filename") or _DEFAULT_FILE,
         profiles=_several(line, environ, "profile"),
         modules=_several(line, environ, "module"),
-        namespace=_one(line, environ, "namespace") or environ.get("SKAFFOLD_DEPLOY_NAMESPACE", ""),
-        kube_context=_one(line, environ, "kube-context"),
-        kubeconfig=_one(line, environ, "kubeconfig"),
+        namespace=given("namespace") or environ.get("SKAFFOLD_DEPLOY_NAMESPACE", ""),
+        kube_context=given("kube-context") or "",
+        kubeconfig=given("kubeconfig") or "",
         rpc_http_port=_port(line, environ),
-        port_forward=_port_forward(line, environ),
-        profile_flags=tuple(f"--{name}={_one(line, environ, name)}" for name in _PROFILES if _one(line, environ, name)),
+        port_forward=given("port-forward"),
+        profile_flags=tuple(f"--{name}={value}" for name in _PROFILES if (value := given(name))),
     )
 
 
@@ -235,7 +234,7 @@ def _wrapped_line(argv: Sequence[str], path: str | None) -> CommandLine:
         line = parse_words(argv[at:]) if is_skaffold(word, path) else None
         if line is not None and line.command in _DEPLOYING:
             return line
-    return CommandLine((_SKAFFOLD, _WRAPPED), 1, ())
+    return CommandLine(("skaffold", "dev"), 1, ())
 
 
 def _variable(name: str) -> str:
@@ -243,19 +242,15 @@ def _variable(name: str) -> str:
     return "SKAFFOLD_" + name.upper().replace("-", "_")
 
 
-def _one(line: CommandLine, environ: Mapping[str, str], name: str) -> str:
+def _given(line: CommandLine, environ: Mapping[str, str], name: str) -> str | None:
+    """The last value of the flag, else its variable's; None if neither is set."""
     values = line.values(name)
-    return values[-1] if values else environ.get(_variable(name), "")
+    return values[-1] if values else environ.get(_variable(name))
 
 
 def _several(line: CommandLine, environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     values = [environ.get(_variable(name), ""), *line.values(name)]
     return tuple(item for value in values for row in csv.reader([value]) for item in row)
-
-
-def _port_forward(line: CommandLine, environ: Mapping[str, str]) -> str | None:
-    values = line.values("port-forward")
-    return values[-1] if values else environ.get(_variable("port-forward"))
 
 
 def _port(line: CommandLine, environ: Mapping[str, str]) -> int | None:

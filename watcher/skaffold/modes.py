@@ -20,9 +20,9 @@ class Mode(Enum):
 
 
 OFF: frozenset[Mode] = frozenset()
-_ALONE = {"off"}
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}  # Go's strconv.ParseBool, to the letter
-_FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+_FALSE = {"off", "0", "f", "F", "FALSE", "false", "False"}
+_NAMES = [mode.value for mode in Mode]
 _DEFAULTS = {
     "dev": frozenset({Mode.USER}),
     "debug": frozenset({Mode.USER, Mode.DEBUG}),
@@ -42,29 +42,26 @@ def parse_modes(text: str, command: str, origin: str = "--port-forward") -> froz
     Raises UsageError: an unknown mode, or off or a boolean together with other modes.
     """
     words = text.split(",")
-    for word in words:
-        if word in _ALONE | _TRUE | _FALSE and len(words) > 1:
-            raise UsageError(f'{origin}={text}: "{word}" cannot be combined with other modes; give it alone')
-    if len(words) == 1 and words[0] in _ALONE | _FALSE:
-        return OFF
-    if len(words) == 1 and words[0] in _TRUE:
+    alone = next((word for word in words if word in _TRUE | _FALSE), None)
+    if alone is not None and len(words) > 1:
+        raise UsageError(f'{origin}={text}: "{alone}" cannot be combined with other modes; give it alone')
+    if alone is not None:
         debug = {Mode.DEBUG} if command == "debug" else set()
-        return frozenset({Mode.USER, Mode.SERVICES} | debug)
+        return frozenset({Mode.USER, Mode.SERVICES} | debug) if alone in _TRUE else OFF
     modes = frozenset(_mode(word, f"{origin}={text}") for word in words)
     return modes - {Mode.DEBUG} if Mode.PODS in modes else modes
 
 
 def are_modes(text: str) -> bool:
     """Whether `text` is a valid value of --port-forward."""
-    return all(word in _ALONE | _TRUE | _FALSE or word in {mode.value for mode in Mode} for word in text.split(","))
+    return _TRUE.union(_FALSE, _NAMES).issuperset(text.split(","))
 
 
 def _mode(word: str, where: str) -> Mode:
     try:
         return Mode(word)
     except ValueError:
-        accepted = ", ".join(mode.value for mode in Mode)
         raise UsageError(
-            f'{where}: unknown mode "{word}"; accepted are {accepted} (comma-separated), off, true, false'
-            f"{did_you_mean(word, [*(mode.value for mode in Mode), *_ALONE, 'true', 'false'])}"
+            f'{where}: unknown mode "{word}"; accepted are {", ".join(_NAMES)} (comma-separated), off, true, false'
+            f"{did_you_mean(word, [*_NAMES, 'off', 'true', 'false'])}"
         ) from None

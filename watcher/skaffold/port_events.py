@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+import msgspec
 import trio
 from msgspec import Struct
 
@@ -118,17 +119,17 @@ def moved(these: SkaffoldForwards, others: SkaffoldForwards) -> list[SkaffoldFor
     return [own for own in differ if own.key not in others or others[own.key].place != own.place]
 
 
-class PostedForward(Struct, frozen=True, kw_only=True):
+class PostedForward(Struct, frozen=True, kw_only=True, rename="camel"):
     """A forward of ours as Skaffold's portEvent describes it. `target_port`: number or name, as requested.
 
-    For a pod's container `pod` and `port_name` are set, since debuggers look for them.
+    For a pod's container `pod_name` and `port_name` are set, since debuggers look for them.
     """
 
     resource_type: str
     resource_name: str
     namespace: str
-    container: str
-    pod: str = ""
+    container_name: str
+    pod_name: str = ""
     port_name: str = ""
     target_port: int | str
     address: str
@@ -138,19 +139,9 @@ class PostedForward(Struct, frozen=True, kw_only=True):
     def event(self) -> dict[str, object]:
         """As JSON for POST /v2/events/handle (proto/v2/skaffold.proto, Event.portEvent)."""
         port = self.target_port
-        event = {
-            "id": ECHO_ID,
-            "localPort": self.local_port,
-            "address": self.address,
-            "resourceType": self.resource_type,
-            "resourceName": self.resource_name,
-            "namespace": self.namespace,
-            "podName": self.pod,
-            "containerName": self.container,
-            "portName": self.port_name or (port if isinstance(port, str) else ""),
-            "targetPort": {"type": 0, "intVal": port} if isinstance(port, int) else {"type": 1, "strVal": port},
-        }
-        return {"portEvent": event}
+        name = self.port_name or (port if isinstance(port, str) else "")
+        target = {"type": 0, "intVal": port} if isinstance(port, int) else {"type": 1, "strVal": port}
+        return {"portEvent": msgspec.to_builtins(self) | {"id": ECHO_ID, "portName": name, "targetPort": target}}
 
 
 class PublishedState(Struct, frozen=True):
