@@ -88,8 +88,7 @@ def _of_cron_job(cron_job: CronJob, port: int | str, related: RelatedLists) -> S
 def _of_workload(
     target: Workload | ReplicationController, port: int | str, related: RelatedLists, name: str, kind: str = ""
 ) -> Steps[EndpointResult]:
-    plain = target.spec.selector
-    selector = plain if isinstance(plain, LabelSelector) else selector_of(plain)
+    selector = selector_of(target.spec.selector)
     matching = yield from selected(selector, related.pods)
     is_own, newest = _ownership(target, kind, related)
     own = yield from _filtered(matching, is_own)
@@ -183,14 +182,14 @@ def _pod_of(there: SliceEndpoint, by_uid: Mapping[str, Pod], by_ip: Mapping[str,
 # --- label selectors (apimachinery, metav1.LabelSelector)
 
 
-def selector_of(labels: Mapping[str, str] | None) -> LabelSelector:
-    """The selector of a service or replication controller: equal labels only."""
-    return LabelSelector(match_labels=dict(labels or {}))
+def selector_of(selector: LabelSelector | Mapping[str, str] | None) -> LabelSelector:
+    """The selector of a target; a service's and a replication controller's have equal labels only."""
+    return selector if isinstance(selector, LabelSelector) else LabelSelector(match_labels=dict(selector or {}))
 
 
-def selected(selector: LabelSelector | None, objects: Mapping[Key, R]) -> Steps[list[R]]:
+def selected(selector: LabelSelector, objects: Mapping[Key, R]) -> Steps[list[R]]:
     """The objects that the selector matches. An empty one matches nothing: no controller's may be empty."""
-    if selector is None or _is_empty(selector):
+    if _is_empty(selector):
         return []
     found = labelled(objects, selector.match_labels or {})
     if not selector.match_expressions:
@@ -210,9 +209,9 @@ def _filtered(items: Iterable[R], condition: Callable[[R], bool]) -> Steps[list[
     return found
 
 
-def selector_text(selector: LabelSelector | None) -> str:
+def selector_text(selector: LabelSelector) -> str:
     """The selector as kubectl's -l takes it."""
-    if selector is None or _is_empty(selector):
+    if _is_empty(selector):
         return "no selector"
     equal = (f"{key}={value}" for key, value in sorted((selector.match_labels or {}).items()))
     return ",".join([*equal, *map(_requirement_text, selector.match_expressions or ())])

@@ -123,17 +123,12 @@ def _entry(
     if entry.kind == CONTAINER:
         return container_verdict(entry, subject, ident, group, address, facts)
     target = _target(entry, namespace, facts)
-    if reason := _contested(entry, namespaces) or _why_not(entry, target, subject, ident, facts):
+    if reason := namespaces.contested(entry) or _why_not(entry, target, subject, ident, facts):
         return Skip(id=ident, subject=subject, reason=reason)
     spec = forward_spec(group, address, entry.local_port, facts, ident=ident, eager=entry.kind == "pod")
     because = f"it is asked for by {entry.origin}"
     found = yield from _find(entry, target, namespace, facts)
     return planned(spec, subject, found, because, spellings(target, entry.port))
-
-
-def _contested(entry: Entry, namespaces: EntryNamespaces) -> str:
-    several = ", ".join(namespaces.contested(entry))
-    return several and f"{entry.kind} {entry.name or entry.selector} is in namespaces {several}: say which one"
 
 
 def _why_not(entry: Entry, target: Resource | None, subject: ResourceRef, ident: str, facts: Facts) -> str:

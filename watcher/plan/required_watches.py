@@ -47,11 +47,7 @@ def _is_answered(watch: Watch, facts: Facts, key: str) -> bool:
 def _of_cluster(facts: Facts) -> set[Watch]:
     if facts.containers is not None:
         return set()
-    watches = {
-        watch
-        for kind in run.kinds_looked_at(facts)
-        for watch in run.with_fallback(run.labelled_watch(kind, facts), facts)
-    }
+    watches = {watch for kind in run.kinds_looked_at(facts) for watch in run.watches_of_run(kind, facts)}
     for service in run.services(facts) if Mode.SERVICES in facts.modes else ():
         watches.update(_related_watches("service", service.metadata.namespace, service).values())
     namespaces = EntryNamespaces(facts)
@@ -144,12 +140,12 @@ class EntryNamespaces:
             return next(iter(self._of_run))
         return self._here
 
-    def contested(self, entry: Entry) -> tuple[str, ...]:
-        """The run's namespaces that have the object, if the user has to choose one; else ()."""
-        if self._named(entry):
-            return ()
-        having = _having(self._of_run, entry, self._facts)
-        return having if len(having) > 1 and self._here not in having else ()
+    def contested(self, entry: Entry) -> str:
+        """The reason why the user has to choose one of several namespaces that have the object, or ""."""
+        having = () if self._named(entry) else _having(self._of_run, entry, self._facts)
+        if len(having) < 2 or self._here in having:
+            return ""
+        return f"{entry.kind} {entry.name or entry.selector} is in namespaces {', '.join(having)}: say which one"
 
     def candidates(self, entry: Entry) -> frozenset[str]:
         """All namespaces that may have the entry's object."""

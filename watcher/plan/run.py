@@ -91,7 +91,7 @@ def namespaces(facts: Facts) -> frozenset[str]:
 
 def is_of_another(item: Resource, kind: Kind, facts: Facts) -> bool:
     """Whether the object has another run's label. Without a label it may belong to anyone."""
-    ids, label = _run_ids(labelled_watch(kind, facts), facts), (item.metadata.labels or {}).get(RUN_ID_LABEL)
+    ids, label = _run_ids(kind, facts), (item.metadata.labels or {}).get(RUN_ID_LABEL)
     return bool(ids) and label is not None and label not in (ids or ())
 
 
@@ -136,17 +136,13 @@ def _owned_pods(owner: OwnerKey, workload: Resource | None, made: list[Pod]) -> 
 # --- where the run's objects are looked for
 
 
-def labelled_watch(kind: Kind, facts: Facts) -> Watch:
-    """The watch for the labelled objects of this kind in all namespaces."""
-    return Watch(kind, "", label_selector=facts.selector or RUN_ID_LABEL)
+def watches_of_run(kind: Kind, facts: Facts) -> tuple[Watch, ...]:
+    """The watches for the labelled objects of this kind: all namespaces; once that is forbidden, each known one too.
 
-
-def with_fallback(everywhere: Watch, facts: Facts) -> tuple[Watch, ...]:
-    """`everywhere`, and once that is forbidden the same watch in each known namespace as well.
-
-    The forbidden watch is kept (it is tried again slowly). The others are kept until it has objects: an API server
+    The forbidden watch is kept (it is tried again slowly), and the others are kept until it has objects: an API server
     that is away does not tell about rights. If the user named the namespaces, only those are watched.
     """
+    everywhere = Watch(kind, "", label_selector=facts.selector or RUN_ID_LABEL)
     if facts.within:
         return tuple(replace(everywhere, namespace=namespace) for namespace in sorted(facts.within))
     known = sorted(facts.namespaces | {facts.namespace or facts.context_namespace or "default"})
@@ -165,9 +161,8 @@ def _own(kind: Kind, facts: Facts) -> list[Resource]:
     """
     if kind not in kinds_looked_at(facts):
         return []
-    everywhere, found = labelled_watch(kind, facts), list[Resource]()
-    ids = _run_ids(everywhere, facts)
-    for watch in with_fallback(everywhere, facts):
+    found, ids = list[Resource](), _run_ids(kind, facts)
+    for watch in watches_of_run(kind, facts):
         if facts.cluster.synced(watch):
             there = cast("Mapping[Key, Resource]", facts.cluster.objects[watch])
             found = [item for item in found if item.metadata.namespace != watch.namespace]
@@ -178,7 +173,7 @@ def _own(kind: Kind, facts: Facts) -> list[Resource]:
     return found
 
 
-def _run_ids(watch: Watch, facts: Facts) -> frozenset[str] | None:
+def _run_ids(kind: Kind, facts: Facts) -> frozenset[str] | None:
     """The labels of the run's objects; None if any label counts.
 
     Former ids count until a deploy under the new one has succeeded, and as long as the list may be stale.
@@ -186,7 +181,7 @@ def _run_ids(watch: Watch, facts: Facts) -> frozenset[str] | None:
     if facts.any_run or facts.selector:
         return None
     cluster = facts.cluster
-    stale = any(cluster.synced(one) and one in cluster.problems for one in with_fallback(watch, facts))
+    stale = any(cluster.synced(one) and one in cluster.problems for one in watches_of_run(kind, facts))
     return facts.ids_of_run if stale or not facts.deployed else frozenset({facts.run_id} - {""})
 
 

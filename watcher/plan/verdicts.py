@@ -212,10 +212,9 @@ def unlisted_kind(kind: Kind, source: str, facts: Facts) -> Iterator[Skip]:
 
     A forbidden list of all namespaces does not count: the known namespaces are watched instead.
     """
-    everywhere = run.labelled_watch(kind, facts)
-    for watch in run.with_fallback(everywhere, facts):
+    for watch in run.watches_of_run(kind, facts):
         problem = facts.cluster.problems.get(watch)
-        if problem and not facts.cluster.synced(watch) and not (problem.forbidden and watch == everywhere):
+        if problem and not facts.cluster.synced(watch) and (watch.namespace or not problem.forbidden):
             subject = ResourceRef(
                 source=source, resource_type=kind.singular, resource_name="*", namespace=watch.namespace
             )

@@ -65,31 +65,20 @@ class SkaffoldForward(Struct, frozen=True, kw_only=True):
 SkaffoldForwards = dict[SkaffoldForwardKey, SkaffoldForward]
 
 
-class Holdings(Struct, frozen=True):
-    """Skaffold's own forwards by their key; `places` finds one by its local address."""
+def with_forward(forwards: SkaffoldForwards, new: SkaffoldForward) -> SkaffoldForwards:
+    """Adds `new` and drops what had its key or its local address. An older event changes nothing."""
+    at_its_place = [key for key, own in forwards.items() if own.local_port == new.local_port and own.place == new.place]
+    rivals = forwards.keys() & {new.key, *at_its_place}
+    if any(new.at < forwards[key].at for key in rivals) or len(forwards) - len(rivals) >= MOST_OWN_FORWARDS:
+        return forwards
+    return {key: own for key, own in forwards.items() if key not in rivals} | {new.key: new}
 
-    forwards: SkaffoldForwards = {}
-    places: dict[tuple[str, int], SkaffoldForwardKey] = {}
 
-    def having(self, new: SkaffoldForward) -> Holdings:
-        """Adds `new` and drops what had its key or its local address. An older event changes nothing."""
-        keys = {new.key, self.places.get(new.place, new.key)}
-        rivals = [self.forwards[key] for key in keys if key in self.forwards]
-        if any(new.at < rival.at for rival in rivals) or len(self.forwards) - len(rivals) >= MOST_OWN_FORWARDS:
-            return self
-        forwards, places = dict(self.forwards), dict(self.places)
-        for rival in rivals:
-            del forwards[rival.key], places[rival.place]
-        return Holdings(forwards | {new.key: new}, places | {new.place: new.key})
-
-    def renewed(self, since: int, *, but_pods: bool = False) -> Holdings:
-        """Keeps those reported in loop `since` or later, and with `but_pods` every pod's."""
-        kept = {
-            key: own
-            for key, own in self.forwards.items()
-            if own.iteration >= since or (but_pods and own.resource_type == "pod")
-        }
-        return Holdings(kept, {own.place: key for key, own in kept.items()})
+def renewed(forwards: SkaffoldForwards, since: int, *, but_pods: bool = False) -> SkaffoldForwards:
+    """Keeps those reported in loop `since` or later, and with `but_pods` every pod's."""
+    return {
+        key: own for key, own in forwards.items() if own.iteration >= since or (but_pods and own.resource_type == "pod")
+    }
 
 
 def own_forward(event: PortEvent, at: datetime) -> SkaffoldForward | None:

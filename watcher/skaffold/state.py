@@ -26,7 +26,7 @@ from watcher.skaffold.events import (
     TaskEvent,
     iteration_of,
 )
-from watcher.skaffold.port_events import Holdings, Occasion, SkaffoldForwards, own_forward
+from watcher.skaffold.port_events import Occasion, SkaffoldForwards, own_forward, renewed, with_forward
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -102,7 +102,6 @@ class SkaffoldState(Struct, frozen=True, kw_only=True):
     """The facts and the times (Skaffold's) that they are based on."""
 
     facts: SkaffoldFacts = SkaffoldFacts()
-    own: Holdings = Holdings()
     failure: Failure = Failure()
     latest: datetime = NEVER
     meta_at: datetime = NEVER
@@ -125,7 +124,7 @@ def apply(state: SkaffoldState, event: SkaffoldEvent) -> SkaffoldState:
             return _own(_deploy(_phase(state, task, at), task, at), task, at)
         case PortEvent() as port:
             new = own_forward(port, at)
-            return state if new is None else _holding(state, state.own.having(new))
+            return state if new is None else _with(state, own_forwards=with_forward(state.facts.own_forwards, new))
         case StatusCheckEvent() as check:
             return _status_check(state, check, at)
         case _:
@@ -235,19 +234,15 @@ def _own(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
     the end of the dev loop all are back (with several configs PortForward ends several times), except that pods follow
     a second later and the Docker deployer has no PortForward task. Those are dropped when the next deploy begins.
     """
-    own, iteration = state.own, task.iteration
+    own, iteration = state.facts.own_forwards, task.iteration
     match task.task, task.status:
         case "PortForward", "Succeeded":
             return replace(state, forwarded_iteration=iteration)
         case "DevLoop", "Succeeded" if iteration == state.forwarded_iteration:
-            return _holding(state, own.renewed(iteration, but_pods=True))
+            return _with(state, own_forwards=renewed(own, iteration, but_pods=True))
         case "Deploy", "InProgress" if at >= state.deployed_at:
-            return _holding(state, own.renewed(state.deployed_iteration))
+            return _with(state, own_forwards=renewed(own, state.deployed_iteration))
     return state
-
-
-def _holding(state: SkaffoldState, own: Holdings) -> SkaffoldState:
-    return state if own is state.own else _with(replace(state, own=own), own_forwards=own.forwards)
 
 
 def _settle(state: SkaffoldState) -> SkaffoldState:
