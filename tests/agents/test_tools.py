@@ -15,7 +15,7 @@ from tests.cli.conftest import cluster, place
 from tests.cli.made import Place, closed_port
 from tests.cli.test_wait_iteration import RECORDED, task
 from tests.support.process import portside
-from watcher.cli.mcp_command import mcp_command
+from watcher.cli.utility_commands import mcp_command
 from watcher.errors import UsageError
 
 __all__ = ["cluster", "place"]

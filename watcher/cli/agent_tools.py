@@ -1,14 +1,16 @@
 """What `portside mcp` can do for an agent: questions to the portsides that run here, and waiting.
 
-The tools use the status addresses, as every program of this user may, and change nothing. They do not know the Model
-Context Protocol: mcp_command.py serves them. The docstring of each tool is what the agent reads.
+The tools use the status addresses, as every program of this user may, and change nothing. The docstring of each tool is
+what the agent reads. The official SDK serves them by the Model Context Protocol (`server_for`).
 """
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -24,7 +26,16 @@ from watcher.cli.options import NOTICE_WITHIN, READY_WITHIN
 from watcher.cli.readiness_wait import ReadinessWait
 from watcher.errors import WatcherError
 
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
+
 logger = logging.getLogger("portside.mcp")
+
+INSTRUCTIONS = (
+    "portside keeps local ports that reach the pods of a Kubernetes project while Skaffold builds and deploys it. "
+    "After you edit files of the project, call wait_until_saved_is_served: it returns when the new code answers on the "
+    "local ports, or with the error of the build or deploy. list_forwards has the URLs."
+)
 
 Answer = dict[str, Any]
 
@@ -184,3 +195,30 @@ def _seconds(given: float) -> float:
 def _plain(value: object) -> Any:
     """As JSON has it."""
     return msgspec.to_builtins(value)
+
+
+def server_for(tools: AgentTools) -> MCPServer[None]:
+    """The server with all tools."""
+    from mcp.server import MCPServer
+    from mcp_types import ToolAnnotations
+
+    server: MCPServer[None] = MCPServer(
+        "portside", instructions=INSTRUCTIONS, version=version("portside"), log_level="WARNING"
+    )
+    for tool in tools.all:
+        server.add_tool(_with_plain_errors(tool), annotations=ToolAnnotations(read_only_hint=True))
+    return server
+
+
+def _with_plain_errors(tool: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Expected errors become the tool's answer, with their message; anything else is a bug."""
+    from mcp.server.mcpserver.exceptions import ToolError
+
+    @functools.wraps(tool)
+    async def run(*arguments: Any, **named: Any) -> Any:
+        try:
+            return await tool(*arguments, **named)
+        except WatcherError as error:
+            raise ToolError(str(error)) from error
+
+    return run

@@ -14,10 +14,9 @@ from msgspec.structs import replace
 from forwarders import HOLD
 from forwarders.early_ports import close_early
 from forwarders.spec import PortPolicy, PortRequest
-from forwarders.tasks import kept
-from watcher.cli.facts_from_options import ConfiguredFacts, base_facts, gateway_request, with_open_path
+from watcher.cli.facts_from_options import ConfiguredFacts, base_facts, gateway_request, project_of, with_open_path
 from watcher.cli.lifecycle import run_to_end
-from watcher.cli.option_values import Options
+from watcher.cli.option_values import Options, environment
 from watcher.cli.runtime import GatewayServer, Runtime
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
@@ -54,52 +53,34 @@ class Selection(NamedTuple):
     namespaces: tuple[str, ...] | None
 
 
-class ClusterSource:
-    """One portside for a selection of objects. `prepare` raises every mistake before anything is bound.
+async def watch_cluster(selection: Selection, options: Options) -> int:
+    """Forwards the selected objects until a signal; returns the exit code. Raises UsageError before it binds a port.
 
     It waits for no deploy: an object that does not exist is reported as missing until it does.
     """
+    configured = await ConfiguredFacts.load(options, "watch", project_of(options, "dev"), environment())
+    config = await load_cluster_config(options.kubeconfig or None, configured.kube_context or None)
+    names = () if selection.namespaces is None else selection.namespaces or (config.namespace or "default",)
+    gateway = await GatewayServer.bind(configured.gateway)
+    runtime = Runtime("watch", options, gateway, context=config.title, namespace=", ".join(names))
 
-    def __init__(
-        self, runtime: Runtime, cluster: ClusterConfig, configured: ConfiguredFacts, selection: Selection
-    ) -> None:
-        self.runtime = runtime
-        self._cluster = cluster
-        self._configured = configured
-        self._selection = selection
-        self._namespaces = frozenset(_namespaces(selection, cluster))
-
-    @classmethod
-    async def prepare(cls, options: Options, configured: ConfiguredFacts, selection: Selection) -> ClusterSource:
-        """Reads the kubeconfig and binds the gateway, before anything is forwarded. Raises UsageError."""
-        cluster = await load_cluster_config(options.kubeconfig or None, configured.kube_context or None)
-        gateway = await GatewayServer.bind(configured.gateway)
-        namespace = ", ".join(_namespaces(selection, cluster))
-        runtime = Runtime("watch", options, gateway, context=cluster.title, namespace=namespace)
-        return cls(runtime, cluster, configured, selection)
-
-    async def run(self) -> None:
-        """Forwards until cancelled."""
-        async with trio.open_nursery() as nursery:
-            follow = partial(self._configured.run, self.runtime.touch)
-            nursery.start_soon(kept, logger, "following the configuration", follow)
-            async with ClusterConnection(self._cluster, self.runtime.touch) as cluster:
-                await self.runtime.run(cluster, self._gather)
-
-    def _gather(self) -> Facts:
+    def gather() -> Facts:
         return replace(
-            self.runtime.with_clusters(self._configured.facts),
-            run_id=self._selection.run_id,
-            selector=self._selection.selector,
-            any_run=not self._selection.run_id,
-            namespaces=self._namespaces,
-            within=self._namespaces,
+            runtime.with_clusters(configured.facts),
+            run_id=selection.run_id,
+            selector=selection.selector,
+            any_run=not selection.run_id,
+            namespaces=frozenset(names),
+            within=frozenset(names),
         )
 
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(configured.run, runtime.touch)
+            async with ClusterConnection(config, runtime.touch) as cluster:
+                await runtime.run(cluster, gather)
 
-def _namespaces(selection: Selection, cluster: ClusterConfig) -> tuple[str, ...]:
-    """The names of the namespaces; () for all."""
-    return () if selection.namespaces is None else selection.namespaces or (cluster.namespace or "default",)
+    return await run_to_end(serve, runtime)
 
 
 async def forward_targets(targets: tuple[str, ...], options: Options) -> int:

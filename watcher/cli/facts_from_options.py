@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace as replace_options
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
+from forwarders.tasks import kept
 from watcher.cli.option_values import Options, Place
 from watcher.config.entries import (
     DEFAULT_ADDRESS,
@@ -152,6 +154,9 @@ class ConfiguredFacts:
 
     async def run(self, on_change: Callable[[], None]) -> None:
         """Follows the files until cancelled; calls `on_change` synchronously after `facts` changed."""
+        await kept(logger, "following the configuration", partial(self._follow, on_change))
+
+    async def _follow(self, on_change: Callable[[], None]) -> None:
         while True:
             await change_since(self._seen)
             if await self._reload():

@@ -14,17 +14,15 @@ from watcher.cli.option_values import (
     OF_SKAFFOLD,
     GroupedCommand,
     GroupedOption,
-    Options,
     collect,
     collect_own,
-    environment,
     refuse_idle,
 )
 from watcher.cli.options import beside_skaffold, event_api, shared, shared_in_several_namespaces, without_project
 from watcher.errors import UsageError
 
 if TYPE_CHECKING:
-    from watcher.cli.cluster_source import Selection
+    pass
 
 CONTEXT_OPTION = "--context"
 _with_cluster = partial(click.option, cls=GroupedOption, group=OF_SKAFFOLD)
@@ -114,8 +112,9 @@ def watch_command(
     **given: Any,
 ) -> int:
     """Forward what a Skaffold deploys that runs already, or will."""
-    from watcher.cli.cluster_source import Selection
+    from watcher.cli.cluster_source import Selection, watch_cluster
     from watcher.cli.lifecycle import run_forwarding
+    from watcher.cli.skaffold_source import watch_skaffold
     from watcher.config.entries import checked_namespace, checked_selector
 
     for name in namespace:
@@ -129,7 +128,7 @@ def watch_command(
             )
         if len(namespaces) > 1:
             raise UsageError(f"-n {' -n '.join(namespaces)}: several namespaces go with --cluster")
-        return run_forwarding(partial(_watch_skaffold, url), options)
+        return run_forwarding(partial(watch_skaffold, url), options)
     without_skaffold = "with --cluster, which uses no Skaffold"
     refuse_idle(("--skaffold", "url", without_skaffold, True), ("--publish", "publish", without_skaffold, True))
     if run_id and selector:
@@ -138,32 +137,7 @@ def watch_command(
         raise UsageError("--namespace and --all-namespaces exclude each other")
     selector = selector and checked_selector(selector, "--selector")
     selection = Selection(run_id, selector, None if all_namespaces else namespaces)
-    return run_forwarding(partial(_watch_cluster, selection), options)
-
-
-async def _watch_skaffold(url: str, options: Options) -> int:
-    from watcher.cli.facts_from_options import ConfiguredFacts, project_of
-    from watcher.cli.lifecycle import run_to_end
-    from watcher.cli.skaffold_source import SkaffoldSource
-
-    if not url:
-        raise UsageError(
-            "which Skaffold? give --skaffold URL or set SKAFFOLD_RPC_HTTP_PORT (skaffold dev --rpc-http-port); "
-            "without any: --cluster"
-        )
-    configured = await ConfiguredFacts.load(options, "watch", project_of(options, "dev"), environment())
-    source = await SkaffoldSource.prepare("watch", options, url, configured)
-    return await run_to_end(source.run, source.runtime)
-
-
-async def _watch_cluster(selection: Selection, options: Options) -> int:
-    from watcher.cli.cluster_source import ClusterSource
-    from watcher.cli.facts_from_options import ConfiguredFacts, project_of
-    from watcher.cli.lifecycle import run_to_end
-
-    configured = await ConfiguredFacts.load(options, "watch", project_of(options, "dev"), environment())
-    source = await ClusterSource.prepare(options, configured, selection)
-    return await run_to_end(source.run, source.runtime)
+    return run_forwarding(partial(watch_cluster, selection), options)
 
 
 class ContextsAmongTargets(GroupedCommand):

@@ -56,21 +56,18 @@ async def run_to_end(task: Task, runtime: Runtime) -> int:
 
     Returns the exit code.
     """
-    command = runtime.exec_command
-    if command is None:
-        await until_signal(task)
-        return FAILED if runtime.failed else 0
-    code = FAILED
+    command, code = runtime.exec_command, FAILED
 
     async def both() -> None:
         nonlocal code
         async with trio.open_nursery() as nursery:
             nursery.start_soon(task)
-            code = await command.run(runtime.board)
-            nursery.cancel_scope.cancel()
+            if command is not None:
+                code = await command.run(runtime.board)
+                nursery.cancel_scope.cancel()
 
     await until_signal(both, command)
-    return code
+    return code if command is not None or runtime.failed else 0
 
 
 async def until_signal(task: Task, command: ExecCommand | None = None) -> None:

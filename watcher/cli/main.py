@@ -20,7 +20,6 @@ from watcher.errors import UsageError, WatcherError, did_you_mean
 sys.modules["httpx._main"] = None  # type: ignore[assignment] # Python's own way to make an import fail
 
 FORWARDING, INSTANCES, UTILITIES = "forwarding_commands", "instance_commands", "utility_commands"
-MCP = "mcp_command"
 # Name: (module, which is imported when the command is used; the line in --help).
 COMMANDS = {
     "run": (FORWARDING, "Start Skaffold and forward what it deploys."),
@@ -31,7 +30,7 @@ COMMANDS = {
     "schema": (UTILITIES, "Print the JSON Schema of portside.yaml."),
     "status": (INSTANCES, "Show the forwards of the portsides that run here."),
     "wait": (INSTANCES, "Return when forwards are ready, for scripts."),
-    "mcp": (MCP, "Serve the forwards that run here to agents (Model Context Protocol)."),
+    "mcp": (UTILITIES, "Serve the forwards that run here to agents (Model Context Protocol)."),
     "completion": (UTILITIES, "Print the completion script for bash, zsh or fish."),
 }
 

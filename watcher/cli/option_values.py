@@ -105,6 +105,7 @@ class Options(Place):
     publish: bool = True
 
 
+_TEXTS = {"namespace", "kube_context", "kubeconfig", "exec_command", "gateway", "env_file", "status_token_file"}
 _NO_PROJECT: Mapping[str, Any] = {"port_forward": None, "filename": (), "profile": (), "module": ()}
 
 
@@ -154,7 +155,7 @@ def refuse_idle(*rules: tuple[str, str, str, bool]) -> None:
 def _normalized(given: dict[str, Any]) -> dict[str, Any]:
     from watcher.config.entries import checked_namespace
 
-    for name in ("namespace", "kube_context", "kubeconfig"):
+    for name in _TEXTS & given.keys():
         given[name] = given[name] or ""
     checked_namespace(given["namespace"], "--namespace")
     for name in {"address", "profile", "module", "filename"} & given.keys():

@@ -15,6 +15,7 @@ from forwarders import HOLD, LINGER, MAX_WAITING
 from watcher.cli.completion import complete_contexts, complete_files, complete_modes, complete_namespaces
 from watcher.cli.option_values import OF_SKAFFOLD, OUTPUT, PORTS, SKAFFOLD, TUNING, GroupedOption, Seconds, environment
 
+OURS = "PORTSIDE_"  # how our variables start
 READY_WITHIN = 300.0  # seconds for `portside wait` and --exec: a first build may take minutes
 # Seconds that Skaffold may take to notice a save: it collects changes for 1 s. Too short a time answers too early.
 NOTICE_WITHIN = 3.0
@@ -22,78 +23,75 @@ NOTICE_WITHIN = 3.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _option(*names: str, env: str, **attributes: Any) -> Callable[[F], F]:
-    if env.startswith(SKAFFOLD):
-        # click reads only the process's variables, not those of skaffold.env.
-        attributes["default"] = _from_environment(env, several=attributes.get("multiple", False))
-    return click.option(*names, cls=GroupedOption, envvar=env, **attributes)
+def _option(flag: str, *names: str, **attributes: Any) -> Callable[[F], F]:
+    """An option of portside's own. --help shows its default if that is a value."""
+    default = attributes.get("default")
+    shown = bool(default) and default is not True
+    return click.option(flag, *names, cls=GroupedOption, envvar=_variable(OURS, flag), show_default=shown, **attributes)
 
 
-def _from_environment(variable: str, *, several: bool) -> Callable[[], Any]:
+def _skaffold_option(flag: str, *names: str, multiple: bool = False, **attributes: Any) -> Callable[[F], F]:
+    """An option that Skaffold has too. click would read only the process's variables, not those of skaffold.env."""
+    variable = _variable(SKAFFOLD, flag)
+
     def default() -> Any:
         text = environment().get(variable)
-        return ((text,) if text else ()) if several else text
+        return ((text,) if text else ()) if multiple else text
 
-    return default
+    attributes |= {"cls": GroupedOption, "envvar": variable, "multiple": multiple, "default": default}
+    return click.option(flag, *names, **attributes)
 
 
-_NAMESPACE = _option(
-    "--namespace",
-    "-n",
-    env="SKAFFOLD_NAMESPACE",
-    metavar="NAME",
-    shell_complete=complete_namespaces,
-    help="Kubernetes namespace. Default: the context's.",
-)
-_NAMESPACES = _option(
-    "--namespace",
-    "-n",
-    env="SKAFFOLD_NAMESPACE",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete_namespaces,
-    help="Kubernetes namespace. Default: the context's. Repeatable with --cluster.",
-)
+def _variable(prefix: str, flag: str) -> str:
+    return prefix + flag.partition("/")[0].removeprefix("--").upper().replace("-", "_")
+
+
+def _namespace(*, several: bool) -> Callable[[F], F]:
+    return _skaffold_option(
+        "--namespace",
+        "-n",
+        multiple=several,
+        metavar="NAME",
+        shell_complete=complete_namespaces,
+        help=f"Kubernetes namespace. Default: the context's.{' Repeatable with --cluster.' if several else ''}",
+    )
+
+
 _CLUSTER = (
-    _option(
+    _skaffold_option(
         "--kube-context",
-        env="SKAFFOLD_KUBE_CONTEXT",
         metavar="NAME",
         shell_complete=complete_contexts,
         help="Kubernetes context. Default: the current one.",
     ),
-    _option(
+    _skaffold_option(
         "--kubeconfig",
-        env="SKAFFOLD_KUBECONFIG",
         metavar="FILE",
         shell_complete=complete_files,
         help="Kubeconfig. Default: $KUBECONFIG, ~/.kube/config.",
     ),
 )
 _PROJECT = (
-    _option(
+    _skaffold_option(
         "--filename",
         "-f",
-        env="SKAFFOLD_FILENAME",
         group=OF_SKAFFOLD,
         multiple=True,
         metavar="FILE",
         shell_complete=complete_files,
         help="Skaffold configuration. Default: skaffold.yaml.",
     ),
-    _option(
+    _skaffold_option(
         "--profile",
         "-p",
-        env="SKAFFOLD_PROFILE",
         group=OF_SKAFFOLD,
         multiple=True,
         metavar="NAME",
         help="Activate this Skaffold profile; repeatable.",
     ),
-    _option(
+    _skaffold_option(
         "--module",
         "-m",
-        env="SKAFFOLD_MODULE",
         group=OF_SKAFFOLD,
         multiple=True,
         metavar="NAME",
@@ -101,9 +99,8 @@ _PROJECT = (
     ),
 )
 _MODES = (
-    _option(
+    _skaffold_option(
         "--port-forward",
-        env="SKAFFOLD_PORT_FORWARD",
         group=OF_SKAFFOLD,
         is_flag=False,
         flag_value="true",  # as Skaffold reads the flag without a value
@@ -116,24 +113,19 @@ _OPTIONS = (
     _option(
         "--exec",
         "exec_command",
-        env="PORTSIDE_EXEC",
         metavar="COMMAND",
-        default="",
         help="Run COMMAND in sh when all is ready, then exit.",
     ),
     _option(
         "--exec-timeout",
-        env="PORTSIDE_EXEC_TIMEOUT",
         type=Seconds(min=0),
         default=READY_WITHIN,
-        show_default=True,
         metavar="SECONDS",
         help="Give up --exec after this long.",
     ),
     click.option("--verbose", "-v", cls=GroupedOption, count=True, help="Log more to stderr; -vv logs even more."),
     _option(
         "--address",
-        env="PORTSIDE_ADDRESS",
         group=PORTS,
         multiple=True,
         metavar="ADDR",
@@ -141,22 +133,18 @@ _OPTIONS = (
     ),
     _option(
         "--strict-ports/--no-strict-ports",
-        env="PORTSIDE_STRICT_PORTS",
         group=PORTS,
         default=False,
         help="Fail if a local port is taken; take no other one.",
     ),
     _option(
         "--gateway",
-        env="PORTSIDE_GATEWAY",
         group=PORTS,
         metavar="[ADDR:]PORT",
-        default="",
         help="Serve http://SERVICE.localhost:PORT/ as well.",
     ),
     _option(
         "--open",
-        env="PORTSIDE_OPEN",
         group=PORTS,
         is_flag=True,
         default=False,
@@ -164,76 +152,60 @@ _OPTIONS = (
     ),
     _option(
         "--output",
-        env="PORTSIDE_OUTPUT",
         group=OUTPUT,
         type=click.Choice(["auto", "table", "plain", "json"]),
         default="auto",
-        show_default=True,
         metavar="FORMAT",
         help="Print auto, table, plain or json.",
     ),
     _option(
         "--env-file",
-        env="PORTSIDE_ENV_FILE",
         group=OUTPUT,
         metavar="FILE",
-        default="",
         shell_complete=complete_files,
         help="Write the URLs to FILE, as WEB_8080_URL and so on.",
     ),
     _option(
         "--status",
-        env="PORTSIDE_STATUS",
         group=OUTPUT,
         metavar="ADDR:PORT|off",
         default="127.0.0.1:0",
-        show_default=True,
         help="Serve the page, /readyz, /v1 and /metrics here.",
     ),
     _option(
         "--status-token-file",
-        env="PORTSIDE_STATUS_TOKEN_FILE",
         group=OUTPUT,
         metavar="FILE",
-        default="",
         shell_complete=complete_files,
         help="Read the token of the status address from FILE.",
     ),
     _option(
         "--direct",
-        env="PORTSIDE_DIRECT",
         group=TUNING,
         type=click.Choice(["auto", "always", "never"]),
-        default=None,
         metavar="WHEN",
         help="Use pods' own addresses: auto, always, never.",
     ),
     _option(
         "--hold",
-        env="PORTSIDE_HOLD",
         group=TUNING,
         type=Seconds(min=0),
-        default=None,
         metavar="SECONDS",
         help=f"Wait this long for a ready pod. Default: {HOLD:.0f}.",
     ),
     _option(
         "--max-waiting",
-        env="PORTSIDE_MAX_WAITING",
         group=TUNING,
         type=click.IntRange(min=0),
         default=MAX_WAITING,
-        show_default=True,
         metavar="NUMBER",
         help="Maximum waiting connections.",
     ),
     _option(
         "--linger",
-        env="PORTSIDE_LINGER",
         group=TUNING,
         type=Seconds(min=0),
         default=LINGER,
-        show_default=True,
         metavar="SECONDS",
         help="After the client stops sending, wait this long for the reply.",
     ),
@@ -242,22 +214,22 @@ _OPTIONS = (
 
 def shared(function: F) -> F:
     """Adds the options of all forwarding commands, as keyword arguments for `collect`."""
-    return _with((_NAMESPACE, *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS), function)
+    return _with((_namespace(several=False), *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS), function)
 
 
 def shared_in_several_namespaces(function: F) -> F:
     """Adds the options of all forwarding commands; --namespace may be repeated, so `namespace` is a tuple."""
-    return _with((_NAMESPACES, *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS), function)
+    return _with((_namespace(several=True), *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS), function)
 
 
 def without_project(function: F) -> F:
     """Adds the options of a forwarding command that reads no Skaffold project."""
-    return _with((_NAMESPACE, *_CLUSTER, *_OPTIONS), function)
+    return _with((_namespace(several=False), *_CLUSTER, *_OPTIONS), function)
 
 
 def placed(function: F) -> F:
     """Adds the options for cluster and project, as keyword arguments for `collect_place`."""
-    return _with((_NAMESPACE, *_CLUSTER, *_PROJECT), function)
+    return _with((_namespace(several=False), *_CLUSTER, *_PROJECT), function)
 
 
 def choosing(function: F) -> F:
@@ -290,7 +262,6 @@ event_api = click.option(
 
 beside_skaffold = _option(
     "--publish/--no-publish",
-    env="PORTSIDE_PUBLISH",
     group=OF_SKAFFOLD,
     default=True,
     help="Report the forwards to Skaffold, for IDEs.",

@@ -20,7 +20,7 @@ from forwarders.tasks import kept, report
 from watcher.board.board import Board
 from watcher.board.records import ForwardRecord, own_forward_record, skaffold_record, timestamp
 from watcher.cli.facts_from_options import ConfiguredFacts, options_for_run, project_of
-from watcher.cli.lifecycle import ExecCommand, RepeatedSignal, until_signal
+from watcher.cli.lifecycle import ExecCommand, RepeatedSignal, run_to_end, until_signal
 from watcher.cli.option_values import Options, environment
 from watcher.cli.runtime import GatewayServer, Runtime
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
@@ -28,6 +28,7 @@ from watcher.cluster.clusters import ClusterConnection
 from watcher.config.entries import CONTAINER
 from watcher.docker.containers import ContainerWatch
 from watcher.docker.daemon import Daemon, daemon_of
+from watcher.errors import UsageError
 from watcher.plan.facts import Facts
 from watcher.skaffold import command_line
 from watcher.skaffold.attachment import Attachment
@@ -89,8 +90,7 @@ class SkaffoldSource:
         """Forwards until cancelled: then it frees the ports at once and leaves Skaffold's stream safely."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kept, logger, "reading Skaffold's events", self._attachment.run)
-            follow = partial(self._configured.run, self.runtime.touch)
-            nursery.start_soon(kept, logger, "following the configuration", follow)
+            nursery.start_soon(self._configured.run, self.runtime.touch)
             if self._docker is not None:
                 nursery.start_soon(kept, logger, "watching Docker's containers", self._docker.run)
             if self._publisher is not None:
@@ -184,6 +184,18 @@ def reported_forward(record: ForwardRecord) -> PostedForward:
         address=record.local_address,
         local_port=record.local_port,
     )
+
+
+async def watch_skaffold(url: str, options: Options) -> int:
+    """Forwards beside the Skaffold at `url` until a signal; returns the exit code. Raises UsageError."""
+    if not url:
+        raise UsageError(
+            "which Skaffold? give --skaffold URL or set SKAFFOLD_RPC_HTTP_PORT (skaffold dev --rpc-http-port); "
+            "without any: --cluster"
+        )
+    configured = await ConfiguredFacts.load(options, "watch", project_of(options, "dev"), environment())
+    source = await SkaffoldSource.prepare("watch", options, url, configured)
+    return await run_to_end(source.run, source.runtime)
 
 
 async def run_skaffold(words: tuple[str, ...], options: Options) -> int:

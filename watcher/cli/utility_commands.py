@@ -1,4 +1,4 @@
-"""The commands `doctor`, `schema` and `completion`."""
+"""The commands `doctor`, `schema`, `completion` and `mcp`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import click
 
 from watcher.cli import logs
 from watcher.cli.option_values import GroupedCommand, Place, collect_place, environment
-from watcher.cli.options import event_api, placed
+from watcher.cli.options import choosing, event_api, placed
+from watcher.errors import UsageError
 
 if TYPE_CHECKING:
     from watcher.doctor import Check, Finding
@@ -44,6 +45,16 @@ Examples:
 It completes contexts, namespaces, modes and files. forward completes TYPE/NAME
 from the cluster, if that answers within 0.3 s (or PORTSIDE_COMPLETE_WITHIN
 seconds); wait and explain complete it from what the portsides that run here see.
+"""
+
+MCP_EPILOG = """\b
+Examples:
+  portside mcp --folder ../shop
+  In .mcp.json:
+  {"mcpServers": {"portside": {"command": "portside", "args": ["mcp"]}}}
+
+It needs the extra: pip install 'portside[mcp]'. It asks the portsides of this folder
+through their status addresses, and changes nothing.
 """
 
 
@@ -135,4 +146,22 @@ def completion_command(shell: str) -> int:
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click knows all three
     click.echo(kind(portside, {}, "portside", "_PORTSIDE_COMPLETE").source())
+    return 0
+
+
+@click.command(name="mcp", epilog=MCP_EPILOG)
+@choosing
+def mcp_command(pid: int | None, folder: str | None) -> int:
+    """Serve the forwards that run here to agents (Model Context Protocol)."""
+    try:
+        import mcp.server  # noqa: F401 - is the extra installed?
+    except ImportError:
+        raise UsageError("the extra is not installed: pip install 'portside[mcp]'") from None
+    import anyio
+
+    from watcher.cli.agent_tools import AgentTools, server_for
+    from watcher.cli.instances import InstanceFilter
+
+    logs.set_up(0)
+    anyio.run(server_for(AgentTools(InstanceFilter(pid, folder))).run_stdio_async, backend="trio")
     return 0
