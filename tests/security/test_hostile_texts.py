@@ -79,8 +79,8 @@ def test_an_answer_of_explain(text: str) -> None:
         reason=text,
         forwards=(),
     )
-    assert harmless(instance_commands._verdict_line(record))
-    assert "\n" not in instance_commands._verdict_line(record)
+    assert harmless(instance_commands._verdict_line(record, ""))
+    assert "\n" not in instance_commands._verdict_line(record, "")
     line = json_line(record)
     assert harmless(line)
     assert json.loads(line)["rule"] == text

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from forwarders.spec import State
 from watcher.board.board import Board
-from watcher.board.records import ForwardRecord, Record, SkaffoldRecord, SkipRecord
+from watcher.board.records import ExplainRecord, ForwardRecord, Record, SkaffoldRecord, SkipRecord
 from watcher.board.runtime_files import Instance
 from watcher.config.entries import CONTAINER, checked_namespace, name_problem
 from watcher.config.targets import parse_target, remote_port
@@ -40,7 +40,7 @@ class ForwardQuery(Struct, frozen=True):
     port: str
     namespace: str
 
-    def matches(self, record: ForwardRecord | SkipRecord) -> bool:
+    def matches(self, record: ForwardRecord | SkipRecord | ExplainRecord) -> bool:
         return (
             record.resource_type.lower() == self.kind
             and record.resource_name == self.name
@@ -60,7 +60,7 @@ class Readiness(Struct, frozen=True):
         return not self.missing
 
 
-def parse_forward_query(word: str, namespace: str) -> ForwardQuery:
+def parse_forward_query(word: str, namespace: str = "") -> ForwardQuery:
     """Parse TYPE/NAME[:PORT] with kubectl's types and short forms, or a pod's bare name. Raises ConfigError."""
     target, colon, port = word.partition(":")
     checked_namespace(namespace, "--namespace")

@@ -1,4 +1,4 @@
-"""What `portside mcp` can do for an agent: questions to the portsides that run here, and waiting.
+"""The tools that `portside mcp` offers to a coding agent: they ask the portsides that run here, and wait for forwards.
 
 The tools use the status addresses, as every program of this user may, and change nothing. The docstring of each tool is
 what the agent reads. The official SDK serves them by the Model Context Protocol (`server_for`).
@@ -41,14 +41,14 @@ Answer = dict[str, Any]
 
 
 class AgentTools:
-    """The tools for the portsides that `instances` selects, else for this folder's. They raise WatcherError."""
+    """Tools about the portsides that `instances` selects; by default those of this folder. They raise WatcherError."""
 
     def __init__(self, instances: InstanceFilter) -> None:
         self._instances = instances
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
-        """Every tool; its name and docstring are the tool's."""
+        """All tools. The agent sees the name and the docstring of each method."""
         return (
             self.wait_until_saved_is_served,
             self.wait_until_ready,
@@ -99,11 +99,11 @@ class AgentTools:
 
         `name`: TYPE/NAME such as svc/web, to explain only that.
         """
-        query = _query(name) if name else None
+        query = parse_forward_query(name) if name else None
         verdicts: list[ExplainRecord] = []
         for one in self._selected():
             verdicts += await _request(one, "/v1/explain", list[ExplainRecord])
-        return {"verdicts": _plain([one for one in verdicts if query is None or _is_named(query, one)])}
+        return {"verdicts": _plain([one for one in verdicts if query is None or query.matches(one)])}
 
     async def test_forward(self, name: str, path: str = "") -> Answer:
         """Open one connection through a forward, and return what the pod or its container runtime answers.
@@ -113,7 +113,7 @@ class AgentTools:
         """
         if path and not is_valid_path(path):
             raise WatcherError(f"{path!r}: a path begins with / and is ASCII without spaces")
-        instance, forward = await self._one_forward(_query(name))
+        instance, forward = await self._one_forward(parse_forward_query(name))
         question = urlencode({"id": forward.id, **({"path": path} if path else {})})
         # Tests wait for one another, eight at once.
         result = await _request(instance, f"/v1/test?{question}", ProbeRecord, 2 * CONFIRMED_WITHIN + TIMEOUT, "POST")
@@ -125,7 +125,7 @@ class AgentTools:
         `name`: TYPE/NAME[:PORT], for the changes of one forward. `count`: at most so many of each portside.
         """
         if name:
-            instance, forward = await self._one_forward(_query(name))
+            instance, forward = await self._one_forward(parse_forward_query(name))
             asked = [(instance, f"/v1/changes?{urlencode({'id': forward.id})}")]
         else:
             asked = [(instance, "/v1/changes") for instance in self._selected()]
@@ -148,8 +148,8 @@ class AgentTools:
     async def _wait(
         self, names: list[str] | None, timeout: float, notice_within: float | None
     ) -> tuple[list[str], list[str]]:
-        """The problems, and the lines about Skaffold's iterations."""
-        queries = [_query(name) for name in names or ()]
+        """Waits for forwards; returns what is not ready, and a line for each iteration of Skaffold that is served."""
+        queries = [parse_forward_query(name) for name in names or ()]
         notice = None if notice_within is None else _seconds(notice_within)
         wait = ReadinessWait(queries, self._instances, logger.info, notice)
         return list(await wait.run(_seconds(timeout))), wait.served
@@ -173,32 +173,24 @@ class AgentTools:
         return found[0]
 
 
-def _query(name: str) -> ForwardQuery:
-    return parse_forward_query(name, "")
-
-
-def _is_named(query: ForwardQuery, record: ExplainRecord) -> bool:
-    return record.resource_type.lower() == query.kind and record.resource_name == query.name
-
-
 async def _request(one: Instance, path: str, kind: Any, timeout: float = TIMEOUT, method: Any = "GET") -> Any:
     return await trio.to_thread.run_sync(request_json, one, path, kind, timeout, method, abandon_on_cancel=True)
 
 
 def _seconds(given: float) -> float:
-    """A duration that an agent gave."""
+    """Checks a duration that the agent gave."""
     if not given >= 0:
         raise WatcherError(f"{given} is not a number of seconds")
     return given
 
 
 def _plain(value: object) -> Any:
-    """As JSON has it."""
+    """Converts a record to what JSON can hold."""
     return msgspec.to_builtins(value)
 
 
 def server_for(tools: AgentTools) -> MCPServer[None]:
-    """The server with all tools."""
+    """Makes the Model Context Protocol server with all tools."""
     from mcp.server import MCPServer
     from mcp_types import ToolAnnotations
 
@@ -211,7 +203,7 @@ def server_for(tools: AgentTools) -> MCPServer[None]:
 
 
 def _with_plain_errors(tool: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Expected errors become the tool's answer, with their message; anything else is a bug."""
+    """Wraps a tool so that the agent gets the message of an expected error. Any other error is a bug."""
     from mcp.server.mcpserver.exceptions import ToolError
 
     @functools.wraps(tool)

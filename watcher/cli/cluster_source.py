@@ -1,4 +1,4 @@
-"""Forwards without Skaffold: labelled objects of a cluster (`watch --cluster`), or named targets (`forward`)."""
+"""Runs `watch --cluster`, which forwards labelled objects, and `forward`, which forwards named ones."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _Key = tuple[str, str, str, str]
 
 
 class Selection(NamedTuple):
-    """The objects to forward: those of `run_id` or with labels of `selector`, else those that any Skaffold labelled.
+    """The objects to forward: of the run `run_id`, or with labels of `selector`, else all that a Skaffold labelled.
 
     `namespaces`: where to find them; () for the context's, None for all.
     """
@@ -114,14 +114,14 @@ async def forward_targets(targets: tuple[str, ...], options: Options) -> int:
 
 
 async def _configs(entries: tuple[Entry, ...], options: Options) -> dict[str, ClusterConfig]:
-    """The configuration of each context, by the entries' name for it, the default first. Raises KubeconfigError."""
+    """Loads the configuration of each context that the entries name, the default first. Raises KubeconfigError."""
     names = dict.fromkeys(entry.context for entry in entries)
     kubeconfig = options.kubeconfig or None
     return {name: await load_cluster_config(kubeconfig, name or options.kube_context or None) for name in names}
 
 
 def _placed(entry: Entry, configs: Mapping[str, ClusterConfig], default: str) -> Entry:
-    """The entry with its namespace, and with "" for the default context, whatever its name."""
+    """Fills in the entry's namespace, and replaces the name of the default context by ""."""
     config = configs[entry.context]
     context = "" if config.context == default else config.context
     return replace(entry, namespace=entry.namespace or config.namespace or "default", context=context)
@@ -155,7 +155,7 @@ async def looked_up(clients: Mapping[str, ApiClient], entries: tuple[Entry, ...]
 async def _look_up(
     client: ApiClient, entries: Iterable[Entry], found: dict[_Key, Resource], missing: dict[_Key, ApiError]
 ) -> None:
-    """An object that this user may not read is neither found nor missing."""
+    """Requests each object once, and adds it to `found` or `missing`; to neither if this user may not read it."""
     for key in dict.fromkeys(map(_key, entries)):
         kind, name, namespace, _ = key
         try:
@@ -169,7 +169,7 @@ async def _look_up(
 
 
 async def _suggestion(client: ApiClient, kind: str, namespace: str, name: str) -> str:
-    """The end of an error message that suggests a similar name; "" without one, or if the list is late."""
+    """Lists the kind's objects and returns `; did you mean "X"?`; "" without a similar name, or if the list is late."""
     with trio.move_on_after(LISTED_WITHIN):
         try:
             listed = await client.list(Watch(BY_NAME[kind], namespace))
@@ -184,6 +184,6 @@ def _key(entry: Entry) -> _Key:
 
 
 def _with_local_port(entry: Entry, target: Resource | None) -> Entry:
-    """For a port given by name, prefers its number as the local port."""
+    """Prefers the number of a port that was given by name as its local port."""
     number = asked_number(target, entry.port) if entry.local_port.policy is PortPolicy.AUTOMATIC else None
     return entry if number is None else replace(entry, local_port=PortRequest(PortPolicy.PREFERRED, number))

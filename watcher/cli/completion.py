@@ -83,7 +83,7 @@ def complete_targets(context: click.Context, _parameter: click.Parameter, incomp
 
 
 def complete_seen(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """TYPE/NAME of what the portsides that run here have seen; keeps a typed short form of the type."""
+    """TYPE/NAME from the answers to `explain` of the portsides that run here; keeps a typed short form of the type."""
     from watcher.board.records import ExplainRecord
     from watcher.board.runtime_files import running_instances
     from watcher.cli.instances import request_json
@@ -110,12 +110,12 @@ def complete_modes(_context: click.Context, _parameter: click.Parameter, incompl
 
 
 def complete_files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
-    """Leaves files to the shell."""
+    """Tells the shell to complete files itself."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def offered(names: Iterable[str], incomplete: str) -> list[str]:
-    """The names that start with `incomplete`, sorted, without those that a shell would have to quote."""
+    """Sorts the names that start with `incomplete`, and leaves out those that a shell would have to quote."""
     return _starting_with(incomplete, sorted(name for name in names if _NEEDS_NO_QUOTES.fullmatch(name)))
 
 
@@ -185,7 +185,7 @@ async def names_in_cluster(kubeconfig: str | None, context: str | None, kind: Ki
 
 
 class _Bash(BashComplete):
-    """bash, with escaped values, and with words that contain a colon.
+    """Completes in bash: escapes values, and handles words that contain a colon.
 
     bash itself splits a word at colons, and replaces only the part after the last one.
     """
@@ -210,7 +210,7 @@ class _Bash(BashComplete):
 
 
 class _WholeWord(ShellComplete):
-    """zsh and fish replace the whole word, so the value of `--option=value` must repeat the option."""
+    """Repeats the option in the value of `--option=value`, because zsh and fish replace the whole word."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         args, incomplete = super().get_completion_args()

@@ -47,7 +47,7 @@ NO_SETTINGS = Settings()
 
 
 def base_facts(options: Options, settings: Settings = NO_SETTINGS) -> Facts:
-    """The facts that follow from options and portside.yaml, without modes and entries. Raises UsageError."""
+    """Makes facts of options and portside.yaml; they lack modes and entries. Raises UsageError."""
     hold = next((given for given in (options.hold, settings.hold) if given is not None), HoldSettings().hold)
     addresses = tuple(dict.fromkeys(checked_address(address, "--address") for address in options.address))
     return Facts(
@@ -79,7 +79,7 @@ def gateway_request(option: str, settings: Settings = NO_SETTINGS) -> GatewayReq
 def project_of(
     place: Place, command: str, binary: str = "skaffold", profile_flags: tuple[str, ...] = ()
 ) -> Project | None:
-    """The project that the options name; None if they name none and there is no skaffold.yaml."""
+    """Returns the project that the options name; None if they name none and there is no skaffold.yaml here."""
     filename = place.filename[-1] if place.filename else default_file()
     if filename is None:
         return None
@@ -96,7 +96,7 @@ def project_of(
 
 
 def options_for_run(options: Options, skaffold: SkaffoldCommand) -> Options:
-    """Adds Skaffold's own options and variables, where portside was given none. Raises UsageError.
+    """Takes an option from Skaffold's command line if portside itself was not given it. Raises UsageError.
 
     It refuses a Skaffold command that deploys nothing.
     """
@@ -119,7 +119,7 @@ def options_for_run(options: Options, skaffold: SkaffoldCommand) -> Options:
 
 
 class ConfiguredFacts:
-    """`facts` are the facts that options and files give; `run` keeps them up to date. Created by `load`."""
+    """Keeps `facts`, which come from options and files, up to date while `run` runs. Created by `load`."""
 
     def __init__(
         self, options: Options, command: str, project: Project | None, environ: Mapping[str, str], loaded: LoadedProject
@@ -134,7 +134,7 @@ class ConfiguredFacts:
 
     @classmethod
     async def load(cls, options: Options, command: str, project: Project | None, environ: Mapping[str, str]) -> Self:
-        """`command`: Skaffold's, or portside's `watch`. Raises UsageError with file, line and field."""
+        """Reads the project's files. `command`: Skaffold's, or portside's `watch`. Raises UsageError."""
         return cls(options, command, project, environ, await load_all(project, environ))
 
     @property
@@ -163,7 +163,7 @@ class ConfiguredFacts:
                 on_change()
 
     async def _reload(self) -> bool:
-        """Whether `facts` changed. After a failure the old facts stay, so that a typo stops no forward."""
+        """Reads the files again; returns whether `facts` changed. After an error the old facts stay."""
         before = self._seen = stamps(self._loaded.sources)  # before reading, so that an edit meanwhile is noticed
         try:
             loaded = await load_all(self._project, self._environ)
@@ -195,7 +195,7 @@ def _facts(options: Options, command: str, loaded: LoadedProject) -> Facts:
 
 
 def with_open_path(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """For --open: the browser opens the first entry, unless portside.yaml names others."""
+    """Marks the first entry for the browser (--open), unless portside.yaml marks entries."""
     if not entries or any(entry.open_path for entry in entries):
         return entries
     return (replace(entries[0], open_path="/"), *entries[1:])
@@ -204,8 +204,6 @@ def with_open_path(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
 def _modes(options: Options, settings: Settings, command: str) -> frozenset[Mode]:
     if options.port_forward is not None:
         return modes.parse_modes(options.port_forward, command)
-    return (
-        modes.parse_modes(settings.modes, command, settings.modes_origin)
-        if settings.modes
-        else modes.default_modes(command)
-    )
+    if settings.modes:
+        return modes.parse_modes(settings.modes, command, settings.modes_origin)
+    return modes.default_modes(command)

@@ -111,7 +111,7 @@ def watch_command(
     all_namespaces: bool,
     **given: Any,
 ) -> int:
-    """Forward what a Skaffold deploys that runs already, or will."""
+    """Forward what a Skaffold deploys that runs already, or starts later."""
     from watcher.cli.cluster_source import Selection, watch_cluster
     from watcher.cli.lifecycle import run_forwarding
     from watcher.cli.skaffold_source import watch_skaffold
@@ -192,7 +192,7 @@ def forward_command(targets: tuple[str, ...], **given: Any) -> int:
 
 
 def _local_ports(words: Iterable[str]) -> Iterator[int]:
-    """The local ports that the words ask for, without a check of the words: 8080 of `8080` and of `8080:http`."""
+    """Finds local ports in arguments that are not checked yet: 8080 in `8080` and in `8080:http`."""
     for word in words:
         port, _, _ = word.partition(":")
         if port.isdecimal() and 0 < int(port) < 1 << 16:

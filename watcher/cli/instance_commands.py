@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from watcher.cli.completion import complete_namespaces, complete_seen
+from watcher.cli.main import STARTED, print_error
 from watcher.cli.option_values import Seconds, refuse_idle
 from watcher.cli.options import NOTICE_WITHIN, READY_WITHIN, choosing
 
@@ -63,6 +65,11 @@ Exit codes:
   2  wrong usage
 """
 
+Shown = TypeVar("Shown")
+
+_seconds_option = partial(
+    click.option, type=Seconds(min=0, min_open=True), metavar="SECONDS", show_envvar=True, show_default=True
+)
 OUTPUT = click.option("--output", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 
 
@@ -77,7 +84,6 @@ def status_command(output: str, *, url: bool, pid: int | None, folder: str | Non
     and page, then its forwards. As JSON: one object for each forward, with pid and
     folder. Exit code 1 if no portside runs here.
     """
-    from watcher.board.lines import printable
     from watcher.board.records import CountedForward
     from watcher.cli import instances
 
@@ -87,18 +93,9 @@ def status_command(output: str, *, url: bool, pid: int | None, folder: str | Non
         click.echo((instances.here(running) or running)[-1].url)
         return 0
     answered = False
-    for one in running:
-        forwards = instances.request_or_print_error(one, "/v1/forwards", list[CountedForward])
-        if forwards is None:
-            continue
+    for one, forwards in instances.answers(running, "/v1/forwards", list[CountedForward]):
         answered = True
-        if output == "json":
-            _print(instances.object_line(one, forward) for forward in forwards)
-        elif _on_terminal():
-            _print_heading(one)
-            _print_forwards(forwards)
-        else:
-            _print((printable(instances.heading(one)), *(_forward_line(forward, one.context) for forward in forwards)))
+        _print_records(one, forwards, output, _forward_line, _print_forwards)
     return 0 if answered else 1
 
 
@@ -114,40 +111,28 @@ def explain_command(target: str, output: str, *, pid: int | None, folder: str | 
     pipe: one line or JSON object for each decision. Exit code 1 if no portside runs
     here, or none has seen TYPE/NAME.
     """
-    from watcher.board.lines import printable
+    from watcher.board.readiness import parse_forward_query
     from watcher.board.records import ExplainRecord
     from watcher.cli import instances
-    from watcher.config.targets import parse_target
     from watcher.errors import did_you_mean
 
-    wanted = parse_target(target) if target else None
+    query = parse_forward_query(target) if target else None
     running = instances.running_here(instances.InstanceFilter(pid, folder))
     several = len(running) > 1 or running != instances.here(running)
     answered = seen = False
     names: set[str] = set()
-    for one in running:
-        found = instances.request_or_print_error(one, "/v1/explain", list[ExplainRecord])
-        if found is None:
-            continue
+    for one, found in instances.answers(running, "/v1/explain", list[ExplainRecord]):
         answered = True
         names |= {f"{record.resource_type.lower()}/{record.resource_name}" for record in found}
-        records = [r for r in found if wanted is None or (r.resource_type.lower(), r.resource_name) == wanted]
+        records = [record for record in found if query is None or query.matches(record)]
         if not records:
             continue
         seen = True
-        if output == "json":
-            _print(instances.object_line(one, record) for record in records)
-        elif _on_terminal():
-            if several:
-                _print_heading(one)
-            _print_verdicts(records, one.context)
-        else:
-            lines = (_verdict_line(record, one.context) for record in records)
-            _print((printable(instances.heading(one)), *lines) if several else lines)
-    if answered and wanted and not seen:
-        kind, name = wanted
-        instances.print_error(f'no {kind} "{name}" in this run{did_you_mean("/".join(wanted), sorted(names))}')
-    return 0 if answered and (seen or wanted is None) else 1
+        _print_records(one, records, output, _verdict_line, _print_verdicts, heading=several)
+    if answered and query and not seen:
+        hint = did_you_mean(f"{query.kind}/{query.name}", sorted(names))
+        print_error(f'no {query.kind} "{query.name}" in this run{hint}')
+    return 0 if answered and (seen or query is None) else 1
 
 
 @click.command(name="wait", epilog=WAIT_EPILOG)
@@ -159,25 +144,12 @@ def explain_command(target: str, output: str, *, pid: int | None, folder: str | 
     shell_complete=complete_namespaces,
     help="Wait for names in this namespace only. Default: in any.",
 )
-@click.option(
-    "--timeout",
-    envvar="PORTSIDE_TIMEOUT",
-    show_envvar=True,
-    type=Seconds(min=0, min_open=True),
-    default=READY_WITHIN,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give up after this long.",
-)
+@_seconds_option("--timeout", envvar="PORTSIDE_TIMEOUT", default=READY_WITHIN, help="Give up after this long.")
 @click.option("--iteration", is_flag=True, help="First wait until Skaffold has deployed what was saved.")
-@click.option(
+@_seconds_option(
     "--notice-within",
     envvar="PORTSIDE_NOTICE_WITHIN",
-    show_envvar=True,
-    type=Seconds(min=0, min_open=True),
     default=NOTICE_WITHIN,
-    show_default=True,
-    metavar="SECONDS",
     help="With --iteration: how long Skaffold may take to notice a save.",
 )
 @choosing
@@ -196,16 +168,15 @@ def wait_command(
 
     from watcher.board.readiness import parse_forward_query
     from watcher.cli import instances
-    from watcher.cli.main import STARTED
     from watcher.cli.readiness_wait import ReadinessWait
 
     refuse_idle(("--notice-within", "notice_within", "without --iteration", not iteration))
     parsed = [parse_forward_query(name, namespace) for name in names]
     choice = instances.InstanceFilter(pid, folder)
-    wait = ReadinessWait(parsed, choice, instances.print_error, notice_within if iteration else None, STARTED)
+    wait = ReadinessWait(parsed, choice, print_error, notice_within if iteration else None, STARTED)
     problems = trio.run(wait.run, timeout)
     for problem in problems:
-        instances.print_error(problem)
+        print_error(problem)
     for line in () if problems else wait.served:
         click.echo(line)
     return 1 if problems else 0
@@ -215,13 +186,36 @@ def _on_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
+def _print_records(
+    one: Instance,
+    records: Sequence[Shown],
+    output: str,
+    line: Callable[[Shown, str], str],
+    print_table: Callable[[Sequence[Shown], str], None],
+    *,
+    heading: bool = True,
+) -> None:
+    """Prints what one portside answered. `line` and `print_table` take its kube-context, which they do not repeat."""
+    from watcher.board.lines import printable
+    from watcher.cli.instances import object_line
+
+    if output == "json":
+        _print(object_line(one, record) for record in records)
+        return
+    if heading:  # not in a table, so that the terminal wraps it
+        click.secho(printable(f"{one.name}: {one.where}"), bold=_on_terminal())
+    if _on_terminal():
+        print_table(records, one.context)
+    else:
+        _print(line(record, one.context) for record in records)
+
+
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         click.echo(line)
 
 
-def _forward_line(forward: CountedForward, home: str = "") -> str:
-    """`home`: the default kube-context, which is not repeated."""
+def _forward_line(forward: CountedForward, home: str) -> str:
     from watcher.board.lines import context_suffix, printable
 
     where = context_suffix(forward.context, home)
@@ -231,7 +225,7 @@ def _forward_line(forward: CountedForward, home: str = "") -> str:
     return printable(f"{forward.state:10} {forward.url or '-':28} {target}  {remarks}".rstrip())
 
 
-def _verdict_line(record: ExplainRecord, home: str = "") -> str:
+def _verdict_line(record: ExplainRecord, home: str) -> str:
     from watcher.board.lines import context_suffix, printable
 
     verdict = "yes" if record.forwarded else "no"
@@ -244,14 +238,7 @@ def _verdict_line(record: ExplainRecord, home: str = "") -> str:
     return printable(f"{verdict:4}{name}{container}{port} {place}: {record.rule}{origin}{remark}")
 
 
-def _print_heading(running: Instance) -> None:
-    from watcher.board.lines import printable
-    from watcher.cli.instances import heading
-
-    click.secho(printable(heading(running)), bold=True)  # not in a table, so that the terminal wraps it
-
-
-def _print_forwards(forwards: Sequence[CountedForward]) -> None:
+def _print_forwards(forwards: Sequence[CountedForward], _home: str) -> None:
     from rich.text import Text
 
     from watcher.board.layout import TableRow, forwards_table
@@ -263,7 +250,7 @@ def _print_forwards(forwards: Sequence[CountedForward]) -> None:
 
 
 def _print_verdicts(records: Sequence[ExplainRecord], home: str) -> None:
-    """Prints what is forwarded, then what is not, each with the rule that decided."""
+    """Prints a table of what is forwarded, then one of what is not, each with the rule that decided."""
     from rich.text import Text
 
     from watcher.board.layout import verdicts_table

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import click
 import httpx
 import msgspec
 
 from forwarders.system.processes import launcher_of, start_time
 from watcher.board import runtime_files
 from watcher.board.http.server import ACTION_HEADER
-from watcher.board.lines import json_line, printable
+from watcher.board.lines import json_line
 from watcher.board.runtime_files import Instance
+from watcher.cli.main import print_error
 from watcher.errors import WatcherError
 
 T = TypeVar("T")
@@ -27,21 +27,21 @@ TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class InstanceFilter:
-    """The portsides that --pid and --folder select. None: any."""
+    """Selects running portsides by process and folder (--pid, --folder); None matches any."""
 
     pid: int | None = None
     folder: str | None = None
 
     def select(self, running: Iterable[Instance]) -> list[Instance]:
-        """Those that match."""
+        """Returns those that match."""
         return [one for one in running if self._is_process(one.pid) and self._in_folder(one)]
 
     def select_or_here(self, running: Sequence[Instance]) -> list[Instance]:
-        """Those that match; without --pid and --folder this folder's."""
+        """Returns those that match; if neither --pid nor --folder is given, those of this folder."""
         return here(running) if (self.pid, self.folder) == (None, None) else self.select(running)
 
     def no_match(self, running: Sequence[Instance] = ()) -> str:
-        """The message that none matches. `running`: others that could be selected."""
+        """Makes the error message that no portside matches. `running`: others that the user could select."""
         if self.pid is not None and start_time(self.pid) is None:
             return f"no process {self.pid} runs"
         if self.pid is not None:
@@ -58,7 +58,7 @@ class InstanceFilter:
 
 
 def here(running: Iterable[Instance]) -> list[Instance]:
-    """Those started in this folder, else in the nearest folder above it, below the home folder."""
+    """Returns those that were started in this folder, else in the nearest folder above it, below the home folder."""
     by_folder: dict[Path, list[Instance]] = {}
     for one in running:
         by_folder.setdefault(_resolved(one.folder), []).append(one)
@@ -76,7 +76,7 @@ def _resolved(folder: str) -> Path:
 
 
 def running_here(instances: InstanceFilter) -> list[Instance]:
-    """The selected ones: this folder's first, each group by age. Prints a line on stderr if there is none."""
+    """Returns the selected portsides, this folder's first, each group by age. Prints an error if there is none."""
     running = instances.select(runtime_files.running_instances())
     if not running:
         print_error(instances.no_match())
@@ -87,7 +87,7 @@ def running_here(instances: InstanceFilter) -> list[Instance]:
 def request_json(
     running: Instance, path: str, kind: type[T], timeout: float = TIMEOUT, method: Literal["GET", "POST"] = "GET"
 ) -> T:
-    """Sends the request to its status address and decodes the response. Raises WatcherError."""
+    """Sends a request to a portside's status address and decodes the response. Raises WatcherError."""
     try:
         url, headers = f"{running.url}{path}", running.headers() | ({ACTION_HEADER: "1"} if method == "POST" else {})
         response = httpx.request(method, url, headers=headers, timeout=timeout, trust_env=False).raise_for_status()
@@ -96,24 +96,15 @@ def request_json(
         raise WatcherError(f"{running.name} does not answer at {running.url}: {error}") from error
 
 
-def request_or_print_error(running: Instance, path: str, kind: type[T]) -> T | None:
-    """Sends GET `path` and decodes the response (`request_json`). On failure prints the error and returns None."""
-    try:
-        return request_json(running, path, kind)
-    except WatcherError as error:
-        print_error(str(error))
-        return None
-
-
-def heading(running: Instance) -> str:
-    """The line above the output about one portside."""
-    return f"{running.name}: {running.where}"
+def answers(running: Iterable[Instance], path: str, kind: type[T]) -> Iterator[tuple[Instance, T]]:
+    """Sends GET `path` to each portside and yields the responses. Prints an error for one that does not answer."""
+    for one in running:
+        try:
+            yield one, request_json(one, path, kind)
+        except WatcherError as error:
+            print_error(str(error))
 
 
 def object_line(running: Instance, record: object) -> str:
-    """A record of a portside as a line of JSON, with its process id and folder."""
+    """Encodes a portside's record as a line of JSON, with its process id and folder."""
     return json_line({**msgspec.to_builtins(record), "pid": running.pid, "folder": running.folder})
-
-
-def print_error(text: str) -> None:
-    click.echo(f"portside: {printable(text)}", err=True)

@@ -102,7 +102,7 @@ class RepeatedSignal:
         self._since: float | None = None
 
     def received(self, number: int) -> None:
-        """Call it with each signal. It does not return for a second one, unless both came together."""
+        """Call it for each signal. The second one ends the process, unless it came within TOGETHER of the first."""
         now = trio.current_time()
         if self._since is None:
             self._since = now
@@ -112,7 +112,7 @@ class RepeatedSignal:
             os._exit(128 + number)  # the system closes ports and connections
 
     async def report_slow_shutdown(self) -> None:
-        """Run it from the first signal on."""
+        """Start it at the first signal; it logs a warning if the shutdown takes long."""
         await trio.sleep(SLOW_SHUTDOWN)
         logger.warning("still shutting down; press Ctrl-C again to stop at once")
 
@@ -135,7 +135,7 @@ class ExecCommand:
 
     @classmethod
     def of(cls, options: Options, variables: Variables) -> ExecCommand | None:
-        """The command that the options ask for. With --output json its output goes to stderr; stdout is for JSON."""
+        """Makes the command of --exec, if given. With --output json its output goes to stderr; stdout is for JSON."""
         if not options.exec_command:
             return None
         stdout = sys.stderr.fileno() if options.output == "json" else None
@@ -146,7 +146,10 @@ class ExecCommand:
         return self._started and not self.done.is_set()
 
     async def run(self, board: Board) -> int:
-        """Returns its exit code, 128+n after signal n, 1 if it was not started. Cancelling ends it."""
+        """Runs the command when all is ready; returns its exit code: 128+n after signal n, 1 if it was not started.
+
+        Cancellation ends it.
+        """
         code = FAILED
         try:
             with contained(logger, "--exec"):
@@ -222,14 +225,14 @@ class ExecCommand:
 
 
 def _nothing_until(before: float, now: Readiness) -> float:
-    """The time until which a first forward may still appear; `before` is the earlier result."""
+    """Returns the time until which a first forward may still appear; `before` is the earlier result."""
     if NOTHING not in now.missing:
         return math.inf
     return before if before < math.inf else trio.current_time() + NOTHING_WITHIN
 
 
 def _new(problems: tuple[str, ...], reported: set[str]) -> tuple[str, ...]:
-    """The problems not reported yet, or one line that the command is not run."""
+    """Returns the problems that were not reported yet; if there are none, a line that the command is not run."""
     return tuple(problem for problem in problems if problem not in reported) or ("the command is not run",)
 
 

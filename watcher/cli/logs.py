@@ -1,4 +1,4 @@
-"""Logs to stderr without waiting for its reader, such as a full pipe or a terminal stopped by Ctrl-S.
+"""Logs to stderr without waiting for its reader, which may be a full pipe or a terminal stopped by Ctrl-S.
 
 Only portside's own loggers are printed: those of libraries may contain headers, and so credentials.
 """
@@ -99,7 +99,7 @@ class NonBlockingHandler(logging.Handler):
                 self._changed.notify_all()
 
     def _next(self) -> bytes:
-        """The next line, which stays in the queue until it is written; b"" if none waits."""
+        """Returns the next line, which stays in the queue until it is written; b"" if none waits."""
         with self._changed:
             if not self._waiting and self._dropped:
                 dropped, self._dropped = self._dropped, 0

@@ -40,7 +40,7 @@ STARTED = datetime.now(UTC)
 
 
 class _Commands(click.Group):
-    """Imports the module of a sub-command when it is used."""
+    """The sub-commands; the module of each is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -98,7 +98,7 @@ def main() -> None:
         code = FAILED
     except click.ClickException as error:
         help_of = f"; see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
-        _print_error(f"{' '.join(error.format_message().split())}{help_of}")
+        print_error(f"{' '.join(error.format_message().split())}{help_of}")
         code = USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (WatcherError, OSError, ExceptionGroup) as error:
         code = _report(error)
@@ -122,7 +122,7 @@ def _open_streams() -> None:
 
 
 def _drop_unwritten_output() -> None:
-    """Drops what a full disk did not take of stdout. Python would try again at exit and print a traceback."""
+    """Discards output that a full disk did not take. Python would write it again at exit and print a traceback."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -135,17 +135,17 @@ def _report(error: Exception) -> int:
     if other is not None:
         raise other
     for one in expected:
-        _print_error(_system_error(one) if isinstance(one, OSError) else str(one))
+        print_error(_system_error(one) if isinstance(one, OSError) else str(one))
     return USAGE if any(isinstance(one, UsageError) for one in expected) else FAILED
 
 
 def _system_error(error: OSError) -> str:
-    """For errors that nothing else explains: no descriptors, no memory, a full disk."""
+    """Describes an OSError that nothing else has explained, such as a full disk or too few descriptors."""
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror or error}"
 
 
-def _print_error(text: str) -> None:
+def print_error(text: str) -> None:
     """Prints one line on stderr. Texts come from clusters and files, and must not control a terminal."""
     from watcher.board.lines import printable
 
@@ -154,7 +154,7 @@ def _print_error(text: str) -> None:
 
 
 def _split(error: Exception) -> tuple[list[Exception], Exception | None]:
-    """The expected errors of a group, in order, and the rest."""
+    """Splits a group into its expected errors, in order, and the rest."""
     if not isinstance(error, ExceptionGroup):
         return [error], None
     matching, rest = error.split((WatcherError, OSError))

@@ -26,7 +26,7 @@ COMMON, PORTS, OUTPUT, OF_SKAFFOLD, TUNING = "Common", "Ports", "Output", "Skaff
 
 
 class GroupedCommand(click.Command):
-    """Shows its options in groups. `details` are for the reference page, because --help is kept short."""
+    """A command whose --help shows the options in groups. `details` are shown on the reference page only."""
 
     def __init__(self, *args: Any, details: str = "", **attributes: Any) -> None:
         super().__init__(*args, **attributes)
@@ -61,7 +61,7 @@ class GroupedOption(click.Option):
 
 
 class Seconds(click.FloatRange):
-    """A number of seconds; `inf` means forever, `nan` is refused."""
+    """The type of an option in seconds; `inf` means forever, `nan` is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
@@ -111,7 +111,7 @@ _NO_PROJECT: Mapping[str, Any] = {"port_forward": None, "filename": (), "profile
 
 @cache
 def environment() -> Mapping[str, str]:
-    """The environment and the additions of skaffold.env, as Skaffold itself sees them."""
+    """Returns the environment with the additions of skaffold.env, as Skaffold itself sees it."""
     return effective_environment(os.environ, env_file_text())
 
 

@@ -1,12 +1,13 @@
 """Declares the options that several commands share, each with its environment variable.
 
-The variable is Skaffold's own if Skaffold has one (SKAFFOLD_<FLAG>), else PORTSIDE_<FLAG>. The help of an option fits
+The variable follows from the flag: SKAFFOLD_<FLAG> if Skaffold has it, else PORTSIDE_<FLAG>. The help of an option fits
 into one line if possible, so that a screen shows all options (`option_values`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -24,14 +25,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _option(flag: str, *names: str, **attributes: Any) -> Callable[[F], F]:
-    """An option of portside's own. --help shows its default if that is a value."""
+    """Declares an option of portside's own. --help shows its default if that is a value."""
     default = attributes.get("default")
     shown = bool(default) and default is not True
     return click.option(flag, *names, cls=GroupedOption, envvar=_variable(OURS, flag), show_default=shown, **attributes)
 
 
 def _skaffold_option(flag: str, *names: str, multiple: bool = False, **attributes: Any) -> Callable[[F], F]:
-    """An option that Skaffold has too. click would read only the process's variables, not those of skaffold.env."""
+    """Declares an option that Skaffold has too; its default is the variable's value, also from skaffold.env."""
     variable = _variable(SKAFFOLD, flag)
 
     def default() -> Any:
@@ -57,6 +58,10 @@ def _namespace(*, several: bool) -> Callable[[F], F]:
     )
 
 
+_port_option, _output_option = partial(_option, group=PORTS), partial(_option, group=OUTPUT)
+_tuning_option, _project_option = partial(_option, group=TUNING), partial(_skaffold_option, group=OF_SKAFFOLD)
+_FILE: dict[str, Any] = {"metavar": "FILE", "shell_complete": complete_files}
+
 _CLUSTER = (
     _skaffold_option(
         "--kube-context",
@@ -66,42 +71,36 @@ _CLUSTER = (
     ),
     _skaffold_option(
         "--kubeconfig",
-        metavar="FILE",
-        shell_complete=complete_files,
+        **_FILE,
         help="Kubeconfig. Default: $KUBECONFIG, ~/.kube/config.",
     ),
 )
 _PROJECT = (
-    _skaffold_option(
+    _project_option(
         "--filename",
         "-f",
-        group=OF_SKAFFOLD,
         multiple=True,
-        metavar="FILE",
-        shell_complete=complete_files,
+        **_FILE,
         help="Skaffold configuration. Default: skaffold.yaml.",
     ),
-    _skaffold_option(
+    _project_option(
         "--profile",
         "-p",
-        group=OF_SKAFFOLD,
         multiple=True,
         metavar="NAME",
         help="Activate this Skaffold profile; repeatable.",
     ),
-    _skaffold_option(
+    _project_option(
         "--module",
         "-m",
-        group=OF_SKAFFOLD,
         multiple=True,
         metavar="NAME",
         help="Read only this Skaffold module; repeatable.",
     ),
 )
 _MODES = (
-    _skaffold_option(
+    _project_option(
         "--port-forward",
-        group=OF_SKAFFOLD,
         is_flag=False,
         flag_value="true",  # as Skaffold reads the flag without a value
         metavar="[MODES]",
@@ -124,86 +123,72 @@ _OPTIONS = (
         help="Give up --exec after this long.",
     ),
     click.option("--verbose", "-v", cls=GroupedOption, count=True, help="Log more to stderr; -vv logs even more."),
-    _option(
+    _port_option(
         "--address",
-        group=PORTS,
         multiple=True,
         metavar="ADDR",
         help="Listen here; repeatable. Default: 127.0.0.1, ::1.",
     ),
-    _option(
+    _port_option(
         "--strict-ports/--no-strict-ports",
-        group=PORTS,
         default=False,
         help="Fail if a local port is taken; take no other one.",
     ),
-    _option(
+    _port_option(
         "--gateway",
-        group=PORTS,
         metavar="[ADDR:]PORT",
         help="Serve http://SERVICE.localhost:PORT/ as well.",
     ),
-    _option(
+    _port_option(
         "--open",
-        group=PORTS,
         is_flag=True,
         default=False,
         help="Open the first forward in the browser, once.",
     ),
-    _option(
+    _output_option(
         "--output",
-        group=OUTPUT,
         type=click.Choice(["auto", "table", "plain", "json"]),
         default="auto",
         metavar="FORMAT",
         help="Print auto, table, plain or json.",
     ),
-    _option(
+    _output_option(
         "--env-file",
-        group=OUTPUT,
-        metavar="FILE",
-        shell_complete=complete_files,
+        **_FILE,
         help="Write the URLs to FILE, as WEB_8080_URL and so on.",
     ),
-    _option(
+    _output_option(
         "--status",
-        group=OUTPUT,
         metavar="ADDR:PORT|off",
         default="127.0.0.1:0",
         help="Serve the page, /readyz, /v1 and /metrics here.",
     ),
-    _option(
+    _output_option(
         "--status-token-file",
-        group=OUTPUT,
-        metavar="FILE",
-        shell_complete=complete_files,
+        **_FILE,
         help="Read the token of the status address from FILE.",
     ),
-    _option(
+    _tuning_option(
         "--direct",
-        group=TUNING,
         type=click.Choice(["auto", "always", "never"]),
         metavar="WHEN",
         help="Use pods' own addresses: auto, always, never.",
     ),
-    _option(
+    _tuning_option(
         "--hold",
-        group=TUNING,
         type=Seconds(min=0),
         metavar="SECONDS",
         help=f"Wait this long for a ready pod. Default: {HOLD:.0f}.",
     ),
-    _option(
+    _tuning_option(
         "--max-waiting",
-        group=TUNING,
         type=click.IntRange(min=0),
         default=MAX_WAITING,
         metavar="NUMBER",
         help="Maximum waiting connections.",
     ),
-    _option(
+    _tuning_option(
         "--linger",
-        group=TUNING,
         type=Seconds(min=0),
         default=LINGER,
         metavar="SECONDS",
@@ -212,42 +197,35 @@ _OPTIONS = (
 )
 
 
-def shared(function: F) -> F:
-    """Adds the options of all forwarding commands, as keyword arguments for `collect`."""
-    return _with((_namespace(several=False), *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS), function)
+def _adding(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Makes a decorator that adds the options to a command, as keyword arguments."""
+
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
-def shared_in_several_namespaces(function: F) -> F:
-    """Adds the options of all forwarding commands; --namespace may be repeated, so `namespace` is a tuple."""
-    return _with((_namespace(several=True), *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS), function)
-
-
-def without_project(function: F) -> F:
-    """Adds the options of a forwarding command that reads no Skaffold project."""
-    return _with((_namespace(several=False), *_CLUSTER, *_OPTIONS), function)
-
-
-def placed(function: F) -> F:
-    """Adds the options for cluster and project, as keyword arguments for `collect_place`."""
-    return _with((_namespace(several=False), *_CLUSTER, *_PROJECT), function)
-
-
-def choosing(function: F) -> F:
-    """Adds --pid and --folder, as the arguments `pid` and `folder` for InstanceFilter."""
-    folder = click.Path(exists=True, file_okay=False, resolve_path=True)
-    pid = click.IntRange(min=1)
-    options = (
-        click.option("--pid", type=pid, default=None, metavar="PID", help="Select the portside with this process id."),
-        click.option("--folder", type=folder, default=None, help="Select portsides started in this folder."),
-    )
-    return _with(options, function)
-
-
-def _with(options: tuple[Callable[[F], F], ...], function: F) -> F:
-    for option in reversed(options):
-        function = option(function)
-    return function
-
+_PLACE = (_namespace(several=False), *_CLUSTER)
+# The options of all forwarding commands, for `collect`.
+shared = _adding(*_PLACE, *_PROJECT, *_MODES, *_OPTIONS)
+# The same, but --namespace may be repeated, so `namespace` is a tuple.
+shared_in_several_namespaces = _adding(_namespace(several=True), *_CLUSTER, *_PROJECT, *_MODES, *_OPTIONS)
+# Of a forwarding command that reads no Skaffold project.
+without_project = _adding(*_PLACE, *_OPTIONS)
+# For cluster and project, for `collect_place`.
+placed = _adding(*_PLACE, *_PROJECT)
+# The arguments of an InstanceFilter.
+choosing = _adding(
+    click.option("--pid", type=click.IntRange(min=1), metavar="PID", help="Select the portside with this process id."),
+    click.option(
+        "--folder",
+        type=click.Path(exists=True, file_okay=False, resolve_path=True),
+        help="Select portsides started in this folder.",
+    ),
+)
 
 event_api = click.option(
     "--skaffold",

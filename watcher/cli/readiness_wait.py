@@ -13,6 +13,7 @@ import httpx
 import trio
 
 from forwarders.system.processes import wait_process_end
+from forwarders.tasks import Notifier
 from watcher.board import runtime_files
 from watcher.board.board import Board
 from watcher.board.lines import REPORT_WAIT_AFTER
@@ -29,7 +30,7 @@ Problems = tuple[str, ...]
 class ReadinessWait:
     """Waits until `names`, or all forwards, of the selected portsides are ready.
 
-    `report` gets a line for people for each thing that takes long. `notice_within`: first wait until Skaffold has
+    `report` is called with a line for each thing that takes long. `notice_within`: first wait until Skaffold has
     deployed the last save, which it notices within so many seconds; None: do not wait for Skaffold. `asked`: when the
     user asked, now by default; what was saved before counts.
     """
@@ -57,7 +58,7 @@ class ReadinessWait:
         self._unreachable: list[Instance] = []
         self._ended: list[Instance] = []
         self._process_ended = False
-        self._changed = trio.Event()
+        self._changed = Notifier()
 
     async def run(self, timeout: float) -> Problems:
         """Waits at most `timeout` seconds. Returns () if all is ready, else a line for each thing that is not."""
@@ -67,7 +68,6 @@ class ReadinessWait:
                 nursery.start_soon(self._find, nursery)
                 nursery.start_soon(self._report_slow)
                 while (outcome := self._outcome()) is None:
-                    self._changed = trio.Event()
                     with trio.move_on_at(self._until):
                         await self._changed.wait()
                 nursery.cancel_scope.cancel()
@@ -75,7 +75,7 @@ class ReadinessWait:
         return tuple(problem for problem in problems if problem not in self._reported) or problems[:1]
 
     def _outcome(self) -> Problems | None:
-        """The result of `run`; None while waiting makes sense."""
+        """Returns the result of `run`, or None while waiting makes sense."""
         now = self._readiness()
         if now is not None and now.ready:
             return ()
@@ -94,7 +94,7 @@ class ReadinessWait:
         return [self._boards[one] for one in self._selected() if one in self._boards]
 
     def _readiness(self) -> Readiness | None:
-        """None until one portside has a plan; without names, until all have one."""
+        """Whether all is ready; None until one portside has a plan, and without names until all have one."""
         planned = [board for board in self._answering if board.planned]
         if not planned or (not self._names and len(planned) < len(self._answering)):
             return None
@@ -102,7 +102,7 @@ class ReadinessWait:
         return now if self._notice_within is None else self._after_iteration(now)
 
     def _after_iteration(self, now: Readiness) -> Readiness:
-        """`now`, once the last iteration of each Skaffold is over. Before that a failed forward is not final."""
+        """Returns `now` once the last iteration of each Skaffold is over. Before that a failed forward is not final."""
         followed = [(one, self._boards[one].skaffold) for one in self._selected() if one in self._saved]
         states = [(self._saved[one].state(record, trio.current_time()), record) for one, record in followed]
         self._until = min((state.until for state, _ in states), default=math.inf)
@@ -140,20 +140,20 @@ class ReadinessWait:
                     if one.skaffold and self._notice_within is not None:
                         self._saved[one] = SavedIteration(self._asked, self._notice_within)
                     nursery.start_soon(self._follow, one)
-            self._touch()
+            self._changed.fire()
             await _until_others_than(self._running)
 
     async def _watch_process(self, pid: int) -> None:
-        """The process of --pid may end, or have ended, before it became a portside."""
+        """Ends the wait when the process of --pid ends, also before it became a portside."""
         await wait_process_end(pid)
         self._process_ended = True
-        self._touch()
+        self._changed.fire()
 
     async def _follow(self, one: Instance) -> None:
         result = self._ended
         board = self._boards[one]
         try:
-            await follow_events(one, board, self._touch)
+            await follow_events(one, board, self._changed.fire)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.HTTPStatusError, OSError):
             result = self._unreachable  # it was killed and its process id reused, or we lack its token
         except (httpx.HTTPError, httpx.InvalidURL):
@@ -165,13 +165,10 @@ class ReadinessWait:
         result.append(one)
         if result is self._ended:
             self._running = [other for other in self._running if other != one]
-        self._touch()
-
-    def _touch(self) -> None:
-        self._changed.set()
+        self._changed.fire()
 
     async def _report_slow(self) -> None:
-        """Reports each missing thing once, if it lasts."""
+        """Reports each missing thing once, if it is missing for a second."""
         while True:
             await trio.sleep(REPORT_WAIT_AFTER)
             for line in self._missing():

@@ -1,6 +1,6 @@
-"""Runs one portside around its facts: cluster watches, plan loop, forwards, gateway and outputs.
+"""Builds and runs the parts that all forwarding commands share: watches, plan loop, forwards, gateway and outputs.
 
-The facts come from a source (`skaffold_source`, `cluster_source`); `lifecycle` cancels it on a signal.
+The facts come from `skaffold_source` or `cluster_source`; `lifecycle` cancels all on a signal.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class GatewayServer:
 
 
 class Runtime:
-    """One portside. `run` forwards until it is cancelled, and then closes its listeners at once.
+    """One running portside: `run` forwards until it is cancelled, and then closes the listeners at once.
 
     `context`, `namespace`: Kubernetes' names for people; "" without a cluster. `skaffold`: the API that is followed.
     """
@@ -145,7 +145,7 @@ class Runtime:
         return self._outputs.exec_command
 
     def with_clusters(self, facts: Facts) -> Facts:
-        """Adds what is known of the clusters that `facts` refer to."""
+        """Returns the facts with the current objects of the clusters that they refer to."""
         if self._cluster is None:
             return facts
         config = self._cluster.config
@@ -160,7 +160,7 @@ class Runtime:
         )
 
     def _direct(self, mode: DirectMode, contexts: Iterable[str]) -> frozenset[str]:
-        """The clusters whose pods may be reached at their own addresses, by their keys."""
+        """Returns the keys of the clusters whose pods may be reached at their own addresses (--direct)."""
         if mode is DirectMode.ALWAYS:
             return frozenset({"", *contexts})
         if mode is DirectMode.NEVER or self._cluster is None:
@@ -169,7 +169,7 @@ class Runtime:
         return frozenset(key for key, cluster in clusters.items() if cluster.own_network.is_inside)
 
     def touch(self) -> None:
-        """Call it when the facts changed."""
+        """Call it when the facts have changed: then the plan is made again."""
         if self._loop is not None:
             self._loop.touch()
 
@@ -243,7 +243,7 @@ class Runtime:
         return self._loop.retry(ident) if self._loop else "nothing is forwarded yet"
 
     async def _pod_log(self, record: ForwardRecord, lines: int) -> str:
-        """The last log lines of the pod that serves a forward. Raises WatcherError."""
+        """Requests the last log lines of the pod that serves a forward. Raises WatcherError."""
         cluster = self._cluster
         if cluster is not None and record.context not in {"", cluster.config.context}:
             cluster = self.others.connected.get(record.context)

@@ -52,7 +52,7 @@ SHORTEST_TOKEN = 16
 
 
 class Outputs:
-    """The outputs of this process. `context`: the default kube-context. Raises UsageError if one is impossible."""
+    """Runs the outputs that the options ask for. `context`: the default kube-context. Raises UsageError."""
 
     def __init__(self, command: str, options: Options, context: str) -> None:
         # Shared, so that a forward has the same variables in the file and in the command.
@@ -154,7 +154,7 @@ class BrowserOpener:
 
 
 def _place(record: ForwardRecord) -> tuple[str, str, str, int | str]:
-    """Identifies a target: all its local ports and addresses have the same value."""
+    """Returns the target of a forward, without its local port and address."""
     return record.context, record.namespace, record.resource, record.remote_port
 
 
@@ -180,7 +180,7 @@ class StatusAddress:
 
     @property
     def url(self) -> str:
-        """Its URL on this machine."""
+        """The URL for programs of this machine."""
         return status_url(self._socket)
 
     @contextlib.contextmanager
@@ -215,7 +215,7 @@ def _server() -> Callable[[socket.socket, Board, str, bool], Awaitable[None]]:
 
 
 def _configured_token(options: Options) -> tuple[str, Path | None]:
-    """The user's token and its file; "" and None without one. Raises UsageError."""
+    """Reads the user's token; returns it and its file, or "" and None without one. Raises UsageError."""
     token, path, origin = os.environ.get(TOKEN_VARIABLE, "").strip(), None, TOKEN_VARIABLE
     if options.status_token_file:
         path, origin = Path(options.status_token_file).absolute(), f"--status-token-file {options.status_token_file}"

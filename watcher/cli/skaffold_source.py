@@ -1,4 +1,4 @@
-"""Forwards beside Skaffold: follows the events of a running one, or starts one as a child for `run`."""
+"""Runs `watch`, which follows the events of a running Skaffold, and `run`, which starts Skaffold as a child."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ WRAPPED = (
 
 
 class SkaffoldSource:
-    """One portside beside one Skaffold. `prepare` raises every mistake before anything is bound."""
+    """Forwards beside one Skaffold. `prepare` raises UsageError for every mistake before a port is bound."""
 
     def __init__(
         self, runtime: Runtime, place: ClusterConfig | Daemon, configured: ConfiguredFacts, url: str, *, publish: bool
@@ -71,7 +71,7 @@ class SkaffoldSource:
 
     @classmethod
     async def prepare(cls, command: str, options: Options, url: str, configured: ConfiguredFacts) -> Self:
-        """`command`: portside's, `run` or `watch`. Raises UsageError."""
+        """Loads the kubeconfig, and binds the gateway. `command`: portside's, `run` or `watch`. Raises UsageError."""
         place: ClusterConfig | Daemon
         if configured.docker:
             place = daemon_of(os.environ, home_folder())
@@ -140,7 +140,7 @@ class SkaffoldSource:
         self.runtime.touch()
 
     def _own(self, skaffold: SkaffoldFacts) -> SkaffoldForwards:
-        """The forwards that Skaffold itself holds.
+        """Returns the forwards that Skaffold itself holds.
 
         None with Docker, because Skaffold also reports container ports that are not published. Under `run` Skaffold is
         told to forward only containers, so another program posted any other event.
@@ -151,7 +151,7 @@ class SkaffoldSource:
         return {key: one for key, one in own.items() if one.resource_type == CONTAINER} if self._is_child else own
 
     def _publish_own(self, before: SkaffoldForwards, now: SkaffoldForwards) -> None:
-        """Shows Skaffold's own forwards as its own; portside does not bind their ports."""
+        """Publishes Skaffold's own forwards to the board, marked as Skaffold's."""
         if now and not self._warned:
             self._warned = True
             logger.warning(
@@ -165,13 +165,13 @@ class SkaffoldSource:
 
 
 def ready_forwards(board: Board) -> list[PostedForward]:
-    """The forwards to report to Skaffold: those that are ready and not its own."""
+    """Returns the forwards to report to Skaffold: those that are ready and not its own."""
     ours = (record for record in board.forwards.values() if record.source != "skaffold")
     return [reported_forward(record) for record in ours if record.state == "ready"]
 
 
 def reported_forward(record: ForwardRecord) -> PostedForward:
-    """As Skaffold would report it: in modes pods and debug it names the pod and its port, not the pod's owner."""
+    """Describes a forward as Skaffold would: in modes pods and debug by the pod and its port, not the pod's owner."""
     of_pod = record.source in {Mode.PODS.value, Mode.DEBUG.value} and record.pod
     return PostedForward(
         resource_type="pod" if of_pod else record.resource_type,
@@ -227,7 +227,7 @@ def stays_after(command: str, code: int, *, has_modes: bool) -> bool:
 
 
 async def _run_both(process: SkaffoldProcess, source: SkaffoldSource, command: str) -> int:
-    """Returns Skaffold's exit code, or that of --exec, whose end also ends Skaffold.
+    """Runs Skaffold and forwards until both end; returns Skaffold's exit code, or that of --exec, which ends Skaffold.
 
     The ports are free as soon as Skaffold is told to end.
     """

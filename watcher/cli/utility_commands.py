@@ -84,7 +84,7 @@ def doctor_command(url: str, output: str, **given: Any) -> int:
 
 
 def doctor_checks(place: Place, skaffold: str, environ: Mapping[str, str]) -> tuple[Check, ...]:
-    """All checks, in the order in which people read their findings. `skaffold`: the URL of a running one, or ""."""
+    """Returns the checks of `doctor`, in the order of its output. `skaffold`: the URL of a running Skaffold, or ""."""
     from functools import partial
 
     from watcher.cli.facts_from_options import project_of
