@@ -43,7 +43,7 @@ class ConfigError(UsageError):
 
 
 class SkaffoldError(WatcherError):
-    """Root: something between portside and Skaffold failed."""
+    """Base class: something between portside and Skaffold failed."""
 
 
 class NotSkaffoldError(SkaffoldError):
@@ -62,7 +62,7 @@ class StuckError(SkaffoldError):
 
 
 class ClusterError(WatcherError):
-    """Root: something between portside and a cluster failed."""
+    """Base class: something between portside and a cluster failed."""
 
 
 class KubeconfigError(ClusterError, UsageError):
@@ -90,11 +90,11 @@ class ApiError(ClusterError):
 
 
 class UnauthorizedError(ApiError):
-    """401, also after the credentials were renewed."""
+    """The API server rejected the credentials (401), also after they were renewed."""
 
 
 class ApiForbiddenError(ApiError):
-    """403: the user lacks `verb` on `resource`. `namespace` "": in all namespaces."""
+    """RBAC refused (403): the user lacks `verb` on `resource`. `namespace` "": in all namespaces."""
 
     def __init__(self, message: str, verb: str, resource: str, namespace: str) -> None:
         super().__init__(message, 403)
@@ -104,7 +104,7 @@ class ApiForbiddenError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """404."""
+    """The API server has no such object (404)."""
 
 
 class ExpiredError(ApiError):

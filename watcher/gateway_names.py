@@ -78,11 +78,11 @@ class GatewayNames:
         return self._urls.get(ident, "")
 
     def meant(self, name: str) -> Sequence[GatewayTarget]:
-        """The forwards that `name` may mean."""
+        """The gateway targets that a host name may mean."""
         return [self._target(entry) for entry in resolve_host(name, self._hosts)]
 
     def all(self) -> Sequence[GatewayTarget]:
-        """Every forward that has an entry."""
+        """Every forward that has a name at the gateway."""
         return [self._target(entry) for entry in self._entries]
 
     def _url(self, entry: HostEntry) -> str:

@@ -63,7 +63,7 @@ class _Planned(Struct, frozen=True):
 
 
 class Loop:
-    """`gather` returns the current facts, `want` takes the watches that they need, `names` the planned forwards."""
+    """Plans and carries plans out. `gather`: the current facts; `want`: takes their watches; `names`: the gateway's."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Loop:
         self._renamed: set[str] = set()  # forwards whose new URL at the gateway is not on the board yet
 
     def touch(self) -> None:
-        """Call it when the facts changed. Any number of changes until the next plan cost one plan."""
+        """Plan soon, because the facts changed. Any number of changes until the next plan cost one plan."""
         self._dirty.set()
 
     def report(self, status: Status) -> None:
@@ -156,7 +156,7 @@ class Loop:
         self._has_planned = trio.Event()
 
     async def _replan(self, holding: Mapping[str, int]) -> bool:
-        """Whether there is a new plan. A bug is logged once, and the next change tries again."""
+        """Makes a plan; returns whether there is a new one. A bug is logged once, and the next change tries again."""
         try:
             self._now = await self._plan(holding)
         except Exception as error:  # noqa: BLE001 - facts come from outside; forwards must not end with a bug
@@ -206,7 +206,7 @@ class Loop:
             await fleet.stop(ident)
 
     def _undo(self, ident: str, before: PlannedForward | None, cause: str) -> None:  # noqa: ARG002 - it is in the log
-        """After a bug in the fleet: the next plan tries this change again."""
+        """Notes that this change was not made, after a bug in the fleet: the next plan tries it again."""
         if before is None:
             self._running.pop(ident, None)
             self._board.publish_end(ident, timestamp(datetime.now(UTC)))

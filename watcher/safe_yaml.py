@@ -68,7 +68,7 @@ class BoundedLoader(_Base):  # type: ignore[misc]  # PyYAML has no types for its
         return super().compose_node(parent, index)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Keeps of each key the pair that counts, after every merge."""
+        """Keeps only the pair that counts of each key, after every merge: all of them could fill the memory."""
         super().flatten_mapping(node)
         kept: dict[object, Any] = {}
         for number, (key, value) in enumerate(node.value):
@@ -95,7 +95,7 @@ def first_document(data: bytes) -> Any:
 
 
 def check_bounds(text: str | bytes) -> None:
-    """Raises OutOfBoundsError. An invalid text is left to the loader."""
+    """Refuses a text that is nested too deeply or too large. Raises OutOfBoundsError; the loader finds other errors."""
     depth = nodes = 0
     if (text.count("\n%") if isinstance(text, str) else text.count(b"\n%")) > MAX_DIRECTIVES:
         raise OutOfBoundsError(problem=f"it has more than {MAX_DIRECTIVES} directives")
@@ -117,7 +117,7 @@ def check_bounds(text: str | bytes) -> None:
 
 
 def parsed_events(parser: Any) -> Iterator[Any]:
-    """The events of the text. The parser is not recursive; only what builds nodes from its events is."""
+    """Yields the parser's events of a text. The parser is not recursive; only what builds nodes from them is."""
     turns = Turns()
     try:
         while (event := parser.get_event()) is not None:

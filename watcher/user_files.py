@@ -38,7 +38,7 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(o
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
-    """The content of the file. Raises OSError, also if it has more than `most` bytes."""
+    """Read the content of a file. Raises OSError, also if it has more than `most` bytes."""
     data = _read(path, most + 1, whole=True)
     if len(data) > most:
         raise _too_large(path, most)
@@ -46,7 +46,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
 
 
 def read_text(path: str | Path, most: int) -> str:
-    """The content as text. Raises OSError, also if it is not UTF-8."""
+    """Read the content of a file as text. Raises OSError, also if it is not UTF-8."""
     try:
         return read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -54,7 +54,7 @@ def read_text(path: str | Path, most: int) -> str:
 
 
 def read_start(path: str | Path, most: int) -> bytes:
-    """The first `most` bytes of the file. Raises OSError."""
+    """Read the first `most` bytes of a file. Raises OSError."""
     return _read(path, most, whole=False)
 
 
@@ -128,7 +128,7 @@ def _watch_library() -> Any:
 
 
 def _read(path: str | Path, most: int, *, whole: bool) -> bytes:
-    """/dev/null counts as an empty file: KUBECONFIG=/dev/null means no kubeconfig."""
+    """Reads a regular file. /dev/null counts as an empty one: KUBECONFIG=/dev/null means no kubeconfig."""
     try:
         found = os.stat(path)
     except ValueError:  # a NUL in the name

@@ -199,7 +199,7 @@ def selected(selector: LabelSelector, objects: Mapping[Key, R]) -> Steps[list[R]
 
 
 def _filtered(items: Iterable[R], condition: Callable[[R], bool]) -> Steps[list[R]]:
-    """Those that meet the condition. Reads a copy, since objects come and go between two steps."""
+    """The objects that meet the condition, from a copy, since objects come and go between two steps."""
     found: list[R] = []
     for number, item in enumerate([*items], 1):
         if condition(item):
@@ -210,7 +210,7 @@ def _filtered(items: Iterable[R], condition: Callable[[R], bool]) -> Steps[list[
 
 
 def selector_text(selector: LabelSelector) -> str:
-    """The selector as kubectl's -l takes it."""
+    """A selector as text, as kubectl's -l takes it."""
     if _is_empty(selector):
         return "no selector"
     equal = (f"{key}={value}" for key, value in sorted((selector.match_labels or {}).items()))

@@ -16,7 +16,7 @@ from watcher.skaffold.port_events import SkaffoldForward
 
 
 class HoldSettings(Struct, frozen=True):
-    """How connections wait. `forwarders.spec.ForwardSpec` describes each field."""
+    """The settings of waiting connections. `forwarders.spec.ForwardSpec` describes each field."""
 
     hold: float = HOLD
     max_waiting: int = MAX_WAITING
@@ -78,7 +78,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     @property
     def passive_entries(self) -> tuple[Entry, ...]:
-        """The others."""
+        """The entries that no mode requests now: `explain` lists them."""
         return tuple(entry for entry in self.entries if not self._is_requested(entry))
 
     @property

@@ -26,7 +26,7 @@ ELSEWHERE = "the project deploys to Kubernetes; containers belong to Skaffold's 
 def container_verdict(
     entry: Entry, subject: ResourceRef, ident: str, group: str, address: str, facts: Facts
 ) -> Verdict:
-    """One verdict for the entry at one address."""
+    """The verdict on an entry for a container, at one address."""
     there = facts.containers
     if there is None:
         return Skip(id=ident, subject=subject, reason=ELSEWHERE)
@@ -86,7 +86,7 @@ def _address(port: PublishedPort) -> str:
 
 
 def _container(entry: Entry, there: Containers, facts: Facts) -> DockerContainer | None:
-    """The best match: running, of this run, the newest.
+    """The container that an entry means: the running one, of this run, the newest.
 
     Containers of older runs and of others may have the same image. Only entries of the command line may mean those.
     """
@@ -105,7 +105,7 @@ def _run_id(container: DockerContainer) -> str:
 
 
 def _is_meant(name: str, container: DockerContainer) -> bool:
-    """By image or by name, ignoring case. Skaffold calls a container `myapp-1` if there is a `myapp` already."""
+    """Whether an entry means a container, by image or name in any case. Skaffold calls a second `myapp` `myapp-1`."""
     name, called = name.lower(), container.name.lower()
     return (
         called == name
@@ -115,7 +115,7 @@ def _is_meant(name: str, container: DockerContainer) -> bool:
 
 
 def _requests_another(entry: Entry, published: PublishedPort) -> bool:
-    """Only an entry of the command line gets another local port than the published one."""
+    """Whether the entry requests another local port than the published one: only the command line's get that."""
     own = entry.source != "user" and entry.local_port.reserved
     return own and entry.local_port.number != published.public_port
 

@@ -132,7 +132,7 @@ def _entry(
 
 
 def _why_not(entry: Entry, target: Resource | None, subject: ResourceRef, ident: str, facts: Facts) -> str:
-    """The reason not to forward, or ""."""
+    """The reason not to forward an entry, or ""."""
     if isinstance(target, Service) and (unable := unreachable(target, service_port(target, entry.port))):
         return unable
     if entry.source == "user":
@@ -171,6 +171,6 @@ def _similar(entry: Entry, facts: Facts) -> str:
 
 
 def _target(entry: Entry, namespace: str, facts: Facts) -> Resource | None:
-    """The entry's object; the newest of those that a selector matches."""
+    """The object that an entry forwards to; the newest of those that its selector matches."""
     there = entry_objects(entry, namespace, facts)
     return max(there, key=lambda item: (item.metadata.creation_timestamp or "", item.metadata.name), default=None)

@@ -91,7 +91,7 @@ def _does_not_count(one: OwnedPods, facts: Facts) -> str:
 def _found(
     one: OwnedPods, port: PodPort, whole: ResourceRef, mode: Mode | None, debug: DebugPorts | None, facts: Facts
 ) -> FoundPort:
-    """`debug`: the debug ports, None unless the mode is debug."""
+    """The ports of one owner's pods. `debug`: the debug ports, None unless the mode is debug."""
     owner, names = one.owner, (pod.metadata.name for pod in one.pods)
     of_rule = RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, port.called)
     protocol = "" if port.protocol == TCP else f"{port.protocol}/"
@@ -117,7 +117,7 @@ def _found(
 
 
 def _find(one: OwnedPods, port: PodPort) -> Steps[EndpointResult]:
-    """Only of pods that have this port: those of an earlier template may not."""
+    """The endpoints of one port, in the pods that have it: those of an earlier template may not."""
     name = f"{one.owner.kind} {one.owner.name}"
     pods = [pod for pod in one.pods if port in pod_view(pod).shape.ports]
     if not pods:

@@ -62,7 +62,7 @@ def plan_in_steps(facts: Facts) -> Generator[None, None, Plan]:
 
 
 def _verdicts(facts: Facts) -> Iterator[Verdict | None]:
-    """Those of each cluster in turn; last a skip for each requested entry of a cluster that cannot be reached."""
+    """Yields the verdicts of each cluster, and last a skip for each entry of a cluster that cannot be reached."""
     for key, part in per_cluster(facts).items():
         verdicts = _of_cluster(part)
         if key in facts.direct:
@@ -126,7 +126,7 @@ def _with_own_address(endpoint: Endpoint, cluster: Snapshot) -> Endpoint:
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """`rule`: what decided. `forwards`: the ids of the forwards that resulted, () if there are none.
+    """The verdict on one port for people. `rule`: what decided. `forwards`: the ids of the resulting forwards.
 
     `forwarded`: it is forwarded, or will be once what it waits for exists; else `reason` tells what is wrong.
     """
@@ -202,13 +202,13 @@ def _explanation(verdict: Verdict, failures: Mapping[str, str]) -> Explanation:
 
 
 def _combined(known: Explanation, other: Explanation) -> Explanation:
-    """One port at two addresses: it is forwarded if it is at one of them."""
+    """Combines the explanations of one port at two addresses: it is forwarded if it is at one of them."""
     told, less = (known, other) if known.forwarded or not other.forwarded else (other, known)
     return replace(told, forwards=(*known.forwards, *other.forwards), reason=told.reason or less.reason)
 
 
 def _explain_pods(found: Iterable[Explanation], facts: Facts) -> Iterator[Explanation]:
-    """A pod shares its owner's verdicts. A pod without owner has its own, so it is left out here."""
+    """Explains each pod by its owner's verdicts. A pod without owner has its own, so it is left out here."""
     by_owner: dict[OwnerKey, list[Explanation]] = {}
     for one in found:
         subject = one.subject

@@ -144,7 +144,7 @@ def newest_replica_set(replica_sets: Iterable[Resource]) -> str:
 
 
 def _revision_number(replica_set: Resource) -> int:
-    """0 unless the annotation is a number: anyone who may edit a ReplicaSet may write any text there."""
+    """The revision in a ReplicaSet's annotation; 0 if that is no number: its editors may write any text there."""
     text = (replica_set.metadata.annotations or {}).get(REVISION, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
@@ -177,7 +177,7 @@ def best_pods(pods: Sequence[Pod], newest: str = "") -> Steps[tuple[list[PodView
 
 
 def _ordered(views: list[PodView], old: frozenset[Revision]) -> list[PodView]:
-    """Each sort keeps the order of what it finds equal."""
+    """Sorts the pods, the best first: by one criterion after the other, since each sort keeps the order of equals."""
     views.sort(key=attrgetter("name"))
     views.sort(key=attrgetter("created"), reverse=True)
     views.sort(key=lambda view: (not view.ready, view.revision in old, view.ordinal))
@@ -185,7 +185,7 @@ def _ordered(views: list[PodView], old: frozenset[Revision]) -> list[PodView]:
 
 
 def _outdated(youngest: Mapping[Revision, str], newest: str) -> frozenset[Revision]:
-    """`youngest`: of each revision the time at which its youngest pod was created."""
+    """The revisions that are outdated. `youngest`: of each one the time at which its youngest pod was created."""
     if newest:
         return frozenset(revision for revision in youngest if revision[1] != newest)
     if len(youngest) < 2:

@@ -131,7 +131,7 @@ def undeclared(pod: Pod, port: int | str, name: str) -> str:
 
 
 class PodPort(Struct, frozen=True, order=True):
-    """What identifies a forward of pods, beside their owner."""
+    """A port of pods with the same owner, as a forward is identified."""
 
     container: str
     number: int

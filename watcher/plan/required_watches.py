@@ -85,7 +85,7 @@ def missing_list(kind: str, namespace: str, target: Object | None, facts: Facts)
 
 
 def _related_watches(kind: str, namespace: str, target: Object | None) -> dict[str, Watch]:
-    """The watch for each field of RelatedLists."""
+    """The watch that fills each field of RelatedLists."""
     found = {"pods": Watch(kinds.POD, namespace)}
     if kind == "cronjob":
         found["jobs"] = Watch(kinds.JOB, namespace)
@@ -161,7 +161,7 @@ class EntryNamespaces:
 
 
 def _having(namespaces: frozenset[str], entry: Entry, facts: Facts) -> tuple[str, ...]:
-    """Those with an object that is not another run's; if there are none, those with any object."""
+    """The namespaces with an object that is not another run's; if there are none, those with any object."""
     having = {namespace: there for namespace in sorted(namespaces) if (there := entry_objects(entry, namespace, facts))}
     kind = kinds.BY_NAME[entry.kind]
     own = tuple(

@@ -111,7 +111,7 @@ def pods_by_owner(facts: Facts) -> Iterator[OwnedPods | None]:
 
 
 def _workloads(facts: Facts) -> Iterator[tuple[OwnerKey, Resource]]:
-    """Those without an owner: a Deployment's ReplicaSets are left to the Deployment."""
+    """The run's workloads without an owner: a Deployment's ReplicaSets are left to the Deployment."""
     for kind in WORKLOADS:
         for item in objects(kind, facts):
             if item.metadata.controller is None:

@@ -36,7 +36,7 @@ class ResourceRef(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """The beginning of the ids of its verdicts."""
+        """The beginning of the ids of this resource's verdicts."""
         return f"{self.source}/{self.namespace}/{self.resource_type}/{self.resource_name}/"
 
 
@@ -113,7 +113,7 @@ def forward_spec(
     eager: bool = False,
     linger: float | None = None,
 ) -> ForwardSpec:
-    """`ident`: the id if it is not `group` and `address`. `eager`: a Running pod will do at once.
+    """Makes a spec. `ident`: the id if it is not `group` and `address`. `eager`: a Running pod will do at once.
 
     `linger`: instead of the user's.
     """

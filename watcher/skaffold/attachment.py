@@ -59,7 +59,7 @@ class Attachment:
         return self._facts
 
     async def run(self) -> None:
-        """Never returns. When cancelled it leaves Skaffold's stream politely, which takes 63 s at most."""
+        """Follow Skaffold until cancelled; then leave its stream without stopping it, which takes 63 s at most."""
         while True:
             try:
                 stream = await self._dial(self._address)
@@ -79,7 +79,7 @@ class Attachment:
             await trio.sleep(self._backoff.next())
 
     async def _follow(self, events: EventStream) -> None:
-        """Folds one stream into a new state, since another stream may come from another Skaffold.
+        """Folds one stream's events into a new state, since another stream may come from another Skaffold.
 
         The facts are published when the replay is complete, so that past run ids and forwards are not acted on.
         """

@@ -98,7 +98,7 @@ def _long(words: Sequence[str], at: int) -> Flag:
 
 
 def _short(words: Sequence[str], at: int) -> Flag:
-    """`-nfoo`, `-n=foo`, `-n foo`; several bare flags may share a dash (`-qn foo`): only the last one matters."""
+    """Parses a short flag: `-nfoo`, `-n=foo`, `-n foo`; of several behind one dash (`-qn foo`) the last one matters."""
     letters = words[at][1:]
     while len(letters) > 1 and letters[0] in _BARE:
         letters = letters[1:]
@@ -254,7 +254,7 @@ def _several(line: CommandLine, environ: Mapping[str, str], name: str) -> tuple[
 
 
 def _port(line: CommandLine, environ: Mapping[str, str]) -> int | None:
-    """Skaffold ignores a variable that is not a number. A flag must name a port that can be attached to."""
+    """The RPC port of flag or variable; a variable that is no number is ignored. Raises UsageError for a bad flag."""
     values = line.values("rpc-http-port")
     if not values:
         return _as_port(environ.get(_variable("rpc-http-port"), ""))

@@ -35,7 +35,7 @@ _TASK_ID = re.compile(r"([A-Za-z]+)-([0-9]{1,9})", re.ASCII)
 
 
 def iteration_of(task_id: str, task: str) -> int | None:
-    """N for the task id `TASK-N` of this task; None for any other."""
+    """The iteration N in a task id `TASK-N` of this task; None for any other id."""
     match = _TASK_ID.fullmatch(task_id)
     return int(match[2]) if match and match[1] == task else None
 

@@ -31,7 +31,7 @@ class ApiAddress(Struct, frozen=True):
 
     @property
     def authority(self) -> str:
-        """As in a Host header (RFC 9110, 7.2)."""
+        """Host and port as in a Host header (RFC 9110, 7.2)."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property

@@ -66,7 +66,7 @@ SkaffoldForwards = dict[SkaffoldForwardKey, SkaffoldForward]
 
 
 def with_forward(forwards: SkaffoldForwards, new: SkaffoldForward) -> SkaffoldForwards:
-    """Adds `new` and drops what had its key or its local address. An older event changes nothing."""
+    """The holdings with `new`, without what had its key or its local address. An older event changes nothing."""
     at_its_place = [key for key, own in forwards.items() if own.local_port == new.local_port and own.place == new.place]
     rivals = forwards.keys() & {new.key, *at_its_place}
     if any(new.at < forwards[key].at for key in rivals) or len(forwards) - len(rivals) >= MOST_OWN_FORWARDS:
@@ -103,7 +103,7 @@ def own_forward(event: PortEvent, at: datetime) -> SkaffoldForward | None:
 
 
 def moved(these: SkaffoldForwards, others: SkaffoldForwards) -> list[SkaffoldForward]:
-    """Those of `these` that `others` does not have, or has at another local address."""
+    """The forwards of `these` that `others` does not have, or has at another local address."""
     differ = [own for key, own in these.items() if others.get(key) is not own]
     return [own for own in differ if own.key not in others or others[own.key].place != own.place]
 
@@ -126,7 +126,7 @@ class PostedForward(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def event(self) -> dict[str, object]:
-        """As JSON for POST /v2/events/handle (proto/v2/skaffold.proto, Event.portEvent)."""
+        """The JSON object to post to /v2/events/handle (proto/v2/skaffold.proto, Event.portEvent)."""
         port = self.target_port
         name = self.port_name or (port if isinstance(port, str) else "")
         target = {"type": 0, "intVal": port} if isinstance(port, int) else {"type": 1, "strVal": port}
@@ -173,7 +173,7 @@ class Publisher:
         self._touched.set()
 
     async def run(self) -> None:
-        """Never returns. Sends one request at a time; changes during a request are handled together."""
+        """Post until cancelled, one request at a time; changes during a request are handled together."""
         while True:
             await self._touched.wait()
             self._touched = trio.Event()
@@ -190,7 +190,7 @@ class Publisher:
             self.touch()
 
     async def _post(self, forwards: Iterable[PostedForward]) -> bool:
-        """Returns whether all arrived; if not, all are posted again as long as that Skaffold is attached."""
+        """Posts the forwards; returns whether all arrived. If not, the caller posts all of them again."""
         try:
             for forward in forwards:
                 with trio.fail_after(_POST_TIMEOUT):

@@ -150,7 +150,7 @@ class SkaffoldProcess:
             raise UsageError(f"{self._argv[0]} cannot be started: {error.strerror}; is it an executable?") from None
 
     async def _pass_on(self, arrivals: AsyncIterator[int], scope: SignalScope, process: trio.Process) -> None:
-        """Every signal reaches Skaffold once: a signal to the group has reached it already, others are sent on."""
+        """Passes signals on so that each reaches Skaffold once: one to the whole group has reached it already."""
         async for number in arrivals:
             self.ending.set()
             name = signal.Signals(number).name
@@ -166,7 +166,7 @@ class SkaffoldProcess:
 
 
 def check_found(program: str, path: str | None) -> None:
-    """Raises UsageError if there is no such program."""
+    """Refuses a program that does not exist. Raises UsageError."""
     if find_program(program, path) is None and not os.path.exists(program):
         raise UsageError(_not_found(program))
 

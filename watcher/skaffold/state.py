@@ -161,7 +161,7 @@ def change_kinds(before: SkaffoldFacts, now: SkaffoldFacts) -> list[SkaffoldChan
 
 
 def _meta(state: SkaffoldState, metadata: Metadata, at: datetime) -> SkaffoldState:
-    """A new run id starts a new run. A meta event without run id or artifacts clears nothing."""
+    """The state after a meta event: a new run id starts a new run; one without run id or artifacts clears nothing."""
     build, run_id = metadata.build, metadata.run_id
     if run_id and run_id == state.facts.run_id:
         state = replace(state, run_since=min(at, state.run_since))
@@ -246,7 +246,7 @@ def _own(state: SkaffoldState, task: TaskEvent, at: datetime) -> SkaffoldState:
 
 
 def _settle(state: SkaffoldState) -> SkaffoldState:
-    """Derives `deployed` from the times: a deploy has succeeded since this run id was set."""
+    """The state with `deployed` derived from the times: whether a deploy has succeeded since this run id was set."""
     return _with(state, deployed=state.deployed_at != NEVER and state.deployed_at >= state.run_since)
 
 

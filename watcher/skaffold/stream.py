@@ -187,7 +187,7 @@ class EventStream:
             raise failed
 
     async def _complete_replay(self) -> None:
-        """Needs another task to receive. Once the first probe has come back, leaving is safe, stuck or not."""
+        """Posts probes until the replay is complete, while another task receives; after the first, leaving is safe."""
         await self._wake_until_first_probe()
         try:
             if self._size > _QUOTA:  # otherwise nothing has waited for quota
@@ -210,7 +210,7 @@ class EventStream:
             size = self._size
 
     async def _wake(self) -> bool:
-        """Returns whether Skaffold accepted the probe; if not, another reader stopped it and probes would pile up."""
+        """Posts a probe; returns whether Skaffold accepted it. If not, another reader has stopped it."""
         try:
             await self._probes.post(_QUOTA)
         except SkaffoldError:
@@ -247,4 +247,4 @@ class EventStream:
 
 
 def _discard(_: bytes) -> None:
-    """The events of the replay are not needed any more."""
+    """Drops data: the events of the replay are not needed any more."""
