@@ -197,6 +197,20 @@ async def test_a_short_life_is_not_lost(autojump_clock: MockClock) -> None:
         assert at_work.attachment.facts.deployed
 
 
+async def test_a_stream_without_an_answer_is_left_and_requested_again(autojump_clock: MockClock) -> None:
+    """A Skaffold that accepts a probe and then does not even send the head of its answer was stopped meanwhile."""
+    async with bench() as at_work:
+        at_work.port.is_open, at_work.port.echoes = True, False
+        silent = await at_work.port.accept()
+        with trio.fail_after(120):
+            await silent.fin()
+        await silent.break_off()
+        at_work.port.echoes = True
+        await (await at_work.port.accept()).replay(*raw("dev-first").splitlines())
+        assert (await at_work.until()).run_id
+        assert any("stands still" in facts.problem for facts in at_work.seen)
+
+
 async def test_restart_on_the_same_port(autojump_clock: MockClock) -> None:
     """Another Skaffold's stream starts from nothing, and the old facts stand until the new ones do."""
     async with bench() as at_work:

@@ -21,7 +21,7 @@ from watcher.plan.ports import PodShape, debug_annotation, number_in, pod_shape,
 REVISION = "deployment.kubernetes.io/revision"
 _STATEFUL_SET = "StatefulSet"
 _HASH_LABEL = "pod-template-hash"
-_HASH_LABELS = (_HASH_LABEL, "rollouts-pod-template-hash")
+_ROLLOUT_HASH_LABEL = "rollouts-pod-template-hash"
 # The label of a DaemonSet's pods.
 _REVISION_LABEL = "controller-revision-hash"
 # Containers that take over a pod's connections, and may accept them and then refuse what is inside: in a mesh, plain
@@ -126,9 +126,9 @@ def owner_of(pod: Pod) -> OwnerKey:
     namespace, owner = pod.metadata.namespace, pod.metadata.controller
     if owner is None:
         return OwnerKey(namespace, kinds.POD.singular, pod.metadata.name)
-    hashed = f"-{(pod.metadata.labels or {}).get(_HASH_LABEL, '')}"
-    if owner.kind == "ReplicaSet" and len(hashed) > 1 and owner.name.endswith(hashed):
-        return OwnerKey(namespace, kinds.DEPLOYMENT.singular, owner.name.removesuffix(hashed))
+    deployment = _without_hash(owner.name, pod, _HASH_LABEL)
+    if owner.kind == "ReplicaSet" and deployment != owner.name:
+        return OwnerKey(namespace, kinds.DEPLOYMENT.singular, deployment)
     return OwnerKey(namespace, owner.kind.lower(), owner.name)
 
 
@@ -201,14 +201,13 @@ def _revision(pod: Pod) -> Revision:
     if owner is None or owner.kind == _STATEFUL_SET:
         return "", ""
     if owner.kind == "ReplicaSet":
-        return _without_hash(owner.name, pod), owner.uid
+        return _without_hash(owner.name, pod, _HASH_LABEL, _ROLLOUT_HASH_LABEL), owner.uid
     return owner.uid, (pod.metadata.labels or {}).get(_REVISION_LABEL, "")
 
 
-def _without_hash(replica_set: str, pod: Pod) -> str:
+def _without_hash(replica_set: str, pod: Pod, *hash_labels: str) -> str:
     """The name that the ReplicaSets of all revisions share: that of a Deployment or an Argo Rollout."""
-    labels = pod.metadata.labels or {}
-    hashes = [f"-{labels[label]}" for label in _HASH_LABELS if labels.get(label)]
+    hashes = [f"-{value}" for label in hash_labels if (value := (pod.metadata.labels or {}).get(label))]
     return next((replica_set.removesuffix(one) for one in hashes if replica_set.endswith(one)), replica_set)
 
 

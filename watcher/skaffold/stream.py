@@ -28,8 +28,8 @@ _QUOTA = 1 << 16
 # the replay sleeps or is nearly over. If live events come as fast as that, it may sleep after _LONG seconds; a needless
 # probe does no harm. Each such probe stays in Skaffold's log: while none is accepted the pauses grow to _RARELY.
 _ASLEEP, _LONG, _RARELY = 0.25, 4.0, 30.0
-# To send a hundred bytes on a new socket.
-_SEND_REQUEST = 2.0
+# To send a hundred bytes on a new socket. For the head, which comes with the first event: there is one, our probe.
+_SEND_REQUEST, _HEAD = 2.0, 10.0
 # To read the rest of the replay before leaving, for a log of some hundred megabytes. Longer means it never ends.
 _LEAVE = 60.0
 _REPORT_AFTER = 0.5
@@ -132,14 +132,18 @@ class EventStream:
     async def open(self) -> None:
         """Requests the stream and waits for the head of the answer, which Skaffold sends with its first event.
 
-        Raises as `receive` and Probes.post: if Skaffold accepts no probe, the stream is not requested.
+        Raises as `receive` and Probes.post: if Skaffold accepts no probe, the stream is not requested. Also raises
+        StuckError if there is no answer within ten seconds.
         """
         self._first = await self._probes.post()
         # Shielded: the request is sent whole or not at all.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _SEND_REQUEST):
             await self._request.send()
         try:
-            await self._request.receive_head()
+            with trio.fail_after(_HEAD):
+                await self._request.receive_head()
+        except trio.TooSlowError:
+            raise self._probes.stuck() from None
         except NotSkaffoldError:
             self._may_leave = True  # another kind of server has no replay
             raise
