@@ -16,7 +16,7 @@ import trio
 from msgspec import Struct, field
 
 from forwarders.backoff import TURN, RetryLimiter
-from forwarders.errors import ProxyError, TransportError, UnreachableError
+from forwarders.errors import ProxyError, UnreachableError
 from forwarders.spec import PodRef
 from forwarders.transports import connecting
 from forwarders.transports.http import UpgradeRequest
@@ -135,14 +135,10 @@ async def _connect_through_proxy(channel: Channel, sock: TransportStream, proxy:
     try:
         with _deadline(PROXY_TIMEOUT, f"the proxy {proxy} gave no connection to {server.host}:{server.port}"):
             await connect_through(channel, proxy, server.host, server.port)
-    except TransportError:
+    except BaseException as error:
         channel.close()
-        raise
-    except (OSError, trio.ClosedResourceError) as error:
-        channel.close()
-        raise ProxyError(f"the proxy {proxy} broke off: {error}") from error
-    except BaseException:
-        channel.close()
+        if isinstance(error, OSError | trio.ClosedResourceError):
+            raise ProxyError(f"the proxy {proxy} broke off: {error}") from error
         raise
     return channel
 

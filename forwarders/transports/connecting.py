@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -129,13 +129,12 @@ class _CachedName:
         self._changed = trio.Event()
 
 
-async def connect_tcp(host: str, port: int, options: Sequence[Option] | None = None) -> RawSocket:
-    """Connect by happy eyeballs. `options`: None means api_server_options(). Raises OSError; has no deadline."""
+async def connect_tcp(host: str, port: int) -> RawSocket:
+    """Connect to an API server or a proxy by happy eyeballs. Raises OSError; has no deadline."""
     stream = await first_connected(partial(trio.open_tcp_stream, host, port), OSError)
     sock = socket.socket(fileno=stream.socket.detach())
     try:
-        set_options(sock, api_server_options() if options is None else options)
-        set_options(sock, unsent_options(NOTSENT))
+        set_options(sock, [*api_server_options(), *unsent_options(NOTSENT)])
     except OSError:
         sock.close()
         raise

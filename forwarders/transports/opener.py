@@ -243,13 +243,12 @@ async def _open(transport: Transport, server: ApiServer, pod: PodRef, credential
     try:
         with trio.fail_after(UPGRADE_TIMEOUT):
             return await _upgrade(transport)(channel, server.portforward_request(pod, credentials))
-    except (OSError, BrokenOffError, trio.ClosedResourceError, trio.TooSlowError) as error:
+    except BaseException as error:
         channel.close()
-        why = str(error) or f"no answer within {UPGRADE_TIMEOUT:.0f} s"
-        where = authority(server.host, server.port)
-        raise BrokenOffError(f"{where} broke off the port-forward request ({transport.value}): {why}") from error
-    except BaseException:
-        channel.close()
+        if isinstance(error, OSError | BrokenOffError | trio.ClosedResourceError | trio.TooSlowError):
+            why = str(error) or f"no answer within {UPGRADE_TIMEOUT:.0f} s"
+            where = authority(server.host, server.port)
+            raise BrokenOffError(f"{where} broke off the port-forward request ({transport.value}): {why}") from error
         raise
 
 

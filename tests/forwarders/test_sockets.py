@@ -69,7 +69,7 @@ async def test_a_path_that_is_back_is_used_within_a_second(network: Network, aut
     """SYNs vanish for a while: the next attempt begins half a second later, and few are under way at once."""
     network.back = trio.current_time() + 4.01
     with trio.fail_after(5):
-        sock = await connect_tcp("api.test", 6443, [])
+        sock = await connect_tcp("api.test", 6443)
     assert trio.current_time() - network.back < 1
     assert network.most <= ATTEMPT_LIFE / ATTEMPT_EVERY + 1
     sock.close()
@@ -79,7 +79,7 @@ async def test_what_is_refused_is_said_at_once(network: Network, autojump_clock:
     """Only silence is answered by another attempt."""
     network.refusing = True
     with pytest.raises(ConnectionRefusedError):
-        await connect_tcp("api.test", 6443, [])
+        await connect_tcp("api.test", 6443)
     assert len(network.begun) == 1
 
 
@@ -88,7 +88,7 @@ async def test_a_cancelled_connect_leaves_no_socket(network: Network, autojump_c
     network.back = trio.current_time()
     for ticks in range(8):
         with trio.move_on_after(0.05) as scope:
-            await connect_tcp("api.test", 6443, [])
+            await connect_tcp("api.test", 6443)
         for _ in range(ticks):
             await trio.lowlevel.checkpoint()
         closed = [stream.socket.fileno() == -1 for stream in network.made]
