@@ -49,13 +49,9 @@ class WaitingLine:
         self._watcher = watcher
         self._counters = counters
         self._why = why
-        self._numbers = itertools.count()
+        self.numbers = itertools.count()
         self._line: list[HeldDial] = []
         self._changes = Notifier()
-
-    def number(self) -> int:
-        """Number the next connection in the order of arrival."""
-        return next(self._numbers)
 
     def changed(self) -> None:
         """Wake the first connection, because the backend has changed."""
@@ -149,7 +145,7 @@ class HeldDial:
 
     def __init__(self, line: WaitingLine, local: RawSocket) -> None:
         self.local = local
-        self.number = line.number()
+        self.number = next(line.numbers)
         self.deadline = trio.current_time() + line.spec.hold
         self.woken = Notifier()
         self.waits = False
