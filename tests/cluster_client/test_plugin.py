@@ -20,8 +20,10 @@ from watcher.cluster.kubeconfig import SelectedContext
 from watcher.cluster.plugin import ask_plugin
 from watcher.cluster.plugin_output import PluginCredential
 from watcher.errors import KubeconfigError
+from watcher.safe_yaml import first_document
 
 V1 = "client.authentication.k8s.io/v1"
+BOMB_OF_ALIASES = "[&a0 [x], " + ", ".join(f"&a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)) + "]"
 SECRET = "eyJhbGciOiJub25lIn0.c2VjcmV0.c2ln"
 
 
@@ -125,6 +127,16 @@ async def test_a_secret_option_or_key_is_in_no_error() -> None:
         code, args=["-c", code, "get-token", "--client-secret=hush-hush", "--password", "quiet-now", "--x"]
     )
     assert "get-token --client-secret=*** --password *** --x -----BEGIN EC PRIVATE KEY-----***-----END EC" in said
+
+
+@pytest.mark.parametrize("text", ["5", "&x [*x]", "{? !!binary aGk= : 1}", BOMB_OF_ALIASES])
+async def test_any_extensions_are_passed_on_or_refused(text: str) -> None:
+    """They may be no list, contain themselves, have keys that JSON has not, or be gigabytes when written out."""
+    value = first_document(f"bomb: {text}".encode())["bomb"]
+    given = value if text == "5" else [{"name": "client.authentication.k8s.io/exec", "extension": value}]
+    found = await asked(prints(token="t"), cluster={"extensions": given}, provideClusterInfo=True)
+    refusal = "cannot be given to the login plugin"
+    assert found.token == "t" if isinstance(found, PluginCredential) else refusal in found
 
 
 async def test_a_plugin_that_hangs_is_named_and_ended_with_its_children(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cluster_client.test_credentials import loaded
 from tests.cluster_client.test_kubeconfig import SECRET, document, write
+from watcher.cluster import credentials, tls
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import load_cluster_config
 from watcher.errors import KubeconfigError
@@ -60,6 +63,42 @@ async def test_a_cluster_that_cannot_be_is_refused(tmp_path: Path, cluster: dict
     """Found when it is read, not as a traceback of the first request."""
     with pytest.raises(KubeconfigError, match=said):
         await loaded(tmp_path, {}, **cluster)
+
+
+BOMB = "\n".join(["- &a0 [x]", *(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))])
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster"),
+    [
+        *(({}, {name: "BOMB"}) for name in ("server", "tls-server-name", "proxy-url", "certificate-authority")),
+        ({}, {"certificate-authority-data": "BOMB"}),
+        *(({name: "BOMB"}, {}) for name in ("token", "tokenFile", "username", "client-key", "client-key-data")),
+    ],
+)
+async def test_a_list_of_lists_costs_a_line(tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any]) -> None:
+    """A few lines of aliases are gigabytes of text, which nobody writes out."""
+    clusters = [{"name": "dev", "cluster": {"server": "https://api.test"} | cluster}]
+    text = json.dumps(document(users=[{"name": "dev", "user": user}], clusters=clusters))
+    path = write(tmp_path / "config", f"bomb:\n{BOMB}\n" + yaml.safe_dump(json.loads(text)).replace("BOMB", "*a29"))
+    with pytest.raises(KubeconfigError, match="is not a text"):
+        await load_cluster_config(str(path), None)
+
+
+async def test_a_network_home_that_hangs_ends_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The certificate authority is a file too."""
+    hung = threading.Event()
+    monkeypatch.setattr(credentials, "FILES_WITHIN", 0.5)
+    monkeypatch.setattr(tls, "client_context", lambda _: hung.wait(20))
+    with pytest.raises(KubeconfigError, match="the kubeconfig's files were not read"), trio.fail_after(15):
+        await loaded(tmp_path, {}, server="https://api.test")
+    hung.set()
+
+
+async def test_a_path_of_the_server_is_encoded(tmp_path: Path) -> None:
+    """It goes into the first line of requests; what is encoded already stays."""
+    config = await loaded(tmp_path, {}, server="http://api.test/a b/ü/%20/")
+    assert config.server.prefix == "/a%20b/%C3%BC/%20"
 
 
 async def test_a_variable_that_is_no_file_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

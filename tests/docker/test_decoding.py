@@ -41,7 +41,9 @@ def test_a_line_of_the_list() -> None:
 
 def test_what_is_null_is_nothing() -> None:
     """As the engine writes it for a container that is being made."""
-    [container] = decode_containers(b'[{"Id":"0123456789abcdef","Ports":null,"Labels":null,"NetworkSettings":null}]')
+    [container] = decode_containers(
+        b'[{"Id":"0123456789abcdef","Names":null,"Ports":null,"Labels":null,"NetworkSettings":null}]'
+    )
     assert (container.name, container.address, container.running) == ("0123456789ab", "", False)
 
 

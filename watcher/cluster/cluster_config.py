@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Never
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import trio
@@ -29,6 +29,9 @@ from watcher.errors import KubeconfigError, RenewalError
 from watcher.user_files import change_since, stamps
 
 logger = logging.getLogger("portside.cluster")
+
+# Marks of an RFC 3986 path; "%" begins a byte that is encoded already.
+_PATH_MARKS = "/:@!$&'()*+,;=-._~%"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ async def load_cluster_config(kubeconfig: str | None, context: str | None, *, st
     # By name: an edit may make another context current.
     again = partial(credentials.read_credentials, kubeconfig, selected.context or None)
     provider = CredentialProvider(found, None, again)
-    server = await trio.to_thread.run_sync(server_of, selected, provider)
+    server = await credentials.read_in_time(partial(server_of, selected, provider))
     if problem := expired(found):
         logger.warning("%s", problem)
     return ClusterConfig(
@@ -74,7 +77,7 @@ async def load_cluster_config(kubeconfig: str | None, context: str | None, *, st
 def server_of(selected: SelectedContext, credentials: CredentialProvider) -> ApiServer:
     """The API server of a context. Its TLS connections use the certificate of `credentials`. Raises KubeconfigError."""
     host, port, prefix, https = _address(selected)
-    server_name = str(selected.cluster.get("tls-server-name") or host)
+    server_name = selected.text("cluster", "tls-server-name") or host
     if not _is_host(server_name):
         selected.refuse("cluster", "tls-server-name", f'"{server_name}" is not a host name')
     context = tls.client_context(selected) if https else None
@@ -93,7 +96,7 @@ def server_of(selected: SelectedContext, credentials: CredentialProvider) -> Api
 
 def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
     """Host, port, prefix, and whether by TLS. Without a scheme it is https if TLS is configured, as in client-go."""
-    server = str(selected.cluster.get("server") or "")
+    server = selected.text("cluster", "server")
     if not server:
         selected.refuse("cluster", "server", "is missing")
     if "://" not in server:
@@ -108,7 +111,7 @@ def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
     if url.scheme not in {"http", "https"} or not url.hostname or not _is_host(url.hostname):
         shown = _without_password(server)
         selected.refuse("cluster", "server", f'"{shown}" is not an http or https URL with a valid port')
-    return url.hostname, port, url.path.rstrip("/"), url.scheme == "https"
+    return url.hostname, port, quote(url.path.rstrip("/"), safe=_PATH_MARKS), url.scheme == "https"
 
 
 def _is_host(name: str) -> bool:
@@ -165,14 +168,14 @@ class _Follower:
     def _files(self) -> frozenset[Path]:
         """The kubeconfig files, and the files that they name for this context."""
         fields = (self._selected.cluster, self._selected.user)
-        named = (Path(str(part[name])) for part in fields for name in FILE_FIELDS if part.get(name))
+        named = (Path(part[name]) for part in fields for name in FILE_FIELDS if isinstance(part.get(name), str))
         return frozenset((*kubeconfig.files(self._config.asked), *named))
 
     async def _look(self) -> None:
         """Applies what has changed in this context."""
         try:
             selected = await credentials.select_context(self._config.asked, self._config.context)
-            seen = await trio.to_thread.run_sync(_used_settings, selected)
+            seen = await credentials.read_in_time(partial(_used_settings, selected))
             if self._used_settings is None:  # the first look: compare with what was loaded
                 moved = renewed = selected != self._config.selected
             else:
@@ -187,7 +190,7 @@ class _Follower:
             self._selected, self._used_settings, self._problem = selected, seen, ""
 
     async def _move(self, selected: SelectedContext) -> None:
-        server = await trio.to_thread.run_sync(server_of, selected, self._config.credentials)
+        server = await credentials.read_in_time(partial(server_of, selected, self._config.credentials))
         self._config.credentials.edited()
         with suppress(RenewalError), trio.move_on_after(CREDENTIALS_FIRST):  # a failure is logged and retried
             await self._config.credentials(True)  # noqa: FBT003 - ApiServer's signature
@@ -202,5 +205,5 @@ class _Follower:
 
 def _used_settings(selected: SelectedContext) -> tuple[object, object]:
     """Where a connection goes, and as whom, with the contents of the files. Secret. Raises KubeconfigError."""
-    place = selected.cluster, tls.authority_of(selected.cluster)
+    place = selected.cluster, tls.authority_of(selected)
     return place, (selected.user, credentials.from_files(selected))

@@ -74,7 +74,7 @@ async def select_context(asked: str | None, context: str | None) -> SelectedCont
 async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
     """The credentials of the context's user: certificate, token, or what its plugin returns. Raises KubeconfigError."""
     user = selected.user
-    chain, token = await _in_thread(partial(from_files, selected), FILES_WITHIN, "the kubeconfig's files were not read")
+    chain, token = await read_in_time(partial(from_files, selected))
     life = TOKEN_FILE_LIFE if user.get("tokenFile") else None
     header = f"Bearer {token}" if token else ""
     # client-go's order (rest/config.go): a token wins over a plugin.
@@ -95,6 +95,11 @@ async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
     if not (header.isascii() and header.isprintable()):
         selected.refuse("user", "its authentication", "has characters that no HTTP header may have")
     return Credentials(selected, header, chain, life, impersonation(selected))
+
+
+async def read_in_time(work: Callable[[], T]) -> T:
+    """The result of `work`, which reads files that a kubeconfig names. Raises KubeconfigError."""
+    return await _in_thread(work, FILES_WITHIN, "the kubeconfig's files were not read")
 
 
 async def _in_thread(work: Callable[[], T], seconds: float, problem: str) -> T:
@@ -118,8 +123,8 @@ def _selected(asked: str | None, context: str | None) -> SelectedContext:
 
 def from_files(selected: SelectedContext) -> tuple[ClientCertificate | None, str]:
     """The client certificate and the token. A tokenFile wins over a token, as in client-go."""
-    name, given = selected.user.get("tokenFile"), selected.user.get("token")
-    token = _token(selected, str(name)) if name else str(given or "").strip()
+    name = selected.text("user", "tokenFile")
+    token = _token(selected, name) if name else selected.text("user", "token").strip()
     return tls.chain_of(selected), token
 
 
@@ -135,7 +140,7 @@ def _token(selected: SelectedContext, name: str) -> str:
 
 def _password(selected: SelectedContext) -> str:
     """RFC 7617."""
-    name, password = selected.user.get("username") or "", selected.user.get("password") or ""
+    name, password = selected.text("user", "username"), selected.text("user", "password")
     if not name or not password:
         selected.refuse("user", "its authentication", "gives neither a token nor a password")
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()

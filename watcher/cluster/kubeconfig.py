@@ -52,6 +52,13 @@ class SelectedContext(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"SelectedContext({self.context!r} of {self.source!r})"  # a user's fields are secrets
 
+    def text(self, entry: str, field: str) -> str:
+        """A field of an entry; "" if it is not set. Numbers count as texts, as for kubectl. Raises KubeconfigError."""
+        value = (self.cluster if entry == "cluster" else self.user).get(field) or ""
+        if isinstance(value, list | dict):
+            self.refuse(entry, field, "is not a text")
+        return str(value)
+
     def refuse(self, entry: str, field: str, problem: str) -> NoReturn:
         """Raise a KubeconfigError about a field of the entry "cluster" or "user"."""
         name = self.cluster_name if entry == "cluster" else self.user_name
@@ -81,7 +88,13 @@ def context_namespaces(paths: Iterable[Path]) -> dict[str, str]:
     Raises KubeconfigError.
     """
     merged = _merged(_read(path).contexts for path in paths if path.exists())
-    return {name: str((entry.context or {}).get("namespace") or "") for name, entry in merged.items()}
+    return {name: _name(entry.context or {}, "namespace") for name, entry in merged.items()}
+
+
+def _name(context: Entry, field: str) -> str:
+    """The name in a field of a context, "" for anything but a scalar."""
+    value = context.get(field) or ""
+    return "" if isinstance(value, list | dict) else str(value)
 
 
 def resolve_context(paths: Iterable[Path], context: str | None) -> SelectedContext:
@@ -98,7 +111,7 @@ def resolve_context(paths: Iterable[Path], context: str | None) -> SelectedConte
         near = did_you_mean(asked, contexts)
         raise KubeconfigError(f'kubeconfig {source}: there is no context "{asked}"; there are: {names}{near}')
     chosen = contexts[asked].context or {}
-    cluster, user = str(chosen.get("cluster") or ""), str(chosen.get("user") or "")
+    cluster, user = _name(chosen, "cluster"), _name(chosen, "user")
     clusters, users = (_merged(part.clusters for part in parts), _merged(part.users for part in parts))
     for kind, name, there in (("cluster", cluster, clusters), ("user", user, users)):
         if name not in there and (name or kind == "cluster"):
@@ -106,7 +119,7 @@ def resolve_context(paths: Iterable[Path], context: str | None) -> SelectedConte
     return SelectedContext(
         source=source,
         context=asked,
-        namespace=str(chosen.get("namespace") or ""),
+        namespace=_name(chosen, "namespace"),
         cluster_name=cluster,
         cluster=clusters[cluster].cluster or {},
         user_name=user,

@@ -40,36 +40,19 @@ def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
         max_connections=MAX_CONNECTIONS,
         max_keepalive_connections=MAX_IDLE,
         keepalive_expiry=IDLE_FOR,
-        network_backend=RacingBackend() if server.proxy is None else ProxyBackend(server.proxy),
+        network_backend=RacingBackend(server.proxy),
         socket_options=api_server_options(),  # a watch is silent for minutes: keep-alive notices a dead network
     )
     return made
 
 
 class RacingBackend(httpcore.TrioBackend):
-    """Starts further attempts while a SYN is unanswered, as sessions do: a restored path is used within a second."""
+    """Connects to the API server, through a proxy if there is one.
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """`timeout` covers all attempts. Raises httpcore.ConnectError, ConnectTimeout."""
-        connect = partial(super().connect_tcp, host, port, local_address=local_address, socket_options=socket_options)
-        try:
-            with trio.fail_after(float("inf") if timeout is None else timeout):
-                return await first_connected(connect, httpcore.ConnectError)
-        except trio.TooSlowError as error:
-            raise httpcore.ConnectTimeout(f"no answer within {timeout} s") from error
+    It starts further attempts while a SYN is unanswered, as sessions do: a restored path is used within a second.
+    """
 
-
-class ProxyBackend(RacingBackend):
-    """Connects through a proxy by CONNECT or SOCKS."""
-
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy | None) -> None:
         super().__init__()
         self._proxy = proxy
 
@@ -81,14 +64,17 @@ class ProxyBackend(RacingBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """`timeout` covers connecting and the tunnel. Raises httpcore.ConnectError, ConnectTimeout, ProxyError."""
+        """`timeout` covers all attempts and the tunnel. Raises httpcore.ConnectError, ConnectTimeout, ProxyError."""
         proxy = self._proxy
+        place = (host, port) if proxy is None else (proxy.host, proxy.port)
+        connect = partial(super().connect_tcp, *place, local_address=local_address, socket_options=socket_options)
         try:
             with trio.fail_after(float("inf") if timeout is None else timeout):
-                stream = await super().connect_tcp(proxy.host, proxy.port, None, local_address, socket_options)
-                return await _through(stream, proxy, host, port)
+                stream = await first_connected(connect, httpcore.ConnectError)
+                return stream if proxy is None else await _through(stream, proxy, host, port)
         except trio.TooSlowError as error:
-            raise httpcore.ConnectTimeout(f"the proxy {proxy} gave no connection in time") from error
+            text = f"no answer within {timeout} s" if proxy is None else f"the proxy {proxy} gave no connection in time"
+            raise httpcore.ConnectTimeout(text) from error
 
 
 async def _through(

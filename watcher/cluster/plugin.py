@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn, cast
@@ -32,6 +32,8 @@ DEADLINE, DEADLINE_FOR_A_PERSON = 60.0, 300.0
 NOTICE = 1.5
 # Seconds to read the rest of the output after the plugin has ended: a child of it may hold the pipe open.
 DRAIN = 0.5
+# Characters of KUBERNETES_EXEC_INFO: Linux starts no program with a longer variable.
+LONGEST_INFO = 120 * 1024
 Output = trio.abc.ReceiveStream
 VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1"))
 _MODES = "Never, IfAvailable, Always"
@@ -148,10 +150,13 @@ class _Run:
     def _environment(self) -> dict[str, str]:
         spec: dict[str, Any] = {"interactive": self._interactive}
         if self._entry.provide_cluster_info:
-            spec["cluster"] = _cluster_info(self._selected.cluster)
+            spec["cluster"] = _cluster_info(self._selected)
         info = {"kind": "ExecCredential", "apiVersion": self._entry.api_version, "spec": spec}
+        text = _json_within(LONGEST_INFO, info)
+        if text is None:
+            self._selected.refuse("cluster", "extensions", "cannot be given to the login plugin: too long, or no JSON")
         given = {variable.name: variable.value for variable in self._entry.env or ()}
-        return {**os.environ, **given, "KUBERNETES_EXEC_INFO": json.dumps(info, default=str)}
+        return {**os.environ, **given, "KUBERNETES_EXEC_INFO": text}
 
     async def _collect(self, process: trio.Process, limit: float) -> None:
         stdout, stderr = cast("Output", process.stdout), cast("Output", process.stderr)
@@ -221,15 +226,29 @@ async def _to_stderr(data: bytes) -> None:
         await trio.to_thread.run_sync(partial(os.write, 2, data), abandon_on_cancel=True)
 
 
-def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
+def _json_within(most: int, value: object) -> str | None:
+    """The value as JSON; None if it is longer, or none: YAML's aliases may repeat a value, or put it into itself."""
+    text = ""
+    with suppress(ValueError, RecursionError):
+        for piece in json.JSONEncoder(default=str, skipkeys=True).iterencode(value):
+            text += piece
+            if len(text) > most:
+                return None
+        return text
+    return None
+
+
+def _cluster_info(selected: SelectedContext) -> dict[str, Any]:
     """The spec.cluster of an ExecCredential."""
     from watcher.cluster.tls import authority_of  # noqa: PLC0415 - ssl is needed by few plugins
 
     names = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression")
+    cluster = selected.cluster
     info = {name: cluster[name] for name in names if cluster.get(name)}
-    if authority := authority_of(cluster):
+    if authority := authority_of(selected):
         info["certificate-authority-data"] = authority
-    for extension in cluster.get("extensions") or ():
+    extensions = cluster.get("extensions")
+    for extension in extensions if isinstance(extensions, list) else ():
         if isinstance(extension, dict) and extension.get("name") == _EXTENSION:
             info["config"] = extension.get("extension")
     return info

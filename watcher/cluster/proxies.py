@@ -28,9 +28,9 @@ def proxy_for(
     selected: SelectedContext, host: str, port: int, *, https: bool, environment: Mapping[str, str] = os.environ
 ) -> Proxy | None:
     """The proxy for this server, or None. Raises KubeconfigError if it cannot be used."""
-    if url := selected.cluster.get("proxy-url"):
+    if url := selected.text("cluster", "proxy-url"):
         refuse = partial(selected.refuse, "cluster", "proxy-url")
-        return _proxy(str(url), f'proxy-url of cluster "{selected.cluster_name}"', selected, refuse)
+        return _proxy(url, f'proxy-url of cluster "{selected.cluster_name}"', selected, refuse)
     name, url = _variable(environment, "HTTPS_PROXY" if https else "HTTP_PROXY")
     if not url or not _applies(_variable(environment, "NO_PROXY")[1], host, port):
         return None

@@ -10,16 +10,16 @@ import binascii
 import logging
 import re
 import ssl
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from msgspec import Struct
 
 from forwarders.system.files import secret_file
 from watcher import user_files
 from watcher.cluster.kubeconfig import SelectedContext
+from watcher.errors import KubeconfigError
 
 logger = logging.getLogger("portside.cluster")
 
@@ -98,27 +98,23 @@ def chain_of(selected: SelectedContext) -> ClientCertificate | None:
     return ClientCertificate(certificate, key)
 
 
-def authority_of(cluster: Mapping[str, Any]) -> str:
+def authority_of(selected: SelectedContext) -> str:
     """The cluster's authority in base64, for login plugins; "" if there is none or it cannot be read."""
-    if data := cluster.get("certificate-authority-data"):
-        return "".join(str(data).split())
-    with suppress(OSError, ValueError):
-        if file := cluster.get("certificate-authority"):
-            return base64.b64encode(user_files.read_bytes(str(file), user_files.SECRET)).decode()
+    with suppress(KubeconfigError):
+        return base64.b64encode(_pem(selected, "cluster", "certificate-authority")[1] or b"").decode()
     return ""
 
 
 def _pem(selected: SelectedContext, entry: str, field: str) -> tuple[str, bytes | None]:
     """The field that has a value, and its PEM."""
-    fields = selected.cluster if entry == "cluster" else selected.user
-    if data := fields.get(f"{field}-data"):
+    if data := selected.text(entry, f"{field}-data"):
         try:
-            return f"{field}-data", base64.b64decode("".join(str(data).split()), validate=True)
+            return f"{field}-data", base64.b64decode("".join(data.split()), validate=True)
         except (binascii.Error, ValueError):
             selected.refuse(entry, f"{field}-data", "is not base64")
-    if file := fields.get(field):
+    if file := selected.text(entry, field):
         try:
-            return field, user_files.read_bytes(str(file), user_files.SECRET)
+            return field, user_files.read_bytes(file, user_files.SECRET)
         except OSError as error:
             selected.refuse(entry, field, f"({file}) cannot be read: {error.strerror}")
     return field, None

@@ -57,7 +57,7 @@ class DockerContainer(Struct, frozen=True, rename="pascal"):
     """One container of GET /containers/json. `created`: seconds since 1970."""
 
     id: str
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
     image: str = ""
     state: str = ""
     created: int = 0
@@ -68,7 +68,7 @@ class DockerContainer(Struct, frozen=True, rename="pascal"):
     @property
     def name(self) -> str:
         """Its name without the API's slash. Names with two slashes are those of links."""
-        return next((name[1:] for name in self.names if name.count("/") == 1), self.id[:12])
+        return next((name[1:] for name in self.names or () if name.count("/") == 1), self.id[:12])
 
     @property
     def running(self) -> bool:
