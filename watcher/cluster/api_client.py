@@ -52,7 +52,7 @@ class Listed(Struct, frozen=True):
 
 
 class ApiClient:
-    """Use as an async context manager. `transport` replaces the network in tests."""
+    """Makes requests to one API server. Use as an async context manager; `transport` replaces the network in tests."""
 
     def __init__(self, server: ApiServer, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.server = server
@@ -73,7 +73,7 @@ class ApiClient:
         await old.aclose()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Resource:
-        """One object. Raises NotFoundError and any other ClusterError."""
+        """Fetches one object. Raises NotFoundError and any other ClusterError."""
         asked = meta_v1.RequestInfo("get", kind.plural, namespace, name)
         if name in {"", ".", ".."}:  # the path would be another one, and no object has such a name
             raise NotFoundError(f"cannot {asked}: no object has that name (404)", 404)
@@ -81,7 +81,7 @@ class ApiClient:
         return meta_v1.decode(body, kind.decodes_to, asked)
 
     async def list(self, watch: Watch) -> Listed:
-        """All objects of a watch, consistent at one resourceVersion, fetched in pages of PAGE."""
+        """Fetches all objects of a watch in pages of PAGE, consistent at one resourceVersion."""
         try:
             return await self._list(watch, PAGE)
         except ExpiredError:
@@ -111,7 +111,7 @@ class ApiClient:
 
     @asynccontextmanager
     async def watch(self, watch: Watch, resource_version: str, seconds: int) -> AsyncIterator[EventStream]:
-        """A watch from `resource_version` on. Entered when the API server has accepted it; it ends after `seconds`."""
+        """Opens a watch from `resource_version` on, for `seconds`. Entered when the API server has accepted it."""
         asked = meta_v1.RequestInfo("watch", watch.kind.plural, watch.namespace)
         query = _selectors(watch) | {
             "watch": "1",
@@ -172,7 +172,7 @@ class ApiClient:
 
     @asynccontextmanager
     async def _answer(self, asked: meta_v1.RequestInfo, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-        """A successful response. Raises ApiError for any other."""
+        """Sends a request, again after a 401; its response if that is a success. Raises ApiError for any other."""
         headers = await self.server.authorize(KEEP)
         response = await self._send(request, headers)
         if response.status_code == httpx.codes.UNAUTHORIZED:
@@ -212,7 +212,7 @@ class ApiClient:
 
     @asynccontextmanager
     async def _pieces(self, response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The body of a response. Finishes httpx's generators on every way out."""
+        """The body of a response, unpacked, piece by piece. Closes httpx's generators on every way out."""
         raw = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
         pieces = raw
         try:
@@ -258,7 +258,7 @@ def _path(kind: Kind, namespace: str) -> str:
 
 
 def _accept(kind: Kind, suffix: str = "") -> dict[str, str]:
-    """A server that does not know this form sends whole objects."""
+    """The Accept header: only metadata, if that is enough. Old servers send whole objects nevertheless."""
     partial = f"application/json;as=PartialObjectMetadata{suffix};g=meta.k8s.io;v=v1"
     return {"Accept": f"{partial}, application/json"} if kind.metadata_only else {}
 
@@ -269,7 +269,7 @@ def _selectors(watch: Watch) -> dict[str, str]:
 
 
 class Action(Struct, frozen=True, omit_defaults=True):
-    """ResourceAttributes of authorization.k8s.io/v1. `namespace` "": in all namespaces."""
+    """Something a user may do: ResourceAttributes of authorization.k8s.io/v1. `namespace` "": in all namespaces."""
 
     verb: str
     resource: str
@@ -279,7 +279,7 @@ class Action(Struct, frozen=True, omit_defaults=True):
 
     @property
     def thing(self) -> str:
-        """As RBAC writes it: `pods/portforward`."""
+        """Resource and subresource as RBAC writes them: `pods/portforward`."""
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 

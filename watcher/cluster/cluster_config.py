@@ -52,12 +52,12 @@ class ClusterConfig:
 
     @property
     def title(self) -> str:
-        """Its name in messages."""
+        """The cluster's name in messages."""
         return self.context or "of the cluster that this runs in"
 
 
 async def load_cluster_config(kubeconfig: str | None, context: str | None, *, starting: bool = True) -> ClusterConfig:
-    """The given context (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).
+    """Loads the given context (None: the current one) of a file (None: $KUBECONFIG, ~/.kube/config, else in-cluster).
 
     `starting`: the terminal is still free, so a login plugin may ask the user. Raises KubeconfigError.
     """
@@ -75,7 +75,7 @@ async def load_cluster_config(kubeconfig: str | None, context: str | None, *, st
 
 
 def server_of(selected: SelectedContext, credentials: CredentialProvider) -> ApiServer:
-    """The API server of a context. Its TLS connections use the certificate of `credentials`. Raises KubeconfigError."""
+    """Makes the ApiServer of a context. TLS uses the certificate of `credentials`. Raises KubeconfigError."""
     host, port, prefix, https = _address(selected)
     server_name = selected.text("cluster", "tls-server-name") or host
     if not _is_host(server_name):
@@ -95,7 +95,7 @@ def server_of(selected: SelectedContext, credentials: CredentialProvider) -> Api
 
 
 def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
-    """Host, port, prefix, and whether by TLS. Without a scheme it is https if TLS is configured, as in client-go."""
+    """Host, port, prefix, and whether by TLS. A URL without a scheme is https if TLS is configured, as in client-go."""
     server = selected.text("cluster", "server")
     if not server:
         selected.refuse("cluster", "server", "is missing")
@@ -204,6 +204,6 @@ class _Follower:
 
 
 def _used_settings(selected: SelectedContext) -> tuple[object, object]:
-    """Where a connection goes, and as whom, with the contents of the files. Secret. Raises KubeconfigError."""
+    """What a connection depends on: cluster and user, each with the contents of its files. Raises KubeconfigError."""
     place = selected.cluster, tls.authority_of(selected)
     return place, (selected.user, credentials.from_files(selected))

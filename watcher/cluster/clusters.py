@@ -191,7 +191,7 @@ class OtherClusters:
         self.connected[context] = cluster
 
     def seen(self, contexts: Iterable[str]) -> tuple[OtherCluster, ...]:
-        """The objects in these contexts. New ones are connected."""
+        """The objects of these contexts' clusters, as far as they are known. Starts to connect to new ones."""
         return tuple(self._seen(context) for context in contexts)
 
     def want(self, watches: frozenset[Watch]) -> None:

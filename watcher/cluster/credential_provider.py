@@ -59,7 +59,7 @@ class CredentialProvider:
         self._failure = ""
 
     async def __call__(self, renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
-        """Raises RenewalError if the requested renewal failed."""
+        """The headers; `renew`: after renewing the credentials. Raises RenewalError if the requested renewal failed."""
         if self._due is None:
             self._due = _due(self._login)
         due = trio.current_time() >= self._due and not self._running and not self._lock.locked()
@@ -138,7 +138,7 @@ class CredentialProvider:
         self._due = _due(found)
 
     def _failed(self, error: Exception) -> None:
-        """The old credentials may still work: a 401 will show."""
+        """Records a failed renewal. The old credentials stay, because they may still work: a 401 will show."""
         # The text of any other error may quote a token.
         text = str(error) if isinstance(error, KubeconfigError) else f"a bug of portside's: {type(error).__name__}"
         if text != self._failure:

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class Credentials(Struct, frozen=True):
-    """`header`: the Authorization header, or "". `life`: seconds until the next reading, None: after a 401."""
+    """What authenticates a user. `header`: Authorization, or "". `life`: seconds until a new reading, None: no end."""
 
     selected: SelectedContext
     header: str
@@ -67,12 +67,12 @@ async def read_credentials(asked: str | None, context: str | None, *, starting: 
 
 
 async def select_context(asked: str | None, context: str | None) -> SelectedContext:
-    """The given context, read from the files. Raises KubeconfigError."""
+    """Reads the kubeconfig files and resolves the given context. Raises KubeconfigError."""
     return await _in_thread(partial(_selected, asked, context), FILES_WITHIN, "the kubeconfig was not read")
 
 
 async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
-    """The credentials of the context's user: certificate, token, or what its plugin returns. Raises KubeconfigError."""
+    """Gets the credentials of the context's user, if need be from its login plugin. Raises KubeconfigError."""
     user = selected.user
     chain, token = await read_in_time(partial(from_files, selected))
     life = TOKEN_FILE_LIFE if user.get("tokenFile") else None
@@ -139,7 +139,7 @@ def _token(selected: SelectedContext, name: str) -> str:
 
 
 def _password(selected: SelectedContext) -> str:
-    """RFC 7617."""
+    """The Authorization header of a user name and its password (RFC 7617)."""
     name, password = selected.text("user", "username"), selected.text("user", "password")
     if not name or not password:
         selected.refuse("user", "its authentication", "gives neither a token nor a password")
@@ -165,7 +165,7 @@ def _service_account(folder: Path) -> SelectedContext:
 
 
 def _life(expiration: str | None) -> float | None:
-    """Seconds until MARGIN before an RFC 3339 time."""
+    """Seconds from now until MARGIN before an RFC 3339 time; None for any other text."""
     try:
         end = datetime.fromisoformat(str(expiration))
     except ValueError:
@@ -200,7 +200,7 @@ def provided_header(selected: SelectedContext) -> str:
 
 
 def _kubernetes(name: str) -> Any:
-    """A module of the library, which has no types."""
+    """Imports a module of the `kubernetes` library, which has no types."""
     return importlib.import_module(f"kubernetes.{name}")
 
 

@@ -99,7 +99,7 @@ class PodStatus(Object, frozen=True):
 
 
 class Pod(Resource, frozen=True):
-    """Its conditions are core/v1's PodConditionType."""
+    """A pod: its containers, addresses and conditions (core/v1, PodConditionType)."""
 
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
@@ -213,7 +213,7 @@ class CronJobSpec(Object, frozen=True):
 
 
 class CronJob(Resource, frozen=True):
-    """Its Jobs have an owner reference to it."""
+    """A CronJob. The Jobs that it creates have an owner reference to it."""
 
     spec: CronJobSpec = CronJobSpec()
 
@@ -244,7 +244,7 @@ class EndpointSlice(Resource, frozen=True):
 
 
 class Kind(Struct, frozen=True):
-    """`singular`: Skaffold's resourceType in lower case. `path`: the API group's prefix.
+    """A kind of objects in the API. `singular`: Skaffold's resourceType in lower case. `path`: the API group's prefix.
 
     `metadata_only`: request only the objects' metadata (PartialObjectMetadata).
     """

@@ -128,7 +128,7 @@ def resolve_context(paths: Iterable[Path], context: str | None) -> SelectedConte
 
 
 def _merged(lists: Iterable[tuple[_NamedEntry, ...] | None]) -> dict[str, _NamedEntry]:
-    """By name; the first file with an entry of that name wins."""
+    """The entries of several files by name; the first file with an entry of that name wins."""
     found: dict[str, _NamedEntry] = {}
     for named in lists:
         for entry in named or ():

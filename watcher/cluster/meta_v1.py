@@ -29,7 +29,7 @@ MAX_LINE = 4 * 1024 * 1024
 
 
 class WatchEventType(Enum):
-    """A BOOKMARK has only the resourceVersion that the watch has reached."""
+    """The type of a watch event. A BOOKMARK has only the resourceVersion that the watch has reached."""
 
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"
@@ -177,7 +177,7 @@ def status(body: bytes, code: int) -> ApiStatus:
 
 
 def api_error(status: ApiStatus, asked: RequestInfo) -> ApiError:
-    """The error for a Status."""
+    """The exception for a Status that answers `asked`."""
     message = f"cannot {asked}: {status.message or 'error without a message'}"
     match status.code:
         case 401:

@@ -221,13 +221,13 @@ def _has_terminal() -> bool:
 
 
 async def _to_stderr(data: bytes) -> None:
-    """Unchanged, because a prompt has no end of line. In a thread, because the terminal may block."""
+    """Writes to stderr: unchanged, as a prompt has no end of line; in a thread, as the terminal may block."""
     with suppress(OSError):
         await trio.to_thread.run_sync(partial(os.write, 2, data), abandon_on_cancel=True)
 
 
 def _json_within(most: int, value: object) -> str | None:
-    """The value as JSON; None if it is longer, or none: YAML's aliases may repeat a value, or put it into itself."""
+    """The value as JSON; None if that is too long or endless: YAML's aliases repeat values, also inside themselves."""
     text = ""
     with suppress(ValueError, RecursionError):
         for piece in json.JSONEncoder(default=str, skipkeys=True).iterencode(value):
@@ -255,7 +255,7 @@ def _cluster_info(selected: SelectedContext) -> dict[str, Any]:
 
 
 def how_ended(code: int | None) -> str:
-    """The exit code or the signal."""
+    """How a process ended: its exit code, or the signal's name."""
     if code is not None and code < 0:
         with suppress(ValueError):
             return f"ended by {signal.Signals(-code).name}"
@@ -274,7 +274,7 @@ async def end_plugin(process: trio.Process, *, group: bool) -> None:
 
 
 async def end_together(process: trio.Process) -> None:
-    """Until signals are handled elsewhere: a fatal signal for portside ends the plugin too."""
+    """Ends the plugin when a fatal signal ends portside. Used until portside handles signals elsewhere."""
     ours = fatal_signals()
     if not ours:
         return

@@ -174,7 +174,7 @@ async def rendered(
 async def _rendered_by_halves(
     binary: str, templates: tuple[str, ...], api_version: str, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """One template that fails makes the whole command fail, so the others are rendered without it."""
+    """Renders the templates; after a failure each half alone, because one bad template makes the command fail."""
     if not templates:
         return {}
     try:
@@ -229,5 +229,5 @@ async def _answer(command: Sequence[str], environment: Mapping[str, str], filena
 
 
 async def _kill(process: trio.Process) -> None:
-    """Kills it at once: it only reads, and its output is not needed any more."""
+    """Kills a cancelled Skaffold at once: it only reads, and its output is not needed any more."""
     process.kill()

@@ -55,7 +55,7 @@ class Mapping(dict[str, Any]):
 
 
 class _Short(reprlib.Repr):
-    """Aliases can make a few lines of YAML as large as memory, so a message shows only the beginning."""
+    """A short repr for messages: aliases can make a few lines of YAML as large as memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ def _line(event: Any) -> int:
 
 
 def _span(event: Any) -> Span:
-    """The end is correct only for scalars and aliases, which are one event; others' ends are not used."""
+    """A value's place in the text. Its end is correct only for scalars and aliases; others' ends are not used."""
     return int(event.start_mark.index), int(event.end_mark.index)
 
 
@@ -242,7 +242,7 @@ def _integer(number: str) -> int:
 
 
 def _is_date(text: str) -> bool:
-    """Skaffold writes a date out as the moment at which it begins."""
+    """Whether the text is a date, which Skaffold writes out as the moment at which it begins."""
     if not _DATE.fullmatch(text):
         return False
     try:

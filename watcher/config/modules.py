@@ -156,7 +156,7 @@ def _named_ports(document: Document, file: ProjectFile) -> Iterator[str]:
 
 
 def kube_context(document: Document) -> str:
-    """The context it deploys to unless --kube-context is given (schema/latest, DeployConfig)."""
+    """The context that a configuration deploys to unless --kube-context is given (schema/latest, DeployConfig)."""
     return text_of(part_of(document, "deploy").get("kubeContext"))
 
 

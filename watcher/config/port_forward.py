@@ -113,7 +113,7 @@ def _entry(item: Mapping[str, Any], origin: str, renderer: TemplateRenderer) -> 
 
 
 def _text(item: Mapping[str, Any], field: str, *, needed: bool = False) -> str:
-    """A text; a number counts as one, as in Skaffold."""
+    """The text in a field; a number counts as one, as in Skaffold. Raises ConfigError."""
     value = item.get(field)
     if value is None or value == "":
         if needed:
@@ -125,7 +125,7 @@ def _text(item: Mapping[str, Any], field: str, *, needed: bool = False) -> str:
 
 
 def _port_request(item: Mapping[str, Any], port: int | str) -> PortRequest:
-    """An explicit local port, except 0, which Skaffold treats as not given."""
+    """The request for the item's localPort; 0 counts as not given, as in Skaffold. Raises ConfigError."""
     local = item.get("localPort")
     if local is None or (local == 0 and not isinstance(local, bool)):
         return port_request_for(port)

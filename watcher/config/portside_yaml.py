@@ -179,7 +179,7 @@ def _suffix(text: str, where: str) -> str:
 
 
 def _modes(given: bool | str | tuple[str, ...] | None) -> str:  # noqa: FBT001 - the type of the file's field
-    """The text for --port-forward. YAML reads `off` and `on` as booleans."""
+    """The modes as a text for --port-forward. YAML reads `off` and `on` as booleans."""
     if isinstance(given, bool):
         return str(given).lower()
     return given if isinstance(given, str) else ",".join(given or ())
@@ -199,7 +199,7 @@ def _rule(item: RuleItem, origin: str) -> Rule:
 
 
 def _entries(item: ForwardItem, origin: str) -> list[Entry]:
-    """One entry for each local port."""
+    """The entries of one forward: one for each local port. Raises ConfigError."""
     kind = _kind(item.resource_type, f"{origin}: resourceType")
     container = kind == CONTAINER
     if (item.resource_name is None) == (item.selector is None):
@@ -254,7 +254,7 @@ def _selector(given: dict[str, str] | str | None, where: str) -> str:
 
 
 def _explained(error: str, document: documents.Mapping, source: str) -> str:
-    """msgspec's message with the line of the deepest value on its path."""
+    """msgspec's message with file and line: the line of the deepest value on the path that it names."""
     match = _AT.fullmatch(error)
     path = match["path"] if match else ""
     what = match["message"] if match else error

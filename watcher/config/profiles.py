@@ -42,7 +42,7 @@ class Situation(Struct, frozen=True):
         return self._flag("propagate-profiles")
 
     def _flag(self, name: str) -> bool:
-        """Both are on unless the flag, or its variable, turns them off."""
+        """Whether a flag of Skaffold is on: it is unless the command line, or its variable, turns it off."""
         prefix = f"--{name}="
         given = next((flag.removeprefix(prefix) for flag in self.project.profile_flags if flag.startswith(prefix)), "")
         variable = self.environ.get(f"SKAFFOLD_{name.upper().replace('-', '_')}", "")
@@ -115,7 +115,7 @@ def _overlaid(document: documents.Mapping, profile: documents.Mapping, filename:
 
 
 def _activating(profile: documents.Mapping, situation: Situation, filename: str) -> list[documents.Mapping]:
-    """The conditions that activate the profile: all of them, or the first that is met. None: it is not activated."""
+    """The conditions that activate the profile: all of them, or the first that is met; [] if it is not activated."""
     conditions = mappings(profile.get("activation"))
     met = partial(_met, situation=situation, filename=filename)
     if profile.get("requiresAllActivations") is True:

@@ -116,7 +116,7 @@ def shorter(place: str) -> str:
 
 
 def is_url(name: str) -> bool:
-    """Whether Skaffold downloads it."""
+    """Whether the file is a URL, which Skaffold downloads."""
     return name.startswith(("http://", "https://"))
 
 

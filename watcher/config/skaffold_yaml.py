@@ -170,6 +170,6 @@ def _artifacts(document: documents.Mapping) -> list[str]:
 
 
 def _deployers(document: documents.Mapping) -> set[str]:
-    """The deployers it uses (schema/latest, DeployType)."""
+    """The deployers that a configuration uses (schema/latest, DeployType)."""
     deploy = documents.part_of(document, "deploy")
     return {name for name in _DEPLOYERS if deploy.get(name) is not None}

@@ -95,7 +95,7 @@ def _check_protocol(word: str) -> None:
 
 
 def _check_complete(without_port: Target | None, unused: str) -> None:
-    """`unused`: the last context, if no target has followed it."""
+    """Raises ConfigError if a target has no port, or no target has followed the context `unused`."""
     if without_port is not None:
         given = "/".join(without_port)
         raise ConfigError(f"{given} has no port: portside forward {given} [LOCAL:]PORT")
