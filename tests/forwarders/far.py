@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from tests.forwarders.peer import PeerChannel
+from tests.forwarders.peer_channel import PeerChannel
 
 
 class FarChannel:

@@ -20,7 +20,7 @@ from trio.testing import MockClock
 from forwarders.spec import ForwardSpec, PortPolicy, PortRequest
 from tests.forwarders.cluster import SPEC, endpoint
 from tests.forwarders.peer import PeerStream
-from tests.forwarders.test_fleet import Running
+from tests.forwarders.running import Running
 
 FORWARDS, PODS = ("one", "two", "three", "four"), ("a", "b")
 CLIENTS, EDITS = 2, 25

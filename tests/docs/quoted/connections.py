@@ -14,7 +14,7 @@ from forwarders.spec import State
 from tests.docs.quoted.scene import BARE, HERE, Scene
 from tests.forwarders.cluster import SPEC, endpoint, refusing
 from tests.forwarders.peer import PeerStream
-from tests.forwarders.test_fleet import Running
+from tests.forwarders.running import Running
 from tests.support.process import portside
 
 
