@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from forwarders.spec import State
 from tests.forwarders.cluster import endpoint
 from tests.forwarders.peer import PeerStream
-from tests.forwarders.test_fleet import Running
+from tests.forwarders.running import Running
 
 ROUND_TRIP, OPENING = 0.05, 0.25
 FILES, CONNECTIONS = 60, 6
