@@ -161,6 +161,18 @@ def test_wrong_stream_ids(ids: list[int]) -> None:
         SpdyPeer("server").receive_data(data)
 
 
+def test_answers_that_were_taken_do_not_count(ends: Ends) -> None:
+    """So many may wait each time, and not one more."""
+    for _ in range(2):
+        for _ in range(module.MAX_ANSWERS):
+            ends.server.answer(1)
+        ends.server.take()
+    for _ in range(module.MAX_ANSWERS):
+        ends.server.answer(1)
+    with pytest.raises(RemoteProtocolError, match="does not read"):
+        ends.server.answer(1)
+
+
 def test_streams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer cannot open more streams at once than the bound."""
     monkeypatch.setattr(module, "MAX_STREAMS", 2)

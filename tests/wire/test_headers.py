@@ -34,6 +34,12 @@ def test_blocks_in_order_come_back(sent: list[Headers]) -> None:
     assert [decompressor.decompress(compressor.compress(headers)) for headers in sent] == sent
 
 
+def test_a_block_of_thousands_of_bytes_comes_back() -> None:
+    """As a long error text makes one."""
+    headers: Headers = (("status", "500"), ("error", "no route to host; " * 300))
+    assert HeaderDecompressor().decompress(HeaderCompressor().compress(headers)) == headers
+
+
 def test_names_are_sent_in_lower_case() -> None:
     """SPDY draft 3.1, section 2.6.10: header names are lower case on the wire."""
     assert HeaderDecompressor().decompress(HeaderCompressor().compress((("StreamType", "Data"),))) == (
