@@ -161,7 +161,7 @@ class Loop:
             self._now = await self._plan(holding)
         except Exception as error:  # noqa: BLE001 - facts come from outside; forwards must not end with a bug
             if cause_of(error) != self._planning_failed:
-                report(logger, "planning failed by a bug of portside's, what is forwarded stays as it is", error)
+                report(logger, "planning failed by a bug of portside's; what is forwarded stays as it is", error)
             self._planning_failed = cause_of(error)
             return False
         self._planning_failed = ""

@@ -81,7 +81,9 @@ class BoundedLoader(_Base):  # type: ignore[misc]  # PyYAML has no types for its
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise yaml.MarkedYAMLError(problem="half a character", problem_mark=node.start_mark) from None
+            raise yaml.MarkedYAMLError(
+                problem="an escape that is no character (a lone surrogate)", problem_mark=node.start_mark
+            ) from None
         return text
 
 

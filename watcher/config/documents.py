@@ -194,7 +194,7 @@ def _scalar(event: Any) -> Any:
     try:
         event.value.encode()
     except UnicodeEncodeError:  # "\\ud800" cannot be written anywhere, not even in a message
-        raise _error("half a character", event) from None
+        raise _error("an escape that is no character (a lone surrogate)", event) from None
     if event.tag == f"{_TAG}binary":
         try:
             return base64.b64decode(event.value, validate=False).decode()

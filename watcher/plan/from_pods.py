@@ -91,7 +91,7 @@ def _does_not_count(one: OwnedPods, facts: Facts) -> str:
 def _found(
     one: OwnedPods, port: PodPort, whole: ResourceRef, mode: Mode | None, debug: DebugPorts | None, facts: Facts
 ) -> FoundPort:
-    """The ports of one owner's pods. `debug`: the debug ports, None unless the mode is debug."""
+    """One port of an owner's pods, with what decides on it. `debug`: the debug ports, None unless the mode is debug."""
     owner, names = one.owner, (pod.metadata.name for pod in one.pods)
     of_rule = RuleTarget(owner.kind, owner.name, owner.namespace, one.labels, port.called)
     protocol = "" if port.protocol == TCP else f"{port.protocol}/"

@@ -91,7 +91,7 @@ def _new_view(pod: Pod) -> PodView:
 
 
 class _Views:
-    """The views of the last two plans by the identity of their pods, which they keep alive so long."""
+    """The views of the last two plans, by the identity of their pods. A view keeps its pod alive."""
 
     def __init__(self) -> None:
         self._now: dict[int, PodView] = {}
@@ -260,7 +260,7 @@ def _state(pod: Pod) -> str:
 
 
 def own_address(pod: Pod) -> str:
-    """The address at which the pod's ports are as its containers have them; "" if there is none."""
+    """The pod's address, if its containers' ports can be reached there without the API server; else ""."""
     in_mesh = (pod.metadata.annotations or {}).get(_AMBIENT) == "enabled"
     names = {one.name for one in (*pod.spec.containers, *(pod.spec.init_containers or ()))}
     if pod.deleting or pod.status.phase != "Running" or pod.spec.host_network or in_mesh or names & _MESH_PROXIES:

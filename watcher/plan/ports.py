@@ -157,7 +157,7 @@ class PodShape(Struct, frozen=True):
 
 @lru_cache(maxsize=4096)  # thousands of pods have a few shapes, which the plan then tells apart by identity
 def pod_shape(spec: PodSpec, debug: str | None) -> PodShape:
-    """The shape of a pod or template; the same object for equal ones."""
+    """The shape of a pod or template. Equal shapes are one object."""
     kept = staying(spec)
     return PodShape(
         containers=tuple(dict.fromkeys(container.name for container in kept)),

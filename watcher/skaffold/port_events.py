@@ -66,7 +66,7 @@ SkaffoldForwards = dict[SkaffoldForwardKey, SkaffoldForward]
 
 
 def with_forward(forwards: SkaffoldForwards, new: SkaffoldForward) -> SkaffoldForwards:
-    """The holdings with `new`, without what had its key or its local address. An older event changes nothing."""
+    """Adds `new` and drops what had its key or its local address. An older event changes nothing."""
     at_its_place = [key for key, own in forwards.items() if own.local_port == new.local_port and own.place == new.place]
     rivals = forwards.keys() & {new.key, *at_its_place}
     if any(new.at < forwards[key].at for key in rivals) or len(forwards) - len(rivals) >= MOST_OWN_FORWARDS:
@@ -197,7 +197,8 @@ class Publisher:
                     await post_event(connect_api, self._address, forward.event)
         except (OSError, trio.TooSlowError, SkaffoldError) as error:
             if not self._reported:
-                log.info("Skaffold was not told of the forwards: %s: %s", type(error).__name__, error)
+                problem = str(error) or f"no answer within {_POST_TIMEOUT:.0f} s"
+                log.info("Skaffold's event API did not accept portside's forwards: %s; trying again", problem)
             self._reported = True
             return False
         self._reported = False

@@ -28,8 +28,10 @@ _QUOTA = 1 << 16
 # the replay sleeps or is nearly over. If live events come as fast as that, it may sleep after _LONG seconds; a needless
 # probe does no harm. Each such probe stays in Skaffold's log: while none is accepted the pauses grow to _RARELY.
 _ASLEEP, _LONG, _RARELY = 0.25, 4.0, 30.0
-# To send a hundred bytes on a new socket. For the head, which comes with the first event: there is one, our probe.
-_SEND_REQUEST, _HEAD = 2.0, 10.0
+# To send a hundred bytes on a new socket.
+_SEND_REQUEST = 2.0
+# Until the head of the answer. Skaffold sends it with its first event, and its log has at least our probe.
+_HEAD = 10.0
 # To read the rest of the replay before leaving, for a log of some hundred megabytes. Longer means it never ends.
 _LEAVE = 60.0
 _REPORT_AFTER = 0.5
