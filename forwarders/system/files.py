@@ -34,7 +34,7 @@ RESERVE, LARGEST_SHARE = 64, 8
 
 @contextmanager
 def secret_file(content: bytes) -> Iterator[str]:
-    """A file name to read the content from inside the block; in memory where possible. Raises OSError."""
+    """Yield the name of a file with the content, for the time of the block; in memory if possible. Raises OSError."""
     descriptor = -1
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # a sandbox, or a C library, without it
@@ -53,7 +53,7 @@ def secret_file(content: bytes) -> Iterator[str]:
 
 @contextmanager
 def temporary_file(content: bytes, suffix: str = "") -> Iterator[str]:
-    """A file of mode 0600, closed before it is read (Windows needs that) and deleted afterwards. Raises OSError."""
+    """Yield the name of a closed file of mode 0600, which is deleted after the block. Raises OSError."""
     import tempfile  # noqa: PLC0415 - early_ports needs this module, and `random` behind this one takes 10 ms
 
     descriptor, name = tempfile.mkstemp(prefix="portside-", suffix=suffix)
@@ -133,7 +133,7 @@ def descriptor_limit() -> int | None:
     if sys.platform != "win32":
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return None if soft == resource.RLIM_INFINITY else soft
-    else:  # noqa: RET505 - mypy knows platforms in blocks alone
+    else:  # noqa: RET505 - mypy knows platforms only in blocks
         return None
 
 
@@ -158,7 +158,7 @@ def is_reserved(descriptor: int) -> bool:
 
 
 def descriptors_are_scarce() -> bool:
-    """Whether only the reserve is left."""
+    """Whether only the reserve of file descriptors is left."""
     try:
         lowest = os.open(os.devnull, os.O_RDONLY)
     except OSError:
@@ -171,5 +171,5 @@ def boot_clock() -> float:
     """A clock in seconds that counts while the machine sleeps; off Linux the wall clock, which users may set."""
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
-    else:  # noqa: RET505 - mypy knows platforms in blocks alone
+    else:  # noqa: RET505 - mypy knows platforms only in blocks
         return time.time()

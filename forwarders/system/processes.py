@@ -40,7 +40,7 @@ _EXTENSIONS = ".COM;.EXE;.BAT;.CMD"
 
 
 def start_time(pid: int) -> float | None:
-    """When process `pid` started, in a unit of this machine; None if no such process runs.
+    """Return when process `pid` started, in a unit of this machine; None if no such process runs.
 
     On Linux the unit is clock ticks since the boot, which a change of the wall clock does not move.
     """
@@ -51,7 +51,7 @@ def start_time(pid: int) -> float | None:
 
 
 async def wait_process_end(pid: int) -> None:
-    """Returns as soon as no process `pid` runs."""
+    """Wait until no process `pid` runs."""
     import trio  # noqa: PLC0415 - every command imports this module; `--help` does not need trio
 
     while start_time(pid) is not None:
@@ -134,7 +134,7 @@ def port_owners() -> dict[int, PortOwner] | None:
 
 
 def owner_suffix(port: int) -> str:
-    """` by nginx (pid 12)`, or "" if the owner is not known."""
+    """Name the owner of a taken port as the end of a message: ` by nginx (pid 12)`; "" if it is not known."""
     owner = (port_owners() or {}).get(port, PortOwner())
     return f" by {owner}" if owner.pid else ""
 
@@ -194,7 +194,7 @@ def send_signal(process: trio.Process, number: int) -> None:
 def send_signal_to_tree(process: trio.Process, number: int) -> None:
     """Sends the signal to the process and all its descendants, as Ctrl-C in their terminal would do."""
     if sys.platform != "win32":
-        import psutil  # noqa: PLC0415 - 20 ms, for wrappers alone
+        import psutil  # noqa: PLC0415 - 20 ms, only for wrappers
 
         with suppress(psutil.Error):
             for child in psutil.Process(process.pid).children(recursive=True):
@@ -205,7 +205,7 @@ def send_signal_to_tree(process: trio.Process, number: int) -> None:
 
 def kill_tree(pid: int, *, group: bool) -> None:
     """Kills a process and all its descendants. `group`: it leads a process group, which is killed too."""
-    import psutil  # noqa: PLC0415 - 20 ms, for login plugins alone
+    import psutil  # noqa: PLC0415 - 20 ms, only for login plugins
 
     with suppress(psutil.Error):
         parent = psutil.Process(pid)

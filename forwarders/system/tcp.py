@@ -126,7 +126,7 @@ def give_up_options() -> list[Option]:
     """Options that end a connection whose peer acknowledges nothing, if the system has any."""
     if sys.platform == "linux":
         return [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)]
-    else:  # noqa: RET505 - mypy knows platforms in blocks alone
+    else:  # noqa: RET505 - mypy knows platforms only in blocks
         return []
 
 
@@ -140,7 +140,7 @@ def error_text(code: int, platform: str = sys.platform) -> str:
     """Describe an error code, in lower case, and in English if portside knows the code."""
     known = _ERROR_TEXTS.get(code) if platform == "win32" else None
     if known is None and sys.platform == "win32":
-        import ctypes  # noqa: PLC0415 - for rare errors alone
+        import ctypes  # noqa: PLC0415 - only for rare errors
 
         known = ctypes.FormatError(code).strip().rstrip(".").lower()
     return known or os.strerror(code).lower()

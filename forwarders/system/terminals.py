@@ -93,7 +93,7 @@ def has_room(descriptor: int, size: int) -> bool:
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
         return size <= select.PIPE_BUF and bool(poll.poll(0))  # POSIX: a write of PIPE_BUF bytes is atomic
-    else:  # noqa: RET505 - mypy knows platforms in blocks alone
+    else:  # noqa: RET505 - mypy knows platforms only in blocks
         return True
 
 

@@ -36,7 +36,7 @@ logger = logging.getLogger("portside.sessions")
 
 # Seconds from the request to its answer: the API server dials the kubelet, and that the runtime; 14 ms on a near one.
 UPGRADE_TIMEOUT = 5.0
-# Seconds for the credentials alone. A plugin may have to ask a person; one that hangs must not hang us.
+# Seconds for obtaining the credentials. A plugin may have to ask a person; one that hangs must not hang us.
 CREDENTIALS_TIMEOUT = 60.0
 # Failures in a row, with possibly other causes, after which a transport that has worked is doubted: an API server that
 # restarts causes one or two.
