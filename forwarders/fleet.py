@@ -181,7 +181,7 @@ class Fleet:
         return forward is not None and forward.adopt(local)
 
     def confirming(self, ident: str, port: int, confirmed: Callable[[], None]) -> AbstractContextManager[None]:
-        """As Connections.confirming, for the client at this port. Without such a forward it is confirmed at once."""
+        """Connections.confirming of that forward, for the client at `port`; without such a forward: confirm at once."""
         forward = self._running.get(ident)
         if forward is not None:
             return forward.connections.confirming(port, confirmed)

@@ -83,7 +83,7 @@ def refused(place: Place, *words: str, **environment: str) -> str:
         (("watch", "--cluster", "-l", "a=b=c"), "--selector: 'a=b=c' is no label selector"),
         (("watch", "--cluster", "-l", "a", "--run-id", "x"), "--run-id and --selector exclude each other"),
         (("watch", "-A", "--skaffold", "http://127.0.0.1:1"), "go with --cluster"),
-        (("watch", "-n", "a", "-n", "b", "--skaffold", "http://127.0.0.1:1"), "-n a -n b: several namespaces go with"),
+        (("watch", "-n", "a", "-n", "b", "--skaffold", "http://127.0.0.1:1"), "-n a -n b: several namespaces need"),
         (("watch", "--cluster", "-A", "-n", "a"), "--namespace and --all-namespaces exclude each other"),
         ((*WATCH, "-f", "missing.yaml"), "missing.yaml cannot be read: No such file or directory"),
         ((*WATCH, "-f", "."), "cannot be read"),

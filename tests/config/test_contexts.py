@@ -47,9 +47,9 @@ def test_a_context_holds_for_the_targets_after_it() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--context", "x"), "--context x holds for the targets after it, and there is none"),
-        (("svc/a", "1", "--context", "x"), "--context x holds for the targets after it"),
-        (("--context", "x", "--context", "y", "svc/a", "1"), "--context x holds for the targets after it"),
+        (("--context", "x"), "no target follows --context x, which applies to the targets after it"),
+        (("svc/a", "1", "--context", "x"), "no target follows --context x"),
+        (("--context", "x", "--context", "y", "svc/a", "1"), "no target follows --context x"),
         (("svc/a", "--context", "x", "1"), "service/a has no port"),
         (("--context", "x", "1"), "no target stands before it"),
     ],

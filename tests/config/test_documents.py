@@ -37,7 +37,7 @@ def test_anchors_aliases_and_merge_keys_are_resolved() -> None:
         ("a: 1\na: 2", "f line 2: not YAML: mapping key 'a' is there twice"),
         ("a: {<<: 7}", "f line 1: not YAML: map merge requires map or sequence of maps"),
         ("a: !!binary x", "f line 1: not YAML: !!binary value contains invalid base64 data"),
-        ("a: \x00", "characters that no text has"),
+        ("a: \x00", "characters that YAML does not allow"),
         ("[" * 3000, "f line 1: it is nested more than 100 levels deep"),
         ("- a\n", "a document is a list, not a mapping"),
         ("a: 1\n---\n", "a document is empty"),

@@ -119,7 +119,7 @@ async def test_a_bad_template_spoils_one_entry(tmp_path: Path) -> None:
         (
             HEAD + "profiles:\n- name: p\n  activation: [{env: A}]\n  portForward: [{port: 1}]\n",
             (),
-            "line 5: activation by env is KEY=VALUE, not 'A'",
+            "line 5: activation by env must be KEY=VALUE, not 'A'",
         ),
         (
             HEAD + "profiles:\n- name: p\n  patches:\n  - {path: /deploy/docker, value: {}}\n",
@@ -132,7 +132,7 @@ async def test_a_bad_template_spoils_one_entry(tmp_path: Path) -> None:
             ("p",),
             "line 7: patches of requires",
         ),
-        (HEAD + "portForward: {a: b}\n", (), "line 3: portForward is a list"),
+        (HEAD + "portForward: {a: b}\n", (), "line 3: portForward must be a list"),
         (HEAD + "portForward: [\n", (), "not YAML"),
     ],
 )

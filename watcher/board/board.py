@@ -46,7 +46,7 @@ class Board:
     `about`: the portside that this is the board of, None for a copy of another portside's board.
     `explain`, `counters`, `sessions` answer on demand: every verdict with its rule is expensive to compute, and what
     each forward has carried changes with every byte, so each reader asks at its own pace.
-    `confirming`: as Connections.confirming, by the forward's id.
+    `confirming(id, client's port, callback)` calls back when the runtime has the connection (Connections.confirming).
     `retry` tries a failed forward (its id) again and returns why not, or "". `pod_log` reads the last lines of the log
     of the pod that serves a forward; it raises WatcherError.
     """

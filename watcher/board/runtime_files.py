@@ -116,7 +116,7 @@ def current_folder() -> str:
 
 
 def directory() -> Path:
-    """$XDG_RUNTIME_DIR/portside, or else a folder of this user (`system.files`)."""
+    """The runtime directory: $XDG_RUNTIME_DIR/portside, or else a folder of this user (`system.files`)."""
     return files.runtime_folder(os.environ, user_files.home_folder())
 
 
@@ -149,7 +149,7 @@ def stored_token(token: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _file(path: Path, data: bytes) -> Iterator[None]:
-    """A file of the runtime directory, removed at the end of the block. Raises OSError."""
+    """Keeps a file in the runtime directory while the block runs. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_folder(path.parent)
     draft = path.with_suffix(".new")

@@ -127,7 +127,7 @@ def watch_command(
                 "--run-id, --selector and --all-namespaces go with --cluster: without it, Skaffold's run is forwarded"
             )
         if len(namespaces) > 1:
-            raise UsageError(f"-n {' -n '.join(namespaces)}: several namespaces go with --cluster")
+            raise UsageError(f"-n {' -n '.join(namespaces)}: several namespaces need --cluster")
         return run_forwarding(partial(watch_skaffold, url), options)
     without_skaffold = "with --cluster, which uses no Skaffold"
     refuse_idle(("--skaffold", "url", without_skaffold, True), ("--publish", "publish", without_skaffold, True))

@@ -80,7 +80,7 @@ def documents(text: str, source: str) -> tuple[Mapping, ...]:
             raise ConfigError(f"{source}{line}: {error.problem}") from None
         raise ConfigError(f"{source}{line}: not YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, UnicodeError):
-        raise ConfigError(f"{source}: not YAML: it has characters that no text has") from None
+        raise ConfigError(f"{source}: not YAML: it contains characters that YAML does not allow") from None
     for value in values:
         if not isinstance(value, Mapping):
             what = "empty" if value is None else f"a {type(value).__name__}, not a mapping"

@@ -120,7 +120,7 @@ def _text(item: Mapping[str, Any], field: str, *, needed: bool = False) -> str:
             raise ConfigError(f"it needs {field}")
         return ""
     if not isinstance(value, bool | str | int | float):
-        raise ConfigError(f"{field} is a text, not {shown(value)}")
+        raise ConfigError(f"{field} must be a text, not {shown(value)}")
     return text_of(value)
 
 

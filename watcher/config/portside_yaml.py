@@ -205,7 +205,7 @@ def _entries(item: ForwardItem, origin: str) -> list[Entry]:
     if (item.resource_name is None) == (item.selector is None):
         raise ConfigError(f"{origin}: a forward has either resourceName or selector")
     if container and item.selector is not None:
-        raise ConfigError(f"{origin}: selector: a container is asked for by resourceName")
+        raise ConfigError(f"{origin}: selector: a container is selected by its resourceName")
     if container and item.context is not None:
         raise ConfigError(f"{origin}: context: a container is in no cluster")
     name, namespace = item.resource_name or "", item.namespace or ""

@@ -127,7 +127,7 @@ def _met(condition: documents.Mapping, situation: Situation, filename: str) -> b
     command, env, context = (text_of(condition.get(field)) for field in ("command", "env", "kubeContext"))
     variable, equals, value = env.partition("=")
     if env and not equals:
-        raise ConfigError(f"{filename} line {condition.lines['env']}: activation by env is KEY=VALUE, not {env!r}")
+        raise ConfigError(f"{filename} line {condition.lines['env']}: activation by env must be KEY=VALUE, not {env!r}")
     is_set = situation.environ.get(variable, "")
     return (
         (not command or regex_equal(command, situation.project.command))

@@ -124,7 +124,7 @@ def port_forward(mapping: Mapping, filename: str) -> list[object]:
     """The `portForward` list of a document or a profile. Raises ConfigError."""
     items = mapping.get("portForward") or []
     if not isinstance(items, list):
-        raise ConfigError(f"{filename} line {mapping.lines['portForward']}: portForward is a list")
+        raise ConfigError(f"{filename} line {mapping.lines['portForward']}: portForward must be a list")
     return items
 
 

@@ -100,7 +100,7 @@ def _check_complete(without_port: Target | None, unused: str) -> None:
         given = "/".join(without_port)
         raise ConfigError(f"{given} has no port: portside forward {given} [LOCAL:]PORT")
     if unused:
-        raise ConfigError(f"--context {unused} holds for the targets after it, and there is none")
+        raise ConfigError(f"no target follows --context {unused}, which applies to the targets after it")
 
 
 def parse_target(word: str) -> Target:

@@ -184,7 +184,7 @@ def _judged(version: str) -> Finding:
 
 
 async def _running_pod(client: ApiClient, namespace: str) -> PodRef | None:
-    """A Ready pod, else any running one. Raises ClusterError."""
+    """Finds a Ready pod of the namespace, else any running one; None without one. Raises ClusterError."""
     pods = [cast("Pod", item) for item in (await client.list(Watch(POD, namespace))).objects]
     running = [pod for pod in pods if pod.status.phase == "Running" and not pod.deleting]
     best = min(running, key=lambda pod: (not pod.ready, pod.metadata.name), default=None)
