@@ -45,7 +45,7 @@ EventStream = AsyncIterator[list[meta_v1.WatchEvent]]
 
 
 class Listed(Struct, frozen=True):
-    """A complete list, consistent at `resource_version`."""
+    """A complete list of objects, consistent at `resource_version`."""
 
     objects: tuple[Resource, ...]
     resource_version: str
@@ -89,7 +89,7 @@ class ApiClient:
             return await self._list(watch, None)
 
     async def first(self, watch: Watch, limit: int) -> tuple[Resource, ...]:
-        """At most `limit` objects of a watch: the first page of a list."""
+        """Get at most `limit` objects of a watch: the first page of a list."""
         return (await self._list(watch, limit, pages=1)).objects
 
     async def _list(self, watch: Watch, limit: int | None, pages: int = MAX_PAGES) -> Listed:
@@ -141,7 +141,7 @@ class ApiClient:
         return meta_v1.decode(await self._read(asked, "/version", {}), meta_v1.VersionInfo, asked).git_version
 
     async def pod_log(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        """The last lines of a container's log, "" for `container` if the pod has only one. Raises ClusterError."""
+        """Read the last lines of a container's log; `container` "": of the pod's only one. Raises ClusterError."""
         asked = meta_v1.RequestInfo("get", "pods/log", namespace, pod)
         query = {"tailLines": str(lines), "limitBytes": str(LOG_BYTES)} | (
             {"container": container} if container else {}
@@ -150,7 +150,7 @@ class ApiClient:
         return (await self._read(asked, path, query)).decode(errors="replace")
 
     async def is_allowed(self, action: Action) -> bool:
-        """Asks with a SelfSubjectAccessReview, which every authenticated user may create. Raises ClusterError."""
+        """Whether this user may do that, by a SelfSubjectAccessReview: any user may create one. Raises ClusterError."""
         asked = meta_v1.RequestInfo("create", "selfsubjectaccessreviews")
         kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
         body = msgspec.json.encode(kind | {"spec": {"resourceAttributes": action}})
@@ -232,7 +232,7 @@ class ApiClient:
 async def _events(
     pieces: AsyncIterator[bytes], decoder: meta_v1.WatchDecoder
 ) -> AsyncGenerator[list[meta_v1.WatchEvent], None]:
-    """The events of one watch, those together that arrived together. Raises ApiError, MalformedError."""
+    """Yields the events of one watch, in lists as they arrived together. Raises ApiError, MalformedError."""
     async for data in pieces:
         yield decoder.feed(data)
 

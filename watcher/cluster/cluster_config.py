@@ -115,7 +115,7 @@ def _address(selected: SelectedContext) -> tuple[str, int, str, bool]:
 
 
 def _is_host(name: str) -> bool:
-    """Whether the name can be looked up and sent in a request."""
+    """Whether this is a host name that can be looked up and sent in a request."""
     try:
         name.encode("idna")
         return httpx.URL(scheme="https", host=name).host == name.lower()
@@ -172,7 +172,7 @@ class _Follower:
         return frozenset((*kubeconfig.files(self._config.asked), *named))
 
     async def _look(self) -> None:
-        """Applies what has changed in this context."""
+        """Reads the files again and applies what has changed in this context."""
         try:
             selected = await credentials.select_context(self._config.asked, self._config.context)
             seen = await credentials.read_in_time(partial(_used_settings, selected))

@@ -92,7 +92,7 @@ class Watches:
         self._gate.release()
 
     def restart(self) -> None:
-        """Another API server answers now: every watch starts with a list. The objects stay until it has ended."""
+        """Start every watch with a list, because another API server answers now. The objects stay meanwhile."""
         for reflector, _ in self._running.values():
             reflector.restart()
         self._gate.release()
@@ -138,7 +138,7 @@ class ClusterConnection:
         await self.client.__aexit__(*error)
 
     async def run(self, reopen: Callable[[], None]) -> None:
-        """Runs until cancelled. Calls `reopen` when new sessions go to another API server."""
+        """Run the cluster's watches until cancelled. Calls `reopen` when new sessions go to another API server."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.watches.run)
             nursery.start_soon(kept, logger, "finding out whether portside runs in the cluster", self.own_network.run)
@@ -159,7 +159,7 @@ class ClusterConnection:
         return found is not None and _has(found, address)
 
     async def _move(self, reopen: Callable[[], None], server: ApiServer) -> None:
-        """Use this server from now on. Listeners and open connections stay."""
+        """Sends requests to this server from now on. Listeners and open connections stay."""
         self._opener.move(server)
         await self.client.move(server)
         self.watches.restart()
@@ -201,16 +201,16 @@ class OtherClusters:
             cluster.watches.want(frozenset(own))
 
     def route(self, context: str) -> ClusterRoute:
-        """The route to a cluster whose pods are known, so it is connected."""
+        """The route to this cluster. Its pods are known, so it is connected."""
         return self.connected[context].route
 
     def check(self) -> None:
-        """The process slept: resume every watch on a new connection."""
+        """Resume every watch on a new connection, because the process slept."""
         for cluster in self.connected.values():
             cluster.watches.check()
 
     async def run(self, reopen: Callable[[str], None]) -> None:
-        """Runs until cancelled. `reopen`: as for ClusterConnection.run, with the context."""
+        """Run all connected clusters until cancelled. `reopen`: as for ClusterConnection.run, with the context."""
         self._reopen = reopen
         async with self._stack, trio.open_nursery() as nursery:
             with Tasks(nursery) as self._tasks:

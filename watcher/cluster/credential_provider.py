@@ -37,7 +37,7 @@ Read = Callable[[], Awaitable[Credentials]]
 
 
 class CredentialProvider:
-    """ApiServer.authorize: returns the headers that authenticate a request.
+    """Keeps the credentials of one context valid, and returns the headers that authenticate a request.
 
     While `run` runs, it makes the renewals, so a cancelled caller does not stop one. Otherwise the first caller that
     needs a renewal makes it.
@@ -100,7 +100,7 @@ class CredentialProvider:
         self._context = context
 
     def edited(self) -> None:
-        """The kubeconfig was edited: `run` reads it now, even if a renewal hangs or failed."""
+        """Let `run` read the kubeconfig now, because it was edited, even if a renewal hangs or failed."""
         self._attempt.cancel()
         self._not_before = float("-inf")
         self._backoff.reset()

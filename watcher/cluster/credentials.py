@@ -58,7 +58,7 @@ class Credentials(Struct, frozen=True):
 
 
 async def read_credentials(asked: str | None, context: str | None, *, starting: bool = False) -> Credentials:
-    """The credentials of a context, or of the pod's service account. Raises KubeconfigError.
+    """Read the credentials of a context, or of the pod's service account. Raises KubeconfigError.
 
     `starting`: the terminal is still free, so a login plugin may ask the user.
     """
@@ -122,7 +122,7 @@ def _selected(asked: str | None, context: str | None) -> SelectedContext:
 
 
 def from_files(selected: SelectedContext) -> tuple[ClientCertificate | None, str]:
-    """The client certificate and the token. A tokenFile wins over a token, as in client-go."""
+    """The client certificate and the token of a user. A tokenFile wins over a token, as in client-go."""
     name = selected.text("user", "tokenFile")
     token = _token(selected, name) if name else selected.text("user", "token").strip()
     return tls.chain_of(selected), token

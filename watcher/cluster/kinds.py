@@ -12,7 +12,7 @@ RUN_ID_LABEL = "skaffold.dev/run-id"
 
 
 class Object(Struct, frozen=True, rename="camel", gc=False):
-    """Base of all. There may be thousands, without cycles: the garbage collector skips them."""
+    """Base of all Kubernetes types. The garbage collector skips them: there may be thousands, without cycles."""
 
 
 class ObjectReference(Object, frozen=True):
@@ -89,7 +89,7 @@ class PodIP(Object, frozen=True):
 
 
 class PodStatus(Object, frozen=True):
-    """`pod_ips`: one for each address family; `pod_ip` is the first of them."""
+    """The status of a pod. `pod_ips`: one for each address family; `pod_ip` is the first of them."""
 
     phase: str = ""
     pod_ip: str | None = field(default=None, name="podIP")
@@ -123,7 +123,7 @@ class Pod(Resource, frozen=True):
 
     @property
     def starting(self) -> bool:
-        """No container runs yet, but the sandbox does: a session to the pod can already be opened."""
+        """Whether the sandbox runs and no container yet: a session to the pod can already be opened."""
         return self.status.phase == "Pending" and not self.deleting and self._is("PodReadyToStartContainers")
 
     def container_at(self, port: int) -> str:

@@ -66,7 +66,7 @@ class SelectedContext(Struct, frozen=True):
 
 
 def files(kubeconfig: str | None) -> tuple[Path, ...]:
-    """The kubeconfig files: the given one, else those of $KUBECONFIG, else ~/.kube/config."""
+    """The paths of the kubeconfig files: the given one, else those of $KUBECONFIG, else ~/.kube/config."""
     if kubeconfig:
         return (_expanded(kubeconfig),)
     named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
@@ -98,7 +98,7 @@ def _name(context: Entry, field: str) -> str:
 
 
 def resolve_context(paths: Iterable[Path], context: str | None) -> SelectedContext:
-    """The given context (None: the current one) of these files, which must all exist. Raises KubeconfigError."""
+    """Find the given context (None: the current one) in these files, which must all exist. Raises KubeconfigError."""
     paths = tuple(paths)
     source = os.pathsep.join(map(str, paths))
     parts = [_read(path) for path in paths]

@@ -45,7 +45,7 @@ class WatchEvent(Struct, frozen=True):
 
 
 class ListMeta(Struct, frozen=True, rename="camel"):
-    """`continue_` is the token of the next page, "" on the last."""
+    """The metadata of a list. `continue_`: the token of the next page, "" on the last."""
 
     resource_version: str = ""
     continue_: str = field(default="", name="continue")
@@ -168,7 +168,7 @@ def decode(body: bytes | Raw, kind: type[T], asked: RequestInfo) -> T:
 
 
 def status(body: bytes, code: int) -> ApiStatus:
-    """The Status of an error response. A proxy's error page is none: then only the HTTP status `code` is known."""
+    """Decodes the Status of an error response. For a proxy's error page only the HTTP status `code` is known."""
     try:
         found = _STATUS.decode(body)
     except (ValueError, RecursionError):
@@ -194,7 +194,7 @@ def api_error(status: ApiStatus, asked: RequestInfo) -> ApiError:
 
 
 def _too_large_resource_version(status: ApiStatus) -> bool:
-    """client-go's isTooLargeResourceVersionError: by cause since 1.18.6, by message before."""
+    """Whether the requested resourceVersion is newer than the server's: by cause since 1.18.6, by message before."""
     causes = (status.details and status.details.causes) or ()
     marks = [status.message, *(cause.message for cause in causes)]
     return any(cause.reason == "ResourceVersionTooLarge" for cause in causes) or any(

@@ -32,7 +32,7 @@ READ_SIZE = 64 * 1024
 
 
 def transport(server: ApiServer) -> httpx.AsyncHTTPTransport:
-    """httpx's transport to one API server."""
+    """The httpx transport that connects to one API server as its kubeconfig says."""
     made = httpx.AsyncHTTPTransport(verify=server.tls or True, trust_env=False)
     # httpx has no parameter for httpcore's network backend.
     made._pool = httpcore.AsyncConnectionPool(
@@ -80,7 +80,7 @@ class RacingBackend(httpcore.TrioBackend):
 async def _through(
     stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: str, port: int
 ) -> httpcore.AsyncNetworkStream:
-    """The connection to `host` through the proxy at the other end of `stream`, which is closed on any failure."""
+    """Asks the proxy at the other end of `stream` to connect to `host`. Closes `stream` on any failure."""
     try:
         if proxy.tls is not None:
             stream = await stream.start_tls(proxy.tls, proxy.host)
@@ -97,7 +97,7 @@ async def _through(
 
 
 class _HttpcoreStream:
-    """httpcore's stream as a ByteStream. The caller sets the deadlines."""
+    """Makes httpcore's stream a ByteStream. The caller sets the deadlines."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -152,7 +152,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 def unpacked(response: httpx.Response, raw: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The body from its `raw` bytes. Raises MalformedError for a coding that was not requested."""
+    """Decompresses the body from its `raw` bytes. Raises MalformedError for a coding that was not requested."""
     codings = [coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(",")]
     known = [coding for coding in codings if coding not in {"", "identity"}]
     if known in (["gzip"], ["x-gzip"]):
@@ -184,7 +184,7 @@ async def _gunzipped(raw: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 
 
 async def read_body(pieces: AsyncIterator[bytes], room: int) -> bytes:
-    """The whole body. Raises MalformedError for more than `room` bytes."""
+    """Read the whole body of a response. Raises MalformedError for more than `room` bytes."""
     parts: list[bytes] = []
     size = 0
     async for piece in pieces:
@@ -196,7 +196,7 @@ async def read_body(pieces: AsyncIterator[bytes], room: int) -> bytes:
 
 
 async def drain(pieces: AsyncIterator[bytes]) -> None:
-    """Reads to the end and discards it."""
+    """Read the rest of a response's body and discard it."""
     try:
         async for _ in pieces:
             pass

@@ -68,12 +68,12 @@ class OwnNetwork:
 
     @property
     def is_inside(self) -> bool:
-        """As far as is known; the first question starts the search."""
+        """Whether this process is inside the network, as far as is known; the first question starts the search."""
         self._wanted.set()
         return bool(self._place)
 
     async def run(self) -> None:
-        """Runs until the answer is known."""
+        """Find out, once asked, whether this process is inside; return when that is known."""
         await self._wanted.wait()
         await trio.sleep(ASK_AFTER)
         while True:

@@ -60,7 +60,7 @@ class ExecEntry(Struct, frozen=True, rename="camel"):
 
 
 async def ask_plugin(selected: SelectedContext, *, starting: bool) -> PluginCredential:
-    """The credential from the user's plugin. Raises KubeconfigError.
+    """Run the user's login plugin; returns its credential. Raises KubeconfigError.
 
     `starting`: nothing else uses the terminal yet, so the plugin gets stdin, and its stderr is shown unchanged.
     """
@@ -97,7 +97,7 @@ def _secrets(entry: ExecEntry) -> Iterator[str]:
 
 
 class _Run:
-    """One run of a plugin."""
+    """One run of a login plugin: its process, its output and its deadline."""
 
     def __init__(self, selected: SelectedContext, entry: ExecEntry, *, starting: bool) -> None:
         self._selected = selected
@@ -239,7 +239,7 @@ def _json_within(most: int, value: object) -> str | None:
 
 
 def _cluster_info(selected: SelectedContext) -> dict[str, Any]:
-    """The spec.cluster of an ExecCredential."""
+    """The cluster as a plugin gets it: spec.cluster of an ExecCredential."""
     from watcher.cluster.tls import authority_of  # noqa: PLC0415 - ssl is needed by few plugins
 
     names = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression")

@@ -38,7 +38,7 @@ class _Printed(Struct, frozen=True, rename="camel"):
 
 
 def decoded(printed: bytes | bytearray, version: str) -> PluginCredential | str:
-    """The status, or a message about what is wrong. `version`: the apiVersion in the kubeconfig."""
+    """Decode a plugin's output: its status, or what is wrong with it. `version`: the kubeconfig's apiVersion."""
     if len(printed) > MAX_OUTPUT:
         return f"it printed more than {MAX_OUTPUT >> 20} MiB"
     try:
@@ -73,7 +73,7 @@ Show = Callable[[bytes], Awaitable[None]]
 
 
 class PluginWords:
-    """The text on stderr. `show` prints bytes. `secrets` never appear in `text`."""
+    """A plugin's output on stderr, kept and shown. `show` prints bytes. `secrets` never appear in `text`."""
 
     def __init__(self, show: Show, secrets: Iterable[str] = ()) -> None:
         self.secrets = {secret for secret in secrets if len(secret) >= 8}
@@ -84,7 +84,7 @@ class PluginWords:
         self._arrived = trio.Event()
 
     async def take(self, stream: trio.abc.ReceiveStream) -> None:
-        """Reads the stream to its end."""
+        """Read the plugin's stderr to its end."""
         async for data in stream:
             room = MAX_SHOWN - len(self._first)
             self._first += data[:room]
@@ -108,11 +108,11 @@ class PluginWords:
 
     @property
     def text(self) -> str:
-        """The text on one line, shortened in the middle."""
+        """The plugin's text on one line, shortened in the middle."""
         return one_line(self.plain(self._first + self._last), FIRST_WORDS, LAST_WORDS)
 
     def plain(self, data: bytes | bytearray) -> str:
-        """One line, without colours and without anything that looks like a token."""
+        """The text for an error message: one line, without colours and without anything that looks like a token."""
         text = _SECRET.sub("***", _COLOUR.sub("", data.decode("utf-8", "replace")))
         for secret in self.secrets:
             text = text.replace(secret, "***")

@@ -43,7 +43,7 @@ def _refuse_variable(name: str, problem: str) -> NoReturn:
 
 
 def _variable(environment: Mapping[str, str], name: str) -> tuple[str, str]:
-    """The first spelling that has a value, and that value."""
+    """The first spelling of a variable that has a value, and that value."""
     for spelled in (name, name.lower()):
         if value := environment.get(spelled, ""):
             return spelled, value
@@ -74,7 +74,7 @@ def _login(url: SplitResult) -> tuple[str, str] | None:
 
 
 def _authorization(url: SplitResult) -> str:
-    """RFC 7617."""
+    """The Proxy-Authorization header for user and password (RFC 7617)."""
     login = _login(url)
     return "" if login is None else "Basic " + base64.b64encode(":".join(login).encode()).decode()
 
@@ -98,7 +98,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _excludes(entry: str, host: str, port: int, address: Address | None) -> bool:
-    """One entry: `*`, a network, an address or a domain; the last two may have a port."""
+    """Whether one entry of NO_PROXY matches: `*`, a network, an address or a domain; the last two may have a port."""
     if entry == "*":
         return True
     if "/" in entry:
@@ -122,7 +122,7 @@ def _in_network(address: Address, entry: str) -> bool:
 
 
 def _split(entry: str) -> tuple[str, str]:
-    """Host and port. An IPv6 address has brackets only with a port."""
+    """Splits an entry of NO_PROXY into host and port. An IPv6 address has brackets only with a port."""
     if entry.startswith("["):
         name, _, port = entry[1:].partition("]")
         return name, port.removeprefix(":")

@@ -91,7 +91,7 @@ class Reflector:
                     await self._wait(0)
 
     async def _wait(self, pause: float) -> None:
-        """Waits until the next request. A watch that was accepted but did not last queues: it costs the API server."""
+        """Waits before the next request, in the queue if requests fail or the last watch did not last."""
         now = trio.current_time()
         if not self._was_short and self._failures <= 1 and now - self._out_of_turn_at >= OUT_OF_TURN_EVERY:
             self._out_of_turn_at = now
@@ -100,13 +100,13 @@ class Reflector:
             await self._gate.wait_turn(pause)
 
     def restart(self) -> None:
-        """Another API server answers now: start with a list."""
+        """Start with a list, because another API server answers now."""
         self._version = None
         if self._asking is not None:
             self._asking.cancel()
 
     def check(self) -> None:
-        """The connection may be dead: resume on a new one. A waiting request is released by the limiter instead."""
+        """Resume on a new connection, because this one may be dead. The limiter releases a request that waits."""
         if self._asking is not None and trio.current_time() - self._asked_at >= FRESH:
             self._asking.cancel()
 
@@ -122,7 +122,7 @@ class Reflector:
         await self._follow(self._version)
 
     async def _follow(self, version: str) -> None:
-        """One watch request, until the API server ends it normally."""
+        """Follows one watch request until the API server ends it normally."""
         seconds = int(self._random.uniform(MIN_WATCH_SECONDS, 2 * MIN_WATCH_SECONDS))
         async with self._client.watch(self._watch, version, seconds) as stream:
             self._accepted_at = trio.current_time()
@@ -142,7 +142,7 @@ class Reflector:
                 self._works()
 
     def _answered(self) -> bool:
-        """The first answer after an outage releases all waiters. Returns whether watches have lasted so far."""
+        """Notes an answer: the first after an outage releases all waiters. Returns whether watches have lasted."""
         trusted = not self._unwell.failures
         if trusted and self._away.failures:
             self._away.reset()
@@ -150,14 +150,14 @@ class Reflector:
         return trusted
 
     def _works(self) -> bool:
-        """The watch works. Returns whether that ends an error."""
+        """Notes that the watch works. Returns whether that ends an error."""
         self._useful = True
         self._away.reset()
         self._unwell.reset()
         return self.cache.clear_error()
 
     def _lasts(self) -> None:
-        """After watches that ended at once, only a lasting one shows that others may retry."""
+        """Notes that a watch has lasted; if watches ended at once before, that releases all waiters."""
         if self._works():
             self._gate.release()
 
@@ -206,7 +206,7 @@ class Reflector:
 
     @property
     def _failures(self) -> int:
-        """Consecutive failures."""
+        """How many requests have failed in a row."""
         return self._away.failures + self._unwell.failures
 
     @property

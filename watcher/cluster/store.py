@@ -37,7 +37,7 @@ class Problem(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """`objects` has a key for each watch whose first list has ended. Its values are keyed (namespace, name)."""
+    """What the watches show now. `objects`: by watch whose first list has ended, then by (namespace, name)."""
 
     objects: Mapping[Watch, Mapping[Key, Object]] = {}
     problems: Mapping[Watch, Problem] = {}
@@ -46,7 +46,7 @@ class Snapshot(Struct, frozen=True):
         return watch in self.objects
 
     def pod(self, namespace: str, name: str, uid: str) -> Pod | None:
-        """As a watch without a problem shows it; None also for another pod of that name."""
+        """The pod, as a watch without a problem shows it; None also if another pod has its name."""
         for watch, objects in self.objects.items():
             if watch.kind is POD and watch not in self.problems:
                 found = objects.get((namespace, name))
@@ -65,7 +65,7 @@ class OtherCluster(Struct, frozen=True):
 
 
 class Store:
-    """The mutable state behind a live Snapshot.
+    """Stores the objects of all watches; its Snapshot shows the current state.
 
     Calls `on_change` synchronously after each change. A change of a single object counts if it was read since the last
     call.
@@ -79,7 +79,7 @@ class Store:
 
 
 class WatchCache:
-    """The part of a store that belongs to one watch; at most one is open for each. Once closed it is empty for good."""
+    """Stores the objects of one watch; at most one is open for each watch. Once closed it stays empty."""
 
     def __init__(self, store: Store, watch: Watch) -> None:
         self.watch = watch
@@ -88,11 +88,11 @@ class WatchCache:
 
     @property
     def synced(self) -> bool:
-        """Whether a list has ended."""
+        """Whether this watch's first list has ended."""
         return self.watch in self._store.objects
 
     def replace(self, objects: tuple[Resource, ...]) -> None:
-        """A list has ended: these are all objects."""
+        """Replace all objects by those of a list that has ended."""
         found = Collection(objects)
         if not self._closed and self._store.objects.get(self.watch) != found:
             self._store.objects[self.watch] = found
@@ -104,12 +104,12 @@ class WatchCache:
             self._store.on_change()
 
     def drop(self, item: Resource) -> None:
-        """An object was deleted, or no longer matches the selectors."""
+        """Remove an object that was deleted, or no longer matches the selectors."""
         if not self._closed and self._store.objects[self.watch].drop(item):
             self._store.on_change()
 
     def set_error(self, problem: Problem) -> bool:
-        """The watch fails; its objects stay. Returns whether this is a new error."""
+        """Note that the watch fails; its objects stay. Returns whether this is a new error."""
         if self._closed or self._store.problems.get(self.watch) == problem:
             return False
         self._store.problems[self.watch] = problem
@@ -117,14 +117,14 @@ class WatchCache:
         return True
 
     def clear_error(self) -> bool:
-        """The watch works. Returns whether it had an error."""
+        """Note that the watch works. Returns whether it had an error."""
         if self._closed or self._store.problems.pop(self.watch, None) is None:
             return False
         self._store.on_change()
         return True
 
     def close(self) -> None:
-        """Unsubscribed; does not call `on_change`."""
+        """Drop all objects without a call of `on_change`, because the watch is not wanted any more."""
         self._closed = True
         self._store.objects.pop(self.watch, None)
         self._store.problems.pop(self.watch, None)
@@ -135,7 +135,7 @@ R = TypeVar("R", bound=Resource)
 
 
 class Collection(Mapping[Key, R]):
-    """`put` and `drop` return whether they changed something that was read since they last returned True."""
+    """A mapping of objects, indexed by labels. `put` and `drop` return whether they changed what was read."""
 
     def __init__(self, items: Iterable[R] = ()) -> None:
         self._items: dict[Key, R] = {}
@@ -214,7 +214,7 @@ class Collection(Mapping[Key, R]):
 
 
 class _LookedAt:
-    """What was read: everything, or some keys and labels."""
+    """Records what a reader read of a Collection: everything, or some keys and labels."""
 
     def __init__(self) -> None:
         self.all = False
@@ -229,14 +229,14 @@ class _LookedAt:
 
 
 def labelled(objects: Mapping[Key, R], labels: Mapping[str, str]) -> Iterable[R]:
-    """`Collection.labelled` for any mapping."""
+    """The objects in a mapping that have all these labels, by the index if it is a Collection."""
     if isinstance(objects, Collection):
         return objects.labelled(labels)
     return [item for item in objects.values() if _labels(item).items() >= labels.items()]
 
 
 def key_of(item: Resource) -> Key:
-    """(namespace, name) of an object."""
+    """The key of an object: (namespace, name)."""
     return item.metadata.namespace, item.metadata.name
 
 

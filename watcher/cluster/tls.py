@@ -52,7 +52,7 @@ def proxy_context(selected: SelectedContext) -> ssl.SSLContext:
 
 
 def _trusting(selected: SelectedContext, *, also_system: bool) -> ssl.SSLContext:
-    """Trusts the cluster's authority; the system's if there is none, or also; any server if the cluster says so."""
+    """An SSL context that trusts the cluster's authority (also or else the system's), or any server if it says so."""
     field, authority = _pem(selected, "cluster", "certificate-authority")
     data = authority.decode("ascii", "ignore") if authority else None
     try:
@@ -73,7 +73,7 @@ def _trusting(selected: SelectedContext, *, also_system: bool) -> ssl.SSLContext
 
 
 def use_chain(context: ssl.SSLContext, chain: ClientCertificate, selected: SelectedContext) -> None:
-    """Send this certificate on new connections. Raises KubeconfigError."""
+    """Use this client certificate on new connections of an SSL context. Raises KubeconfigError."""
     try:
         with secret_file(chain.certificate.rstrip() + b"\n" + chain.key) as name:
             context.load_cert_chain(name, password=_refuse_password)
@@ -86,7 +86,7 @@ def use_chain(context: ssl.SSLContext, chain: ClientCertificate, selected: Selec
 
 
 def chain_of(selected: SelectedContext) -> ClientCertificate | None:
-    """The client certificate of the user, or None. Raises KubeconfigError."""
+    """Read the client certificate of the user; None without one. Raises KubeconfigError."""
     _, certificate = _pem(selected, "user", "client-certificate")
     field, key = _pem(selected, "user", "client-key")
     if certificate is None and key is None:
@@ -106,7 +106,7 @@ def authority_of(selected: SelectedContext) -> str:
 
 
 def _pem(selected: SelectedContext, entry: str, field: str) -> tuple[str, bytes | None]:
-    """The field that has a value, and its PEM."""
+    """The field of the kubeconfig that has a value, and the PEM that it gives."""
     if data := selected.text(entry, f"{field}-data"):
         try:
             return f"{field}-data", base64.b64decode("".join(data.split()), validate=True)
@@ -121,7 +121,7 @@ def _pem(selected: SelectedContext, entry: str, field: str) -> tuple[str, bytes 
 
 
 def _refuse_password() -> NoReturn:
-    """Replaces OpenSSL's question on the terminal. kubectl accepts no encrypted key either."""
+    """Refuses a key that needs a password, instead of OpenSSL's question on the terminal; so does kubectl."""
     raise ValueError("encrypted")
 
 

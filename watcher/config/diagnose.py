@@ -51,7 +51,7 @@ _PROPERTIES = re.compile(r"([&!]\S*\s+)*")
 
 
 class Readable(Struct, frozen=True):
-    """The file that `diagnose` reads. `originals`: the original's name for each copy's name."""
+    """The file, perhaps a copy, that `skaffold diagnose` reads. `originals`: each copy's original name."""
 
     name: str
     originals: Mapping[str, str] = {}
@@ -65,7 +65,7 @@ class Readable(Struct, frozen=True):
 
 @contextmanager
 def readable_for_diagnose(files: tuple[ProjectFile, ...], project: Project) -> Iterator[Readable]:
-    """`files`: the project's own and those it requires. Raises ConfigError if copies cannot be written."""
+    """Make the file that `diagnose` reads. `files`: the project's own and those it requires. Raises ConfigError."""
     if not _needs_copies(files, project):
         yield Readable(project.filename)
         return
@@ -140,7 +140,7 @@ def quiet_environment(environ: Mapping[str, str]) -> dict[str, str]:
 async def diagnose(
     binary: str, readable: Readable, project: Project, environ: Mapping[str, str]
 ) -> tuple[documents.Mapping, ...]:
-    """The effective configurations, one document each. Raises ConfigError with Skaffold's own message."""
+    """Run `skaffold diagnose`: the effective configurations. Raises ConfigError with Skaffold's own message."""
     words = ["--filename", readable.name, *project.profile_flags]
     words += [word for profile in project.profiles for word in ("--profile", profile)]
     words += [word for module in project.modules for word in ("--module", module)]

@@ -120,7 +120,7 @@ def _values(text: str) -> Iterator[Any]:
 
 
 class _Composed:
-    """One document's values. An alias is the very value it refers to, not a copy."""
+    """Builds one document's values. An alias is the very value it refers to, not a copy."""
 
     def __init__(self, parser: Any) -> None:
         self._parser = parser

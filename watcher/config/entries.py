@@ -80,7 +80,7 @@ class BadEntry(Struct, frozen=True):
 
 
 class RuleTarget(Struct, frozen=True):
-    """What a rule is matched with. `kind` is the singular; `ports`: number and name of its one port."""
+    """The target that rules are matched with. `kind`: the singular; `ports`: number and name of its one port."""
 
     kind: str
     name: str
@@ -203,7 +203,7 @@ def port_number(text: str) -> int | None:
 
 
 def checked_port(value: object, where: str) -> int | str:
-    """A number, a quoted number (a number to Skaffold's IntOrString) or a port's name. Raises ConfigError."""
+    """Check a port: a number, a quoted number (one to Skaffold's IntOrString) or a name. Raises ConfigError."""
     if isinstance(value, str) and not value.isdigit():
         return value
     number = None if isinstance(value, bool) else port_number(str(value))
@@ -222,14 +222,14 @@ def name_problem(name: str, namespace: str) -> str:
 
 
 def checked_namespace(text: str, where: str) -> str:
-    """The name of a namespace, or "". Raises ConfigError."""
+    """Check the name of a namespace, or "". Raises ConfigError."""
     if text and not _NAMESPACE.fullmatch(text):
         raise ConfigError(f"{where}: no namespace can have the name {text!r}")
     return text
 
 
 def checked_address(text: str, where: str) -> str:
-    """An IPv4 or IPv6 address or a host name. Raises ConfigError."""
+    """Check an IPv4 or IPv6 address or a host name; an address gets its usual form. Raises ConfigError."""
     try:
         return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
@@ -240,7 +240,7 @@ def checked_address(text: str, where: str) -> str:
 
 
 def checked_selector(text: str, where: str) -> str:
-    """A label selector as the API takes it (`a=b,c!=d,e in (f,g),h,!i`), trimmed. Raises ConfigError."""
+    """Check a label selector as the API takes it (`a=b,c!=d,e in (f,g),h,!i`), and trim it. Raises ConfigError."""
     if not _SELECTOR.fullmatch(text):
         raise ConfigError(
             f"{where}: {text!r} is no label selector; write key=value, key!=value, key in (a, b), key or !key"
@@ -249,7 +249,7 @@ def checked_selector(text: str, where: str) -> str:
 
 
 def _groups(kind: Kind) -> set[str]:
-    """`/apis/apps/v1` is written as apps or v1.apps; the core group has no name."""
+    """How kubectl writes an API group: `/apis/apps/v1` as apps or v1.apps; the core group has no name."""
     _, _, path = kind.path.partition("/apis/")
     group, _, version = path.partition("/")
     return {group, f"{version}.{group}"} if group else {"v1", "v1."}

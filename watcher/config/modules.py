@@ -40,7 +40,7 @@ class _Requested(Struct, frozen=True):
 
 
 def configurations(file: ProjectFile, situation: Situation) -> tuple[Part, ...]:
-    """The configurations, each after the ones it requires. Raises ConfigError."""
+    """Read a project's configurations, each after the ones it requires. Raises ConfigError."""
     project, walk = situation.project, _Walk(situation)
     parts = tuple(walk.file(file, _Requested(profiles=project.profiles)))
     if walk.beyond_us:

@@ -62,12 +62,12 @@ class TemplateRenderer(Struct, frozen=True):
 
 
 def is_plain(text: str) -> bool:
-    """Whether rendering it only takes looking names up."""
+    """Whether a template only looks names up, so portside can render it itself."""
     return "{{" not in _VARIABLE.sub("", text)
 
 
 def entry(item: object, origin: str, renderer: TemplateRenderer) -> Entry | BadEntry:
-    """The entry for `item` as written. `origin`: file and line."""
+    """Make the entry for an `item` of a portForward list. `origin`: file and line."""
     if not isinstance(item, dict):
         return BadEntry(origin, "", "", "", "", f"an item of portForward is a mapping, not {shown(item)}")
     try:

@@ -65,7 +65,7 @@ def active(document: documents.Mapping, named: Iterable[str], situation: Situati
 
 
 def check_context(document: documents.Mapping, kube_context: str, situation: Situation, filename: str) -> None:
-    """Raises ConfigError, as Skaffold does, if one context activates a profile and another one is deployed to."""
+    """Refuses, as Skaffold does, to deploy to another context than a profile was activated by. Raises ConfigError."""
     if situation.project.kube_context or not kube_context or not situation.auto_activation:
         return
     for profile in mappings(document.get("profiles")):
@@ -98,7 +98,7 @@ def patches_beyond_us(document: documents.Mapping, names: Iterable[str], filenam
 
 
 def _overlaid(document: documents.Mapping, profile: documents.Mapping, filename: str) -> documents.Mapping:
-    """A profile's list replaces the document's unless it is empty; its deployers are added."""
+    """Applies one profile: its lists replace the document's unless they are empty; its deployers are added."""
     found = documents.Mapping(document, document.line)
     found.lines = dict(document.lines)
     found.key_lines, found.spans = document.key_lines, document.spans

@@ -129,7 +129,7 @@ def port_forward(mapping: Mapping, filename: str) -> list[object]:
 
 
 def origin(item: object, filename: str) -> str:
-    """File and line of an item, for messages."""
+    """The file and line of an item, for messages."""
     return f"{filename} line {item.line}" if isinstance(item, Mapping) and item.line else filename
 
 
@@ -139,7 +139,7 @@ WrittenItems = dict[Identity, list[tuple[str, Mapping]]]
 
 
 def written_items(files: tuple[ProjectFile, ...]) -> WrittenItems:
-    """All items of all files, for `restored`; those outside profiles first."""
+    """All portForward items as written in all files, for `restored`; those outside profiles first."""
     found: WrittenItems = {}
     for file in files:
         for document in file.documents:
@@ -150,14 +150,14 @@ def written_items(files: tuple[ProjectFile, ...]) -> WrittenItems:
 
 
 def _patched_in(profile: Mapping) -> Iterator[Mapping]:
-    """Whole items that the profile's patches add. A patched field alone needs no search."""
+    """The portForward items that the profile's patches add whole. A patched field alone needs no search."""
     for patch in mappings(profile.get("patches")):
         if str(patch.get("path")).startswith("/portForward/") and isinstance(patch.get("value"), Mapping):
             yield patch["value"]
 
 
 def restored(item: Mapping, found: WrittenItems, filename: str) -> tuple[dict[str, Any], str]:
-    """`item` of Skaffold's answer without the defaults that Skaffold filled in, and its file and line.
+    """Finds an `item` of Skaffold's answer as it was written, without Skaffold's defaults, and its file and line.
 
     `diagnose` fills in `localPort` (the remote port if that is a number) and `address`. They count as written if they
     differ from these defaults, or if a file has the same value.

@@ -52,7 +52,7 @@ def default_file() -> str | None:
 
 
 async def load_all(project: Project | None, environ: Mapping[str, str]) -> LoadedProject:
-    """Reads both; portside.yaml is looked for in the folder of skaffold.yaml. Raises ConfigError."""
+    """Reads skaffold.yaml, and portside.yaml in the same folder. Raises ConfigError."""
     folder = Path() if project is None or project_files.is_url(project.filename) else Path(project.filename).parent
     settings = await trio.to_thread.run_sync(read_settings, folder)
     configuration = Configuration() if project is None else await load_configuration(project, environ)
@@ -81,7 +81,7 @@ async def load_configuration(project: Project, environ: Mapping[str, str]) -> Co
 
 
 def _check_folder() -> None:
-    """Raises ConfigError if the working directory was deleted: relative paths have no meaning then."""
+    """Refuses a working directory that was deleted: relative paths have no meaning then. Raises ConfigError."""
     try:
         os.getcwd()
     except OSError as error:
@@ -109,7 +109,7 @@ def _current_context(project: Project) -> str:
 
 
 def _answered(answer: Iterable[documents.Mapping], read: tuple[ProjectFile, ...], filename: str) -> list[_Item]:
-    """The items of Skaffold's answer, without the defaults that it fills in."""
+    """The portForward items of Skaffold's answer, without the defaults that it fills in."""
     written, found = project_files.written_items(read), list[_Item]()
     for document in answer:
         for item in documents.mappings(document.get("portForward")):

@@ -38,7 +38,7 @@ def context_of(word: str) -> str:
 
 
 def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str, ...]) -> tuple[Entry, ...]:
-    """One entry for each port; a port that is given twice counts once. Raises ConfigError naming the word."""
+    """Parse TYPE/NAME and ports: one entry for each different port. Raises ConfigError naming the word."""
     entries: dict[tuple[object, ...], Entry] = {}
     target: Target | None = None
     without_port: Target | None = None  # the target, until its first port
@@ -77,7 +77,7 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
 
 
 def remote_port(text: str, word: str) -> int | str:
-    """The port's number or name in `text`, which is a part of `word`. Raises ConfigError."""
+    """Parse the port's number or name in `text`, which is a part of `word`. Raises ConfigError."""
     port = _number(text, word) if text.isdigit() else text
     if isinstance(port, str) and not _PORT_NAME.fullmatch(port):
         raise ConfigError(f"{word!r}: {port!r} is neither a number nor a port's name")
@@ -104,7 +104,7 @@ def _check_complete(without_port: Target | None, unused: str) -> None:
 
 
 def parse_target(word: str) -> Target:
-    """The kind and name of `TYPE/NAME`, or of a bare pod's name. Raises ConfigError."""
+    """Parse `TYPE/NAME`, or a bare pod's name, into kind and name. Raises ConfigError."""
     resource_type, slash, name = word.rpartition("/")
     if not slash:
         resource_type = "pod"
