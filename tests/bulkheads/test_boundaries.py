@@ -178,7 +178,7 @@ async def stay_on(ship: Ship, answered: list[int]) -> None:
         while True:
             await stream.send_all(b"GET / HTTP/1.1\r\nHost: calm\r\n\r\n")
             data = b""
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while b"calm" not in data.partition(b"\r\n\r\n")[2]:
                     piece = await stream.receive_some()
                     assert piece, "the connection has ended"

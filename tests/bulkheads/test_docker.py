@@ -62,7 +62,7 @@ async def test_a_list_that_cannot_be_read(
     changed = trio.Event()
     watch = ContainerWatch(Daemon(socket=str(tmp_path / "docker.sock"), url="http://docker"), changed.set, Random(0))
     nursery.start_soon(kept, logging.getLogger("portside.test"), "watching Docker's containers", watch.run)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await changed.wait()
     assert seam.left == []
     assert watch.snapshot.synced

@@ -76,7 +76,7 @@ class Loaded:
             stream.send_at_once(bytes(MORE))
 
     async def other_answers(self) -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with await trio.open_tcp_stream("127.0.0.1", self.fleet.ports["other"]) as stream:
                 assert b"".join([bytes(data) async for data in stream]) == b"calm"
 

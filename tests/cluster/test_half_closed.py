@@ -20,7 +20,7 @@ async def test_a_late_answer_to_a_half_closed_request(bed: Bed, space: str) -> N
     rolled_out(bed, space, "late")
     async with portside("forward", "-n", space, "deploy/late", f":{LATE}", environment=bed.environment()) as running:
         port = (await running.ready("late"))["localPort"]
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 await stream.send_all(b"one line\n")
                 await stream.send_eof()

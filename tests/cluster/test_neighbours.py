@@ -40,7 +40,7 @@ async def echoed(stream: trio.SocketStream, text: bytes) -> None:
     """Says a text and hears it back."""
     await stream.send_all(text)
     heard = b""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while len(heard) < len(text):
             data = await stream.receive_some()
             assert data, "the connection ended"
@@ -112,7 +112,7 @@ async def assert_reset(port: int) -> None:
 
 async def fate(port: int) -> str:
     """What becomes of a connection that says one byte."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             try:
                 await stream.send_all(b"x")

@@ -204,7 +204,7 @@ async def test_heads_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch, dr
             await trio.sleep(0.05)
 
     async with answering(answer) as client:
-        with trio.fail_after(10), pytest.raises(ApiUnreachableError, match="did not answer within 1 s"):
+        with trio.fail_after(60), pytest.raises(ApiUnreachableError, match="did not answer within 1 s"):
             await client.server_version()
 
 
@@ -217,7 +217,7 @@ async def test_a_watch_whose_line_never_ends_is_left_at_once_when_cancelled() ->
             await stream.send_all(chunk(b"x" * 100))
 
     async with answering(answer) as client:
-        with trio.fail_after(20), trio.move_on_after(0.2), pytest.raises(ClusterError):
+        with trio.fail_after(60), trio.move_on_after(0.2), pytest.raises(ClusterError):
             await read(client, "watch")
 
 

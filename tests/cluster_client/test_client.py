@@ -46,7 +46,7 @@ async def answering(
         port = listener.socket.getsockname()[1]
         nursery.start_soon(trio.serve_listeners, serve, [listener])
         async with ApiClient(ApiServer(host, port, "", None, host, authorize)) as client:
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 yield client
         nursery.cancel_scope.cancel()
 

@@ -34,7 +34,7 @@ class Seen:
 
     async def until(self, *contexts: str, problem: str = "", pods: int = -1) -> OtherCluster:
         """The last of these contexts, once it has this problem or so many pods."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while True:
                 self._changed = trio.Event()
                 *_, last = self.others.seen(contexts)
@@ -57,7 +57,7 @@ async def test_a_context_is_opened_when_it_is_first_asked_for(nursery: trio.Nurs
         assert (found.context, found.namespace, found.problem) == ("embedded", "shop", "")
         seen.others.check()
         route = seen.others.route("embedded")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             channel, _ = await route.open_channel(
                 PodRef("default", "web-0", next(iter(found.cluster.objects[PODS].values())).metadata.uid)  # type: ignore[attr-defined] # a pod
             )
@@ -112,7 +112,7 @@ async def test_an_address_that_is_given_to_another_pod(nursery: trio.Nursery, tm
         async def have(address: str = "192.0.2.10") -> list[PodRef]:
             """Which pods have the address; the watch has to say the same as the API server."""
             confirmed = [one for one in pods if await route.confirm(one, address)]
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while [one for one in pods if route.shown(one, address)] != confirmed:
                     await seen.change()
             return confirmed

@@ -21,7 +21,7 @@ from watcher.cluster.store import Snapshot, Watch
 SERVICES = Watch(SERVICE, "default")
 PORTS = [{"port": 80}]
 # Real time: the longest backoff is 5 s, a forbidden watch's pause is not met here.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Following:

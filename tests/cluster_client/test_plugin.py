@@ -87,7 +87,7 @@ async def test_a_prompt_is_shown_while_the_plugin_waits(capfd: pytest.CaptureFix
     seen = ""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asked, code)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while "code: " not in seen:
                 await trio.sleep(0.05)  # a real process writes to a real descriptor
                 seen += capfd.readouterr().err
@@ -148,12 +148,12 @@ async def test_a_plugin_that_hangs_is_named_and_ended_with_its_children(
     code = "import os, subprocess, sys, time\nsleeper = [sys.executable, '-c', 'import time; time.sleep(1000)']\n"
     code += f"child = subprocess.Popen(sleeper).pid\nopen({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child}}')\n"
     code += "print('asking the server', file=sys.stderr, flush=True)\ntime.sleep(1000)"
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         said = await asked(code, starting=False, interactiveMode="Never")
     assert said.endswith("did not answer within 3 s and was ended: asking the server")
     assert caplog.text.count("waiting for the login plugin") == 1
     for pid in map(int, pids.read_text().split()):
-        with suppress(ProcessLookupError), trio.fail_after(10):
+        with suppress(ProcessLookupError), trio.fail_after(60):
             await gone(pid)
 
 
@@ -161,7 +161,7 @@ async def test_a_process_that_a_plugin_leaves_behind_holds_nobody_up(tmp_path: P
     """An agent that keeps the pipes open: the credential is there, and it is used."""
     code = prints(token="t") + "\nsys.stdout.flush()\nimport subprocess\n"
     code += f"pid = subprocess.Popen(['sleep', '1000']).pid\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(pid))"
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         assert await asked(code) == PluginCredential(token="t")
     os.kill(int((tmp_path / "pid").read_text()), 9)
 
@@ -180,7 +180,7 @@ async def test_a_plugin_that_is_left_is_ended(tmp_path: Path) -> None:
 async def test_stdout_and_stderr_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood on either ends the plugin, or is thrown away; memory does not grow with it."""
     monkeypatch.setattr(running, "DEADLINE", 2.0)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         assert "it printed more than 1 MiB" in await asked("while True: print('x' * 10_000)")
         said = await asked("import sys\nwhile True: sys.stderr.write('y' * 10_000)", starting=False)
     assert "did not answer within 2 s" in said

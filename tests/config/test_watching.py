@@ -10,7 +10,7 @@ import trio
 
 from watcher.user_files import change_since, stamps
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 def _write(path: Path) -> None:

@@ -21,7 +21,7 @@ from forwarders.wire import streams
 from tests.conformance.subjects import POD, Subject
 
 # Until the slowest thing that is waited for here: the answer of the late port, 2 s, and the runtime's 1 s.
-PATIENCE = 10.0
+PATIENCE = 60.0
 GET = b"GET / HTTP/1.0\r\n\r\n"
 
 

@@ -61,7 +61,7 @@ async def test_what_an_engine_answers_costs_a_line(
     port = listeners[0].socket.getsockname()[1]
     watched = ContainerWatch(Daemon(url=f"http://127.0.0.1:{port}"), changed.set, Random(0))
     nursery.start_soon(watched.run)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await changed.wait()
     assert said in watched.snapshot.problem
     assert not watched.snapshot.synced

@@ -11,7 +11,7 @@ import trio
 from fixtures.embedded.skaffold_api import STREAMS, Recording, SkaffoldApi
 
 NAMES = sorted(path.name.removesuffix(".v2.jsonl") for path in STREAMS.glob("*.v2.jsonl"))
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Reader:

@@ -46,7 +46,7 @@ async def test_a_failure_ends_one_connection(nursery: trio.Nursery, kind: type[R
     tunnel = session.open(80)
     stream = await peer.accept()
     ours, theirs = socket.socketpair()
-    with ours, theirs, trio.fail_after(20):
+    with ours, theirs, trio.fail_after(60):
         async with trio.open_nursery() as connection:
             tunnel.copy_to(kind(ours), Tasks(connection), lambda: None)
             await stream.send_all(b"to nobody")
@@ -67,7 +67,7 @@ async def test_bytes_for_a_connection_that_has_just_ended(nursery: trio.Nursery)
     stream = await peer.accept()
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    with ours, theirs, trio.fail_after(20):
+    with ours, theirs, trio.fail_after(60):
         async with trio.open_nursery() as connection:
             with Tasks(connection) as tasks:
                 tunnel.copy_to(RawSocket(ours), tasks, lambda: None)
@@ -112,7 +112,7 @@ async def test_what_comes_while_a_slow_client_catches_up(nursery: trio.Nursery, 
         if "end" not in late:
             tunnel.finish(None)
 
-    with ours, trio.fail_after(20):
+    with ours, trio.fail_after(60):
         async with trio.open_nursery() as connection:
             with Tasks(connection) as tasks:
                 tunnel.copy_to(RawSocket(ours), tasks, lambda: None)

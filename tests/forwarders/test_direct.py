@@ -91,7 +91,7 @@ async def received(tunnel: DirectTunnel) -> bytes:
 async def test_bytes_go_both_ways_and_ends_are_passed_on(pair: Pair) -> None:
     """Our FIN reaches the container while its answer is still to come."""
     tunnel, accepted = pair
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await tunnel.write(b"question")
         far = await accepted.receive()
         tunnel.end()
@@ -109,7 +109,7 @@ async def test_bytes_go_both_ways_and_ends_are_passed_on(pair: Pair) -> None:
 async def test_an_end_before_the_connection_is_not_lost(pair: Pair) -> None:
     """A client that connects and closes."""
     tunnel, accepted = pair
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         tunnel.end()
         assert await tunnel.confirm()
         assert await (await accepted.receive()).receive_some() == b""
@@ -134,7 +134,7 @@ async def test_a_refusal_is_a_failed_dial(watcher: SocketWatcher) -> None:
 async def test_a_reset_is_no_good_end(pair: Pair) -> None:
     """What was received may be short."""
     tunnel, accepted = pair
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await tunnel.write(b"x")
         far = await accepted.receive()
         reset(far)
@@ -246,7 +246,7 @@ async def test_a_client_that_is_gone_is_no_fault_of_the_container(pair: Pair) ->
     tunnel, accepted = pair
     ours, theirs = socket.socketpair()
     theirs.close()
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await tunnel.write(b"question")
         far = await accepted.receive()
         await far.send_all(b"answer")

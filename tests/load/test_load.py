@@ -116,7 +116,7 @@ async def test_file_descriptors_run_out(bed: Bed, web: str) -> None:
             await first.open(port, 20)
             await others.open(port, 180)
             await running.says("accepting pauses")
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await first.ask_all()  # over sessions that need descriptors too
                 await first.close()
                 await others.close(all_but=20)

@@ -83,7 +83,7 @@ async def test_what_the_runtime_said_is_told_everywhere(tmp_path: Path) -> None:
             record = program.last("web", remotePort=NOBODY) or {}
             return (record["state"], record["reason"]) == ("ready", wanted)
 
-        with trio.fail_after(30), contextlib.closing(post(port, "/")):
+        with trio.fail_after(60), contextlib.closing(post(port, "/")):
             await program.wait_for(lambda _: last_reason(f"{said}; 1 connection waits"))
             await program.says(f"{said}; 1 connection waits")
         await program.wait_for(lambda _: last_reason(said))

@@ -254,7 +254,7 @@ async def test_on_a_real_socket_skaffold_sees_everything_drained_and_a_fin() -> 
         outcome.append(await server.receive_some())
         await server.aclose()
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.serve_listeners, skaffold, [listener])
             with trio.CancelScope() as scope:

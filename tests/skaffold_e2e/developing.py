@@ -91,7 +91,7 @@ async def ending(running: Portside, code: int, *, orphans: bool = False) -> Asyn
         await running.stopped()
         assert trio.current_time() - began < AT_ONCE
         assert all(is_free(port) for port in ports)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             assert await running.process.wait() == code
             await ended.wait()
         assert trio.current_time() - ended_at < AT_ONCE

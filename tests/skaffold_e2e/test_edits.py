@@ -91,7 +91,7 @@ async def test_skaffold_is_told_after_each_deploy(project: Project) -> None:
         await watching(running)
         for loop in (1, 2):
             await idle(running, loop)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while {key: told["resourceName"] for key, told in (await forwarded_ports(api)).items()} != ports:  # noqa: ASYNC110 - Skaffold's state has no events
                     await trio.sleep(0.1)
             assert not any(record.get("source") == "skaffold" for record in running.records)

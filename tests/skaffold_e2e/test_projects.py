@@ -167,7 +167,7 @@ async def test_debugging_a_jvm(bed: Bed, tmp_path: Path) -> None:
 
 async def _greets(stream: trio.SocketStream) -> None:
     """The handshake of JDWP returns the client's greeting."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await stream.send_all(b"JDWP-Handshake")
         data = b""
         while len(data) < 14:

@@ -75,7 +75,7 @@ class World:
         for name, (resource, source) in self.expected.items():
             asked = {"localPort": self.asked[name]} if name in self.asked else {}
             record = await self.running.ready(resource, 90, source=source, **asked)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while not (await text_at(record)).startswith(self.text):  # noqa: ASYNC110 - old pods may answer until they end
                     await trio.sleep(0.1)
         last = {name: self.running.last(of, source=source) or {} for name, (of, source) in self.expected.items()}

@@ -58,7 +58,7 @@ async def test_a_reset_is_an_error_of_the_source() -> None:
     """What was moved may be short."""
     source, feed = connected()
     target, reader = connected()
-    with source, target, reader, trio.fail_after(20):
+    with source, target, reader, trio.fail_after(60):
         reset(feed)
         with pytest.raises(ConnectionResetError):
             await splice(source, target, lambda count: None)
@@ -68,7 +68,7 @@ async def test_a_target_that_is_gone() -> None:
     """Nobody takes the bytes: that is not the source's fault."""
     source, feed = connected()
     target, reader = connected()
-    with source, feed, target, trio.fail_after(20):
+    with source, feed, target, trio.fail_after(60):
         reset(reader)
         await trio.lowlevel.wait_readable(target)
         feed.send(b"to nobody")
