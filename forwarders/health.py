@@ -81,7 +81,7 @@ class SessionHealth:
         """Send PINGs when they are due. Raises SilentError when the session is to be given up."""
         while True:
             await self._until_due()
-            if self.paused or not self._wire.can_probe():
+            if self.paused or not self._wire.credit.can_probe():
                 # Nothing can be heard, or nothing may be asked: the kernel's own time-outs apply.
                 self._check_requested = False
                 await trio.sleep(BUSY_INTERVAL)
@@ -115,14 +115,14 @@ class SessionHealth:
         self._answered_at = trio.current_time()
         if self._check_requested:
             return True
-        owing = not self.paused and self._wire.has_unanswered_ping(self._round)
+        owing = not self.paused and self._wire.credit.has_unanswered_ping(self._round)
         self._set_doubtful(doubtful=owing)
         return not owing or (self._heard >= self._asked_at and self._busy())
 
     async def _answered(self, deadline: float) -> bool:
         """Waits for every answer that is owed; returns whether all arrived before the deadline."""
         with trio.move_on_at(deadline):
-            while self._wire.has_unanswered_ping(self._round):
+            while self._wire.credit.has_unanswered_ping(self._round):
                 await self._changed.wait()
             return True
         return False

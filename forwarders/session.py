@@ -80,7 +80,7 @@ class Session:
     def usable(self) -> bool:
         """Whether a new connection may be opened here."""
         trusted = not (self.ending or self._health.paused or self._health.doubtful or self._slow_readers.present())
-        return trusted and self._wire.can_open() and self._wire.can_probe()
+        return trusted and self._wire.can_open() and self._wire.credit.can_probe()
 
     @property
     def doubtful(self) -> bool:
@@ -151,10 +151,10 @@ class Session:
     async def _close_when_retired(self) -> None:
         await self._retired.wait()
         with trio.move_on_after(HAUNTED_TIMEOUT if self._haunted else RETIRE_TIMEOUT):
-            if not self._wire.fully_acked and self._wire.can_probe():
+            if not self._wire.credit.fully_acked and self._wire.credit.can_probe():
                 self._wire.probe()
                 self._writer.wake()
-            while not self._wire.fully_acked:
+            while not self._wire.credit.fully_acked:
                 await self._progress.wait()
         self.close()
 
@@ -227,7 +227,7 @@ class Session:
             await tunnel.wait_finished()
         # An error text may still be on its way, through a stalled path or into a paused session. The answer to a PING
         # sent now comes after it.
-        if pair in self._tunnels and self._wire.can_probe():
+        if pair in self._tunnels and self._wire.credit.can_probe():
             self._wire.probe()
         if await self.confirm(pair):
             self._wire.abort(pair)

@@ -77,9 +77,9 @@ class Connection:
     def next_stream_id(self) -> int:
         return self._next_stream_id
 
-    def skip_stream_id(self) -> None:
-        """Leaves one id unused: ids only have to rise (draft 3.1, section 2.3.2)."""
-        self._next_stream_id += 2
+    def skip_stream_ids(self, count: int) -> None:
+        """Leaves ids unused: they only have to rise (draft 3.1, section 2.3.2)."""
+        self._next_stream_id += 2 * count
 
     def open_stream(self, headers: Headers, *, fin: bool = False) -> int:
         stream_id = self._next_stream_id
@@ -127,17 +127,12 @@ class Connection:
     def is_open(self, stream_id: int) -> bool:
         return stream_id in self._states
 
-    def _state(self, stream_id: int) -> StreamState:
-        state = self._states.get(stream_id)
-        if state is None:
-            raise LocalProtocolError(f"stream {stream_id} is not open")
-        return state
-
     def _step(self, stream_id: int, event: StreamEvent) -> None:
-        state = self._state(stream_id)
+        state = self._states.get(stream_id, StreamState.CLOSED)
         after = TRANSITIONS.get((state, event))
         if after is None:
-            raise LocalProtocolError(f"{event.name} on stream {stream_id}, which is {state.name}")
+            problem = f"{event.name} on stream {stream_id}, which is {state.name}"
+            raise LocalProtocolError(f"stream {stream_id} is not open" if state is StreamState.CLOSED else problem)
         self._move(stream_id, after)
 
     def _move(self, stream_id: int, state: StreamState) -> None:
@@ -157,10 +152,9 @@ class Connection:
         """The events of at most `most` frames."""
         events: list[Event] = []
         for frame in self._decoder.feed(data, most):
-            if type(frame) is frames.Data:
-                self._receive_payload(frame, events)
-            else:
-                self._receive_control(frame, events)
+            handler = _HANDLERS.get(type(frame))
+            if handler is not None:
+                handler(self, frame, events)
         return events
 
     def _receive_payload(self, frame: frames.Data, events: list[Event]) -> None:
@@ -186,11 +180,6 @@ class Connection:
     def _receive_fin(self, stream_id: int, events: list[Event]) -> None:
         self._move(stream_id, TRANSITIONS[self._states[stream_id], StreamEvent.RECEIVE_FIN])
         events.append(StreamEnded(stream_id))
-
-    def _receive_control(self, frame: frames.Frame, events: list[Event]) -> None:
-        handler = _HANDLERS.get(type(frame))
-        if handler is not None:
-            handler(self, frame, events)
 
     def _on_syn_stream(self, frame: frames.SynStream, events: list[Event]) -> None:
         headers = self._decompressor.decompress(frame.block)
@@ -225,6 +214,7 @@ class Connection:
 
 
 _HANDLERS: dict[type, Callable[..., None]] = {
+    frames.Data: Connection._receive_payload,
     frames.SynStream: Connection._on_syn_stream,
     frames.SynReply: Connection._on_reply,
     frames.HeadersFrame: Connection._on_reply,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct
 
@@ -27,8 +28,8 @@ SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY, HEADERS, WINDOW_UPDAT
 PROTOCOL_ERROR, REFUSED_STREAM, CANCEL = 1, 3, 5
 
 _CONTROL = struct.Struct(">HHI")
-_DATA = struct.Struct(">II")
-_TWO = struct.Struct(">II")
+_ONE, _TWO = struct.Struct(">I"), struct.Struct(">II")
+_SYN = struct.Struct(">IIBB")
 _HEAD = 8
 
 
@@ -82,24 +83,23 @@ class Ignored(Struct, frozen=True):
 Frame = SynStream | SynReply | RstStream | Ping | GoAway | HeadersFrame | Data | Ignored
 
 
+# How each control frame is encoded.
+_ENCODERS: dict[type, Callable[[Any], bytes]] = {
+    SynStream: lambda f: _control(SYN_STREAM, _SYN.pack(f.stream_id, 0, f.priority << 5, 0) + f.block, fin=f.fin),
+    SynReply: lambda f: _control(SYN_REPLY, _ONE.pack(f.stream_id) + f.block, fin=f.fin),
+    HeadersFrame: lambda f: _control(HEADERS, _ONE.pack(f.stream_id) + f.block, fin=f.fin),
+    RstStream: lambda f: _control(RST_STREAM, _TWO.pack(f.stream_id, f.status)),
+    Ping: lambda f: _control(PING, _ONE.pack(f.ping_id)),
+    GoAway: lambda f: _control(GOAWAY, _TWO.pack(f.last_stream_id, f.status)),
+}
+
+
 def encode(frame: Frame) -> bytes:
     """Encodes one control frame. Raises LocalProtocolError for Data (see `data_head`) and Ignored."""
-    match frame:
-        case SynStream(stream_id, block, fin, priority):
-            fixed = struct.pack(">IIBB", stream_id, 0, priority << 5, 0)
-            return _control(SYN_STREAM, fixed + block, fin=fin)
-        case SynReply(stream_id, block, fin):
-            return _control(SYN_REPLY, stream_id.to_bytes(4, "big") + block, fin=fin)
-        case HeadersFrame(stream_id, block, fin):
-            return _control(HEADERS, stream_id.to_bytes(4, "big") + block, fin=fin)
-        case RstStream(stream_id, status):
-            return _control(RST_STREAM, _TWO.pack(stream_id, status))
-        case Ping(ping_id):
-            return _control(PING, ping_id.to_bytes(4, "big"))
-        case GoAway(last_stream_id, status):
-            return _control(GOAWAY, _TWO.pack(last_stream_id, status))
-        case _:
-            raise LocalProtocolError(f"{type(frame).__name__} is not sent as a control frame")
+    encoder = _ENCODERS.get(type(frame))
+    if encoder is None:
+        raise LocalProtocolError(f"{type(frame).__name__} is not sent as a control frame")
+    return encoder(frame)
 
 
 def _control(kind: int, body: bytes, *, fin: bool = False) -> bytes:
@@ -110,7 +110,7 @@ def data_head(stream_id: int, length: int, *, fin: bool) -> bytes:
     """The 8 bytes before a DATA frame's payload, so that the payload itself need not be copied."""
     if length > MAX_DATA_LENGTH:
         raise LocalProtocolError(f"a DATA frame carries at most {MAX_DATA_LENGTH} bytes, not {length}")
-    return _DATA.pack(stream_id, (FLAG_FIN << 24 if fin else 0) | length)
+    return _TWO.pack(stream_id, (FLAG_FIN << 24 if fin else 0) | length)
 
 
 class FrameDecoder:
@@ -148,7 +148,7 @@ class FrameDecoder:
                 continue
             if end - position < _HEAD:
                 break
-            first, second = _DATA.unpack_from(data, position)
+            first, second = _TWO.unpack_from(data, position)
             if not first >> 31:
                 position += _HEAD
                 self._begin_data(first, second, frames)
@@ -181,18 +181,14 @@ def _check_control(first: int, length: int) -> None:
         raise RemoteProtocolError(f"a control frame of {length} bytes; at most {MAX_CONTROL_LENGTH} are allowed")
 
 
-def _word(body: bytes, position: int = 0) -> int:
-    return int.from_bytes(body[position : position + 4], "big")
-
-
 # Per type: the smallest length (before a header block, or in total), and how the body becomes a frame.
 _CONTROLS: dict[int, tuple[int, Callable[[int, bytes, bool], Frame]]] = {
     SYN_STREAM: (10, lambda stream_id, body, fin: SynStream(stream_id, body[10:], fin, body[8] >> 5)),
     SYN_REPLY: (4, lambda stream_id, body, fin: SynReply(stream_id, body[4:], fin)),
     HEADERS: (4, lambda stream_id, body, fin: HeadersFrame(stream_id, body[4:], fin)),
-    RST_STREAM: (8, lambda stream_id, body, fin: RstStream(stream_id, _word(body, 4))),
-    PING: (4, lambda stream_id, body, fin: Ping(_word(body))),
-    GOAWAY: (8, lambda stream_id, body, fin: GoAway(stream_id, _word(body, 4))),
+    RST_STREAM: (8, lambda stream_id, body, fin: RstStream(stream_id, _TWO.unpack_from(body)[1])),
+    PING: (4, lambda stream_id, body, fin: Ping(*_ONE.unpack_from(body))),
+    GOAWAY: (8, lambda stream_id, body, fin: GoAway(stream_id, _TWO.unpack_from(body)[1])),
 }
 
 
@@ -204,7 +200,7 @@ def _decode_control(kind: int, flags: int, body: bytes) -> Frame:
         raise RemoteProtocolError(
             f"a control frame of type {kind} with {len(body)} bytes, at least {needed} are needed"
         )
-    stream_id = _word(body) & MAX_STREAM_ID
+    stream_id: int = _ONE.unpack_from(body)[0] & MAX_STREAM_ID
     if not stream_id and kind not in {PING, GOAWAY}:
         raise RemoteProtocolError(f"a control frame of type {kind} for stream 0")
     return decode(stream_id, body, bool(flags & FLAG_FIN))

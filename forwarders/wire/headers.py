@@ -6,6 +6,8 @@ the zlib context (SPDY draft 3.1, section 2.6.10).
 
 from __future__ import annotations
 
+import functools
+import itertools
 import struct
 import zlib
 
@@ -16,9 +18,9 @@ Headers = tuple[tuple[str, str], ...]
 # Port forwarding sends three short pairs. A block of at most 64 KiB that becomes larger is a decompression bomb.
 MAX_BLOCK = 64 * 1024
 MAX_PAIRS = 256
-# zlib's defaults would cost every session 256 KB (zconf.h) to look for matches; there are none but in the dictionary
-# and some recent blocks.
-WINDOW_BITS = 12
+# Bytes that a stored block of deflate has at most (RFC 1951, 3.2.4). Go's reader waits for an empty one behind them.
+MAX_STORED = 2**16 - 1
+_EMPTY = b"\0\0\0\xff\xff"
 
 # The header dictionary (draft 3, section 2.6.10.1): words with their length before them, four bytes big-endian, and
 # then the rest as it is. 1,423 bytes with adler32 0xe3c6a7c2, as a test checks.
@@ -48,18 +50,24 @@ def _with_length(text: bytes) -> bytes:
 DICTIONARY = b"".join(_with_length(word.replace("|", " ").encode()) for word in _WORDS.split()) + _TAIL.encode()
 
 
+@functools.lru_cache(maxsize=64)
+def _pair(name: str, value: str) -> bytes:
+    return _with_length(name.lower().encode()) + _with_length(value.encode())
+
+
 class HeaderCompressor:
-    """The zlib context of the blocks that we send."""
+    """The zlib stream of the blocks that we send. It only stores them: to compress 100 bytes takes longer."""
 
     def __init__(self) -> None:
-        self._zlib = zlib.compressobj(level=1, wbits=WINDOW_BITS, memLevel=1, zdict=DICTIONARY)
+        self._head = b"\x78\x01"  # RFC 1950: deflate, no dictionary
 
     def compress(self, headers: Headers) -> bytes:
-        plain = [struct.pack(">I", len(headers))]
-        for name, value in headers:
-            for text in (name.lower().encode(), value.encode()):
-                plain.append(_with_length(text))
-        return self._zlib.compress(b"".join(plain)) + self._zlib.flush(zlib.Z_SYNC_FLUSH)
+        plain = b"".join((len(headers).to_bytes(4, "big"), *itertools.starmap(_pair, headers)))
+        block, self._head = self._head, b""
+        for start in range(0, len(plain), MAX_STORED):
+            part = plain[start : start + MAX_STORED]
+            block += b"\0" + struct.pack("<HH", len(part), MAX_STORED - len(part)) + part
+        return block + _EMPTY
 
 
 class HeaderDecompressor:

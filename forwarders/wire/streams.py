@@ -6,14 +6,14 @@ reset ends both directions.
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from msgspec import Struct
 
 from forwarders.wire.headers import Headers
 
 
-class StreamState(Enum):
+class StreamState(IntEnum):
     """Of one stream, as this end sees it."""
 
     OPEN = auto()
@@ -22,7 +22,7 @@ class StreamState(Enum):
     CLOSED = auto()
 
 
-class StreamEvent(Enum):
+class StreamEvent(IntEnum):
     """Input of the state table."""
 
     SEND_DATA = auto()

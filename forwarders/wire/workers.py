@@ -3,7 +3,8 @@
 spdystream (connection.go, `Serve`) spreads frames over 5 workers by stream id, each with a queue of 50, and its only
 reader blocks on a full queue: an application that does not read would stop the whole session. So fewer than 50 frames
 may be unconsumed per worker. A SYN_REPLY and the answer to a PING prove how far a worker got; spdystream assigns PINGs
-round-robin.
+round-robin. An application's first byte proves the one DATA frame that its connection has sent so far: the runtime has
+connected, and reads a first frame whatever the application does.
 
 A worker that holds DATA which nobody will ever read (a refused dial, an application that closed during an upload) is
 lost for good: the runtime closes the stream without emptying it (seen on containerd 1.6: five refused requests end a
@@ -12,8 +13,9 @@ session). So every connection has a worker of its own, and a worker is used agai
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from operator import ge, sub
+from operator import sub
 
 FRAME_WORKERS = 5
 # Of 50; the rest is room for PINGs and resets, which are sent at any time.
@@ -21,12 +23,19 @@ CREDIT = 40
 PROBE_LIMIT = 48
 # With 3 idle workers of 5 there are always two for a pair's neighbouring odd ids.
 ENOUGH_IDLE = 3
-# Less than half the credit: early enough for the answer to arrive before the credit is used up.
-PROBE_AFTER = 16
+# A PING reaches a worker that holds PROBE_AFTER frames: half the credit is left until the answer arrives. PINGs are
+# assigned round-robin, so up to four go first, one for PROBE_STEP frames: five at once would delay a request's answer.
+PROBE_AFTER, PROBE_STEP = 20, 4
 
 
 def worker_of(stream_id: int) -> int:
     return stream_id % FRAME_WORKERS
+
+
+@functools.cache
+def _ids_to_skip(workers: int, first: int) -> int | None:
+    """How many ids to skip so that a data stream gets one of these workers; `first`: the worker of the next id."""
+    return next((skip for skip in range(FRAME_WORKERS) if workers >> worker_of(first + 2 * skip + 2) & 1), None)
 
 
 class WorkerCredit:
@@ -37,6 +46,8 @@ class WorkerCredit:
         self._consumed = [0] * FRAME_WORKERS
         # Per worker: the last frame that may block it.
         self._last = [0] * FRAME_WORKERS
+        # Sets of workers, as bits: those that are known to hold no frame that may block them, and those without a pair.
+        self._idle = self._free = (1 << FRAME_WORKERS) - 1
         self._ping_worker = 0
         self._pings: dict[int, tuple[int, int]] = {}
         # Per worker: the frame that the answer to its last PING will acknowledge.
@@ -54,21 +65,29 @@ class WorkerCredit:
         """Whether one more frame of this stream may go out."""
         return self.unconsumed(worker_of(stream_id)) < CREDIT
 
-    def idle(self) -> list[bool]:
-        """Per worker: whether it is known that no frame blocks it."""
-        return list(map(ge, self._consumed, self._last))
+    def skip_for(self, stream_id: int) -> int | None:
+        """How many ids to skip from this one so that a pair's data stream gets an idle worker to itself."""
+        data = self._idle & self._free & (self._idle << 2 | self._idle >> FRAME_WORKERS - 2)
+        return _ids_to_skip(data, worker_of(stream_id))
 
-    def _free(self, worker: int) -> bool:
-        return self._consumed[worker] >= self._last[worker]
+    def occupy(self, stream_id: int) -> None:
+        """A pair has this data stream, and its worker to itself."""
+        self._free &= ~(1 << worker_of(stream_id))
 
-    def sent(self, stream_id: int, *, syn: bool = False, may_block: bool = True) -> None:
-        """Counts one frame. Not `may_block`: an empty FIN or a reset, which nobody has to read."""
+    def release(self, stream_id: int) -> None:
+        """The pair is over."""
+        self._free |= 1 << worker_of(stream_id)
+
+    def sent(self, stream_id: int, *, syn: bool = False, may_block: bool = True) -> int:
+        """Counts one frame; returns its number. Not `may_block`: an empty FIN or a reset, which nobody has to read."""
         worker = worker_of(stream_id)
-        self._sent[worker] += 1
+        self._sent[worker] = number = self._sent[worker] + 1
         if may_block:
-            self._last[worker] = self._sent[worker]
+            self._last[worker] = number
+            self._idle &= ~(1 << worker)
         if syn:
-            self._syns[stream_id] = self._sent[worker]
+            self._syns[stream_id] = number
+        return number
 
     def sent_ping(self, ping_id: int) -> None:
         worker = self._ping_worker
@@ -79,7 +98,7 @@ class WorkerCredit:
 
     def has_unanswered_ping(self, ping_id: int) -> bool:
         """Whether a PING up to this one has no answer although no frame blocks its worker."""
-        return any(ping <= ping_id and self._free(worker) for ping, (worker, _) in self._pings.items())
+        return any(ping <= ping_id and self._idle >> worker & 1 for ping, (worker, _) in self._pings.items())
 
     @property
     def fully_acked(self) -> bool:
@@ -87,19 +106,23 @@ class WorkerCredit:
         return self._sent == self._consumed
 
     def pings_due(self) -> int:
-        """How many PINGs are needed to reach the workers that hold PROBE_AFTER frames without a PING behind them."""
-        if not PROBE_AFTER <= self._most_unconsumed() < PROBE_LIMIT:
+        """How many PINGs to send now, so that one reaches each worker that holds PROBE_AFTER frames without one."""
+        if not PROBE_STEP <= self._most_unconsumed() < PROBE_LIMIT:
             return 0
-        return self._pings_to([worker for worker in self._unasked() if self.unconsumed(worker) >= PROBE_AFTER])
+        return max([0, *map(self._due_for, self._unasked())])
 
-    def pings_for_idle_workers(self, busy: Sequence[int]) -> int:
-        """How many PINGs are needed to reach the workers without a `busy` pair.
+    def _due_for(self, worker: int) -> int:
+        away = self._pings_to([worker])
+        return min(away, away + (self.unconsumed(worker) - PROBE_AFTER) // PROBE_STEP)
+
+    def pings_for_idle_workers(self) -> int:
+        """How many PINGs are needed to reach the workers without a pair.
 
         0 while so many workers are known to be idle that another connection finds a pair of them.
         """
-        if sum(self.idle()) > ENOUGH_IDLE or not self.can_probe():
+        if self._idle.bit_count() > ENOUGH_IDLE or not self.can_probe():
             return 0
-        return self._pings_to([worker for worker in self._unasked() if not busy[worker]])
+        return self._pings_to([worker for worker in self._unasked() if self._free >> worker & 1])
 
     def _pings_to(self, workers: Sequence[int]) -> int:
         """PINGs are assigned round-robin; returns how many are needed to reach all these workers."""
@@ -111,14 +134,16 @@ class WorkerCredit:
         return [w for w in workers if self._asked[w] <= self._consumed[w] < self._last[w]]
 
     def can_probe(self) -> bool:
-        """Whether a round of PINGs fits into every worker's queue."""
+        """Whether a round of PINGs fits into every worker's queue; not while an application blocks one for long."""
         return self._most_unconsumed() < PROBE_LIMIT
 
     def accepted(self, stream_id: int) -> None:
         """SYN_REPLY: the worker has consumed everything up to that SYN_STREAM."""
-        frame = self._syns.pop(stream_id, None)
-        if frame is not None:
-            self._consume(worker_of(stream_id), frame)
+        self.taken(stream_id, self._syns.pop(stream_id, 0))
+
+    def taken(self, stream_id: int, frame: int) -> None:
+        """The worker is known to consume everything up to this frame, whatever the application does."""
+        self._consume(worker_of(stream_id), frame)
 
     def answered(self, ping_id: int) -> None:
         worker, frame = self._pings.pop(ping_id, (0, 0))
@@ -141,4 +166,7 @@ class WorkerCredit:
         return self._consumed[worker_of(stream_id)] >= checkpoint
 
     def _consume(self, worker: int, frame: int) -> None:
-        self._consumed[worker] = max(self._consumed[worker], frame)
+        if frame > self._consumed[worker]:
+            self._consumed[worker] = frame
+            if frame >= self._last[worker]:
+                self._idle |= 1 << worker

@@ -11,7 +11,7 @@ from forwarders.errors import LocalProtocolError, RemoteProtocolError
 from forwarders.wire import frames, streams
 from forwarders.wire.connection import MAX_ANSWERS
 from forwarders.wire.portforward import MAX_ERROR_TEXT, PairEof, PairFinished, PortForward
-from forwarders.wire.workers import CREDIT, FRAME_WORKERS, PROBE_LIMIT
+from forwarders.wire.workers import CREDIT, FRAME_WORKERS, PROBE_LIMIT, worker_of
 from tests.wire.feeding import Payload, assert_same_however_cut, cut, feed_in, joined
 
 REFUSED = "failed to connect to localhost:80 inside namespace: connection refused"
@@ -50,7 +50,7 @@ class Runtime:
     def forgot_everything(self) -> bool:
         """Whether nothing of any pair is kept in any table of the client's."""
         wire = self.client
-        tables = (wire._pairs, wire._by_stream, wire._credit._syns, wire._connection._states)
+        tables = (wire._pairs, wire._by_stream, wire.credit._syns, wire._connection._states)
         return not any(tables) and len(wire._pairs) == 0
 
 
@@ -241,7 +241,7 @@ def test_ten_thousand_connections_leave_nothing(runtime: Runtime) -> None:
         assert runtime.forgot_everything()
         runtime.received.clear()
     assert runtime.server.open_streams == 0
-    assert len(runtime.client._credit._pings) == 0
+    assert len(runtime.client.credit._pings) == 0
 
 
 def test_credit_stops_a_stuck_upload_below_the_queues_bound(runtime: Runtime) -> None:
@@ -253,13 +253,62 @@ def test_credit_stops_a_stuck_upload_below_the_queues_bound(runtime: Runtime) ->
         assert runtime.client.send(pair, b"x")
         sent += 1
     assert CREDIT - 5 < sent < CREDIT
-    pings = len(runtime.client._credit._pings)
+    pings = len(runtime.client.credit._pings)
     runtime.exchange()
     for ping in range(1, 2 * pings, 2):
         runtime.server.answer(ping)
     runtime.back()
     assert runtime.client.can_send(pair)
-    assert len(runtime.client._credit._pings)
+    assert len(runtime.client.credit._pings)
+
+
+@pytest.mark.parametrize("at", range(FRAME_WORKERS))
+def test_no_request_waits_for_more_than_one_ping(runtime: Runtime, at: int) -> None:
+    """A kept connection, wherever the round of PINGs stands: one PING behind a request, half the credit always left."""
+    pair, _, data = opened(runtime)
+    for _ in range(at):
+        runtime.client.probe(1)
+    runtime.exchange()
+    credit, requests = runtime.client.credit, 10 * CREDIT
+    asked = []
+    for _ in range(requests):
+        before = runtime.client._connection._next_ping_id
+        assert runtime.client.send(pair, b"GET /")
+        asked.append((runtime.client._connection._next_ping_id - before) // 2)
+        assert credit.unconsumed(worker_of(data)) <= CREDIT // 2 + 1
+        runtime.exchange()
+    assert max(asked) == 1
+    assert sum(asked) <= requests // 4
+
+
+def test_an_answer_proves_the_only_frame_before_it(runtime: Runtime) -> None:
+    """Short connections, a request and its answer each, need no PING: the session takes the next one at once."""
+    for _ in range(10 * FRAME_WORKERS):
+        assert runtime.client.can_open()
+        pair, _, data = opened(runtime)
+        runtime.client.send(pair, b"GET /")
+        runtime.exchange()
+        runtime.server.send_data(data, b"200 OK")
+        runtime.back()
+        runtime.client.abort(pair)
+        runtime.exchange()
+        runtime.received.clear()
+    assert runtime.client._connection._next_ping_id == 1
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_an_answer_proves_no_other_frame(runtime: Runtime, before: int) -> None:
+    """An application may close before it reads a second frame, or one after its greeting: only a PING proves that."""
+    pair, _, data = opened(runtime)
+    for _ in range(before):
+        runtime.client.send(pair, b"x")
+    runtime.exchange()
+    for _ in range(2):
+        runtime.server.send_data(data, b"hello")
+        runtime.back()
+        assert runtime.client.is_acked(pair, runtime.client.checkpoint(pair)) == (not before)
+        runtime.client.send(pair, b"x")
+        before += 1
 
 
 def test_pairs_of_the_past_can_be_sent_to(runtime: Runtime) -> None:
@@ -333,9 +382,9 @@ def test_no_pair_fits_where_every_worker_is_stuck(runtime: Runtime) -> None:
     runtime.answering = False
     while runtime.client.can_open():
         runtime.client.open(80)
-    while runtime.client.can_probe():
+    while runtime.client.credit.can_probe():
         runtime.client.probe()
-    credit = runtime.client._credit
+    credit = runtime.client.credit
     assert max(credit.unconsumed(worker) for worker in range(FRAME_WORKERS)) <= PROBE_LIMIT
 
 
@@ -359,7 +408,7 @@ def test_proof_of_what_was_sent(runtime: Runtime) -> None:
     assert not runtime.client.is_acked(pair, mark)
     runtime.client.request_ack(pair, mark)
     runtime.client.request_ack(pair, mark)
-    assert len(runtime.client._credit._pings) == FRAME_WORKERS
+    assert len(runtime.client.credit._pings) == FRAME_WORKERS
     runtime.exchange()
     assert runtime.client.is_acked(pair, mark)
 
@@ -368,21 +417,21 @@ def test_proof_is_not_asked_for_where_a_queue_is_full(runtime: Runtime) -> None:
     """A round of PINGs that could fill a stuck worker's queue is not sent, whoever wants to know."""
     runtime.answering = False
     pair = runtime.client.open(80)
-    while runtime.client.can_probe():
+    while runtime.client.credit.can_probe():
         runtime.client.probe()
-    before = len(runtime.client._credit._pings)
+    before = len(runtime.client.credit._pings)
     runtime.client.send(pair, b"x")
     runtime.client.request_ack(pair, runtime.client.checkpoint(pair))
-    assert len(runtime.client._credit._pings) == before
+    assert len(runtime.client.credit._pings) == before
 
 
 def test_what_the_runtime_owes(runtime: Runtime) -> None:
     """A round of PINGs is owed until it is answered; then all that was sent is known to be taken."""
     opened(runtime)
     last = runtime.client.probe()
-    assert (runtime.client.has_unanswered_ping(last), runtime.client.fully_acked) == (True, False)
+    assert (runtime.client.credit.has_unanswered_ping(last), runtime.client.credit.fully_acked) == (True, False)
     runtime.exchange()
-    assert (runtime.client.has_unanswered_ping(last), runtime.client.fully_acked) == (False, True)
+    assert (runtime.client.credit.has_unanswered_ping(last), runtime.client.credit.fully_acked) == (False, True)
 
 
 def test_every_cut_gives_the_same_events() -> None:

@@ -85,9 +85,9 @@ def test_a_probe_is_due_once_per_worker() -> None:
     """Much unconsumed asks for one round; until its PING is answered no further one is due for that worker."""
     credit = WorkerCredit()
     for _ in range(PROBE_AFTER - 1):
-        credit.sent(1)
+        credit.sent(FRAME_WORKERS)
     assert not credit.pings_due()
-    credit.sent(1)
+    credit.sent(FRAME_WORKERS)
     assert credit.pings_due()
     send_round(credit, 0)
     assert not credit.pings_due()
@@ -118,9 +118,9 @@ def test_idle_workers_are_asked_for_before_a_pair_may_find_none() -> None:
     """Three idle ones always have neighbours for a pair, two may not: with three left the others are asked."""
     credit = WorkerCredit()
     credit.sent(1)
-    assert credit.pings_for_idle_workers([0] * FRAME_WORKERS) == 0
+    assert credit.pings_for_idle_workers() == 0
     credit.sent(2)
-    assert credit.pings_for_idle_workers([0] * FRAME_WORKERS) == 3
+    assert credit.pings_for_idle_workers() == 3
 
 
 @given(st.lists(st.integers(0, 4), max_size=300), st.sets(st.integers(0, 4)))
