@@ -269,14 +269,14 @@ class Pool:
     # Changes
 
     def _on_event(self, session: Session, event: SessionEvent) -> None:
-        self._sessions.update(session)
+        usable = self._sessions.update(session)
         match event:
             case SessionEvent.OPENED:
                 pass
             case SessionEvent.CLOSED | SessionEvent.ROOM:
                 if self._waiting:
                     self._changed()
-                elif self._untimed or not (self.wanted and session.usable):
+                elif self._untimed or not (self.wanted and usable):
                     self._demand.fire()
             case SessionEvent.HEALTH:
                 self._changed()

@@ -106,7 +106,8 @@ class SlowReaders:
 
     def present(self) -> bool:
         """Whether any tunnel uses the budget, so that the session may have to pause soon."""
-        self._overdrawn = [tunnel for tunnel in self._overdrawn if tunnel.full]
+        if self._overdrawn:
+            self._overdrawn = [tunnel for tunnel in self._overdrawn if tunnel.full]
         return bool(self._overdrawn)
 
     def covered(self, full: list[Tunnel]) -> bool:
@@ -204,14 +205,20 @@ class SessionWriter:
     async def run(self) -> None:
         """Write queued bytes to the channel until cancelled. Raises SessionLostError."""
         while True:
-            while self._behind or self._wire.pending:
-                if not self._behind:
-                    await self._send_queue()
-                else:
-                    await self._flush()
-                    self._done()
+            # Left when the time of `defer` is over. A scope for each wait would cost more than the wait.
             with trio.CancelScope() as self._wait:
-                await self._queued.wait()
+                while not self._wait.cancel_called:
+                    self._wait.deadline = math.inf
+                    await self._send_all()
+                    await self._queued.wait()
+
+    async def _send_all(self) -> None:
+        while self._behind or self._wire.pending:
+            if not self._behind:
+                await self._send_queue()
+            else:
+                await self._flush()
+                self._done()
 
     async def _send_queue(self) -> None:
         data = memoryview(self._take())

@@ -71,11 +71,11 @@ class SessionSet:
         self._usable[load].pop(session, None)
         self._idle.pop(session, None)
 
-    def update(self, session: Session) -> None:
-        """Sort the session again, because its load or its state may have changed."""
+    def update(self, session: Session) -> bool:
+        """Sort the session again, because its load or its state may have changed; returns whether it is usable."""
         before = self._sessions.get(session)
         if before is None:
-            return
+            return False
         load = session.load
         if load != before:
             self._usable[before].pop(session, None)
@@ -89,10 +89,12 @@ class SessionSet:
                 self._latest = session
             elif session.last_lifetime is not None:
                 self._short_in_a_row = self._short_in_a_row + 1 if session.last_lifetime < SHORT else 0
-        if session.usable:
+        usable = session.usable
+        if usable:
             self._usable[load].setdefault(session, None)
         else:
             self._turn_away(session, load)
+        return usable
 
     def _turn_away(self, session: Session, load: int) -> None:
         self._usable[load].pop(session, None)

@@ -23,10 +23,11 @@ from forwarders.system.tcp import send_gathered
 # After a read of less than this there is seldom more: another recv would cost more than waiting for the socket does.
 SMALL_READ = 16 * 1024
 
-# The most that one read takes from a local connection, which becomes one DATA frame; and from an API server: some 16
-# TLS records. All sockets share the buffers, since nothing can run between a read into them and the copy out of them:
-# an idle connection holds no buffer.
-READ_SIZE, CHANNEL_READ_SIZE = 128 * 1024, 256 * 1024
+# The most that one read takes from a local connection, which becomes one DATA frame: with the 8 bytes of its head eight
+# whole TLS records, since 8 bytes alone would cost a record and a wakeup at each hop. And from an API server: some 16
+# records. All sockets share the buffers, since nothing can run between a read into them and the copy out of them: an
+# idle connection holds no buffer.
+READ_SIZE, CHANNEL_READ_SIZE = 128 * 1024 - 8, 256 * 1024
 _read_buffer, _ciphertext = bytearray(READ_SIZE), bytearray(CHANNEL_READ_SIZE)
 _plaintext = bytearray(CHANNEL_READ_SIZE + 64 * 1024)
 _read_view, _ciphertext_view, _plaintext_view = (
