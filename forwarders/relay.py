@@ -207,6 +207,7 @@ class Relay:
                 await tunnel.write(data)
                 if len(data) == READ_SIZE:  # a client that always has something never waits, so others get a turn here
                     await trio.lowlevel.checkpoint()
+                    self._fin = self._proven and await tunnel.take_from(self._local, self._count)
             else:
                 self._fin = True
         return await self._hold_fin(tunnel)
@@ -224,9 +225,12 @@ class Relay:
             return False
         return True
 
+    def _count(self, sent: int) -> None:
+        self.sent += sent
+        self._counters.sent += sent
+
     def _keep(self, data: bytes) -> None:
-        self.sent += len(data)
-        self._counters.sent += len(data)
+        self._count(len(data))
         if not self._proven:
             self._replay.append(data)
             self._replay_size += len(data)

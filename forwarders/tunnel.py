@@ -52,6 +52,9 @@ class TunnelProtocol(Protocol):
     async def write(self, data: Piece) -> None:
         """Queue `data`, which must not change afterwards. After the end it is dropped, as TCP would drop it."""
 
+    async def take_from(self, local: RawSocket, on_taken: Callable[[int], None]) -> bool:
+        """Let the kernel copy the client's bytes until their end; False if the caller has to go on."""
+
     async def confirm(self) -> bool:
         """Wait until the pod's end has taken what was sent; False if the connection is over instead."""
 
@@ -180,6 +183,10 @@ class Tunnel:
         while view and not self.finished:
             await self._session.send(self._pair, view[:FRAME_SIZE])
             view = view[FRAME_SIZE:]
+
+    async def take_from(self, local: RawSocket, on_taken: Callable[[int], None]) -> bool:  # noqa: ARG002 - the protocol's signature
+        """Frames are made here."""
+        return False
 
     async def confirm(self) -> bool:
         return self.received > 0 or await self._session.confirm(self._pair)

@@ -82,6 +82,8 @@ def _item(link: GatewayTarget) -> str:
 class GatewayClient(RawSocket):
     """A client's connection, which is read up to its first request and then relayed, so the pod gets every byte."""
 
+    is_raw = False
+
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._requests = Requests()

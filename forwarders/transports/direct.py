@@ -167,6 +167,13 @@ class DirectTunnel:
         with contextlib.suppress(OSError):
             await remote.send(data)
 
+    async def take_from(self, local: RawSocket, on_taken: Callable[[int], None]) -> bool:
+        remote = await self._connection()
+        try:
+            return CAN_SPLICE and local.is_raw and await splice(local.socket, remote.socket, on_taken)
+        except TargetBrokenError:
+            return False  # `write` drops the rest
+
     async def confirm(self) -> bool:
         """An established connection is proof enough: it is never dialled again."""
         await self._connection()

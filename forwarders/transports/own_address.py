@@ -116,27 +116,23 @@ class _PodTunnel(DirectTunnel):
 
     def __init__(self, key: _Port, own_address: OwnAddress) -> None:
         super().__init__(*key, POD_TIMEOUT, own_address.watcher)
-        self._own_address = own_address
-        self._key = key
-        self._reported = False
+        self._dialled = partial(own_address.dialled, key)
+        self._shown = own_address.shown
 
     def _made(self) -> None:
-        if not self._own_address.shown(self._address):
+        if not self._shown(self._address):
+            self._dialled(reached=None)
             self.error = NotReachedError(f"{self._address} is not the pod's address any more")
             self._over()
             raise self.error
-        self._report(reached=True)
+        self._dialled(reached=True)
         super()._made()
 
     def _dial_error(self, reason: str) -> DialError:
-        self._report(reached=False)
+        self._dialled(reached=False)
         return NotReachedError(reason)
 
     def abort(self) -> None:
-        self._report(reached=None)
+        if not (self._connected or self.finished):
+            self._dialled(reached=None)
         super().abort()
-
-    def _report(self, *, reached: bool | None) -> None:
-        if not self._reported:
-            self._reported = True
-            self._own_address.dialled(self._key, reached=reached)

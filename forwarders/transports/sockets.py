@@ -42,6 +42,9 @@ Piece = bytes | memoryview
 class RawSocket:
     """A connected, non-blocking stream socket. One reader and one writer at a time; raises OSError."""
 
+    # Whether the kernel may move bytes from it, without `receive`.
+    is_raw = True
+
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(0)
         self.socket = sock

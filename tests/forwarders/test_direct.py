@@ -259,3 +259,47 @@ async def test_a_client_that_is_gone_is_no_fault_of_the_container(pair: Pair) ->
     assert tunnel.error is None
     tunnel.abort()
     ours.close()
+
+
+@needs_splice
+async def test_a_long_upload(pair: Pair) -> None:
+    """The kernel moves it, every byte arrives in order, and its end is reported."""
+    tunnel, accepted = pair
+    data = random.Random(0).randbytes(3_000_000)
+    ours, theirs = (RawSocket(sock) for sock in socket.socketpair())
+    counts: list[int] = []
+    with closing(ours), trio.fail_after(60):
+        assert await tunnel.confirm()
+        far = await accepted.receive()
+
+        async def upload() -> None:
+            await theirs.send(data)
+            theirs.close()
+
+        async def take() -> None:
+            assert await tunnel.take_from(ours, counts.append)
+            tunnel.end()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(upload)
+            nursery.start_soon(take)
+            found = b""
+            while piece := await far.receive_some():
+                found += piece
+    assert (found == data, sum(counts)) == (True, len(data))
+    tunnel.abort()
+
+
+@needs_splice
+async def test_an_upload_to_a_container_that_is_gone(pair: Pair) -> None:
+    """The rest is dropped by `write`, since what the container has sent may still be to be read."""
+    tunnel, accepted = pair
+    ours, theirs = (RawSocket(sock) for sock in socket.socketpair())
+    with closing(ours), closing(theirs), trio.fail_after(20):
+        assert await tunnel.confirm()
+        reset(await accepted.receive())
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await theirs.send(b"rest")
+        assert not await tunnel.take_from(ours, lambda count: None)
+        await tunnel.write(b"more")
+    tunnel.abort()
