@@ -19,8 +19,8 @@ POD_TIMEOUT = 0.3
 # Seconds for which a pod's port is not tried again after that, at first and at most: a client waits for each try.
 AVOID, MOST_AVOID = 30.0, 600.0
 # Seconds for which an address counts as the pod's after the API server was asked: a kubelet takes about as long to take
-# down a pod whose processes end at once. And how long it is not asked after it did not say so.
-LEASE, REST = 0.5, 2.0
+# down a pod. How long it is asked again and again after a connection, and how long it is not after it said no.
+LEASE, KEEP, REST = 1.0, 3.0, 2.0
 
 # Address and port.
 _Port = tuple[str, int]
@@ -45,29 +45,27 @@ class OwnAddress:
         self._confirm = partial(route.confirm, pod)
         self.shown = partial(route.shown, pod)
         self._on_change = on_change
-        self._asked: tuple[str, trio.Event] = "", trio.Event()
+        self._wanted = trio.Event()
+        self._address, self._used = "", -math.inf  # by the last connection
         self._confirmed, self._confirmed_until = "", -math.inf
         self._reached: set[_Port] = set()
         self._trying: set[_Port] = set()
         self._avoid_until: dict[_Port, tuple[float, float]] = {}  # and for how long that was
 
     async def run(self) -> None:
-        """Asks whose the address is, whenever a connection wants to know; runs until cancelled."""
+        """Asks whose the address is while connections want to know; runs until cancelled."""
         while True:
-            _, wanted = self._asked
-            await wanted.wait()
-            address, _ = self._asked
-            self._asked = "", trio.Event()
-            began = trio.current_time()
+            await self._wanted.wait()
+            address, began, says_so = self._address, trio.current_time(), False
             with trio.move_on_after(LEASE):
-                if await self._confirm(address):
-                    lapsed = trio.current_time() > self._confirmed_until
-                    self._confirmed, self._confirmed_until = address, began + LEASE
-                    if lapsed:
-                        self._on_change()  # connections that wait for a session need none
-                    continue
-            self._confirmed_until = -math.inf
-            await trio.sleep(REST)
+                says_so = await self._confirm(address)
+            news = says_so and not self._is_confirmed(address)
+            self._confirmed, self._confirmed_until = address, began + LEASE if says_so else -math.inf
+            if news:
+                self._on_change()  # connections that wait for a session need none
+            await trio.sleep(LEASE / 2 if says_so else REST)
+            if trio.current_time() > self._used + KEEP:
+                self._wanted = trio.Event()
 
     def serves(self, endpoint: Endpoint) -> bool:
         """Whether the last connection was made there."""
@@ -75,10 +73,13 @@ class OwnAddress:
 
     def open(self, endpoint: Endpoint) -> DirectTunnel | None:
         """A connection to the pod's own address, None for one through a session."""
-        key = endpoint.own_address, endpoint.port
-        if not endpoint.own_address or key in self._trying or not self._is_confirmed(endpoint.own_address):
+        address = endpoint.own_address
+        key = address, endpoint.port
+        if not address or key in self._trying:
             return None
-        if not self.shown(endpoint.own_address):
+        self._address, self._used = address, trio.current_time()
+        self._wanted.set()
+        if not (self._is_confirmed(address) and self.shown(address)):
             return None
         if key not in self._reached:
             until, _ = self._avoid_until.get(key, (-math.inf, 0.0))
@@ -88,12 +89,7 @@ class OwnAddress:
         return _PodTunnel(key, self)
 
     def _is_confirmed(self, address: str) -> bool:
-        left = self._confirmed_until - trio.current_time() if address == self._confirmed else -math.inf
-        if left < LEASE / 2:
-            _, wanted = self._asked
-            self._asked = address, wanted
-            wanted.set()
-        return left > 0
+        return address == self._confirmed and trio.current_time() < self._confirmed_until
 
     def dialled(self, key: _Port, *, reached: bool | None) -> None:
         """How a dial has ended; None: it was given up before."""

@@ -21,7 +21,7 @@ from forwarders.tasks import Tasks
 from forwarders.transports import direct
 from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.direct import DirectTunnel
-from forwarders.transports.own_address import AVOID, LEASE, POD_TIMEOUT, REST, NotReachedError, OwnAddress
+from forwarders.transports.own_address import AVOID, KEEP, LEASE, POD_TIMEOUT, REST, NotReachedError, OwnAddress
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Tunnel, TunnelProtocol
 from tests.forwarders.cluster import Pods, pod
@@ -245,6 +245,16 @@ async def test_who_waits_for_a_session_hears_that_none_is_needed(nursery: trio.N
         await trio.testing.wait_all_tasks_blocked()
         assert len(changes) == count
         mock_clock.jump(2 * LEASE)
+
+
+async def test_connections_that_come_now_and_then(choosing: Choosing, listening: int, mock_clock: MockClock) -> None:
+    """The address stays confirmed between them for KEEP."""
+    await choosing.serve(listening)
+    for _ in range(3):
+        assert isinstance(await choosing.connect(), DirectTunnel)
+        for _ in range(5):
+            mock_clock.jump(KEEP / 5)
+            await trio.testing.wait_all_tasks_blocked()
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["it says no", "it does not answer"])
