@@ -1,1 +1,1 @@
-"""Decides: from Skaffold's events, the configuration and the cluster to the list of forwards that should be."""
+"""Decides which forwards there should be, from Skaffold's events, the configuration and the cluster."""

@@ -247,7 +247,7 @@ class SocketWatcher:
             self._epoll = select.epoll()
 
     def watch_readable(self, connection: socket.socket, on_readable: Callable[[], None]) -> bool:
-        """Calls it while there are bytes, or an end, to read. Returns False if that is not possible."""
+        """Calls `on_readable` while there are bytes or an end to read. Returns False if the system cannot tell."""
         return sys.platform == "linux" and self._register(connection, select.EPOLLIN, on_readable)
 
     @contextlib.contextmanager

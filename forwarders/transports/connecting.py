@@ -190,7 +190,7 @@ async def _start_repeatedly(nursery: trio.Nursery, attempt: Callable[[], Awaitab
 
 
 async def _close_all(streams: list[Stream]) -> None:
-    """Closes at once, also in a cancelled task. One shielded scope each: else only the first one would be closed."""
+    """Closes all streams at once, also in a cancelled task: one shielded scope each, or only the first is closed."""
     for stream in streams:
         with trio.CancelScope(shield=True) as scope:
             scope.cancel()

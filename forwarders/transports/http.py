@@ -161,7 +161,7 @@ def refusal(pod: PodRef, response: HttpResponse) -> RefusedError:
 
 
 def _denial(message: str, text: str) -> RefusedError:
-    """A 403 of the API server: from RBAC, with the missing verb, or from an admission plugin."""
+    """The error for a 403 of the API server: from RBAC, with the missing verb, or from an admission plugin."""
     if rights := _RIGHTS.search(message):
         return ForbiddenError(text, rights["verb"], rights["user"])
     if _NO_REASON.match(message):

@@ -108,7 +108,7 @@ class OwnAddress:
 
 
 class _PodTunnel(DirectTunnel):
-    """Reports how its dial ends."""
+    """A tunnel to a pod's own address that reports how its dial ends."""
 
     def __init__(self, key: _Port, own_address: OwnAddress) -> None:
         super().__init__(*key, POD_TIMEOUT, own_address.watcher)

@@ -64,7 +64,7 @@ class RawSocket:
                 return count
 
     async def receive(self) -> bytes:
-        """At most READ_SIZE bytes, b"" at the end. No checkpoint after the read."""
+        """Receives at most READ_SIZE bytes, b"" at the end. No checkpoint after the read."""
         return bytes(_read_view[: await self.receive_into(_read_buffer)])
 
     def receive_now(self) -> bytes:

@@ -60,7 +60,7 @@ class Connection:
         return self._out_size
 
     def take(self) -> bytes:
-        """All bytes to send, joined in order."""
+        """Takes all bytes to send, joined in order."""
         joined = b"".join(self._out)
         self._out.clear()
         self._out_size = 0

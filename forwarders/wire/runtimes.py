@@ -135,7 +135,7 @@ def meaning(text: str) -> Meaning:
 
 
 def says_refused(text: str) -> bool:
-    """Whether the text contains that of ECONNREFUSED."""
+    """Whether a runtime's error text says that the connection was refused (ECONNREFUSED)."""
     return _ECONNREFUSED in text.lower()
 
 

@@ -23,7 +23,7 @@ class StreamState(IntEnum):
 
 
 class StreamEvent(IntEnum):
-    """Input of the state table."""
+    """What may happen to a stream: the input of the table of stream states."""
 
     SEND_DATA = auto()
     SEND_FIN = auto()

@@ -138,11 +138,11 @@ class WorkerCredit:
         return self._most_unconsumed() < PROBE_LIMIT
 
     def accepted(self, stream_id: int) -> None:
-        """SYN_REPLY: the worker has consumed everything up to that SYN_STREAM."""
+        """Notes a SYN_REPLY: the worker has consumed everything up to that SYN_STREAM."""
         self.taken(stream_id, self._syns.pop(stream_id, 0))
 
     def taken(self, stream_id: int, frame: int) -> None:
-        """The worker is known to consume everything up to this frame, whatever the application does."""
+        """Notes that the worker consumes everything up to this frame, whatever the application does."""
         self._consume(worker_of(stream_id), frame)
 
     def answered(self, ping_id: int) -> None:

@@ -39,7 +39,7 @@ class ResourceFields(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def resource(self) -> str:
-        """Type and name."""
+        """Type and name, such as service/web."""
         return f"{self.resource_type}/{self.resource_name}"
 
 
@@ -182,7 +182,7 @@ Record = ForwardRecord | SkipRecord | SkaffoldRecord | PlanRecord
 
 
 def timestamp(now: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds (cut, not rounded). `now` must have a time zone."""
+    """The time as RFC 3339 text in UTC with milliseconds (cut, not rounded). `now` must have a time zone."""
     return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

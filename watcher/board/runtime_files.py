@@ -56,7 +56,7 @@ class About(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """Context and namespace."""
+        """Context and namespace, as one text."""
         if not self.context:
             return "no cluster"
         return f"context {self.context}, {f'namespace {self.namespace}' if self.namespace else 'all namespaces'}"
@@ -68,7 +68,7 @@ class About(msgspec.Struct, frozen=True):
 
     @property
     def where(self) -> str:
-        """Context, namespace and page."""
+        """Context, namespace and the page's address, as one text."""
         return f"{self.place}, {self.page}"
 
     @property

@@ -184,7 +184,7 @@ class TableView:
     # Frames
 
     def frame(self, canvas: Canvas, height: int, now: float) -> list[str]:
-        """At most `height` lines: this portside, Skaffold's phase, the forwards, what is not forwarded."""
+        """Make at most `height` lines: this portside, Skaffold's phase, the forwards, what is not forwarded."""
         self._shown = {ident: one for ident, one in self._shown.items() if one.until > now}
         above: list[RenderableType] = []
         if self._board.about is not None:

@@ -33,7 +33,7 @@ class InstanceFilter:
     folder: str | None = None
 
     def select(self, running: Iterable[Instance]) -> list[Instance]:
-        """Returns those that match."""
+        """Returns the running portsides that match."""
         return [one for one in running if self._is_process(one.pid) and self._in_folder(one)]
 
     def select_or_here(self, running: Sequence[Instance]) -> list[Instance]:

@@ -277,4 +277,4 @@ def _after_sleep(*checks: Callable[[], None]) -> None:
 
 
 async def _no_session(pod: PodRef) -> NoReturn:
-    raise TransportError(f"there is no cluster to reach pod {pod.name} in")
+    raise TransportError(f"pod {pod.name} cannot be reached: no cluster is connected")

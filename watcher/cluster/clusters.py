@@ -154,7 +154,7 @@ class ClusterConnection:
         return isinstance(found, Pod) and found.metadata.uid == pod.uid and _has(found, address)
 
     def _shown(self, pod: PodRef, address: str) -> bool:
-        """Whether the watch shows the pod with this address: it says so before the next plan is made."""
+        """Whether the watch shows the pod with this address, which it does before the next plan is made."""
         found = self.watches.snapshot.pod(pod.namespace, pod.name, pod.uid)
         return found is not None and _has(found, address)
 

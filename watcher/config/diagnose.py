@@ -201,7 +201,7 @@ async def _rendered(binary: str, templates: Sequence[str], api_version: str, env
     answer = await trio.to_thread.run_sync(documents.documents, text, "skaffold diagnose of templates")
     found = [item for document in answer for item in mappings(document.get("portForward"))]
     if len(found) != len(templates):
-        raise ConfigError(f"{binary} diagnose has {len(found)} entries for {len(templates)}")
+        raise ConfigError(f"`{binary} diagnose` returned {len(found)} entries for {len(templates)} templates")
     return [text_of(item.get("resourceName")) for item in found]
 
 

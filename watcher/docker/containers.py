@@ -67,7 +67,7 @@ class DockerContainer(Struct, frozen=True, rename="pascal"):
 
     @property
     def name(self) -> str:
-        """Its name without the API's slash. Names with two slashes are those of links."""
+        """The container's name without the API's slash. Names with two slashes are those of links."""
         return next((name[1:] for name in self.names or () if name.count("/") == 1), self.id[:12])
 
     @property
@@ -76,7 +76,7 @@ class DockerContainer(Struct, frozen=True, rename="pascal"):
 
     @property
     def address(self) -> str:
-        """Its address in the first network, or ""."""
+        """The container's address in its first network, or ""."""
         networks = (self.network_settings or NetworkSettings()).networks or {}
         return next((network.address for _, network in sorted(networks.items()) if network and network.address), "")
 

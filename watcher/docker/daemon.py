@@ -70,7 +70,7 @@ def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
 
 
 def parse_host(host: str, where: str) -> Daemon:
-    """`unix://PATH` or `tcp://HOST:PORT`. Raises DaemonAddressError."""
+    """Parse `unix://PATH` or `tcp://HOST:PORT`. Raises DaemonAddressError."""
     scheme, separator, rest = host.partition("://")
     if scheme == "unix" and rest.startswith("/"):
         return _by_socket(rest, where)

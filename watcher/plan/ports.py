@@ -131,7 +131,7 @@ def undeclared(pod: Pod, port: int | str, name: str) -> str:
 
 
 class PodPort(Struct, frozen=True, order=True):
-    """A port of pods with the same owner, as a forward is identified."""
+    """A port of pods with one owner: the fields that identify its forward."""
 
     container: str
     number: int

@@ -75,7 +75,7 @@ def with_forward(forwards: SkaffoldForwards, new: SkaffoldForward) -> SkaffoldFo
 
 
 def renewed(forwards: SkaffoldForwards, since: int, *, but_pods: bool = False) -> SkaffoldForwards:
-    """Keeps those reported in loop `since` or later, and with `but_pods` every pod's."""
+    """Keeps the forwards reported in loop `since` or later, and with `but_pods` every pod's."""
     return {
         key: own for key, own in forwards.items() if own.iteration >= since or (but_pods and own.resource_type == "pod")
     }
