@@ -205,7 +205,7 @@ def send_signal_to_tree(process: trio.Process, number: int) -> None:
 
 def kill_tree(pid: int, *, group: bool) -> None:
     """Kills a process and all its descendants. `group`: it leads a process group, which is killed too."""
-    import psutil  # noqa: PLC0415 - 20 ms, only for login plugins
+    import psutil  # noqa: PLC0415 - 20 ms, only for what has to be killed
 
     with suppress(psutil.Error):
         parent = psutil.Process(pid)
@@ -219,6 +219,28 @@ def kill_tree(pid: int, *, group: bool) -> None:
 
 # Programs. On Windows the system's own search looks into the working folder first, and so does `shutil.which`: a
 # cloned repository could bring its own skaffold.exe. Nothing is ever started from there.
+
+
+async def end_process(process: trio.Process, *, group: bool) -> None:
+    """Kill the process and its children if it still runs, and close its pipes."""
+    import trio  # noqa: PLC0415 - `--help` imports this module
+
+    if process.returncode is None:
+        kill_tree(process.pid, group=group)
+        with trio.CancelScope(shield=True):  # killed: this returns soon
+            await process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+
+async def read_within(most: int, stream: trio.abc.ReceiveStream, into: bytearray, whole: trio.CancelScope) -> None:
+    """Reads a process's output to its end. Cancels `whole` when there are more than `most` bytes."""
+    async for data in stream:
+        into += data
+        if len(into) > most:
+            whole.cancel()
+            return
 
 
 def find_program(name: str, path: str | None) -> str | None:

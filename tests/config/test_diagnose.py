@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from fixtures.cluster.versions import SKAFFOLDS
 from forwarders.spec import PortPolicy, PortRequest
 from tests.support.skaffold import skaffold_program
+from watcher.config import diagnose as diagnosing
 from watcher.config.entries import Configuration, Project
 from watcher.config.skaffold_yaml import load_configuration
 from watcher.errors import ConfigError
@@ -138,6 +140,20 @@ async def test_a_skaffold_that_hangs_is_given_up(tmp_path: Path, autojump_clock:
     fake.chmod(0o755)
     with pytest.raises(ConfigError, match=r"skaffold diagnose` did not read .* within 60 s"):
         await load_configuration(Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake)), os.environ)
+
+
+async def test_a_skaffold_that_does_not_stop_printing_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its output does not fill the memory; the deadline is not waited for."""
+    monkeypatch.setattr(diagnosing, "MAX_OUTPUT", 1 << 20)
+    fake = tmp_path / "skaffold"
+    fake.write_text("#!/bin/sh\nexec yes")
+    fake.chmod(0o755)
+    (tmp_path / "skaffold.yaml").write_text(HEAD)
+    project = Project(filename=str(tmp_path / "skaffold.yaml"), binary=str(fake))
+    with pytest.raises(ConfigError, match="diagnose` printed more than 1 MiB"), trio.fail_after(30):
+        await load_configuration(project, {})
 
 
 async def test_a_skaffold_that_only_answers_opens_no_port(tmp_path: Path) -> None:

@@ -20,9 +20,17 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from forwarders.system.processes import detached_group, end_by_signal, fatal_signals, kill_tree, startable
+from forwarders.system.processes import (
+    detached_group,
+    end_by_signal,
+    end_process,
+    fatal_signals,
+    kill_tree,
+    read_within,
+    startable,
+)
 from watcher.cluster.kubeconfig import SelectedContext
-from watcher.cluster.plugin_output import CHUNK, MAX_OUTPUT, PluginCredential, PluginWords, decoded
+from watcher.cluster.plugin_output import MAX_OUTPUT, PluginCredential, PluginWords, decoded
 
 logger = logging.getLogger("portside.cluster")
 
@@ -123,7 +131,7 @@ class _Run:
             with trio.move_on_after(limit) as scope:
                 await self._collect(process, limit)
         finally:
-            await end_plugin(process, group=not self._starting)
+            await end_process(process, group=not self._starting)
         if scope.cancelled_caught:
             await self._end_line()
             self._fail(f"did not answer within {limit:.0f} s and was ended", words=self._words.text)
@@ -166,18 +174,11 @@ class _Run:
                 helpers.start_soon(end_together, process)
             helpers.start_soon(self._words.show_live)
             async with trio.open_nursery() as readers:
-                readers.start_soon(self._read, stdout, readers.cancel_scope)
+                readers.start_soon(read_within, MAX_OUTPUT, stdout, self._stdout, readers.cancel_scope)
                 readers.start_soon(self._words.take, stderr)
                 await process.wait()
                 readers.cancel_scope.deadline = trio.current_time() + DRAIN
             helpers.cancel_scope.cancel()
-
-    async def _read(self, stdout: trio.abc.ReceiveStream, whole: trio.CancelScope) -> None:
-        while data := await stdout.receive_some(CHUNK):
-            self._stdout += data
-            if len(self._stdout) > MAX_OUTPUT:
-                whole.cancel()
-                return
 
     async def _notice(self, limit: float) -> None:
         await trio.sleep(NOTICE)
@@ -260,17 +261,6 @@ def how_ended(code: int | None) -> str:
         with suppress(ValueError):
             return f"ended by {signal.Signals(-code).name}"
     return f"exit code {code}"
-
-
-async def end_plugin(process: trio.Process, *, group: bool) -> None:
-    """Kill the plugin and its children if it still runs."""
-    if process.returncode is None:
-        kill_tree(process.pid, group=group)
-        with trio.CancelScope(shield=True):  # killed: this returns soon
-            await process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            await trio.aclose_forcefully(stream)
 
 
 async def end_together(process: trio.Process) -> None:

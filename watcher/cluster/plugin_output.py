@@ -64,7 +64,6 @@ HOLD = 0.3
 FIRST_WORDS, LAST_WORDS = 1000, 1000
 # Bytes that are shown: an endless plugin must not fill a terminal or a log.
 MAX_SHOWN = 256 * 1024
-CHUNK = 16 * 1024
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECRET = re.compile(r"eyJ[\w-]{8,}\.[\w.-]+|(?<=[Bb]earer )\S+|(?<=PRIVATE KEY-----)[^-]+")

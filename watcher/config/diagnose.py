@@ -16,20 +16,24 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import trio
 from msgspec import Struct
 
 from forwarders.system.files import temporary_file
+from forwarders.system.processes import end_process, read_within
 from watcher.config import documents
 from watcher.config.documents import Span, mappings, text_of
 from watcher.config.entries import Project
 from watcher.config.profiles import regex_equal
 from watcher.config.project_files import ProjectFile, required_paths, required_place
-from watcher.errors import ConfigError
+from watcher.errors import ConfigError, one_line
 
 # Seconds. It reads files; remote modules may have to be cloned.
 TIMEOUT = 60.0
+# Bytes. A project's configuration has some thousand lines.
+MAX_OUTPUT = 16 * 1024 * 1024
 # Each `SKAFFOLD_<FLAG>` sets that flag of every command, also of diagnose, and skaffold.env sets variables that are not
 # set. So those that would open ports, write files or change what is printed are set here, to their defaults.
 _QUIET = {
@@ -206,28 +210,27 @@ async def _rendered(binary: str, templates: Sequence[str], api_version: str, env
 
 
 async def _answer(command: Sequence[str], environment: Mapping[str, str], filename: str) -> str:
-    binary = command[0]
+    binary, answer, problems = command[0], bytearray(), bytearray()
     try:
-        with trio.fail_after(TIMEOUT):
-            done = await trio.run_process(
-                command,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                deliver_cancel=_kill,
-            )
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        )
     except OSError as error:
         raise ConfigError(f"{binary} cannot be started to read {filename}: {error.strerror}") from None
-    except trio.TooSlowError:
-        raise ConfigError(f"`{binary} diagnose` did not read {filename} within {TIMEOUT:.0f} s") from None
-    if done.returncode != 0:
-        message = " ".join(done.stderr.decode(errors="replace").split())[:400]
-        raise ConfigError(f"{filename}: Skaffold cannot read it: {message or f'exit code {done.returncode}'}")
-    return done.stdout.decode(errors="replace")
-
-
-async def _kill(process: trio.Process) -> None:
-    """Kills a cancelled Skaffold at once: it only reads, and its output is not needed any more."""
-    process.kill()
+    try:
+        with trio.move_on_after(TIMEOUT) as in_time:
+            async with trio.open_nursery() as readers:
+                for pipe, into in ((process.stdout, answer), (process.stderr, problems)):
+                    stream = cast("trio.abc.ReceiveStream", pipe)
+                    readers.start_soon(read_within, MAX_OUTPUT, stream, into, readers.cancel_scope)
+                await process.wait()
+    finally:
+        await end_process(process, group=False)
+    if max(len(answer), len(problems)) > MAX_OUTPUT:
+        raise ConfigError(f"`{binary} diagnose` printed more than {MAX_OUTPUT >> 20} MiB for {filename}")
+    if in_time.cancelled_caught:
+        raise ConfigError(f"`{binary} diagnose` did not read {filename} within {TIMEOUT:.0f} s")
+    if process.returncode != 0:
+        message = one_line(problems.decode(errors="replace"), 300, 100)
+        raise ConfigError(f"{filename}: Skaffold cannot read it: {message or f'exit code {process.returncode}'}")
+    return answer.decode(errors="replace")
