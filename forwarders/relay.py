@@ -184,7 +184,7 @@ class Relay:
     # Client to pod
 
     async def _up(self, tunnel: TunnelProtocol) -> bool:
-        """Copies client to pod. Returns whether its end is the connection's; usually the other direction decides."""
+        """Copies client to pod. Returns whether the connection ends with this direction; usually the other decides."""
         if self._dial.recently_refused:
             # Bytes for a port that refuses cost the session one of its workers (wire/workers.py): none go first.
             if not await self._listens(tunnel):

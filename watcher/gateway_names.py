@@ -45,7 +45,7 @@ class HostEntry(Struct, frozen=True):
 
     @property
     def context(self) -> str:
-        """Its context as the last label; "" for the default one, and for a context that is no valid label."""
+        """The context as the last label of names; "" for the default one, and for one that is no valid label."""
         label = self.cluster.lower()
         return label if _LABEL.fullmatch(label) else ""
 

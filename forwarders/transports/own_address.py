@@ -68,7 +68,7 @@ class OwnAddress:
                 self._wanted = trio.Event()
 
     def serves(self, endpoint: Endpoint) -> bool:
-        """Whether the last connection was made there."""
+        """Whether the last connection was made to the pod's own address."""
         return (endpoint.own_address, endpoint.port) in self._reached
 
     def open(self, endpoint: Endpoint) -> DirectTunnel | None:

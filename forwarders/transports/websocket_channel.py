@@ -28,7 +28,7 @@ class WebSocketChannel:
         self.flush = channel.flush
 
     async def receive(self) -> bytes:
-        """Returns b"" at the end. Raises ConnectionAbortedError (an OSError) for bytes that are no tunnel."""
+        """Receives bytes, b"" at the end. Raises ConnectionAbortedError (an OSError) for bytes that are no tunnel."""
         while not self._stream.ended:
             data = b""
             if self._stream.more:

@@ -149,7 +149,7 @@ class Connection:
         return self._decoder.more
 
     def receive_data(self, data: bytes, most: int = sys.maxsize) -> list[Event]:
-        """The events of at most `most` frames."""
+        """Decodes received bytes; returns the events of at most `most` frames."""
         events: list[Event] = []
         for frame in self._decoder.feed(data, most):
             handler = _HANDLERS.get(type(frame))

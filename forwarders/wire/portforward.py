@@ -158,7 +158,7 @@ class PortForward:
         return pair is not None and self.credit.is_acked(pair.data_id, checkpoint)
 
     def _probe_if_due(self, *, idle: bool = False) -> None:
-        """`idle`: also look for idle workers, since a connection is over and another one may need its worker."""
+        """Sends PINGs if they are due. `idle`: also to find idle workers, because a connection is over."""
         due = self.credit.pings_due()
         if idle and not due:
             due = self.credit.pings_for_idle_workers()
@@ -172,7 +172,7 @@ class PortForward:
         return self._connection.more
 
     def receive_data(self, data: bytes, most: int = sys.maxsize) -> list[PairEvent]:
-        """The events of at most `most` frames. Raises RemoteProtocolError; the session is then over."""
+        """Decodes bytes into the events of at most `most` frames. Raises RemoteProtocolError: the session is over."""
         out: list[PairEvent] = []
         for event in self._connection.receive_data(data, most):
             self._receive(event, out)

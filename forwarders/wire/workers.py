@@ -75,7 +75,7 @@ class WorkerCredit:
         self._free &= ~(1 << worker_of(stream_id))
 
     def release(self, stream_id: int) -> None:
-        """The pair is over."""
+        """Frees the workers of a pair that is over."""
         self._free |= 1 << worker_of(stream_id)
 
     def sent(self, stream_id: int, *, syn: bool = False, may_block: bool = True) -> int:

@@ -65,7 +65,7 @@ class Outputs:
         self._browser = BrowserOpener(requested=options.open)
 
     async def run(self, board: Board) -> None:
-        """Runs until the board closes."""
+        """Run all outputs until the board closes."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kept, logger, "opening the browser", partial(self._browser.run, board))
             if self._env_file is not None:
@@ -132,7 +132,7 @@ class BrowserOpener:
         self._opened: set[tuple[str, str, str, int | str]] = set()
 
     async def run(self, board: Board) -> None:
-        """Runs until the board closes."""
+        """Open pages as forwards become ready, until the board closes."""
         with board.subscribe() as changes:
             async for _ in changes:
                 for record in self._due(board):
@@ -185,7 +185,7 @@ class StatusAddress:
 
     @contextlib.contextmanager
     def announced(self, about: About) -> Iterator[None]:
-        """Lets other portsides and commands find it while the block runs; then closes the socket."""
+        """Lets other portsides and commands find the address while the block runs; then closes its socket."""
         with self._socket, contextlib.ExitStack() as stack:
             token_file = self._token_file
             if self._token and token_file is None:

@@ -149,7 +149,7 @@ class ContainerWatch:
         self._backoff = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
 
     async def run(self) -> None:
-        """Lists and watches until cancelled."""
+        """Keep `snapshot` up to date until cancelled."""
         async with client_of(self._daemon) as client:
             while True:
                 try:

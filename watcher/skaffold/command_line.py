@@ -213,7 +213,7 @@ def rewritten(command: SkaffoldCommand, rpc_http_port: int) -> list[str]:
 
 
 def child_environment(command: SkaffoldCommand, rpc_http_port: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment to start it in; for a wrapper's Skaffold it holds what `rewritten` puts into the words."""
+    """The environment of Skaffold, or of its wrapper: there it holds what `rewritten` puts into Skaffold's words."""
     if command.line is not None:
         return dict(environ)
     return {**environ, _variable("port-forward"): "off", _variable("rpc-http-port"): str(rpc_http_port)}
