@@ -133,7 +133,7 @@ def _read(path: str | Path, most: int, *, whole: bool) -> bytes:
         found = os.stat(path)
     except ValueError:  # a NUL in the name
         raise OSError(errno.EINVAL, "no file has such a name", str(path)) from None
-    if _is_null(found):
+    if stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.stat(os.devnull)):
         return b""
     _check(found, path)
     # Another file may have taken the name by now; with _NO_WAIT opening a FIFO returns at once.
@@ -152,16 +152,9 @@ def _check(found: os.stat_result, path: str | Path) -> None:
         raise OSError(errno.EINVAL, problem, str(path))
 
 
-def _is_null(found: os.stat_result) -> bool:
-    return stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.stat(os.devnull))
-
-
 def _too_large(path: str | Path, most: int) -> OSError:
-    return OSError(errno.EFBIG, f"it is larger than {_size(most)}", str(path))
-
-
-def _size(number: int) -> str:
-    return f"{number >> 20} MiB" if number >= 1 << 20 else f"{number} bytes"
+    size = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most} bytes"
+    return OSError(errno.EFBIG, f"it is larger than {size}", str(path))
 
 
 def _resolved(file: Path) -> Path:

@@ -98,3 +98,11 @@ def test_a_forward_without_pods_has_no_address() -> None:
     facts = replace(FACTS, direct=frozenset({""}))
     [forward] = make_plan(world(facts, [service(), deployment_of_run("web")])).forwards
     assert forward.endpoints == ()
+
+
+def test_in_a_cluster_with_addresses_everything_else_is_planned_as_elsewhere() -> None:
+    """What is not forwarded, and the moments to pause."""
+    facts = world(FACTS, [service(kind="ExternalName")])
+    [skip] = make_plan(facts).skips
+    assert list(with_own_addresses([None, skip], facts.cluster)) == [None, skip]
+    assert make_plan(replace(facts, direct=frozenset({""}))).skips == (skip,)

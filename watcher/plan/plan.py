@@ -184,21 +184,16 @@ def _port_keys(verdict: Verdict) -> set[_PortKey]:
 
 
 def _explanation(verdict: Verdict, failures: Mapping[str, str]) -> Explanation:
-    match verdict:
-        case PlannedForward():
-            problem = failures.get(verdict.id) or ("" if verdict.endpoints else verdict.broken)
-            runs = any(endpoint.running for endpoint in verdict.endpoints)
-            return Explanation(
-                subject=verdict.subject,
-                forwarded=not problem,
-                rule=verdict.because,
-                reason=problem or ("" if runs else verdict.waiting_for),
-                forwards=(verdict.id,),
-            )
-        case Published():
-            return Explanation(subject=verdict.subject, forwarded=True, rule=verdict.because, forwards=(verdict.id,))
-        case _:
-            return Explanation(subject=verdict.subject, forwarded=False, rule=verdict.reason)
+    if isinstance(verdict, Skip | NotRequested):
+        return Explanation(subject=verdict.subject, forwarded=False, rule=verdict.reason)
+    problem = reason = ""
+    if isinstance(verdict, PlannedForward):
+        problem = failures.get(verdict.id) or ("" if verdict.endpoints else verdict.broken)
+        runs = any(endpoint.running for endpoint in verdict.endpoints)
+        reason = problem or ("" if runs else verdict.waiting_for)
+    return Explanation(
+        subject=verdict.subject, forwarded=not problem, rule=verdict.because, reason=reason, forwards=(verdict.id,)
+    )
 
 
 def _combined(known: Explanation, other: Explanation) -> Explanation:

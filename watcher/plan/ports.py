@@ -59,9 +59,7 @@ def number_in(pod: Pod, port: int | str) -> int | None:
     if isinstance(port, int):
         return port
     found = container_port(pod.spec, port)
-    if found is None or unforwardable(found.protocol, found.container_port):
-        return None
-    return found.container_port
+    return found.container_port if found and not unforwardable(found.protocol, found.container_port) else None
 
 
 def is_port(number: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest
 from watcher.cluster.kinds import Kind
@@ -91,16 +92,8 @@ def planned(
     spec: ForwardSpec, subject: ResourceRef, found: EndpointResult, because: str, called: tuple[int | str, ...] = ()
 ) -> PlannedForward:
     """The forward of `spec` to the endpoints that were found."""
-    return PlannedForward(
-        id=spec.id,
-        subject=subject,
-        spec=spec,
-        endpoints=found.endpoints,
-        waiting_for=found.waiting_for,
-        broken=found.broken,
-        because=because,
-        called=called,
-    )
+    of_pods = asdict(found)
+    return PlannedForward(id=spec.id, subject=subject, spec=spec, because=because, called=called, **of_pods)
 
 
 def forward_spec(

@@ -20,7 +20,6 @@ from watcher.errors import NotSkaffoldError, StreamEndedError, UsageError
 CHUNK = 1 << 16
 # A connection on the loopback interface is made or refused at once; a remote one (a tunnel) may take some round trips.
 _CONNECT = 10.0
-_POST_PATH = "/v2/events/handle"
 
 
 class ApiAddress(Struct, frozen=True):
@@ -85,7 +84,7 @@ async def post_event(dial: Dial, address: ApiAddress, event: object) -> None:
     Raises OSError and trio.TooSlowError of `dial`, StreamEndedError and NotSkaffoldError of the request.
     """
     async with await dial(address) as stream:
-        request = HttpRequest(stream, address, "POST", _POST_PATH)
+        request = HttpRequest(stream, address, "POST", "/v2/events/handle")
         await request.send(msgspec.json.encode(event))
         await request.receive_head()
         # Unread bytes would make the close a reset, and a reset can end Skaffold.
