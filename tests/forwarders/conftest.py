@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from tests.forwarders.running import Running
+from tests.forwarders.sides import Sides
 from tests.forwarders.waiting import OPENED
 from tests.forwarders.wanting import Wanting
 
@@ -35,3 +36,8 @@ def closed() -> Iterator[None]:
     yield
     while OPENED:
         OPENED.pop().close()
+
+
+@pytest.fixture
+def sides(nursery: trio.Nursery) -> Sides:
+    return Sides(nursery)
