@@ -61,7 +61,7 @@ class TunnelProtocol(Protocol):
     async def wait_finished(self) -> None: ...
 
     def end(self) -> None:
-        """Send FIN."""
+        """End sending: FIN."""
 
     def abort(self) -> None:
         """Close at once: the pod's end is reset unless the connection is over."""
@@ -185,7 +185,7 @@ class Tunnel:
             view = view[FRAME_SIZE:]
 
     async def take_from(self, local: RawSocket, on_taken: Callable[[int], None]) -> bool:  # noqa: ARG002 - the protocol's signature
-        """Frames are made here."""
+        """Never: the bytes must be put into frames, which the kernel cannot do."""
         return False
 
     async def confirm(self) -> bool:

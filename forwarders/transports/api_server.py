@@ -95,7 +95,7 @@ class TunnelledSocket:
         self._left = b""
 
     async def receive_into(self, buffer: bytearray) -> int:
-        """As a RawSocket's: returns 0 at the end, no checkpoint after the read."""
+        """Receives as a RawSocket does: returns 0 at the end, no checkpoint after the read."""
         data = self._left or await self._channel.receive()
         taken, self._left = data[: len(buffer)], data[len(buffer) :]
         buffer[: len(taken)] = taken

@@ -39,14 +39,14 @@ class DirectUpstream:
         self._watcher = watcher
 
     def own_session_comes(self, endpoint: Endpoint) -> bool:  # noqa: ARG002 - the protocol's signature
-        """Connections share nothing."""
+        """Never: TCP connections share no session."""
         return False
 
     def open(self, endpoint: Endpoint, waiting: int = 1) -> DirectTunnel:  # noqa: ARG002 - there is room for all
         return DirectTunnel(self._address, endpoint.port, CONTAINER_TIMEOUT, self._watcher)
 
     def via(self, endpoint: Endpoint) -> str:  # noqa: ARG002 - the protocol's signature
-        """Not through an API server, and not to a pod."""
+        """Empty: a container is reached neither through an API server nor at a pod's address."""
         return ""
 
 
@@ -138,7 +138,7 @@ class DirectTunnel:
         return b"" if sent == len(data) else memoryview(data)[sent:]
 
     async def _send(self, data: Piece) -> bool:
-        """Whether the client takes bytes."""
+        """Sends to the client; returns whether it still takes bytes."""
         try:
             await self._local.send(data)
         except OSError as error:
@@ -162,7 +162,7 @@ class DirectTunnel:
     # Client to pod
 
     async def write(self, data: Piece) -> None:
-        """After the peer's reset bytes are dropped: what it has written is still to be read."""
+        """Writes; after the peer's reset it drops the bytes, since what the peer has written is still to be read."""
         remote = self._connected_now() or await self._connection()
         with contextlib.suppress(OSError):
             await remote.send(data)

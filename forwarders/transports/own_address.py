@@ -92,7 +92,7 @@ class OwnAddress:
         return address == self._confirmed and trio.current_time() < self._confirmed_until
 
     def dialled(self, key: _Port, *, reached: bool | None) -> None:
-        """How a dial has ended; None: it was given up before."""
+        """Note how a dial ended; None: it was given up before."""
         before = key in self._reached
         self._trying.discard(key)
         if reached:

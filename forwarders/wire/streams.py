@@ -14,7 +14,7 @@ from forwarders.wire.headers import Headers
 
 
 class StreamState(IntEnum):
-    """Of one stream, as this end sees it."""
+    """The state of one stream, as this end sees it."""
 
     OPEN = auto()
     HALF_CLOSED_LOCAL = auto()

@@ -52,7 +52,7 @@ class WebSocketStream:
         return b"".join(pieces)
 
     def take(self) -> bytes:
-        """The bytes to send as answers."""
+        """Takes the bytes to send as answers."""
         replies, self._replies = self._replies, b""
         return replies
 

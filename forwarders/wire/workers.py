@@ -150,7 +150,7 @@ class WorkerCredit:
         self._consume(worker, frame)
 
     def forget(self, stream_id: int) -> None:
-        """The stream is closed: no SYN_REPLY will come."""
+        """Forgets a stream that is closed: no SYN_REPLY will come."""
         self._syns.pop(stream_id, None)
 
     def checkpoint(self, stream_id: int) -> int:

@@ -56,7 +56,7 @@ async def probe_forward(board: Board, record: ForwardRecord, path: str = "") -> 
 
 
 async def _exchange(board: Board, record: ForwardRecord, path: str) -> tuple[bool, str, str]:
-    """Whether the pod answers, how, and why not."""
+    """Makes the connection. Returns whether the pod answers, how, and why not."""
     try:
         data, is_confirmed = await _answer(board, record, path)
     except (OSError, trio.BrokenResourceError):

@@ -174,7 +174,7 @@ class EnvFile:
             raise UsageError(f"--env-file {path} cannot be written: {error.strerror}") from None
 
     async def run(self, board: Board) -> None:
-        """Writes every change until the board closes."""
+        """Writes the file after every change, until the board closes."""
         with board.subscribe() as changes:
             async for _ in changes:
                 await self._rewrite(board)

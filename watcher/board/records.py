@@ -78,7 +78,7 @@ class ForwardRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
 
     @property
     def page(self) -> str:
-        """The URL for the browser."""
+        """The URL that the browser opens: with the path of `open`, if there is one."""
         return f"{self.link.rstrip('/')}{self.open_path or '/'}"
 
 
@@ -192,7 +192,7 @@ def _described(subject: ResourceRef) -> dict[str, Any]:
 
 
 def forward_record(wanted: PlannedForward, status: Status, now: datetime, gateway: str = "") -> ForwardRecord:
-    """The state of one of our forwards."""
+    """The record of one of our forwards with its current status."""
     port = wanted.spec.port.number
     return _record(wanted.subject, wanted.spec.address, status, now, requested_port=port, gateway=gateway)
 
@@ -268,7 +268,7 @@ def own_forward_record(own: SkaffoldForward, now: datetime) -> ForwardRecord:
 
 
 def published_record(published: Published, now: datetime) -> ForwardRecord:
-    """A port that Docker listens on."""
+    """The record of a local port that Docker itself listens on."""
     status = _held(published.id, published.local_port, "published by Docker itself")
     return _record(published.subject, published.address, status, now)
 

@@ -63,7 +63,7 @@ class About(msgspec.Struct, frozen=True):
 
     @property
     def page(self) -> str:
-        """The address of the page."""
+        """The address of the page for people, or that there is none."""
         return f"page {self.url}" if self.url else "no page (--status off)"
 
     @property
@@ -78,7 +78,7 @@ class About(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Distinguishes it from other portsides."""
+        """Names this portside with command, pid and folder."""
         return f"portside {self.command} (pid {self.pid}, {self.folder})"
 
 

@@ -117,7 +117,7 @@ class Screen:
             self._token.run_sync_soon(self._touch)
 
     async def run(self) -> None:
-        """Draws until the board closes; the last frame stays."""
+        """Draw the table until the board closes; the last frame stays."""
         with self._board.subscribe() as changes, _echo_off(self._descriptor, lines=self._keyboard is None):
             async with trio.open_nursery() as nursery:
                 if self._keyboard is not None:

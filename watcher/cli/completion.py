@@ -59,7 +59,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 def complete_contexts(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The contexts of the kubeconfig."""
+    """Completes the contexts of the kubeconfig."""
     return _starting_with(incomplete, _context_namespaces(context))
 
 
@@ -229,7 +229,7 @@ class _Zsh(_WholeWord, ZshComplete):
 
 
 class _Fish(_WholeWord, FishComplete):
-    """Also completes values that contain a comma."""
+    """Completes for fish, also values that contain a comma."""
 
     source_template = FishComplete.source_template.replace('string split ","', 'string split -m 1 ","')
 

@@ -81,7 +81,7 @@ class NonBlockingHandler(logging.Handler):
                 self._start()
 
     def flush(self) -> None:
-        """Returns when no line waits, or after LAST_LINES."""
+        """Waits until no line waits to be written, for at most LAST_LINES."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting, LAST_LINES)
 

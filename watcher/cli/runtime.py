@@ -87,7 +87,7 @@ class GatewayServer:
         return cls(request, bound, GatewayNames(request))
 
     async def serve(self, fleet: Fleet) -> None:
-        """Serves until cancelled."""
+        """Serves the gateway until cancelled."""
         from forwarders.gateway.gateway import Gateway
 
         await Gateway(self.names, fleet.adopt, self._request.suffixes).run(self._bound)

@@ -201,7 +201,7 @@ class StatusAddress:
             yield
 
     async def serve(self, board: Board) -> None:
-        """Serves until cancelled."""
+        """Serves the status address until cancelled."""
         await board.until_ready(FORWARDS_FIRST)
         serve = await trio.to_thread.run_sync(_server)
         await serve(self._socket, board, self._token, self._loopback)

@@ -136,7 +136,7 @@ class ApiClient:
             yield events
 
     async def server_version(self) -> str:
-        """The API server's version, e.g. "v1.34.4"."""
+        """Asks the API server for its version, such as v1.34.4."""
         asked = meta_v1.RequestInfo("get", "/version")
         return meta_v1.decode(await self._read(asked, "/version", {}), meta_v1.VersionInfo, asked).git_version
 

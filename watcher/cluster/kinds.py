@@ -43,7 +43,7 @@ class ObjectMeta(Object, frozen=True):
 
 
 class Resource(Object, frozen=True):
-    """Base of everything that the API lists."""
+    """Base of all objects that the API lists."""
 
     metadata: ObjectMeta
 

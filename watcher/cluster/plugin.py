@@ -56,7 +56,7 @@ class _Variable(Struct, frozen=True):
 
 
 class ExecEntry(Struct, frozen=True, rename="camel"):
-    """The `exec` field of a user."""
+    """The `exec` field of a kubeconfig's user: the login plugin to run."""
 
     command: str
     api_version: str = ""

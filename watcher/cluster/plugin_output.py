@@ -20,7 +20,7 @@ MAX_OUTPUT = 1024 * 1024
 
 
 class PluginCredential(Struct, frozen=True, rename="camel"):
-    """The status of an ExecCredential."""
+    """What a login plugin returns: the status of an ExecCredential."""
 
     token: str | None = None
     client_certificate_data: str | None = None

@@ -103,7 +103,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _edits(file: ProjectFile, project: Project, copied: Mapping[str, str]) -> dict[Span, str]:
-    """The replacements for parts of the file's text."""
+    """The replacements for parts of a file in its copy for `diagnose`."""
     edits = _command_edits(file, project)
     for mapping, field in (path for document in file.documents for path in required_paths(document)):
         place = required_place(mapping[field], file)

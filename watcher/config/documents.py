@@ -128,7 +128,7 @@ class _Composed:
         self._anchors: dict[str, Any] = {}
 
     def value(self, event: yaml.NodeEvent) -> Any:
-        """The value that begins with `event`."""
+        """Builds the value that begins with this parser event."""
         self._turns.give_way()
         if isinstance(event, yaml.AliasEvent):
             return self._aliased(event)

@@ -105,7 +105,7 @@ _Decoded = TypeVar("_Decoded")
 
 
 def decode_containers(data: bytes) -> tuple[DockerContainer, ...]:
-    """The containers, sorted by id. Raises DockerError."""
+    """Decodes the list of containers, sorted by id. Raises DockerError."""
     containers = _decoded(data, tuple[DockerContainer, ...])
     return tuple(sorted(containers, key=lambda container: container.id))
 

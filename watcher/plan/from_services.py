@@ -73,7 +73,7 @@ def _by_entries(facts: Facts) -> Requested:
 
 
 def _found(service: Service, port: ServicePort, whole: ResourceRef, facts: Facts, requested: Requested) -> FoundPort:
-    """One port of a service, with what decides on it."""
+    """The port of a service with everything that decides whether it is forwarded."""
     name, namespace = whole.resource_name, whole.namespace
     privileged = port.port < FIRST_UNPRIVILEGED
     called = (port.port, port.name) if port.name else (port.port,)

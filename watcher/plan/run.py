@@ -225,5 +225,5 @@ def artifact_index(artifacts: tuple[str, ...]) -> ArtifactIndex:
 
 
 def _repository(image: str) -> str:
-    """`image` without digest and tag."""
+    """The image's name without digest and tag."""
     return _TAG.sub("", _DIGEST.sub("", image))
