@@ -185,7 +185,7 @@ class Tunnel:
             view = view[FRAME_SIZE:]
 
     async def take_from(self, local: RawSocket, on_taken: Callable[[int], None]) -> bool:  # noqa: ARG002 - the protocol's signature
-        """Never: the bytes must be put into frames, which the kernel cannot do."""
+        """Never lets the kernel copy the bytes: they must be put into frames."""
         return False
 
     async def confirm(self) -> bool:

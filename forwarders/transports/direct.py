@@ -127,7 +127,7 @@ class DirectTunnel:
         self._finish()
 
     def _pass_on(self, data: bytes) -> Piece:
-        """Returns what the client's socket has no room for. An error is raised by the connection's own task."""
+        """Passes bytes to the client; returns those without room. An error is raised by the connection's own task."""
         try:
             self._count(len(data))
             self._local.before_send([data])

@@ -218,7 +218,7 @@ class Prospects:
         self._worked.add(ident)
 
     def planned(self, plan: Plan, *, settled: bool) -> None:
-        """Note which targets a new plan found. `settled`: the plan is based on complete lists."""
+        """Note which targets a new plan has found. `settled`: the plan is based on complete lists."""
         asked = {*(wanted.id for wanted in plan.forwards), *(skip.id for skip in plan.skips)}
         self._worked &= asked
         self._found &= asked

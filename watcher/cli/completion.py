@@ -72,7 +72,7 @@ def complete_namespaces(context: click.Context, _parameter: click.Parameter, inc
 
 
 def complete_targets(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """TYPE/NAME from the cluster, once TYPE/ is typed; keeps the typed form of the type."""
+    """Completes TYPE/NAME from the cluster, once TYPE/ is typed; keeps the typed form of the type."""
     from watcher.cluster.kinds import BY_NAME
     from watcher.config.entries import kind_of
 
