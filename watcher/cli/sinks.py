@@ -6,15 +6,15 @@ Each output reads the board at its own pace. Every mistake in the options is rai
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import secrets
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import trio
 from msgspec.structs import asdict
@@ -37,14 +37,11 @@ from watcher.cli.lifecycle import ExecCommand
 from watcher.cli.option_values import Options
 from watcher.errors import UsageError
 
-if TYPE_CHECKING:
-    from watcher.board.screen import Screen
-
 logger = logging.getLogger("portside.board")
 
-# Seconds that outputs wait for the first forwards. Imports, even in a thread, delay the tasks that open forwards by
-# 5 ms at a time (sys.getswitchinterval).
-FORWARDS_FIRST = 0.3
+# Seconds that outputs wait for the first forwards to be ready, and then for the first bytes of the connections that
+# waited. Imports, even in a thread, delay these by 5 ms at a time (sys.getswitchinterval).
+FORWARDS_FIRST, BYTES_FIRST = 0.3, 0.1
 # The token comes from a variable or a file, never from an option: `ps` shows options to every user.
 TOKEN_VARIABLE = "PORTSIDE_STATUS_TOKEN"  # noqa: S105 - the variable's name
 # Long enough that it cannot be guessed over a network.
@@ -106,18 +103,21 @@ async def _introduce(about: About) -> None:
 
 
 async def _show_table(board: Board) -> None:
-    await board.until_ready(FORWARDS_FIRST)
-    screen, keyboard_of = await trio.to_thread.run_sync(_screen)
+    await _import_later(board, "watcher.board.screen")
+    from watcher.board.screen import Screen, keyboard_of
+
     terminal = sys.stdout.fileno()
-    table = screen(board, terminal, colour=not os.environ.get("NO_COLOR"), keyboard=keyboard_of(terminal))
+    table = Screen(board, terminal, colour=not os.environ.get("NO_COLOR"), keyboard=keyboard_of(terminal))
     with logs.diverted(table.print_above) if sys.stderr.isatty() else contextlib.nullcontext():
         await table.run()
 
 
-def _screen() -> tuple[type[Screen], Callable[[int], int | None]]:
-    from watcher.board.screen import Screen, keyboard_of
-
-    return Screen, keyboard_of
+async def _import_later(board: Board, *modules: str) -> None:
+    """Imports modules in a thread, after the first forwards have had their turn."""
+    await board.until_ready(FORWARDS_FIRST)
+    await trio.sleep(BYTES_FIRST)
+    for module in modules:
+        await trio.to_thread.run_sync(importlib.import_module, module)
 
 
 class BrowserOpener:
@@ -202,16 +202,11 @@ class StatusAddress:
 
     async def serve(self, board: Board) -> None:
         """Serves the status address until cancelled."""
-        await board.until_ready(FORWARDS_FIRST)
-        serve = await trio.to_thread.run_sync(_server)
-        await serve(self._socket, board, self._token, self._loopback)
+        await _import_later(board, "watcher.board.http.routes", "watcher.board.http.server")
+        from watcher.board.http.routes import Routes
+        from watcher.board.http.server import Guard, serve
 
-
-def _server() -> Callable[[socket.socket, Board, str, bool], Awaitable[None]]:
-    from watcher.board.http.routes import Routes
-    from watcher.board.http.server import Guard, serve
-
-    return lambda sock, board, token, loopback: serve(sock, Routes(board), Guard(token, loopback=loopback))
+        await serve(self._socket, Routes(board), Guard(self._token, loopback=self._loopback))
 
 
 def _configured_token(options: Options) -> tuple[str, Path | None]:

@@ -191,7 +191,7 @@ async def watch_skaffold(url: str, options: Options) -> int:
     if not url:
         raise UsageError(
             "which Skaffold? give --skaffold URL or set SKAFFOLD_RPC_HTTP_PORT (skaffold dev --rpc-http-port); "
-            "without any: --cluster"
+            "without Skaffold give --cluster"
         )
     configured = await ConfiguredFacts.load(options, "watch", project_of(options, "dev"), environment())
     source = await SkaffoldSource.prepare("watch", options, url, configured)
