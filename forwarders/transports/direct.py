@@ -210,7 +210,7 @@ class DirectTunnel:
                 self._socket.socket.getpeername()
             except OSError:
                 return None
-            self._made()
+            self._made(self._socket)
         return self._socket
 
     async def _connection(self) -> RawSocket:
@@ -222,7 +222,7 @@ class DirectTunnel:
             try:
                 with trio.fail_after(self._timeout):
                     await _writable(self._socket.socket)
-                self._made()
+                self._made(self._socket)
             except (OSError, trio.TooSlowError) as error:
                 raise self._refused(self._reason(error)) from error
             finally:
@@ -230,11 +230,11 @@ class DirectTunnel:
                 self._changed.fire()
         return remote
 
-    def _made(self) -> None:
+    def _made(self, remote: RawSocket) -> None:
         """The connection is made. Raises DialError if it is not to be used."""
         self._connected = True
-        if self._ended and self._socket is not None:
-            self._socket.shutdown_writing()
+        if self._ended:
+            remote.shutdown_writing()
 
     def _refused(self, reason: str) -> DialError:
         self.error = error = self._dial_error(reason)

@@ -13,6 +13,7 @@ from forwarders.spec import Endpoint, PodRef
 from forwarders.system.tcp import SocketWatcher
 from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.direct import DirectTunnel
+from forwarders.transports.sockets import RawSocket
 
 # Seconds. A pod that is not reached at once (a network policy, no route) is reached through the API server instead.
 POD_TIMEOUT = 0.3
@@ -34,21 +35,21 @@ class OwnAddress:
     """Which ports of one pod are reached at the pod's own address. The plan says whether that may be tried.
 
     An address may be another pod's as soon as its pod is gone. So it is used only if `confirm` has told, at most LEASE
-    seconds ago, that it is this pod's; `run` asks again while connections go there. And only while `shown` says so,
-    before a connection and once it is made: on a busy machine the plan follows the watch late, and another machine may
-    answer at an address that is free. The first connection to a port tries the address; until that has ended, others
-    go through sessions. `on_change` is called when connections may go another way from then on.
+    seconds ago, that it is this pod's; `run` asks again while connections go there. And only while `shown` agrees, also
+    once a connection is made: on a busy machine the plan follows the watch late, and another machine may answer at an
+    address that is free. The first connection to a port tries the address; until that has ended, others go through
+    sessions. `on_change` is called when connections may go another way from then on.
     """
 
     def __init__(self, pod: PodRef, route: ClusterRoute, watcher: SocketWatcher, on_change: Callable[[], None]) -> None:
         self.watcher = watcher
         self._confirm = partial(route.confirm, pod)
-        self.shown = partial(route.shown, pod)
+        self._shown = partial(route.shown, pod)
         self._on_change = on_change
         self._wanted = trio.Event()
         self._address, self._used = "", -math.inf  # by the last connection
         self._confirmed, self._confirmed_until = "", -math.inf
-        self._reached: set[_Port] = set()
+        self._reached: dict[_Port, str] = {}  # and from which address of ours
         self._trying: set[_Port] = set()
         self._avoid_until: dict[_Port, tuple[float, float]] = {}  # and for how long that was
 
@@ -79,7 +80,7 @@ class OwnAddress:
             return None
         self._address, self._used = address, trio.current_time()
         self._wanted.set()
-        if not (self._is_confirmed(address) and self.shown(address)):
+        if not (self._is_confirmed(address) and self._shown(address)):
             return None
         if key not in self._reached:
             until, _ = self._avoid_until.get(key, (-math.inf, 0.0))
@@ -91,15 +92,19 @@ class OwnAddress:
     def _is_confirmed(self, address: str) -> bool:
         return address == self._confirmed and trio.current_time() < self._confirmed_until
 
-    def dialled(self, key: _Port, *, reached: bool | None) -> None:
-        """Note how a dial ended; None: it was given up before."""
+    def is_reached_from(self, source: str, key: _Port) -> bool:
+        """Whether a new connection is to the pod. From another address of ours it went another way, to a gateway."""
+        return self._shown(key[0]) and self._reached.get(key, source) == source
+
+    def dialled(self, key: _Port, source: str | None) -> None:
+        """Note how a dial ended: from which address of ours, "" if it was in vain, None if it was given up before."""
         before = key in self._reached
         self._trying.discard(key)
-        if reached:
-            self._reached.add(key)
+        if source:
+            self._reached[key] = source
             self._avoid_until.pop(key, None)
-        elif reached is False:
-            self._reached.discard(key)
+        elif source == "":
+            self._reached.pop(key, None)
             _, last = self._avoid_until.get(key, (0.0, 0.0))
             pause = min(2 * last, MOST_AVOID) or AVOID
             self._avoid_until[key] = trio.current_time() + pause, pause
@@ -112,23 +117,24 @@ class _PodTunnel(DirectTunnel):
 
     def __init__(self, key: _Port, own_address: OwnAddress) -> None:
         super().__init__(*key, POD_TIMEOUT, own_address.watcher)
-        self._dialled = partial(own_address.dialled, key)
-        self._shown = own_address.shown
+        self._key = key
+        self._own_address = own_address
 
-    def _made(self) -> None:
-        if not self._shown(self._address):
-            self._dialled(reached=None)
-            self.error = NotReachedError(f"{self._address} is not the pod's address any more")
-            self._over()
-            raise self.error
-        self._dialled(reached=True)
-        super()._made()
+    def _made(self, remote: RawSocket) -> None:
+        source = self._source(remote)
+        if not self._own_address.is_reached_from(source, self._key):
+            raise self._refused(f"{self._address} is not the pod's address any more")
+        self._own_address.dialled(self._key, source)
+        super()._made(remote)
+
+    def _source(self, remote: RawSocket) -> str:
+        return str(remote.socket.getsockname()[0])
 
     def _dial_error(self, reason: str) -> DialError:
-        self._dialled(reached=False)
+        self._own_address.dialled(self._key, "")
         return NotReachedError(reason)
 
     def abort(self) -> None:
         if not (self._connected or self.finished):
-            self._dialled(reached=None)
+            self._own_address.dialled(self._key, None)
         super().abort()

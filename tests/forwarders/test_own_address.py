@@ -21,7 +21,16 @@ from forwarders.tasks import Tasks
 from forwarders.transports import direct
 from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.direct import DirectTunnel
-from forwarders.transports.own_address import AVOID, KEEP, LEASE, POD_TIMEOUT, REST, NotReachedError, OwnAddress
+from forwarders.transports.own_address import (
+    AVOID,
+    KEEP,
+    LEASE,
+    POD_TIMEOUT,
+    REST,
+    NotReachedError,
+    OwnAddress,
+    _PodTunnel,
+)
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Tunnel, TunnelProtocol
 from tests.forwarders.cluster import Pods, pod
@@ -168,15 +177,15 @@ async def test_tries_become_rare(mock_clock: MockClock) -> None:
     address, pauses = OwnAddress(pod("web"), ClusterRoute(_no_session, confirm=_yes), SocketWatcher(), lambda: None), []
     address._confirmed, address._confirmed_until = HERE, math.inf
     for _ in range(7):
-        address.dialled((HERE, 80), reached=False)
+        address.dialled((HERE, 80), "")
         began = trio.current_time()
         while (tunnel := address.open(at)) is None:
             mock_clock.jump(AVOID)
         tunnel.abort()
         pauses.append(trio.current_time() - began)
     assert pauses == [30, 60, 120, 240, 480, 600, 600]
-    address.dialled((HERE, 80), reached=True)
-    address.dialled((HERE, 80), reached=False)
+    address.dialled((HERE, 80), HERE)
+    address.dialled((HERE, 80), "")
     mock_clock.jump(AVOID)
     assert address.open(at) is not None
 
@@ -342,6 +351,22 @@ async def test_a_stranger_at_the_address_gets_no_byte(choosing: Choosing) -> Non
         with stranger:
             assert stranger.recv(10) == b""
     assert isinstance(await choosing.connect(), Tunnel)
+
+
+async def test_a_connection_that_goes_another_way(
+    choosing: Choosing, listening: int, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The route to a pod that is gone is gone too, and a gateway takes the connection: our own address tells."""
+    await choosing.serve(listening)
+    assert isinstance(await choosing.connect(), DirectTunnel)
+    source = "192.0.2.2"
+    monkeypatch.setattr(_PodTunnel, "_source", lambda self, remote: source)
+    with pytest.raises(NotReachedError, match="is not the pod's address any more"):
+        await choosing.dial().write(b"secret")
+    assert isinstance(choosing.dial(), Tunnel)
+    mock_clock.jump(AVOID)  # the machine's routes have changed: that is the way now
+    await choosing.confirm()
+    assert isinstance(await choosing.connect(), DirectTunnel)
 
 
 async def test_an_end_of_the_connection_is_the_pods(choosing: Choosing, listening: int) -> None:
