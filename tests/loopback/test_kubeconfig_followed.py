@@ -90,12 +90,18 @@ async def test_a_link_that_is_turned_and_a_broken_edit(tmp_path: Path) -> None:
         async with forwarding(config) as (program, port):
             os.replace(_link(tmp_path, "two"), config)
             await answers(port, "two")
-            (tmp_path / "two").write_text("clusters: [")
+            _write_at_once(tmp_path / "two", "clusters: [")
             await program.says("not valid YAML; keeping the previous settings")
-            (tmp_path / "two").write_text("clusters: [ ")
+            _write_at_once(tmp_path / "two", "clusters: [ ")
             os.replace(_link(tmp_path, "one"), config)
             await answers(port, "one")
             assert program.stderr.count("keeping the previous settings") == 1
+
+
+def _write_at_once(path: Path, text: str) -> None:
+    """No reader sees the file empty."""
+    path.with_name("new").write_text(text)
+    os.replace(path.with_name("new"), path)
 
 
 def _link(folder: Path, target: str) -> Path:
