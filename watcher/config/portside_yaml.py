@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from forwarders.spec import PortPolicy, PortRequest
 from watcher import user_files
-from watcher.config import documents
+from watcher.config import documents, project_files
 from watcher.config.entries import (
     CONTAINER,
     Entry,
@@ -144,8 +144,7 @@ def parse_settings(text: str, source: str) -> Settings:
 
 def _settings(file: PortsideFile, document: documents.Mapping, source: str) -> Settings:
     def origins(field: str) -> list[str]:
-        items = document.get(field) or ()
-        return [f"{source} line {item.line}" if isinstance(item, documents.Mapping) else source for item in items]
+        return [project_files.origin(item, source) for item in document.get(field) or ()]
 
     def at(field: str) -> str:
         return f"{source} line {document.lines.get(field, document.line)}: {field}"
