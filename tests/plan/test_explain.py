@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.plan.made import BOTH, RUN, WEB, deployment_of_run, entry, make_plan, pod, pod_of_run, service, world
-from watcher.cluster.kinds import RUN_ID_LABEL, Pod, Service, ServicePort
+from watcher.cluster.kinds import POD, RUN_ID_LABEL, OwnerReference, Pod, Service, ServicePort
 from watcher.docker.containers import Containers, DockerContainer, PublishedPort
 from watcher.plan.facts import Facts
 from watcher.plan.plan import Explanation, explain
@@ -132,3 +132,14 @@ def test_what_docker_publishes_is_forwarded_by_docker() -> None:
     )
     [answer] = explained(everything)
     assert (answer.forwarded, answer.rule) == (True, "it is asked for by skaffold.yaml line 1")
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "ReplicaSet", "DaemonSet", "Job"])
+def test_a_pod_goes_with_what_made_it_whatever_that_is(kind: str) -> None:
+    """Every kind of owner has one verdict on each pod of it."""
+    _, item = pod("web-0", owner=OwnerReference(kind, "web", "web", controller=True))
+    assert isinstance(item, Pod)
+    labelled = replace(item, metadata=replace(item.metadata, labels={RUN_ID_LABEL: RUN}))
+    answers = explained(world(Facts(modes=PODS, run_id=RUN), [(POD, labelled)]))
+    [its_pod] = [answer for answer in answers if answer.subject.resource_name == "web-0"]
+    assert its_pod.rule == f"it goes with {kind.lower()} web"
