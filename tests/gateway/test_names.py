@@ -84,6 +84,14 @@ def test_the_shortest_names() -> None:
     assert found["deployment/shop/job/7000"] == "job"
 
 
+def test_the_only_port_that_speaks_http_is_meant_of_one_resource_and_without_a_port_alone() -> None:
+    """Another resource of that name may be meant as well, and so may another container's port of that number."""
+    two = by_name(host_entries([one("api", "shop", 80, "http"), one("api", "blog", 9000, "grpc")]))
+    assert len(resolve_host("api", two)) == 2
+    pods = [one("api", "shop", 80, name, kind="deployment", container=name) for name in ("http", "metrics")]
+    assert [len(resolve_host(name, by_name(host_entries(pods)))) for name in ("api", "80.api.shop")] == [1, 2]
+
+
 names = st.sampled_from(["a", "b", "http"])
 ports = st.sampled_from([(80,), (80, "http"), (81, "web"), ("grpc", 9000), (5432,)])
 kinds = st.sampled_from(["service", "deployment"])

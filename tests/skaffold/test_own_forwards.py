@@ -52,6 +52,13 @@ def test_pods_forwards_outlive_the_loops_end_but_not_the_next_deploy() -> None:
     assert not fold(history(*loops)).own_forwards
 
 
+def test_one_port_at_two_addresses_is_two_forwards() -> None:
+    """Only what has the same local address replaces a forward."""
+    web, api = port("web", 9001), port("api", 9001)
+    assert len(fold(history(web, replace(api, address="127.0.0.2"))).own_forwards) == 2
+    assert len(fold(history(web, api)).own_forwards) == 1
+
+
 def test_own_forward_is_keyed_by_lower_case_type() -> None:
     """skaffold.yaml's spelling of a type makes no second forward."""
     own = fold(history(port("web", 9001, resource_type="Service"), port("web", 9002))).own_forwards
