@@ -21,7 +21,7 @@ POD_TIMEOUT = 0.3
 AVOID, MOST_AVOID = 30.0, 600.0
 # Seconds for which an address counts as the pod's after the API server was asked: a kubelet takes about as long to take
 # down a pod. How long it is asked again and again after a connection, and how long it is not after it said no.
-LEASE, KEEP, REST = 1.0, 3.0, 2.0
+LEASE, KEEP, REST = 1.0, 30.0, 2.0
 
 # Address and port.
 _Port = tuple[str, int]
