@@ -162,7 +162,7 @@ async def test_a_port_that_refuses_both_ways(choosing: Choosing, closed: int, mo
     assert isinstance(await choosing.connect(), Tunnel)
     assert choosing.backend.serving is not None
     choosing.backend.refused(choosing.backend.serving, DialError("connection refused"))
-    mock_clock.jump(AVOID)
+    mock_clock.jump(2 * AVOID)
     await trio.testing.wait_all_tasks_blocked()
     assert isinstance(choosing.dial(), Tunnel)  # the address's confirmation has lapsed: this asks for it
     choosing.backend.abandoned(choosing.backend.serving)
