@@ -154,32 +154,26 @@ class SessionBackoff:
 class DialBackoff:
     """Paces the dials of one port in a pod that refuses connections: one at a time, with a pause after each.
 
-    `reason`, `sandbox_gone`: of the last refusal.
+    `reason`, `sandbox_gone`: of the last refusal. `due`: when the port may be dialled again; infinite during a dial.
     """
 
     def __init__(self) -> None:
         self.reason = ""
         self.sandbox_gone = False
+        self.due = 0.0
         self._since = trio.current_time()
-        self._due = 0.0
-        self._dialling = False
-
-    @property
-    def due(self) -> float:
-        """When the port may be dialled again; infinite while a dial is under way."""
-        return math.inf if self._dialling else self._due
 
     def begin(self) -> None:
         """Note that a dial has begun."""
-        self._dialling = True
+        self.due = math.inf
 
     def refused(self, reason: str, *, sandbox_gone: bool) -> None:
         """Note that the runtime could not connect, and why."""
         self.reason, self.sandbox_gone = reason, sandbox_gone
         now = trio.current_time()
-        self._dialling = False
-        self._due = now + min(max(SHARE * (now - self._since), FIRST_PAUSE), LAST_PAUSE)
+        self.due = now + min(max(SHARE * (now - self._since), FIRST_PAUSE), LAST_PAUSE)
 
     def abandoned(self) -> None:
         """Note that the dial ended without an answer: its client left, or its session broke."""
-        self._dialling = False
+        if math.isinf(self.due):
+            self.due = 0.0
