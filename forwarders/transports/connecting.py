@@ -173,7 +173,9 @@ async def first_connected(connect_tcp: Callable[[], Awaitable[Stream]], failure:
 
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_start_repeatedly, nursery, attempt)
+            while not (streams or failures):
+                nursery.start_soon(attempt)
+                await trio.sleep(ATTEMPT_EVERY)
     except BaseException:
         await _close_all(streams)
         raise
@@ -181,12 +183,6 @@ async def first_connected(connect_tcp: Callable[[], Awaitable[Stream]], failure:
     if not streams:
         raise failures[0]
     return streams[0]
-
-
-async def _start_repeatedly(nursery: trio.Nursery, attempt: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        nursery.start_soon(attempt)
-        await trio.sleep(ATTEMPT_EVERY)
 
 
 async def _close_all(streams: list[Stream]) -> None:
