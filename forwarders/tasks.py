@@ -11,7 +11,6 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Never, Self, TypeVarTuple
 
 import trio
@@ -77,9 +76,7 @@ class Tasks:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.over = True
 
     def start(self, task: Callable[[*Args], Awaitable[object]], *args: *Args) -> bool:

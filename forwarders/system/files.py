@@ -169,7 +169,6 @@ def descriptors_are_scarce() -> bool:
 
 def boot_clock() -> float:
     """A clock in seconds that counts while the machine sleeps; off Linux the wall clock, which users may set."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    else:  # noqa: RET505 - mypy knows platforms only in blocks
+    if sys.platform != "linux":
         return time.time()
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -89,12 +89,11 @@ def write_whole(descriptor: int, data: bytes) -> None:
 
 def has_room(descriptor: int, size: int) -> bool:
     """Whether a write of `size` bytes would not block. Windows cannot tell; there the answer is always yes."""
-    if sys.platform != "win32":
-        poll = select.poll()
-        poll.register(descriptor, select.POLLOUT)
-        return size <= select.PIPE_BUF and bool(poll.poll(0))  # POSIX: a write of PIPE_BUF bytes is atomic
-    else:  # noqa: RET505 - mypy knows platforms only in blocks
+    if sys.platform == "win32":
         return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return size <= select.PIPE_BUF and bool(poll.poll(0))  # POSIX: a write of PIPE_BUF bytes is atomic
 
 
 def _console(descriptor: int) -> io.RawIOBase | None:
