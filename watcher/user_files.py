@@ -24,8 +24,8 @@ logger = logging.getLogger("portside.files")
 PROJECT_FILE, KUBECONFIG, SECRET = 1 << 20, 10 << 20, 1 << 20
 
 # Milliseconds. One save of an editor may cause several changes; those within _DEBOUNCE count as one. _STEP is the pause
-# that ends a burst, and how long the watching thread may take to notice that it shall stop.
-_DEBOUNCE, _STEP = 400, 50
+# that ends a burst, and how long the watching thread may take to notice that it shall stop: it wakes that often.
+_DEBOUNCE, _STEP = 400, 200
 
 _KINDS = {
     stat.S_IFDIR: "it is a folder, not a file",
