@@ -91,7 +91,7 @@ async def test_one_that_the_caller_has_opened_is_used_as_it_is(nursery: trio.Nur
         path = cluster.kubeconfig(tmp_path / "config")
         seen = Seen(path)
         async with ClusterConnection(await load_cluster_config(str(path), "embedded"), seen.changed) as opened:
-            seen.others.add("embedded", opened)
+            seen.others.connected["embedded"] = opened
             nursery.start_soon(seen.others.run, lambda _: None)
             await seen.until("embedded", pods=0)
             assert seen.others.route("embedded") is opened.route

@@ -106,7 +106,7 @@ async def forward_targets(targets: tuple[str, ...], options: Options) -> int:
             for config in others:
                 other = await stack.enter_async_context(ClusterConnection(config, runtime.touch))
                 clients[config.context] = other.client
-                runtime.others.add(config.context, other)
+                runtime.others.connected[config.context] = other
             facts = replace(facts, entries=await looked_up(clients, entries))
             await runtime.run(cluster, lambda: runtime.with_clusters(facts), end_when_hopeless=True)
 

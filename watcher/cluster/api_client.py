@@ -121,6 +121,7 @@ class ApiClient:
         }
         timeout = httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT, read=seconds + WATCH_GRACE)
         # Compression would delay small events, and costs the API server more than it saves.
+        decoder = meta_v1.WatchDecoder(watch.kind)
         request = self._http.build_request(
             "GET",
             _path(watch.kind, watch.namespace),
@@ -131,7 +132,7 @@ class ApiClient:
         async with (
             self._answer(asked, request) as response,
             self._pieces(response) as pieces,
-            aclosing(_events(pieces, meta_v1.WatchDecoder(watch.kind))) as events,
+            aclosing(decoder.feed(data) async for data in pieces) as events,
         ):
             yield events
 
@@ -229,14 +230,6 @@ class ApiClient:
                 await drain(raw)
 
 
-async def _events(
-    pieces: AsyncIterator[bytes], decoder: meta_v1.WatchDecoder
-) -> AsyncGenerator[list[meta_v1.WatchEvent], None]:
-    """Yields the events of one watch, in lists as they arrived together. Raises ApiError, MalformedError."""
-    async for data in pieces:
-        yield decoder.feed(data)
-
-
 def _http(server: ApiServer, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=server.url,
@@ -250,11 +243,8 @@ def _http(server: ApiServer, transport: httpx.AsyncBaseTransport | None) -> http
 
 
 def _path(kind: Kind, namespace: str) -> str:
-    return (
-        f"{kind.path}/namespaces/{quote(namespace, safe='')}/{kind.plural}"
-        if namespace
-        else f"{kind.path}/{kind.plural}"
-    )
+    scope = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{kind.path}{scope}/{kind.plural}"
 
 
 def _accept(kind: Kind, suffix: str = "") -> dict[str, str]:

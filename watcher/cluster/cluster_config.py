@@ -65,7 +65,7 @@ async def load_cluster_config(kubeconfig: str | None, context: str | None, *, st
     selected = found.selected
     # By name: an edit may make another context current.
     again = partial(credentials.read_credentials, kubeconfig, selected.context or None)
-    provider = CredentialProvider(found, None, again)
+    provider = CredentialProvider(found, again)
     server = await credentials.read_in_time(partial(server_of, selected, provider))
     if problem := expired(found):
         logger.warning("%s", problem)

@@ -46,21 +46,13 @@ class Watches:
     """Runs the required watches of a cluster, each in a task of its own, so that one failure does not reach the others.
 
     Calls `on_change` synchronously after each change of `snapshot`, which is live: do not await while reading it.
-    `gate`: the rate limiter of the API server, if others share it.
+    `gate`: the rate limiter of the API server.
     """
 
-    def __init__(
-        self,
-        client: ApiClient,
-        on_change: Callable[[], None],
-        random: Random,
-        now: Callable[[], datetime] = _local_now,
-        gate: RetryLimiter | None = None,
-    ) -> None:
+    def __init__(self, client: ApiClient, on_change: Callable[[], None], random: Random) -> None:
+        self.gate = RetryLimiter(TURN)
         self._client = client
         self._random = random
-        self._now = now
-        self._gate = gate or RetryLimiter(TURN)
         self._store = Store(on_change)
         self._running: dict[Watch, tuple[Reflector, trio.CancelScope]] = {}
         self._tasks: Tasks | None = None
@@ -76,7 +68,7 @@ class Watches:
             reflector.cache.close()
             scope.cancel()
         for watch in sorted(watches - self._running.keys(), key=repr):
-            reflector = Reflector(self._client, WatchCache(self._store, watch), self._random, self._gate, self._now)
+            reflector = Reflector(self._client, WatchCache(self._store, watch), self._random, self.gate, _local_now)
             scope = trio.CancelScope()
             self._running[watch] = reflector, scope
             if self._tasks is not None:
@@ -89,13 +81,13 @@ class Watches:
         """
         for reflector, _ in self._running.values():
             reflector.check()
-        self._gate.release()
+        self.gate.release()
 
     def restart(self) -> None:
         """Start every watch with a list, because another API server answers now. The objects stay meanwhile."""
         for reflector, _ in self._running.values():
             reflector.restart()
-        self._gate.release()
+        self.gate.release()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs the wanted watches until cancelled."""
@@ -124,11 +116,12 @@ class ClusterConnection:
     def __init__(self, config: ClusterConfig, on_change: Callable[[], None]) -> None:
         self.config = config
         self.client = ApiClient(config.server)
-        gate = RetryLimiter(TURN)
-        self.watches = Watches(self.client, on_change, Random(), gate=gate)  # noqa: S311 - jitter
+        self.watches = Watches(self.client, on_change, Random())  # noqa: S311 - jitter
         self.own_network = OwnNetwork(self.client, on_change)
         self._opener = Opener(config.server)
-        self.route = ClusterRoute(self._opener.open, gate, self.watches.check, self._confirmed, self._shown)
+        self.route = ClusterRoute(
+            self._opener.open, self.watches.gate, self.watches.check, self._confirmed, self._shown
+        )
 
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()
@@ -174,7 +167,7 @@ class OtherClusters:
     """The clusters other than the default one, by context. Each is connected when its first forward is planned.
 
     It stays connected: without forwards it has no watches and no sessions. `on_change`: see ClusterConnection.
-    `connected`: those that are, by context.
+    `connected`: those that are, by context; the caller may add one that it keeps connected while this runs.
     """
 
     def __init__(self, asked: str | None, on_change: Callable[[], None]) -> None:
@@ -185,10 +178,6 @@ class OtherClusters:
         self._reopen: Callable[[str], None] = lambda _: None
         self._tasks: Tasks | None = None
         self._stack = AsyncExitStack()
-
-    def add(self, context: str, cluster: ClusterConnection) -> None:
-        """Add a cluster that the caller has connected and keeps connected while this runs."""
-        self.connected[context] = cluster
 
     def seen(self, contexts: Iterable[str]) -> tuple[OtherCluster, ...]:
         """The objects of these contexts' clusters, as far as they are known. Starts to connect to new ones."""

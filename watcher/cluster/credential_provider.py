@@ -19,7 +19,6 @@ from forwarders.backoff import Backoff
 from forwarders.transports.api_server import Headers
 from watcher.cluster import tls
 from watcher.cluster.credentials import Credentials
-from watcher.cluster.tls import valid_until
 from watcher.errors import KubeconfigError, RenewalError
 
 logger = logging.getLogger("portside.cluster")
@@ -33,8 +32,6 @@ FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
 # Fields of a user for which reading runs a command or asks a server.
 _RUNS_SOMETHING = {"exec", "auth-provider"}
 
-Read = Callable[[], Awaitable[Credentials]]
-
 
 class CredentialProvider:
     """Keeps the credentials of one context valid, and returns the headers that authenticate a request.
@@ -43,10 +40,10 @@ class CredentialProvider:
     needs a renewal makes it.
     """
 
-    def __init__(self, found: Credentials, context: ssl.SSLContext | None, again: Read) -> None:
+    def __init__(self, found: Credentials, again: Callable[[], Awaitable[Credentials]]) -> None:
         self._login = found
-        self._context = context
         self._again = again
+        self._context: ssl.SSLContext | None = None
         self._lock = trio.Lock()
         self._running = False
         self._attempt = trio.CancelScope()
@@ -55,13 +52,11 @@ class CredentialProvider:
         self._backoff = Backoff(Random(), FIRST_PAUSE, LAST_PAUSE)  # noqa: S311 - jitter
         self._not_before = float("-inf")
         self._renewals = 0
-        self._due: float | None = None
+        self._due = _due(found)
         self._failure = ""
 
     async def __call__(self, renew: bool) -> Headers:  # noqa: FBT001 - ApiServer's signature
         """The headers; `renew`: after renewing the credentials. Raises RenewalError if the requested renewal failed."""
-        if self._due is None:
-            self._due = _due(self._login)
         due = trio.current_time() >= self._due and not self._running and not self._lock.locked()
         if renew or due:
             await self._renewed()
@@ -75,7 +70,8 @@ class CredentialProvider:
         try:
             async with self._lock:
                 while True:
-                    await self._until_due()
+                    with trio.move_on_at(max(self._due, self._not_before)):
+                        await self._wanted.wait()
                     with trio.CancelScope() as self._attempt:
                         await self._renew()
                     if self._attempt.cancelled_caught:
@@ -86,12 +82,6 @@ class CredentialProvider:
         finally:
             self._running = False
             self._over.set()
-
-    async def _until_due(self) -> None:
-        if self._due is None:
-            self._due = _due(self._login)
-        with trio.move_on_at(max(self._due, self._not_before)):
-            await self._wanted.wait()
 
     def use(self, context: ssl.SSLContext | None) -> None:
         """Send the client certificate on TLS connections of this SSL context. Raises KubeconfigError."""
@@ -149,7 +139,7 @@ class CredentialProvider:
 
 def expired(found: Credentials) -> str:
     """A message if the client certificate has expired, else "" (also if its date cannot be read)."""
-    ends = valid_until(found.chain.certificate) if found.chain is not None else None
+    ends = tls.valid_until(found.chain.certificate) if found.chain is not None else None
     if ends is None or ends > datetime.now(UTC):
         return ""
     selected = found.selected

@@ -16,6 +16,7 @@ from random import Random
 from typing import Never, TypeVar
 
 import trio
+from outcome import acapture
 
 from forwarders.backoff import Backoff, RetryLimiter
 from watcher.cluster.api_client import ApiClient, EventStream
@@ -164,9 +165,7 @@ class Reflector:
     def _slow(self) -> None:
         if math.isinf(self._accepted_at):
             asked = f"{'list' if self._version is None else 'watch'} {self._name}"
-            self._report(
-                ApiUnreachableError(f"cannot {asked} yet: {self._client.server.url} has not answered"), forbidden=False
-            )
+            self._report(f"cannot {asked} yet: {self._client.server.url} has not answered", forbidden=False)
 
     def _apply(self, events: list[WatchEvent]) -> None:
         for event in events:
@@ -188,12 +187,11 @@ class Reflector:
         forbidden = isinstance(error, ApiForbiddenError)
         # A connection that breaks once and is back at once is not reported if the objects are known.
         if forbidden or self._failures > 1 or not self.cache.synced:
-            self._report(error, forbidden=forbidden)
+            self._report(str(error), forbidden=forbidden)
         logger.debug("%s: %s; again in %.2f s", self._name, error, pause)
         return FORBIDDEN_PAUSE if forbidden and not self.cache.synced else pause
 
-    def _report(self, error: ClusterError, *, forbidden: bool) -> None:
-        text = str(error)
+    def _report(self, text: str, *, forbidden: bool) -> None:
         if self._seen_at is not None:
             text += f"; {self._name} are shown as of {self._seen_at:%H:%M:%S}"
         if self.cache.set_error(Problem(text, forbidden=forbidden)):
@@ -220,18 +218,11 @@ T = TypeVar("T")
 
 async def call_if_slow(seconds: float, act: Callable[[], None], work: Callable[[], Awaitable[T]]) -> T:
     """Runs `work` and returns its result; calls `act` if it is still running after so many seconds."""
-    results: list[T] = []
-    failures: list[Exception] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_act_after, seconds, act)
-        try:
-            results.append(await work())
-        except Exception as error:  # noqa: BLE001 - raised below, outside the nursery: not in a group
-            failures.append(error)
+        ended = await acapture(work)
         nursery.cancel_scope.cancel()
-    if failures:
-        raise failures[0]
-    return results[0]
+    return ended.unwrap()  # outside the nursery, which would raise its error in a group
 
 
 async def _act_after(seconds: float, act: Callable[[], None]) -> None:
