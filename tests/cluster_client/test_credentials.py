@@ -182,7 +182,7 @@ async def test_a_failed_renewal_is_raised_to_those_who_need_it_and_shared(autoju
         reads += 1
         raise KubeconfigError("log in again")
 
-    authority = CredentialProvider(a_login("Bearer old", life=60), None, again)
+    authority = CredentialProvider(a_login("Bearer old", life=60), again)
     assert await authority(KEEP) == [("Authorization", "Bearer old")]
     await trio.sleep(61)
     assert await authority(KEEP) == [("Authorization", "Bearer old")]
@@ -206,7 +206,7 @@ async def test_a_dead_token_costs_few_readings(autojump_clock: MockClock, user: 
         reads += 1
         return a_login("Bearer old", user=user)
 
-    authority = CredentialProvider(a_login("Bearer old", user=user), None, again)
+    authority = CredentialProvider(a_login("Bearer old", user=user), again)
     began = trio.current_time()
     while trio.current_time() < began + 5:
         await authority(RENEW)

@@ -71,7 +71,7 @@ async def test_callers_that_waited_share_the_renewal_however_late_their_turn(aut
             nursery.start_soon(lost_time)
             return a_login("Bearer new")
 
-        provider = CredentialProvider(a_login("Bearer old"), None, again)
+        provider = CredentialProvider(a_login("Bearer old"), again)
         for _ in range(50):
             nursery.start_soon(provider, RENEW)
     assert renewals == 1
@@ -87,7 +87,7 @@ async def test_a_plugin_that_hangs_is_not_started_again_by_those_who_give_up(aut
         await release.wait()
         return a_login("Bearer new")
 
-    provider = CredentialProvider(a_login("Bearer old"), None, hanging)
+    provider = CredentialProvider(a_login("Bearer old"), hanging)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(provider.run)
         await wait_all_tasks_blocked()
@@ -111,7 +111,7 @@ async def test_a_slow_plugin_holds_up_nobody_whose_token_is_still_good(
         await release.wait()
         return a_login("Bearer new")
 
-    provider = CredentialProvider(a_login("Bearer old", life=60), None, slow)
+    provider = CredentialProvider(a_login("Bearer old", life=60), slow)
     await provider(KEEP)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(provider.run if runs else trio.sleep_forever)
@@ -131,7 +131,7 @@ async def test_a_failure_that_repeats_is_logged_once(mock_clock: MockClock, capl
     async def failing() -> Credentials:
         raise KubeconfigError("log in again")
 
-    provider = CredentialProvider(a_login("Bearer old"), None, failing)
+    provider = CredentialProvider(a_login("Bearer old"), failing)
     with caplog.at_level(logging.WARNING, "portside.cluster"):
         for _ in range(5):
             with pytest.raises(KubeconfigError):
@@ -156,7 +156,7 @@ async def test_any_failure_of_a_renewal_costs_only_itself(
             raise error
         return a_login("Bearer new", life=3600)
 
-    provider = CredentialProvider(a_login("Bearer old", life=60), None, again)
+    provider = CredentialProvider(a_login("Bearer old", life=60), again)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(provider.run)
         await trio.sleep(60 + 300)

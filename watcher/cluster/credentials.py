@@ -25,6 +25,7 @@ from watcher.cluster.kubeconfig import SelectedContext
 from watcher.cluster.tls import ClientCertificate
 from watcher.errors import KubeconfigError
 
+# Kubernetes mounts this folder into every container, unless the pod or its service account refuses it.
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # Seconds after which a token file is read again, as in client-go's cachingFileTokenSource.
 TOKEN_FILE_LIFE = 60.0
@@ -68,7 +69,7 @@ async def read_credentials(asked: str | None, context: str | None, *, starting: 
 
 async def select_context(asked: str | None, context: str | None) -> SelectedContext:
     """Reads the kubeconfig files and resolves the given context. Raises KubeconfigError."""
-    return await _in_thread(partial(_selected, asked, context), FILES_WITHIN, "the kubeconfig was not read")
+    return await read_in_time(partial(_selected, asked, context), "the kubeconfig was not read")
 
 
 async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
@@ -87,9 +88,8 @@ async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
         if found.client_certificate_data and found.client_key_data:
             chain = ClientCertificate(found.client_certificate_data.encode(), found.client_key_data.encode())
     elif user.get("auth-provider") and not token:
-        header = await _in_thread(
-            partial(provided_header, selected), PROVIDER_WITHIN, "the auth-provider did not answer"
-        )
+        problem = "the auth-provider did not answer"
+        header = await read_in_time(partial(provided_header, selected), problem, PROVIDER_WITHIN)
     elif (user.get("username") or user.get("password")) and not token:
         header = _password(selected)
     if not (header.isascii() and header.isprintable()):
@@ -97,12 +97,10 @@ async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
     return Credentials(selected, header, chain, life, impersonation(selected))
 
 
-async def read_in_time(work: Callable[[], T]) -> T:
-    """The result of `work`, which reads files that a kubeconfig names. Raises KubeconfigError."""
-    return await _in_thread(work, FILES_WITHIN, "the kubeconfig's files were not read")
-
-
-async def _in_thread(work: Callable[[], T], seconds: float, problem: str) -> T:
+async def read_in_time(
+    work: Callable[[], T], problem: str = "the kubeconfig's files were not read", seconds: float = FILES_WITHIN
+) -> T:
+    """The result of `work`, which blocks, in a thread. Raises KubeconfigError with `problem` after `seconds`."""
     try:
         with trio.fail_after(seconds):
             return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
@@ -115,7 +113,7 @@ def _selected(asked: str | None, context: str | None) -> SelectedContext:
     there = [path for path in paths if os.path.exists(path)]  # Path.exists raises if a folder may not be read
     if not asked and not there:
         if (SERVICE_ACCOUNT / "token").exists():
-            return _service_account(SERVICE_ACCOUNT)
+            return _service_account()
         names = ", ".join(map(str, paths))
         raise KubeconfigError(f"there is no kubeconfig at {names}: give --kubeconfig FILE or set KUBECONFIG")
     return kubeconfig.resolve_context(paths if asked else there, context)
@@ -146,22 +144,26 @@ def _password(selected: SelectedContext) -> str:
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
-def _service_account(folder: Path) -> SelectedContext:
+def _service_account() -> SelectedContext:
     """The pod's service account, as client-go's rest.InClusterConfig. Raises KubeconfigError."""
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port:
         missing = "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
-        raise KubeconfigError(f"the pod's service account in {folder} cannot be used: {missing}")
-    try:
-        namespace = (folder / "namespace").read_text().strip()
-    except (OSError, ValueError):
-        namespace = ""
+        raise KubeconfigError(f"the pod's service account in {SERVICE_ACCOUNT} cannot be used: {missing}")
     server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-    cluster = {"server": server, "certificate-authority": str(folder / "ca.crt")}
-    user = {"tokenFile": str(folder / "token")}
+    cluster = {"server": server, "certificate-authority": str(SERVICE_ACCOUNT / "ca.crt")}
+    user = {"tokenFile": str(SERVICE_ACCOUNT / "token")}
     return SelectedContext(
-        "the pod's service account", "", namespace, "the pod's", cluster, "the service account", user
+        "the pod's service account", "", own_namespace(), "the pod's", cluster, "the service account", user
     )
+
+
+def own_namespace() -> str:
+    """The namespace of the pod that this process runs in; "" outside of pods, or if the file cannot be read."""
+    try:
+        return (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _life(expiration: str | None) -> float | None:
@@ -186,9 +188,9 @@ def provided_header(selected: SelectedContext) -> str:
         "users": [{"name": "it", "user": user}],
     }
     try:
-        configuration = _kubernetes("client").Configuration()
-        loader = _kubernetes("config.kube_config").KubeConfigLoader(document, config_base_path="")
-        loader.load_and_set(configuration)
+        library: Any = importlib.import_module("kubernetes.config.kube_config")  # it has no types
+        configuration = library.Configuration()
+        library.KubeConfigLoader(document, config_base_path="").load_and_set(configuration)
     except Exception as error:  # noqa: BLE001 - any library's error; its text may quote a token
         selected.refuse("user", "auth-provider", f"does not work: {type(error).__name__}")
     keys = configuration.api_key
@@ -197,11 +199,6 @@ def provided_header(selected: SelectedContext) -> str:
     if not header:
         selected.refuse("user", "auth-provider", "gives no token")
     return header
-
-
-def _kubernetes(name: str) -> Any:
-    """Imports a module of the `kubernetes` library, which has no types."""
-    return importlib.import_module(f"kubernetes.{name}")
 
 
 def impersonation(selected: SelectedContext) -> Headers:

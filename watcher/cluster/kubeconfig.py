@@ -21,8 +21,6 @@ HOME_FILE = "~/.kube/config"
 # Fields of a user or cluster that name files, relative to the folder of the kubeconfig.
 FILE_FIELDS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 
-Entry = Mapping[str, Any]
-
 
 class _NamedEntry(Struct, frozen=True):
     name: str
@@ -67,14 +65,9 @@ class SelectedContext(Struct, frozen=True):
 
 def files(kubeconfig: str | None) -> tuple[Path, ...]:
     """The paths of the kubeconfig files: the given one, else those of $KUBECONFIG, else ~/.kube/config."""
-    if kubeconfig:
-        return (_expanded(kubeconfig),)
-    named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    return tuple(_expanded(part) for part in named or [HOME_FILE])
-
-
-def _expanded(name: str) -> Path:
-    return Path(os.path.expanduser(name))  # Path.expanduser raises if there is no home folder
+    names = [kubeconfig] if kubeconfig else os.environ.get("KUBECONFIG", "").split(os.pathsep)
+    # Path.expanduser raises if there is no home folder.
+    return tuple(Path(os.path.expanduser(name)) for name in [*filter(None, names)] or [HOME_FILE])
 
 
 def current_context(paths: Iterable[Path]) -> str:
@@ -91,7 +84,7 @@ def context_namespaces(paths: Iterable[Path]) -> dict[str, str]:
     return {name: _name(entry.context or {}, "namespace") for name, entry in merged.items()}
 
 
-def _name(context: Entry, field: str) -> str:
+def _name(context: Mapping[str, Any], field: str) -> str:
     """The name in a field of a context, "" for anything but a scalar."""
     value = context.get(field) or ""
     return "" if isinstance(value, list | dict) else str(value)

@@ -168,15 +168,14 @@ async def _gunzipped(raw: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     try:
         async for data in raw:
             left = data
-            while left and not decoder.eof:
+            while not decoder.eof:
                 piece = decoder.decompress(left, PIECE)
+                if not (piece or left):
+                    break
                 left = decoder.unconsumed_tail
                 if piece:
                     yield piece
                     await trio.lowlevel.checkpoint()
-            while not decoder.eof and (piece := decoder.decompress(b"", PIECE)):
-                yield piece
-                await trio.lowlevel.checkpoint()
     except zlib.error as error:
         raise MalformedError(f"the API server's answer cannot be unpacked: {error}") from None
     if not decoder.eof:

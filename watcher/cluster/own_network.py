@@ -10,21 +10,19 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
-from pathlib import Path
 
 import trio
 from msgspec import field
 
 from forwarders.system.files import machine_id
 from watcher.cluster.api_client import ApiClient
+from watcher.cluster.credentials import own_namespace
 from watcher.cluster.kinds import POD, Kind, Object, Pod, Resource
 from watcher.cluster.store import Watch
 from watcher.errors import ApiError, ClusterError, NotFoundError
 
 logger = logging.getLogger("portside.cluster")
 
-# Kubernetes mounts this file into every container, unless the pod or its service account refuses it.
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 # Seconds after which the first question is asked: the start needs the processor and the API server more.
 ASK_AFTER = 1.0
 # Seconds until an API server that cannot be reached is asked again.
@@ -103,20 +101,13 @@ async def _proof(place: Awaitable[str]) -> str:
 
 
 async def _own_pod(client: ApiClient) -> str:
-    namespace = _own_namespace()
+    namespace = own_namespace()
     if not namespace:
         return ""
     pod = await client.get(POD, namespace, socket.gethostname())
-    if not isinstance(pod, Pod) or pod.spec.host_network or not _has_own_address(pod.addresses):
+    if not isinstance(pod, Pod) or pod.spec.host_network or not any(map(_is_own_address, pod.addresses)):
         return ""
     return f"in pod {pod.metadata.namespace}/{pod.metadata.name}"
-
-
-def _own_namespace() -> str:
-    try:
-        return NAMESPACE_FILE.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""
 
 
 async def _own_node(client: ApiClient) -> str:
@@ -131,13 +122,9 @@ async def _own_node(client: ApiClient) -> str:
     for node in nodes:
         if isinstance(node, Node) and node.status.node_info.machine_id == own_id:
             addresses = (one.address for one in node.status.addresses or () if one.type == "InternalIP")
-            if _has_own_address(addresses):
+            if any(map(_is_own_address, addresses)):
                 return f"on node {node.metadata.name}"
     return ""
-
-
-def _has_own_address(addresses: Iterable[str]) -> bool:
-    return any(_is_own_address(address) for address in addresses)
 
 
 def _is_own_address(address: str) -> bool:

@@ -72,8 +72,7 @@ async def ask_plugin(selected: SelectedContext, *, starting: bool) -> PluginCred
 
     `starting`: nothing else uses the terminal yet, so the plugin gets stdin, and its stderr is shown unchanged.
     """
-    entry = _entry(selected)
-    return await _Run(selected, entry, starting=starting).credential()
+    return await _Run(selected, _entry(selected), starting=starting).credential()
 
 
 def _entry(selected: SelectedContext) -> ExecEntry:
@@ -87,9 +86,7 @@ def _entry(selected: SelectedContext) -> ExecEntry:
         known = " and ".join(VERSIONS)
         selected.refuse("user", "exec.apiVersion", f'is "{entry.api_version}"; portside and kubectl know {known}')
     if entry.interactive_mode not in {None, *_MODES.split(", ")}:
-        selected.refuse(
-            "user", "exec.interactiveMode", f'is "{entry.interactive_mode}": not Never, IfAvailable, Always'
-        )
+        selected.refuse("user", "exec.interactiveMode", f'is "{entry.interactive_mode}": not {_MODES}')
     return entry
 
 

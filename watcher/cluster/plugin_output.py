@@ -68,13 +68,11 @@ MAX_SHOWN = 256 * 1024
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECRET = re.compile(r"eyJ[\w-]{8,}\.[\w.-]+|(?<=[Bb]earer )\S+|(?<=PRIVATE KEY-----)[^-]+")
 
-Show = Callable[[bytes], Awaitable[None]]
-
 
 class PluginWords:
     """A plugin's output on stderr, kept and shown. `show` prints bytes. `secrets` never appear in `text`."""
 
-    def __init__(self, show: Show, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, show: Callable[[bytes], Awaitable[None]], secrets: Iterable[str] = ()) -> None:
         self.secrets = {secret for secret in secrets if len(secret) >= 8}
         self.shown = 0
         self._show = show

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NoReturn
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -20,8 +20,6 @@ from watcher.cluster.kubeconfig import SelectedContext
 from watcher.errors import KubeconfigError
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-
-Refuse = Callable[[str], NoReturn]
 
 
 def proxy_for(
@@ -50,7 +48,7 @@ def _variable(environment: Mapping[str, str], name: str) -> tuple[str, str]:
     return name, ""
 
 
-def _proxy(url: str, source: str, selected: SelectedContext, refuse: Refuse) -> Proxy:
+def _proxy(url: str, source: str, selected: SelectedContext, refuse: Callable[[str], NoReturn]) -> Proxy:
     try:
         parts = urlsplit(url.strip())
         port = parts.port or _PORTS.get(parts.scheme, 0)
@@ -87,11 +85,7 @@ def _applies(no_proxy: str, host: str, port: int) -> bool:
     address = _address(host)
     if host == "localhost" or (address is not None and address.is_loopback):
         return False
-    return not any(_excludes(entry, host.lower(), port, address) for entry in _entries(no_proxy))
-
-
-def _entries(no_proxy: str) -> Iterator[str]:
-    return (entry for part in no_proxy.split(",") if (entry := part.strip().lower()))
+    return not any(_excludes(entry.strip().lower(), host.lower(), port, address) for entry in no_proxy.split(","))
 
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

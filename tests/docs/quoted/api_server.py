@@ -67,7 +67,7 @@ async def not_renewed(scene: Scene) -> str:
     async def failing() -> Credentials:
         raise KubeconfigError("log in again")
 
-    await said(CredentialProvider(a_login("Bearer old"), None, failing)(True), KubeconfigError)  # noqa: FBT003
+    await said(CredentialProvider(a_login("Bearer old"), failing)(True), KubeconfigError)  # noqa: FBT003
     return scene.logged
 
 
@@ -86,7 +86,7 @@ async def edited_kubeconfig(scene: Scene) -> str:
     async def again() -> Credentials:
         return a_login("Bearer new")
 
-    provider = CredentialProvider(a_login("Bearer old"), None, again)
+    provider = CredentialProvider(a_login("Bearer old"), again)
     config = cast(Any, SimpleNamespace(credentials=provider, selected=SELECTED))
     follower = _Follower(config, moved)
     await follower._move(SELECTED)
