@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.cluster_client.memory_api import SERVER
-from watcher.cluster import own_network
+from watcher.cluster import credentials, own_network
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.own_network import ASK_AFTER, MOST_NODES, RETRY, OwnNetwork, own_place
 from watcher.errors import ApiError
@@ -50,7 +50,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
     """On a machine of this name and id, which is no pod."""
     monkeypatch.setattr(socket, "gethostname", lambda: NAME)
     monkeypatch.setattr(own_network, "machine_id", lambda: ID)
-    monkeypatch.setattr(own_network, "NAMESPACE_FILE", tmp_path / "namespace")
+    monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", tmp_path)
     return Api()
 
 
@@ -109,7 +109,7 @@ async def test_a_machine_without_an_id(api: Api, monkeypatch: pytest.MonkeyPatch
 
 async def test_in_a_pod(api: Api) -> None:
     """By the namespace that Kubernetes mounts, the host's name and the address."""
-    own_network.NAMESPACE_FILE.write_text("shop\n")
+    (credentials.SERVICE_ACCOUNT / "namespace").write_text("shop\n")
     api.objects["/api/v1/namespaces/shop/pods/box"] = pod()
     assert await place(api) == "in pod shop/box"
 
@@ -117,7 +117,7 @@ async def test_in_a_pod(api: Api) -> None:
 @pytest.mark.parametrize("found", [pod(OTHER), pod(hostNetwork=True)], ids=["address", "host network"])
 async def test_a_pod_of_another_cluster(api: Api, found: dict[str, object]) -> None:
     """The same name in the cluster of the kubeconfig, at another address; or one whose network is the node's."""
-    own_network.NAMESPACE_FILE.write_text("shop")
+    (credentials.SERVICE_ACCOUNT / "namespace").write_text("shop")
     api.objects["/api/v1/namespaces/shop/pods/box"] = found
     assert await place(api) == ""
 
@@ -131,7 +131,7 @@ async def test_who_may_not_look_has_no_proof(api: Api, code: int) -> None:
 
 async def test_without_the_permission_to_get_pods_the_node_counts(api: Api) -> None:
     """Each proof needs its own permission alone."""
-    own_network.NAMESPACE_FILE.write_text("shop")
+    (credentials.SERVICE_ACCOUNT / "namespace").write_text("shop")
     api.refused = {"/api/v1/namespaces/shop/pods/box"}
     api.objects["/api/v1/nodes/box"] = node(NAME)
     assert await place(api) == "on node box"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.docker.containers import PublishedPort, decode_containers, decode_version
+from watcher.docker.containers import EngineVersion, PublishedPort, decode_answer, decode_containers
 from watcher.docker.daemon import Daemon, daemon_of
 from watcher.errors import DaemonAddressError, DockerError
 
@@ -53,14 +54,14 @@ WHOLE = json.dumps([LISTED]).encode()
 @given(st.binary(max_size=60) | st.integers(0, len(WHOLE)).map(lambda length: WHOLE[:length]))
 def test_any_bytes_are_containers_or_one_error(data: bytes) -> None:
     """Never another error than DockerError."""
-    for decode in (decode_containers, decode_version):
+    for decode in (decode_containers, partial(decode_answer, kind=EngineVersion)):
         with contextlib.suppress(DockerError):
             decode(data)
 
 
 def test_an_answer_that_is_nested_too_deeply() -> None:
     """It is one line, like any answer that cannot be read."""
-    for decode in (decode_containers, decode_version):
+    for decode in (decode_containers, partial(decode_answer, kind=EngineVersion)):
         with pytest.raises(DockerError, match="cannot be read"):
             decode(b"[" * 100_000)
 

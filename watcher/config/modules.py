@@ -134,7 +134,7 @@ class _Walk:
             by = profile.get("activatedBy")
             if not isinstance(by, list) or not by or {text_of(name) for name in by} & set(names):
                 found.append(text_of(profile.get("name")))
-        given = self._situation.project.profiles if self._situation.propagate else ()
+        given = self._situation.project.profiles if self._situation.has_flag("propagate-profiles") else ()
         return (*found, *(name for name in given if name not in found))
 
     def _read(self, path: str, file: ProjectFile) -> ProjectFile:

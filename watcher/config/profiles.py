@@ -18,6 +18,7 @@ from watcher.config.entries import Project
 from watcher.config.project_files import port_forward
 from watcher.errors import ConfigError
 
+_AUTOMATIC = "profile-auto-activation"
 _FALSE = {"0", "f", "false"}
 # The parts of a configuration that decide about forwards.
 _READ = ("portForward", "build", "deploy", "requires")
@@ -33,15 +34,7 @@ class Situation(Struct, frozen=True):
     environ: Mapping[str, str]
     current_context: Callable[[], str]
 
-    @property
-    def auto_activation(self) -> bool:
-        return self._flag("profile-auto-activation")
-
-    @property
-    def propagate(self) -> bool:
-        return self._flag("propagate-profiles")
-
-    def _flag(self, name: str) -> bool:
+    def has_flag(self, name: str) -> bool:
         """Whether a flag of Skaffold is on: it is unless the command line, or its variable, turns it off."""
         prefix = f"--{name}="
         given = next((flag.removeprefix(prefix) for flag in self.project.profile_flags if flag.startswith(prefix)), "")
@@ -54,7 +47,7 @@ def active(document: documents.Mapping, named: Iterable[str], situation: Situati
     profiles = mappings(document.get("profiles"))
     known = [text_of(profile.get("name")) for profile in profiles]
     found: list[str] = []
-    if situation.auto_activation:
+    if situation.has_flag(_AUTOMATIC):
         found = [name for name, one in zip(known, profiles, strict=True) if _activating(one, situation, filename)]
     for name in named:
         if name.startswith("-"):
@@ -66,7 +59,7 @@ def active(document: documents.Mapping, named: Iterable[str], situation: Situati
 
 def check_context(document: documents.Mapping, kube_context: str, situation: Situation, filename: str) -> None:
     """Refuses, as Skaffold does, to deploy to another context than a profile was activated by. Raises ConfigError."""
-    if situation.project.kube_context or not kube_context or not situation.auto_activation:
+    if situation.project.kube_context or not kube_context or not situation.has_flag(_AUTOMATIC):
         return
     for profile in mappings(document.get("profiles")):
         by_context = any(text_of(one.get("kubeContext")) for one in _activating(profile, situation, filename))

@@ -106,21 +106,17 @@ _Decoded = TypeVar("_Decoded")
 
 def decode_containers(data: bytes) -> tuple[DockerContainer, ...]:
     """Decodes the list of containers, sorted by id. Raises DockerError."""
-    containers = _decoded(data, tuple[DockerContainer, ...])
+    containers = decode_answer(data, tuple[DockerContainer, ...])
     return tuple(sorted(containers, key=lambda container: container.id))
-
-
-def decode_version(data: bytes) -> EngineVersion:
-    """Decodes the answer to GET /version. Raises DockerError."""
-    return _decoded(data, EngineVersion)
 
 
 async def engine_version(client: httpx.AsyncClient) -> EngineVersion:
     """Asks the engine for its version. Raises DockerError, httpx.HTTPError."""
-    return decode_version(await _get(client, "/version"))
+    return decode_answer(await _get(client, "/version"), EngineVersion)
 
 
-def _decoded(data: bytes, kind: type[_Decoded]) -> _Decoded:
+def decode_answer(data: bytes, kind: type[_Decoded]) -> _Decoded:
+    """Decodes the body of an answer. Raises DockerError."""
     try:
         return msgspec.json.decode(data, type=kind)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors; deep nesting is a RecursionError
