@@ -27,7 +27,7 @@ from watcher.cluster.cluster_config import ClusterConfig, follow_kubeconfig, loa
 from watcher.cluster.kinds import POD, Pod
 from watcher.cluster.own_network import OwnNetwork
 from watcher.cluster.reflector import Reflector
-from watcher.cluster.store import OtherCluster, Problem, Snapshot, Store, Watch, WatchCache
+from watcher.cluster.store import OtherCluster, Problem, Store, Watch, WatchCache
 from watcher.errors import ClusterError, KubeconfigError
 from watcher.user_files import change_since, stamps
 
@@ -54,12 +54,9 @@ class Watches:
         self._client = client
         self._random = random
         self._store = Store(on_change)
+        self.snapshot = self._store.snapshot
         self._running: dict[Watch, tuple[Reflector, trio.CancelScope]] = {}
         self._tasks: Tasks | None = None
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._store.snapshot
 
     def want(self, watches: frozenset[Watch]) -> None:
         """Start missing watches; cancel those no longer wanted and drop their objects, without `on_change`."""
@@ -116,12 +113,10 @@ class ClusterConnection:
     def __init__(self, config: ClusterConfig, on_change: Callable[[], None]) -> None:
         self.config = config
         self.client = ApiClient(config.server)
-        self.watches = Watches(self.client, on_change, Random())  # noqa: S311 - jitter
+        self.watches = watches = Watches(self.client, on_change, Random())  # noqa: S311 - jitter
         self.own_network = OwnNetwork(self.client, on_change)
         self._opener = Opener(config.server)
-        self.route = ClusterRoute(
-            self._opener.open, self.watches.gate, self.watches.check, self._confirmed, self._shown
-        )
+        self.route = ClusterRoute(self._opener.open, watches.gate, watches.check, self._confirmed, self._shown)
 
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()

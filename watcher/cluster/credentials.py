@@ -64,16 +64,6 @@ async def read_credentials(asked: str | None, context: str | None, *, starting: 
     `starting`: the terminal is still free, so a login plugin may ask the user.
     """
     selected = await select_context(asked, context)
-    return await log_in(selected, starting=starting)
-
-
-async def select_context(asked: str | None, context: str | None) -> SelectedContext:
-    """Reads the kubeconfig files and resolves the given context. Raises KubeconfigError."""
-    return await read_in_time(partial(_selected, asked, context), "the kubeconfig was not read")
-
-
-async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
-    """Gets the credentials of the context's user, if need be from its login plugin. Raises KubeconfigError."""
     user = selected.user
     chain, token = await read_in_time(partial(from_files, selected))
     life = TOKEN_FILE_LIFE if user.get("tokenFile") else None
@@ -97,10 +87,15 @@ async def log_in(selected: SelectedContext, *, starting: bool) -> Credentials:
     return Credentials(selected, header, chain, life, impersonation(selected))
 
 
+async def select_context(asked: str | None, context: str | None) -> SelectedContext:
+    """Reads the kubeconfig files and resolves the given context. Raises KubeconfigError."""
+    return await read_in_time(partial(_selected, asked, context), "the kubeconfig was not read")
+
+
 async def read_in_time(
     work: Callable[[], T], problem: str = "the kubeconfig's files were not read", seconds: float = FILES_WITHIN
 ) -> T:
-    """The result of `work`, which blocks, in a thread. Raises KubeconfigError with `problem` after `seconds`."""
+    """Run `work`, which blocks, in a thread. Raises KubeconfigError with `problem` after `seconds`."""
     try:
         with trio.fail_after(seconds):
             return await trio.to_thread.run_sync(work, abandon_on_cancel=True)

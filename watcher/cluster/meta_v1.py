@@ -196,7 +196,5 @@ def api_error(status: ApiStatus, asked: RequestInfo) -> ApiError:
 def _too_large_resource_version(status: ApiStatus) -> bool:
     """Whether the requested resourceVersion is newer than the server's: by cause since 1.18.6, by message before."""
     causes = (status.details and status.details.causes) or ()
-    marks = [status.message, *(cause.message for cause in causes)]
-    return any(cause.reason == "ResourceVersionTooLarge" for cause in causes) or any(
-        "Too large resource version" in mark for mark in marks
-    )
+    texts = [status.message, *(text for cause in causes for text in (cause.reason, cause.message))]
+    return any("Too large resource version" in text or text == "ResourceVersionTooLarge" for text in texts)

@@ -150,12 +150,10 @@ async def diagnose(
     words += [word for module in project.modules for word in ("--module", module)]
     # `diagnose` has no flags for these, but takes their variables.
     cluster = {"SKAFFOLD_KUBE_CONTEXT": project.kube_context, "SKAFFOLD_KUBECONFIG": project.kubeconfig}
-    environment = quiet_environment(environ) | _NAMED | cluster
     try:
-        text = await _answer([binary, "diagnose", "--yaml-only", *words], environment, project.filename)
+        return await _answer(binary, words, {**environ, **cluster}, project.filename)
     except ConfigError as error:
         raise ConfigError(readable.in_originals_terms(str(error))) from None
-    return await trio.to_thread.run_sync(documents.documents, text, f"skaffold diagnose of {project.filename}")
 
 
 async def rendered(
@@ -195,22 +193,22 @@ async def _rendered(binary: str, templates: Sequence[str], api_version: str, env
     """Renders a configuration that has only one entry for each template, with the template as its name."""
     items = [{"resourceType": "pod", "resourceName": template, "port": 1} for template in templates]
     content = {"apiVersion": api_version, "kind": "Config", "portForward": items}
-    environment = quiet_environment(environ) | _NAMED
     try:
         with temporary_file(json.dumps(content).encode(), ".yaml") as name:  # JSON is YAML
-            words = ["diagnose", "--yaml-only", "--enable-templating", "--filename", name]
-            text = await _answer([binary, *words], environment, "templates")
+            answer = await _answer(binary, ["--enable-templating", "--filename", name], environ, "templates")
     except OSError as error:
         raise ConfigError(f"no temporary file for skaffold diagnose: {error.strerror}") from None
-    answer = await trio.to_thread.run_sync(documents.documents, text, "skaffold diagnose of templates")
     found = [item for document in answer for item in mappings(document.get("portForward"))]
     if len(found) != len(templates):
         raise ConfigError(f"`{binary} diagnose` returned {len(found)} entries for {len(templates)} templates")
     return [text_of(item.get("resourceName")) for item in found]
 
 
-async def _answer(command: Sequence[str], environment: Mapping[str, str], filename: str) -> str:
-    binary, answer, problems = command[0], bytearray(), bytearray()
+async def _answer(
+    binary: str, words: Sequence[str], environ: Mapping[str, str], filename: str
+) -> tuple[documents.Mapping, ...]:
+    command, environment = [binary, _DIAGNOSE, "--yaml-only", *words], quiet_environment(environ) | _NAMED
+    answer, problems = bytearray(), bytearray()
     try:
         process = await trio.lowlevel.open_process(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
@@ -233,4 +231,5 @@ async def _answer(command: Sequence[str], environment: Mapping[str, str], filena
     if process.returncode != 0:
         message = one_line(problems.decode(errors="replace"), 300, 100)
         raise ConfigError(f"{filename}: Skaffold cannot read it: {message or f'exit code {process.returncode}'}")
-    return answer.decode(errors="replace")
+    text = answer.decode(errors="replace")
+    return await trio.to_thread.run_sync(documents.documents, text, f"skaffold diagnose of {filename}")

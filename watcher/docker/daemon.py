@@ -57,9 +57,8 @@ def daemon_of(environ: Mapping[str, str], home: Path) -> Daemon:
     if context in {"", "default"}:
         return _by_socket(DEFAULT_SOCKET, "the Docker engine of this machine")
     digest = hashlib.sha256(context.encode()).hexdigest()
-    endpoint = _read(folder / "contexts" / "meta" / digest / "meta.json", _ContextMetadata()).endpoints.get(
-        "docker", _ContextEndpoint()
-    )
+    metadata = _read(folder / "contexts" / "meta" / digest / "meta.json", _ContextMetadata())
+    endpoint = metadata.endpoints.get("docker", _ContextEndpoint())
     if not endpoint.host:
         raise DaemonAddressError(f"Docker context {context!r}: it names no engine; see `docker context ls`")
     where = f"Docker context {context!r}"
