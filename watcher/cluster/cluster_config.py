@@ -163,7 +163,6 @@ class _Follower:
                 self._warn(f"a bug of portside's: {type(error).__name__}")
                 await trio.sleep(pauses.next())
         await trio.sleep_forever()
-        raise AssertionError
 
     def _files(self) -> frozenset[Path]:
         """The kubeconfig files, and the files that they name for this context."""

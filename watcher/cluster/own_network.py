@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 import trio
@@ -88,16 +88,14 @@ class OwnNetwork:
 
 async def own_place(client: ApiClient) -> str:
     """Where in the cluster this process runs, for people; "" without a proof. Raises ClusterError: nobody knows yet."""
-    return await _proof(_own_pod(client)) or await _proof(_own_node(client))
-
-
-async def _proof(place: Awaitable[str]) -> str:
-    try:
-        return await place
-    except ApiError as error:
-        if error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise
-        return ""  # not permitted, or not there
+    for prove in (_own_pod, _own_node):
+        try:
+            if place := await prove(client):
+                return place
+        except ApiError as error:  # not permitted, or not there
+            if error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+    return ""
 
 
 async def _own_pod(client: ApiClient) -> str:

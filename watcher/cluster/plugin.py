@@ -111,7 +111,7 @@ class _Run:
         # Later the terminal shows forwards or belongs to Skaffold: then only a plugin that must ask may read it.
         mode = entry.interactive_mode or "IfAvailable"
         wanted = mode == "Always" or (mode == "IfAvailable" and starting)
-        self._interactive = wanted and _has_terminal()
+        self._interactive = wanted and os.isatty(0)
         if mode == "Always" and not self._interactive:
             self._fail("cannot run: its interactiveMode is Always, and standard input is not a terminal")
         self._words = PluginWords(_to_stderr if starting else self._to_log, _secrets(entry))
@@ -209,13 +209,6 @@ class _Run:
         for line in data.splitlines():
             if text := self._words.plain(line):
                 logger.warning("login plugin %s: %s", self._entry.command, text)
-
-
-def _has_terminal() -> bool:
-    try:
-        return os.isatty(0)
-    except OSError:
-        return False
 
 
 async def _to_stderr(data: bytes) -> None:

@@ -31,11 +31,11 @@ _WORDS: dict[str, bool | float | None] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 _INTEGER = re.compile(r"[-+]?(0x[0-9a-f]+|0b[01]+|0o?[0-7]+|0|[1-9][0-9]*)", re.IGNORECASE)
+_OCTAL = re.compile(r"[-+]?0[0-7]*")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)(e[-+]?[0-9]+)?", re.IGNORECASE)
-_DATE = re.compile(r"\d{4}-\d\d?-\d\d?")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 # Longer numbers make no sense in a configuration, and Python converts them slowly.
 _MAX_DIGITS = 64
-_BASES = {"0x": 16, "0b": 2, "0o": 8}
 
 Span = tuple[int, int]
 
@@ -226,27 +226,16 @@ def plain_scalar(text: str) -> str | int | float | bool | None:
     if len(number) > _MAX_DIGITS or not number:
         return text
     if text[0] != "_" and _INTEGER.fullmatch(number):
-        return _integer(number)
+        return int(number, 8 if _OCTAL.fullmatch(number) else 0)  # 0: by its prefix
     if _FLOAT.fullmatch(number) and text[0] != "_":
         found = float(number)
         return int(found) if found.is_integer() and abs(found) < 1e21 else found
     return f"{text}T00:00:00Z" if _is_date(text) else text
 
 
-def _integer(number: str) -> int:
-    sign = -1 if number[0] == "-" else 1
-    digits = number.lstrip("+-").lower()
-    if digits[:2] in _BASES:
-        return sign * int(digits[2:], _BASES[digits[:2]])
-    return sign * int(digits, 8 if digits[0] == "0" and digits != "0" else 10)
-
-
 def _is_date(text: str) -> bool:
     """Whether the text is a date, which Skaffold writes out as the moment at which it begins."""
-    if not _DATE.fullmatch(text):
-        return False
     try:
-        datetime.date(*map(int, text.split("-")))
+        return bool(_DATE.fullmatch(text) and datetime.date.fromisoformat(text))
     except ValueError:
         return False
-    return len(text) == len("2001-01-01")

@@ -73,14 +73,9 @@ def entry(item: object, origin: str, renderer: TemplateRenderer) -> Entry | BadE
     try:
         return _entry(item, origin, renderer)
     except ConfigError as problem:
-        return _bad_entry(item, origin, str(problem))
-
-
-def _bad_entry(item: Mapping[str, Any], origin: str, reason: str) -> BadEntry:
-    resource_type, name, namespace, port = (
-        text_of(item.get(field)) for field in ("resourceType", "resourceName", "namespace", "port")
-    )
-    return BadEntry(origin, resource_type, name, namespace, port_number(port) or port, reason)
+        fields = ("resourceType", "resourceName", "namespace", "port")
+        resource_type, name, namespace, port = (text_of(item.get(field)) for field in fields)
+        return BadEntry(origin, resource_type, name, namespace, port_number(port) or port, str(problem))
 
 
 def _entry(item: Mapping[str, Any], origin: str, renderer: TemplateRenderer) -> Entry:

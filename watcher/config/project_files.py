@@ -167,11 +167,8 @@ def restored(item: Mapping, found: WrittenItems, filename: str) -> tuple[dict[st
     def same_in(field: str) -> list[tuple[str, Mapping]]:
         return [(origin, other) for origin, other in same if other.get(field) == item.get(field)]
 
-    filled_in = set()
-    if item.get("localPort") == item.get("port") and not same_in("localPort"):
-        filled_in.add("localPort")
-    if item.get("address") == DEFAULT_ADDRESS and not same_in("address"):
-        filled_in.add("address")
+    defaults = {"localPort": item.get("port"), "address": DEFAULT_ADDRESS}
+    filled_in = {field for field, value in defaults.items() if item.get(field) == value and not same_in(field)}
     where, _ = (same_in("localPort") or same or [(filename, item)])[0]
     return {name: value for name, value in item.items() if name not in filled_in}, where
 
