@@ -10,6 +10,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 
 import msgspec
 import trio
@@ -34,49 +35,33 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u
 Lines = tuple[str, ...]
 
 
-class _Shown(dict[int, str]):
-    """A table for str.translate: the replacement of each character, computed when it first occurs."""
-
-    def __missing__(self, code: int) -> str:
-        shown = self[code] = self.show(chr(code))
-        return shown
-
-    def show(self, character: str) -> str:
-        """What to display for this character in a line of text."""
-        if _is_harmful(character):
-            return REPLACEMENT
-        return " " if _is_space(character) else character
+@cache
+def _shown(character: str) -> str:
+    """What to display for this character in a line of text."""
+    category = unicodedata.category(character)
+    if category in _HARMFUL or character in _INVISIBLE:
+        return REPLACEMENT
+    return " " if category == "Zs" else character
 
 
-class _Escaped(_Shown):
-    def show(self, character: str) -> str:
-        """How to write this character in a JSON string. The encoder has escaped the controls below 32 already."""
-        if character == " " or not (_is_harmful(character) or _is_space(character)):
-            return character
-        units = character.encode("utf-16-be", "surrogatepass")
-        return "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
-
-
-def _is_harmful(character: str) -> bool:
-    return unicodedata.category(character) in _HARMFUL or character in _INVISIBLE
-
-
-def _is_space(character: str) -> bool:
-    return unicodedata.category(character) == "Zs"
-
-
-_SHOWN, _ESCAPED = _Shown(), _Escaped()
+@cache
+def _escaped(character: str) -> str:
+    """How to write this character in a JSON string. The encoder has escaped the controls below 32 already."""
+    if _shown(character) == character:
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
 
 
 def printable(text: str) -> str:
     """`text` with harmful characters replaced: it cannot steer a terminal, hide words or reorder them."""
-    return text if text.isascii() and text.isprintable() else text.translate(_SHOWN)
+    return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
 
 
 def json_line(value: object) -> str:
     """`value` as one line of JSON, with harmful characters escaped."""
     line = msgspec.json.encode(value).decode()
-    return line if line.isascii() and line.isprintable() else line.translate(_ESCAPED)
+    return line if line.isascii() and line.isprintable() else "".join(map(_escaped, line))
 
 
 class LineRenderer(ABC):
