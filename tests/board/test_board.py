@@ -20,7 +20,7 @@ async def test_a_new_reader_gets_what_is_true_now() -> None:
     board = Board()
     for record in (forward("a", "waiting"), skip(), forward("b"), skaffold(), forward("a"), forward("b", "stopped")):
         board.publish(record)
-    assert await board.subscribe().next() == [skaffold(), forward("a"), skip()]
+    assert await board.subscribe().receive() == [skaffold(), forward("a"), skip()]
 
 
 async def test_a_reader_that_waits_gets_each_change() -> None:
@@ -32,7 +32,7 @@ async def test_a_reader_that_waits_gets_each_change() -> None:
         subscription = board.subscribe()
         reading.set()
         while len(seen) < 3:
-            seen.extend(getattr(record, "state", "") for record in await subscription.next())
+            seen.extend(getattr(record, "state", "") for record in await subscription.receive())
 
     reading = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -52,7 +52,7 @@ async def test_a_reader_that_falls_behind_gets_the_newest_of_each() -> None:
         board.publish(forward("a", reason=str(number)))
         board.publish(forward("b", reason=str(number)))
     board.publish(forward("a", "failed"))
-    assert await subscription.next() == [forward("b", reason="999"), forward("a", "failed")]
+    assert await subscription.receive() == [forward("b", reason="999"), forward("a", "failed")]
 
 
 async def test_what_a_stuck_reader_holds_is_bounded() -> None:
@@ -63,7 +63,7 @@ async def test_what_a_stuck_reader_holds_is_bounded() -> None:
         board.publish(forward(f"web-{number}"))
         board.publish(forward(f"web-{number}", "stopped"))
     board.publish(forward("stays"))
-    records = await subscription.next()
+    records = await subscription.receive()
     assert len(records) == MAX_UNTOLD_ENDS + 1
     assert records[-1] == forward("stays")
     assert records[-2] == forward(f"web-{2 * MAX_UNTOLD_ENDS - 1}", "stopped")
@@ -81,7 +81,7 @@ def test_whenever_a_reader_looks_it_ends_up_with_the_truth(steps: list[tuple[str
 
     async def look() -> None:
         board.publish(skaffold())  # so that there is something to wait for
-        for record in await subscription.next():
+        for record in await subscription.receive():
             told[record_key(record)] = getattr(record, "state", "")
 
     for step in (*steps, None):
@@ -101,9 +101,9 @@ async def test_the_end_is_told_after_everything_else() -> None:
     subscription = board.subscribe()
     board.publish(forward())
     board.close()
-    assert await subscription.next() == [forward()]
+    assert await subscription.receive() == [forward()]
     with pytest.raises(trio.EndOfChannel):
-        await subscription.next()
+        await subscription.receive()
 
 
 def test_ready_means_settled_and_every_forward_ready() -> None:
@@ -144,10 +144,10 @@ async def test_a_forward_that_becomes_a_skip_is_stopped_first(*, told: bool) -> 
     subscription = board.subscribe()
     board.publish(forward(id=ID))
     if told:
-        await subscription.next()
+        await subscription.receive()
     board.publish(forward(id=ID, state="stopped", url=""))
     board.publish(skip())
-    assert await subscription.next() == [forward(id=ID, state="stopped", url=""), skip()]
+    assert await subscription.receive() == [forward(id=ID, state="stopped", url=""), skip()]
 
 
 async def test_a_skip_ends_what_it_takes_the_place_of() -> None:
@@ -157,11 +157,11 @@ async def test_a_skip_ends_what_it_takes_the_place_of() -> None:
     board.publish(forward(id=ID))
     board.publish(skip())
     assert (list(board.forwards), list(board.skips)) == ([], [ID])
-    assert [getattr(record, "state", record) for record in await subscription.next()] == ["stopped", skip()]
+    assert [getattr(record, "state", record) for record in await subscription.receive()] == ["stopped", skip()]
     board.publish(forward(id=ID, state="stopped"))  # the forward's own report comes late
     assert list(board.skips) == [ID]
     board.publish(forward(id=ID))
-    assert await subscription.next() == [skip(over=True), forward(id=ID)]
+    assert await subscription.receive() == [skip(over=True), forward(id=ID)]
 
 
 async def test_another_local_port_is_another_forward() -> None:
@@ -170,10 +170,10 @@ async def test_another_local_port_is_another_forward() -> None:
     subscription = board.subscribe()
     board.publish(forward(local_port=0, url="", state="waiting"))
     board.publish(forward())
-    await subscription.next()
+    await subscription.receive()
     for port in (9000, 9001, 9002):
         board.publish(forward(local_port=port))
-    end, now = await subscription.next()
+    end, now = await subscription.receive()
     assert (getattr(end, "state", ""), getattr(end, "local_port", 0)) == ("stopped", 8080)
     assert now == forward(local_port=9002)
 
@@ -185,13 +185,13 @@ async def test_no_end_is_lost_to_a_bound() -> None:
     names = [f"web-{number}" for number in range(MAX_UNTOLD_ENDS + 500)]
     for name in names:
         board.publish(forward(name))
-    await subscription.next()
+    await subscription.receive()
     for name in names:
         board.publish(forward(name, "stopped"))
     for number in range(2 * MAX_UNTOLD_ENDS):  # and others come and go meanwhile
         board.publish(forward(f"other-{number}"))
         board.publish(forward(f"other-{number}", "stopped"))
-    told = {record.resource_name for record in await subscription.next() if isinstance(record, ForwardRecord)}
+    told = {record.resource_name for record in await subscription.receive() if isinstance(record, ForwardRecord)}
     assert set(names) <= told
     assert len(told) == len(names) + MAX_UNTOLD_ENDS
 
@@ -203,7 +203,7 @@ async def test_what_stands_already_is_not_news() -> None:
     later = "2026-11-24T00:00:00.000Z"
     board.publish_if_changed(skip())
     board.publish_if_changed(skip(time=later))
-    assert await subscription.next() == [skip()]
+    assert await subscription.receive() == [skip()]
     board.publish_end(ID, later)
     board.publish_end(ID, later)
-    assert await subscription.next() == [skip(time=later, over=True)]
+    assert await subscription.receive() == [skip(time=later, over=True)]

@@ -118,7 +118,7 @@ class Table:
 
     async def read(self) -> None:
         with trio.move_on_after(0):
-            self._view.take(await self._subscription.next(), trio.current_time())
+            self._view.take(await self._subscription.receive(), trio.current_time())
 
     def check(self, play: Play) -> None:
         frame = self._view.frame(Canvas(200, colour=False), 50, trio.current_time())

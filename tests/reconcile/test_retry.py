@@ -15,13 +15,13 @@ async def test_a_forward_that_could_not_be_bound_is_started_again() -> None:
     play.fleet.fails("a", "port 9970 is taken")
     play.fleet.becomes("b", State.READY)
     subscription = play.board.subscribe()
-    await subscription.next()
+    await subscription.receive()
     assert play.board.retry("a") == ""
     assert play.board.retry("b") == "it is ready; portside tries again by itself when something changes"
     assert play.board.retry("nothing") == "there is no such forward"
     await play.plan({"a": Said("wanted"), "b": Said("wanted")})
     assert play.forwards["a"][0] == "listening"
-    states = [(getattr(r, "id", ""), getattr(r, "state", "")) for r in await subscription.next()]
+    states = [(getattr(r, "id", ""), getattr(r, "state", "")) for r in await subscription.receive()]
     assert states == [("a", "listening")]
 
 

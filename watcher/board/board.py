@@ -150,9 +150,10 @@ class Board:
 
     async def until_ready(self, seconds: float) -> None:
         """Waits until every wanted forward is ready, for at most `seconds`."""
-        with self.subscribe() as changes, trio.move_on_after(seconds):
-            while not self.ready:
-                await changes.next()
+        async with self.subscribe() as changes:
+            with trio.move_on_after(seconds):
+                while not self.ready:
+                    await changes.receive()
 
     async def drained(self) -> None:
         """Waits until every reader has taken what is pending."""
@@ -162,4 +163,4 @@ class Board:
     def close(self) -> None:
         """End all subscriptions: each reader gets what is pending, then the end. Publish nothing afterwards."""
         for subscription in self._subscriptions:
-            subscription.close()
+            subscription.end()

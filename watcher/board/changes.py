@@ -13,6 +13,7 @@ import trio
 from msgspec.structs import replace
 
 from forwarders.spec import State
+from forwarders.tasks import Notifier
 from watcher.board.records import ForwardRecord, PlanRecord, Record, SkaffoldRecord, SkipRecord
 
 BoardEntry = ForwardRecord | SkipRecord
@@ -77,8 +78,8 @@ def _is_same_forward(before: ForwardRecord, after: ForwardRecord) -> bool:
     return same_port and before.local_address == after.local_address
 
 
-class Subscription:
-    """The changes that one reader has not taken yet. `with` unsubscribes at the end, `async for` ends with the board.
+class Subscription(trio.abc.ReceiveChannel[list[Record]]):
+    """The changes that one reader has not taken yet, as a channel that ends with the board; closing it unsubscribes.
 
     For each key: the final record of the entry that the reader knows, if that ended, and then the newest record.
     """
@@ -88,29 +89,17 @@ class Subscription:
         self._pending: dict[str, tuple[Record, ...]] = {record_key(record): (record,) for record in current}
         self._known: set[str] = set()  # ids that exist, as far as the reader was told
         self._untold_ends: dict[str, None] = {}
-        self._arrived = trio.Event()
-        self._drained = trio.Event()
-        self._closed = False
+        self._arrived = Notifier()
+        self._drained = Notifier()
+        self._over = False
 
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
         self._unsubscribe(self)
 
-    def __aiter__(self) -> Subscription:
-        return self
-
-    async def __anext__(self) -> list[Record]:
-        try:
-            return await self.next()
-        except trio.EndOfChannel:
-            raise StopAsyncIteration from None
-
-    def close(self) -> None:
+    def end(self) -> None:
         """Let the reader take what is pending, and then raise EndOfChannel to it."""
-        self._closed = True
-        self._arrived.set()
+        self._over = True
+        self._arrived.fire()
 
     def put(self, record: Record) -> None:
         # Re-inserted at the end, so that records leave in the order of their last change.
@@ -125,15 +114,16 @@ class Subscription:
         else:
             self._pending[key] = (record,)
             self._untold_ends[key] = None
-            self._drop_untold_ends()
-        self._arrived.set()
+            if len(self._untold_ends) > MAX_UNTOLD_ENDS:
+                oldest = next(iter(self._untold_ends))
+                del self._untold_ends[oldest], self._pending[oldest]
+        self._arrived.fire()
 
-    async def next(self) -> list[Record]:
-        """Wait for changes; returns at least one record, in order. Raises trio.EndOfChannel after `close`."""
+    async def receive(self) -> list[Record]:
+        """Wait for changes; returns at least one record, in order. Raises trio.EndOfChannel after `end`."""
         while not self._pending:
-            if self._closed:
+            if self._over:
                 raise trio.EndOfChannel
-            self._arrived = trio.Event()
             await self._arrived.wait()
         records = [record for pending in self._pending.values() for record in pending]
         self._pending.clear()
@@ -143,19 +133,13 @@ class Subscription:
                 self._known.discard(record_key(record))
             elif isinstance(record, ForwardRecord | SkipRecord):
                 self._known.add(record.id)
-        self._drained.set()
+        self._drained.fire()
         return records
 
     async def drained(self) -> None:
         """Waits until the reader has taken everything."""
         while self._pending:
-            self._drained = trio.Event()
             await self._drained.wait()
-
-    def _drop_untold_ends(self) -> None:
-        while len(self._untold_ends) > MAX_UNTOLD_ENDS:
-            oldest = next(iter(self._untold_ends))
-            del self._untold_ends[oldest], self._pending[oldest]
 
 
 class History:

@@ -175,7 +175,7 @@ class EnvFile:
 
     async def run(self, board: Board) -> None:
         """Writes the file after every change, until the board closes."""
-        with board.subscribe() as changes:
+        async with board.subscribe() as changes:
             async for _ in changes:
                 await self._rewrite(board)
 

@@ -178,7 +178,7 @@ async def next_lines(subscription: Subscription, renderer: LineRenderer) -> list
     """The next lines to write, perhaps none. Raises trio.EndOfChannel when the board has closed."""
     records: list[Record] = []
     with trio.move_on_at(renderer.next_due()):
-        records = await subscription.next()
+        records = await subscription.receive()
     lines = [line for record in records for line in renderer.lines(record)]
     return [*lines, *renderer.overdue(trio.current_time())]
 
@@ -186,16 +186,20 @@ async def next_lines(subscription: Subscription, renderer: LineRenderer) -> list
 async def write_lines(board: Board, renderer: LineRenderer, descriptor: int) -> None:
     """Write every change to `descriptor` until the board closes or nobody reads there any more."""
     # An OSError: the reader is gone, and forwarding goes on.
-    with board.subscribe() as changes, suppress(OSError, trio.EndOfChannel):
-        if board.about is not None and not isinstance(renderer, JsonLines):
-            await write_first_line(board.about, descriptor)
-        while True:
-            if lines := await next_lines(changes, renderer):
-                # In a thread, abandoned at the end: a full pipe must delay nothing but its own lines.
-                await trio.to_thread.run_sync(write_whole, descriptor, "".join(lines).encode(), abandon_on_cancel=True)
+    with suppress(OSError, trio.EndOfChannel):
+        async with board.subscribe() as changes:
+            if board.about is not None and not isinstance(renderer, JsonLines):
+                await write_first_line(board.about, descriptor)
+            while True:
+                await _write(descriptor, await next_lines(changes, renderer))
 
 
 async def write_first_line(about: About, descriptor: int) -> None:
     """Write the line that identifies this portside. Raises OSError."""
-    line = f"{printable(about.first_line)}\n".encode()
-    await trio.to_thread.run_sync(write_whole, descriptor, line, abandon_on_cancel=True)
+    await _write(descriptor, [f"{printable(about.first_line)}\n"])
+
+
+async def _write(descriptor: int, lines: list[str]) -> None:
+    # In a thread, abandoned at the end: a full pipe must delay nothing but its own lines.
+    if lines:
+        await trio.to_thread.run_sync(write_whole, descriptor, "".join(lines).encode(), abandon_on_cancel=True)

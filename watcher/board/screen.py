@@ -118,8 +118,8 @@ class Screen:
 
     async def run(self) -> None:
         """Draw the table until the board closes; the last frame stays."""
-        with self._board.subscribe() as changes, _echo_off(self._descriptor, lines=self._keyboard is None):
-            async with trio.open_nursery() as nursery:
+        with _echo_off(self._descriptor, lines=self._keyboard is None):
+            async with self._board.subscribe() as changes, trio.open_nursery() as nursery:
                 if self._keyboard is not None:
                     nursery.start_soon(self._read_keys, self._keyboard, nursery)
                 nursery.start_soon(self._take, changes)

@@ -186,19 +186,20 @@ class ExecCommand:
         reported: set[str] = set()
         report_at, nothing_until = trio.current_time() + REPORT_WAIT_AFTER, math.inf
         try:
-            with board.subscribe() as changes, trio.move_on_after(self._within):
-                while not (now := command_readiness(board)).ready:
-                    if now.hopeless or trio.current_time() >= nothing_until:
-                        return _new(now.missing, reported)
-                    nothing_until = _nothing_until(nothing_until, now)
-                    with trio.move_on_at(min(report_at, nothing_until)):
-                        await changes.next()
-                    if trio.current_time() >= report_at:
-                        report_at = math.inf  # once
-                        reported.update(missing := command_readiness(board).missing)
-                        for problem in missing:
-                            logger.warning("--exec waits: %s", problem)
-                return ()
+            async with board.subscribe() as changes:
+                with trio.move_on_after(self._within):
+                    while not (now := command_readiness(board)).ready:
+                        if now.hopeless or trio.current_time() >= nothing_until:
+                            return _new(now.missing, reported)
+                        nothing_until = _nothing_until(nothing_until, now)
+                        with trio.move_on_at(min(report_at, nothing_until)):
+                            await changes.receive()
+                        if trio.current_time() >= report_at:
+                            report_at = math.inf  # once
+                            reported.update(missing := command_readiness(board).missing)
+                            for problem in missing:
+                                logger.warning("--exec waits: %s", problem)
+                    return ()
         except trio.EndOfChannel:
             return _new(now.missing, reported)
         return (f"not ready within {self._within:g} s", *_new(command_readiness(board).missing, reported))

@@ -258,9 +258,9 @@ class Runtime:
         return await cluster.client.pod_log(record.namespace, record.pod, container, lines)
 
     async def _until_hopeless(self, loop: Loop) -> None:
-        with self.board.subscribe() as changes:
+        async with self.board.subscribe() as changes:
             while not loop.hopeless:
-                await changes.next()
+                await changes.receive()
 
     def _want(self, watches: frozenset[Watch]) -> None:
         if self._cluster is not None:

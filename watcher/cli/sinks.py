@@ -133,7 +133,7 @@ class BrowserOpener:
 
     async def run(self, board: Board) -> None:
         """Open pages as forwards become ready, until the board closes."""
-        with board.subscribe() as changes:
+        async with board.subscribe() as changes:
             async for _ in changes:
                 for record in self._due(board):
                     await self._open(record)

@@ -123,11 +123,10 @@ class SkaffoldSource:
 
     async def _publish(self, publisher: Publisher) -> None:
         """Reports the forwards to Skaffold after each change of the board, which includes all changes of Skaffold."""
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery, self.runtime.board.subscribe() as changes:
             nursery.start_soon(publisher.run)
-            with self.runtime.board.subscribe() as changes:
-                async for _ in changes:
-                    publisher.touch()
+            async for _ in changes:
+                publisher.touch()
 
     def _on_skaffold(self, before: SkaffoldFacts, now: SkaffoldFacts) -> None:
         self._has_facts.set()

@@ -195,12 +195,13 @@ async def events_with_counters(board: Board) -> AsyncGenerator[bytes]:
 
 async def _batches(board: Board, every: float) -> AsyncGenerator[list[Record]]:
     """Yields changes as they happen, and [] after `every` seconds without one."""
-    with board.subscribe() as changes, suppress(trio.EndOfChannel):
-        while True:
-            records: list[Record] = []
-            with trio.move_on_after(every):
-                records = await changes.next()
-            yield records
+    async with board.subscribe() as changes:
+        with suppress(trio.EndOfChannel):
+            while True:
+                records: list[Record] = []
+                with trio.move_on_after(every):
+                    records = await changes.receive()
+                yield records
 
 
 def _encoded(records: Iterable[Record]) -> bytes:
