@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,6 +67,12 @@ def skaffold(**fields: Any) -> SkaffoldRecord:
 
 def plan(*, settled: bool = True) -> PlanRecord:
     return PlanRecord(time=TIME, settled=settled)
+
+
+def confirmed_at_once(_ident: str, _client_port: int, confirmed: Callable[[], None]) -> AbstractContextManager[None]:
+    """A runtime that confirms each connection at once, for `Board.confirming`."""
+    confirmed()
+    return nullcontext()
 
 
 def subscriptions(board: Board) -> int:

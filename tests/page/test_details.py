@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from fixtures.browser.chromium import PATIENCE, Chromium
 from forwarders.spec import Counts
-from tests.board.made import forward
+from tests.board.made import confirmed_at_once, forward
 from tests.page.made import details, link, row
 from tests.page.test_page import shown
 from tests.status.test_actions import application, says_nothing
@@ -52,7 +52,7 @@ async def test_what_is_copied(browser: Chromium, button: str, copied: str) -> No
 async def test_a_test_and_its_answer(browser: Chromium) -> None:
     """portside itself connects; the result is below the buttons."""
     async with application(says_nothing) as record:
-        board = Board()
+        board = Board(confirming=confirmed_at_once)
         board.publish(record)
         async with shown(browser, board) as tab:
 

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from forwarders.spec import Counts
-from tests.board.made import forward, plan, skaffold, skip
+from tests.board.made import confirmed_at_once, forward, plan, skaffold, skip
 from tests.status.made import served
 from tests.status.test_guard import EVERYWHERE, TOKEN
 from watcher.board import actions
@@ -86,7 +86,7 @@ async def result(board: Board, target: str) -> dict[str, Any]:
 )
 async def test_one_connection(answer: Answer, asked: str, ok: bool, line: str, reason: str) -> None:  # noqa: FBT001
     """A GET returns the first line of the response; without a path silence is a success."""
-    board = Board()
+    board = Board(confirming=confirmed_at_once)
     async with application(answer) as record:
         board.publish(record)
         found = await result(board, path("test", record, **({"path": asked} if asked else {})))
@@ -99,7 +99,7 @@ async def test_the_runtimes_refusal_is_the_answer() -> None:
     refused = "nothing listens on 8080 in pod web-6c: connection refused"
     counts = Counts(since=datetime.now(UTC), connections=1, held=1)
     async with application(says_nothing) as record:
-        board = Board(counters=lambda: {record.id: counts})
+        board = Board(counters=lambda: {record.id: counts}, confirming=confirmed_at_once)
         board.publish(forward(local_port=record.local_port, url=record.url, reason=f"{refused}; 1 connection waits"))
         found = await result(board, path("test", record))
     assert (found["ok"], found["reason"]) == (False, refused)

@@ -26,15 +26,6 @@ async def _no_explanations() -> list[ExplainRecord]:
     return []
 
 
-def _confirmed_at_once(ident: str, client_port: int, confirmed: Callable[[], None]) -> AbstractContextManager[None]:  # noqa: ARG001 - as Fleet.confirming
-    confirmed()
-    return nullcontext()
-
-
-def _nothing_to_retry(ident: str) -> str:  # noqa: ARG001 - as Loop.retry
-    return "nothing is forwarded here"
-
-
 async def _no_log(record: ForwardRecord, lines: int) -> str:  # noqa: ARG001 - the arguments of those that read logs
     raise WatcherError("there is no cluster to ask")
 
@@ -55,8 +46,8 @@ class Board:
     explain: Callable[[], Awaitable[list[ExplainRecord]]] = _no_explanations
     counters: Callable[[], Mapping[str, Counts]] = dict
     sessions: Callable[[], int] = int
-    confirming: Confirming = _confirmed_at_once
-    retry: Callable[[str], str] = _nothing_to_retry
+    confirming: Confirming = lambda *_: nullcontext()
+    retry: Callable[[str], str] = lambda _: "nothing is forwarded here"
     pod_log: Callable[[ForwardRecord, int], Awaitable[str]] = _no_log
     history: History = field(default_factory=History, init=False)
     _forwards: dict[str, ForwardRecord] = field(default_factory=dict, init=False)
