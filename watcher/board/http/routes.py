@@ -72,7 +72,9 @@ class Routes:
         respond = (self.actions if request.method == "POST" else self.paths).get(request.path)
         if respond is not None:
             return await respond(request)
-        return page_file(request.path) or plain_text("there is nothing here", HTTPStatus.NOT_FOUND)
+        if request.path in PAGE_FILES:
+            return _page_file(*PAGE_FILES[request.path])
+        return plain_text("there is nothing here", HTTPStatus.NOT_FOUND)
 
     async def _healthz(self, _: StatusRequest) -> StatusResponse:
         return plain_text("ok")
@@ -148,18 +150,11 @@ def _json(value: object) -> StatusResponse:
     return StatusResponse(body=json_line(value).encode(), media_type="application/json")
 
 
-def page_file(path: str) -> StatusResponse | None:
-    """The file of the page at `path`, None if there is none."""
-    if path not in PAGE_FILES:
-        return None
-    name, media_type = PAGE_FILES[path]
-    policy = ("Content-Security-Policy", PAGE_POLICY)
-    return StatusResponse(body=_content(name), media_type=media_type, headers=(policy,))
-
-
 @cache
-def _content(name: str) -> bytes:
-    return files(__package__).joinpath("page", name).read_bytes()
+def _page_file(name: str, media_type: str) -> StatusResponse:
+    body = files(__package__).joinpath("page", name).read_bytes()
+    policy = ("Content-Security-Policy", PAGE_POLICY)
+    return StatusResponse(body=body, media_type=media_type, headers=(policy,))
 
 
 async def events(board: Board) -> AsyncGenerator[bytes]:

@@ -169,17 +169,13 @@ async def serve(sock: socket.socket, respond: Respond, guard: Guard) -> None:
     async with trio.open_nursery() as nursery:
         while True:
             await free.acquire()
-            nursery.start_soon(serve_one, await _accept(listener))
-
-
-async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:
-    while True:
-        try:
-            accepted, _ = await listener.accept()
-        except OSError:
-            await trio.sleep(ACCEPT_PAUSE)  # the client has gone already, or no file descriptor is free
-        else:
-            return accepted
+            try:
+                accepted, _ = await listener.accept()
+            except OSError:
+                free.release()
+                await trio.sleep(ACCEPT_PAUSE)  # the client has gone already, or no file descriptor is free
+            else:
+                nursery.start_soon(serve_one, accepted)
 
 
 class StatusConnection:
