@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import trio
@@ -76,7 +76,9 @@ class Variables:
         wanted = _by_target(forwards, self._context)
         self._holders = {name: target for name, target in self._holders.items() if target in wanted}
         for target in sorted(wanted):
-            next(name for name in _spellings(target.full) if self._holders.setdefault(name, target) == target)
+            # With a number if another target has the name: few full names collide (a-b and a.b).
+            names = chain([target.full], (f"{target.full}_{number}" for number in count(2)))
+            next(name for name in names if self._holders.setdefault(name, target) == target)
         for target in sorted(wanted):
             self._holders.setdefault(target.short, target)
         values = {target: record for target, records in wanted.items() if (record := _first_bound(records))}
@@ -125,13 +127,6 @@ def _first_bound(records: list[ForwardRecord]) -> ForwardRecord | None:
     """The forward whose address the variables get: that at 127.0.0.1, else the first in alphabetical order."""
     bound = [record for record in records if record.url]
     return min(bound, key=lambda r: (r.local_address != "127.0.0.1", r.local_address, r.id), default=None)
-
-
-def _spellings(name: str) -> Iterator[str]:
-    """The full name, then the name with a number: few full names collide (a-b and a.b)."""
-    yield name
-    for number in count(2):
-        yield f"{name}_{number}"
 
 
 def _values(name: str, record: ForwardRecord) -> Iterator[tuple[str, str]]:

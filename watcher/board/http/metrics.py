@@ -92,8 +92,9 @@ def _values(board: Board, readers: int) -> Values:
     }
     counts = board.counters()
     for ident, record in board.forwards.items():
+        labels = [str(getattr(record, label)) for label in FORWARD]
         for name, extra, value in _of_forward(record, counts.get(ident)):
-            values.setdefault(name, []).append(((*_labels(record), *extra), value))
+            values.setdefault(name, []).append(((*labels, *extra), value))
     return values
 
 
@@ -102,10 +103,6 @@ def _version() -> str:
     from importlib import metadata
 
     return metadata.version("portside")
-
-
-def _labels(record: ForwardRecord) -> tuple[str, ...]:
-    return tuple(str(getattr(record, label)) for label in FORWARD)
 
 
 def _of_forward(record: ForwardRecord, counts: Counts | None) -> Iterator[tuple[str, tuple[str, ...], float]]:
