@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -35,20 +35,13 @@ _CONSOLE = Console(file=io.StringIO())
 _STATES = {"ready": "green", "failed": "bold red", "stopped": "dim"}
 
 
-class TableRow(Struct, frozen=True):
-    """One row of the table of forwards. `note`: why the forward is not ready, or its last error."""
-
-    record: CountedForward
-    note: str = ""
-
-
 class Canvas(Struct, frozen=True):
     """What a terminal can show. `width`: in cells."""
 
     width: int
     colour: bool = True
 
-    def lines(self, *parts: RenderableType) -> list[str]:
+    def lines(self, *parts: Text | Table) -> list[str]:
         """The parts below each other, as lines with escape sequences."""
         console = Console(
             file=io.StringIO(),
@@ -56,9 +49,6 @@ class Canvas(Struct, frozen=True):
             force_terminal=True,
             color_system="standard",
             no_color=not self.colour,
-            highlight=False,
-            markup=False,
-            emoji=False,
             legacy_windows=False,
         )
         with console.capture() as captured:
@@ -68,37 +58,27 @@ class Canvas(Struct, frozen=True):
         return _LINK_NUMBER.sub("\x1b]8;;", captured.get()).splitlines()
 
 
-class ForwardsTable(Struct, frozen=True):
-    """The heading, and each forward's lines: one, and one or two more if its note has no column."""
-
-    heading: Text
-    rows: tuple[tuple[Text, ...], ...]
-
-    @property
-    def lines(self) -> list[Text]:
-        return [self.heading, *(line for row in self.rows for line in row)]
-
-
 def forwards_table(
-    rows: Sequence[TableRow], width: int, selected: str = "", among: Sequence[ForwardRecord] = ()
-) -> ForwardsTable:
+    forwards: Sequence[CountedForward], width: int, selected: str = "", among: Sequence[ForwardRecord] = ()
+) -> list[tuple[Text, ...]]:
     """Lay the forwards out in the columns that fit. Notes get a column only if all fit there whole.
 
-    `selected`: the id of the marked row. `among`: all forwards, if `rows` are only some of them.
+    Returns the heading, then each forward's lines: one, and one or two more if its note has no column.
+    `selected`: the id of the marked row. `among`: all forwards, if `forwards` are only some of them.
     """
-    records = among or [row.record for row in rows]
+    records = among or forwards
     several = len({record.context for record in records if record.context}) > 1
-    cells = [_cells(row, several_contexts=several) for row in rows]
+    cells = [_cells(record, several_contexts=several) for record in forwards]
     columns = _columns(cells, width, _distinguishing(records))
     heading = _line({column: Text(column, style="bold") for column in columns}, columns, width)
-    lines = []
-    for row, row_cells in zip(rows, cells, strict=True):
-        line = _line(row_cells, columns, width)
-        if row.record.id == selected:
+    table: list[tuple[Text, ...]] = [(heading,)]
+    for record, row in zip(forwards, cells, strict=True):
+        line = _line(row, columns, width)
+        if record.id == selected:
             line.stylize("reverse")
-        below = () if "NOTE" in columns else _note_lines(row, width)
-        lines.append((line, *below))
-    return ForwardsTable(heading, tuple(lines))
+        below = () if "NOTE" in columns else _note_lines(record, width)
+        table.append((line, *below))
+    return table
 
 
 def _line(cells: Mapping[str, Text], columns: Mapping[str, int], width: int) -> Text:
@@ -112,13 +92,13 @@ def _line(cells: Mapping[str, Text], columns: Mapping[str, int], width: int) -> 
     return line
 
 
-def _note_lines(row: TableRow, width: int) -> tuple[Text, ...]:
+def _note_lines(record: CountedForward, width: int) -> tuple[Text, ...]:
     """The note below its row, indented and wrapped; what does not fit into the lines is cut off."""
-    if not row.note:
+    if not record.note:
         return ()
     room = max(width - GAP, 1)
-    style = _STATES.get(row.record.state, "yellow") if row.record.state != "ready" else "dim"
-    wrapped = list(Text(printable(row.note), style=style).wrap(_CONSOLE, room, overflow="fold"))
+    style = _STATES.get(record.state, "yellow") if record.state != "ready" else "dim"
+    wrapped = list(Text(printable(record.note), style=style).wrap(_CONSOLE, room, overflow="fold"))
     lines = wrapped[:NOTE_LINES]
     if len(wrapped) > NOTE_LINES:
         lines[-1] = lines[-1] + Text("…")
@@ -140,7 +120,7 @@ def verdicts_table(verdicts: Sequence[ExplainRecord], home: str = "") -> Table:
     return table
 
 
-def about_lines(about: About, width: int, hint: str = "") -> list[RenderableType]:
+def about_lines(about: About, width: int, hint: str) -> list[Text]:
     """Context, namespace, page and a hint, on two lines if one is too short."""
     place, page = about.place, about.page
     link = Text(printable(page), style=Style(link=printable(about.url), color="cyan") if about.url else "dim")
@@ -203,8 +183,7 @@ def _few(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def _cells(row: TableRow, *, several_contexts: bool) -> Mapping[str, Text]:
-    record = row.record
+def _cells(record: CountedForward, *, several_contexts: bool) -> Mapping[str, Text]:
     carried = f"{size(record.bytes_sent)}/{size(record.bytes_received)}" if record.since else ""
     connections = f"{record.connections}/{record.connections_total}" if record.since else ""
     return {
@@ -218,7 +197,7 @@ def _cells(row: TableRow, *, several_contexts: bool) -> Mapping[str, Text]:
         "VIA": Text("pod" if record.via == "pod" else ""),
         "OPEN/TOTAL": Text(connections),
         "BYTES OUT/IN": Text(carried),
-        "NOTE": Text(printable(row.note)),
+        "NOTE": Text(printable(record.note)),
     }
 
 

@@ -98,6 +98,11 @@ class CountedForward(ForwardRecord, frozen=True, kw_only=True, rename="camel", t
     last_error: str = ""
     last_error_time: str = ""
 
+    @property
+    def note(self) -> str:
+        """Why the forward is not ready, or its last error: for people."""
+        return self.reason or self.last_error
+
 
 class SkipRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="skip"):
     """Something that is not forwarded, and the reason. `over`: this no longer holds (forwarded now, or deleted)."""

@@ -7,26 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
-from rich.console import RenderableType
 from rich.text import Text
 
 from forwarders.spec import Counts
 from watcher.board.board import Board
-from watcher.board.layout import (
-    Canvas,
-    TableRow,
-    about_lines,
-    forwards_table,
-    searched_text,
-    skaffold_line,
-    skips_line,
-)
+from watcher.board.layout import Canvas, about_lines, forwards_table, searched_text, skaffold_line, skips_line
 from watcher.board.lines import REPORT_WAIT_AFTER, printable
-from watcher.board.records import ForwardRecord, Record, counted
+from watcher.board.records import CountedForward, ForwardRecord, Record, counted
 
 # Seconds for which a stopped forward stays visible.
 LEAVING = 1.0
@@ -78,11 +70,11 @@ class ShownForward(Struct, frozen=True):
         """Its group in the table: failed, waiting, all others."""
         return 0 if self.record.state == "failed" else 1 if self.is_waiting(now) else 2
 
-    def row(self, counts: Counts | None, now: float) -> TableRow:
+    def row(self, counts: Counts | None, now: float) -> CountedForward:
         """Its row in the table: with its counters, and a note once it has waited long enough."""
         record = counted(self.record, counts)
         is_early = record.waits and not self.is_waiting(now)
-        return TableRow(record, "" if is_early else record.reason or record.last_error)
+        return replace(record, reason="", last_error="") if is_early else record
 
 
 class TableView:
@@ -186,7 +178,7 @@ class TableView:
     def frame(self, canvas: Canvas, height: int, now: float) -> list[str]:
         """Make at most `height` lines: this portside, Skaffold's phase, the forwards, what is not forwarded."""
         self._shown = {ident: one for ident, one in self._shown.items() if one.until > now}
-        above: list[RenderableType] = []
+        above: list[Text] = []
         if self._board.about is not None:
             above += about_lines(self._board.about, canvas.width, HINT if self._keys else "")
         if (skaffold := self._board.skaffold) is not None:
@@ -196,8 +188,8 @@ class TableView:
         lines = [*above, *self._middle(canvas.width, room, now), *below]
         return canvas.lines(*lines)[: max(height - SPARE, 1)]
 
-    def _below(self, now: float) -> list[RenderableType]:
-        lines: list[RenderableType] = []
+    def _below(self, now: float) -> list[Text]:
+        lines: list[Text] = []
         if self._is_typing or self._filter:
             lines.append(Text(f"filter: {printable(self._filter)}{'_' if self._is_typing else ''}", style="bold"))
         if self._message and now < self._message_until:
@@ -206,7 +198,7 @@ class TableView:
             lines.append(skips)
         return lines
 
-    def _middle(self, width: int, room: int, now: float) -> list[RenderableType]:
+    def _middle(self, width: int, room: int, now: float) -> list[Text]:
         if self._overlay:
             return [Text(printable(line)) for line in self._overlay[-room:]]
         listed = self._listed(now)
@@ -221,16 +213,16 @@ class TableView:
         # Only rows that may be visible are laid out: that of thousands would hold up the forwards.
         counters, top = self._board.counters(), self._top
         rows = [one.row(counters.get(one.record.id), now) for one in listed[top : top + max(room, 1)]]
-        table = forwards_table(rows, width, self._selected, records)
-        sizes = [len(lines) for lines in table.rows]
+        heading, *table = forwards_table(rows, width, self._selected, records)
+        sizes = [len(lines) for lines in table]
         if len(rows) == len(listed) and sum(sizes) <= room:
-            return list(table.lines)
+            return [*heading, *chain.from_iterable(table)]
         first, last = _window(sizes, at - top, room - 1)
         self._top += first
         position = f"{self._top + 1}-{top + last} of {len(listed)}"
         rest = f"and {len(listed) - (last - first)} more: portside status shows all"
-        lines = [line for row in table.rows[first:last] for line in row]
-        return [table.heading, *lines, Text(position if self._keys else rest, style="dim")]
+        lines = chain.from_iterable(table[first:last])
+        return [*heading, *lines, Text(position if self._keys else rest, style="dim")]
 
     def _next(self, record: ForwardRecord, now: float) -> ShownForward:
         before = self._shown.get(record.id)

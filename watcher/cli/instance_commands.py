@@ -241,12 +241,11 @@ def _verdict_line(record: ExplainRecord, home: str) -> str:
 def _print_forwards(forwards: Sequence[CountedForward], _home: str) -> None:
     from rich.text import Text
 
-    from watcher.board.layout import TableRow, forwards_table
+    from watcher.board.layout import forwards_table
 
     paper = _paper()
-    rows = [TableRow(one, one.reason or one.last_error) for one in forwards]
-    lines = forwards_table(rows, paper.width).lines if rows else [Text("nothing is forwarded", "dim")]
-    _print(paper.lines(*lines))
+    groups = forwards_table(forwards, paper.width) if forwards else [(Text("nothing is forwarded", "dim"),)]
+    _print(paper.lines(*(line for group in groups for line in group)))
 
 
 def _print_verdicts(records: Sequence[ExplainRecord], home: str) -> None:
