@@ -126,7 +126,7 @@ def announced(instance: Instance) -> Iterator[None]:
     path = directory() / f"{instance.pid}.json"
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_file(path, msgspec.json.encode(instance)))
+            stack.enter_context(_file(path, msgspec.json.encode(instance).decode()))
         except OSError as error:
             logger.warning("`portside status` will not find this portside: %s: %s", path, error.strerror or error)
         yield
@@ -138,7 +138,7 @@ def stored_token(token: str) -> Iterator[Path]:
     path = directory() / f"{os.getpid()}.token"
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_file(path, token.encode()))
+            stack.enter_context(_file(path, token))
         except OSError as error:
             reason = error.strerror or error
             raise UsageError(
@@ -148,14 +148,11 @@ def stored_token(token: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _file(path: Path, data: bytes) -> Iterator[None]:
+def _file(path: Path, text: str) -> Iterator[None]:
     """Keeps a file in the runtime directory while the block runs. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_folder(path.parent)
-    draft = path.with_suffix(".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-    files.replace(draft, path)
+    files.write_whole_file(path, text)
     try:
         yield
     finally:
@@ -173,8 +170,7 @@ def running_instances() -> list[Instance]:
         return []
     for path in paths:
         try:
-            _check_owner(path)
-            since, data = path.lstat().st_mtime, user_files.read_bytes(path, MAX_FILE)
+            since, data = _own_stat(path).st_mtime, user_files.read_bytes(path, MAX_FILE)
         except OSError:
             continue  # removed meanwhile, or not a file that a portside wrote
         instance = _decoded(data, Instance)
@@ -211,16 +207,16 @@ def problem() -> str:
 
 def _check_folder(folder: Path) -> None:
     """Refuses a runtime directory that another user created first (in /tmp), and sets its mode. Raises OSError."""
-    _check_owner(folder)
-    found = folder.lstat()
+    found = _own_stat(folder)
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
     if stat.S_IMODE(found.st_mode) != 0o700:
         folder.chmod(0o700)
 
 
-def _check_owner(path: Path) -> None:
-    """Refuses a symbolic link, and a file of another user. Raises OSError."""
+def _own_stat(path: Path) -> os.stat_result:
+    """The state of this user's file. Refuses a symbolic link, and a file of another user. Raises OSError."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) or files.is_other_users(found.st_uid):
         raise PermissionError(errno.EPERM, "it belongs to another user")
+    return found
