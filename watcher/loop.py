@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
 from forwarders.tasks import cause_of, contained, report
-from watcher.board.addresses import BindWarnings
+from watcher.board.addresses import warn_beyond_loopback
 from watcher.board.board import Board
 from watcher.board.readiness import Prospects
 from watcher.board.records import (
@@ -83,7 +83,7 @@ class Loop:
         self._has_planned = trio.Event()
         self._planning_failed = ""  # the bug that prevents a new plan
         self._explain_until = -math.inf
-        self._bind_warnings = BindWarnings()
+        self._warned: set[str] = set()  # addresses
         self._prospects = Prospects()
         self._retries: set[str] = set()  # ids
         self._renamed: set[str] = set()  # forwards whose new URL at the gateway is not on the board yet
@@ -185,7 +185,7 @@ class Loop:
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:
         with contained(logger, "naming forwards"):
-            self._bind_warnings.warn(plan)
+            warn_beyond_loopback(plan, self._warned)
             self._renamed |= self._names.update(plan.forwards) if self._names else set()
         await self._stop_failed(plan, fleet)
         changes = diff(self._running, plan, fleet.ports)

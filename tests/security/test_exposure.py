@@ -12,7 +12,7 @@ from fixtures.embedded.pods import Port
 from fixtures.embedded.web import web
 from tests.plan.made import SERVICES, WEB, planned
 from tests.support.process import portside
-from watcher.board.addresses import BindWarnings, is_loopback
+from watcher.board.addresses import is_loopback, warn_beyond_loopback
 
 SAID = "can be reached from other machines"
 
@@ -37,10 +37,10 @@ def test_who_can_connect(address: str, alone: bool) -> None:  # noqa: FBT001 - a
 
 def test_once_for_each_address(caplog: pytest.LogCaptureFixture) -> None:
     """Each address is reported once, however many plans and forwards there are."""
-    warnings = BindWarnings()
+    warned: set[str] = set()
     with caplog.at_level(logging.WARNING, "portside.board"):
         for addresses in (("127.0.0.1",), ("127.0.0.1", "10.0.0.1"), ("10.0.0.1",), ("10.0.0.1", "::")):
-            warnings.warn(planned(WEB, modes=SERVICES, addresses=addresses))
+            warn_beyond_loopback(planned(WEB, modes=SERVICES, addresses=addresses), warned)
     assert [record.args for record in caplog.records] == [("10.0.0.1",), ("::",)]
 
 

@@ -87,18 +87,15 @@ def local_url(address: str, port: int) -> str:
     return f"http://{f'[{address}]' if ':' in address else address}:{port}"
 
 
-class BindWarnings:
-    """Warns once for each non-loopback bind address. It prevents nothing: the user asked for these addresses."""
+def warn_beyond_loopback(plan: Plan, warned: set[str]) -> None:
+    """Log a warning for each non-loopback address of the plan that is not in `warned`, and add it there.
 
-    def __init__(self) -> None:
-        self._warned: set[str] = set()
-
-    def warn(self, plan: Plan) -> None:
-        """Log a warning for each address of the plan that has had none yet."""
-        for address in dict.fromkeys(wanted.spec.address for wanted in plan.forwards):
-            if address not in self._warned and not is_loopback(address):
-                self._warned.add(address)
-                logger.warning(
-                    "forwards at %s can be reached from other machines: anyone who can reach this machine can use them",
-                    address,
-                )
+    It prevents nothing: the user asked for these addresses.
+    """
+    for address in dict.fromkeys(wanted.spec.address for wanted in plan.forwards):
+        if address not in warned and not is_loopback(address):
+            warned.add(address)
+            logger.warning(
+                "forwards at %s can be reached from other machines: anyone who can reach this machine can use them",
+                address,
+            )

@@ -17,7 +17,7 @@ from tests.plan.made import RUN, SERVICES, USER, WEB, entry, only, planned, pod,
 from tests.plan.test_endpoints import find
 from tests.plan.test_ownership import SHARED, asked, owned
 from tests.plan.test_unlisted import FACTS
-from watcher.board.addresses import BindWarnings
+from watcher.board.addresses import warn_beyond_loopback
 from watcher.cluster.kinds import DEPLOYMENT, POD, STATEFUL_SET
 from watcher.cluster.store import Snapshot, Watch
 
@@ -46,7 +46,7 @@ async def listing(scene: Scene) -> str:
 
 
 async def exposed(scene: Scene) -> str:
-    BindWarnings().warn(planned(WEB, modes=SERVICES, addresses=("10.0.0.1",)))
+    warn_beyond_loopback(planned(WEB, modes=SERVICES, addresses=("10.0.0.1",)), set())
     return scene.logged
 
 
