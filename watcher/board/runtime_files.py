@@ -124,11 +124,9 @@ def directory() -> Path:
 def announced(instance: Instance) -> Iterator[None]:
     """Keeps a runtime file while the block runs. If it cannot be written, a warning is logged and the block runs."""
     path = directory() / f"{instance.pid}.json"
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(_file(path, msgspec.json.encode(instance).decode()))
-        except OSError as error:
-            logger.warning("`portside status` will not find this portside: %s: %s", path, error.strerror or error)
+    with _file(path, msgspec.json.encode(instance).decode()) as problem:
+        if problem:
+            logger.warning("`portside status` will not find this portside: %s: %s", path, problem)
         yield
 
 
@@ -136,25 +134,26 @@ def announced(instance: Instance) -> Iterator[None]:
 def stored_token(token: str) -> Iterator[Path]:
     """Keeps `token` in a file while the block runs. Raises UsageError: without it no client can authenticate."""
     path = directory() / f"{os.getpid()}.token"
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(_file(path, token))
-        except OSError as error:
-            reason = error.strerror or error
+    with _file(path, token) as problem:
+        if problem:
             raise UsageError(
-                f"the status address's token cannot be stored in {path}: {reason}; give --status-token-file"
-            ) from error
+                f"the status address's token cannot be stored in {path}: {problem}; give --status-token-file"
+            )
         yield path
 
 
 @contextlib.contextmanager
-def _file(path: Path, text: str) -> Iterator[None]:
-    """Keeps a file in the runtime directory while the block runs. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check_folder(path.parent)
-    files.write_whole_file(path, text)
+def _file(path: Path, text: str) -> Iterator[str]:
+    """Keeps a file in the runtime directory while the block runs. Yields why it cannot be written, "" if it is."""
     try:
-        yield
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_folder(path.parent)
+        files.write_whole_file(path, text)
+    except OSError as error:
+        yield error.strerror or str(error)
+        return
+    try:
+        yield ""
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
