@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-import trio
 from msgspec.structs import replace
 
 from forwarders.spec import Counts
@@ -139,12 +138,11 @@ class Board:
         self._subscriptions.add(subscription)
         return subscription
 
-    async def until_ready(self, seconds: float) -> None:
-        """Waits until every wanted forward is ready, for at most `seconds`."""
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Waits until `condition()` is true. It is called again after each change."""
         async with self.subscribe() as changes:
-            with trio.move_on_after(seconds):
-                while not self.ready:
-                    await changes.receive()
+            while not condition():
+                await changes.receive()
 
     async def drained(self) -> None:
         """Waits until every reader has taken what is pending."""

@@ -221,7 +221,7 @@ class Runtime:
                 nursery.start_soon(kept, logger, "the status address", partial(self._status.serve, self.board))
             if end_when_hopeless:
                 nursery.start_soon(loop.run, fleet)
-                await self._until_hopeless(loop)
+                await self.board.until(lambda: loop.hopeless)
                 self.failed = True
             else:
                 await loop.run(fleet)
@@ -256,11 +256,6 @@ class Runtime:
             pod = await cluster.client.get(POD, record.namespace, record.pod)
             container = pod.container_at(record.pod_port) if isinstance(pod, Pod) else ""
         return await cluster.client.pod_log(record.namespace, record.pod, container, lines)
-
-    async def _until_hopeless(self, loop: Loop) -> None:
-        async with self.board.subscribe() as changes:
-            while not loop.hopeless:
-                await changes.receive()
 
     def _want(self, watches: frozenset[Watch]) -> None:
         if self._cluster is not None:

@@ -114,7 +114,8 @@ async def _show_table(board: Board) -> None:
 
 async def _import_later(board: Board, *modules: str) -> None:
     """Imports modules in a thread, after the first forwards have had their turn."""
-    await board.until_ready(FORWARDS_FIRST)
+    with trio.move_on_after(FORWARDS_FIRST):
+        await board.until(lambda: board.ready)
     await trio.sleep(BYTES_FIRST)
     for module in modules:
         await trio.to_thread.run_sync(importlib.import_module, module)
