@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import trio
 
-from watcher.board.addresses import Address, listen, status_url
+from watcher.board.addresses import Address, is_loopback, listen, status_url
 from watcher.board.board import Board
 from watcher.board.http import server
 from watcher.board.http.routes import Routes
@@ -22,7 +22,7 @@ async def served(board: Board, address: Address = LOOPBACK, *, token: str = "") 
     """A client of a status address that is served while the block runs."""
     with listen(address) as sock:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, sock, Routes(board), Guard(token, loopback=address.loopback))
+            nursery.start_soon(server.serve, sock, Routes(board), Guard(token, loopback=is_loopback(address.host)))
             async with httpx.AsyncClient(base_url=status_url(sock), timeout=60, trust_env=False) as client:
                 yield client
             nursery.cancel_scope.cancel()

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from watcher.board.addresses import Address, listen, parse_status_address, status_url
+from watcher.board.addresses import Address, is_loopback, listen, parse_status_address, status_url
 from watcher.errors import UsageError
 
 
@@ -50,7 +50,7 @@ def test_addresses(text: str, address: tuple[str, int] | None) -> None:
 )
 def test_whose_an_address_is(host: str, whose: str) -> None:
     """All addresses of a machine include those that others reach."""
-    assert Address(host, 80).loopback is (whose == "ours")
+    assert is_loopback(host) is (whose == "ours")
 
 
 def test_all_addresses_are_reached_by_loopback() -> None:

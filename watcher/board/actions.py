@@ -95,11 +95,11 @@ async def _answer(board: Board, record: ForwardRecord, path: str) -> tuple[bytes
             await sock.connect((url.hostname, url.port))
             if path:
                 await stream.send_all(_request(path, url.netloc))
-            data = bytes(await stream.receive_some(FIRST_BYTES))
-            while path and data and b"\n" not in data and len(data) < FIRST_BYTES:
-                if not (more := await stream.receive_some(FIRST_BYTES)):
-                    break
+            data = b""
+            while more := await stream.receive_some(FIRST_BYTES):
                 data += more
+                if not path or b"\n" in data or len(data) >= FIRST_BYTES:
+                    break
             return data, is_confirmed
     return None, is_confirmed
 

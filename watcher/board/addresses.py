@@ -26,10 +26,6 @@ class Address(Struct, frozen=True):
     host: str
     port: int
 
-    @property
-    def loopback(self) -> bool:
-        return is_loopback(self.host)
-
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can connect there. A host name other than localhost can be any machine."""

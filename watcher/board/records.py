@@ -19,9 +19,6 @@ from watcher.plan.verdicts import PlannedForward, Published, ResourceRef, Skip
 from watcher.skaffold.port_events import SkaffoldForward
 from watcher.skaffold.state import SkaffoldChange, SkaffoldFacts
 
-# For people: `via` is `pod`.
-DIRECT = "connections go to the pod's own address"
-
 
 class ResourceFields(Struct, frozen=True, kw_only=True, rename="camel"):
     """The fields of every record about a resource and a port of it.
@@ -131,7 +128,7 @@ class ExplainRecord(ResourceFields, frozen=True, kw_only=True, rename="camel", t
     @property
     def remark(self) -> str:
         """The reason, and whether connections go past the API server: for people."""
-        direct = DIRECT if self.via == "pod" else ""
+        direct = "connections go to the pod's own address" if self.via == "pod" else ""
         return "; ".join(part for part in (self.reason, direct) if part)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import trio
 
 from forwarders.system.terminals import in_foreground, is_continued, redraw_signals, set_echo, write_whole
-from forwarders.tasks import contained
+from forwarders.tasks import Notifier, contained
 from watcher.board.actions import copy_sequence, last_log_lines, open_in_browser
 from watcher.board.board import Board
 from watcher.board.changes import Subscription
@@ -66,11 +66,11 @@ def decode_keys(data: bytes) -> Iterator[str]:
 
 
 class Keyboard:
-    """Reads keys from the terminal `descriptor`. `continued`: set when this process may be in the foreground again."""
+    """Reads keys from the terminal `descriptor`. `continued`: fires when this process may be in the foreground again."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.continued = trio.Event()
+        self.continued = Notifier()
 
     async def next(self) -> list[str]:
         """Wait for the next keys. Raises EOFError when there will be no more."""
@@ -78,7 +78,6 @@ class Keyboard:
             await trio.lowlevel.wait_readable(self._descriptor)
             if in_foreground(self._descriptor):
                 break
-            self.continued = trio.Event()
             await self.continued.wait()  # these keys are the shell's; reading them would stop this process
         try:
             data = os.read(self._descriptor, 1024)
@@ -156,7 +155,7 @@ class Screen:
                     self._drawn, self._drawn_for = [], None  # the shell has written below the table meanwhile
                     set_echo(self._descriptor, on=False, lines=self._keyboard is None)
                     if self._keyboard is not None:
-                        self._keyboard.continued.set()
+                        self._keyboard.continued.fire()
                 self._touch()
 
     async def _read_keys(self, keyboard: Keyboard, nursery: trio.Nursery) -> None:

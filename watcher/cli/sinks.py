@@ -26,7 +26,7 @@ from forwarders.tasks import kept
 from watcher import user_files
 from watcher.board import runtime_files
 from watcher.board.actions import open_in_browser
-from watcher.board.addresses import listen, parse_status_address, status_url
+from watcher.board.addresses import is_loopback, listen, parse_status_address, status_url
 from watcher.board.board import Board
 from watcher.board.environment import EnvFile, Variables
 from watcher.board.lines import JsonLines, LineRenderer, PlainLines, write_first_line, write_lines
@@ -175,9 +175,10 @@ class StatusAddress:
         if address is None:
             return None
         token, token_file = _configured_token(options)
-        if not token and not address.loopback:
+        loopback = is_loopback(address.host)
+        if not token and not loopback:
             token = secrets.token_urlsafe(32)
-        return cls(listen(address), token, token_file, loopback=address.loopback)
+        return cls(listen(address), token, token_file, loopback=loopback)
 
     @property
     def url(self) -> str:
