@@ -6,7 +6,7 @@ Findings show names, files and addresses of a kubeconfig, never its secrets.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import trio
@@ -40,8 +40,6 @@ FORWARD = tuple(Action(verb, "pods", subresource="portforward") for verb in ("cr
 # Access reviews at once: they take a few round trips in all, over few connections.
 AT_ONCE = 8
 REMEDY = "ask for the missing permissions: examples/rbac has the smallest role"
-
-Answers = Mapping[Action, bool]
 
 
 class Reached(Struct, frozen=True):
@@ -130,8 +128,8 @@ class ClusterChecks:
         others = (*(kind for kind in KINDS if kind is not POD), ENDPOINT_SLICE)
         actions = [*_reading(POD), *FORWARD, *(action for kind in others for action in _reading(kind))]
         async with ApiClient(server) as client:
-            here = _missing(await _reviewed(client, [replace(action, namespace=namespace) for action in actions]))
-            everywhere = _missing(await _reviewed(client, actions))
+            here = await _missing(client, [replace(action, namespace=namespace) for action in actions])
+            everywhere = await _missing(client, actions)
         findings = [_forbidden(thing, verbs, namespace) for thing, verbs in here.items()]
         findings = findings or [ok(f"all that a forward in namespace {namespace} may need is allowed")]
         return [*findings, _everywhere(everywhere, namespace)]
@@ -200,32 +198,28 @@ def _reading(kind: Kind) -> tuple[Action, ...]:
     return tuple(Action(verb, kind.plural, group) for verb in READ)
 
 
-async def _reviewed(client: ApiClient, actions: Iterable[Action]) -> Answers:
-    """The API server's answer for each action. Raises ClusterError."""
-    answers: dict[Action, bool] = dict.fromkeys(actions, False)
+async def _missing(client: ApiClient, actions: Sequence[Action]) -> dict[str, tuple[str, ...]]:
+    """The verbs that the API server forbids, for each resource. Raises ClusterError."""
+    allowed: set[Action] = set()
     problems: list[ClusterError] = []
     limiter = trio.CapacityLimiter(AT_ONCE)
 
     async def review(action: Action) -> None:
         async with limiter:
             try:
-                answers[action] = await client.is_allowed(action)
+                if await client.is_allowed(action):
+                    allowed.add(action)
             except ClusterError as problem:
                 problems.append(problem)
 
     async with trio.open_nursery() as nursery:
-        for action in answers:
+        for action in actions:
             nursery.start_soon(review, action)
     if problems:
         raise problems[0]
-    return answers
-
-
-def _missing(answers: Answers) -> dict[str, tuple[str, ...]]:
-    """The verbs that are forbidden, for each resource."""
     missing: dict[str, tuple[str, ...]] = {}
-    for action, granted in answers.items():
-        if not granted:
+    for action in actions:
+        if action not in allowed:
             missing[action.thing] = (*missing.get(action.thing, ()), action.verb)
     return missing
 
