@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import trio
 
@@ -204,7 +204,9 @@ class Screen:
         self._recent.extend(self._above)
         self._above.clear()
         self._drawn, self._drawn_for = lines, size
-        await self._write(_frame_data(home, [*above, *lines]))
+        # Each line is cleared alone: clearing the screen would scroll it into tmux's history.
+        text = "".join(f"\x1b[K{line}\n" for line in (*above, *lines))
+        await self._write(f"{home}\r{text}\x1b[J".encode())
 
     async def _write(self, data: bytes) -> None:
         async with self._writing:  # a frame is not torn by another write
@@ -212,12 +214,6 @@ class Screen:
                 await trio.to_thread.run_sync(write_whole, self._descriptor, data, abandon_on_cancel=True)
             except OSError:
                 self._over = True  # the terminal is gone, and forwarding goes on
-
-
-def _frame_data(home: str, lines: Sequence[str]) -> bytes:
-    """The bytes of one frame. Each line is cleared alone: clearing the screen would scroll it into tmux's history."""
-    text = "".join(f"\x1b[K{line}\n" for line in lines)
-    return f"{home}\r{text}\x1b[J".encode()
 
 
 def _size(descriptor: int) -> tuple[int, int]:
