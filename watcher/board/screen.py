@@ -66,7 +66,7 @@ def decode_keys(data: bytes) -> Iterator[str]:
 
 
 class Keyboard:
-    """Reads keys from the terminal `descriptor`. `continued`: fires when this process may be in the foreground again."""
+    """Reads keys from the terminal `descriptor`. `continued` fires when this process may be in the foreground again."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
