@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 
@@ -53,15 +53,20 @@ def _escaped(character: str) -> str:
     return "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
 
 
+def _replaced(text: str, replacement: Callable[[str], str]) -> str:
+    table = {ord(character): new for character in set(text) if (new := replacement(character)) != character}
+    return text.translate(table) if table else text
+
+
 def printable(text: str) -> str:
     """`text` with harmful characters replaced: it cannot steer a terminal, hide words or reorder them."""
-    return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
+    return text if text.isascii() and text.isprintable() else _replaced(text, _shown)
 
 
 def json_line(value: object) -> str:
     """`value` as one line of JSON, with harmful characters escaped."""
     line = msgspec.json.encode(value).decode()
-    return line if line.isascii() and line.isprintable() else "".join(map(_escaped, line))
+    return line if line.isascii() and line.isprintable() else _replaced(line, _escaped)
 
 
 class LineRenderer(ABC):
