@@ -112,27 +112,28 @@ class WaitingLine:
     async def _wait_turn(self, dial: HeldDial) -> Dialled:
         insort(self._line, dial, key=attrgetter("number"))
         try:
-            with self._watcher.watch_disconnect(dial.local.socket, dial.woken.fire) as disconnect:
-                look, looked_at = FIRST_LOOK, -math.inf
-                while True:
-                    # A client that leaves wakes its connection; other wakeups need no system call each.
-                    if disconnect.seen or trio.current_time() >= looked_at + FIRST_LOOK:
-                        looked_at = trio.current_time()
-                        if has_left(dial.local.socket):
-                            raise ClientLeftError("the client left while it waited")
-                    dialled: Dialled | float = math.inf
-                    if self._line[0] is dial:
-                        dialled = self.backend.dial(len(self._line))
-                    else:
-                        self.changed()  # the first one asks again, for one more
-                    if isinstance(dialled, Dialled):
-                        return dialled
-                    # A close shows a moment after its FIN, or never if unread bytes keep the FIN from arriving.
-                    with trio.move_on_at(min(dialled, trio.current_time() + (look if disconnect.seen else LAST_LOOK))):
-                        await dial.woken.wait()
-                    if disconnect.seen:
-                        look = min(2 * look, LAST_LOOK)
+            self._watcher.watch_disconnect(dial.local.socket, dial.disconnected)
+            look, looked_at = FIRST_LOOK, -math.inf
+            while True:
+                # A client that leaves wakes its connection; other wakeups need no system call each.
+                if dial.fin_seen or trio.current_time() >= looked_at + FIRST_LOOK:
+                    looked_at = trio.current_time()
+                    if has_left(dial.local.socket):
+                        raise ClientLeftError("the client left while it waited")
+                dialled: Dialled | float = math.inf
+                if self._line[0] is dial:
+                    dialled = self.backend.dial(len(self._line))
+                else:
+                    self.changed()  # the first one asks again, for one more
+                if isinstance(dialled, Dialled):
+                    return dialled
+                # A close shows a moment after its FIN, or never if unread bytes keep the FIN from arriving.
+                with trio.move_on_at(min(dialled, trio.current_time() + (look if dial.fin_seen else LAST_LOOK))):
+                    await dial.woken.wait()
+                if dial.fin_seen:
+                    look = min(2 * look, LAST_LOOK)
         finally:
+            self._watcher.forget(dial.local.socket)
             self._line.remove(dial)
             self.changed()
 
@@ -148,6 +149,7 @@ class HeldDial:
         self.number = next(line.numbers)
         self.deadline = trio.current_time() + line.spec.hold
         self.woken = Notifier()
+        self.fin_seen = False
         self.waits = False
         self.recently_refused = False
         self._line = line
@@ -162,6 +164,11 @@ class HeldDial:
         if not dialled.recently_refused:
             self._line.leave(self)
         return dialled.tunnel
+
+    def disconnected(self) -> None:
+        """Report that the client's FIN or reset has arrived."""
+        self.fin_seen = True
+        self.woken.fire()
 
     def refused(self, error: DialError) -> None:
         """Report that the runtime could not connect the last tunnel."""

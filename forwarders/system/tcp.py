@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 # Whether sockets of files can be reached, and whether the containers of a Docker engine behind one have addresses that
 # this machine reaches (on Linux, unless the engine is a desktop's).
@@ -229,12 +229,6 @@ def _inode_of(family: int, local: tuple[str, int], remote: tuple[str, int]) -> i
 EVENTS_A_POLL = 64
 
 
-class Disconnect:
-    """The state of one watch: `seen` is True once the client has sent a FIN or a reset."""
-
-    seen = False
-
-
 class SocketWatcher:
     """Calls functions when something happens at sockets: one epoll instance for all of them, read by `run`.
 
@@ -250,21 +244,10 @@ class SocketWatcher:
         """Calls `on_readable` while there are bytes or an end to read. Returns False if the system cannot tell."""
         return sys.platform == "linux" and self._register(connection, select.EPOLLIN, on_readable)
 
-    @contextlib.contextmanager
-    def watch_disconnect(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> Iterator[Disconnect]:
+    def watch_disconnect(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> None:
         """Calls it once, when the client's FIN or reset has arrived, even behind unread bytes."""
-        disconnect = Disconnect()
-
-        def happened() -> None:
-            disconnect.seen = True
-            on_disconnect()
-
         if sys.platform == "linux":
-            self._register(connection, select.EPOLLRDHUP | select.EPOLLONESHOT, happened)
-        try:
-            yield disconnect
-        finally:
-            self.forget(connection)
+            self._register(connection, select.EPOLLRDHUP | select.EPOLLONESHOT, on_disconnect)
 
     if sys.platform == "linux":
 
