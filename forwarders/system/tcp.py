@@ -21,17 +21,15 @@ from collections.abc import Callable, Sequence
 UNIX_SOCKETS = sys.platform != "win32"
 ENGINE_SHARES_NETWORK = sys.platform == "linux"
 
-# The kernel detects a dead peer within these seconds, also while we write nothing (a watch).
-KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 6, 3, 2
+# The kernel detects a dead peer within 12 s, also while we write nothing (a watch): the idle time (macOS has another
+# name for it), the interval of its questions and their number.
+_KEEPALIVE = {"TCP_KEEPIDLE": 6, "TCP_KEEPALIVE": 6, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 2}
 # If an API server has not acknowledged data in this time, or had no room for it (Linux's tcp_probe_timer), it is lost.
 USER_TIMEOUT_MS = 10_000
 # Connections that the kernel queues until they are accepted; Linux cuts this at net.core.somaxconn (4096).
 BACKLOG = 4096
 # Buffers that one sendmsg takes: Linux's UIO_MAXIOV. Without sendmsg this many bytes are join_pieces for one send.
 MAX_PIECES, MAX_JOINED = 1024, 256 * 1024
-
-# The kernel option for the idle time has another name on macOS.
-_KEEPALIVE_NAMES = (("TCP_KEEPIDLE", "TCP_KEEPALIVE"), ("TCP_KEEPINTVL",), ("TCP_KEEPCNT",))
 
 # Error codes of Windows sockets, which have these names in Python's errno module there.
 _ERROR_TEXTS = {
@@ -115,19 +113,15 @@ def join_pieces(pieces: Sequence[bytes | memoryview]) -> bytes | memoryview:
 
 def keepalive_options() -> list[Option]:
     """Options that make the kernel detect dead peers, with our times if the system allows setting them."""
-    options: list[Option] = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for names, value in zip(_KEEPALIVE_NAMES, (KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT), strict=True):
-        known = (getattr(socket, name) for name in names if hasattr(socket, name))
-        options += [(socket.IPPROTO_TCP, option, value) for option in known][:1]
-    return options
+    known = [(getattr(socket, name), value) for name, value in _KEEPALIVE.items() if hasattr(socket, name)]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *((socket.IPPROTO_TCP, name, value) for name, value in known)]
 
 
-def give_up_options() -> list[Option]:
-    """Options that end a connection whose peer acknowledges nothing, if the system has any."""
-    if sys.platform == "linux":
-        return [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)]
-    else:  # noqa: RET505 - mypy knows platforms only in blocks
-        return []
+def api_server_options() -> list[Option]:
+    """Options for an API server: `local_options`, and on Linux an end for data that it does not acknowledge."""
+    if sys.platform != "linux":
+        return local_options()
+    return [*local_options(), (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)]
 
 
 def unsent_options(most: int) -> list[Option]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import trio
 from outcome import Error, Outcome
 
-from forwarders.system.tcp import Option, give_up_options, local_options, set_options, unsent_options
+from forwarders.system.tcp import api_server_options, set_options, unsent_options
 from forwarders.transports.sockets import RawSocket
 
 # Seconds until a known answer is used instead, and until the look-up fails.
@@ -139,11 +139,6 @@ async def connect_tcp(host: str, port: int) -> RawSocket:
         sock.close()
         raise
     return RawSocket(sock)
-
-
-def api_server_options() -> list[Option]:
-    """Socket options for an API server: `local_options`, and an end for data that it does not acknowledge."""
-    return [*local_options(), *give_up_options()]
 
 
 class AsyncCloseable(Protocol):

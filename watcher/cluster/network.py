@@ -18,9 +18,9 @@ import httpx
 import trio
 
 from forwarders.errors import ProxyError
-from forwarders.system.tcp import error_text
+from forwarders.system.tcp import api_server_options, error_text
 from forwarders.transports.api_server import ApiServer
-from forwarders.transports.connecting import api_server_options, first_connected
+from forwarders.transports.connecting import first_connected
 from forwarders.transports.proxy import Proxy, connect_through
 from watcher.errors import MalformedError
 

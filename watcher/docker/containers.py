@@ -20,8 +20,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from forwarders.backoff import Backoff
-from forwarders.system.tcp import ENGINE_SHARES_NETWORK
-from forwarders.transports.connecting import api_server_options
+from forwarders.system.tcp import ENGINE_SHARES_NETWORK, api_server_options
 from watcher.docker.daemon import Daemon
 from watcher.errors import DockerError
 
