@@ -24,7 +24,7 @@ WINDOWS = sys.platform == "win32"
 CTRL_C = signal.SIGINT
 # Whether the console sends its signals to every child in our group, so that there is nothing to pass on.
 CONSOLE_REACHES_GROUP = sys.platform == "win32"
-# Whether children started with `signal_group` get only the signals that we send them.
+# Whether children started with `group_options` get only the signals that we send them.
 CHILD_HAS_OWN_GROUP = sys.platform == "win32"
 
 # Seconds between two checks, where the system has no event for the end of a process.
@@ -170,22 +170,18 @@ def end_by_signal(number: int) -> None:
     signal.raise_signal(number)
 
 
-def signal_group() -> dict[str, Any]:
-    """Options that start a child which `send_signal` can reach: on Windows in its own group, elsewhere in ours."""
+def group_options(*, detached: bool = False) -> dict[str, Any]:
+    """Options for a child that `send_signal` can reach: on Windows it gets a group of its own.
+
+    Elsewhere only if it is `detached`, so that it does not get the terminal's signals.
+    """
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {}
-
-
-def detached_group() -> dict[str, Any]:
-    """Options that start a child which does not get the terminal's signals."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"process_group": 0}
+    return {"process_group": 0} if detached else {}
 
 
 def send_signal(process: trio.Process, number: int) -> None:
-    """Sends a signal to a child started with `signal_group`; on Windows as Ctrl-Break, to its whole group."""
+    """Sends a signal to a child started with `group_options`; on Windows as Ctrl-Break, to its whole group."""
     if sys.platform == "win32":
         number = signal.CTRL_BREAK_EVENT
     process.send_signal(number)

@@ -19,20 +19,8 @@ if sys.platform != "win32":
 
 # Whether the live table can be drawn: it needs a signal when the window's size changes.
 CAN_DRAW = sys.platform != "win32"
-
-
-def redraw_signals() -> list[int]:
-    """The signals after which the table is drawn again: the window's size changed, or we are in the foreground."""
-    if sys.platform == "win32":
-        return []
-    return [signal.SIGWINCH, signal.SIGCONT]
-
-
-def is_continued(number: int) -> bool:
-    """Whether this is the signal that continues a stopped process."""
-    if sys.platform == "win32":
-        return False
-    return number == signal.SIGCONT
+# The signals after which it is drawn again: the window's size changed, or this process was continued.
+RESIZED, CONTINUED = (int(getattr(signal, name, 0)) for name in ("SIGWINCH", "SIGCONT"))
 
 
 def in_foreground(descriptor: int) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import trio
 
-from forwarders.system.terminals import in_foreground, is_continued, redraw_signals, set_echo, write_whole
+from forwarders.system.terminals import CONTINUED, RESIZED, in_foreground, set_echo, write_whole
 from forwarders.tasks import Notifier, contained
 from watcher.board.actions import copy_sequence, last_log_lines, open_in_browser
 from watcher.board.board import Board
@@ -149,9 +149,9 @@ class Screen:
 
     async def _watch_terminal(self) -> None:
         """Draw again after a change of size and after a return to the foreground."""
-        with trio.open_signal_receiver(*redraw_signals()) as arrivals:
+        with trio.open_signal_receiver(RESIZED, CONTINUED) as arrivals:
             async for number in arrivals:
-                if is_continued(number):
+                if number == CONTINUED:
                     self._drawn, self._drawn_for = [], None  # the shell has written below the table meanwhile
                     set_echo(self._descriptor, on=False, lines=self._keyboard is None)
                     if self._keyboard is not None:

@@ -21,10 +21,10 @@ import trio
 from msgspec import Struct
 
 from forwarders.system.processes import (
-    detached_group,
     end_by_signal,
     end_process,
     fatal_signals,
+    group_options,
     kill_tree,
     read_within,
     startable,
@@ -136,7 +136,7 @@ class _Run:
 
     async def _started(self) -> trio.Process:
         entry = self._entry
-        own_group: dict[str, Any] = {} if self._starting else detached_group()
+        own_group: dict[str, Any] = {} if self._starting else group_options(detached=True)
         environment = self._environment()
         try:
             return await trio.lowlevel.open_process(

@@ -19,8 +19,8 @@ from forwarders.system.processes import (
     CONSOLE_REACHES_GROUP,
     CTRL_C,
     find_program,
+    group_options,
     send_signal,
-    signal_group,
     startable,
     stop_signals,
 )
@@ -142,7 +142,7 @@ class SkaffoldProcess:
     async def _start(self) -> trio.Process:
         try:
             return await trio.lowlevel.open_process(
-                startable(self._argv, self._environ), env=self._environ, stdout=self._stdout, **signal_group()
+                startable(self._argv, self._environ), env=self._environ, stdout=self._stdout, **group_options()
             )
         except FileNotFoundError:
             raise UsageError(_not_found(self._argv[0])) from None
