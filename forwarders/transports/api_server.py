@@ -94,7 +94,7 @@ class TunnelledSocket:
         self._channel = channel
         self._left = b""
 
-    async def receive_into(self, buffer: bytearray) -> int:
+    async def receive_into(self, buffer: memoryview) -> int:
         """Receives as a RawSocket does: returns 0 at the end, no checkpoint after the read."""
         data = self._left or await self._channel.receive()
         taken, self._left = data[: len(buffer)], data[len(buffer) :]

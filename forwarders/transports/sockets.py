@@ -28,13 +28,8 @@ SMALL_READ = 16 * 1024
 # records. All sockets share the buffers, since nothing can run between a read into them and the copy out of them: an
 # idle connection holds no buffer.
 READ_SIZE, CHANNEL_READ_SIZE = 128 * 1024 - 8, 256 * 1024
-_read_buffer, _ciphertext = bytearray(READ_SIZE), bytearray(CHANNEL_READ_SIZE)
-_plaintext = bytearray(CHANNEL_READ_SIZE + 64 * 1024)
-_read_view, _ciphertext_view, _plaintext_view = (
-    memoryview(_read_buffer),
-    memoryview(_ciphertext),
-    memoryview(_plaintext),
-)
+_received, _ciphertext = memoryview(bytearray(READ_SIZE)), memoryview(bytearray(CHANNEL_READ_SIZE))
+_plaintext = memoryview(bytearray(CHANNEL_READ_SIZE + 64 * 1024))
 
 Piece = bytes | memoryview
 
@@ -50,7 +45,7 @@ class RawSocket:
         self.socket = sock
         self._emptied = False  # probably, by the last read
 
-    async def receive_into(self, buffer: bytearray | memoryview) -> int:
+    async def receive_into(self, buffer: memoryview) -> int:
         """Returns the number of bytes read, 0 at the end. No checkpoint after the read."""
         if self._emptied:
             await trio.lowlevel.wait_readable(self.socket)
@@ -65,11 +60,11 @@ class RawSocket:
 
     async def receive(self) -> bytes:
         """Receives at most READ_SIZE bytes, b"" at the end. No checkpoint after the read."""
-        return bytes(_read_view[: await self.receive_into(_read_buffer)])
+        return bytes(_received[: await self.receive_into(_received)])
 
     def receive_now(self) -> bytes:
         """As `receive`, without waiting. Raises BlockingIOError."""
-        return bytes(_read_view[: self.socket.recv_into(_read_buffer)])
+        return bytes(_received[: self.socket.recv_into(_received)])
 
     async def send(self, data: Piece) -> None:
         view = memoryview(data)
@@ -161,7 +156,7 @@ class Channel(Protocol):
 class TransportStream(Protocol):
     """What TLS runs on: a RawSocket, or another channel in a TunnelledSocket."""
 
-    async def receive_into(self, buffer: bytearray) -> int: ...
+    async def receive_into(self, buffer: memoryview) -> int: ...
     async def send(self, data: Piece) -> None: ...
     def send_now(self, data: Piece) -> int: ...
     def close(self) -> None: ...
@@ -177,7 +172,7 @@ class SocketChannel:
 
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
-        return bytes(_plaintext_view[: await self._socket.receive_into(_plaintext)])
+        return bytes(_plaintext[: await self._socket.receive_into(_plaintext)])
 
     async def send(self, data: Piece) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -248,20 +243,20 @@ class TlsChannel(SocketChannel):
         size = 0
         self._exhausted = False
         try:
-            while size < CHANNEL_READ_SIZE and (count := self._read_into(_plaintext_view[size:])):
+            while size < CHANNEL_READ_SIZE and (count := self._read_into(_plaintext[size:])):
                 size += count
             if not size:
                 raise ssl.SSLZeroReturnError  # Python returns 0 for a close_notify, here and in every later call
         except ssl.SSLWantReadError:
             self._exhausted = True
-            return bytes(_plaintext_view[:size]) if size else None
+            return bytes(_plaintext[:size]) if size else None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             pass
         except ssl.SSLError:
             # What was decrypted before is good; the next call raises the error again.
             if not size:
                 raise
-        return bytes(_plaintext_view[:size])
+        return bytes(_plaintext[:size])
 
     def _read_into(self, buffer: memoryview) -> int:
         # typeshed has neither memoryview nor the returned count here; the ssl documentation promises both.
@@ -270,7 +265,7 @@ class TlsChannel(SocketChannel):
     async def _fill(self) -> None:
         count = await self._socket.receive_into(_ciphertext)
         if count:
-            self._incoming.write(_ciphertext_view[:count])
+            self._incoming.write(_ciphertext[:count])
         else:
             self._incoming.write_eof()
 

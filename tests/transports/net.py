@@ -32,7 +32,7 @@ class MemorySocket:
         self._stream = stream
         self.closed = False
 
-    async def receive_into(self, buffer: bytearray) -> int:
+    async def receive_into(self, buffer: memoryview) -> int:
         try:
             data = await self._stream.receive_some(len(buffer))
         except trio.BrokenResourceError as error:
