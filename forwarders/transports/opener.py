@@ -69,17 +69,11 @@ class AttemptResult(Enum):
     UNRELATED = "unrelated"  # the pod, the credentials, the network: the other transport would fail as well
 
 
-_RESULTS: tuple[tuple[type[TransportError], AttemptResult], ...] = (
-    (ForbiddenError, AttemptResult.BARRED),
-    (UpgradeError, AttemptResult.BARRED),
-    (GatewayError, AttemptResult.DOUBTFUL),
-    (BrokenOffError, AttemptResult.DOUBTFUL),
-    (TransportError, AttemptResult.UNRELATED),
-)
-
-
 def result_of(error: TransportError) -> AttemptResult:
-    return next(result for kind, result in _RESULTS if isinstance(error, kind))
+    if isinstance(error, ForbiddenError | UpgradeError):
+        return AttemptResult.BARRED
+    doubtful = isinstance(error, GatewayError | BrokenOffError)
+    return AttemptResult.DOUBTFUL if doubtful else AttemptResult.UNRELATED
 
 
 class TransportChoice(Struct, frozen=True):
@@ -184,13 +178,13 @@ class Opener:
 
 async def open_by(transport: Transport, server: ApiServer, pod: PodRef) -> tuple[Channel, bytes]:
     """Opens a session with this transport only. Raises TransportError."""
-    credentials = await _credentials(server, None)
+    credentials = await _credentials(server.authorize(False))  # noqa: FBT003 - its only argument
     try:
         return await _open(transport, server, pod, credentials)
     except RefusedError as error:
         if error.status != 401:
             raise
-        renewed = await _credentials(server, credentials)
+        renewed = await _credentials(server.authorize_after(credentials))
         if renewed and renewed == credentials:  # none: with a client certificate, which may have been renewed
             raise
     return await _open(transport, server, pod, renewed)
@@ -228,12 +222,10 @@ async def _ping(channel: Channel, data: bytes) -> None:
             raise ConnectionAbortedError("it was closed")
 
 
-async def _credentials(server: ApiServer, refused: Headers | None) -> Headers:
+async def _credentials(requested: Awaitable[Headers]) -> Headers:
     try:
         with trio.fail_after(CREDENTIALS_TIMEOUT):
-            if refused is None:
-                return await server.authorize(False)  # noqa: FBT003 - its only argument
-            return await server.authorize_after(refused)
+            return await requested
     except trio.TooSlowError as error:
         raise UnreachableError(f"no credentials were given within {CREDENTIALS_TIMEOUT:.0f} s") from error
 
