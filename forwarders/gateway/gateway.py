@@ -179,16 +179,13 @@ class Names(Protocol):
         """Return every target."""
 
 
-Adopt = Callable[[str, GatewayClient], bool]
-
-
 class Gateway:
     """Serves the gateway's listener. `adopt` hands a connection to the forward with that id; False if there is none.
 
     `suffixes`: the suffixes of all names, `localhost` among them.
     """
 
-    def __init__(self, names: Names, adopt: Adopt, suffixes: Sequence[str] = (SUFFIX,)) -> None:
+    def __init__(self, names: Names, adopt: Callable[[str, GatewayClient], bool], suffixes: Sequence[str]) -> None:
         self._names = names
         self._adopt = adopt
         self._suffixes = tuple(sorted(suffixes, key=len, reverse=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from enum import Enum, auto
 
 from forwarders.errors import NotHttpError, RequestError
@@ -147,9 +148,6 @@ class Requests:
             self._state = after
         return True
 
-    def _body(self) -> bool:
-        return self._counted(_RequestState.HEAD)
-
     def _chunk_size(self) -> bool:
         match = _CHUNK.match(self._kept, self._at)
         if match is None:
@@ -160,9 +158,6 @@ class Requests:
         self._state = _RequestState.CHUNK_DATA if self._left else _RequestState.TRAILERS
         self._at = match.end()
         return True
-
-    def _chunk_data(self) -> bool:
-        return self._counted(_RequestState.CHUNK_END)
 
     def _chunk_end(self) -> bool:
         end = self._kept[self._at : self._at + len(_CRLF)]
@@ -189,22 +184,19 @@ class Requests:
         self._at = end
         return True
 
-    def _nothing(self) -> bool:
-        return False
-
     def _all(self) -> bool:
         self._at = len(self._kept)
         return True
 
 
-_STEPS = {
+_STEPS: dict[_RequestState, Callable[[Requests], bool]] = {
     _RequestState.HEAD: Requests._head,
-    _RequestState.BODY: Requests._body,
+    _RequestState.BODY: lambda requests: requests._counted(_RequestState.HEAD),
     _RequestState.CHUNK_SIZE: Requests._chunk_size,
-    _RequestState.CHUNK_DATA: Requests._chunk_data,
+    _RequestState.CHUNK_DATA: lambda requests: requests._counted(_RequestState.CHUNK_END),
     _RequestState.CHUNK_END: Requests._chunk_end,
     _RequestState.TRAILERS: Requests._trailers,
-    _RequestState.UPGRADING: Requests._nothing,
+    _RequestState.UPGRADING: lambda _: False,
     _RequestState.OPAQUE: Requests._all,
 }
 
