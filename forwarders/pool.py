@@ -170,7 +170,8 @@ class Pool:
             elif not self._wants_more():
                 await self._wait_for_demand(self._retire())
             elif self._backoff.due:
-                await self._back_off()
+                with trio.CancelScope() as self._backing_off:  # left when the pod is no longer wanted
+                    await self._backoff.wait()
             elif not self.up or self._waiting or await self._lull():
                 opening = trio.CancelScope()
                 self._opening[opening] = trio.current_time()
@@ -197,11 +198,6 @@ class Pool:
         self._untimed = math.isinf(seconds)
         with trio.move_on_after(seconds):
             await self._demand.wait()
-
-    async def _back_off(self) -> None:
-        """Waits until this pool may try again, or until the pod is no longer wanted."""
-        with trio.CancelScope() as self._backing_off:
-            await self._backoff.wait()
 
     async def _open_and_serve(self, opening: trio.CancelScope) -> None:
         session = None
@@ -245,20 +241,17 @@ class Pool:
         try:
             with contained(logger, f"a session to {self._name}", lambda _: self._judge(session)):
                 self._changed()
-                await self._run_session(session)
+                try:
+                    await session.run()
+                except SessionLostError as error:
+                    logger.info("%s: %s", self._name, error)
+                    if isinstance(error, SilentError):
+                        self._route.on_silence()
+                    self._judge(session)
         finally:
             self._unjudged.pop(session, None)
             self._sessions.remove(session)
             self._changed()
-
-    async def _run_session(self, session: Session) -> None:
-        try:
-            await session.run()
-        except SessionLostError as error:
-            logger.info("%s: %s", self._name, error)
-            if isinstance(error, SilentError):
-                self._route.on_silence()
-            self._judge(session)
 
     def _judge(self, session: Session) -> None:
         """Backs off if the peer ended the session before it was of any use. Counts each session once."""

@@ -234,12 +234,10 @@ class Session:
             self._finish(pair, None)
 
     def _finish(self, pair: int, error: TunnelError | None) -> None:
-        tunnel = self._tunnels.get(pair)
-        self._remove(pair)
-        if tunnel is not None:
+        if (tunnel := self._remove(pair)) is not None:
             tunnel.finish(error)
 
-    def _remove(self, pair: int) -> None:
+    def _remove(self, pair: int) -> Tunnel | None:
         tunnel = self._tunnels.pop(pair, None)
         if tunnel is not None:
             now = trio.current_time()
@@ -250,6 +248,7 @@ class Session:
             self._progress.fire()
             self._writer.written.fire()
             self._on_event(self, SessionEvent.CLOSED)
+        return tunnel
 
     def _health_changed(self) -> None:
         self._on_event(self, SessionEvent.HEALTH)
