@@ -29,19 +29,12 @@ from forwarders.tunnel import Upstream
 logger = logging.getLogger("portside.forwards")
 
 
-def no_other_clusters(cluster: str) -> ClusterRoute:
-    raise LookupError(f"no route to the cluster {cluster}")
-
-
 class Pools:
-    """Runs a pool for each wanted pod. `default`: the default cluster's route; `others`: each other one's."""
+    """Runs a pool for each wanted pod. `route`: returns the route to a cluster, the same one for each call."""
 
-    def __init__(
-        self, default: ClusterRoute, random: Random, others: Callable[[str], ClusterRoute] = no_other_clusters
-    ) -> None:
+    def __init__(self, route: Callable[[str], ClusterRoute], random: Random) -> None:
         self.watcher = SocketWatcher()
-        self._default = default
-        self._others = others
+        self._route = route
         self._random = random
         self._budget = UnreadBudget()
         self._pools: dict[PodRef, Pool] = {}
@@ -73,9 +66,6 @@ class Pools:
         pool = self._pools.get(pod)
         if pool is not None:
             pool.unsubscribe(listener)
-
-    def _route(self, cluster: str) -> ClusterRoute:
-        return self._others(cluster) if cluster else self._default
 
     def _silent(self, cluster: str) -> None:
         """Checks each session of the cluster: what ended one in silence may have ended all."""
@@ -119,16 +109,10 @@ class Pools:
 
 
 class Fleet:
-    """Starts, updates and stops forwards by id. `report` gets every change of a status; routes: see `Pools`."""
+    """Starts, updates and stops forwards by id. `report` gets every change of a status; `route`: see `Pools`."""
 
-    def __init__(
-        self,
-        default: ClusterRoute,
-        random: Random,
-        report: Callable[[Status], None],
-        others: Callable[[str], ClusterRoute] = no_other_clusters,
-    ) -> None:
-        self.pools = Pools(default, random, others)
+    def __init__(self, route: Callable[[str], ClusterRoute], random: Random, report: Callable[[Status], None]) -> None:
+        self.pools = Pools(route, random)
         self._book = PortBook()
         self._report = report
         self._running: dict[str, Forward] = {}

@@ -61,7 +61,7 @@ class Sea:
         self.pods = Pods(nursery)
         self.pods.apps = {name: greeter(name) for name in ("bad", "good")}
         self.errors = list(FAULTS)
-        self.fleet = Fleet(ClusterRoute(self._open), Random(0), lambda status: None)
+        self.fleet = Fleet({"": ClusterRoute(self._open)}.__getitem__, Random(0), lambda status: None)
         self._operation = operation
 
     async def _open(self, pod: PodRef) -> tuple[Channel, bytes]:

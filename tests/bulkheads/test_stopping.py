@@ -45,7 +45,7 @@ class Loaded:
     def __init__(self, nursery: trio.Nursery, latency: float) -> None:
         self.pods = Pods(nursery)
         self.pods.apps = {"told": self._answer, "calm": greeter("calm")}
-        self.fleet = Fleet(ClusterRoute(self._open), Random(0), lambda status: None)
+        self.fleet = Fleet({"": ClusterRoute(self._open)}.__getitem__, Random(0), lambda status: None)
         self._streams: list[PeerStream] = []
         self._latency = latency
 

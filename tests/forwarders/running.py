@@ -20,7 +20,7 @@ class Running:
         self.pods = Pods(nursery)
         self.statuses: list[Status] = []
         self._reported, self._reports = trio.open_memory_channel[Status](10_000)
-        self.fleet = Fleet(ClusterRoute(self.pods.open_channel), Random(0), self._report)
+        self.fleet = Fleet({"": ClusterRoute(self.pods.open_channel)}.__getitem__, Random(0), self._report)
 
     def _report(self, status: Status) -> None:
         self.statuses.append(status)

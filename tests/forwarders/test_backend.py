@@ -26,7 +26,7 @@ class Choosing:
 
     def __init__(self, nursery: trio.Nursery, patience: float = 5.0) -> None:
         self.pods = Pods(nursery)
-        self.pools = Pools(ClusterRoute(self.pods.open_channel), Random(0))
+        self.pools = Pools({"": ClusterRoute(self.pods.open_channel)}.__getitem__, Random(0))
         self.changes = 0
         self.backend = Backend(self.pools, patience, self._changed)
 

@@ -55,7 +55,7 @@ class Choosing:
         self.asked: list[str] = []
         self.answer, self.stalled, self.shown = True, False, True
         route = ClusterRoute(self.pods.open_channel, confirm=self._confirm, shown=lambda pod, address: self.shown)
-        self.pools = Pools(route, Random(0))
+        self.pools = Pools({"": route}.__getitem__, Random(0))
         self.backend = Backend(self.pools, 5.0, self._changed)
         self.ways = [""]
         self.tunnels: list[TunnelProtocol] = []

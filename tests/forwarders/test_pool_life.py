@@ -243,7 +243,7 @@ async def test_each_cluster_has_a_way_of_its_own(nursery: trio.Nursery, autojump
     silences: list[str] = []
     far = ClusterRoute(there.open_channel, on_silence=lambda: silences.append("far"))
     near_route = ClusterRoute(here.open_channel, on_silence=lambda: silences.append("here"))
-    pools = Pools(near_route, Random(0), {"far": far}.__getitem__)
+    pools = Pools({"": near_route, "far": far}.__getitem__, Random(0))
     await nursery.start(pools.run)
     near_pod, far_pod = pod("web"), replace(pod("web"), cluster="far")
     near, distant = pools.want(near_pod, lambda: None), pools.want(far_pod, lambda: None)
@@ -267,6 +267,6 @@ async def test_each_cluster_has_a_way_of_its_own(nursery: trio.Nursery, autojump
 
 async def test_an_unknown_cluster_is_a_mistake(nursery: trio.Nursery) -> None:
     """Nothing is opened in the default one in its place."""
-    pools = Pools(ClusterRoute(Pods(nursery).open_channel), Random(0))
+    pools = Pools({"": ClusterRoute(Pods(nursery).open_channel)}.__getitem__, Random(0))
     with pytest.raises(LookupError, match="far"):
         pools.want(replace(pod("web"), cluster="far"), lambda: None)

@@ -24,7 +24,7 @@ class Wanting:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.pods = Pods(nursery)
         self.limiter = RetryLimiter(TURN)
-        self.pools = Pools(ClusterRoute(self.pods.open_channel, self.limiter, self.silent), Random(0))
+        self.pools = Pools({"": ClusterRoute(self.pods.open_channel, self.limiter, self.silent)}.__getitem__, Random(0))
         self.changes = self.silences = 0
         self.news = Notifier()
 

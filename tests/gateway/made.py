@@ -66,7 +66,7 @@ class Street:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.pods = Pods(nursery)
         self.got: dict[str, bytearray] = {}
-        self.fleet = Fleet(ClusterRoute(self.pods.open_channel), Random(0), lambda status: None)
+        self.fleet = Fleet({"": ClusterRoute(self.pods.open_channel)}.__getitem__, Random(0), lambda status: None)
         self.names = GatewayNames(GatewayRequest("127.0.0.1", 8000))
         self.gateway = Gateway(self.names, self.fleet.adopt, ("localhost", "dev.example"))
         self.port = 0

@@ -49,7 +49,7 @@ class Cluster:
         self.loop.touch()
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        fleet = Fleet(ClusterRoute(no_session), Random(0), self.loop.report)
+        fleet = Fleet({"": ClusterRoute(no_session)}.__getitem__, Random(0), self.loop.report)
         async with trio.open_nursery() as nursery:
             await nursery.start(fleet.run)
             await self.loop.plan_once(fleet)

@@ -63,7 +63,7 @@ async def test_others_run_between_the_steps_of_a_plan(
     pods = Pods(nursery)
     facts = FACTS
     loop = Loop(lambda: facts, lambda _: None, Board())
-    fleet = Fleet(ClusterRoute(pods.open_channel), Random(0), loop.report)
+    fleet = Fleet({"": ClusterRoute(pods.open_channel)}.__getitem__, Random(0), loop.report)
     await nursery.start(fleet.run)
     facts = world(FACTS, services(MANY))
     await loop.plan_once(fleet)  # the listeners are bound
@@ -86,7 +86,7 @@ async def test_a_long_plan_is_followed_by_a_pause(
             self.touch()
 
     loop = SlowLoop(Facts, lambda _: None, Board())
-    fleet = Fleet(ClusterRoute(Pods(nursery).open_channel), Random(0), loop.report)
+    fleet = Fleet({"": ClusterRoute(Pods(nursery).open_channel)}.__getitem__, Random(0), loop.report)
     loop.touch()
     with trio.move_on_after(10):
         await loop.run(fleet)

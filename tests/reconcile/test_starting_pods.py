@@ -31,7 +31,7 @@ class Turning:
         self.board = Board()
         self.pods = Pods(nursery)
         self.loop = Loop(lambda: self.facts, lambda _: None, self.board)
-        self.fleet = Fleet(ClusterRoute(self.pods.open_channel), Random(0), self.loop.report)
+        self.fleet = Fleet({"": ClusterRoute(self.pods.open_channel)}.__getitem__, Random(0), self.loop.report)
 
     async def turn(self, *items: Item) -> tuple[str, str]:
         """The state and the pod of the one forward, some time after the cluster has these objects."""

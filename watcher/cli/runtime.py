@@ -204,7 +204,7 @@ class Runtime:
             gateway = self._gateway
             self._loop = loop = Loop(gather, self._want, self.board, gateway.names if gateway else None)
             route = ClusterRoute(_no_session) if cluster is None else cluster.route
-            self._fleet = fleet = Fleet(route, Random(), loop.report, self.others.route)
+            self._fleet = fleet = Fleet(lambda name: self.others.route(name) if name else route, Random(), loop.report)
             await nursery.start(fleet.run)
             watch = partial(watch_sleep, partial(_after_sleep, fleet.pools.check, route.on_silence, self.others.check))
             nursery.start_soon(kept, logger, "noticing that the machine slept", watch)
