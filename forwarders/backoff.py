@@ -73,18 +73,25 @@ class RetryLimiter:
 
     async def wait_turn(self, pause: float) -> None:
         """Wait `pause` seconds, longer if other retries are due first; until released at most."""
-        if await self.wait(pause):
-            return
-        at = max(trio.current_time(), self._next)
-        self._next = at + self._interval
-        await self._released_before(at)
+        if not await self.wait(pause):
+            now = trio.current_time()
+            at = max(now, self._next)
+            self._next = at + self._interval
+            await self.wait(at - now)
 
     async def wait(self, seconds: float) -> bool:
         """Wait `seconds` without a turn in the queue, until released at most; return whether it was released.
 
         The first failure skips the queue, so a broken connection is retried immediately.
         """
-        return await self._released_before(trio.current_time() + seconds)
+        self._waiting += 1
+        try:
+            with trio.move_on_after(seconds):
+                await self._released.wait()
+                return True
+            return False
+        finally:
+            self._waiting -= 1
 
     def release(self) -> None:
         """Release all waiters, because a caller succeeded; not if such successes did not last lately."""
@@ -96,16 +103,6 @@ class RetryLimiter:
         self._rests_until = now + self._rest
         self._next = 0.0
         self._released.fire()
-
-    async def _released_before(self, deadline: float) -> bool:
-        self._waiting += 1
-        try:
-            with trio.move_on_at(deadline):
-                await self._released.wait()
-                return True
-            return False
-        finally:
-            self._waiting -= 1
 
 
 class SessionBackoff:
