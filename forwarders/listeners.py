@@ -119,7 +119,7 @@ async def _by_whom(port: int, book: PortBook) -> str:
 
 async def accept(listener: RawSocket, name: str, tasks: Tasks, serve: Callable[[RawSocket], Awaitable[None]]) -> None:
     """Accept connections until cancelled; start `serve` in `tasks` for each. `name`: the listener's, for the log."""
-    pause = _AcceptPause(name)
+    paused_at = -WARN_AGAIN
     in_turn = 0
     while True:
         try:
@@ -129,28 +129,26 @@ async def accept(listener: RawSocket, name: str, tasks: Tasks, serve: Callable[[
             continue
         except OSError as error:
             if error.errno in _EXHAUSTED:
-                await pause.wait(error.strerror)
+                paused_at = await _pause(name, error.strerror, paused_at)
             # Any other error concerns one connection that broke before it was accepted (accept(2)).
             await trio.lowlevel.checkpoint()
             continue
         tasks.start(serve, RawSocket(sock))
         if files.is_reserved(sock.fileno()):
-            await pause.wait("few file descriptors are left")
+            paused_at = await _pause(name, "few file descriptors are left", paused_at)
         elif (in_turn := in_turn + 1) % AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
 
 
-class _AcceptPause:
-    """Stops accepting while file descriptors are scarce: new connections wait in the kernel's queue meanwhile."""
+async def _pause(name: str, why: str | None, paused_at: float) -> float:
+    """Waits while file descriptors are scarce: new connections queue in the kernel. Returns when that began.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._warned_at = -WARN_AGAIN
-
-    async def wait(self, why: str | None) -> None:
-        if trio.current_time() - self._warned_at >= WARN_AGAIN:
-            logger.warning("%s: accepting pauses: %s; raise `ulimit -n`", self._name, why)
-        self._warned_at = trio.current_time()
+    `paused_at`: when it last began; pauses that follow each other are one warning.
+    """
+    now = trio.current_time()
+    if now - paused_at >= WARN_AGAIN:
+        logger.warning("%s: accepting pauses: %s; raise `ulimit -n`", name, why)
+    await trio.sleep(ACCEPT_PAUSE)
+    while files.descriptors_are_scarce():  # noqa: ASYNC110 - the system has no event for it
         await trio.sleep(ACCEPT_PAUSE)
-        while files.descriptors_are_scarce():  # noqa: ASYNC110 - the system has no event for it
-            await trio.sleep(ACCEPT_PAUSE)
+    return now
