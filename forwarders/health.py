@@ -63,11 +63,8 @@ class SessionHealth:
         """Send PINGs more often from now on: the session has its first connection."""
         self._wait.deadline = min(self._wait.deadline, self._answered_at + BUSY_INTERVAL)
 
-    def pause(self) -> None:
-        """Expect no answers from now on: the session has stopped reading, so silence proves nothing."""
-        self.paused = True
-
     def resume(self) -> None:
+        """Expect answers again: the session reads on after it was `paused`."""
         self.paused = False
         self.heard()
 

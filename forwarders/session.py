@@ -56,7 +56,7 @@ class Session:
         self._scope = trio.CancelScope()
         self._retired = trio.Event()
         self._haunted = False
-        self._awaits_room = False
+        self.awaits_room = False  # ROOM is to be reported once the session is usable again
         self.ending = False
         self.useful = False  # it has carried bytes from the pod
         self.idle_since = trio.current_time()
@@ -100,10 +100,6 @@ class Session:
             self._health.grew_busy()
         self._on_event(self, SessionEvent.OPENED)
         return tunnel
-
-    def await_room(self) -> None:
-        """Report ROOM as soon as the session is usable again."""
-        self._awaits_room = True
 
     def close(self) -> None:
         """End the session and its tunnels at once: closing the connection ends them at both sides."""
@@ -167,8 +163,8 @@ class Session:
                 tunnel.announce()
             self._progress.fire()
             self._writer.wake_unless_deferred()
-            if self._awaits_room and self.usable:
-                self._awaits_room = False
+            if self.awaits_room and self.usable:
+                self.awaits_room = False
                 self._on_event(self, SessionEvent.ROOM)
             full = [tunnel for tunnel in fed if tunnel.full]
             if full and not (self.load > 1 and self._slow_readers.covered(full)):
@@ -176,7 +172,7 @@ class Session:
 
     async def _pause(self, full: list[Tunnel]) -> None:
         """Stop reading until slow local readers have caught up; only this session's connections wait meanwhile."""
-        self._health.pause()
+        self._health.paused = True  # silence proves nothing from now on
         try:
             await self._slow_readers.drained(full, self.load)
         finally:

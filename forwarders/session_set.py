@@ -98,7 +98,7 @@ class SessionSet:
 
     def _turn_away(self, session: Session, load: int) -> None:
         self._usable[load].pop(session, None)
-        session.await_room()
+        session.awaits_room = True
 
     # For new connections
 
