@@ -47,6 +47,7 @@ class Pool:
         self.pod = pod
         self.problem = ""
         self.forbidden = False
+        self._name = f"pod {pod.namespace}/{pod.name}"
         self._route = route
         self._budget = budget
         self._listeners: set[Callable[[], None]] = set()
@@ -66,10 +67,6 @@ class Pool:
         self._own_address = OwnAddress(pod, route, watcher, self._changed)
         # Whether `run` waits without a deadline for idle sessions.
         self._untimed = False
-
-    @property
-    def _name(self) -> str:
-        return f"pod {self.pod.namespace}/{self.pod.name}"
 
     @property
     def sessions(self) -> int:

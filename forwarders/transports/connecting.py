@@ -29,7 +29,6 @@ MAX_ASKING = 16
 MAX_NAMES = 64
 
 AddressInfo = list[Any]
-LookUp = Callable[..., AddressInfo]
 
 # Unsent bytes that the kernel takes from us: a PING must not queue behind megabytes.
 NOTSENT = 128 * 1024
@@ -41,7 +40,7 @@ ATTEMPT_EVERY, ATTEMPT_LIFE = 0.5, 3.0
 class NameResolver(trio.abc.HostnameResolver):
     """Resolves names for all of trio's connections with bounded waits. `look_up`: the system's blocking function."""
 
-    def __init__(self, look_up: LookUp = socket.getaddrinfo) -> None:
+    def __init__(self, look_up: Callable[..., AddressInfo] = socket.getaddrinfo) -> None:
         self._look_up = look_up
         self._names: dict[tuple[Any, ...], _CachedName] = {}
 
