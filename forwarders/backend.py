@@ -219,17 +219,12 @@ class Backend:
             return
         refusals = self._refusals.setdefault(endpoint, DialBackoff())
         refusals.refused(dial_reason(endpoint, error), sandbox_gone=error.sandbox_gone)
-        if error.sandbox_gone:
-            self.refresh()
-        else:
-            self._choose_serving()
-            self._on_change()
+        self.refresh()
 
     def succeeded(self, endpoint: Endpoint) -> None:
         """Forget the endpoint's refusals, because its application listens."""
         if self._refusals.pop(endpoint, None) is not None:
-            self._choose_serving()
-            self._on_change()
+            self.refresh()
 
     def abandoned(self, endpoint: Endpoint) -> None:
         """Let the next dial begin: the last one, to a port that refused before, ended without an answer."""
