@@ -279,10 +279,9 @@ async def start_tls(stream: TransportStream, context: ssl.SSLContext, server_nam
     channel = TlsChannel(stream, context, server_name)
     try:
         await channel.handshake()
-    except (ssl.SSLError, OSError, trio.ClosedResourceError) as error:
+    except BaseException as error:
         stream.close()
-        raise UnreachableError(f"TLS with {server_name} failed: {error}") from error
-    except BaseException:
-        stream.close()
+        if isinstance(error, OSError | trio.ClosedResourceError):  # ssl.SSLError is an OSError
+            raise UnreachableError(f"TLS with {server_name} failed: {error}") from error
         raise
     return channel
