@@ -25,7 +25,7 @@ class WebSocketChannel:
         self._channel = channel
         self._first = first
         self._stream = WebSocketStream()
-        self.flush = channel.flush
+        self.flush, self.close = channel.flush, channel.close
 
     async def receive(self) -> bytes:
         """Receives bytes, b"" at the end. Raises ConnectionAbortedError (an OSError) for bytes that are no tunnel."""
@@ -60,9 +60,6 @@ class WebSocketChannel:
             return self._stream.frame(bytes(data))
         except WireError as error:
             raise ConnectionAbortedError(str(error)) from error
-
-    def close(self) -> None:
-        self._channel.close()
 
 
 async def upgrade_to_websocket(channel: Channel, request: UpgradeRequest) -> tuple[Channel, bytes]:
