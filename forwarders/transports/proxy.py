@@ -6,6 +6,7 @@ resolves the name, for socks5 and socks5h alike, as in Go's net/http.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import ssl
 import struct
@@ -33,18 +34,19 @@ LONGEST = 255
 
 @dataclass(frozen=True)
 class Proxy:
-    """One proxy. `tls`: of an https proxy. `authorization`: the header for it, "" for none. `source`: who set the URL.
-
-    `socks`: it speaks SOCKS5, with `login` as user and password.
-    """
+    """One proxy. `tls`: of an https proxy. `login`: user and password. `source`: who set the URL. `socks`: SOCKS5."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
-    authorization: str = field(default="", repr=False)
+    login: tuple[str, str] | None = field(default=None, repr=False)
     source: str = "proxy"
     socks: bool = False
-    login: tuple[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def authorization(self) -> str:
+        """The Proxy-Authorization header (RFC 7617), "" for none."""
+        return "" if self.login is None else "Basic " + base64.b64encode(":".join(self.login).encode()).decode()
 
     def __str__(self) -> str:
         return f"{authority(self.host, self.port)} ({self.source})"

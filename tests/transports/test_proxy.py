@@ -17,6 +17,7 @@ from forwarders.transports.proxy import Proxy, authority
 from tests.transports.net import CERTIFICATES, Handler, Net, head, no_headers, over_tls, saying, server, trusting
 
 PROXY = Proxy("proxy.test", 3128, source="HTTPS_PROXY")
+LOGIN = ("ann", "secret")
 PASSWORD = "Basic " + base64.b64encode(b"ann:secret").decode()
 
 
@@ -56,7 +57,7 @@ async def test_through_a_proxy(net: Net, *, proxy_tls: bool, server_tls: bool) -
     asked: list[str] = []
     handler = tunnelling(over_tls(echo) if server_tls else echo, asked, PASSWORD)
     net.handlers["localhost", 3128] = over_tls(handler) if proxy_tls else handler
-    proxy = Proxy("localhost", 3128, trusting() if proxy_tls else None, PASSWORD, "proxy-url")
+    proxy = Proxy("localhost", 3128, trusting() if proxy_tls else None, LOGIN, "proxy-url")
     assert await answers(server(tls=trusting() if server_tls else None, proxy=proxy))
     assert asked == ["CONNECT api.test:6443"]
     assert net.connected == [("localhost", 3128)]
@@ -134,7 +135,7 @@ async def test_a_proxy_that_does_not_let_us_through(net: Net, handler: Handler, 
 async def test_a_password_is_in_no_message(net: Net) -> None:
     """Neither of the error nor of the value."""
     net.handlers["proxy.test", 3128] = saying("HTTP/1.1 407 No", "Content-Length: 0")
-    proxy = Proxy("proxy.test", 3128, None, PASSWORD, "HTTPS_PROXY")
+    proxy = Proxy("proxy.test", 3128, None, LOGIN, "HTTPS_PROXY")
     with pytest.raises(ProxyError) as raised:
         await dial(server(proxy=proxy))
     secret = PASSWORD.removeprefix("Basic ")

@@ -6,13 +6,12 @@ in lower case; loopback never goes through the environment's proxy. A password i
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NoReturn
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from forwarders.transports.proxy import Proxy
 from watcher.cluster import tls
@@ -57,24 +56,13 @@ def _proxy(url: str, source: str, selected: SelectedContext, refuse: Callable[[s
     shown = f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
     if parts.scheme not in _PORTS or not parts.hostname or not _printable(parts.hostname):
         refuse(f"({shown}) is no http, https or socks5 URL of a proxy")
-    if parts.scheme.startswith("socks"):
-        return Proxy(parts.hostname, port, source=source, socks=True, login=_login(parts))
     context = tls.proxy_context(selected) if parts.scheme == "https" else None
-    return Proxy(parts.hostname, port, context, _authorization(parts), source)
+    login = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+    return Proxy(parts.hostname, port, context, login, source, socks=parts.scheme.startswith("socks"))
 
 
 def _printable(host: str) -> bool:
     return host.isascii() and host.isprintable() and " " not in host
-
-
-def _login(url: SplitResult) -> tuple[str, str] | None:
-    return None if url.username is None else (unquote(url.username), unquote(url.password or ""))
-
-
-def _authorization(url: SplitResult) -> str:
-    """The Proxy-Authorization header for user and password (RFC 7617)."""
-    login = _login(url)
-    return "" if login is None else "Basic " + base64.b64encode(":".join(login).encode()).decode()
 
 
 # NO_PROXY
