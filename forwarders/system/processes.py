@@ -32,8 +32,7 @@ _POLL_INTERVAL = 0.5
 _PROC = Path("/proc")
 _ENDED_STATES = {"Z", "X", "x"}
 # PATHEXT may be written in any case, and may name scripts that the system cannot start by itself.
-_STARTABLE = {".COM", ".EXE", ".BAT", ".CMD"}
-_EXTENSIONS = ".COM;.EXE;.BAT;.CMD"
+_STARTABLE = (".COM", ".EXE", ".BAT", ".CMD")
 
 
 # Identity: a process id and the time at which the process started
@@ -248,8 +247,8 @@ def find_program(name: str, path: str | None) -> str | None:
 
 def find_on_windows(name: str, path: str) -> str | None:
     """Searches for a bare name in the absolute folders of `path`, for any other as it is or with one of PATHEXT."""
-    known = [one for one in os.environ.get("PATHEXT", _EXTENSIONS).split(";") if one.upper() in _STARTABLE]
-    extensions = ["", *known] if name.upper().endswith(tuple(_STARTABLE)) else known
+    known = [one for one in os.environ.get("PATHEXT", ";".join(_STARTABLE)).split(";") if one.upper() in _STARTABLE]
+    extensions = ["", *known] if name.upper().endswith(_STARTABLE) else known
     bare = os.path.basename(name) == name
     folders = [folder.strip('"') for folder in path.split(os.pathsep)] if bare else [""]
     for folder in folders:
