@@ -39,9 +39,10 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(o
 
 def read_bytes(path: str | Path, most: int) -> bytes:
     """Read the content of a file. Raises OSError, also if it has more than `most` bytes."""
-    data = _read(path, most + 1, whole=True)
+    data = read_start(path, most + 1)
     if len(data) > most:
-        raise _too_large(path, most)
+        size = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most} bytes"
+        raise OSError(errno.EFBIG, f"it is larger than {size}", str(path))
     return data
 
 
@@ -54,8 +55,22 @@ def read_text(path: str | Path, most: int) -> str:
 
 
 def read_start(path: str | Path, most: int) -> bytes:
-    """Read the first `most` bytes of a file. Raises OSError."""
-    return _read(path, most, whole=False)
+    """Read the first `most` bytes of a regular file. Raises OSError.
+
+    /dev/null counts as an empty file: KUBECONFIG=/dev/null means no kubeconfig.
+    """
+    try:
+        found = os.stat(path)
+    except ValueError:  # a NUL in the name
+        raise OSError(errno.EINVAL, "no file has such a name", str(path)) from None
+    if stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.stat(os.devnull)):
+        return b""
+    _check(found, path)
+    # Another file may have taken the name by now; with _NO_WAIT opening a FIFO returns at once.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | _NO_WAIT)
+    with os.fdopen(descriptor, "rb") as file:
+        _check(os.fstat(descriptor), path)
+        return file.read(most)
 
 
 def home_folder() -> Path:
@@ -127,34 +142,10 @@ def _watch_library() -> Any:
     return library
 
 
-def _read(path: str | Path, most: int, *, whole: bool) -> bytes:
-    """Reads a regular file. /dev/null counts as an empty one: KUBECONFIG=/dev/null means no kubeconfig."""
-    try:
-        found = os.stat(path)
-    except ValueError:  # a NUL in the name
-        raise OSError(errno.EINVAL, "no file has such a name", str(path)) from None
-    if stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.stat(os.devnull)):
-        return b""
-    _check(found, path)
-    # Another file may have taken the name by now; with _NO_WAIT opening a FIFO returns at once.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | _NO_WAIT)
-    with os.fdopen(descriptor, "rb") as file:
-        opened = os.fstat(descriptor)
-        _check(opened, path)
-        if whole and opened.st_size >= most:
-            raise _too_large(path, most - 1)
-        return file.read(most)
-
-
 def _check(found: os.stat_result, path: str | Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         problem = _KINDS.get(stat.S_IFMT(found.st_mode), "it is not a regular file")
         raise OSError(errno.EINVAL, problem, str(path))
-
-
-def _too_large(path: str | Path, most: int) -> OSError:
-    size = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most} bytes"
-    return OSError(errno.EFBIG, f"it is larger than {size}", str(path))
 
 
 def _resolved(file: Path) -> Path:
