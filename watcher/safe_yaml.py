@@ -10,8 +10,7 @@ in C alone it would keep the interpreter from the event loop until a text is com
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from yaml.composer import Composer
@@ -23,7 +22,7 @@ MAX_DIRECTIVES = 1000
 # So many events are parsed in half a millisecond.
 _EVENTS_A_TURN = 50
 
-EventParser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Go's YAML reads a date and "=" as strings.
 _TEXTS = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}
 _RESOLVERS = {
@@ -36,11 +35,27 @@ class OutOfBoundsError(yaml.MarkedYAMLError):
     """The text is nested too deeply or has too many values. `problem` says which, and quotes nothing."""
 
 
-class Turns:
-    """Lets the event loop's thread run after some events. Without this a busy thread keeps the interpreter for 5 ms."""
+class EventParser(_SafeLoader):  # type: ignore[misc]  # PyYAML has no types for its C parser
+    """Parses a text into events, in C if PyYAML has it. It is not recursive; only what builds nodes from events is.
 
-    def __init__(self) -> None:
+    Lets the event loop's thread run after some events. Without this a busy thread keeps the interpreter for 5 ms.
+    """
+
+    def __init__(self, text: str | bytes) -> None:
+        super().__init__(text)
         self._events = 0
+
+    def get_event(self) -> Any:
+        self.give_way()
+        event = super().get_event()
+        if isinstance(event, yaml.ScalarEvent):
+            try:
+                event.value.encode()
+            except UnicodeEncodeError:
+                problem = "an escape that is no character (a lone surrogate)"
+                mark = cast("Any", event.start_mark)  # of the C parser or of the other one: both are shown alike
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark) from None
+        return event
 
     def give_way(self) -> None:
         self._events += 1
@@ -49,23 +64,18 @@ class Turns:
 
 
 # SafeLoader composes in Python already.
-_Base: Any = EventParser if EventParser is yaml.SafeLoader else type("_Base", (Composer, EventParser), {})
+_Base: Any = EventParser if _SafeLoader is yaml.SafeLoader else type("_Base", (Composer, EventParser), {})
 
 
-class BoundedLoader(_Base):  # type: ignore[misc]  # PyYAML has no types for its C parser
-    """Parses in C if PyYAML has it, builds in Python. Raises OutOfBoundsError when it is made."""
+class BoundedLoader(_Base):  # type: ignore[misc]  # as above
+    """Builds the values of a text in Python. Raises OutOfBoundsError when it is made."""
 
     yaml_implicit_resolvers = _RESOLVERS
 
     def __init__(self, text: str | bytes) -> None:
         check_bounds(text)
-        self._turns = Turns()
         EventParser.__init__(self, text)
         Composer.__init__(self)
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self._turns.give_way()
-        return super().compose_node(parent, index)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Keeps only the pair that counts of each key, after every merge: all of them could fill the memory."""
@@ -76,24 +86,14 @@ class BoundedLoader(_Base):  # type: ignore[misc]  # PyYAML has no types for its
         node.value = list(kept.values())
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        self._turns.give_way()
-        text = super().construct_scalar(node)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise yaml.MarkedYAMLError(
-                problem="an escape that is no character (a lone surrogate)", problem_mark=node.start_mark
-            ) from None
-        return text
+        self.give_way()
+        return super().construct_scalar(node)
 
 
 def first_document(data: bytes) -> Any:
     """The value of the first document, None if there is none. Raises yaml.YAMLError."""
     loader = BoundedLoader(data)
-    try:
-        return loader.get_data() if loader.check_data() else None
-    finally:
-        loader.dispose()
+    return loader.get_data() if loader.check_data() else None
 
 
 def check_bounds(text: str | bytes) -> None:
@@ -102,28 +102,16 @@ def check_bounds(text: str | bytes) -> None:
     if (text.count("\n%") if isinstance(text, str) else text.count(b"\n%")) > MAX_DIRECTIVES:
         raise OutOfBoundsError(problem=f"it has more than {MAX_DIRECTIVES} directives")
     try:
-        for event in parsed_events(EventParser(text)):
+        parser = EventParser(text)
+        while depth <= MAX_DEPTH and nodes <= MAX_NODES and (event := parser.get_event()) is not None:
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             nodes += isinstance(event, yaml.NodeEvent)
-            if depth > MAX_DEPTH or nodes > MAX_NODES:
-                deep = f"is nested more than {MAX_DEPTH} levels deep"
-                problem = deep if depth > MAX_DEPTH else f"has more than {MAX_NODES} values"
-                raise OutOfBoundsError(problem=f"it {problem}", problem_mark=event.start_mark)
-    except OutOfBoundsError:
-        raise
     except (yaml.YAMLError, ValueError, RecursionError):
         return
-
-
-def parsed_events(parser: Any) -> Iterator[Any]:
-    """Yields the parser's events of a text. The parser is not recursive; only what builds nodes from them is."""
-    turns = Turns()
-    try:
-        while (event := parser.get_event()) is not None:
-            turns.give_way()
-            yield event
-    finally:
-        parser.dispose()
+    if depth > MAX_DEPTH or nodes > MAX_NODES:
+        deep = f"is nested more than {MAX_DEPTH} levels deep"
+        problem = deep if depth > MAX_DEPTH else f"has more than {MAX_NODES} values"
+        raise OutOfBoundsError(problem=f"it {problem}", problem_mark=event.start_mark)

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from watcher.errors import ConfigError
-from watcher.safe_yaml import EventParser, OutOfBoundsError, Turns, check_bounds
+from watcher.safe_yaml import EventParser, OutOfBoundsError, check_bounds
 
 _TAG = "tag:yaml.org,2002:"
 _RESOLVED_TAGS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "timestamp")}
@@ -109,14 +109,11 @@ def text_of(value: object) -> str:
 def _values(text: str) -> Iterator[Any]:
     check_bounds(text)  # bounds the depth of calls and the memory
     parser = EventParser(text)
-    try:
-        parser.get_event()  # the stream's start
-        while not parser.check_event(yaml.StreamEndEvent):
-            parser.get_event()  # the document's start
-            yield _Composed(parser).value(parser.get_event())
-            parser.get_event()  # the document's end
-    finally:
-        parser.dispose()
+    parser.get_event()  # the stream's start
+    while not parser.check_event(yaml.StreamEndEvent):
+        parser.get_event()  # the document's start
+        yield _Composed(parser).value(parser.get_event())
+        parser.get_event()  # the document's end
 
 
 class _Composed:
@@ -124,12 +121,10 @@ class _Composed:
 
     def __init__(self, parser: Any) -> None:
         self._parser = parser
-        self._turns = Turns()
         self._anchors: dict[str, Any] = {}
 
     def value(self, event: yaml.NodeEvent) -> Any:
         """Builds the value that begins with this parser event."""
-        self._turns.give_way()
         if isinstance(event, yaml.AliasEvent):
             return self._aliased(event)
         # Not complete yet: an alias inside it would be a circle.
@@ -191,10 +186,6 @@ def _merge_sources(value: object, event: yaml.Event) -> list[Mapping]:
 
 
 def _scalar(event: Any) -> Any:
-    try:
-        event.value.encode()
-    except UnicodeEncodeError:  # "\\ud800" cannot be written anywhere, not even in a message
-        raise _error("an escape that is no character (a lone surrogate)", event) from None
     if event.tag == f"{_TAG}binary":
         try:
             return base64.b64decode(event.value, validate=False).decode()
