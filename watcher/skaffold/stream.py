@@ -15,6 +15,7 @@ from collections.abc import Callable
 import h11
 import trio
 
+from forwarders.tasks import Notifier
 from watcher.errors import NotSkaffoldError, SkaffoldError, StreamEndedError, StuckError
 from watcher.skaffold.http_request import CHUNK, ApiAddress, Dial, HttpRequest, post_event
 
@@ -57,7 +58,7 @@ class Probes:
         self._posted = 0
         self._tail = b""
         self._returned: set[int] = set()
-        self._arrived = trio.Event()
+        self._arrived = Notifier()
 
     def feed(self, data: bytes) -> None:
         """Looks for probes in the stream's bytes, which may be cut anywhere."""
@@ -67,8 +68,7 @@ class Probes:
         numbers = {int(match[1]) for match in self._pattern.finditer(text)}
         if new := {number for number in numbers if number <= self._posted} - self._returned:
             self._returned |= new
-            self._arrived.set()
-            self._arrived = trio.Event()
+            self._arrived.fire()
 
     async def post(self, size: int = 0) -> int:
         """Posts the next probe, of at least `size` bytes, and returns its number when Skaffold has accepted it.
@@ -166,7 +166,7 @@ class EventStream:
                     self._request.closed = True
                     raise self._request.ended()
 
-    async def replay(self, on_data: Callable[[bytes], None]) -> None:
+    async def replay(self, on_data: Callable[[bytes], None] = lambda data: None) -> None:
         """Receives until the replay is complete and live events come. May be called again after a cancel.
 
         Raises as `receive`, and StuckError if Skaffold stands still and the stream should be left.
@@ -188,6 +188,7 @@ class EventStream:
                 await self._complete_replay()
             except SkaffoldError as error:
                 failed = error
+            self._may_leave = True
             nursery.cancel_scope.cancel()
         if failed is not None:
             raise failed
@@ -195,14 +196,9 @@ class EventStream:
     async def _complete_replay(self) -> None:
         """Posts probes until the replay is complete, while another task receives; after the first, leaving is safe."""
         await self._wake_until_first_probe()
-        try:
-            if self._size > _QUOTA:  # otherwise nothing has waited for quota
-                await self._probes.round_trip(_QUOTA)  # events logged just before the request may sleep too
-            await self._probes.round_trip()
-        except SkaffoldError:
-            self._may_leave = True
-            raise
-        self._may_leave = True
+        if self._size > _QUOTA:  # otherwise nothing has waited for quota
+            await self._probes.round_trip(_QUOTA)  # events logged just before the request may sleep too
+        await self._probes.round_trip()
 
     async def _wake_until_first_probe(self) -> None:
         """Posts large probes until the first probe has come back."""
@@ -212,16 +208,12 @@ class EventStream:
                 return await self._probes.returned(self._first)
             if self._size - size < _QUOTA or trio.current_time() - awake > _LONG:
                 awake = trio.current_time()
-                patience = _ASLEEP if await self._wake() else min(2 * patience, _RARELY)
+                try:
+                    await self._probes.post(_QUOTA)
+                    patience = _ASLEEP
+                except SkaffoldError:  # not accepted: another reader has stopped Skaffold
+                    patience = min(2 * patience, _RARELY)
             size = self._size
-
-    async def _wake(self) -> bool:
-        """Posts a probe; returns whether Skaffold accepted it. If not, another reader has stopped it."""
-        try:
-            await self._probes.post(_QUOTA)
-        except SkaffoldError:
-            return False
-        return True
 
     async def _leave(self) -> None:
         """Reads the replay to its end, shuts down our sending side only, and reads until Skaffold closes.
@@ -241,7 +233,7 @@ class EventStream:
     async def _finish_replay(self) -> None:
         with contextlib.suppress(SkaffoldError):
             with trio.move_on_after(_REPORT_AFTER):
-                await self.replay(_discard)
+                await self.replay()
                 return
             logger.warning(
                 "Skaffold still sends its past events, and leaving now would freeze it: waiting, %.0f s at most; "
@@ -249,8 +241,4 @@ class EventStream:
                 _LEAVE,
             )
             with trio.move_on_after(_LEAVE):
-                await self.replay(_discard)
-
-
-def _discard(_: bytes) -> None:
-    """Drops data: the events of the replay are not needed any more."""
+                await self.replay()
