@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from forwarders.fleet import Fleet
 from forwarders.spec import State, Status
-from forwarders.tasks import cause_of, contained, report
+from forwarders.tasks import Notifier, cause_of, contained, report
 from watcher.board.addresses import warn_beyond_loopback
 from watcher.board.board import Board
 from watcher.board.readiness import Prospects
@@ -80,7 +80,7 @@ class Loop:
         self._stated: dict[str, Skip | Published] = {}  # as the board was told
         self._dirty = trio.Event()
         self._now = _Planned()
-        self._has_planned = trio.Event()
+        self._has_planned = Notifier()
         self._planning_failed = ""  # the bug that prevents a new plan
         self._explain_until = -math.inf
         self._warned: set[str] = set()  # addresses
@@ -152,8 +152,7 @@ class Loop:
                 await self._apply(self._now.plan, fleet)
             with contained(logger, "showing the plan"):
                 await self._show(self._now.plan)
-        self._has_planned.set()
-        self._has_planned = trio.Event()
+        self._has_planned.fire()
 
     async def _replan(self, holding: Mapping[str, int]) -> bool:
         """Makes a plan; returns whether there is a new one. A bug is logged once, and the next change tries again."""
