@@ -29,7 +29,7 @@ _REPORT_AFTER = 1.0
 
 
 class Attachment:
-    """Follows the Skaffold at `url` while `run` runs: before it starts, while it works, after it has ended.
+    """Keeps `facts` about the Skaffold at `url` while `run` runs: before it starts, while it works, after it has ended.
 
     `on_change` is called synchronously, with the facts before and now, whenever they differ; it must not block.
     `random` spreads the attempts to connect, which `dial` makes. Raises UsageError for a malformed `url`.
@@ -46,17 +46,13 @@ class Attachment:
         self._on_change = on_change
         self._backoff = Backoff(random, *_PAUSES)
         self._dial = dial
-        self._facts = SkaffoldFacts()
+        self.facts = SkaffoldFacts()
         self._state = SkaffoldState()
         self._decoder = EventDecoder()
         self._connections = 0
         self._lost_at = 0.0
         self._reported = ""
         self._garbage_reported = False
-
-    @property
-    def facts(self) -> SkaffoldFacts:
-        return self._facts
 
     async def run(self) -> None:
         """Follow Skaffold until cancelled; then leave its stream without stopping it, which takes 63 s at most."""
@@ -114,14 +110,14 @@ class Attachment:
         Each problem is logged once at `level`; without a level only if nothing was logged since the loss and it lasts.
         """
         now = trio.current_time()
-        if not self._facts.problem:
+        if not self.facts.problem:
             self._lost_at = now
         if problem != self._reported and (level or (not self._reported and now - self._lost_at >= _REPORT_AFTER)):
             self._reported = problem
             log.log(level or logging.WARNING, "%s", problem)
-        self._change(replace(self._facts, attached=False, problem=problem, phase="", own_forwards={}))
+        self._change(replace(self.facts, attached=False, problem=problem, phase="", own_forwards={}))
 
     def _change(self, facts: SkaffoldFacts) -> None:
-        before, self._facts = self._facts, carried_over(self._facts, facts)
-        if self._facts != before:
-            self._on_change(before, self._facts)
+        before, self.facts = self.facts, carried_over(self.facts, facts)
+        if self.facts != before:
+            self._on_change(before, self.facts)
