@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,9 +45,11 @@ def test_malformed_env_file_is_ignored_whole(text: str) -> None:
     assert parse_env_file(text) == {}
 
 
-def test_env_file_does_not_override() -> None:
+def test_env_file_does_not_override(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is set already wins over the file, also where it is empty."""
-    assert effective_environment({"A": "", "B": "b"}, "A=1\nC=3\r\n") == {"A": "", "B": "b", "C": "3"}
+    (tmp_path / "skaffold.env").write_bytes(b"A=1\nC=3\r\n")
+    monkeypatch.chdir(tmp_path)
+    assert effective_environment({"A": "", "B": "b"}) == {"A": "", "B": "b", "C": "3"}
 
 
 @given(st.text(max_size=200))

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from click.formatting import join_options
 
 from watcher.errors import UsageError
-from watcher.skaffold.skaffold_env import effective_environment, env_file_text
+from watcher.skaffold.skaffold_env import effective_environment
 
 # Variables of Skaffold start with this; portside reads them as Skaffold does, from skaffold.env as well.
 SKAFFOLD = "SKAFFOLD_"
@@ -112,7 +112,7 @@ _NO_PROJECT: Mapping[str, Any] = {"port_forward": None, "filename": (), "profile
 @cache
 def environment() -> Mapping[str, str]:
     """Returns the environment with the additions of skaffold.env, as Skaffold itself sees it."""
-    return effective_environment(os.environ, env_file_text())
+    return effective_environment(os.environ)
 
 
 def collect(given: dict[str, Any]) -> Options:

@@ -24,17 +24,13 @@ _REFERENCE = re.compile(r"(\\)?\$(\()?\{?([A-Z0-9_]+)?\}?")
 _ESCAPES = {"n": "\n", "r": "\r"}
 
 
-def effective_environment(environ: Mapping[str, str], env_file: str = "") -> dict[str, str]:
-    """`environ` plus the variables of skaffold.env's text; a variable that is already set is not replaced."""
-    return parse_env_file(env_file) | dict(environ)
-
-
-def env_file_text() -> str:
-    """The text of the working directory's skaffold.env; "" if there is none, or none that can be read."""
+def effective_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` plus the variables of the working directory's skaffold.env that `environ` does not set."""
     try:
-        return user_files.read_bytes(ENV_FILE, user_files.PROJECT_FILE).decode(errors="replace")
-    except OSError:
-        return ""
+        text = user_files.read_bytes(ENV_FILE, user_files.PROJECT_FILE).decode(errors="replace")
+    except OSError:  # there is none, or none that can be read
+        text = ""
+    return parse_env_file(text) | dict(environ)
 
 
 def parse_env_file(text: str) -> dict[str, str]:
