@@ -145,8 +145,7 @@ def _of_slices(name: str, wanted: ServicePort, related: RelatedLists) -> Steps[E
         by_ip.update(dict.fromkeys(pod.addresses, pod))
         if number % PODS_A_STEP == 0:
             yield
-    pods: dict[str, Pod] = {}
-    found: dict[str, tuple[int, bool]] = {}  # by the pod's uid
+    found: dict[str, tuple[Pod, int, bool]] = {}  # by the pod's uid; with its port, and whether it is ready
     strangers: list[str] = []
     for one in [*related.slices.values()]:
         yield
@@ -156,11 +155,10 @@ def _of_slices(name: str, wanted: ServicePort, related: RelatedLists) -> Steps[E
             if meant is None:
                 strangers += there.addresses
             elif meant.status.phase == "Running" and not meant.deleting and port:
-                pods[meant.metadata.uid] = meant
-                found[meant.metadata.uid] = port, there.conditions.ready is not False
+                found[meant.metadata.uid] = meant, port, there.conditions.ready is not False
     if found:
-        best, old = yield from best_pods([*pods.values()])
-        endpoints = [Endpoint(view.ref, *found[view.ref.uid], outdated=view.revision in old) for view in best]
+        best, old = yield from best_pods([pod for pod, _, _ in found.values()])
+        endpoints = [Endpoint(view.ref, *found[view.ref.uid][1:], outdated=view.revision in old) for view in best]
         endpoints.sort(key=lambda endpoint: not endpoint.ready)
         return EndpointResult(tuple(endpoints), waiting_for="" if endpoints[0].ready else f"no pod of {name} is ready")
     if strangers:

@@ -65,7 +65,6 @@ class PodView(Struct, frozen=True, gc=False):
     """What the plan reads of a pod, computed once: most plans meet the same pods again."""
 
     pod: Pod
-    name: str
     created: str
     ready: bool
     owner: OwnerKey
@@ -79,7 +78,6 @@ def _new_view(pod: Pod) -> PodView:
     metadata = pod.metadata
     return PodView(
         pod=pod,
-        name=metadata.name,
         created=metadata.creation_timestamp or "",
         ready=pod.ready,
         owner=owner_of(pod),
@@ -178,7 +176,7 @@ def best_pods(pods: Sequence[Pod], newest: str = "") -> Steps[tuple[list[PodView
 
 def _ordered(views: list[PodView], old: frozenset[Revision]) -> list[PodView]:
     """Sorts the pods, the best first: by one criterion after the other, since each sort keeps the order of equals."""
-    views.sort(key=attrgetter("name"))
+    views.sort(key=attrgetter("ref.name"))
     views.sort(key=attrgetter("created"), reverse=True)
     views.sort(key=lambda view: (not view.ready, view.revision in old, view.ordinal))
     return views

@@ -105,17 +105,15 @@ def pods_by_owner(facts: Facts) -> Iterator[OwnedPods | None]:
         made.setdefault(pod_view(pod).owner, []).append(pod)
         if number % PODS_A_STEP == 0:
             yield None
-    workloads = dict(_workloads(facts))
+    # A Deployment's ReplicaSets are left to the Deployment.
+    workloads = {
+        OwnerKey(item.metadata.namespace, kind.singular, item.metadata.name): item
+        for kind in WORKLOADS
+        for item in _own(kind, facts)
+        if item.metadata.controller is None
+    }
     for owner in sorted(made.keys() | workloads.keys()):
         yield (yield from _owned_pods(owner, workloads.get(owner), made.get(owner, [])))
-
-
-def _workloads(facts: Facts) -> Iterator[tuple[OwnerKey, Resource]]:
-    """The run's workloads without an owner: a Deployment's ReplicaSets are left to the Deployment."""
-    for kind in WORKLOADS:
-        for item in objects(kind, facts):
-            if item.metadata.controller is None:
-                yield OwnerKey(item.metadata.namespace, kind.singular, item.metadata.name), item
 
 
 def _owned_pods(owner: OwnerKey, workload: Resource | None, made: list[Pod]) -> Steps[OwnedPods]:
@@ -219,9 +217,7 @@ class ArtifactIndex:
         return False
 
 
-@lru_cache(maxsize=256)
-def artifact_index(artifacts: tuple[str, ...]) -> ArtifactIndex:
-    return ArtifactIndex(artifacts)
+artifact_index = lru_cache(maxsize=256)(ArtifactIndex)
 
 
 def _repository(image: str) -> str:
