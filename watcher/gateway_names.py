@@ -123,7 +123,7 @@ def by_name(entries: Iterable[HostEntry]) -> Hosts:
 
 def resolve_host(name: str, hosts: Hosts) -> tuple[HostEntry, ...]:
     """The entries that `name` (labels, without .localhost) may mean; services win, then the default cluster."""
-    readings = tuple(_readings(tuple(name.split("."))))
+    readings = tuple(_readings(name.split(".")))
     candidates = (
         entry for called in dict.fromkeys(name for _, name, *_ in readings) for entry in hosts.get(called, ())
     )
@@ -153,18 +153,11 @@ def shortest_name(entry: HostEntry, hosts: Hosts) -> str:
 _Reading = tuple[str | None, str, str | None, str | None]
 
 
-def _readings(labels: tuple[str, ...]) -> Iterator[_Reading]:
-    match labels:
-        case (name,):
-            yield None, name, None, None
-        case (first, second):
-            yield None, first, second, None
-            yield first, second, None, None
-        case (first, second, third):
-            yield None, first, second, third
-            yield first, second, third, None
-        case (port, name, namespace, context):
-            yield port, name, namespace, context
+def _readings(labels: list[str]) -> Iterator[_Reading]:
+    for port, resource in ((None, labels), (labels[0], labels[1:])):
+        if 1 <= len(resource) <= 3:
+            namespace, context = (*resource[1:], None, None)[:2]
+            yield port, resource[0], namespace, context
 
 
 def _is_meant(entry: HostEntry, readings: Iterable[_Reading]) -> bool:
