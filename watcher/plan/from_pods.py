@@ -58,8 +58,9 @@ def _of_owner(one: OwnedPods, mode: Mode | None, facts: Facts) -> Iterator[Verdi
     if mode is not None and (reason := _does_not_count(one, facts)):
         yield NotRequested(id=whole.key, subject=whole, reason=reason)
         return
+    annotations = [shape.debug for shape in one.shapes if shape.debug is not None]
     try:
-        debug = _debug_ports(one) if mode is Mode.DEBUG else None
+        debug = debug_ports(annotations) if mode is Mode.DEBUG else None
     except ValueError as error:
         yield Skip(id=whole.key, subject=whole, reason=str(error))
         return
@@ -123,17 +124,3 @@ def _find(one: OwnedPods, port: PodPort) -> Steps[EndpointResult]:
     if not pods:
         return EndpointResult(waiting_for=f"{name} has no pod with this port yet")
     return (yield from endpoints_from_pods(pods, port.number, name))
-
-
-def _debug_ports(one: OwnedPods) -> DebugPorts:
-    """The ports in all annotations that can be read. Raises ValueError if there are annotations and none can be."""
-    found: set[tuple[str, int]] = set()
-    problem: ValueError | None = None
-    for shape in one.shapes:
-        try:
-            found |= debug_ports(shape.debug)
-        except ValueError as error:
-            problem = error
-    if problem is not None and not found:
-        raise problem
-    return frozenset(found)

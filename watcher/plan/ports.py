@@ -180,12 +180,20 @@ def debug_annotation(annotations: Mapping[str, str] | None) -> str | None:
     return (annotations or {}).get(DEBUG_ANNOTATION)
 
 
-def debug_ports(annotation: str | None) -> frozenset[tuple[str, int]]:
-    """The debug ports, each with its container; none without the annotation. Raises ValueError if it is invalid."""
-    if annotation is None:
-        return frozenset()
-    try:
-        found = _debug_decoder.decode(annotation)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"its annotation {DEBUG_ANNOTATION} cannot be read: {error}") from None
-    return frozenset((name, number) for name, one in found.items() for number in (one.ports or {}).values())
+def debug_ports(annotations: Iterable[str]) -> frozenset[tuple[str, int]]:
+    """The debug ports, each with its container, in all annotations that can be read.
+
+    Raises ValueError if an annotation is invalid and no other one has a port.
+    """
+    found: set[tuple[str, int]] = set()
+    problem: ValueError | None = None
+    for annotation in annotations:
+        try:
+            containers = _debug_decoder.decode(annotation)
+        except (msgspec.DecodeError, RecursionError) as error:
+            problem = ValueError(f"its annotation {DEBUG_ANNOTATION} cannot be read: {error}")
+        else:
+            found |= {(name, number) for name, one in containers.items() for number in (one.ports or {}).values()}
+    if problem is not None and not found:
+        raise problem
+    return frozenset(found)
