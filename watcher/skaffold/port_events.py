@@ -104,8 +104,7 @@ def own_forward(event: PortEvent, at: datetime) -> SkaffoldForward | None:
 
 def moved(these: SkaffoldForwards, others: SkaffoldForwards) -> list[SkaffoldForward]:
     """The forwards of `these` that `others` does not have, or has at another local address."""
-    differ = [own for key, own in these.items() if others.get(key) is not own]
-    return [own for own in differ if own.key not in others or others[own.key].place != own.place]
+    return [own for key, own in these.items() if key not in others or others[key].place != own.place]
 
 
 class PostedForward(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -167,7 +166,6 @@ class Publisher:
         self._backoff = backoff
         self._published = PublishedState()
         self._touched = trio.Event()
-        self._reported = False
 
     def touch(self) -> None:
         self._touched.set()
@@ -196,10 +194,8 @@ class Publisher:
                 with trio.fail_after(_POST_TIMEOUT):
                     await post_event(connect_api, self._address, forward.event)
         except (OSError, trio.TooSlowError, SkaffoldError) as error:
-            if not self._reported:
+            if not self._backoff.failures:
                 problem = str(error) or f"no answer within {_POST_TIMEOUT:.0f} s"
                 log.info("Skaffold's event API did not accept portside's forwards: %s; trying again", problem)
-            self._reported = True
             return False
-        self._reported = False
         return True
