@@ -19,6 +19,18 @@ SUBSTITUTES = range(4503, 4534)
 MAX_PORT = 65535
 
 
+def port_number(text: str) -> int | None:
+    """The port that `text` is the number of; None for any other text."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT))):
+        return None
+    return int(text) if 1 <= int(text) <= MAX_PORT else None
+
+
+def authority(host: str, port: int) -> str:
+    """host:port as in a URL; an IPv6 address gets brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class PortPolicy(Enum):
     """How firmly a local port is requested."""
 

@@ -17,10 +17,10 @@ from msgspec import Struct, field
 
 from forwarders.backoff import TURN, RetryLimiter
 from forwarders.errors import ProxyError, UnreachableError
-from forwarders.spec import PodRef
+from forwarders.spec import PodRef, authority
 from forwarders.transports import connecting
 from forwarders.transports.http import UpgradeRequest
-from forwarders.transports.proxy import Proxy, authority, connect_through
+from forwarders.transports.proxy import Proxy, connect_through
 from forwarders.transports.sockets import Channel, Piece, SocketChannel, TransportStream, start_tls
 
 Headers = list[tuple[str, str]]

@@ -24,10 +24,9 @@ from forwarders.errors import (
     UpgradeError,
     WireError,
 )
-from forwarders.spec import PodRef
+from forwarders.spec import PodRef, authority
 from forwarders.transports.api_server import ApiServer, Headers, dial
 from forwarders.transports.http import UpgradeRequest, upgrade_to_spdy
-from forwarders.transports.proxy import authority
 from forwarders.transports.sockets import Channel
 from forwarders.wire.connection import Connection
 from forwarders.wire.streams import PingAnswered

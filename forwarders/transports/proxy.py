@@ -13,6 +13,7 @@ import struct
 from dataclasses import dataclass, field
 
 from forwarders.errors import BrokenOffError, ProxyError
+from forwarders.spec import authority
 from forwarders.transports.http import ByteStream, send_request
 
 _VERSION, _NO_LOGIN, _PASSWORD = 5, 0, 2
@@ -50,11 +51,6 @@ class Proxy:
 
     def __str__(self) -> str:
         return f"{authority(self.host, self.port)} ({self.source})"
-
-
-def authority(host: str, port: int) -> str:
-    """host:port as in a URL; an IPv6 address gets brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def connect_through(stream: ByteStream, proxy: Proxy, host: str, port: int) -> None:

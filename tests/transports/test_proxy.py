@@ -11,9 +11,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fixtures.embedded import certificates
 from forwarders.errors import ProxyError, UnreachableError
+from forwarders.spec import authority
 from forwarders.transports import api_server as dialling
 from forwarders.transports.api_server import ApiServer, dial
-from forwarders.transports.proxy import Proxy, authority
+from forwarders.transports.proxy import Proxy
 from tests.transports.net import CERTIFICATES, Handler, Net, head, no_headers, over_tls, saying, server, trusting
 
 PROXY = Proxy("proxy.test", 3128, source="HTTPS_PROXY")

@@ -8,6 +8,7 @@ import socket
 
 from msgspec import Struct
 
+from forwarders.spec import authority
 from forwarders.system.tcp import reachable_host, set_exclusive
 from watcher.errors import UsageError
 from watcher.plan.plan import Plan
@@ -79,8 +80,7 @@ def status_url(sock: socket.socket) -> str:
 
 def local_url(address: str, port: int) -> str:
     """The URL that opens a local port on this machine."""
-    address = reachable_host(address)
-    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    return f"http://{authority(reachable_host(address), port)}"
 
 
 def warn_beyond_loopback(plan: Plan, warned: set[str]) -> None:

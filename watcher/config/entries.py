@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
-from forwarders.spec import PortPolicy, PortRequest
+from forwarders.spec import MAX_PORT, PortPolicy, PortRequest, port_number
 from watcher.cluster.kinds import BY_NAME, KINDS, Kind
 from watcher.config.documents import shown
 from watcher.errors import ConfigError, did_you_mean
@@ -22,7 +22,6 @@ DEFAULT_ADDRESS = "127.0.0.1"
 DEFAULT_FILE = "skaffold.yaml"
 # The Docker deployer's resource type; everything else is a Kubernetes kind.
 CONTAINER = "container"
-MAX_PORT = 65535
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
@@ -193,13 +192,6 @@ def known_kinds(meant: str = "") -> str:
 def port_request_for(port: int | str) -> PortRequest:
     """The local port if none is given: the remote port if that is a number."""
     return PortRequest(PortPolicy.PREFERRED, port) if isinstance(port, int) else PortRequest(PortPolicy.AUTOMATIC)
-
-
-def port_number(text: str) -> int | None:
-    """The port that `text` is the number of; None for any other text."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT))):
-        return None
-    return int(text) if 1 <= int(text) <= MAX_PORT else None
 
 
 def checked_port(value: object, where: str) -> int | str:

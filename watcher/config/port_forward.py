@@ -11,18 +11,16 @@ from typing import Any
 
 from msgspec import Struct
 
-from forwarders.spec import PortPolicy, PortRequest
+from forwarders.spec import MAX_PORT, PortPolicy, PortRequest, port_number
 from watcher.config.documents import shown, text_of
 from watcher.config.entries import (
     CONTAINER,
-    MAX_PORT,
     BadEntry,
     Entry,
     checked_address,
     checked_port,
     known_kinds,
     name_problem,
-    port_number,
     port_request_for,
     skaffold_kind_of,
 )

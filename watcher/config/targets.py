@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from forwarders.spec import PortPolicy, PortRequest
+from forwarders.spec import MAX_PORT, PortPolicy, PortRequest, port_number
 from watcher.config.documents import shown
-from watcher.config.entries import MAX_PORT, Entry, kind_of, known_kinds, name_problem, port_number, port_request_for
+from watcher.config.entries import Entry, kind_of, known_kinds, name_problem, port_request_for
 from watcher.errors import ConfigError
 
 # The name of a service's port may be as long as a label, that of a container's port 15 characters (RFC 6335).

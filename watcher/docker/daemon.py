@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct, field
 
+from forwarders.spec import authority
 from forwarders.system.tcp import UNIX_SOCKETS
 from watcher import user_files
 from watcher.errors import DaemonAddressError
@@ -76,8 +77,7 @@ def parse_host(host: str, where: str) -> Daemon:
     try:
         parts = urlsplit(host)
         if separator and scheme in {"tcp", "http"} and parts.hostname and parts.port:
-            name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-            return Daemon(url=f"http://{name}:{parts.port}")
+            return Daemon(url=f"http://{authority(parts.hostname, parts.port)}")
     except ValueError:
         pass
     raise DaemonAddressError(f"{where}: {host!r}: only unix:///PATH and tcp://HOST:PORT are supported")

@@ -12,6 +12,7 @@ from itertools import chain
 import msgspec
 from msgspec import Struct
 
+from forwarders.spec import MAX_PORT
 from watcher.cluster.kinds import (
     ContainerPort,
     CronJob,
@@ -24,7 +25,6 @@ from watcher.cluster.kinds import (
     ServicePort,
     Workload,
 )
-from watcher.config.entries import MAX_PORT
 
 TCP = "TCP"
 # The clusterIP of a service without an address of its own.

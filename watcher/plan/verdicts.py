@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest
+from forwarders import PATIENCE
+from forwarders.spec import Endpoint, ForwardSpec, PortPolicy, PortRequest, authority
 from watcher.cluster.kinds import Kind
 from watcher.cluster.store import Watch
 from watcher.plan import run
@@ -187,8 +188,8 @@ def left_to_skaffold(own: SkaffoldForward | None, ident: str, port: PortRequest,
     held = facts.holding.get(ident)
     if own is None or (held is not None and port.number in {0, held}):
         return ""
-    place = f"[{own.address}]" if ":" in own.address else own.address
-    return f"Skaffold forwards it itself, to {place}:{own.local_port}; start it with --port-forward=off"
+    place = authority(own.address, own.local_port)
+    return f"Skaffold forwards it itself, to {place}; start it with --port-forward=off"
 
 
 def not_listed(watch: Watch, facts: Facts) -> EndpointResult:

@@ -16,6 +16,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from forwarders.spec import port_number
 from forwarders.system.processes import find_program
 from watcher.errors import UsageError, did_you_mean
 from watcher.skaffold import modes
@@ -255,14 +256,7 @@ def _several(line: CommandLine, environ: Mapping[str, str], name: str) -> tuple[
 
 def _port(line: CommandLine, environ: Mapping[str, str]) -> int | None:
     """The RPC port of flag or variable; a variable that is no number is ignored. Raises UsageError for a bad flag."""
-    values = line.values("rpc-http-port")
-    if not values:
-        return _as_port(environ.get(_variable("rpc-http-port"), ""))
-    port = _as_port(values[-1])
-    if port is None:
+    port = port_number(_given(line, environ, "rpc-http-port") or "")
+    if port is None and (values := line.values("rpc-http-port")):
         raise UsageError(f"--rpc-http-port {values[-1]}: not a port from 1 to 65535; leave it out and one is chosen")
     return port
-
-
-def _as_port(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536 else None

@@ -14,6 +14,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from forwarders.spec import authority
 from watcher.errors import NotSkaffoldError, StreamEndedError, UsageError
 
 # Skaffold writes without waiting for us up to what the kernel buffers (megabytes); one read takes this share of it.
@@ -29,13 +30,8 @@ class ApiAddress(Struct, frozen=True):
     port: int
 
     @property
-    def authority(self) -> str:
-        """Host and port as in a Host header (RFC 9110, 7.2)."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
     def url(self) -> str:
-        return f"http://{self.authority}"
+        return f"http://{authority(self.host, self.port)}"
 
 
 Dial = Callable[[ApiAddress], Awaitable[trio.abc.HalfCloseableStream]]
@@ -68,8 +64,7 @@ def free_port() -> int:
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+        return int(probe.getsockname()[1])
 
 
 async def connect_api(address: ApiAddress) -> trio.abc.HalfCloseableStream:
@@ -109,7 +104,8 @@ class HttpRequest:
     async def send(self, body: bytes = b"") -> None:
         """Sends the request. If it is cancelled, a part may have been sent. Raises StreamEndedError."""
         method, path = self._target
-        headers = [("Host", self._address.authority), ("Accept", "application/json"), ("User-Agent", "portside")]
+        host = authority(self._address.host, self._address.port)
+        headers = [("Host", host), ("Accept", "application/json"), ("User-Agent", "portside")]
         if body:
             headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         events = [h11.Request(method=method, target=path, headers=headers), h11.Data(body), h11.EndOfMessage()]

@@ -16,6 +16,7 @@ import trio
 from msgspec import Struct
 
 from forwarders.backoff import Backoff
+from forwarders.spec import MAX_PORT
 from watcher.errors import SkaffoldError
 from watcher.skaffold.events import PortEvent, iteration_of
 from watcher.skaffold.http_request import connect_api, parse_api_address, post_event
@@ -26,7 +27,6 @@ log = logging.getLogger("portside.skaffold")
 ECHO_ID = "portside"
 # Skaffold has some dozens. More, which any user could post, are ignored: each costs time at every change.
 MOST_OWN_FORWARDS = 512
-_MAX_PORT = 65535
 # Seconds. A Skaffold on this machine answers at once; a frozen one must not be waited for.
 _POST_TIMEOUT = 5.0
 # Seconds between two attempts, first and last: a frozen Skaffold must not be filled with requests.
@@ -87,7 +87,7 @@ def own_forward(event: PortEvent, at: datetime) -> SkaffoldForward | None:
     Skaffold leaves the id blank and sets the task id to `PortForward-N` (event/v2/event.go).
     """
     iteration = iteration_of(event.task_id, "PortForward")
-    if event.id or iteration is None or not 0 < event.local_port <= _MAX_PORT:
+    if event.id or iteration is None or not 0 < event.local_port <= MAX_PORT:
         return None
     return SkaffoldForward(
         resource_type=event.resource_type.lower(),
