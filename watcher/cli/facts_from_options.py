@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
+from forwarders import HOLD
+from forwarders.spec import MAX_PORT, port_number
 from forwarders.tasks import kept
 from watcher.cli.option_values import Options, Place
 from watcher.config.entries import (
     DEFAULT_ADDRESS,
     DEFAULT_FILE,
-    MAX_PORT,
     Configuration,
     DirectMode,
     Entry,
     Project,
     checked_address,
     checked_namespace,
-    port_number,
 )
 from watcher.config.portside_yaml import Settings
 from watcher.config.skaffold_yaml import LoadedProject, default_file, load_all
 from watcher.errors import UsageError
-from watcher.plan.facts import Facts, HoldSettings
+from watcher.plan.facts import Facts
 from watcher.skaffold import modes
 from watcher.skaffold.modes import OFF, Mode
 from watcher.user_files import Stamps, change_since, stamps
@@ -48,13 +48,15 @@ NO_SETTINGS = Settings()
 
 def base_facts(options: Options, settings: Settings = NO_SETTINGS) -> Facts:
     """Makes facts of options and portside.yaml; they lack modes and entries. Raises UsageError."""
-    hold = next((given for given in (options.hold, settings.hold) if given is not None), HoldSettings().hold)
+    hold = next((given for given in (options.hold, settings.hold) if given is not None), HOLD)
     addresses = tuple(dict.fromkeys(checked_address(address, "--address") for address in options.address))
     return Facts(
         addresses=addresses or settings.addresses or (DEFAULT_ADDRESS,),
         strict_ports=options.strict_ports,
         namespace=options.namespace,
-        waiting=HoldSettings(hold=hold, max_waiting=options.max_waiting, linger=options.linger),
+        hold=hold,
+        max_waiting=options.max_waiting,
+        linger=options.linger,
         rules=settings.rules,
         direct_mode=DirectMode(options.direct or settings.direct or DirectMode.AUTO.value),
     )

@@ -7,21 +7,12 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from forwarders import HOLD, LINGER, MAX_WAITING, PATIENCE
+from forwarders import HOLD, LINGER, MAX_WAITING
 from watcher.cluster.store import OtherCluster, Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, DirectMode, Entry, Rules
 from watcher.docker.containers import Containers
 from watcher.skaffold.modes import Mode
 from watcher.skaffold.port_events import SkaffoldForward
-
-
-class HoldSettings(Struct, frozen=True):
-    """The settings of waiting connections. `forwarders.spec.ForwardSpec` describes each field."""
-
-    hold: float = HOLD
-    max_waiting: int = MAX_WAITING
-    linger: float = LINGER
-    patience: float = PATIENCE
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -38,7 +29,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     `explain_requested`: everything of the run is looked at, whatever the modes, for `explain`.
     `own_forwards`: Skaffold's. `holding`: the local ports that our forwards are bound to, by id.
     `context`: the name of the default cluster's kube-context. `contexts`: the other ones that the run deploys to.
-    `others`: the other clusters, and what is known of each.
+    `others`: the other clusters, and what is known of each. `hold`, `max_waiting`, `linger`: as in ForwardSpec.
     `direct_mode`: of --direct. `direct`: the keys of the clusters whose pods may be reached at their own addresses.
     `deployed`: no deploy is under way, so a missing object will not appear by itself.
     """
@@ -67,7 +58,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     context: str = ""
     contexts: frozenset[str] = frozenset()
     others: tuple[OtherCluster, ...] = ()
-    waiting: HoldSettings = HoldSettings()
+    hold: float = HOLD
+    max_waiting: int = MAX_WAITING
+    linger: float = LINGER
     direct_mode: DirectMode = DirectMode.NEVER
     direct: frozenset[str] = frozenset()
 

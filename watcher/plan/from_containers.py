@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from forwarders.spec import Endpoint, PodRef
 from watcher.cluster.kinds import RUN_ID_LABEL
 from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry, RuleTarget
@@ -36,20 +38,18 @@ def container_verdict(
     if isinstance(entry.port, str):
         return Skip(id=ident, subject=subject, reason="a container's ports have no names: give the number")
     container = _container(entry, there, facts)
-    published = next(iter(_published(container, entry.port)), None) if container else None
+    port = _published_port(container, entry.port) if container else None
     because = f"it is asked for by {entry.origin}"
-    if published is not None and not _requests_another(entry, published):
-        return Published(
-            id=ident, subject=subject, address=_address(published), local_port=published.public_port, because=because
-        )
+    if port is not None and not _requests_another(entry, port):
+        return _published(port, ident, subject, because)
     found = _find(entry, entry.port, container, there, deployed=facts.deployed)
     if entry.source == "user" and not found.endpoints and (container is None or not container.running):
         # Skaffold will let Docker publish this port. If portside took it first, both would have to choose others.
         reason = f"{found.waiting_for or found.broken}; Docker will publish it"
         return NotRequested(id=ident, subject=subject, reason=reason)
+    spec = forward_spec(group, address, entry.local_port, facts, ident=ident, eager=True)
     # Both sides are TCP, so the client's FIN need not be held back.
-    spec = forward_spec(group, address, entry.local_port, facts, ident=ident, eager=True, linger=0.0)
-    return planned(spec, subject, found, because)
+    return planned(replace(spec, linger=0.0), subject, found, because)
 
 
 def published_beside(facts: Facts) -> Iterator[Published]:
@@ -62,8 +62,9 @@ def published_beside(facts: Facts) -> Iterator[Published]:
         if _run_id(container) not in facts.ids_of_run:
             continue
         for number in sorted({port.private_port for port in container.ports or ()}):
+            port = _published_port(container, number)
             covered = any(entry.port == number and _is_meant(entry.name, container) for entry in entries)
-            for port in [] if covered else _published(container, number)[:1]:
+            if port is not None and not covered:
                 subject = ResourceRef(
                     source=mode.value,
                     resource_type=CONTAINER,
@@ -72,17 +73,12 @@ def published_beside(facts: Facts) -> Iterator[Published]:
                     container=container.name,
                     remote_port=number,
                 )
-                yield Published(
-                    id=f"{subject.key}{number}/",
-                    subject=subject,
-                    address=_address(port),
-                    local_port=port.public_port,
-                    because=f"mode {mode.value}: Docker publishes it",
-                )
+                yield _published(port, f"{subject.key}{number}/", subject, f"mode {mode.value}: Docker publishes it")
 
 
-def _address(port: PublishedPort) -> str:
-    return DEFAULT_ADDRESS if port.ip in _ANYWHERE else port.ip
+def _published(port: PublishedPort, ident: str, subject: ResourceRef, because: str) -> Published:
+    address = DEFAULT_ADDRESS if port.ip in _ANYWHERE else port.ip
+    return Published(id=ident, subject=subject, address=address, local_port=port.public_port, because=because)
 
 
 def _container(entry: Entry, there: Containers, facts: Facts) -> DockerContainer | None:
@@ -120,10 +116,10 @@ def _requests_another(entry: Entry, published: PublishedPort) -> bool:
     return own and entry.local_port.number != published.public_port
 
 
-def _published(container: DockerContainer, port: int) -> list[PublishedPort]:
-    """The published ports for the container's port, IPv4 first."""
+def _published_port(container: DockerContainer, port: int) -> PublishedPort | None:
+    """The published port for the container's port, an IPv4 one if there is one."""
     ports = [p for p in container.ports or () if (p.private_port, p.type) == (port, "tcp") and p.public_port]
-    return sorted(ports, key=lambda p: (":" in p.ip, p.ip, p.public_port)) if container.running else []
+    return min(ports, key=lambda p: (":" in p.ip, p.ip, p.public_port), default=None) if container.running else None
 
 
 def _find(

@@ -98,30 +98,19 @@ def planned(
 
 
 def forward_spec(
-    group: str,
-    address: str,
-    port: PortRequest,
-    facts: Facts,
-    *,
-    ident: str = "",
-    eager: bool = False,
-    linger: float | None = None,
+    group: str, address: str, port: PortRequest, facts: Facts, *, ident: str = "", eager: bool = False
 ) -> ForwardSpec:
-    """Makes a spec. `ident`: the id if it is not `group` and `address`. `eager`: a Running pod will do at once.
-
-    `linger`: instead of the user's.
-    """
-    waiting = facts.waiting
+    """Makes a spec. `ident`: the id if it is not `group` and `address`. `eager`: a Running pod will do at once."""
     strict = facts.strict_ports and port.number
     return ForwardSpec(
         id=ident or group + address,
         address=address,
         port=PortRequest(PortPolicy.DEMANDED, port.number) if strict else port,
         group=group,
-        hold=waiting.hold,
-        max_waiting=waiting.max_waiting,
-        linger=waiting.linger if linger is None else linger,
-        patience=0.0 if eager else waiting.patience,
+        hold=facts.hold,
+        max_waiting=facts.max_waiting,
+        linger=facts.linger,
+        patience=0.0 if eager else PATIENCE,
     )
 
 
