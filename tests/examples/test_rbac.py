@@ -16,7 +16,7 @@ from tests.cluster_client.test_real_apiserver import kubeconfig
 from tests.support.examples import EXAMPLES
 from tests.support.objects import apply, deployment, rolled_out, service
 from tests.support.probe import get
-from tests.support.process import PORTSIDE, portside
+from tests.support.process import PORTSIDE, Record, portside
 from watcher.cluster.kinds import RUN_ID_LABEL
 
 pytestmark = pytest.mark.cluster
@@ -67,13 +67,19 @@ async def test_the_least_role_is_enough(shop: str, least: dict[str, str], tmp_pa
     assert ("transport", "ok") in {(check, level) for check, level, _ in findings}
 
 
+def refused(records: list[Record]) -> list[Record]:
+    """The records that say that forwarding is not allowed."""
+    return [record for record in records if "pods/portforward" in record.get("reason", "")]
+
+
 async def test_without_portforward_the_verb_is_named(bed: Bed, shop: str, tmp_path: Path) -> None:
     """By `forward` and by `doctor`."""
     few = user(bed, shop, tmp_path, "few", ROLE, without="pods/portforward")
     async with portside("forward", "-n", shop, "svc/web", ":8080", environment=few, folder=tmp_path) as running:
-        await running.wait_for(lambda _: "pods/portforward" in (running.last("web") or {}).get("reason", ""))
-        record = running.last("web")
-        assert record is not None
+        await running.wait_for(
+            lambda records: bool(refused(records))
+        )  # nothing else is forwarded, so portside ends then
+        record = refused(running.records)[0]
         assert record["state"] != "ready"
         assert "create" in record["reason"]
     code, findings = await doctor(shop, few, tmp_path)
