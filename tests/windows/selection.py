@@ -61,7 +61,7 @@ POSIX_TESTS = {
     "tests/forwarders/test_tls_channel.py::test_what_the_socket_has_no_room_for": _BUFFERS,
     "tests/forwarders/test_direct.py::test_a_reset_is_no_good_end": _RESET,
     "tests/forwarders/test_direct.py::test_a_client_that_is_gone": "a pair of sockets that refuses the first write",
-    "tests/forwarders/test_far_pages.py::test_a_page_takes_the_round_trips": "round trips to a tenth, which Wine's waits exceed",
+    "tests/forwarders/test_far_pages.py::test_a_page_takes_the_round_trips": "round trips by exact waits",
     "tests/forwarders/test_own_address.py::test_an_end_of_the_connection_is_the_pods": _RESET,
     "tests/forwarders/test_listeners.py::test_a_taken_port_means_the_next": "owners of ports, which Wine finds in 30 s",
     "tests/forwarders/test_listeners.py::test_a_demand_that_cannot_be_met": "owners of ports, which Wine finds in 30 s",
