@@ -206,12 +206,17 @@ async def test_a_download_that_pauses_gives_its_pipe_back(pair: Pair, monkeypatc
 async def test_a_download_without_a_descriptor_for_a_pipe(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the limit of descriptors it is copied without one."""
 
+    refused = 0
+
     def no_more(_: int) -> tuple[int, int]:
+        nonlocal refused
+        refused += 1
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     async with copying(*pair) as copied:
         monkeypatch.setattr(os, "pipe2", no_more)
         await copied.download(random.Random(0).randbytes(3 * SPLICE_AFTER))
+    assert refused
 
 
 async def test_a_long_answer_to_a_slow_client(pair: Pair) -> None:

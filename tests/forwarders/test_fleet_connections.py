@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import pytest
@@ -29,6 +29,23 @@ async def until(condition: Callable[[], bool]) -> None:
     with trio.fail_after(60):
         while not condition():
             await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+@contextlib.asynccontextmanager
+async def twenty_that_wait(port: int, seconds: float) -> AsyncIterator[None]:
+    """Twenty connections that have no answer after `seconds`; after the block each gets pod a's."""
+    answers: list[bytes] = []
+
+    async def collect() -> None:
+        answers.append(await ask(port))
+
+    async with trio.open_nursery() as clients:
+        for _ in range(20):
+            clients.start_soon(collect)
+        await trio.sleep(seconds)
+        assert answers == []
+        yield
+    assert answers == [b"a"] * 20
 
 
 async def test_connections_follow_the_pods(running: Running) -> None:
@@ -62,37 +79,15 @@ async def test_both_loopbacks(running: Running) -> None:
 
 async def test_held_until_a_pod_can_serve(running: Running, nursery: trio.Nursery) -> None:
     """Connections that come while nothing can serve get their answer once something can."""
-    port = await running.start()
-    answers: list[bytes] = []
-
-    async def collect() -> None:
-        answers.append(await ask(port))
-
-    async with trio.open_nursery() as clients:
-        for _ in range(20):
-            clients.start_soon(collect)
-        await trio.sleep(0.1)
-        assert answers == []
+    async with twenty_that_wait(await running.start(), 0.1):
         running.fleet.update("one", (endpoint("a"),))
-    assert answers == [b"a"] * 20
 
 
 async def test_held_while_the_application_does_not_listen(running: Running) -> None:
     """Refused connections are dialled again until the application is there: nobody sees its restart."""
     running.pods.apps["a"] = refusing
-    port = await running.start(endpoint("a"))
-    answers: list[bytes] = []
-
-    async def collect() -> None:
-        answers.append(await ask(port))
-
-    async with trio.open_nursery() as clients:
-        for _ in range(20):
-            clients.start_soon(collect)
-        await trio.sleep(0.5)
-        assert answers == []
+    async with twenty_that_wait(await running.start(endpoint("a")), 0.5):
         running.pods.apps["a"] = greeter("a")
-    assert answers == [b"a"] * 20
 
 
 async def test_the_hold_time_ends(running: Running, caplog: pytest.LogCaptureFixture) -> None:

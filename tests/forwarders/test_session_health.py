@@ -67,13 +67,18 @@ async def test_a_paused_session_is_not_taken_for_dead(sides: Sides, autojump_clo
     assert sides.lost == ""
 
 
-async def test_a_process_that_was_stopped_does_not_blame_the_peer(sides: Sides, autojump_clock: MockClock) -> None:
-    """After a SIGSTOP or a suspend the answer's time is over without a chance to hear it: the peer is asked again."""
+async def sleep_while_asked(sides: Sides, clock: MockClock) -> None:
+    """The peer does not answer a PING, and then the process does not run for 90 s."""
     await sides.connect()
     await trio.testing.wait_all_tasks_blocked()
     sides.peer.answering = False
     await trio.sleep(2.5)
-    autojump_clock.jump(90)
+    clock.jump(90)
+
+
+async def test_a_process_that_was_stopped_does_not_blame_the_peer(sides: Sides, autojump_clock: MockClock) -> None:
+    """After a SIGSTOP or a suspend the answer's time is over without a chance to hear it: the peer is asked again."""
+    await sleep_while_asked(sides, autojump_clock)
     sides.peer.answering = True
     sides.peer.work()
     await trio.sleep(60)
@@ -205,11 +210,7 @@ async def test_after_a_sleep_a_session_proves_itself_at_once(
 
 async def test_a_sleep_in_the_middle_of_a_question(sides: Sides, autojump_clock: MockClock) -> None:
     """Asked before the sleep, late after it: asked once more, and given up only without an answer to that."""
-    await sides.connect()
-    await trio.testing.wait_all_tasks_blocked()
-    sides.peer.answering = False
-    await trio.sleep(2.5)
-    autojump_clock.jump(90)
+    await sleep_while_asked(sides, autojump_clock)
     await trio.testing.wait_all_tasks_blocked()
     sides.session.check()
     began = trio.current_time()
