@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -69,7 +69,10 @@ class Connections:
             self._counters.connections -= 1
 
     async def _relay(self, local: RawSocket) -> None:
-        confirmed = self._confirming.get(local.socket.getpeername()[1]) if self._confirming else None
+        confirmed = None
+        if self._confirming:
+            with suppress(OSError):  # a client that has left has no address any more
+                confirmed = self._confirming.get(local.socket.getpeername()[1])
         relay = Relay(local, HeldDial(self._line, local), self._spec.linger, self._counters, confirmed)
         try:
             await relay.run()
@@ -176,7 +179,6 @@ class Relay:
                 except (TunnelError, OSError) as error:
                     failure = error
                 tasks.cancel()
-                tunnel.abort()
         # A pod's error says more than the client's.
         if worst := tunnel.error or tunnel.failure or failure:
             raise worst

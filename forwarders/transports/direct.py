@@ -90,7 +90,7 @@ class DirectTunnel:
 
     def _on_readable(self) -> None:
         """Passes a short answer on, in the watcher's task. What may take longer gets a task of its own."""
-        if self._socket is None:
+        if self._socket is None or self._tasks.over:
             return
         try:
             data = self._socket.receive_now()
