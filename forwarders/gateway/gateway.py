@@ -237,14 +237,14 @@ class Gateway:
 
     async def _route(self, client: GatewayClient, request: RequestHead) -> None:
         """Hands the client to the forward that the Host header names. Raises RequestError."""
-        everything = self._names.all()
         if request.host in self._suffixes:
+            everything = self._names.all()
             text = "these names are forwarded:" if everything else "nothing is forwarded"
             await client.show_page(200, text, everything)
             return
         match self._meant(request):
             case []:
-                await client.show_page(404, f"no forward has the name {request.host}; there is", everything)
+                await client.show_page(404, f"no forward has the name {request.host}; there is", self._names.all())
             case [target]:
                 if not self._adopt(target.id, client):
                     raise RequestError(503, f"{request.host} is not forwarded right now")
