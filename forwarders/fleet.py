@@ -93,13 +93,14 @@ class Pools:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run all pools until cancelled; all sessions end with it."""
-        async with trio.open_nursery() as nursery:
-            with closing(self.watcher), Tasks(nursery) as self._tasks:
-                nursery.start_soon(kept, logger, "watching sockets", self.watcher.run)
-                for pool in self._pools.values():
-                    self._tasks.start(self._run, pool)
-                task_status.started()
-                await trio.sleep_forever()
+        with closing(self.watcher):
+            async with trio.open_nursery() as nursery:
+                with Tasks(nursery) as self._tasks:
+                    nursery.start_soon(kept, logger, "watching sockets", self.watcher.run)
+                    for pool in self._pools.values():
+                        self._tasks.start(self._run, pool)
+                    task_status.started()
+                    await trio.sleep_forever()
 
     async def _run(self, pool: Pool) -> None:
         await pool.run()
