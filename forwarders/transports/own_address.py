@@ -76,16 +76,14 @@ class OwnAddress:
         """A connection to the pod's own address, None for one through a session."""
         address = endpoint.own_address
         key = address, endpoint.port
-        if not address or key in self._trying:
+        until, _ = self._avoid_until.get(key, (-math.inf, 0.0))
+        if not address or key in self._trying or trio.current_time() < until:
             return None
         self._address, self._used = address, trio.current_time()
         self._wanted.set()
         if not (self._is_confirmed(address) and self._shown(address)):
             return None
         if key not in self._reached:
-            until, _ = self._avoid_until.get(key, (-math.inf, 0.0))
-            if trio.current_time() < until:
-                return None
             self._trying.add(key)
         return _PodTunnel(key, self)
 

@@ -171,6 +171,27 @@ async def test_a_port_that_refuses_both_ways(choosing: Choosing, closed: int, mo
     assert choosing.backend.dial() == math.inf  # the runtime's answer to that one is awaited
 
 
+async def test_nobody_asks_for_a_port_that_is_avoided(nursery: trio.Nursery, mock_clock: MockClock) -> None:
+    """The API server is asked whose the address is when the answer can be used, not before."""
+    asked = []
+
+    async def confirm(pod: PodRef, address: str) -> bool:
+        asked.append(address)
+        return await _yes(pod, address)
+
+    at = Endpoint(pod("web"), 80, ready=True, own_address=HERE)
+    address = OwnAddress(pod("web"), ClusterRoute(_no_session, confirm=confirm), SocketWatcher(), lambda: None)
+    nursery.start_soon(address.run)
+    address.dialled((HERE, 80), "")
+    assert address.open(at) is None
+    await trio.testing.wait_all_tasks_blocked()
+    assert asked == []
+    mock_clock.jump(AVOID)
+    assert address.open(at) is None
+    await trio.testing.wait_all_tasks_blocked()
+    assert asked == [HERE]
+
+
 async def test_tries_become_rare(mock_clock: MockClock) -> None:
     """Each failed try doubles the pause, up to a bound; success forgets them."""
     at = Endpoint(pod("web"), 80, ready=True, own_address=HERE)
