@@ -66,7 +66,7 @@ FIRST_WORDS, LAST_WORDS = 1000, 1000
 MAX_SHOWN = 256 * 1024
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_SECRET = re.compile(r"eyJ[\w-]{8,}\.[\w.-]+|(?<=[Bb]earer )\S+|(?<=PRIVATE KEY-----)[^-]+")
+_SECRET = re.compile(r"eyJ[\w.-]{9,}|(?<=[Bb]earer )\S+|(?<=PRIVATE KEY-----)[^-]+")
 
 
 class PluginWords:
