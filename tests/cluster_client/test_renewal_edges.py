@@ -16,13 +16,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from fixtures.embedded import EmbeddedCluster
 from forwarders.errors import TransportError
 from forwarders.spec import PodRef
-from forwarders.transports.api_server import Headers
+from forwarders.transports.api_server import ApiServer, Headers
 from forwarders.transports.opener import Opener
 from tests.cluster_client.test_client import answering, whole
 from tests.cluster_client.test_credentials import a_login, credential, plugin
 from tests.cluster_client.test_kubeconfig import write
 from watcher.cluster.api_client import ApiClient
-from watcher.cluster.cluster_config import load_cluster_config
+from watcher.cluster.cluster_config import _Follower, load_cluster_config
 from watcher.cluster.credential_provider import LAST_PAUSE, CredentialProvider
 from watcher.cluster.credentials import Credentials
 from watcher.cluster.kinds import POD
@@ -263,3 +263,15 @@ async def test_the_server_name_is_what_the_certificate_must_name(tmp_path: Path,
             with pytest.raises(ApiUnreachableError, match=r"certificate is not trusted \(Hostname mismatch") as raised:
                 await client.server_version()
             assert "\n" not in str(raised.value)
+
+
+async def test_a_file_with_an_empty_name_is_not_watched(tmp_path: Path) -> None:
+    """It would be the working folder, in which every change would read the kubeconfig again."""
+    async with EmbeddedCluster.open() as cluster:
+        path = with_user(cluster, tmp_path, {"token": cluster.access.grant("ann"), "tokenFile": ""})
+        follower = _Follower(await load_cluster_config(path, None), _moved)
+        assert follower._files() == {Path(path)}
+
+
+async def _moved(_: ApiServer) -> None:
+    raise AssertionError

@@ -67,6 +67,7 @@ async def load_cluster_config(kubeconfig: str | None, context: str | None, *, st
     again = partial(credentials.read_credentials, kubeconfig, selected.context or None)
     provider = CredentialProvider(found, again)
     server = await credentials.read_in_time(partial(server_of, selected, provider))
+    provider.use(server.tls)
     if problem := expired(found):
         logger.warning("%s", problem)
     return ClusterConfig(
@@ -75,14 +76,16 @@ async def load_cluster_config(kubeconfig: str | None, context: str | None, *, st
 
 
 def server_of(selected: SelectedContext, credentials: CredentialProvider) -> ApiServer:
-    """Makes the ApiServer of a context. TLS uses the certificate of `credentials`. Raises KubeconfigError."""
+    """Makes the ApiServer of a context; may run in a thread, so its caller tells `credentials` of its TLS.
+
+    Raises KubeconfigError.
+    """
     host, port, prefix, https = _address(selected)
     server_name = selected.text("cluster", "tls-server-name") or host
     if not _is_host(server_name):
         selected.refuse("cluster", "tls-server-name", f'"{server_name}" is not a host name')
     context = tls.client_context(selected) if https else None
     proxy = proxy_for(selected, host, port, https=https)
-    credentials.use(context)
     return ApiServer(
         host=host,
         port=port,
@@ -167,7 +170,8 @@ class _Follower:
     def _files(self) -> frozenset[Path]:
         """The kubeconfig files, and the files that they name for this context."""
         fields = (self._selected.cluster, self._selected.user)
-        named = (Path(part[name]) for part in fields for name in FILE_FIELDS if isinstance(part.get(name), str))
+        values = (part.get(name) for part in fields for name in FILE_FIELDS)
+        named = (Path(value) for value in values if isinstance(value, str) and value)
         return frozenset((*kubeconfig.files(self._config.asked), *named))
 
     async def _look(self) -> None:
@@ -190,6 +194,7 @@ class _Follower:
 
     async def _move(self, selected: SelectedContext) -> None:
         server = await credentials.read_in_time(partial(server_of, selected, self._config.credentials))
+        self._config.credentials.use(server.tls)
         self._config.credentials.edited()
         with suppress(RenewalError), trio.move_on_after(CREDENTIALS_FIRST):  # a failure is logged and retried
             await self._config.credentials(True)  # noqa: FBT003 - ApiServer's signature
