@@ -106,13 +106,14 @@ def _ownership(target: Resource, kind: str, related: RelatedLists) -> tuple[Call
     A Deployment's ReplicaSets own its pods. If they may not be listed, the name of a pod's ReplicaSet tells the
     Deployment.
     """
-    if kind != kinds.DEPLOYMENT.singular:
-        return lambda pod: is_controlled_by(pod, target.metadata.uid), ""
-    if related.replica_sets is None:
-        key = OwnerKey(target.metadata.namespace, kind, target.metadata.name)
-        return lambda pod: owner_of(pod) == key, ""
-    sets = [one for one in related.replica_sets.values() if is_controlled_by(one, target.metadata.uid)]
-    return lambda pod: any(is_controlled_by(pod, one.metadata.uid) for one in sets), newest_replica_set(sets)
+    uids, newest = {target.metadata.uid}, ""
+    if kind == kinds.DEPLOYMENT.singular:
+        if related.replica_sets is None:
+            key = OwnerKey(target.metadata.namespace, kind, target.metadata.name)
+            return lambda pod: owner_of(pod) == key, ""
+        sets = [one for one in related.replica_sets.values() if is_controlled_by(one, target.metadata.uid)]
+        uids, newest = {one.metadata.uid for one in sets}, newest_replica_set(sets)
+    return lambda pod: (owner := pod.metadata.controller) is not None and owner.uid in uids, newest
 
 
 def _names(pods: Sequence[Pod]) -> str:
