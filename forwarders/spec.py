@@ -26,7 +26,7 @@ def port_number(text: str) -> int | None:
     return int(text) if 1 <= int(text) <= MAX_PORT else None
 
 
-def authority(host: str, port: int) -> str:
+def authority(host: str, port: int | str) -> str:
     """host:port as in a URL; an IPv6 address gets brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -212,10 +212,6 @@ def kill_tree(pid: int, *, group: bool) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-# Programs. On Windows the system's own search looks into the working folder first, and so does `shutil.which`: a
-# cloned repository could bring its own skaffold.exe. Nothing is ever started from there.
-
-
 async def end_process(process: trio.Process, *, group: bool) -> None:
     """Kill the process and its children if it still runs, and close its pipes."""
     import trio  # noqa: PLC0415 - `--help` imports this module
@@ -236,6 +232,10 @@ async def read_within(most: int, stream: trio.abc.ReceiveStream, into: bytearray
         if len(into) > most:
             whole.cancel()
             return
+
+
+# Programs. On Windows the system's own search looks into the working folder first, and so does `shutil.which`: a
+# cloned repository could bring its own skaffold.exe. Nothing is ever started from there.
 
 
 def find_program(name: str, path: str | None) -> str | None:

@@ -120,8 +120,8 @@ class ApiClient:
             "timeoutSeconds": str(seconds),
         }
         timeout = httpx.Timeout(SILENCE, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT, read=seconds + WATCH_GRACE)
-        # Compression would delay small events, and costs the API server more than it saves.
         decoder = meta_v1.WatchDecoder(watch.kind)
+        # Compression would delay small events, and costs the API server more than it saves.
         request = self._http.build_request(
             "GET",
             _path(watch.kind, watch.namespace),

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import trio
 from msgspec import Struct
 
+from forwarders.spec import authority
 from forwarders.transports.api_server import Headers
 from watcher import user_files
 from watcher.cluster import kubeconfig, tls
@@ -145,7 +146,7 @@ def _service_account() -> SelectedContext:
     if not host or not port:
         missing = "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
         raise KubeconfigError(f"the pod's service account in {SERVICE_ACCOUNT} cannot be used: {missing}")
-    server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+    server = f"https://{authority(host, port)}"
     cluster = {"server": server, "certificate-authority": str(SERVICE_ACCOUNT / "ca.crt")}
     user = {"tokenFile": str(SERVICE_ACCOUNT / "token")}
     return SelectedContext(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from forwarders.spec import PortPolicy, PortRequest
+from forwarders.spec import MAX_PORT, PortPolicy, PortRequest
 from watcher import user_files
 from watcher.config import documents, project_files
 from watcher.config.entries import (
@@ -33,7 +33,7 @@ from watcher.errors import ConfigError, did_you_mean
 
 FILE = "portside.yaml"
 
-Port = Annotated[int, Meta(ge=1, le=65535)]
+Port = Annotated[int, Meta(ge=1, le=MAX_PORT)]
 Text = Annotated[str, Meta(min_length=1)]
 
 # msgspec ends its messages with the path: "… - at `$.forwards[2].port`".
