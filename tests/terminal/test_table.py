@@ -19,6 +19,7 @@ from fixtures.embedded.pods import Port
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from fixtures.embedded.web import web
 from tests.cli.made import Place, closed_port, kubeconfig
+from tests.support.process import PORTSIDE
 from tests.support.tmux import PROMPT, Terminal, terminal
 
 NAMESPACE = "parity"  # the recorded run's
@@ -256,6 +257,17 @@ async def _builds(stage: Stage, skaffold: SkaffoldApi, rest: Recording) -> None:
         await term.shows(lambda screen: "svc/dns:53: port 53 is UDP" in row(screen, "Not forwarded ("))
 
 
+async def test_a_demanded_port_that_is_taken(stage: Stage) -> None:
+    """Nothing can be forwarded before there is a table: the terminal shows why."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        async with stage.portside("forward", "svc/web", f"{port}:8080") as term:
+            screen = " ".join(await term.prompts())
+            assert f"Cannot forward service/web in namespace {NAMESPACE}" in screen
+            assert f"port {port} on 127.0.0.1 is taken" in screen
+            assert "bug" not in screen
+
+
 @pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("NO_COLOR", "1")])
 async def test_terminals_with_less(stage: Stage, variable: str, value: str) -> None:
     """A dumb terminal gets lines; NO_COLOR gives a table without colours."""
@@ -267,6 +279,22 @@ async def test_terminals_with_less(stage: Stage, variable: str, value: str) -> N
         else:
             await term.shows(lambda screen: " ready " in row(screen))
             assert not [line for line in await term.screen("-e") if re.search("\x1b\\[3[0-7]m", line)]
+
+
+async def test_status_on_a_dumb_terminal(stage: Stage) -> None:
+    """No escape code reaches it."""
+    environment = stage.place.environment | {"TERM": "dumb"}
+    async with stage.portside("forward", "svc/web", ":8080") as term:
+        await term.shows(lambda screen: " ready " in row(screen))
+        ours, theirs = os.openpty()
+        try:
+            await trio.run_process([PORTSIDE, "status"], stdout=theirs, env=environment, cwd=stage.place.folder)
+            text = os.read(ours, 10_000)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        assert b"portside forward (pid " in text
+        assert b"\x1b" not in text
 
 
 async def test_stopped_and_continued(stage: Stage) -> None:

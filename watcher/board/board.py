@@ -54,6 +54,7 @@ class Board:
     _skaffold: dict[str, SkaffoldRecord] = field(default_factory=dict, init=False)
     _plan: PlanRecord | None = field(default=None, init=False)
     _subscriptions: set[Subscription] = field(default_factory=set, init=False)
+    closed: bool = field(default=False, init=False)
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:
@@ -131,11 +132,13 @@ class Board:
             subscription.put(record)
 
     def subscribe(self) -> Subscription:
-        """A new reader's queue; it starts with everything that is true now."""
+        """A new reader's queue; it starts with everything that is true now, and ends there once the board is closed."""
         current: list[Record] = [*self._skaffold.values(), *self._forwards.values(), *self._skips.values()]
         current += [self._plan] if self._plan else []  # last: a reader that has it has everything
         subscription = Subscription(current, self._subscriptions.discard)
         self._subscriptions.add(subscription)
+        if self.closed:
+            subscription.end()
         return subscription
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -151,5 +154,6 @@ class Board:
 
     def close(self) -> None:
         """End all subscriptions: each reader gets what is pending, then the end. Publish nothing afterwards."""
+        self.closed = True
         for subscription in self._subscriptions:
             subscription.end()

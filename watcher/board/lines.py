@@ -199,6 +199,14 @@ async def write_lines(board: Board, renderer: LineRenderer, descriptor: int) -> 
                 await _write(descriptor, await next_lines(changes, renderer))
 
 
+async def write_failures(board: Board, renderer: LineRenderer, descriptor: int) -> None:
+    """Write why forwards have failed, for an output that the board's end came before."""
+    changes = reversed(board.history.last())
+    failed = [record for record in changes if isinstance(record, ForwardRecord) and record.state == "failed"]
+    with suppress(OSError):
+        await _write(descriptor, [line for record in failed for line in renderer.lines(record)])
+
+
 async def write_first_line(about: About, descriptor: int) -> None:
     """Write the line that identifies this portside. Raises OSError."""
     await _write(descriptor, [f"{printable(about.first_line)}\n"])

@@ -40,13 +40,16 @@ class ForwardQuery(Struct, frozen=True):
     port: str
     namespace: str
 
-    def matches(self, record: ForwardRecord | SkipRecord | ExplainRecord) -> bool:
+    def matches(self, record: ForwardRecord | SkipRecord) -> bool:
         return (
-            record.resource_type.lower() == self.kind
-            and record.resource_name == self.name
+            self.names(record)
             and self.port in {"", str(record.remote_port)}
             and self.namespace in {"", record.namespace}
         )
+
+    def names(self, record: ForwardRecord | SkipRecord | ExplainRecord) -> bool:
+        """Whether the record is about this resource, whatever its port: a verdict may be about all ports."""
+        return record.resource_type.lower() == self.kind and record.resource_name == self.name
 
 
 class Readiness(Struct, frozen=True):

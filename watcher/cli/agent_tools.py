@@ -103,7 +103,7 @@ class AgentTools:
         verdicts: list[ExplainRecord] = []
         for one in self._selected():
             verdicts += await _request(one, "/v1/explain", list[ExplainRecord])
-        return {"verdicts": _plain([one for one in verdicts if query is None or query.matches(one)])}
+        return {"verdicts": _plain([one for one in verdicts if query is None or query.names(one)])}
 
     async def test_forward(self, name: str, path: str = "") -> Answer:
         """Open one connection through a forward, and return what the pod or its container runtime answers.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,9 +20,6 @@ from watcher.cli.option_values import (
 )
 from watcher.cli.options import beside_skaffold, event_api, shared, shared_in_several_namespaces, without_project
 from watcher.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 CONTEXT_OPTION = "--context"
 _with_cluster = partial(click.option, cls=GroupedOption, group=OF_SKAFFOLD)
@@ -195,5 +192,5 @@ def _local_ports(words: Iterable[str]) -> Iterator[int]:
     """Finds local ports in arguments that are not checked yet: 8080 in `8080` and in `8080:http`."""
     for word in words:
         port, _, _ = word.partition(":")
-        if port.isdecimal() and 0 < int(port) < 1 << 16:
+        if port.isdecimal() and len(port) <= len("65535") and 0 < int(port) < 1 << 16:
             yield int(port)

@@ -114,9 +114,11 @@ def explain_command(target: str, output: str, *, pid: int | None, folder: str | 
     from watcher.board.readiness import parse_forward_query
     from watcher.board.records import ExplainRecord
     from watcher.cli import instances
-    from watcher.errors import did_you_mean
+    from watcher.errors import ConfigError, did_you_mean
 
     query = parse_forward_query(target) if target else None
+    if query and query.port:
+        raise ConfigError(f"{target!r}: give TYPE/NAME without a port; every port is explained")
     running = instances.running_here(instances.InstanceFilter(pid, folder))
     several = len(running) > 1 or running != instances.here(running)
     answered = seen = False
@@ -124,7 +126,7 @@ def explain_command(target: str, output: str, *, pid: int | None, folder: str | 
     for one, found in instances.answers(running, "/v1/explain", list[ExplainRecord]):
         answered = True
         names |= {f"{record.resource_type.lower()}/{record.resource_name}" for record in found}
-        records = [record for record in found if query is None or query.matches(record)]
+        records = [record for record in found if query is None or query.names(record)]
         if not records:
             continue
         seen = True
@@ -202,9 +204,11 @@ def _print_records(
     if output == "json":
         _print(object_line(one, record) for record in records)
         return
+    on_terminal = _on_terminal()
     if heading:  # not in a table, so that the terminal wraps it
-        click.secho(printable(f"{one.name}: {one.where}"), bold=_on_terminal())
-    if _on_terminal():
+        text = printable(f"{one.name}: {one.where}")
+        click.echo(click.style(text, bold=True) if on_terminal else text)
+    if on_terminal:
         print_table(records, one.context)
     else:
         _print(line(record, one.context) for record in records)

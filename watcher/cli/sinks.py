@@ -29,7 +29,7 @@ from watcher.board.actions import open_in_browser
 from watcher.board.addresses import is_loopback, listen, parse_status_address, status_url
 from watcher.board.board import Board
 from watcher.board.environment import EnvFile, Variables
-from watcher.board.lines import JsonLines, LineRenderer, PlainLines, write_first_line, write_lines
+from watcher.board.lines import JsonLines, LineRenderer, PlainLines, write_failures, write_first_line, write_lines
 from watcher.board.records import ForwardRecord
 from watcher.board.runtime_files import About
 from watcher.cli import logs
@@ -68,7 +68,7 @@ class Outputs:
             if self._env_file is not None:
                 nursery.start_soon(kept, logger, "writing --env-file", partial(self._env_file.run, board))
             if self._table:
-                nursery.start_soon(kept, logger, "drawing the table", partial(_show_table, board))
+                nursery.start_soon(kept, logger, "drawing the table", partial(_show_table, board, self._renderer))
             else:
                 write = partial(write_lines, board, self._renderer, sys.stdout.fileno())
                 nursery.start_soon(kept, logger, "printing lines", write)
@@ -102,8 +102,11 @@ async def _introduce(about: About) -> None:
         await write_first_line(about, sys.stderr.fileno())
 
 
-async def _show_table(board: Board) -> None:
+async def _show_table(board: Board, renderer: LineRenderer) -> None:
     await _import_later(board, "watcher.board.screen")
+    if board.closed:  # nothing could be forwarded: a table would only say so, the lines say why
+        await write_failures(board, renderer, sys.stdout.fileno())
+        return
     from watcher.board.screen import Screen, keyboard_of
 
     terminal = sys.stdout.fileno()
@@ -113,9 +116,11 @@ async def _show_table(board: Board) -> None:
 
 
 async def _import_later(board: Board, *modules: str) -> None:
-    """Imports modules in a thread, after the first forwards have had their turn."""
-    with trio.move_on_after(FORWARDS_FIRST):
+    """Imports modules in a thread, after the first forwards have had their turn, unless the board is closed by then."""
+    with trio.move_on_after(FORWARDS_FIRST), contextlib.suppress(trio.EndOfChannel):  # the board may close before
         await board.until(lambda: board.ready)
+    if board.closed:
+        return
     await trio.sleep(BYTES_FIRST)
     for module in modules:
         await trio.to_thread.run_sync(importlib.import_module, module)
