@@ -19,7 +19,7 @@ from forwarders.errors import ClientLeftError, DialError, ForwarderError, HoldEx
 from forwarders.holding import FIRST_LOOK, LAST_LOOK, HeldDial, WaitingLine, has_left
 from forwarders.spec import Counts
 from forwarders.system.tcp import reader_is_gone
-from forwarders.tasks import Tasks, contained
+from forwarders.tasks import Batches, Tasks, contained
 from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import TunnelProtocol
 from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
@@ -42,6 +42,7 @@ class Connections:
         self._line = line
         self._spec = line.spec
         self._counters = counters
+        self._batches = Batches()
         self._confirming: dict[int, Callable[[], None]] = {}  # by the client's port
 
     @contextmanager
@@ -73,7 +74,8 @@ class Connections:
         if self._confirming:
             with suppress(OSError):  # a client that has left has no address any more
                 confirmed = self._confirming.get(local.socket.getpeername()[1])
-        relay = Relay(local, HeldDial(self._line, local), self._spec.linger, self._counters, confirmed)
+        dial = HeldDial(self._line, local)
+        relay = Relay(local, dial, self._spec.linger, self._counters, self._batches, confirmed)
         try:
             await relay.run()
         except ClientLeftError as error:
@@ -97,7 +99,8 @@ class Connections:
 class Relay:
     """Copies one connection in both directions. `error`: what ended it, once `run` has returned; "" for a good end.
 
-    `confirmed`: called when the pod's end has the request for a tunnel.
+    `batches`: shared by the connections for which something may happen in the same moment. `confirmed`: called when the
+    pod's end has the request for a tunnel.
     """
 
     def __init__(
@@ -106,12 +109,14 @@ class Relay:
         dial: HeldDial,
         linger: float,
         counters: Counts,
+        batches: Batches,
         confirmed: Callable[[], None] | None = None,
     ) -> None:
         self._local = local
         self._dial = dial
         self._linger = linger
         self._counters = counters
+        self._batches = batches
         self._confirmed = confirmed
         self._replay: list[bytes] = []
         self._replay_size = 0
@@ -179,6 +184,7 @@ class Relay:
                 except (TunnelError, OSError) as error:
                     failure = error
                 tasks.cancel()
+        await self._batches.turn()
         # A pod's error says more than the client's.
         if worst := tunnel.error or tunnel.failure or failure:
             raise worst
@@ -204,8 +210,9 @@ class Relay:
                 self._prove()
             # From this read to the append nothing can come between: no byte is lost to a cancellation.
             data = await self._local.receive()
+            self._keep(data)
+            await self._batches.turn()
             if data:
-                self._keep(data)
                 await tunnel.write(data)
                 if len(data) == READ_SIZE:  # a client that always has something never waits, so others get a turn here
                     await trio.lowlevel.checkpoint()
@@ -233,7 +240,7 @@ class Relay:
 
     def _keep(self, data: bytes) -> None:
         self._count(len(data))
-        if not self._proven:
+        if data and not self._proven:
             self._replay.append(data)
             self._replay_size += len(data)
 
@@ -266,6 +273,7 @@ class Relay:
                 tunnel.end()
             with trio.move_on_after(min(look, left)):
                 await tunnel.wait_finished()
+            await self._batches.turn()
             look = min(2 * look, LAST_LOOK)
             if tunnel.received != received:
                 quiet_since, received = trio.current_time(), tunnel.received
