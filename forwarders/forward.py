@@ -164,15 +164,17 @@ class Forward:
         self._refresh_status()
 
     async def _show_waiting(self) -> None:
-        """While connections wait, keeps the reason and their number in the status."""
+        """While connections wait, finds those that have left, and keeps the reason and their number in the status."""
         while True:
             if not self.counters.held:
                 await self._line.began.wait()
             await trio.sleep(NOTICE_AFTER)
+            self._line.look()
             self._show_cause()
             while self.counters.held:
                 with trio.move_on_after(NOTICE_AGAIN):
                     await self._line.emptied.wait()
+                self._line.look()
                 self._show_cause()
 
     def _show_cause(self) -> None:

@@ -26,6 +26,8 @@ from forwarders.tunnel import TunnelProtocol
 
 # Seconds until a caller asks again whether a client has left, at first and later: a close shows soon after its FIN.
 FIRST_LOOK, LAST_LOOK = 0.005, 1.0
+# Unread bytes behind which a client's FIN may not arrive: it waits for room in our buffer, which is never this small.
+MAY_HIDE_FIN = 1024
 
 
 class WaitingLine:
@@ -58,6 +60,14 @@ class WaitingLine:
         self._changes.fire()
         if self._line:
             self._line[0].woken.fire()
+
+    def look(self) -> None:
+        """Find the clients whose leaving the kernel does not report. Call it each second: one call for all of them."""
+        for dial in self._line:
+            unreported = not dial.watched or _may_hide_fin(dial.local.socket)
+            if unreported and has_left(dial.local.socket):
+                dial.left = True
+                dial.woken.fire()
 
     async def wait_for_own_session(self) -> None:
         """Wait, for OWN_PATIENCE at most, until this connection need not share a session.
@@ -112,14 +122,15 @@ class WaitingLine:
     async def _wait_turn(self, dial: HeldDial) -> Dialled:
         insort(self._line, dial, key=attrgetter("number"))
         try:
-            self._watcher.watch_disconnect(dial.local.socket, dial.disconnected)
+            dial.watched = self._watcher.watch_disconnect(dial.local.socket, dial.disconnected)
             look, looked_at = FIRST_LOOK, -math.inf
             while True:
                 # A client that leaves wakes its connection; other wakeups need no system call each.
                 if dial.fin_seen or trio.current_time() >= looked_at + FIRST_LOOK:
                     looked_at = trio.current_time()
-                    if has_left(dial.local.socket):
-                        raise ClientLeftError("the client left while it waited")
+                    dial.left = dial.left or has_left(dial.local.socket)
+                if dial.left:
+                    raise ClientLeftError("the client left while it waited")
                 dialled: Dialled | float = math.inf
                 if self._line[0] is dial:
                     dialled = self.backend.dial(len(self._line))
@@ -127,8 +138,8 @@ class WaitingLine:
                     self.changed()  # the first one asks again, for one more
                 if isinstance(dialled, Dialled):
                     return dialled
-                # A close shows a moment after its FIN, or never if unread bytes keep the FIN from arriving.
-                with trio.move_on_at(min(dialled, trio.current_time() + (look if dial.fin_seen else LAST_LOOK))):
+                # A close shows a moment after its FIN. A FIN that cannot arrive is for `look`.
+                with trio.move_on_at(min(dialled, trio.current_time() + (look if dial.fin_seen else math.inf))):
                     await dial.woken.wait()
                 if dial.fin_seen:
                     look = min(2 * look, LAST_LOOK)
@@ -141,7 +152,7 @@ class WaitingLine:
 class HeldDial:
     """Dials for one connection, as often as needed within its hold time, which begins when it is accepted.
 
-    `recently_refused`: the last tunnel's port refused a connection before.
+    `recently_refused`: the last tunnel's port refused a connection before. `watched`: the kernel reports a FIN.
     """
 
     def __init__(self, line: WaitingLine, local: RawSocket) -> None:
@@ -150,6 +161,7 @@ class HeldDial:
         self.deadline = trio.current_time() + line.spec.hold
         self.woken = Notifier()
         self.fin_seen = False
+        self.watched = self.left = False
         self.waits = False
         self.recently_refused = False
         self._line = line
@@ -217,6 +229,19 @@ def left_before_sending(connection: socket.socket) -> bool:
     except OSError:
         return True
     return reader_is_gone(connection) is True
+
+
+def _may_hide_fin(connection: socket.socket) -> bool:
+    """Whether so many bytes are unread that the client's FIN, and so its close, may wait behind them."""
+    try:
+        return connection.recv_into(_peeked, 0, socket.MSG_PEEK) == MAY_HIDE_FIN
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+_peeked = bytearray(MAY_HIDE_FIN)
 
 
 def _was_reset(connection: socket.socket) -> bool:

@@ -238,10 +238,14 @@ class SocketWatcher:
         """Calls `on_readable` while there are bytes or an end to read. Returns False if the system cannot tell."""
         return sys.platform == "linux" and self._register(connection, select.EPOLLIN, on_readable)
 
-    def watch_disconnect(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> None:
-        """Calls it once, when the client's FIN or reset has arrived, even behind unread bytes."""
-        if sys.platform == "linux":
-            self._register(connection, select.EPOLLRDHUP | select.EPOLLONESHOT, on_disconnect)
+    def watch_disconnect(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> bool:
+        """Calls it once, when the client's FIN or reset has arrived, even behind unread bytes.
+
+        Returns False if the system cannot tell.
+        """
+        if sys.platform != "linux":
+            return False
+        return self._register(connection, select.EPOLLRDHUP | select.EPOLLONESHOT, on_disconnect)
 
     if sys.platform == "linux":
 

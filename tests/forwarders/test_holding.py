@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import msgspec
 import pytest
@@ -96,6 +97,32 @@ async def test_a_port_that_refuses_is_dialled_rarely_however_many_wait(
     assert trio.current_time() <= changed + 0.5
     for one in clients:
         assert one.recv(1) == b"a"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each client is asked whether it has left")
+async def test_a_hundred_that_wait_cost_no_more_steps_than_one(running: Running, autojump_clock: MockClock) -> None:
+    """Nobody wakes a connection that waits while nothing happens."""
+    port = await running.start(spec=msgspec.structs.replace(SPEC, hold=60.0))
+    steps = []
+    for count in (1, 99):
+        for _ in range(count):
+            client(port, b"hello")
+        await trio.sleep(2)
+        counter = StepCounter()
+        trio.lowlevel.add_instrument(counter)
+        await trio.sleep(10)
+        trio.lowlevel.remove_instrument(counter)
+        steps.append(counter.steps)
+    assert held(running) == 100
+    assert steps[1] == steps[0] <= 30
+
+
+class StepCounter(trio.abc.Instrument):
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += 1
 
 
 async def test_a_connection_that_is_given_up_has_the_runtimes_words(

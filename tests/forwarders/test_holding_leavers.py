@@ -12,6 +12,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from forwarders.spec import State
+from forwarders.system.tcp import SocketWatcher
 from tests.forwarders.cluster import SPEC, endpoint, greeter, refusing
 from tests.forwarders.peer import PeerStream
 from tests.forwarders.running import Running, ask
@@ -73,6 +74,24 @@ async def test_a_client_that_leaves_frees_its_place_at_once(
     assert held(running) == 1
     await leave(leaving)
     await trio.sleep(0.05)
+    assert held(running) == 0
+
+
+@pytest.mark.parametrize("leave", [close, reset_late])
+async def test_a_client_that_leaves_without_a_sign_frees_its_place_within_a_second(
+    leave: Callable[[socket.socket], Awaitable[None]],
+    running: Running,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel has no room for another watch: each client is asked."""
+    monkeypatch.setattr(SocketWatcher, "watch_disconnect", lambda *_: False)
+    port = await running.start()
+    leaving = client(port, b"leaving")
+    await trio.sleep(2)
+    assert held(running) == 1
+    await leave(leaving)
+    await trio.sleep(1)
     assert held(running) == 0
 
 
