@@ -32,8 +32,11 @@ class Upstreams(Protocol):
     def get(self, pod: PodRef) -> Upstream | None:
         """Return the way to the pod if any listener is subscribed."""
 
-    def want(self, pod: PodRef, listener: Callable[[], None]) -> Upstream:
-        """Subscribe: keep the way open, and call `listener` after each of its changes."""
+    def want(self, pod: PodRef, listener: Callable[[], None], *, running: bool) -> Upstream:
+        """Subscribe: keep the way open, and call `listener` after each of its changes.
+
+        `running`: whether the pod's containers run. Until then opening it fails, and is tried less often.
+        """
 
     def leave(self, pod: PodRef, listener: Callable[[], None]) -> None:
         """Unsubscribe the listener."""
@@ -135,14 +138,14 @@ class Backend:
             present = self._upstreams.get(endpoint.pod)
             if opening and (present is None or not present.up):
                 continue
-            upstream = wanted[endpoint] = self._upstreams.want(endpoint.pod, self.refresh)
+            upstream = wanted[endpoint] = self._upstreams.want(endpoint.pod, self.refresh, running=True)
             if (upstream.up and not self._is_gone(endpoint)) or len(wanted) == MAX_WANTED:
                 break
             opening = opening or not (upstream.up or upstream.problem)
         later = (endpoint for endpoint in self._endpoints if endpoint not in self._eligible)
         coming = min(later, key=lambda endpoint: endpoint.pod == self._preferred, default=None)
         if coming is not None:
-            wanted[coming] = self._upstreams.want(coming.pod, self.refresh)
+            wanted[coming] = self._upstreams.want(coming.pod, self.refresh, running=coming.running)
         return wanted
 
     @property

@@ -25,6 +25,9 @@ FIRST_REST, LAST_REST = 1.0, 60.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 0.6
 # The same if sessions are opened but end at once, so that asking often is of no use: up to this long.
 LAST_USELESS = 2.0
+# The same while a pod starts. It has a sandbox after some tenths of a second, and none if a volume or its network is
+# missing; no API object says when. The kubelet reports a pod that runs up to a second later, and then there is no pause.
+FIRST_EARLY, LAST_EARLY = 0.25, 8.0
 # A session that carried nothing, and that the peer ended (a GOAWAY counts) sooner than this, was useless.
 STEADY = 10.0
 # After so long without a failure the next one counts as the first.
@@ -115,6 +118,7 @@ class SessionBackoff:
         self._limiter = limiter
         self._unopened = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
         self._useless = Backoff(random, FIRST_BACKOFF, LAST_USELESS)
+        self._early = Backoff(random, FIRST_EARLY, LAST_EARLY)
         self._pause = 0.0
         self._failed_at = -math.inf
 
@@ -131,9 +135,17 @@ class SessionBackoff:
         """Count a session that ended before it was of any use."""
         self._failed(self._useless)
 
+    def early(self) -> None:
+        """Count a session that could not be opened because the pod has only begun to start; the first is no try at all."""
+        self._failed(self._early)
+
+    def forget(self) -> None:
+        """Let the next try begin at once."""
+        self._pause, self._failed_at = 0.0, -math.inf
+
     async def wait(self) -> None:
-        """Wait until this pool may try again; the first retry does not queue behind those of others."""
-        first = self._unopened.failures + self._useless.failures == 1
+        """Wait until this pool may try again; first retries, and early tries, do not queue behind those of others."""
+        first = self._unopened.failures + self._useless.failures <= 1
         await (self._limiter.wait if first else self._limiter.wait_turn)(self._pause)
         self._pause = 0.0
 

@@ -48,7 +48,7 @@ class Pools:
     def get(self, pod: PodRef) -> Upstream | None:
         return DirectUpstream(pod.address, self.watcher) if pod.address else self._pools.get(pod)
 
-    def want(self, pod: PodRef, listener: Callable[[], None]) -> Upstream:
+    def want(self, pod: PodRef, listener: Callable[[], None], *, running: bool = True) -> Upstream:
         """Subscribe to the pod's pool, which then opens a session; a container needs none."""
         if pod.address:
             return DirectUpstream(pod.address, self.watcher)
@@ -58,7 +58,7 @@ class Pools:
             pool = self._pools[pod] = Pool(pod, route, self._random, self._budget, self.watcher)
             if self._tasks is not None:
                 self._tasks.start(self._run, pool)
-        pool.subscribe(listener)
+        pool.subscribe(listener, running=running)
         return pool
 
     def leave(self, pod: PodRef, listener: Callable[[], None]) -> None:

@@ -51,6 +51,7 @@ class Pool:
         self._route = route
         self._budget = budget
         self._listeners: set[Callable[[], None]] = set()
+        self._running = False  # whether the pod's containers run, as far as the listeners know
         self._fastest = math.inf  # seconds that opening a session took
         self._sessions = SessionSet()
         self._demand = Notifier()
@@ -119,8 +120,17 @@ class Pool:
 
     # For those who want the pod
 
-    def subscribe(self, listener: Callable[[], None]) -> None:
-        """Keep sessions to the pod open. Calls `listener` after every change of the pool."""
+    def subscribe(self, listener: Callable[[], None], *, running: bool = True) -> None:
+        """Keep sessions to the pod open. Calls `listener` after every change of the pool.
+
+        `running`: whether the pod's containers run. Until then tries fail, and become rare.
+        """
+        if running and not self._running:
+            self._running, self.problem = True, ""
+            self._backoff.forget()
+            self._backing_off.cancel()
+        elif not (running or self._listeners):
+            self._backoff.early()
         if listener not in self._listeners:
             self._listeners.add(listener)
             self._demand.fire()
@@ -217,7 +227,7 @@ class Pool:
             self._away = isinstance(error, UnreachableError)
             self.forbidden = isinstance(error, RefusedError) and error.status == HTTPStatus.FORBIDDEN
             if self.problem != str(error):
-                logger.info("%s", error)
+                logger.log(logging.INFO if self._running else logging.DEBUG, "%s", error)
             self._unopened(str(error))
             return None
         if self.problem:
@@ -231,7 +241,10 @@ class Pool:
 
     def _unopened(self, problem: str) -> None:
         self.problem = problem
-        self._backoff.unopened()
+        if self._running:
+            self._backoff.unopened()
+        else:
+            self._backoff.early()
         self._changed()
 
     async def _serve(self, session: Session) -> None:

@@ -210,8 +210,7 @@ class Relay:
                 self._prove()
             # From this read to the append nothing can come between: no byte is lost to a cancellation.
             data = await self._local.receive()
-            self._keep(data)
-            await self._batches.turn()
+            await self._keep(data)
             if data:
                 await tunnel.write(data)
                 if len(data) == READ_SIZE:  # a client that always has something never waits, so others get a turn here
@@ -238,11 +237,17 @@ class Relay:
         self.sent += sent
         self._counters.sent += sent
 
-    def _keep(self, data: bytes) -> None:
+    async def _keep(self, data: bytes) -> None:
+        """Counts what was read, and keeps it for another dial. Then waits for its turn among many that come together.
+
+        First requests do not: those that waited for a pod are served in their order.
+        """
         self._count(len(data))
         if data and not self._proven:
             self._replay.append(data)
             self._replay_size += len(data)
+        if self.received or not data:
+            await self._batches.turn()
 
     def _prove(self) -> None:
         self._proven = True

@@ -106,7 +106,7 @@ class Batches:
         self._waiting = trio.lowlevel.ParkingLot()
 
     async def turn(self) -> None:
-        """Go on with at most AT_ONCE - 1 others in one batch, in the order of the calls. Seldom a checkpoint."""
+        """Go on with few others in one batch. Seldom a checkpoint; may change the order of the callers."""
         if self._closed:
             await self._waiting.park()
         self._passed += 1

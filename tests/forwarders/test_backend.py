@@ -295,3 +295,36 @@ async def test_a_pod_that_starts_has_its_session_and_serves_once_it_runs(
     assert (before, choosing.backend.serving) == (None, endpoint("new"))
     await settled()
     assert len(choosing.pods.opens) == 1
+
+
+async def test_tries_at_a_pod_that_starts_become_rare_and_it_is_tried_at_once_when_it_runs(
+    choosing: Choosing, autojump_clock: MockClock
+) -> None:
+    """Until its sandbox runs no session can be opened: 20 tries in two minutes, none of them a problem of the forward."""
+    choosing.pods.refusing = True
+    choosing.backend.set((Endpoint(pod("new"), 80, ready=False, running=False),))
+    await trio.sleep(120)
+    assert 5 <= len(choosing.pods.opens) <= 25
+    choosing.pods.refusing, choosing.pods.opens = False, []
+    choosing.backend.set((endpoint("new"),))
+    assert choosing.backend.problem == ""
+    began = trio.current_time()
+    await settled()
+    assert choosing.backend.serving == endpoint("new")
+    assert choosing.pods.opens == [began]
+
+
+async def test_a_pod_that_starts_has_its_session_soon_after_its_sandbox_runs(
+    choosing: Choosing, autojump_clock: MockClock
+) -> None:
+    """Half a second after it can be opened, where the sandbox took a second."""
+    choosing.pods.refusing = True
+    choosing.backend.set((Endpoint(pod("new"), 80, ready=False, running=False),))
+    await trio.sleep(1)
+    choosing.pods.refusing = False
+    await trio.sleep(0.6)
+    opens = len(choosing.pods.opens)
+    choosing.backend.set((endpoint("new"),))
+    assert choosing.backend.serving == endpoint("new")
+    await settled()
+    assert len(choosing.pods.opens) == opens

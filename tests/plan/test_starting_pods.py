@@ -1,4 +1,4 @@
-"""Pods that start: a session to one may be opened once its sandbox runs, and no forward is ready because of it."""
+"""Pods that start: a session to one may be tried once it has a node, and no forward is ready because of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ SOURCES = [
     Facts(modes=frozenset({Mode.PODS}), run_id=RUN),
 ]
 source = pytest.mark.parametrize("facts", SOURCES, ids=["services", "entry", "pods"])
-SANDBOX = ("PodScheduled", "PodReadyToStartContainers")
 
 
 def started(item: Item, *conditions: str, phase: str = "Pending") -> Item:
@@ -37,16 +36,16 @@ def leads(plan: Plan) -> list[tuple[str, bool, bool]]:
     return [(endpoint.pod.name, endpoint.ready, endpoint.running) for endpoint in wanted.endpoints]
 
 
-OLD, NEW = pod_of_run("old", "web"), started(pod_of_run("new", "web"), "PodScheduled")
-WITH_SANDBOX = started(NEW, *SANDBOX)
+OLD, NEW = pod_of_run("old", "web"), started(pod_of_run("new", "web"))
+SCHEDULED = started(NEW, "PodScheduled")
 
 
 @source
-def test_a_pod_with_a_sandbox_comes_behind_those_that_run(facts: Facts) -> None:
+def test_a_pod_with_a_node_comes_behind_those_that_run(facts: Facts) -> None:
     """It is no reason to be ready, and the reason why the forward is not stays the same."""
     behind = ("web-6c-new", False, False)
-    assert leads(make_plan(cluster(facts, OLD, WITH_SANDBOX))) == [("web-6c-old", True, True), behind]
-    without, alone = cluster(facts, NEW), cluster(facts, WITH_SANDBOX)
+    assert leads(make_plan(cluster(facts, OLD, SCHEDULED))) == [("web-6c-old", True, True), behind]
+    without, alone = cluster(facts, NEW), cluster(facts, SCHEDULED)
     before, after = make_plan(without), make_plan(alone)
     assert (leads(before), leads(after)) == ([], [behind])
     assert before.forwards[0].waiting_for == after.forwards[0].waiting_for != ""
@@ -55,7 +54,7 @@ def test_a_pod_with_a_sandbox_comes_behind_those_that_run(facts: Facts) -> None:
 
 @source
 def test_other_pods_do_not_start(facts: Facts) -> None:
-    """A pod without a node, one without a sandbox, and one that has failed are no endpoints."""
-    for conditions, phase in [((), "Pending"), (("PodScheduled",), "Pending"), (SANDBOX, "Failed")]:
+    """A pod without a node and one that has failed are no endpoints."""
+    for conditions, phase in [((), "Pending"), (("PodScheduled",), "Failed")]:
         there = cluster(facts, OLD, started(NEW, *conditions, phase=phase))
         assert leads(make_plan(there)) == [("web-6c-old", True, True)]

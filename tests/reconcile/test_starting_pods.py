@@ -12,7 +12,7 @@ from forwarders.fleet import Fleet
 from forwarders.transports.api_server import ClusterRoute
 from tests.forwarders.cluster import Pods
 from tests.plan.made import RUN, Item, pod, service, world
-from tests.plan.test_starting_pods import SANDBOX, started
+from tests.plan.test_starting_pods import started
 from watcher.board.board import Board
 from watcher.loop import Loop
 from watcher.plan.facts import Facts
@@ -20,7 +20,7 @@ from watcher.skaffold.modes import Mode
 
 FACTS = Facts(modes=frozenset({Mode.SERVICES}), run_id=RUN)
 OLD, NEW = pod("old", age=1, revision="1"), pod("new", revision="2")
-SCHEDULED, STARTING = started(NEW, "PodScheduled"), started(NEW, *SANDBOX)
+PENDING, STARTING = started(NEW), started(NEW, "PodScheduled")
 
 
 class Turning:
@@ -50,7 +50,7 @@ async def test_the_session_of_a_pod_stands_before_it_is_ready(
     turning = Turning(nursery)
     await nursery.start(turning.fleet.run)
     assert await turning.turn(OLD) == ("ready", "old")
-    assert await turning.turn(OLD, SCHEDULED) == ("ready", "old")
+    assert await turning.turn(OLD, PENDING) == ("ready", "old")
     assert len(turning.pods.opens) == 1
     assert await turning.turn(OLD, STARTING) == ("ready", "old")
     opens = len(turning.pods.opens)

@@ -123,8 +123,8 @@ class Pod(Resource, frozen=True):
 
     @property
     def starting(self) -> bool:
-        """Whether the sandbox runs and no container yet: a session to the pod can already be opened."""
-        return self.status.phase == "Pending" and not self.deleting and self._is("PodReadyToStartContainers")
+        """Whether it has a node, and no container runs yet: a session can be opened as soon as its sandbox runs."""
+        return self.status.phase == "Pending" and not self.deleting and self._is("PodScheduled")
 
     def container_at(self, port: int) -> str:
         """The name of the container that declares this port, or else of the first one; "" without containers."""
