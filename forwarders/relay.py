@@ -238,15 +238,12 @@ class Relay:
         self._counters.sent += sent
 
     async def _keep(self, data: bytes) -> None:
-        """Counts what was read, and keeps it for another dial. Then waits for its turn among many that come together.
-
-        First requests do not: those that waited for a pod are served in their order.
-        """
+        """Counts what was read, and keeps it for another dial."""
         self._count(len(data))
         if data and not self._proven:
             self._replay.append(data)
             self._replay_size += len(data)
-        if self.received or not data:
+        if self.received or not data:  # first requests keep the order in which their connections waited
             await self._batches.turn()
 
     def _prove(self) -> None:

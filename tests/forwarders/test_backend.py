@@ -300,7 +300,7 @@ async def test_a_pod_that_starts_has_its_session_and_serves_once_it_runs(
 async def test_tries_at_a_pod_that_starts_become_rare_and_it_is_tried_at_once_when_it_runs(
     choosing: Choosing, autojump_clock: MockClock
 ) -> None:
-    """Until its sandbox runs no session can be opened: 20 tries in two minutes, none of them a problem of the forward."""
+    """Without a sandbox no session can be opened: 20 tries in two minutes, none of them a problem of the forward."""
     choosing.pods.refusing = True
     choosing.backend.set((Endpoint(pod("new"), 80, ready=False, running=False),))
     await trio.sleep(120)
