@@ -13,7 +13,7 @@ from collections.abc import Callable
 import trio
 
 from forwarders.errors import DialError, TunnelError
-from forwarders.spec import Endpoint
+from forwarders.spec import Endpoint, authority
 from forwarders.system.splice import CAN_SPLICE, TargetBrokenError, splice
 from forwarders.system.tcp import SocketWatcher, error_text, local_options, set_options
 from forwarders.tasks import Notifier, Tasks
@@ -245,9 +245,10 @@ class DirectTunnel:
         return DialError(reason)
 
     def _reason(self, error: OSError | trio.TooSlowError) -> str:
+        target = authority(self._address, self._port)
         if isinstance(error, trio.TooSlowError):
-            return f"{self._address}:{self._port} does not answer"
-        return f"connection to {self._address}:{self._port}: {error.strerror or error}"
+            return f"{target} does not answer"
+        return f"connection to {target}: {error.strerror or error}"
 
 
 def _connecting(address: str, port: int) -> RawSocket:

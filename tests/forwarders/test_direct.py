@@ -131,6 +131,18 @@ async def test_a_refusal_is_a_failed_dial(watcher: SocketWatcher) -> None:
     tunnel.abort()
 
 
+async def test_a_refusal_at_an_ipv6_address(watcher: SocketWatcher) -> None:
+    """The reason has the address in brackets, as a URL would."""
+    with socket.socket(socket.AF_INET6) as sock:
+        sock.bind(("::1", 0))
+        port = sock.getsockname()[1]
+        tunnel = DirectUpstream("::1", watcher).open(at(port))
+        with pytest.raises(DialError) as raised:
+            await tunnel.confirm()
+    assert str(raised.value).startswith(f"connection to [::1]:{port}: ")
+    tunnel.abort()
+
+
 async def test_a_reset_is_no_good_end(pair: Pair) -> None:
     """What was received may be short."""
     tunnel, accepted = pair
