@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -25,11 +26,14 @@ class TargetBrokenError(Exception):
 if sys.platform == "linux":
     import fcntl
 
+    # An emulated Linux, or a filter of system calls. A socket has other errors.
+    _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM})
+
     async def splice(source: socket, target: socket, on_moved: Callable[[int], None]) -> bool:
         """Moves bytes until the end of `source`; `on_moved` is called with each number of bytes read.
 
-        Returns False if it is not the end: nothing came for IDLE seconds, or there is no descriptor left for a pipe.
-        Raises OSError if reading fails, and TargetBrokenError.
+        Returns False if it is not the end: nothing came for IDLE seconds, there is no descriptor left for a pipe, or
+        the system does not permit it. Raises OSError if reading fails, and TargetBrokenError.
         """
         try:
             pipe_out, pipe_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -49,6 +53,10 @@ if sys.platform == "linux":
                     if waiting.cancelled_caught:
                         return False
                     continue
+                except OSError as error:
+                    if error.errno in _UNSUPPORTED:
+                        return False
+                    raise
                 if not count:
                     return True
                 on_moved(count)

@@ -231,6 +231,24 @@ async def test_a_download_without_a_descriptor_for_a_pipe(pair: Pair, monkeypatc
     assert refused
 
 
+@needs_splice
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EPERM], ids=errno.errorcode.get)
+async def test_a_system_that_does_not_let_us_splice(pair: Pair, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A filter of system calls, or an emulated Linux: what is long is copied, both ways."""
+    refused = 0
+
+    def refusing(*_: int, **_options: int) -> int:
+        nonlocal refused
+        refused += 1
+        raise OSError(code, os.strerror(code))
+
+    async with copying(*pair) as copied:
+        monkeypatch.setattr(os, "splice", refusing)
+        await copied.download(random.Random(0).randbytes(3 * SPLICE_AFTER))
+        assert refused
+        assert not await pair[0].take_from(copied.client, lambda count: None)
+
+
 async def test_a_long_answer_to_a_slow_client(pair: Pair) -> None:
     """What the client's socket has no room for waits for it, and nothing else does: every byte arrives in order."""
     tunnel, accepted = pair
