@@ -201,6 +201,8 @@ class DirectTunnel:
         if isinstance(self.error, DialError):
             raise self.error
         if self._socket is None:
+            if not self._may_dial():
+                return None
             try:
                 self._socket = _connecting(self._address, self._port)
             except OSError as error:
@@ -215,20 +217,29 @@ class DirectTunnel:
 
     async def _connection(self) -> RawSocket:
         while (remote := self._connected_now()) is None:
-            if self._waits or self._socket is None:
+            if self._waits:
                 await self._changed.wait()
                 continue
             self._waits = True
             try:
-                with trio.fail_after(self._timeout):
-                    await _writable(self._socket.socket)
-                self._made(self._socket)
+                await self._until_made()
             except (OSError, trio.TooSlowError) as error:
                 raise self._refused(self._reason(error)) from error
             finally:
                 self._waits = False
                 self._changed.fire()
         return remote
+
+    def _may_dial(self) -> bool:
+        """Whether the connection may be made now; else `_until_made` waits for that."""
+        return True
+
+    async def _until_made(self) -> None:
+        """Waits for the connection. Raises OSError, trio.TooSlowError, DialError."""
+        if self._socket is not None:
+            with trio.fail_after(self._timeout):
+                await _writable(self._socket.socket)
+            self._made(self._socket)
 
     def _made(self, remote: RawSocket) -> None:
         """The connection is made. Raises DialError if it is not to be used."""

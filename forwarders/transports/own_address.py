@@ -11,11 +11,13 @@ import trio
 from forwarders.errors import DialError
 from forwarders.spec import Endpoint, PodRef
 from forwarders.system.tcp import SocketWatcher
+from forwarders.tasks import Notifier
 from forwarders.transports.api_server import ClusterRoute
 from forwarders.transports.direct import DirectTunnel
 from forwarders.transports.sockets import RawSocket
 
-# Seconds. A pod that is not reached at once (a network policy, no route) is reached through the API server instead.
+# Seconds. A pod that is not reached at once (a network policy, no route) is reached through the API server instead, and
+# so is one whose address is not confirmed at once.
 POD_TIMEOUT = 0.3
 # Seconds for which a pod's port is not tried again after that, at first and at most: a client waits for each try.
 AVOID, MOST_AVOID = 30.0, 600.0
@@ -35,8 +37,9 @@ class OwnAddress:
     """Which ports of one pod are reached at the pod's own address. The plan says whether that may be tried.
 
     An address may be another pod's as soon as its pod is gone. So it is used only if `confirm` has told, at most LEASE
-    seconds ago, that it is this pod's; `run` asks again while connections go there. And only while `shown` agrees, also
-    once a connection is made: on a busy machine the plan follows the watch late, and another machine may answer at an
+    seconds ago, that it is this pod's; `run` asks again while connections go there. The first connections wait for its
+    answer, for POD_TIMEOUT at most: a browser or a database client keeps them. And only while `shown` agrees, also once
+    a connection is made: on a busy machine the plan follows the watch late, and another machine may answer at an
     address that is free. The first connection to a port tries the address; until that has ended, others go through
     sessions. `on_change` is called when connections may go another way from then on.
     """
@@ -49,6 +52,7 @@ class OwnAddress:
         self._wanted = trio.Event()
         self._address, self._used = "", -math.inf  # by the last connection
         self._confirmed, self._confirmed_until = "", -math.inf
+        self._answered, self._awaited_until = Notifier(), -math.inf
         self._reached: dict[_Port, str] = {}  # and from which address of ours
         self._trying: set[_Port] = set()
         self._avoid_until: dict[_Port, tuple[float, float]] = {}  # and for how long that was
@@ -60,8 +64,11 @@ class OwnAddress:
             address, began, says_so = self._address, trio.current_time(), False
             with trio.move_on_after(LEASE):
                 says_so = await self._confirm(address)
-            news = says_so and not self._is_confirmed(address)
+            news = says_so and not self.is_confirmed(address)
             self._confirmed, self._confirmed_until = address, began + LEASE if says_so else -math.inf
+            if not says_so:
+                self._awaited_until = -math.inf  # nobody waits for the next answer
+            self._answered.fire()
             if news:
                 self._on_change()  # connections that wait for a session need none
             await trio.sleep(LEASE / 2 if says_so else REST)
@@ -77,18 +84,29 @@ class OwnAddress:
         address = endpoint.own_address
         key = address, endpoint.port
         until, _ = self._avoid_until.get(key, (-math.inf, 0.0))
-        if not address or key in self._trying or trio.current_time() < until:
+        now = trio.current_time()
+        if not address or key in self._trying or now < until:
             return None
-        self._address, self._used = address, trio.current_time()
-        self._wanted.set()
-        if not (self._is_confirmed(address) and self._shown(address)):
+        self._address, self._used = address, now
+        if not self._wanted.is_set():
+            self._wanted.set()
+            self._awaited_until = now + POD_TIMEOUT
+        if not ((self.is_confirmed(address) or now < self._awaited_until) and self._shown(address)):
             return None
         if key not in self._reached:
             self._trying.add(key)
         return _PodTunnel(key, self)
 
-    def _is_confirmed(self, address: str) -> bool:
+    def is_confirmed(self, address: str) -> bool:
+        """Whether the API server has told lately that the address is this pod's."""
         return address == self._confirmed and trio.current_time() < self._confirmed_until
+
+    async def soon_confirmed(self, address: str) -> bool:
+        """Waits for the API server's answer if connections wait for it now; whether the address is confirmed."""
+        with trio.move_on_at(self._awaited_until):
+            while not self.is_confirmed(address) and trio.current_time() < self._awaited_until:
+                await self._answered.wait()
+        return self.is_confirmed(address)
 
     def is_reached_from(self, source: str, key: _Port) -> bool:
         """Whether a new connection is to the pod. From another address of ours it went another way, to a gateway."""
@@ -128,8 +146,18 @@ class _PodTunnel(DirectTunnel):
     def _source(self, remote: RawSocket) -> str:
         return str(remote.socket.getsockname()[0])
 
+    def _may_dial(self) -> bool:
+        return self._own_address.is_confirmed(self._address)
+
+    async def _until_made(self) -> None:
+        if self._socket is not None:
+            await super()._until_made()
+        elif not await self._own_address.soon_confirmed(self._address):
+            raise self._refused(f"the API server has not told whose address {self._address} is")
+
     def _dial_error(self, reason: str) -> DialError:
-        self._own_address.dialled(self._key, "")
+        # Where another machine may have answered, the port itself is not to blame.
+        self._own_address.dialled(self._key, "" if self._may_dial() else None)
         return NotReachedError(reason)
 
     def abort(self) -> None:

@@ -79,9 +79,9 @@ class Choosing:
         await self.confirm()
 
     async def confirm(self) -> None:
-        """A connection through a session, after which the API server has said whose the address is."""
+        """A connection that is given up at once, but for which the API server has said whose the address is."""
         if self.backend.serving and self.backend.serving.own_address and self.answer:
-            assert isinstance(self.dial(), Tunnel)
+            self.dial().abort()
         await trio.testing.wait_all_tasks_blocked()
 
     def dial(self) -> TunnelProtocol:
@@ -164,9 +164,6 @@ async def test_a_port_that_refuses_both_ways(choosing: Choosing, closed: int, mo
     choosing.backend.refused(choosing.backend.serving, DialError("connection refused"))
     mock_clock.jump(2 * AVOID)
     await trio.testing.wait_all_tasks_blocked()
-    assert isinstance(choosing.dial(), Tunnel)  # the address's confirmation has lapsed: this asks for it
-    choosing.backend.abandoned(choosing.backend.serving)
-    await trio.testing.wait_all_tasks_blocked()
     assert isinstance(await choosing.connect(), Tunnel)
     assert choosing.backend.dial() == math.inf  # the runtime's answer to that one is awaited
 
@@ -187,7 +184,7 @@ async def test_nobody_asks_for_a_port_that_is_avoided(nursery: trio.Nursery, moc
     await trio.testing.wait_all_tasks_blocked()
     assert asked == []
     mock_clock.jump(AVOID)
-    assert address.open(at) is None
+    (address.open(at) or pytest.fail("no connection")).abort()
     await trio.testing.wait_all_tasks_blocked()
     assert asked == [HERE]
 
@@ -267,14 +264,15 @@ async def test_who_waits_for_a_session_hears_that_none_is_needed(nursery: trio.N
     )
     nursery.start_soon(address.run)
     for count in (1, 2):
-        assert address.open(at) is None
+        (address.open(at) or pytest.fail("no connection")).abort()
         await trio.testing.wait_all_tasks_blocked()
         assert len(changes) == count
         mock_clock.jump(0.7 * LEASE)
         (address.open(at) or pytest.fail("no connection")).abort()
         await trio.testing.wait_all_tasks_blocked()
         assert len(changes) == count
-        mock_clock.jump(2 * LEASE)
+        mock_clock.jump(2 * KEEP)
+        await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_connections_that_come_now_and_then(choosing: Choosing, listening: int, mock_clock: MockClock) -> None:
@@ -285,6 +283,57 @@ async def test_connections_that_come_now_and_then(choosing: Choosing, listening:
         for _ in range(5):
             mock_clock.jump(KEEP / 5)
             await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.fixture
+async def unconfirmed(choosing: Choosing, listening: int) -> Choosing:
+    """The API server has not been asked yet, and does not answer while it is `stalled`."""
+    choosing.answer = False
+    await choosing.serve(listening)
+    choosing.answer = choosing.stalled = True
+    return choosing
+
+
+async def test_the_first_connection_waits_for_the_confirmation(
+    unconfirmed: Choosing, nursery: trio.Nursery, mock_clock: MockClock
+) -> None:
+    """It may be the longest of all. Nothing is sent to the address before."""
+    tunnel = unconfirmed.dial()
+    assert isinstance(tunnel, DirectTunnel)
+    unconfirmed.stalled = False
+    assert tunnel._connected_now() is None
+    await tunnel.confirm()
+    assert tunnel._connected_now() is not None
+    assert unconfirmed.ways[-1] == "pod"
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["it says no", "it does not answer"])
+async def test_a_confirmation_that_does_not_come(
+    unconfirmed: Choosing, mock_clock: MockClock, *, answers: bool
+) -> None:
+    """The first connection takes a session at a no, or soon without an answer; others do so at once."""
+    unconfirmed.answer, unconfirmed.stalled = False, not answers
+    began = trio.current_time()
+    tunnel = unconfirmed.dial()
+    async with trio.open_nursery() as nursery:
+
+        async def fails() -> None:
+            with pytest.raises(NotReachedError, match=f"has not told whose address {HERE} is"):
+                await tunnel.confirm()
+
+        nursery.start_soon(fails)
+        await trio.testing.wait_all_tasks_blocked()
+        if not answers:
+            mock_clock.jump(POD_TIMEOUT)
+    assert trio.current_time() - began <= POD_TIMEOUT
+    assert isinstance(unconfirmed.dial(), Tunnel)
+    assert unconfirmed.ways[-1] == "apiserver"
+    unconfirmed.answer, unconfirmed.stalled = True, False
+    mock_clock.jump(LEASE)
+    await trio.testing.wait_all_tasks_blocked()
+    mock_clock.jump(REST)
+    await trio.testing.wait_all_tasks_blocked()
+    assert isinstance(await unconfirmed.connect(), DirectTunnel)  # nothing is remembered against the port
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["it says no", "it does not answer"])

@@ -70,7 +70,7 @@ async def local_port(program: Portside) -> int:
 
 
 async def confirmed(program: Portside, port: int, content: str) -> None:
-    """The first connection goes through a session; soon the API server has said whose the address is."""
+    """Where the API server needs long to tell whose the address is, the first connections go through sessions."""
     with trio.fail_after(PATIENCE):
         while await pages.page(port, PATIENCE) != content:
             await program.wait_for(lambda _: True)
