@@ -238,6 +238,11 @@ class SocketWatcher:
         """Calls `on_readable` while there are bytes or an end to read. Returns False if the system cannot tell."""
         return sys.platform == "linux" and self._register(connection, select.EPOLLIN, on_readable)
 
+    def watch_hangup(self, connection: socket.socket, on_hangup: Callable[[], None]) -> None:
+        """Calls it when the connection is over in both directions, or broken."""
+        if sys.platform == "linux":
+            self._register(connection, 0, on_hangup)  # epoll reports EPOLLHUP and EPOLLERR unasked
+
     def watch_disconnect(self, connection: socket.socket, on_disconnect: Callable[[], None]) -> bool:
         """Calls it once, when the client's FIN or reset has arrived, even behind unread bytes.
 

@@ -65,7 +65,7 @@ class DirectTunnel:
         self._timeout = timeout
         self._watcher = watcher
         self._socket: RawSocket | None = None
-        self._connected = self._waits = self._ended = False
+        self._connected = self._waits = self._ended = self._far_ended = False
         self._changed = Notifier()
         self.finished = False
         self.received = 0
@@ -100,7 +100,7 @@ class DirectTunnel:
             self.error, data = TunnelError(self._reason(error)), b""
         left = self._pass_on(data) if data else b""
         if not data or self.failure is not None:
-            self._finish()
+            self._far_end()
         elif left or len(data) >= LONG_READ:
             self._watcher.forget(self._socket.socket)
             self._tasks.start(self._copy, left)
@@ -124,7 +124,7 @@ class DirectTunnel:
             self.failure = error.__cause__ if isinstance(error.__cause__, OSError) else error
         except OSError as error:
             self.error = TunnelError(self._reason(error))
-        self._finish()
+        self._far_end()
 
     def _pass_on(self, data: bytes) -> Piece:
         """Passes bytes to the client; returns those without room. An error is raised by the connection's own task."""
@@ -149,6 +149,16 @@ class DirectTunnel:
         self.received += received
         self._on_bytes()
 
+    def _far_end(self) -> None:
+        """Nothing more is copied. After a FIN the peer may still read: it gets bytes until it or the client is gone."""
+        self._far_ended = True
+        if self._ended or self._socket is None or self.error is not None or self.failure is not None:
+            self._finish()
+        else:
+            self._local.shutdown_writing()
+            self._watcher.forget(self._socket.socket)
+            self._watcher.watch_hangup(self._socket.socket, self._finish)
+
     def _finish(self) -> None:
         self._over()
         self._tasks.cancel()
@@ -164,8 +174,11 @@ class DirectTunnel:
     async def write(self, data: Piece) -> None:
         """Writes; after the peer's reset it drops the bytes, since what the peer has written is still to be read."""
         remote = self._connected_now() or await self._connection()
-        with contextlib.suppress(OSError):
+        try:
             await remote.send(data)
+        except OSError:
+            if self._far_ended:
+                self._finish()
 
     async def take_from(self, local: RawSocket, on_taken: Callable[[int], None]) -> bool:
         remote = await self._connection()
@@ -184,6 +197,8 @@ class DirectTunnel:
         if self._connected and self._socket is not None and not self._ended:
             self._socket.shutdown_writing()
         self._ended = True
+        if self._far_ended:
+            self._finish()
 
     def abort(self) -> None:
         remote, self._socket = self._socket, None

@@ -7,20 +7,24 @@ import math
 import os
 import random
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
-from typing import NamedTuple
+from contextlib import asynccontextmanager, closing, suppress
+from datetime import UTC, datetime
+from typing import NamedTuple, cast
 
 import pytest
 import trio
 
 from fixtures.net.way import reset
 from forwarders.errors import DialError, TunnelError
-from forwarders.spec import Endpoint, PodRef
+from forwarders.holding import HeldDial
+from forwarders.relay import Relay
+from forwarders.spec import Counts, Endpoint, PodRef
 from forwarders.system import splice as module
 from forwarders.system.splice import CAN_SPLICE
 from forwarders.system.tcp import SocketWatcher
-from forwarders.tasks import Tasks
+from forwarders.tasks import Batches, Tasks
 from forwarders.transports.direct import SPLICE_AFTER, DirectTunnel, DirectUpstream
 from forwarders.transports.sockets import RawSocket
 
@@ -174,6 +178,7 @@ async def copying(
             with Tasks(nursery) as tasks:
                 tunnel.copy_to(ours, tasks, lambda: counts.append(descriptors()))
                 yield Copying(far, theirs, counts)
+                tunnel.end()
                 await far.aclose()
                 await tunnel.wait_finished()
     tunnel.abort()
@@ -294,6 +299,98 @@ async def test_a_client_that_is_gone_is_no_fault_of_the_container(pair: Pair) ->
     assert tunnel.error is None
     tunnel.abort()
     ours.close()
+
+
+class Relayed(NamedTuple):
+    """A client's connection to a container: both ends, and the relay between them."""
+
+    client: trio.SocketStream
+    far: trio.SocketStream
+    relay: Relay
+    over: trio.Event
+
+
+@pytest.fixture
+async def relayed(pair: Pair, nursery: trio.Nursery) -> AsyncIterator[Relayed]:
+    tunnel, accepted = pair
+    with socket.create_server((HERE, 0)) as server:
+        client = await trio.open_tcp_stream(*server.getsockname())
+        local, _ = server.accept()
+    relay = Relay(RawSocket(local), cast(HeldDial, Given(tunnel)), 10.0, Counts(since=datetime.now(UTC)), Batches())
+    over = trio.Event()
+
+    async def run() -> None:
+        await relay.run()
+        over.set()
+
+    nursery.start_soon(run)
+    with trio.fail_after(60):
+        yield Relayed(client, await accepted.receive(), relay, over)
+    await client.aclose()
+
+
+class Given:
+    """Dials once."""
+
+    recently_refused = False
+
+    def __init__(self, tunnel: DirectTunnel) -> None:
+        self._tunnel = tunnel
+
+    async def next(self) -> DirectTunnel:
+        await trio.lowlevel.checkpoint()
+        return self._tunnel
+
+    def succeeded(self) -> None:
+        """An application answered."""
+
+    over = succeeded
+
+
+@pytest.mark.parametrize("answer", [b"", b"short", random.Random(0).randbytes(300_000)], ids=["none", "short", "long"])
+async def test_a_container_that_ends_its_sending_first(relayed: Relayed, answer: bytes) -> None:
+    """Its end passes on, and the client's bytes still go there until the client ends: `nc -l > file` in a container."""
+    data = random.Random(1).randbytes(3_000_000)
+    await relayed.far.send_all(answer)
+    await relayed.far.send_eof()
+    assert b"".join([piece async for piece in relayed.client]) == answer
+    async with trio.open_nursery() as nursery:
+
+        async def upload() -> None:
+            await relayed.client.send_all(data)
+            await relayed.client.aclose()
+
+        nursery.start_soon(upload)
+        found = b"".join([piece async for piece in relayed.far])
+    assert found == data
+    await relayed.over.wait()
+    assert (relayed.relay.error, relayed.relay.sent, relayed.relay.received) == ("", len(data), len(answer))
+
+
+async def test_a_client_that_writes_to_a_container_that_has_ended(relayed: Relayed) -> None:
+    """The answer was complete: the end is a good one, and nothing is left open."""
+    await relayed.far.send_all(b"answer")
+    await relayed.far.aclose()
+    assert b"".join([piece async for piece in relayed.client]) == b"answer"
+    with suppress(trio.BrokenResourceError):
+        while not relayed.over.is_set():
+            await relayed.client.send_all(b"more")
+            await trio.sleep(0.01)
+    await relayed.over.wait()
+    assert relayed.relay.error == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system does not tell")
+@pytest.mark.parametrize("watcher", [SocketWatcher], indirect=True)
+async def test_a_client_that_stays_when_its_container_is_gone(relayed: Relayed) -> None:
+    """It neither writes nor closes: the kernel tells that nobody holds the other end any more."""
+    await relayed.far.send_eof()
+    assert await relayed.client.receive_some() == b""
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    assert not relayed.over.is_set()
+    reset(relayed.far)
+    await relayed.over.wait()
+    assert relayed.relay.error == ""
 
 
 @needs_splice
