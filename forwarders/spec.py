@@ -131,7 +131,7 @@ class Status(Struct, frozen=True, kw_only=True):
     via: str = ""
 
 
-_COUNT = re.compile(r"(; )?\d+ connections? waits?$")
+_COUNT = r"(; )?\d+ connections? waits?$"
 
 
 def with_count(reason: str, waiting: int) -> str:
@@ -142,7 +142,7 @@ def with_count(reason: str, waiting: int) -> str:
 
 def without_count(reason: str) -> str:
     """Remove what `with_count` appended: the rest stays the same while connections arrive and leave."""
-    return _COUNT.sub("", reason)
+    return re.sub(_COUNT, "", reason)
 
 
 class Counts(Struct, kw_only=True):

@@ -5,6 +5,7 @@ A message names files, fields and verbs, never a secret. Each room has its own r
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from itertools import islice
 
@@ -122,7 +123,23 @@ class DaemonAddressError(UsageError):
     """DOCKER_HOST or the Docker context is invalid, or names an address that cannot be reached from here."""
 
 
-# --- the end of a message
+# --- parts of a message
+
+
+class _Short(reprlib.Repr):
+    """A short repr for messages: aliases can make a few lines of YAML as large as memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 120, 120
+
+    repr_Mapping = reprlib.Repr.repr_dict  # noqa: N815 - reprlib looks methods up by the type's name
+
+
+def shown(value: object) -> str:
+    """The value for a message: like repr, but short."""
+    return _Short().repr(value)
+
 
 # Comparing one pair of names costs some microseconds; nobody mistypes a name of more than 100 characters.
 _MOST_NAMES, _LONGEST_NAME = 1000, 100

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote
 
@@ -32,8 +31,7 @@ CONNECT_TIMEOUT, PROXY_TIMEOUT, TLS_TIMEOUT = 5.0, 5.0, 5.0
 DIAL_TIMEOUT = 10.0
 
 
-@dataclass(frozen=True)
-class ApiServer:
+class ApiServer(Struct, frozen=True):
     """One Kubernetes API server.
 
     `prefix`: path before /api ("" or e.g. "/k8s/clusters/c-1"), without a trailing slash.

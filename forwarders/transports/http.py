@@ -35,12 +35,12 @@ MAX_REFUSAL = 64 * 1024
 _INTERIM = {100, 102, 103}
 
 # What API server, kubelet and runtime answer to an upgrade that arrived incomplete, or that they do not support.
-_NO_UPGRADE = re.compile(r"upgrade request required|invalid upgrade|unable to upgrade|websocket: ", re.IGNORECASE)
+_NO_UPGRADE = "(?i)upgrade request required|invalid upgrade|unable to upgrade|websocket: "
 # The kubelet's own answers about the pod, which are not Status objects.
-_POD = re.compile(r"pod not found|container not found|sandbox", re.IGNORECASE)
-_RIGHTS = re.compile(r'User "(?P<user>[^"]*)" cannot (?P<verb>[a-z]+) resource')
+_POD = "(?i)pod not found|container not found|sandbox"
+_RIGHTS = r'User "(?P<user>[^"]*)" cannot (?P<verb>[a-z]+) resource'
 # From Kubernetes 1.35 on, a WebSocket needs `create` as well. RBAC then refuses without a reason.
-_NO_REASON = re.compile(r'^pods "[^"]*" is forbidden: ?$')
+_NO_REASON = r'^pods "[^"]*" is forbidden: ?$'
 # A proxy that cannot reach what is behind it, or asks to try later.
 _GATEWAY = {408, 429, 500, 502, 503, 504}
 # Characters of a text that is not a Status; the first line has to be enough.
@@ -150,11 +150,11 @@ def refusal(pod: PodRef, response: HttpResponse) -> RefusedError:
     plain = response.rest.decode("utf-8", "replace")
     shown = status.message or _one_line(response, plain)
     text = f"the API server refused port forwarding to pod {pod.namespace}/{pod.name}: {shown}"
-    if _NO_UPGRADE.search(status.message or plain):
+    if re.search(_NO_UPGRADE, status.message or plain):
         return UpgradeError(text, response.status)
     if status.kind == "Status":
         return _denial(status.message, text) if response.status == 403 else RefusedError(text, response.status)
-    if response.status == 401 or _POD.search(plain):
+    if response.status == 401 or re.search(_POD, plain):
         return RefusedError(text, response.status)
     kind = GatewayError if response.status in _GATEWAY else UpgradeError
     return kind(f"no upgrade for pod {pod.namespace}/{pod.name}: {shown} from a proxy on the way", response.status)
@@ -162,9 +162,9 @@ def refusal(pod: PodRef, response: HttpResponse) -> RefusedError:
 
 def _denial(message: str, text: str) -> RefusedError:
     """The error for a 403 of the API server: from RBAC, with the missing verb, or from an admission plugin."""
-    if rights := _RIGHTS.search(message):
+    if rights := re.search(_RIGHTS, message):
         return ForbiddenError(text, rights["verb"], rights["user"])
-    if _NO_REASON.match(message):
+    if re.match(_NO_REASON, message):
         return ForbiddenError(f"{text}RBAC lacks create on pods/portforward", "create", "")
     return RefusedError(text, 403)
 

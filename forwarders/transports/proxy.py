@@ -10,7 +10,8 @@ import base64
 import ipaddress
 import ssl
 import struct
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from forwarders.errors import BrokenOffError, ProxyError
 from forwarders.spec import authority
@@ -33,14 +34,13 @@ _REPLIES = {
 LONGEST = 255
 
 
-@dataclass(frozen=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """One proxy. `tls`: of an https proxy. `login`: user and password. `source`: who set the URL. `socks`: SOCKS5."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
-    login: tuple[str, str] | None = field(default=None, repr=False)
+    login: tuple[str, str] | None = None
     source: str = "proxy"
     socks: bool = False
 
@@ -51,6 +51,8 @@ class Proxy:
 
     def __str__(self) -> str:
         return f"{authority(self.host, self.port)} ({self.source})"
+
+    __repr__ = __str__  # without the password
 
 
 async def connect_through(stream: ByteStream, proxy: Proxy, host: str, port: int) -> None:

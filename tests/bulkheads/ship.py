@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,9 @@ from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from fixtures.embedded.web import web
 from forwarders import tasks
 from tests.support.probe import get
+from watcher.cli.collected import Options, collect
 from watcher.cli.facts_from_options import ConfiguredFacts, project_of
 from watcher.cli.forwarding_commands import watch_command
-from watcher.cli.option_values import Options, collect
 from watcher.cli.skaffold_source import SkaffoldSource
 from watcher.cluster import cluster_config
 
@@ -109,7 +108,7 @@ class Ship:
 
 def options_of(*words: str) -> tuple[Options, str]:
     """As the command line of `portside watch` gives them, and the event API's URL."""
-    names = {field.name for field in dataclasses.fields(Options)}
+    names = set(Options.__struct_fields__)
     with watch_command.make_context("watch", list(words)) as context:
         given = context.params
         return collect({**{name: given[name] for name in names & given.keys()}, "namespace": ""}), given["url"]

@@ -165,7 +165,7 @@ BOUNDARIES = (
     Boundary("the decoder of events", "watcher.skaffold.events:EventDecoder.feed", deploy, skaffold_is_read, SLOW),
     Boundary("what Skaffold is told", "watcher.skaffold.port_events:due", deploy, new_services_are_forwarded),
     Boundary("what events mean", "watcher.cli.skaffold_source:change_kinds", deploy, skaffold_is_read, SLOW),
-    Boundary("the configuration", "watcher.cli.facts_from_options:load_all", edit, edits_are_followed),
+    Boundary("the configuration", "watcher.config.skaffold_yaml:load_all", edit, edits_are_followed),
     Boundary("watching the configuration", "watcher.cli.facts_from_options:change_since", edit, edits_are_followed),
     Boundary("credentials", "watcher.cluster.credential_provider:CredentialProvider._take", renew, other_answers),
     Boundary("following the kubeconfig", "watcher.cluster.cluster_config:stamps", touch_kubeconfig, other_answers),

@@ -22,6 +22,35 @@ from tests.support.sockets import free_port
 EXEC_VERSION = "client.authentication.k8s.io/v1"
 # Modules of portside, and one of a library that it needs.
 FOREIGN = ("watcher", "forwarders", "click")
+# Modules that `forward` has no use for; `portside forward` shares others with the commands that need these.
+OF_OTHER_COMMANDS = {
+    "click.shell_completion",
+    "watcher.board.actions",
+    "watcher.config.documents",
+    "watcher.config.portside_yaml",
+    "watcher.config.skaffold_yaml",
+    "watcher.docker.containers",
+    "watcher.skaffold.events",
+    "watcher.skaffold.http_request",
+    "watcher.skaffold.state",
+}
+# Prints the modules of portside's that compile a pattern when they are imported.
+COUNTED = """
+import re, sys
+
+compiled = re._compiler.compile
+
+def compile(pattern, flags):
+    frame = sys._getframe(1)
+    while frame.f_globals["__name__"] == "re":
+        frame = frame.f_back
+    if frame.f_globals["__name__"].startswith(("watcher", "forwarders")):
+        print(frame.f_globals["__name__"])
+    return compiled(pattern, flags)
+
+re._compiler.compile = compile
+import watcher.cli.forwarding_commands, watcher.cli.cluster_source
+"""
 # Interrupts itself while the launcher imports the command.
 INTERRUPTED = """
 import importlib.abc, os, signal, sys
@@ -80,12 +109,19 @@ async def test_what_is_not_imported(cluster: EmbeddedCluster, place: Place, user
     imported = _imported(program)
     assert {"trio", "watcher", "forwarders"} <= imported
     assert not {"kubernetes", "prometheus_client", "rich", "multiprocessing", "watchfiles", "asyncio"} & imported
+    assert not OF_OTHER_COMMANDS & imported
 
 
 def _imported(program: Portside) -> set[str]:
-    """The top-level modules that Python has reported on stderr."""
+    """The modules that Python has reported on stderr."""
     lines = [line for line in program.stderr.splitlines() if line.startswith("import time:")]
-    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def test_a_start_compiles_few_patterns() -> None:
+    """Patterns are compiled at their first use, not by an import: a start needs three of fifty."""
+    done = subprocess.run([sys.executable, "-c", COUNTED], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout.splitlines() == []
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 import click
 import pytest
 
-from watcher.cli import option_values, options
+from watcher.cli import collected, option_values, options
+from watcher.cli.collected import Options
 from watcher.cli.facts_from_options import options_for_run
-from watcher.cli.option_values import Options
 from watcher.skaffold import command_line
 
 VARIABLES = {
@@ -33,14 +33,14 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     option_values.environment.cache_clear()
 
 
-def collected(words: str, *, own: bool) -> Options:
+def given_options(words: str, *, own: bool) -> Options:
     """The options of a forwarding command with these words."""
     found: list[Options] = []
 
     @click.command()
     @options.shared
     def command(**given: Any) -> None:
-        found.append(option_values.collect_own(given) if own else option_values.collect(given))
+        found.append(collected.collect_own(given) if own else collected.collect(given))
 
     command.main(words.split(), standalone_mode=False)
     return found[0]
@@ -48,7 +48,7 @@ def collected(words: str, *, own: bool) -> Options:
 
 def under_run(ours: str, skaffolds: str) -> Options:
     asked = command_line.read_command(["skaffold", "dev", *skaffolds.split()], option_values.environment())
-    return options_for_run(collected(ours, own=True), asked)
+    return options_for_run(given_options(ours, own=True), asked)
 
 
 def fields(found: Options) -> tuple[object, ...]:
@@ -98,9 +98,9 @@ def test_skaffold_env_holds_beside_skaffold_too(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "skaffold.env").write_text(
         "SKAFFOLD_NAMESPACE=file\nSKAFFOLD_PROFILE=a,b\nSKAFFOLD_PORT_FORWARD=debug\n"
     )
-    found = collected("", own=False)
+    found = given_options("", own=False)
     assert (found.namespace, found.profile, found.port_forward) == ("file", ("a", "b"), "debug")
     monkeypatch.setenv("SKAFFOLD_NAMESPACE", "variable")
     option_values.environment.cache_clear()
-    assert collected("", own=False).namespace == "variable"
-    assert collected("-n flag", own=False).namespace == "flag"
+    assert given_options("", own=False).namespace == "variable"
+    assert given_options("-n flag", own=False).namespace == "flag"

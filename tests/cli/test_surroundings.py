@@ -16,7 +16,7 @@ from tests.cli.made import PATIENCE, Place, closed_port, kubeconfig
 from tests.support.process import PORTSIDE, portside
 from watcher import user_files
 from watcher.board.environment import EnvFile, Variables
-from watcher.cli.option_values import Options
+from watcher.cli.collected import Options
 from watcher.cli.sinks import StatusAddress
 from watcher.cluster import kubeconfig as kubeconfig_files
 from watcher.config import portside_yaml, project_files

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watcher.config.documents import documents, shown
-from watcher.errors import ConfigError
+from watcher.config.documents import documents
+from watcher.errors import ConfigError, shown
 
 
 def test_every_mapping_knows_its_line() -> None:

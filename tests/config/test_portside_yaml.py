@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarders.spec import PortPolicy, PortRequest
-from watcher.config.entries import Rule, Rules, RuleTarget
-from watcher.config.portside_yaml import Settings, parse_settings, read_settings, schema
+from watcher.config.entries import Rule, Rules, RuleTarget, Settings
+from watcher.config.portside_yaml import parse_settings, read_settings, schema
 from watcher.errors import ConfigError
 
 DOCS = Path(__file__).parents[2] / "docs" / "portside-yaml.md"

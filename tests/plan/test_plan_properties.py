@@ -16,6 +16,7 @@ from tests.plan.made import (
     Item,
     deployment_of_run,
     entry,
+    facts_of,
     held,
     make_plan,
     meta_of,
@@ -102,7 +103,7 @@ refusals = st.frozensets(
     st.sampled_from([Watch(SERVICE, "", label_selector=RUN_ID_LABEL), Watch(POD, "default"), Watch(POD, "shop")])
 )
 all_facts = st.builds(
-    Facts,
+    facts_of,
     modes=st.frozensets(st.sampled_from(list(Mode))),
     rules=st.builds(Rules, some_rules, some_rules),
     artifacts=st.sampled_from([(), ("app",), ("app", "other")]),

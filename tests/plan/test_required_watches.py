@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.plan.made import RUN, entry, pod, service, workload, world
+from tests.plan.made import RUN, entry, facts_of, pod, service, workload, world
 from watcher.cluster.kinds import CRON_JOB, DEPLOYMENT, JOB, KINDS, POD, REPLICA_SET_METADATA, RUN_ID_LABEL, SERVICE
 from watcher.cluster.store import Problem, Snapshot, Watch
 from watcher.plan.facts import Facts
@@ -106,7 +106,7 @@ def test_an_entry_without_a_namespace_is_looked_for_where_the_run_is() -> None:
 
 names = st.sampled_from(["", "one", "two"])
 facts_without_cluster = st.builds(
-    Facts,
+    facts_of,
     modes=st.frozensets(st.sampled_from(list(Mode))),
     entries=st.lists(st.builds(entry, st.sampled_from([k.singular for k in KINDS]), namespace=names)).map(tuple),
     namespace=names,

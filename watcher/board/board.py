@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from forwarders.spec import Counts
@@ -29,8 +29,7 @@ async def _no_log(record: ForwardRecord, lines: int) -> str:  # noqa: ARG001 - t
     raise WatcherError("there is no cluster to ask")
 
 
-@dataclass(eq=False, repr=False)
-class Board:
+class Board(Struct, eq=False):
     """Holds all current records. Only the loop and Skaffold's attachment publish; everything else reads.
 
     `about`: the portside that this is the board of, None for a copy of another portside's board.
@@ -48,13 +47,13 @@ class Board:
     confirming: Confirming = lambda *_: nullcontext()
     retry: Callable[[str], str] = lambda _: "nothing is forwarded here"
     pod_log: Callable[[ForwardRecord, int], Awaitable[str]] = _no_log
-    history: History = field(default_factory=History, init=False)
-    _forwards: dict[str, ForwardRecord] = field(default_factory=dict, init=False)
-    _skips: dict[str, SkipRecord] = field(default_factory=dict, init=False)
-    _skaffold: dict[str, SkaffoldRecord] = field(default_factory=dict, init=False)
-    _plan: PlanRecord | None = field(default=None, init=False)
-    _subscriptions: set[Subscription] = field(default_factory=set, init=False)
-    closed: bool = field(default=False, init=False)
+    history: History = field(default_factory=History)
+    _forwards: dict[str, ForwardRecord] = field(default_factory=dict)
+    _skips: dict[str, SkipRecord] = field(default_factory=dict)
+    _skaffold: dict[str, SkaffoldRecord] = field(default_factory=dict)
+    _plan: PlanRecord | None = None
+    _subscriptions: set[Subscription] = field(default_factory=set)
+    closed: bool = False
 
     @property
     def forwards(self) -> Mapping[str, ForwardRecord]:

@@ -27,11 +27,11 @@ logger = logging.getLogger("portside.board")
 
 HEADER = "# The forwards of portside. This file is rewritten at every change.\n"
 
-_OTHER = re.compile(r"[^A-Z0-9_]")
+_OTHER = r"[^A-Z0-9_]"
 # Names in a cluster must not change settings of the programs that the user starts, such as a package index or an API
 # server. Names with a port number and full names are safe: no program reads those.
-_SETTINGS = re.compile(r"(AWS|AZURE|CARGO|DOCKER|GIT|GOOGLE|KUBERNETES|NPM|PIP|PORTSIDE|SKAFFOLD|UV|YARN)_.*")
-_NUMBERED = re.compile(r".*_\d+_(URL|HOST|PORT)")
+_SETTINGS = r"(AWS|AZURE|CARGO|DOCKER|GIT|GOOGLE|KUBERNETES|NPM|PIP|PORTSIDE|SKAFFOLD|UV|YARN)_.*"
+_NUMBERED = r".*_\d+_(URL|HOST|PORT)"
 
 
 class ForwardTarget(Struct, frozen=True, order=True):
@@ -93,7 +93,7 @@ class Variables:
         reason = ""
         if name in self._taken:
             reason = "your environment has it already"
-        elif _SETTINGS.fullmatch(name) and not (_NUMBERED.fullmatch(name) or name.startswith(full)):
+        elif re.fullmatch(_SETTINGS, name) and not (re.fullmatch(_NUMBERED, name) or name.startswith(full)):
             reason = "other programs read such names as settings"
         if reason and name not in self._warned:
             self._warned.add(name)
@@ -145,7 +145,7 @@ def _gateway_variables(records: Iterable[ForwardRecord]) -> dict[str, str]:
 
 
 def _identifier(*words: str) -> str:
-    name = _OTHER.sub("_", "_".join(word for word in words if word).upper())
+    name = re.sub(_OTHER, "_", "_".join(word for word in words if word).upper())
     return f"_{name}" if name[:1].isdigit() else name
 
 

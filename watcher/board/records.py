@@ -6,7 +6,7 @@ The same objects are printed on stdout, sent over HTTP and shown by the page.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -16,8 +16,10 @@ from watcher.board.addresses import local_url
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.plan import Explanation
 from watcher.plan.verdicts import PlannedForward, Published, ResourceRef, Skip
-from watcher.skaffold.port_events import SkaffoldForward
-from watcher.skaffold.state import SkaffoldChange, SkaffoldFacts
+
+if TYPE_CHECKING:
+    from watcher.skaffold.port_events import SkaffoldForward
+    from watcher.skaffold.state import SkaffoldChange, SkaffoldFacts
 
 
 class ResourceFields(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -162,7 +164,7 @@ class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
     """
 
     time: str
-    change: SkaffoldChange
+    change: Literal["attached", "lost", "phase", "run"]
     attached: bool
     phase: str
     iteration: int

@@ -136,7 +136,8 @@ class AgentTools:
 
     async def doctor(self) -> Answer:
         """Check kubeconfig, permissions, transport, Skaffold, configuration and ports. Each finding has its remedy."""
-        from watcher.cli.option_values import Place, environment
+        from watcher.cli.collected import Place
+        from watcher.cli.option_values import environment
         from watcher.cli.utility_commands import doctor_checks
         from watcher.doctor import examine, failed
 

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from forwarders import HOLD
 from forwarders.early_ports import close_early
 from forwarders.spec import PortPolicy, PortRequest
+from watcher.cli.collected import Options
 from watcher.cli.facts_from_options import ConfiguredFacts, base_facts, gateway_request, project_of, with_open_path
 from watcher.cli.lifecycle import run_to_end
-from watcher.cli.option_values import Options, environment
+from watcher.cli.option_values import environment
 from watcher.cli.runtime import GatewayServer, Runtime
 from watcher.cluster.api_client import ApiClient
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config

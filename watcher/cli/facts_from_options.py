@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace as replace_options
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 from forwarders import HOLD
 from forwarders.spec import MAX_PORT, port_number
 from forwarders.tasks import kept
-from watcher.cli.option_values import Options, Place
+from watcher.cli.collected import Options, Place
 from watcher.config.entries import (
     DEFAULT_ADDRESS,
     DEFAULT_FILE,
@@ -24,11 +23,10 @@ from watcher.config.entries import (
     DirectMode,
     Entry,
     Project,
+    Settings,
     checked_address,
     checked_namespace,
 )
-from watcher.config.portside_yaml import Settings
-from watcher.config.skaffold_yaml import LoadedProject, default_file, load_all
 from watcher.errors import UsageError
 from watcher.plan.facts import Facts
 from watcher.skaffold import modes
@@ -36,6 +34,7 @@ from watcher.skaffold.modes import OFF, Mode
 from watcher.user_files import Stamps, change_since, stamps
 
 if TYPE_CHECKING:
+    from watcher.config.skaffold_yaml import LoadedProject
     from watcher.gateway_names import GatewayRequest
     from watcher.skaffold.command_line import SkaffoldCommand
 
@@ -82,6 +81,8 @@ def project_of(
     place: Place, command: str, binary: str = "skaffold", profile_flags: tuple[str, ...] = ()
 ) -> Project | None:
     """Returns the project that the options name; None if they name none and there is no skaffold.yaml here."""
+    from watcher.config.skaffold_yaml import default_file
+
     filename = place.filename[-1] if place.filename else default_file()
     if filename is None:
         return None
@@ -108,7 +109,7 @@ def options_for_run(options: Options, skaffold: SkaffoldCommand) -> Options:
             "portside, or give portside skaffold with dev, debug, run or deploy"
         )
     filename = () if skaffold.filename == DEFAULT_FILE else (skaffold.filename,)
-    return replace_options(
+    return replace(
         options,
         port_forward=skaffold.port_forward if options.port_forward is None else options.port_forward,
         namespace=options.namespace or checked_namespace(skaffold.namespace, "--namespace"),
@@ -137,6 +138,8 @@ class ConfiguredFacts:
     @classmethod
     async def load(cls, options: Options, command: str, project: Project | None, environ: Mapping[str, str]) -> Self:
         """Reads the project's files. `command`: Skaffold's, or portside's `watch`. Raises UsageError."""
+        from watcher.config.skaffold_yaml import load_all
+
         return cls(options, command, project, environ, await load_all(project, environ))
 
     @property
@@ -166,6 +169,8 @@ class ConfiguredFacts:
 
     async def _reload(self) -> bool:
         """Reads the files again; returns whether `facts` changed. After an error the old facts stay."""
+        from watcher.config.skaffold_yaml import load_all
+
         before = self._seen = stamps(self._loaded.sources)  # before reading, so that an edit meanwhile is noticed
         try:
             loaded = await load_all(self._project, self._environ)

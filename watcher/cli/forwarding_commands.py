@@ -14,8 +14,6 @@ from watcher.cli.option_values import (
     OF_SKAFFOLD,
     GroupedCommand,
     GroupedOption,
-    collect,
-    collect_own,
     refuse_idle,
 )
 from watcher.cli.options import beside_skaffold, event_api, shared, shared_in_several_namespaces, without_project
@@ -84,6 +82,7 @@ Exit codes:
 @shared
 def run_command(skaffold: tuple[str, ...], **given: Any) -> int:
     """Start Skaffold (dev, debug, run, deploy), or a program that does, and forward what it deploys."""
+    from watcher.cli.collected import collect_own
     from watcher.cli.lifecycle import run_forwarding
     from watcher.cli.skaffold_source import run_skaffold
 
@@ -110,6 +109,7 @@ def watch_command(
 ) -> int:
     """Forward what a Skaffold deploys that runs already, or starts later."""
     from watcher.cli.cluster_source import Selection, watch_cluster
+    from watcher.cli.collected import collect
     from watcher.cli.lifecycle import run_forwarding
     from watcher.cli.skaffold_source import watch_skaffold
     from watcher.config.entries import checked_namespace, checked_selector
@@ -181,6 +181,7 @@ def forward_command(targets: tuple[str, ...], **given: Any) -> int:
         listen_early(_local_ports(targets))  # the imports that follow take most of the start
     try:
         from watcher.cli.cluster_source import forward_targets
+        from watcher.cli.collected import collect
         from watcher.cli.lifecycle import run_forwarding
 
         return run_forwarding(partial(forward_targets, targets), collect(given))

@@ -20,9 +20,8 @@ from watcher.board.environment import Variables
 from watcher.board.lines import REPORT_WAIT_AFTER
 from watcher.board.readiness import NOTHING, Readiness, command_readiness
 from watcher.cli import logs
-from watcher.cli.option_values import Options
+from watcher.cli.collected import Options
 from watcher.errors import UsageError
-from watcher.skaffold.process import SignalScope
 
 if TYPE_CHECKING:
     from watcher.cli.runtime import Runtime
@@ -172,6 +171,8 @@ class ExecCommand:
 
     async def pass_on(self, arrivals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         """Passes each signal on once, unless the whole process group got it. Cancels `scope` if it has not started."""
+        from watcher.skaffold.process import SignalScope
+
         signals = RepeatedSignal()
         async with SignalScope() as reach:
             async for number in arrivals:

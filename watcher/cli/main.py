@@ -89,7 +89,7 @@ def main() -> None:
     """Runs the command, and prints every expected error as one line on stderr."""
     _open_streams()
     if "_PORTSIDE_COMPLETE" in os.environ:
-        from watcher.cli.completion import prepare_completion
+        from watcher.cli.shells import prepare_completion
 
         prepare_completion()
     try:

@@ -31,8 +31,8 @@ from watcher.board.addresses import is_loopback
 from watcher.board.board import Board
 from watcher.board.records import ExplainRecord, ForwardRecord
 from watcher.board.runtime_files import About, current_folder
+from watcher.cli.collected import Options
 from watcher.cli.lifecycle import ExecCommand
-from watcher.cli.option_values import Options
 from watcher.cli.sinks import Outputs, StatusAddress
 from watcher.cluster.clusters import ClusterConnection, OtherClusters
 from watcher.cluster.kinds import POD, Pod

@@ -25,7 +25,6 @@ from forwarders.system.terminals import CAN_DRAW, in_foreground, open_url
 from forwarders.tasks import kept
 from watcher import user_files
 from watcher.board import runtime_files
-from watcher.board.actions import open_in_browser
 from watcher.board.addresses import is_loopback, listen, parse_status_address, status_url
 from watcher.board.board import Board
 from watcher.board.environment import EnvFile, Variables
@@ -33,8 +32,8 @@ from watcher.board.lines import JsonLines, LineRenderer, PlainLines, write_failu
 from watcher.board.records import ForwardRecord
 from watcher.board.runtime_files import About
 from watcher.cli import logs
+from watcher.cli.collected import Options
 from watcher.cli.lifecycle import ExecCommand
-from watcher.cli.option_values import Options
 from watcher.errors import UsageError
 
 logger = logging.getLogger("portside.board")
@@ -155,6 +154,8 @@ class BrowserOpener:
         if _place(record) in self._opened:
             return
         self._opened.add(_place(record))
+        from watcher.board.actions import open_in_browser
+
         if problem := await open_in_browser(record, self._open_page):
             logger.log(logging.WARNING if self._requested else logging.INFO, "%s", problem)
 

@@ -19,9 +19,10 @@ from forwarders.system.processes import send_signal, send_signal_to_tree
 from forwarders.tasks import kept, report
 from watcher.board.board import Board
 from watcher.board.records import ForwardRecord, own_forward_record, skaffold_record, timestamp
+from watcher.cli.collected import Options
 from watcher.cli.facts_from_options import ConfiguredFacts, options_for_run, project_of
 from watcher.cli.lifecycle import ExecCommand, RepeatedSignal, run_to_end, until_signal
-from watcher.cli.option_values import Options, environment
+from watcher.cli.option_values import environment
 from watcher.cli.runtime import GatewayServer, Runtime
 from watcher.cluster.cluster_config import ClusterConfig, load_cluster_config
 from watcher.cluster.clusters import ClusterConnection

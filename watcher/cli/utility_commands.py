@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import logs
-from watcher.cli.option_values import GroupedCommand, Place, collect_place, environment
+from watcher.cli.option_values import GroupedCommand, environment
 from watcher.cli.options import choosing, event_api, placed
 from watcher.errors import UsageError
 
 if TYPE_CHECKING:
+    from watcher.cli.collected import Place
     from watcher.doctor import Check, Finding
 
 COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
@@ -70,6 +71,7 @@ def doctor_command(url: str, output: str, **given: Any) -> int:
     import trio
 
     from watcher.board.lines import json_line
+    from watcher.cli.collected import collect_place
     from watcher.doctor import examine, failed
     from watcher.skaffold.http_request import parse_api_address
 
@@ -139,8 +141,8 @@ def completion_command(shell: str) -> int:
     """Print the completion script for a shell."""
     from click.shell_completion import get_completion_class
 
-    from watcher.cli.completion import prepare_completion
     from watcher.cli.main import portside
+    from watcher.cli.shells import prepare_completion
 
     prepare_completion()
     kind = get_completion_class(shell)

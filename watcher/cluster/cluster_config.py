@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -18,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import trio
+from msgspec import Struct
 
 from forwarders.backoff import Backoff
 from forwarders.transports.api_server import ApiServer
@@ -34,8 +34,7 @@ logger = logging.getLogger("portside.cluster")
 _PATH_MARKS = "/:@!$&'()*+,;=-._~%"
 
 
-@dataclass(frozen=True)
-class ClusterConfig:
+class ClusterConfig(Struct, frozen=True):
     """One loaded context. `namespace`: the context's, or "". `source`: the files, for messages.
 
     `asked`: the given kubeconfig, None for the default ones. `problem`: why the credentials cannot work.
@@ -47,8 +46,11 @@ class ClusterConfig:
     source: str
     asked: str | None
     selected: SelectedContext
-    credentials: CredentialProvider = field(repr=False)
+    credentials: CredentialProvider
     problem: str = ""
+
+    def __repr__(self) -> str:
+        return f"ClusterConfig({self.title})"  # credentials are secrets
 
     @property
     def title(self) -> str:

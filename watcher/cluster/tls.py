@@ -125,7 +125,7 @@ def _refuse_password() -> NoReturn:
     raise ValueError("encrypted")
 
 
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+_PEM = rb"(?s)-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----"
 _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
 
 
@@ -135,7 +135,7 @@ def valid_until(pem: bytes) -> datetime | None:
     The standard library decodes only a peer's certificate. RFC 5280, 4.1: the first part of a certificate holds
     version, serial number, algorithm, issuer and validity.
     """
-    found = _PEM.search(pem)
+    found = re.search(_PEM, pem)
     if found is None:
         return None
     with suppress(binascii.Error, ValueError, IndexError):

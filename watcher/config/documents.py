@@ -10,13 +10,12 @@ import base64
 import binascii
 import datetime
 import re
-import reprlib
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-from watcher.errors import ConfigError
+from watcher.errors import ConfigError, shown
 from watcher.safe_yaml import EventParser, OutOfBoundsError, check_bounds
 
 _TAG = "tag:yaml.org,2002:"
@@ -52,21 +51,6 @@ class Mapping(dict[str, Any]):
         self.lines: dict[str, int] = {}
         self.key_lines: dict[str, int] = {}
         self.spans: dict[str, Span] = {}
-
-
-class _Short(reprlib.Repr):
-    """A short repr for messages: aliases can make a few lines of YAML as large as memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel, self.maxstring, self.maxother = 3, 120, 120
-
-    repr_Mapping = reprlib.Repr.repr_dict  # noqa: N815 - reprlib looks methods up by the type's name
-
-
-def shown(value: object) -> str:
-    """The value for a message: like repr, but short."""
-    return _Short().repr(value)
 
 
 def documents(text: str, source: str) -> tuple[Mapping, ...]:

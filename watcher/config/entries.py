@@ -15,25 +15,24 @@ from msgspec import Struct
 
 from forwarders.spec import MAX_PORT, PortPolicy, PortRequest, port_number
 from watcher.cluster.kinds import BY_NAME, KINDS, Kind
-from watcher.config.documents import shown
-from watcher.errors import ConfigError, did_you_mean
+from watcher.errors import ConfigError, did_you_mean, shown
 
 DEFAULT_ADDRESS = "127.0.0.1"
 DEFAULT_FILE = "skaffold.yaml"
 # The Docker deployer's resource type; everything else is a Kubernetes kind.
 CONTAINER = "container"
+# Characters of an object's name, at most.
+_NAME_LENGTH = 253
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
-_NAMESPACE = re.compile(_LABEL)
-_HOST_NAME = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+_HOST_NAME = r"(?=.{1,253}$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?"
 # apimachinery pkg/labels/selector.go and pkg/util/validation: a qualified name, and a value of up to 63 characters.
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _KEY = rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_WORD}"
 _VALUE = rf"(?:{_WORD})?"
 _SET = rf"\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
 _ONE = rf"(?:!\s*{_KEY}|{_KEY}(?:\s*(?:==|=|!=)\s*{_VALUE}|\s+(?:in|notin)\s+{_SET})?)"
-_SELECTOR = re.compile(rf"\s*{_ONE}(?:\s*,\s*{_ONE})*\s*")
+_SELECTOR = rf"\s*{_ONE}(?:\s*,\s*{_ONE})*\s*"
 
 
 class DirectMode(Enum):
@@ -169,6 +168,24 @@ class Configuration(Struct, frozen=True):
     sources: tuple[str, ...] = ()
 
 
+class Settings(Struct, frozen=True, kw_only=True):
+    """The values of portside.yaml. `modes`: as for --port-forward. `gateway`, `direct`: as options. "" and None: unset.
+
+    `modes_origin`, `gateway_origin`: file, line and field, for messages.
+    """
+
+    modes: str = ""
+    modes_origin: str = ""
+    addresses: tuple[str, ...] = ()
+    hold: float | None = None
+    direct: str = ""
+    gateway: str = ""
+    gateway_origin: str = ""
+    gateway_suffixes: tuple[str, ...] = ()
+    rules: Rules = Rules()
+    entries: tuple[Entry, ...] = ()
+
+
 def kind_of(resource_type: str) -> str | None:
     """The kind's singular for a type as kubectl takes it: any case, plural, short name, `deployments.v1.apps`."""
     word, dot, group = resource_type.lower().partition(".")
@@ -206,16 +223,16 @@ def checked_port(value: object, where: str) -> int | str:
 
 def name_problem(name: str, namespace: str) -> str:
     """Why no Kubernetes object can have this name (RFC 1123 subdomain, label), or "". Blank namespaces pass."""
-    if not _NAME.fullmatch(name):
+    if len(name) > _NAME_LENGTH or not all(re.fullmatch(_LABEL, part) for part in name.split(".")):
         return f"no Kubernetes object can have the name {name!r}"
-    if namespace and not _NAMESPACE.fullmatch(namespace):
+    if namespace and not re.fullmatch(_LABEL, namespace):
         return f"no namespace can have the name {namespace!r}"
     return ""
 
 
 def checked_namespace(text: str, where: str) -> str:
     """Check the name of a namespace, or "". Raises ConfigError."""
-    if text and not _NAMESPACE.fullmatch(text):
+    if text and not re.fullmatch(_LABEL, text):
         raise ConfigError(f"{where}: no namespace can have the name {text!r}")
     return text
 
@@ -226,14 +243,14 @@ def checked_address(text: str, where: str) -> str:
         return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
         pass
-    if not _HOST_NAME.fullmatch(text) or text.replace(".", "").isdigit():
+    if not re.fullmatch(_HOST_NAME, text) or text.replace(".", "").isdigit():
         raise ConfigError(f"{where}: {text!r} is neither an IP address nor a host name")
     return text
 
 
 def checked_selector(text: str, where: str) -> str:
     """Check a label selector as the API takes it (`a=b,c!=d,e in (f,g),h,!i`), and trim it. Raises ConfigError."""
-    if not _SELECTOR.fullmatch(text):
+    if not re.fullmatch(_SELECTOR, text):
         raise ConfigError(
             f"{where}: {text!r} is no label selector; write key=value, key!=value, key in (a, b), key or !key"
         )

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from forwarders.spec import MAX_PORT, PortPolicy, PortRequest, port_number
-from watcher.config.documents import shown, text_of
+from watcher.config.documents import text_of
 from watcher.config.entries import (
     CONTAINER,
     BadEntry,
@@ -24,7 +24,7 @@ from watcher.config.entries import (
     port_request_for,
     skaffold_kind_of,
 )
-from watcher.errors import ConfigError
+from watcher.errors import ConfigError, shown
 
 _FIELDS = {"resourceType", "resourceName", "namespace", "port", "address", "localPort"}
 _VARIABLE = re.compile(r"\{\{(?:- )?\s*\.([A-Za-z_][A-Za-z0-9_]*)\s*(?: -)?\}\}")

@@ -21,6 +21,7 @@ from watcher.config.entries import (
     Entry,
     Rule,
     Rules,
+    Settings,
     checked_address,
     checked_port,
     checked_selector,
@@ -88,24 +89,6 @@ class PortsideFile(Struct, frozen=True, forbid_unknown_fields=True, rename="came
     include: tuple[RuleItem, ...] | None = None
     exclude: tuple[RuleItem, ...] | None = None
     forwards: tuple[ForwardItem, ...] | None = None
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """The values of portside.yaml. `modes`: as for --port-forward. `gateway`, `direct`: as options. "" and None: unset.
-
-    `modes_origin`, `gateway_origin`: file, line and field, for messages.
-    """
-
-    modes: str = ""
-    modes_origin: str = ""
-    addresses: tuple[str, ...] = ()
-    hold: float | None = None
-    direct: str = ""
-    gateway: str = ""
-    gateway_origin: str = ""
-    gateway_suffixes: tuple[str, ...] = ()
-    rules: Rules = Rules()
-    entries: tuple[Entry, ...] = ()
 
 
 _ITEMS: dict[str, type[Struct]] = {"forwards": ForwardItem, "include": RuleItem, "exclude": RuleItem}

@@ -19,9 +19,9 @@ from forwarders.system.processes import find_program
 from watcher.cluster import kubeconfig
 from watcher.config import documents, modules, project_files
 from watcher.config.diagnose import Readable, diagnose, readable_for_diagnose, rendered
-from watcher.config.entries import CONTAINER, DEFAULT_FILE, BadEntry, Configuration, Entry, Project
+from watcher.config.entries import CONTAINER, DEFAULT_FILE, BadEntry, Configuration, Entry, Project, Settings
 from watcher.config.port_forward import TemplateRenderer, entry, is_plain
-from watcher.config.portside_yaml import FILE, Settings, read_settings
+from watcher.config.portside_yaml import FILE, read_settings
 from watcher.config.profiles import Situation
 from watcher.config.project_files import ProjectFile
 from watcher.errors import ConfigError, KubeconfigError

@@ -11,12 +11,11 @@ import re
 from collections.abc import Sequence
 
 from forwarders.spec import MAX_PORT, PortPolicy, PortRequest, port_number
-from watcher.config.documents import shown
 from watcher.config.entries import Entry, kind_of, known_kinds, name_problem, port_request_for
-from watcher.errors import ConfigError
+from watcher.errors import ConfigError, shown
 
 # The name of a service's port may be as long as a label, that of a container's port 15 characters (RFC 6335).
-_PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_PORT_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 # As in docker's syntax and in a service's manifest.
 _PROTOCOLS = {"tcp", "udp", "sctp"}
 # No argument of a program can contain it.
@@ -79,7 +78,7 @@ def parse_targets(words: Sequence[str], *, namespace: str, addresses: tuple[str,
 def remote_port(text: str, word: str) -> int | str:
     """Parse the port's number or name in `text`, which is a part of `word`. Raises ConfigError."""
     port = _number(text, word) if text.isdigit() else text
-    if isinstance(port, str) and not _PORT_NAME.fullmatch(port):
+    if isinstance(port, str) and not re.fullmatch(_PORT_NAME, port):
         raise ConfigError(f"{word!r}: {port!r} is neither a number nor a port's name")
     return port
 

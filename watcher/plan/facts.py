@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,9 +11,11 @@ from msgspec.structs import replace
 from forwarders import HOLD, LINGER, MAX_WAITING
 from watcher.cluster.store import OtherCluster, Snapshot
 from watcher.config.entries import DEFAULT_ADDRESS, BadEntry, DirectMode, Entry, Rules
-from watcher.docker.containers import Containers
 from watcher.skaffold.modes import Mode
-from watcher.skaffold.port_events import SkaffoldForward
+
+if TYPE_CHECKING:
+    from watcher.docker.containers import Containers
+    from watcher.skaffold.port_events import SkaffoldForward
 
 
 class Facts(Struct, frozen=True, kw_only=True):

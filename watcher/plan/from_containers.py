@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from forwarders.spec import Endpoint, PodRef
 from watcher.cluster.kinds import RUN_ID_LABEL
 from watcher.config.entries import CONTAINER, DEFAULT_ADDRESS, Entry, RuleTarget
-from watcher.docker.containers import Containers, DockerContainer, PublishedPort
 from watcher.plan import run
 from watcher.plan.facts import Facts
 from watcher.plan.pods import EndpointResult
 from watcher.plan.verdicts import NotRequested, Published, ResourceRef, Skip, Verdict, forward_spec, planned
+
+if TYPE_CHECKING:
+    from watcher.docker.containers import Containers, DockerContainer, PublishedPort
 
 # Docker's spellings of all addresses; connections then go to DEFAULT_ADDRESS.
 _ANYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound

@@ -33,10 +33,10 @@ WORKLOADS = (
     kinds.REPLICATION_CONTROLLER,
     kinds.JOB,
 )
-_MANGLED = re.compile(r"[^a-zA-Z0-9]")
-_GOOGLES = re.compile(r"(^|\.)gcr\.io$|-docker\.pkg\.dev$")
+_MANGLED = r"[^a-zA-Z0-9]"
+_GOOGLES = r"(^|\.)gcr\.io$|-docker\.pkg\.dev$"
 # The digest of an image reference, then its tag (a colon before the last slash belongs to a registry's port).
-_DIGEST, _TAG = re.compile(r"@[^@/]*$"), re.compile(r":[^:/]*$")
+_DIGEST, _TAG = r"@[^@/]*$", r":[^:/]*$"
 
 
 class OwnedPods(Struct, frozen=True):
@@ -198,10 +198,10 @@ class ArtifactIndex:
         self._names: set[str] = set()
         self._merged: dict[str, set[str]] = {}
         for name in map(_repository, artifacts):
-            self._names |= {name, _MANGLED.sub("_", name), _MANGLED.sub("-", name)}
+            self._names |= {name, re.sub(_MANGLED, "_", name), re.sub(_MANGLED, "-", name)}
             parts = name.split("/")
             # In Google's registries a beginning that name and default-repo share is written once.
-            for n in range(1, len(parts)) if _GOOGLES.search(parts[0]) else ():
+            for n in range(1, len(parts)) if re.search(_GOOGLES, parts[0]) else ():
                 self._merged.setdefault("/".join(parts[n:]), set()).add("/".join(parts[:n]) + "/")
 
     def has(self, image: str) -> bool:
@@ -222,4 +222,4 @@ artifact_index = lru_cache(maxsize=256)(ArtifactIndex)
 
 def _repository(image: str) -> str:
     """The image's name without digest and tag."""
-    return _TAG.sub("", _DIGEST.sub("", image))
+    return re.sub(_TAG, "", re.sub(_DIGEST, "", image))

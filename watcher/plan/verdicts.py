@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -14,7 +15,9 @@ from watcher.cluster.store import Watch
 from watcher.plan import run
 from watcher.plan.facts import Facts
 from watcher.plan.pods import EndpointResult, Steps
-from watcher.skaffold.port_events import SkaffoldForward
+
+if TYPE_CHECKING:
+    from watcher.skaffold.port_events import SkaffoldForward
 
 
 class ResourceRef(Struct, frozen=True, kw_only=True):

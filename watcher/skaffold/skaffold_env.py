@@ -13,14 +13,12 @@ from watcher import user_files
 # Skaffold reads it from its working directory, whatever -f says (cmd/skaffold/app/cmd/cmd.go, setEnvVariablesFromFile).
 ENV_FILE = "skaffold.env"
 
-_STATEMENT = re.compile(
-    r"""[ \t]*(?:export[ \t]+)?(?P<name>[\w.]+)[ \t]*[=:][ \t]*
-        (?:"(?P<double>(?:\\.|[^"\\])*)" | '(?P<single>(?:\\'|[^'])*)' | (?P<bare>(?!["'])[^\n]*))""",
-    re.VERBOSE | re.DOTALL,
-)
-_BLANK = re.compile(r"(?:\s+|#[^\n]*)+")
-_COMMENT = re.compile(r"(?:(?<=[ \t])#[^\n]*)?$")
-_REFERENCE = re.compile(r"(\\)?\$(\()?\{?([A-Z0-9_]+)?\}?")
+# Patterns are texts where a start without a skaffold.env need not compile them; `re` keeps what it has compiled.
+_STATEMENT = r"""(?xs)[ \t]*(?:export[ \t]+)?(?P<name>[\w.]+)[ \t]*[=:][ \t]*
+        (?:"(?P<double>(?:\\.|[^"\\])*)" | '(?P<single>(?:\\'|[^'])*)' | (?P<bare>(?!["'])[^\n]*))"""
+_BLANK = r"(?:\s+|#[^\n]*)+"
+_COMMENT = r"(?:(?<=[ \t])#[^\n]*)?$"
+_REFERENCE = r"(\\)?\$(\()?\{?([A-Z0-9_]+)?\}?"
 _ESCAPES = {"n": "\n", "r": "\r"}
 
 
@@ -29,7 +27,7 @@ def effective_environment(environ: Mapping[str, str]) -> dict[str, str]:
     try:
         text = user_files.read_bytes(ENV_FILE, user_files.PROJECT_FILE).decode(errors="replace")
     except OSError:  # there is none, or none that can be read
-        text = ""
+        return dict(environ)
     return parse_env_file(text) | dict(environ)
 
 
@@ -40,13 +38,13 @@ def parse_env_file(text: str) -> dict[str, str]:
     """
     text = text.replace("\r\n", "\n")
     variables: dict[str, str] = {}
-    at = 0
+    at, blanks, statements = 0, re.compile(_BLANK), re.compile(_STATEMENT)
     while True:
-        if blank := _BLANK.match(text, at):
+        if blank := blanks.match(text, at):
             at = blank.end()
         if at == len(text):
             return variables
-        statement = _STATEMENT.match(text, at)
+        statement = statements.match(text, at)
         if statement is None:
             return {}
         variables[statement["name"]] = _value(statement, variables)
@@ -58,7 +56,7 @@ def _value(statement: re.Match[str], variables: Mapping[str, str]) -> str:
         return single
     if (double := statement["double"]) is not None:
         return _expand(re.sub(r"\\([^$])", lambda escape: _ESCAPES.get(escape[1], escape[1]), double), variables)
-    return _expand(_COMMENT.sub("", statement["bare"], count=1).strip(), variables)
+    return _expand(re.sub(_COMMENT, "", statement["bare"], count=1).strip(), variables)
 
 
 def _expand(value: str, variables: Mapping[str, str]) -> str:
@@ -68,4 +66,4 @@ def _expand(value: str, variables: Mapping[str, str]) -> str:
             return reference[0][1:]
         return variables.get(name, "") if name else reference[0]
 
-    return _REFERENCE.sub(referred, value)
+    return re.sub(_REFERENCE, referred, value)
