@@ -133,6 +133,8 @@ def _without_password(url: str) -> str:
     return scheme + mark + rest.rpartition("@")[2]
 
 
+# Seconds until the files are read a second time: the first connections need the processor more.
+LOOK_AFTER = 1.0
 # Seconds until the next try after a bug, doubling.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
 # Seconds to get credentials for the new server before using it anyway: a plugin may take longer.
@@ -156,6 +158,7 @@ class _Follower:
 
     async def run(self) -> Never:
         pauses = Backoff(Random(), FIRST_PAUSE, LAST_PAUSE)  # noqa: S311 - jitter
+        await trio.sleep(LOOK_AFTER)
         while self._config.context:  # a pod's service account has neither a context nor a kubeconfig
             try:
                 files = self._files()
