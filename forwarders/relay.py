@@ -31,6 +31,8 @@ logger = logging.getLogger("portside.forwards")
 REPLAY_LIMIT = max(READ_SIZE, MOST_SWALLOWED + 1)
 # After the answer's end the client has this long to close.
 CLOSE_TIMEOUT = 1.0
+# Connections that go on before the event loop looks at its deadlines again: some 3 ms of steps.
+AT_ONCE = 32
 # When a FIN arrived in the middle of an answer and the system cannot tell whether anybody still reads it.
 UNSURE_LINGER = 0.25
 
@@ -42,7 +44,7 @@ class Connections:
         self._line = line
         self._spec = line.spec
         self._counters = counters
-        self._batches = Batches()
+        self._batches = Batches(AT_ONCE)
         self._confirming: dict[int, Callable[[], None]] = {}  # by the client's port
 
     @contextmanager

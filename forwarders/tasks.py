@@ -26,8 +26,6 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 30.0
 STEADY = 60.0
 # Characters of an exception's own text in the log: it may quote foreign input.
 LONGEST_TEXT = 300
-# Callers of `Batches.turn` that go on before the event loop looks at its deadlines again: some 3 ms of steps.
-AT_ONCE = 32
 # Seconds between two looks of `watch_sleep`: a suspended machine is noticed this soon after it runs again.
 TICK = 1.0
 # A tick that took this many seconds longer was no scheduling delay.
@@ -97,26 +95,34 @@ class Batches:
     """Spreads tasks that wake in the same moment over several batches of the event loop.
 
     trio runs all tasks that can run before it looks at sockets and deadlines again. 1,600 clients that leave together
-    would keep everybody else waiting for 0.1 s.
+    would keep everybody else waiting for 0.1 s. `at_once`: how many go on in one batch: some milliseconds of steps.
     """
 
-    def __init__(self) -> None:
-        self._passed = 0
-        self._closed = False
+    def __init__(self, at_once: int) -> None:
+        self._at_once = self._left = at_once
         self._waiting = trio.lowlevel.ParkingLot()
+        self._pacing = False  # whether one caller waits for the next batch, for all others
 
     async def turn(self) -> None:
-        """Go on with few others in one batch. Seldom a checkpoint; may change the order of the callers."""
-        if self._closed:
+        """Go on with at most `at_once` - 1 others in one batch. Seldom a checkpoint; may change the callers' order."""
+        if self._left and not self._waiting:
+            self._left -= 1
+            return
+        if self._pacing:
             await self._waiting.park()
-        self._passed += 1
-        if self._passed >= AT_ONCE:
-            self._passed, self._closed = 0, True
-            try:
-                await trio.lowlevel.checkpoint()
-            finally:
-                self._closed = False
-                self._waiting.unpark(count=AT_ONCE)
+            if not self._lacks_pacer:
+                return
+        self._pacing = True
+        try:
+            await trio.lowlevel.checkpoint()
+        finally:
+            self._pacing = False
+            others = self._at_once - 1
+            self._left = others - len(self._waiting.unpark(count=others))
+
+    @property
+    def _lacks_pacer(self) -> bool:
+        return bool(self._waiting) and not self._pacing
 
 
 def cause_of(error: BaseException) -> str:

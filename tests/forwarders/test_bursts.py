@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections import Counter
 
 import pytest
 import trio
+import trio.testing
 
-from forwarders.tasks import AT_ONCE
+from fixtures.embedded import certificates
+from forwarders.relay import AT_ONCE
+from forwarders.transports.sockets import RawSocket, start_tls
 from tests.forwarders.cluster import endpoint
 from tests.forwarders.peer import PeerStream
 from tests.forwarders.running import Running
@@ -25,6 +29,13 @@ class Batch(trio.abc.Instrument):
         self.number += 1
 
 
+@pytest.fixture
+async def batch() -> Batch:
+    batch = Batch()
+    trio.lowlevel.add_instrument(batch)
+    return batch
+
+
 async def connected(port: int) -> list[socket.socket]:
     """Clients that are all served: each has a byte from the pod."""
     streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(CLIENTS)]
@@ -34,10 +45,9 @@ async def connected(port: int) -> list[socket.socket]:
 
 
 @pytest.mark.parametrize("what", ["leave", "ask"])
-async def test_clients_that_do_something_together(running: Running, what: str) -> None:
+async def test_clients_that_do_something_together(running: Running, batch: Batch, what: str) -> None:
     """All clients close, or send, before portside runs again: the pod gets that bit by bit, in many batches."""
-    batch, arrived = Batch(), Counter[int]()
-    trio.lowlevel.add_instrument(batch)
+    arrived = Counter[int]()
 
     async def app(stream: PeerStream) -> None:
         await stream.send_all(b"x")
@@ -56,3 +66,39 @@ async def test_clients_that_do_something_together(running: Running, what: str) -
         for client in clients:
             client.close()
     assert max(arrived.values()) <= 2 * AT_ONCE
+
+
+async def test_tls_handshakes_that_are_answered_together(batch: Batch) -> None:
+    """Twenty answers that arrive in one moment: each costs two milliseconds, and few are computed in one batch."""
+    made, shaken = certificates.make("admin"), Counter[int]()
+    server = certificates.server_context(made)
+    client = ssl.create_default_context(cadata=made.authority.decode())
+    pairs = [socket.socketpair() for _ in range(20)]
+
+    async def shake(ours: socket.socket) -> None:
+        channel = await start_tls(RawSocket(ours), client, "localhost")
+        shaken[batch.number] += 1
+        channel.close()
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for ours, _ in pairs:
+                nursery.start_soon(shake, ours)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            answers = [answer_to(server, theirs) for _, theirs in pairs]
+            for (_, theirs), answer in zip(pairs, answers, strict=True):
+                theirs.sendall(answer)
+    for _, theirs in pairs:
+        theirs.close()
+    assert shaken.total() == len(pairs)
+    assert max(shaken.values()) <= 3
+
+
+def answer_to(context: ssl.SSLContext, theirs: socket.socket) -> bytes:
+    """The server's part of a handshake, for the client's hello that has arrived."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_side=True)
+    incoming.write(theirs.recv(65536))
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()

@@ -316,7 +316,8 @@ async def relayed(pair: Pair, nursery: trio.Nursery) -> AsyncIterator[Relayed]:
     with socket.create_server((HERE, 0)) as server:
         client = await trio.open_tcp_stream(*server.getsockname())
         local, _ = server.accept()
-    relay = Relay(RawSocket(local), cast(HeldDial, Given(tunnel)), 10.0, Counts(since=datetime.now(UTC)), Batches())
+    dial, counters = cast(HeldDial, Given(tunnel)), Counts(since=datetime.now(UTC))
+    relay = Relay(RawSocket(local), dial, 10.0, counters, Batches(at_once=32))
     over = trio.Event()
 
     async def run() -> None:

@@ -65,7 +65,7 @@ class Line:
         self.counters = Counts(since=datetime.now(UTC))
         self.confirmed = trio.Event()
         dial = cast(HeldDial, self.dial)
-        self.relay = Relay(RawSocket(accepted), dial, linger, self.counters, Batches(), self.confirmed.set)
+        self.relay = Relay(RawSocket(accepted), dial, linger, self.counters, Batches(at_once=32), self.confirmed.set)
         self.over = trio.Event()
         self.scope = trio.CancelScope()
         nursery.start_soon(self._run)
