@@ -105,9 +105,9 @@ class SessionHealth:
         if not await self._answered(asked + DOUBT):
             self._set_doubtful(doubtful=True)
             await self._answered(asked + timeout)
+            # The reader may have an answer that arrived in this moment: it runs first.
+            await trio.lowlevel.checkpoint()
         self._check_requested = trio.current_time() > asked + timeout + OVERSLEPT
-        # The reader may have an answer that arrived in this moment: it runs first.
-        await trio.lowlevel.checkpoint()
         self._asking = False
         self._answered_at = trio.current_time()
         if self._check_requested:

@@ -198,7 +198,7 @@ class SessionWriter:
     async def flush(self) -> None:
         """Wait until everything that is queued now has been sent; WRITE_TIMEOUT bounds it."""
         sent_with = self._taken + bool(self._wire.pending)
-        self.wake()
+        self.push()
         while self._sent < sent_with:
             await self.written.wait()
 

@@ -27,7 +27,7 @@ STEADY = 60.0
 # Characters of an exception's own text in the log: it may quote foreign input.
 LONGEST_TEXT = 300
 # Seconds between two looks of `watch_sleep`: a suspended machine is noticed this soon after it runs again.
-TICK = 1.0
+TICK = 2.0
 # A tick that took this many seconds longer was no scheduling delay.
 ASLEEP = 3.0
 

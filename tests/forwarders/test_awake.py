@@ -26,7 +26,7 @@ class Machine:
 
 @pytest.mark.parametrize("clocks", ["both go on", "only the wall's goes on"])
 async def test_a_sleep_is_noticed_within_a_tick(nursery: trio.Nursery, autojump_clock: MockClock, clocks: str) -> None:
-    """After SIGSTOP trio's clock has gone on, after a suspend it has not: both are told once, within a second."""
+    """After SIGSTOP trio's clock has gone on, after a suspend it has not: both are told once."""
     machine = Machine(nursery)
     await trio.sleep(10.5)
     if clocks == "both go on":
