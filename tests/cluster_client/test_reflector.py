@@ -17,6 +17,7 @@ from tests.cluster_client.memory_api import (
     until,
 )
 from tests.cluster_client.reflecting import reflecting
+from watcher.cluster.reflector import WATCH_AFTER
 
 
 async def test_a_watch_is_synced_when_its_first_list_has_ended(autojump_clock: MockClock) -> None:
@@ -31,6 +32,16 @@ async def test_a_watch_is_synced_when_its_first_list_has_ended(autojump_clock: M
         assert seen.names() == {"a", "b"}
         assert seen.changes == [None]
         assert [query.get("continue") for verb, query, _ in api.asked if verb == "list"] == [None, "next"]
+
+
+async def test_listed_objects_are_used_before_the_watch_asks_for_anything(autojump_clock: MockClock) -> None:
+    """The first sessions to listed pods do not compete with it. It starts at the list's version: nothing is missed."""
+    async with reflecting(MemoryApi("a", version=10)) as seen:
+        await until(lambda: seen.changes)
+        await trio.sleep(WATCH_AFTER / 2)
+        assert (seen.names(), seen.api.verbs) == ({"a"}, ["list"])
+        await seen.watching()
+        assert seen.api.asked[-1][1]["resourceVersion"] == "10"
 
 
 async def test_an_empty_list_is_synced_too(autojump_clock: MockClock) -> None:

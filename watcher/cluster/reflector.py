@@ -44,6 +44,9 @@ LAST_AWAY = 0.8
 OUT_OF_TURN_EVERY = 30.0
 # A list so soon after the last one shows that versions expire quickly: the watch after it queues too.
 LISTED_LATELY = 10.0
+# Seconds from a list to its watch, which misses nothing. Meanwhile the listed pods' first sessions are opened: at the
+# start connections wait for them.
+WATCH_AFTER = 0.05
 # Seconds until a request without an answer is reported.
 SLOW = 1.5
 # A permission that was never granted is rarely granted later: people do that.
@@ -120,6 +123,7 @@ class Reflector:
             again, self._listed_at = trio.current_time() - self._listed_at < LISTED_LATELY, trio.current_time()
             if again:
                 await self._gate.wait_turn(0)
+            await trio.sleep(WATCH_AFTER)
         await self._follow(self._version)
 
     async def _follow(self, version: str) -> None:
