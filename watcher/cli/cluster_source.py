@@ -30,6 +30,7 @@ from watcher.config.targets import parse_targets
 from watcher.errors import ApiError, ApiUnreachableError, ClusterError, did_you_mean
 from watcher.plan.facts import Facts
 from watcher.plan.ports import asked_number
+from watcher.plan.required_watches import required_watches
 
 logger = logging.getLogger("portside")
 
@@ -108,8 +109,14 @@ async def forward_targets(targets: tuple[str, ...], options: Options) -> int:
                 other = await stack.enter_async_context(ClusterConnection(config, runtime.touch))
                 clients[config.context] = other.client
                 runtime.others.connected[config.context] = other
-            facts = replace(facts, entries=await looked_up(clients, entries))
-            await runtime.run(cluster, lambda: runtime.with_clusters(facts), end_when_hopeless=True)
+            # The lists that the plan will need are requested together with the targets.
+            own = tuple(entry for entry in entries if not entry.context)
+            cluster.watches.want(required_watches(replace(facts, entries=own)))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cluster.watches.run)
+                facts = replace(facts, entries=await looked_up(clients, entries))
+                await runtime.run(cluster, lambda: runtime.with_clusters(facts), end_when_hopeless=True)
+                nursery.cancel_scope.cancel()
 
     return await run_to_end(serve, runtime)
 

@@ -87,7 +87,10 @@ class Watches:
         self.gate.release()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Runs the wanted watches until cancelled."""
+        """Runs the wanted watches until cancelled. A second call just waits: `forward` starts them early."""
+        if self._tasks is not None:
+            task_status.started()
+            await trio.sleep_forever()
         async with trio.open_nursery() as nursery:
             with Tasks(nursery) as self._tasks:
                 for reflector, scope in self._running.values():
