@@ -92,7 +92,7 @@ def test_a_pipe_in_place_of_a_file(here: Place, option: str) -> None:
 
 def test_whatever_stands_in_place_of_a_file(odd: Path) -> None:
     """Every reader of a file refuses something that is no small regular file, and does not wait."""
-    options = dict.fromkeys(Options.__dataclass_fields__) | {"status": "127.0.0.1:0"}
+    options = dict.fromkeys(Options.__struct_fields__) | {"status": "127.0.0.1:0"}
     asked = Options(**(options | {"status_token_file": str(odd)}))  # type: ignore[arg-type]  # no other one is looked at
     readers: list[Callable[[], object]] = [
         lambda: StatusAddress.from_options(asked),
