@@ -19,7 +19,7 @@ from forwarders.errors import ClientLeftError, DialError, ForwarderError, HoldEx
 from forwarders.holding import FIRST_LOOK, LAST_LOOK, HeldDial, WaitingLine, has_left
 from forwarders.spec import Counts
 from forwarders.system.tcp import reader_is_gone
-from forwarders.tasks import Batches, Tasks, contained
+from forwarders.tasks import Tasks, connection_turns, contained
 from forwarders.transports.sockets import READ_SIZE, RawSocket
 from forwarders.tunnel import TunnelProtocol
 from forwarders.wire.runtimes import DIAL_GRACE, MOST_SWALLOWED
@@ -31,8 +31,6 @@ logger = logging.getLogger("portside.forwards")
 REPLAY_LIMIT = max(READ_SIZE, MOST_SWALLOWED + 1)
 # After the answer's end the client has this long to close.
 CLOSE_TIMEOUT = 1.0
-# Connections that go on before the event loop looks at its deadlines again: some 3 ms of steps.
-AT_ONCE = 32
 # When a FIN arrived in the middle of an answer and the system cannot tell whether anybody still reads it.
 UNSURE_LINGER = 0.25
 
@@ -44,7 +42,6 @@ class Connections:
         self._line = line
         self._spec = line.spec
         self._counters = counters
-        self._batches = Batches(AT_ONCE)
         self._confirming: dict[int, Callable[[], None]] = {}  # by the client's port
 
     @contextmanager
@@ -76,8 +73,7 @@ class Connections:
         if self._confirming:
             with suppress(OSError):  # a client that has left has no address any more
                 confirmed = self._confirming.get(local.socket.getpeername()[1])
-        dial = HeldDial(self._line, local)
-        relay = Relay(local, dial, self._spec.linger, self._counters, self._batches, confirmed)
+        relay = Relay(local, HeldDial(self._line, local), self._spec.linger, self._counters, confirmed)
         try:
             await relay.run()
         except ClientLeftError as error:
@@ -101,8 +97,7 @@ class Connections:
 class Relay:
     """Copies one connection in both directions. `error`: what ended it, once `run` has returned; "" for a good end.
 
-    `batches`: shared by the connections for which something may happen in the same moment. `confirmed`: called when the
-    pod's end has the request for a tunnel.
+    `confirmed`: called when the pod's end has the request for a tunnel.
     """
 
     def __init__(
@@ -111,14 +106,12 @@ class Relay:
         dial: HeldDial,
         linger: float,
         counters: Counts,
-        batches: Batches,
         confirmed: Callable[[], None] | None = None,
     ) -> None:
         self._local = local
         self._dial = dial
         self._linger = linger
         self._counters = counters
-        self._batches = batches
         self._confirmed = confirmed
         self._replay: list[bytes] = []
         self._replay_size = 0
@@ -186,7 +179,7 @@ class Relay:
                 except (TunnelError, OSError) as error:
                     failure = error
                 tasks.cancel()
-        await self._batches.turn()
+        await connection_turns.turn()
         # A pod's error says more than the client's.
         if worst := tunnel.error or tunnel.failure or failure:
             raise worst
@@ -246,7 +239,7 @@ class Relay:
             self._replay.append(data)
             self._replay_size += len(data)
         if self.received or not data:  # first requests keep the order in which their connections waited
-            await self._batches.turn()
+            await connection_turns.turn()
 
     def _prove(self) -> None:
         self._proven = True
@@ -277,7 +270,7 @@ class Relay:
                 tunnel.end()
             with trio.move_on_after(min(look, left)):
                 await tunnel.wait_finished()
-            await self._batches.turn()
+            await connection_turns.turn()
             look = min(2 * look, LAST_LOOK)
             if tunnel.received != received:
                 quiet_since, received = trio.current_time(), tunnel.received

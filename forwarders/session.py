@@ -14,7 +14,7 @@ import trio
 from forwarders.errors import SessionLostError, TunnelError
 from forwarders.health import SessionHealth
 from forwarders.session_io import ResetStreams, SessionEvent, SessionReader, SessionWriter, SlowReaders, UnreadBudget
-from forwarders.tasks import Notifier
+from forwarders.tasks import Notifier, session_turns
 from forwarders.transports.sockets import Channel, Piece
 from forwarders.tunnel import Tunnel, classify
 from forwarders.wire.portforward import PairData, PairEof, PairEvent, PairFinished, PortForward
@@ -142,10 +142,13 @@ class Session:
             await task(*args)
         except SessionLostError as error:
             self._loss = self._loss or error
+            self.ending = True
+            await session_turns.turn()
             self._scope.cancel()
 
     async def _close_when_retired(self) -> None:
         await self._retired.wait()
+        await session_turns.turn()
         with trio.move_on_after(HAUNTED_TIMEOUT if self._haunted else RETIRE_TIMEOUT):
             if not self._wire.credit.fully_acked and self._wire.credit.can_probe():
                 self._wire.probe()

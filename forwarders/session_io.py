@@ -12,7 +12,7 @@ from enum import Enum
 import trio
 
 from forwarders.errors import SessionLostError, SilentError, WireError
-from forwarders.tasks import Notifier
+from forwarders.tasks import Notifier, session_turns
 from forwarders.transports.sockets import Channel, Piece
 from forwarders.tunnel import Tunnel
 from forwarders.wire.portforward import PairEvent, PortForward
@@ -66,6 +66,7 @@ class SessionReader:
             data = self._first or await self._read()
             self._first = b""
             self._size = len(data)
+            await session_turns.turn()
         try:
             return self._wire.receive_data(data, FRAMES_A_TURN), self._size
         except WireError as error:

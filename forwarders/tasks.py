@@ -125,6 +125,11 @@ class Batches:
         return bool(self._waiting) and not self._pacing
 
 
+# For all forwards: a loop that has ended leaves nothing in them. A connection's step takes 0.1 ms, a TLS handshake
+# 2 ms, a session that reads, is closed or is lost 0.3 ms, with its five connections.
+connection_turns, session_turns, handshake_turns = Batches(at_once=32), Batches(at_once=16), Batches(at_once=2)
+
+
 def cause_of(error: BaseException) -> str:
     """Describe an exception, or each one in a group, in one line for the log: its kind, text and place."""
     if isinstance(error, BaseExceptionGroup):

@@ -19,7 +19,7 @@ import trio
 
 from forwarders.errors import UnreachableError
 from forwarders.system.tcp import send_gathered
-from forwarders.tasks import Batches
+from forwarders.tasks import handshake_turns
 
 # After a read of less than this there is seldom more: another recv would cost more than waiting for the socket does.
 SMALL_READ = 16 * 1024
@@ -31,9 +31,6 @@ SMALL_READ = 16 * 1024
 READ_SIZE, CHANNEL_READ_SIZE = 128 * 1024 - 8, 256 * 1024
 _received, _ciphertext = memoryview(bytearray(READ_SIZE)), memoryview(bytearray(CHANNEL_READ_SIZE))
 _plaintext = memoryview(bytearray(CHANNEL_READ_SIZE + 64 * 1024))
-
-# TLS handshakes that go on before the event loop looks at its deadlines again; each computes for two milliseconds.
-_handshakes = Batches(at_once=2)
 
 Piece = bytes | memoryview
 
@@ -215,7 +212,7 @@ class TlsChannel(SocketChannel):
     async def handshake(self) -> None:
         """Performs the TLS handshake. Raises ssl.SSLError, OSError."""
         while True:
-            await _handshakes.turn()
+            await handshake_turns.turn()
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 import ssl
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import trio
 import trio.testing
 
 from fixtures.embedded import certificates
-from forwarders.relay import AT_ONCE
 from forwarders.transports.sockets import RawSocket, start_tls
 from tests.forwarders.cluster import endpoint
 from tests.forwarders.peer import PeerStream
@@ -27,6 +27,18 @@ class Batch(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         self.number += 1
+
+
+class Drops(trio.abc.Instrument):
+    """By how many `count` shrinks in one batch, at most; and how many are `left`."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self.left, self.most = count(), 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        left = self._count()
+        self.left, self.most = left, max(self.most, self.left - left)
 
 
 @pytest.fixture
@@ -65,7 +77,29 @@ async def test_clients_that_do_something_together(running: Running, batch: Batch
     finally:
         for client in clients:
             client.close()
-    assert max(arrived.values()) <= 2 * AT_ONCE
+    assert max(arrived.values()) <= 2 * 32
+
+
+async def test_sessions_that_are_lost_together(running: Running) -> None:
+    """The API server ends, and with it some fifty sessions to the pod: they end bit by bit."""
+
+    async def app(stream: PeerStream) -> None:
+        await stream.send_all(b"x")
+
+    running.pods.apps = {"a": app}
+    clients = await connected(await running.start(endpoint("a")))
+    drops = Drops(lambda: running.fleet.pools.sessions)
+    assert drops.left >= 40
+    trio.lowlevel.add_instrument(drops)
+    running.pods.refusing = True
+    for peer in running.pods.standing("a"):
+        peer.close()
+    with trio.fail_after(60):
+        while drops.left:
+            await trio.lowlevel.checkpoint()
+    for client in clients:
+        client.close()
+    assert drops.most <= 20
 
 
 async def test_tls_handshakes_that_are_answered_together(batch: Batch) -> None:

@@ -24,7 +24,7 @@ from forwarders.spec import Counts, Endpoint, PodRef
 from forwarders.system import splice as module
 from forwarders.system.splice import CAN_SPLICE
 from forwarders.system.tcp import SocketWatcher
-from forwarders.tasks import Batches, Tasks
+from forwarders.tasks import Tasks
 from forwarders.transports.direct import SPLICE_AFTER, DirectTunnel, DirectUpstream
 from forwarders.transports.sockets import RawSocket
 
@@ -317,7 +317,7 @@ async def relayed(pair: Pair, nursery: trio.Nursery) -> AsyncIterator[Relayed]:
         client = await trio.open_tcp_stream(*server.getsockname())
         local, _ = server.accept()
     dial, counters = cast(HeldDial, Given(tunnel)), Counts(since=datetime.now(UTC))
-    relay = Relay(RawSocket(local), dial, 10.0, counters, Batches(at_once=32))
+    relay = Relay(RawSocket(local), dial, 10.0, counters)
     over = trio.Event()
 
     async def run() -> None:

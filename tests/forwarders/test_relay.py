@@ -18,7 +18,6 @@ from forwarders.holding import HeldDial
 from forwarders.relay import REPLAY_LIMIT, Relay
 from forwarders.session import Session
 from forwarders.spec import Counts
-from forwarders.tasks import Batches
 from forwarders.transports.sockets import RawSocket
 from forwarders.tunnel import Tunnel
 from tests.forwarders.peer import Peer, PeerStream
@@ -65,7 +64,7 @@ class Line:
         self.counters = Counts(since=datetime.now(UTC))
         self.confirmed = trio.Event()
         dial = cast(HeldDial, self.dial)
-        self.relay = Relay(RawSocket(accepted), dial, linger, self.counters, Batches(at_once=32), self.confirmed.set)
+        self.relay = Relay(RawSocket(accepted), dial, linger, self.counters, self.confirmed.set)
         self.over = trio.Event()
         self.scope = trio.CancelScope()
         nursery.start_soon(self._run)
