@@ -247,6 +247,10 @@ class TlsChannel(SocketChannel):
         try:
             while size < CHANNEL_READ_SIZE and (count := self._read_into(_plaintext[size:])):
                 size += count
+                if not (self._incoming.pending or self._tls.pending()):
+                    # One more read would raise SSLWantReadError, which takes as long as to decrypt a small record.
+                    self._exhausted = True
+                    break
             if not size:
                 raise ssl.SSLZeroReturnError  # Python returns 0 for a close_notify, here and in every later call
         except ssl.SSLWantReadError:
