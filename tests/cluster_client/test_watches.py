@@ -40,6 +40,22 @@ async def test_what_is_wanted_before_and_after_the_start_runs(autojump_clock: Mo
         await until(lambda: watches.snapshot.synced(SERVICES))
 
 
+async def test_only_one_run_has_the_watches(autojump_clock: MockClock) -> None:
+    """A second one waits beside the first. When both have ended, the next one has them."""
+    api = MemoryApi("a")
+    async with ApiClient(SERVER, api) as client:
+        watches = Watches(client, lambda: None, longest())
+        for number in (1, 2):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(watches.run)
+                await nursery.start(watches.run)
+                watches.want(frozenset({PODS}))
+                await until(lambda: watches.snapshot.synced(PODS))
+                assert api.verbs.count("list") == number
+                watches.want(frozenset())
+                nursery.cancel_scope.cancel()
+
+
 async def test_what_is_wanted_still_is_not_begun_again(autojump_clock: MockClock) -> None:
     """The same wish twice costs nothing."""
     api = MemoryApi("a")

@@ -91,12 +91,15 @@ class Watches:
         if self._tasks is not None:
             task_status.started()
             await trio.sleep_forever()
-        async with trio.open_nursery() as nursery:
-            with Tasks(nursery) as self._tasks:
-                for reflector, scope in self._running.values():
-                    self._tasks.start(_keep, reflector, scope)
-                task_status.started()
-                await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as nursery:
+                with Tasks(nursery) as self._tasks:
+                    for reflector, scope in self._running.values():
+                        self._tasks.start(_keep, reflector, scope)
+                    task_status.started()
+                    await trio.sleep_forever()
+        finally:
+            self._tasks = None
 
 
 async def _keep(reflector: Reflector, scope: trio.CancelScope) -> None:
