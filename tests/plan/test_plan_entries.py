@@ -177,6 +177,10 @@ def test_a_name_that_is_nearly_right_is_suggested() -> None:
     service_, deployment_, *_ = plan.forwards
     assert service_.broken == 'service wbe does not exist in namespace default; did you mean "web"?'
     assert deployment_.broken == "deployment wbe does not exist in namespace default"
+    elsewhere = planned([service("web", namespace="shop")], entries=(entry(namespace="default"),))
+    assert [wanted.broken for wanted in elsewhere.forwards if wanted.broken] == [
+        "service web does not exist in namespace default"
+    ]
 
 
 def test_a_service_named_by_an_entry_is_that_entrys() -> None:
