@@ -16,10 +16,11 @@ from watcher.board.addresses import local_url
 from watcher.config.entries import DEFAULT_ADDRESS
 from watcher.plan.plan import Explanation
 from watcher.plan.verdicts import PlannedForward, Published, ResourceRef, Skip
+from watcher.skaffold import SkaffoldChange
 
 if TYPE_CHECKING:
     from watcher.skaffold.port_events import SkaffoldForward
-    from watcher.skaffold.state import SkaffoldChange, SkaffoldFacts
+    from watcher.skaffold.state import SkaffoldFacts
 
 
 class ResourceFields(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -164,7 +165,7 @@ class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
     """
 
     time: str
-    change: Literal["attached", "lost", "phase", "run"]
+    change: SkaffoldChange
     attached: bool
     phase: str
     iteration: int

@@ -8,11 +8,11 @@ the event a fact is based on does not change that fact.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from watcher.skaffold import SkaffoldChange
 from watcher.skaffold.events import (
     FAILED,
     IN_PROGRESS,
@@ -50,8 +50,6 @@ MOST_NAMESPACES, MOST_ARTIFACTS = 100, 1000
 MOST_ERROR = 500
 # Former run ids that are kept while no deploy succeeds. Each edit of skaffold.yaml starts a run.
 MOST_FORMER_RUNS = 32
-
-SkaffoldChange = Literal["attached", "lost", "phase", "run"]
 
 
 class SkaffoldFacts(Struct, frozen=True, kw_only=True):
