@@ -35,7 +35,7 @@ class Upstreams(Protocol):
     def want(self, pod: PodRef, listener: Callable[[], None], *, running: bool) -> Upstream:
         """Subscribe: keep the way open, and call `listener` after each of its changes.
 
-        `running`: whether the pod's containers run. Until then opening it fails, and is tried less often.
+        `running`: whether the pod's containers run. Until then a try may fail, and tries become rare.
         """
 
     def leave(self, pod: PodRef, listener: Callable[[], None]) -> None:

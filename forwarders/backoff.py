@@ -25,8 +25,8 @@ FIRST_REST, LAST_REST = 1.0, 60.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 0.6
 # The same if sessions are opened but end at once, so that asking often is of no use: up to this long.
 LAST_USELESS = 2.0
-# The same while a pod starts, before each try: it has a sandbox after some tenths of a second, and none as long as a
-# volume or its network is missing. No API object says when. Once the pod runs there is no pause.
+# The same while a pod starts, before each try: the pod has a sandbox after some tenths of a second, and none as long as
+# a volume or its network is missing. No API object says when. Once the pod runs there is no pause.
 FIRST_EARLY, LAST_EARLY = 0.25, 8.0
 # A session that carried nothing, and that the peer ended (a GOAWAY counts) sooner than this, was useless.
 STEADY = 10.0

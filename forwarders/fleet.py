@@ -48,7 +48,7 @@ class Pools:
     def get(self, pod: PodRef) -> Upstream | None:
         return DirectUpstream(pod.address, self.watcher) if pod.address else self._pools.get(pod)
 
-    def want(self, pod: PodRef, listener: Callable[[], None], *, running: bool = True) -> Upstream:
+    def want(self, pod: PodRef, listener: Callable[[], None], *, running: bool) -> Upstream:
         """Subscribe to the pod's pool, which then opens a session; a container needs none."""
         if pod.address:
             return DirectUpstream(pod.address, self.watcher)

@@ -169,12 +169,12 @@ class Forward:
             if not self.counters.held:
                 await self._line.began.wait()
             await trio.sleep(NOTICE_AFTER)
-            self._line.look()
+            self._line.find_leavers()
             self._show_cause()
             while self.counters.held:
                 with trio.move_on_after(NOTICE_AGAIN):
                     await self._line.emptied.wait()
-                self._line.look()
+                self._line.find_leavers()
                 self._show_cause()
 
     def _show_cause(self) -> None:

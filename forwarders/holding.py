@@ -61,7 +61,7 @@ class WaitingLine:
         if self._line:
             self._line[0].woken.fire()
 
-    def look(self) -> None:
+    def find_leavers(self) -> None:
         """Find the clients whose leaving the kernel does not report. Call it each second: one call for all of them."""
         for dial in self._line:
             unreported = not dial.watched or _may_hide_fin(dial.local.socket)
@@ -153,6 +153,7 @@ class HeldDial:
     """Dials for one connection, as often as needed within its hold time, which begins when it is accepted.
 
     `recently_refused`: the last tunnel's port refused a connection before. `watched`: the kernel reports a FIN.
+    `left`: the client has.
     """
 
     def __init__(self, line: WaitingLine, local: RawSocket) -> None:

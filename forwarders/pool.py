@@ -34,7 +34,7 @@ logger = logging.getLogger("portside.sessions")
 NEAR, OWN_PATIENCE = 0.1, 1.0
 # Opening a session takes milliseconds of CPU, which a connection's first answer needs too (half of a first byte).
 SPARE_AFTER = 0.02
-# If the process slept, a session that was being opened for longer than this was requested before the sleep.
+# A session that was being opened for longer than this was requested before the process slept, or before the pod ran.
 STALE_OPENING = 0.5
 
 
@@ -66,8 +66,7 @@ class Pool:
         self._away = False
         self._hung_dials = HungDials()
         self._own_address = OwnAddress(pod, route, watcher, self._changed)
-        # Whether `run` waits without a deadline for idle sessions.
-        self._untimed = False
+        self._untimed = False  # whether `run` waits without a deadline for idle sessions
 
     @property
     def sessions(self) -> int:
@@ -120,15 +119,16 @@ class Pool:
 
     # For those who want the pod
 
-    def subscribe(self, listener: Callable[[], None], *, running: bool = True) -> None:
+    def subscribe(self, listener: Callable[[], None], *, running: bool) -> None:
         """Keep sessions to the pod open. Calls `listener` after every change of the pool.
 
-        `running`: whether the pod's containers run. Until then tries fail, and become rare.
+        `running`: whether the pod's containers run. Until then a failed try says nothing, and tries become rare.
         """
         if running and not self._running:
-            self._running, self.problem = True, ""
+            self._running = True
             self._backoff.forget()
             self._backing_off.cancel()
+            self._cancel_stale_openings()
         elif not (running or self._listeners):
             self._backoff.early()
         if listener not in self._listeners:
@@ -145,11 +145,14 @@ class Pool:
         """The process slept: every session has to prove that it is alive, and stale openings start again."""
         for session in tuple(self._sessions):
             session.check()
+        self._cancel_stale_openings()
+        self._demand.fire()
+
+    def _cancel_stale_openings(self) -> None:
         now = trio.current_time()
         for opening, began in self._opening.items():
             if now - began > STALE_OPENING:
                 opening.cancel()
-        self._demand.fire()
 
     def reopen(self) -> None:
         """Open no new connection on the present sessions, and start again with those that are being opened."""
@@ -218,16 +221,21 @@ class Pool:
             await self._serve(session)
 
     async def _open(self) -> Session | None:
-        began = trio.current_time()
+        began, running = trio.current_time(), self._running
         try:
             channel, received = await self._route.open_channel(self.pod)
         except TransportError as error:
+            if not running:
+                logger.debug("%s", error)
+                if not self._running:
+                    self._backoff.early()
+                return None
             if self._away and not isinstance(error, UnreachableError):
                 self._route.limiter.release()  # it answers again, if only to refuse this pod
             self._away = isinstance(error, UnreachableError)
             self.forbidden = isinstance(error, RefusedError) and error.status == HTTPStatus.FORBIDDEN
             if self.problem != str(error):
-                logger.log(logging.INFO if self._running else logging.DEBUG, "%s", error)
+                logger.info("%s", error)
             self._unopened(str(error))
             return None
         if self.problem:
@@ -241,10 +249,7 @@ class Pool:
 
     def _unopened(self, problem: str) -> None:
         self.problem = problem
-        if self._running:
-            self._backoff.unopened()
-        else:
-            self._backoff.early()
+        self._backoff.unopened()
         self._changed()
 
     async def _serve(self, session: Session) -> None:

@@ -26,10 +26,8 @@ logger = logging.getLogger("portside.sessions")
 SEND_LIMIT = 512 * 1024
 # After a pair's data ended, its error stream ends in the same moment. If it does not, the end counts as good.
 FINISH_TIMEOUT = 2.0
-# An answer to a PING takes one round trip.
-RETIRE_TIMEOUT = 2.0
-# Beside a download that nobody takes its PINGs may be slow, and every moment costs bandwidth.
-HAUNTED_TIMEOUT = 0.5
+# An answer to a PING takes a round trip; beside a download that nobody takes it may be slow, which costs bandwidth.
+RETIRE_TIMEOUT, HAUNTED_TIMEOUT = 2.0, 0.5
 
 
 class Session:
@@ -79,8 +77,17 @@ class Session:
     @property
     def usable(self) -> bool:
         """Whether a new connection may be opened here."""
+        return self._trusted and self._wire.can_open()
+
+    @property
+    def testable(self) -> bool:
+        """Whether a test dial may be opened here: also where stuck workers leave no room for a connection."""
+        return self._trusted and self._wire.can_open_apart()
+
+    @property
+    def _trusted(self) -> bool:
         trusted = not (self.ending or self._health.paused or self._health.doubtful or self._slow_readers.present())
-        return trusted and self._wire.can_open() and self._wire.credit.can_probe()
+        return trusted and self._wire.credit.can_probe()
 
     @property
     def doubtful(self) -> bool:
@@ -111,8 +118,7 @@ class Session:
         self.ending = True
         self._retired.set()
 
-    def silent_tunnels(self) -> list[Tunnel]:
-        """The open tunnels that have received no byte yet."""
+    def silent_tunnels(self) -> list[Tunnel]:  # no byte has come yet
         return [tunnel for tunnel in self._tunnels.values() if not tunnel.received]
 
     # Tasks
@@ -224,8 +230,7 @@ class Session:
             return
         with trio.move_on_after(FINISH_TIMEOUT):
             await tunnel.wait_finished()
-        # An error text may still be on its way, through a stalled path or into a paused session. The answer to a PING
-        # sent now comes after it.
+        # An error text may still be on its way: the answer to a PING that is sent now comes after it.
         if pair in self._tunnels and self._wire.credit.can_probe():
             self._wire.probe()
         if await self.confirm(pair):

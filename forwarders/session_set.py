@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 
 import trio
 
@@ -159,7 +160,10 @@ class SessionSet:
         """
         now, next_at = trio.current_time(), math.inf
         spares: list[tuple[Session, float]] = []
+        tester = None if wanted else self._tester()
         for session in tuple(self._idle):
+            if session is tester:
+                continue
             if session.ending or not wanted:
                 session.retire()
             elif session.usable:
@@ -169,6 +173,11 @@ class SessionSet:
         for session, at in spares[:-1]:
             next_at = min(next_at, self._retire_at(session, at, now))
         return next_at - now
+
+    def _tester(self) -> Session | None:
+        """An idle session for test dials (HungDials), while any connection is silent."""
+        silent = any(session.silent_tunnels() for session in self._sessions)
+        return next((session for session in reversed(self._idle) if session.testable), None) if silent else None
 
     def _retire_at(self, session: Session, at: float, now: float) -> float:
         if at > now:
@@ -182,19 +191,28 @@ class HungDials:
     """Fails tunnels whose dial hangs in a sandbox that is gone, so that they are dialled in another pod.
 
     The runtime's connect(2) hangs if its network namespace goes away at that moment. Nothing comes back, for 20 s or
-    for ever. A test dial on the same session tells whether the sandbox is gone. If it is, no application is left, and
-    what had been connected ends within PAIR_ENDS_WITHIN: a tunnel that is still silent then was never connected.
+    for ever. A test dial on a session to the same pod tells whether the sandbox is gone. If it is, no application is
+    left, and what had been connected ends within PAIR_ENDS_WITHIN: a tunnel that is still silent then was never
+    connected.
     """
 
     def __init__(self) -> None:
         self._testing: set[Session] = set()
 
-    def look(self, sessions: Iterable[Session], nursery: trio.Nursery) -> None:
-        """Start test dials on sessions with silent tunnels. Call every SILENT_LOOK while the pod is not wanted."""
-        for session in tuple(sessions):
-            if session.usable and session not in self._testing and (silent := session.silent_tunnels()):
+    def look(self, sessions: SessionSet, nursery: trio.Nursery) -> None:
+        """Start test dials if sessions have silent tunnels. Call every SILENT_LOOK while the pod is not wanted.
+
+        On those sessions, or on another one if stuck workers leave no room for a test there: what one of them tells of
+        the sandbox is true for all.
+        """
+        silent = {session: tunnels for session in sessions if (tunnels := session.silent_tunnels())}
+        testable = [session for session in silent if session.testable]
+        if silent and not testable:
+            testable = [session for session in sessions if session.testable][:1]
+        for session in testable:
+            if session not in self._testing:
                 self._testing.add(session)
-                nursery.start_soon(self._test, session, silent)
+                nursery.start_soon(self._test, session, [*chain.from_iterable(silent.values())])
 
     async def _test(self, session: Session, silent: list[Tunnel]) -> None:
         try:

@@ -1,5 +1,5 @@
-"""Tools for tasks: wake them (`Notifier`), start them from callbacks (`Tasks`), let a crowd of them on bit by bit
-(`Batches`), contain and restart those that fail.
+"""Tools for tasks: wake them (`Notifier`), start them from callbacks (`Tasks`), limit how many go on in one
+batch of the event loop (`Batches`), contain and restart those that fail.
 
 docs/design/bulkheads.md lists where exceptions are contained. Cancelled, KeyboardInterrupt and SystemExit pass
 through, also out of a group.
@@ -104,7 +104,7 @@ class Batches:
         self._pacing = False  # whether one caller waits for the next batch, for all others
 
     async def turn(self) -> None:
-        """Go on with at most `at_once` - 1 others in one batch. Seldom a checkpoint; may change the callers' order."""
+        """Go on with at most `at_once` - 1 others in one batch. May change the callers' order, and seldom waits."""
         if self._left and not self._waiting:
             self._left -= 1
             return
@@ -125,7 +125,7 @@ class Batches:
         return bool(self._waiting) and not self._pacing
 
 
-# For all forwards: a loop that has ended leaves nothing in them. A connection's step takes 0.1 ms, a TLS handshake
+# For all forwards: no task stays parked in them after trio.run. A connection's step takes 0.1 ms, a TLS handshake
 # 2 ms, a session that reads, is closed or is lost 0.3 ms, with its five connections.
 connection_turns, session_turns, handshake_turns = Batches(at_once=32), Batches(at_once=16), Batches(at_once=2)
 

@@ -37,11 +37,11 @@ class OwnAddress:
     """Which ports of one pod are reached at the pod's own address. The plan says whether that may be tried.
 
     An address may be another pod's as soon as its pod is gone. So it is used only if `confirm` has told, at most LEASE
-    seconds ago, that it is this pod's; `run` asks again while connections go there. The first connections wait for its
-    answer, for POD_TIMEOUT at most: a browser or a database client keeps them. And only while `shown` agrees, also once
-    a connection is made: on a busy machine the plan follows the watch late, and another machine may answer at an
+    seconds ago, that it is this pod's; `run` asks again while connections go there. And only while `shown` agrees, also
+    once a connection is made: on a busy machine the plan follows the watch late, and another machine may answer at an
     address that is free. The first connection to a port tries the address; until that has ended, others go through
-    sessions. `on_change` is called when connections may go another way from then on.
+    sessions. It waits for the answer to `confirm`, for POD_TIMEOUT at most: a browser or a database client keeps it for
+    long. `on_change` is called when connections may go another way from then on.
     """
 
     def __init__(self, pod: PodRef, route: ClusterRoute, watcher: SocketWatcher, on_change: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ write. IO, time and retries are the session's.
 
 from __future__ import annotations
 
+import math
 import sys
 
 from msgspec import Struct
@@ -80,20 +81,29 @@ class PortForward:
 
     def can_open(self) -> bool:
         """Whether a pair may be opened now: there are two neighbouring stream ids with idle workers."""
+        return self._may_open(most_between=0)
+
+    def can_open_apart(self) -> bool:
+        """Whether a pair may be opened whose ids need not be neighbours: one idle worker is enough for both."""
+        return self._may_open(most_between=FRAME_WORKERS)
+
+    def _may_open(self, most_between: int) -> bool:
         first = self._connection.next_stream_id
-        skip = self.credit.skip_for(first)
-        return skip is not None and first + 2 * skip + 2 <= frames.MAX_STREAM_ID
+        before, between = self.credit.skips_for(first) or (0, math.inf)
+        return between <= most_between and first + 2 * (before + between) + 2 <= frames.MAX_STREAM_ID
 
     def open(self, port: int) -> int:
         """Queues both SYN_STREAMs for a connection to `port` in the pod; returns the pair's number.
 
-        Ask `can_open` first, which checks the credit. Raises LocalProtocolError if no stream id is left.
+        Ask `can_open` or `can_open_apart` first. Raises LocalProtocolError if no stream id is left.
         """
-        self._connection.skip_stream_ids(self.credit.skip_for(self._connection.next_stream_id) or 0)
+        before, between = self.credit.skips_for(self._connection.next_stream_id) or (0, 0)
         ident = self._next_request
         self._next_request += 1
         common = (("port", str(port)), ("requestid", str(ident)))
+        self._connection.skip_stream_ids(before)
         error_id = self._connection.open_stream((("streamtype", "error"), *common), fin=True)
+        self._connection.skip_stream_ids(between)
         data_id = self._connection.open_stream((("streamtype", "data"), *common))
         pair = _Pair(ident, error_id, data_id)
         for stream_id in (error_id, data_id):

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from itertools import product
 from operator import sub
 
 FRAME_WORKERS = 5
 # Of 50; the rest is room for PINGs and resets, which are sent at any time.
 CREDIT = 40
 PROBE_LIMIT = 48
-# With 3 idle workers of 5 there are always two for a pair's neighbouring odd ids.
+# With 3 idle workers of 5 there are always two for a pair's neighbouring odd ids, so that few ids are skipped.
 ENOUGH_IDLE = 3
 # A PING reaches a worker that holds PROBE_AFTER frames: half the credit is left until the answer arrives. PINGs are
 # assigned round-robin, so up to four go first, one for PROBE_STEP frames: five at once would delay a request's answer.
@@ -33,9 +34,17 @@ def worker_of(stream_id: int) -> int:
 
 
 @functools.cache
-def _ids_to_skip(workers: int, first: int) -> int | None:
-    """How many ids to skip so that a data stream gets one of these workers; `first`: the worker of the next id."""
-    return next((skip for skip in range(FRAME_WORKERS) if workers >> worker_of(first + 2 * skip + 2) & 1), None)
+def _skips(idle: int, free: int, first: int) -> tuple[int, int] | None:
+    """How many ids to skip before a pair's error stream, which gets an idle worker, and then before its data stream.
+
+    That gets one of the `free` workers, with a neighbouring id if possible. `first`: the worker of the next id.
+    """
+    every = range(FRAME_WORKERS)
+    for between, before in product(every, every):
+        error = first + 2 * before
+        if idle >> worker_of(error) & free >> worker_of(error + 2 * between + 2) & 1:
+            return before, between
+    return None
 
 
 class WorkerCredit:
@@ -65,10 +74,12 @@ class WorkerCredit:
         """Whether one more frame of this stream may go out."""
         return self.unconsumed(worker_of(stream_id)) < CREDIT
 
-    def skip_for(self, stream_id: int) -> int | None:
-        """How many ids to skip from this one so that a pair's data stream gets an idle worker to itself."""
-        data = self._idle & self._free & (self._idle << 2 | self._idle >> FRAME_WORKERS - 2)
-        return _ids_to_skip(data, worker_of(stream_id))
+    def skips_for(self, stream_id: int) -> tuple[int, int] | None:
+        """How many ids to skip before each stream of a pair, so that its data stream gets an idle worker to itself.
+
+        None if there is no such worker. `stream_id`: the next one.
+        """
+        return _skips(self._idle, self._idle & self._free, worker_of(stream_id))
 
     def occupy(self, stream_id: int) -> None:
         """A pair has this data stream, and its worker to itself."""

@@ -56,6 +56,20 @@ async def test_only_one_run_has_the_watches(autojump_clock: MockClock) -> None:
                 nursery.cancel_scope.cancel()
 
 
+async def test_what_is_wanted_still_runs_in_the_next_run(autojump_clock: MockClock) -> None:
+    """As when a bug ended the first one: a cluster's watches begin again."""
+    api = MemoryApi("a")
+    async with ApiClient(SERVER, api) as client:
+        watches = Watches(client, lambda: None, longest())
+        watches.want(frozenset({PODS}))
+        for _ in range(2):
+            api.verbs.clear()
+            async with trio.open_nursery() as nursery:
+                await nursery.start(watches.run)
+                await until(lambda: bool(api.verbs))
+                nursery.cancel_scope.cancel()
+
+
 async def test_what_is_wanted_still_is_not_begun_again(autojump_clock: MockClock) -> None:
     """The same wish twice costs nothing."""
     api = MemoryApi("a")

@@ -328,3 +328,32 @@ async def test_a_pod_that_starts_has_its_session_soon_after_its_sandbox_runs(
     assert choosing.backend.serving == endpoint("new")
     await settled()
     assert len(choosing.pods.opens) == opens
+
+
+async def test_a_try_that_is_under_way_when_the_pod_runs_is_no_problem(
+    choosing: Choosing, autojump_clock: MockClock
+) -> None:
+    """It began before a session could be opened; the next one begins as soon as it has failed."""
+    choosing.pods.refusing, choosing.pods.latency = True, 0.3
+    choosing.backend.set((Endpoint(pod("new"), 80, ready=False, running=False),))
+    await trio.sleep(0.3)
+    choosing.backend.set((endpoint("new"),))
+    assert len(choosing.pods.opens) == 1
+    await trio.sleep(0.28)
+    assert (len(choosing.pods.opens), choosing.backend.problem) == (2, "")
+    choosing.pods.refusing = False
+    await trio.sleep(0.3)
+    assert choosing.backend.serving == endpoint("new")
+
+
+async def test_a_try_that_has_no_answer_when_the_pod_runs_is_not_waited_for(
+    choosing: Choosing, autojump_clock: MockClock
+) -> None:
+    """A kubelet that is busy with the pod's start may keep it for seconds."""
+    choosing.pods.latency = 60
+    choosing.backend.set((Endpoint(pod("new"), 80, ready=False, running=False),))
+    await trio.sleep(2)
+    choosing.pods.latency = 0.01
+    choosing.backend.set((endpoint("new"),))
+    await settled()
+    assert choosing.backend.serving == endpoint("new")

@@ -111,3 +111,31 @@ async def test_what_may_have_been_taken_is_not_given_back(
         await receive_pieces(tunnel)
     assert waited.cancelled_caught
     assert session.load
+
+
+@pytest.mark.parametrize("count", [3, 4])
+async def test_hung_dials_that_leave_no_room_for_a_connection(
+    wanting: Wanting, autojump_clock: MockClock, nursery: trio.Nursery, count: int
+) -> None:
+    """Each keeps a worker of the session for good: the one that is left is enough for a test."""
+    pool = wanting.want()
+    await settled()
+    session = pool.take()
+    assert isinstance(session, Session)
+    tunnels = []
+    for _ in range(count):
+        tunnels.append(session.open(80))
+        for payload in (b"GET ", b"/"):
+            await tunnels[-1].write(payload)
+        await settled()
+    assert not session.usable
+    for peer in wanting.pods.standing("web"):
+        for _ in range(count if peer.streams else 0):
+            await peer.accept()
+        nursery.start_soon(refuse_tests, peer)
+    wanting.pools.leave(POD, wanting.changed)
+    for tunnel in tunnels:
+        with trio.fail_after(6), pytest.raises(DialError):
+            await receive_pieces(tunnel)
+    await trio.sleep(5)
+    assert not wanting.pods.standing("web")

@@ -384,7 +384,7 @@ async def test_not_without_the_right_to_forward(choosing: Choosing, listening: i
     choosing.pods.refusing = False
     mock_clock.jump(10)
     await choosing.serve(listening)
-    pool = choosing.pools.want(pod("web"), lambda: None)
+    pool = choosing.pools.want(pod("web"), lambda: None, running=True)
     pool.forbidden = True
     assert isinstance(choosing.dial(), Tunnel)
 

@@ -119,7 +119,7 @@ async def test_wanted_again_while_it_ends(wanting: Wanting, autojump_clock: Mock
 async def test_two_who_want_one_pod(wanting: Wanting, autojump_clock: MockClock) -> None:
     """Forwards to one pod share its pool; it lives as long as one of them wants it."""
     first = wanting.want()
-    second = wanting.pools.want(POD, settled_listener)
+    second = wanting.pools.want(POD, settled_listener, running=True)
     assert first is second
     await settled()
     wanting.pools.leave(POD, wanting.changed)
@@ -207,7 +207,7 @@ async def test_what_was_being_opened_before_a_sleep_is_begun_anew(wanting: Wanti
 async def test_one_silent_session_makes_all_prove_themselves(wanting: Wanting, autojump_clock: MockClock) -> None:
     """A dead path is found out by the session that is asked first; spares of other pods do not wait for their turn."""
     pool = wanting.want()
-    other = wanting.pools.want(pod("other"), wanting.changed)
+    other = wanting.pools.want(pod("other"), wanting.changed, running=True)
     await settled()
     await connect(pool, 1)
     await trio.sleep(6)
@@ -246,7 +246,7 @@ async def test_each_cluster_has_a_way_of_its_own(nursery: trio.Nursery, autojump
     pools = Pools({"": near_route, "far": far}.__getitem__, Random(0))
     await nursery.start(pools.run)
     near_pod, far_pod = pod("web"), replace(pod("web"), cluster="far")
-    near, distant = pools.want(near_pod, lambda: None), pools.want(far_pod, lambda: None)
+    near, distant = (pools.want(one, lambda: None, running=True) for one in (near_pod, far_pod))
     await settled()
     assert near is not distant
     assert (len(here.standing("web")), len(there.standing("web"))) == (1, 1)
@@ -269,4 +269,4 @@ async def test_an_unknown_cluster_is_a_mistake(nursery: trio.Nursery) -> None:
     """Nothing is opened in the default one in its place."""
     pools = Pools({"": ClusterRoute(Pods(nursery).open_channel)}.__getitem__, Random(0))
     with pytest.raises(LookupError, match="far"):
-        pools.want(replace(pod("web"), cluster="far"), lambda: None)
+        pools.want(replace(pod("web"), cluster="far"), lambda: None, running=True)

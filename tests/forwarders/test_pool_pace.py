@@ -88,7 +88,7 @@ async def test_a_server_whose_sessions_are_of_no_use(wanting: Wanting, autojump_
 async def test_many_pods_of_such_a_server(wanting: Wanting, autojump_clock: MockClock, how: str) -> None:
     """Forty pods together make ten tries a second, also while sessions of one of them seem to get through."""
     for number in range(40):
-        wanting.pools.want(pod(f"pod-{number}"), wanting.changed)
+        wanting.pools.want(pod(f"pod-{number}"), wanting.changed, running=True)
     await settled()
     make_useless(wanting.pods, how)
     for peers in wanting.pods.peers.values():
@@ -133,7 +133,7 @@ async def test_losing_many_sessions_at_once_costs_one_pause(wanting: Wanting, au
 async def test_all_pods_together_ask_at_a_bounded_pace(wanting: Wanting, autojump_clock: MockClock) -> None:
     """Sixty pods at an API server that refuses make ten tries a second, and all have a session a second later."""
     wanting.pods.failure = "pods/portforward is forbidden"
-    pools = [wanting.pools.want(pod(f"pod-{number}"), wanting.changed) for number in range(60)]
+    pools = [wanting.pools.want(pod(f"pod-{number}"), wanting.changed, running=True) for number in range(60)]
     await trio.sleep(10)
     before = len(wanting.pods.opens)
     await trio.sleep(20)

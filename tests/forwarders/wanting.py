@@ -36,7 +36,7 @@ class Wanting:
         self.news.fire()
 
     def want(self) -> Pool:
-        pool = self.pools.want(POD, self.changed)
+        pool = self.pools.want(POD, self.changed, running=True)
         assert isinstance(pool, Pool)
         return pool
 

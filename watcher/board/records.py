@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 
 class ResourceFields(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The fields of every record about a resource and a port of it.
-
-    `context`: the kube-context of its cluster, "" if that is not known.
-    """
+    """The fields of every record about a resource and its port. `context`: its cluster's, "" if that is not known."""
 
     source: str
     resource_type: str

@@ -94,7 +94,9 @@ class Watches:
         try:
             async with trio.open_nursery() as nursery:
                 with Tasks(nursery) as self._tasks:
-                    for reflector, scope in self._running.values():
+                    for watch, (reflector, _) in self._running.items():
+                        scope = trio.CancelScope()  # a scope serves one run
+                        self._running[watch] = reflector, scope
                         self._tasks.start(_keep, reflector, scope)
                     task_status.started()
                     await trio.sleep_forever()

@@ -165,7 +165,10 @@ def _find(entry: Entry, target: Resource | None, namespace: str, facts: Facts) -
 
 
 def _similar(entry: Entry, facts: Facts) -> str:
-    """The end of a reason that names the run's object with a similar name, or ""; the same name is elsewhere."""
+    """The end of a reason that names the run's object with a similar name, or "".
+
+    An equal name is not suggested: that object is in another namespace.
+    """
     names = [item.metadata.name for item in run.objects(kinds.BY_NAME[entry.kind], facts)]
     others = [name for name in names[:COMPARED_NAMES] if name != entry.name]
     return did_you_mean(entry.name, others) if entry.name else ""
