@@ -175,9 +175,11 @@ class SessionSet:
         return next_at - now
 
     def _tester(self) -> Session | None:
-        """An idle session for test dials (HungDials), while any connection is silent."""
-        silent = any(session.silent_tunnels() for session in self._sessions)
-        return next((session for session in reversed(self._idle) if session.testable), None) if silent else None
+        """An idle session for test dials (HungDials), while those with silent connections have no room for one."""
+        silent = [session for session in self._sessions if session.silent_tunnels()]
+        if not silent or any(session.testable for session in silent):
+            return None
+        return next((session for session in reversed(self._idle) if session.testable), None)
 
     def _retire_at(self, session: Session, at: float, now: float) -> float:
         if at > now:

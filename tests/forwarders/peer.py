@@ -40,6 +40,7 @@ class Peer:
         self._queues: list[deque[Callable[[], bool]]] = [deque() for _ in range(FRAME_WORKERS)]
         self._round = 0
         self._opening: dict[str, int] = {}
+        self._error_streams: set[int] = set()
         self.streams: dict[int, PeerStream] = {}
         self._accepted_in, self._accepted_out = trio.open_memory_channel[PeerStream](10_000)
         self.to_client = bytearray()
@@ -76,11 +77,13 @@ class Peer:
                     self._queues[self._round].append(partial(self._answer, ping))
                     self._round = (self._round + 1) % FRAME_WORKERS
                 case streams.StreamOpened(stream, headers):
+                    if ("streamtype", "error") in headers:
+                        self._error_streams.add(stream)
                     self._put(stream, partial(self._open, stream, dict(headers)))
                 case streams.DataReceived(stream, payload):
                     self.payloads.append(bytes(payload))
                     self._put(stream, partial(self._data, stream, bytes(payload)))
-                case streams.StreamEnded(stream):
+                case streams.StreamEnded(stream) if stream not in self._error_streams:  # whose FIN blocks no worker
                     self._put(stream, partial(self._data, stream, b""))
                 case streams.StreamReset(stream, _):
                     self._put(stream, partial(self._reset, stream))

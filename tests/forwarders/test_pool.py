@@ -167,7 +167,10 @@ async def test_who_asks_again_is_not_counted_again(wanting: Wanting, autojump_cl
     wanting.pods.latency = 1.0
     session = pool.take()
     assert session is not None
-    tunnels = [session.open(80) for _ in range(SHARED)]
+    tunnels = []
+    for _ in range(SHARED):
+        tunnels.append(session.open(80))
+        await trio.testing.wait_all_tasks_blocked()  # the peer accepts each pair
     before = len(wanting.pods.opens)
     for _ in range(5 * SHARED):
         tunnels.pop().abort()
