@@ -552,3 +552,18 @@ def test_answers_that_nobody_takes_are_bounded(runtime: Runtime, what: str) -> N
     with pytest.raises(RemoteProtocolError, match="does not read"):
         runtime.client.receive_data(runtime.server.take())
     assert runtime.client.pending < 32 * MAX_ANSWERS
+
+
+def test_one_idle_worker_is_enough_for_both_streams_of_a_pair() -> None:
+    """Their ids are no neighbours then: for a test dial beside connections that leave no other worker."""
+    wire, server = PortForward(), SpdyPeer("server")
+    for _ in range(2):
+        assert wire.can_open()
+        wire.open(80)
+    assert (wire.can_open(), wire.can_open_apart()) == (False, True)
+    server.receive_data(wire.take())
+    wire.open(1)
+    events = server.receive_data(wire.take())
+    opened = [event.stream_id for event in events if isinstance(event, streams.StreamOpened)]
+    assert [stream % FRAME_WORKERS for stream in opened] == [4, 4]
+    assert not wire.can_open_apart()
