@@ -28,6 +28,7 @@ from forwarders.tunnel import TunnelProtocol
 FIRST_LOOK, LAST_LOOK = 0.005, 1.0
 # Unread bytes behind which a client's FIN may not arrive: it waits for room in our buffer, which is never this small.
 MAY_HIDE_FIN = 1024
+_peeked = bytearray(MAY_HIDE_FIN)
 
 
 class WaitingLine:
@@ -138,7 +139,7 @@ class WaitingLine:
                     self.changed()  # the first one asks again, for one more
                 if isinstance(dialled, Dialled):
                     return dialled
-                # A close shows a moment after its FIN. A FIN that cannot arrive is for `look`.
+                # A close shows a moment after its FIN. A FIN that cannot arrive is for `find_leavers`.
                 with trio.move_on_at(min(dialled, trio.current_time() + (look if dial.fin_seen else math.inf))):
                     await dial.woken.wait()
                 if dial.fin_seen:
@@ -240,9 +241,6 @@ def _may_hide_fin(connection: socket.socket) -> bool:
         return False
     except OSError:
         return True
-
-
-_peeked = bytearray(MAY_HIDE_FIN)
 
 
 def _was_reset(connection: socket.socket) -> bool:

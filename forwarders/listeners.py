@@ -34,7 +34,7 @@ OWNER_TIMEOUT = 2.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 ACCEPT_PAUSE, WARN_AGAIN = 0.1, 30.0
 # Connections accepted before the earlier ones have their first turn.
-MOST_ACCEPTED = 16
+AT_ONCE = 16
 
 
 class Bound:
@@ -136,7 +136,7 @@ async def accept(listener: RawSocket, name: str, tasks: Tasks, serve: Callable[[
         tasks.start(serve, RawSocket(sock))
         if files.is_reserved(sock.fileno()):
             paused_at = await _pause(name, "few file descriptors are left", paused_at)
-        elif (in_turn := in_turn + 1) % MOST_ACCEPTED == 0:
+        elif (in_turn := in_turn + 1) % AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
 
 

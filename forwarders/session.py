@@ -86,8 +86,7 @@ class Session:
 
     @property
     def _trusted(self) -> bool:
-        trusted = not (self.ending or self._health.paused or self._health.doubtful or self._slow_readers.present())
-        return trusted and self._wire.credit.can_probe()
+        return not (self.ending or self._health.paused or self._health.doubtful or self._slow_readers.present())
 
     @property
     def doubtful(self) -> bool:
@@ -118,7 +117,8 @@ class Session:
         self.ending = True
         self._retired.set()
 
-    def silent_tunnels(self) -> list[Tunnel]:  # no byte has come yet
+    def silent_tunnels(self) -> list[Tunnel]:
+        """The open tunnels that have received no byte yet."""
         return [tunnel for tunnel in self._tunnels.values() if not tunnel.received]
 
     # Tasks

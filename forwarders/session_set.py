@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from itertools import chain
 
 import trio
 
@@ -160,9 +159,9 @@ class SessionSet:
         """
         now, next_at = trio.current_time(), math.inf
         spares: list[tuple[Session, float]] = []
-        tester = None if wanted else self._tester()
+        testers = [] if wanted else self.testers()
         for session in tuple(self._idle):
-            if session is tester:
+            if session in testers:
                 continue
             if session.ending or not wanted:
                 session.retire()
@@ -174,12 +173,14 @@ class SessionSet:
             next_at = min(next_at, self._retire_at(session, at, now))
         return next_at - now
 
-    def _tester(self) -> Session | None:
-        """An idle session for test dials (HungDials), while those with silent connections have no room for one."""
+    def testers(self) -> list[Session]:
+        """The sessions for test dials (HungDials): those with silent tunnels, or another if none of them has room."""
         silent = [session for session in self._sessions if session.silent_tunnels()]
-        if not silent or any(session.testable for session in silent):
-            return None
-        return next((session for session in reversed(self._idle) if session.testable), None)
+        testable = [session for session in silent if session.testable]
+        if silent and not testable:
+            others = (session for session in (*reversed(self._idle), *self._sessions) if session.testable)
+            testable = [*itertools.islice(others, 1)]
+        return testable
 
     def _retire_at(self, session: Session, at: float, now: float) -> float:
         if at > now:
@@ -204,17 +205,13 @@ class HungDials:
     def look(self, sessions: SessionSet, nursery: trio.Nursery) -> None:
         """Start test dials if sessions have silent tunnels. Call every SILENT_LOOK while the pod is not wanted.
 
-        On those sessions, or on another one if stuck workers leave no room for a test there: what one of them tells of
-        the sandbox is true for all.
+        What one session tells of the sandbox is true for all.
         """
-        silent = {session: tunnels for session in sessions if (tunnels := session.silent_tunnels())}
-        testable = [session for session in silent if session.testable]
-        if silent and not testable:
-            testable = [session for session in sessions if session.testable][:1]
-        for session in testable:
+        for session in sessions.testers():
             if session not in self._testing:
                 self._testing.add(session)
-                nursery.start_soon(self._test, session, [*chain.from_iterable(silent.values())])
+                silent = [tunnel for one in sessions for tunnel in one.silent_tunnels()]
+                nursery.start_soon(self._test, session, silent)
 
     async def _test(self, session: Session, silent: list[Tunnel]) -> None:
         try:

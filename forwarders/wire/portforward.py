@@ -90,7 +90,8 @@ class PortForward:
     def _may_open(self, most_between: int) -> bool:
         first = self._connection.next_stream_id
         before, between = self.credit.skips_for(first) or (0, math.inf)
-        return between <= most_between and first + 2 * (before + between) + 2 <= frames.MAX_STREAM_ID
+        has_ids = between <= most_between and first + 2 * (before + between) + 2 <= frames.MAX_STREAM_ID
+        return has_ids and self.credit.can_probe()
 
     def open(self, port: int) -> int:
         """Queues both SYN_STREAMs for a connection to `port` in the pod; returns the pair's number.

@@ -65,11 +65,14 @@ class Watches:
             reflector.cache.close()
             scope.cancel()
         for watch in sorted(watches - self._running.keys(), key=repr):
-            reflector = Reflector(self._client, WatchCache(self._store, watch), self._random, self.gate, _local_now)
-            scope = trio.CancelScope()
-            self._running[watch] = reflector, scope
-            if self._tasks is not None:
-                self._tasks.start(_keep, reflector, scope)
+            cache = WatchCache(self._store, watch)
+            self._begin(watch, Reflector(self._client, cache, self._random, self.gate, _local_now))
+
+    def _begin(self, watch: Watch, reflector: Reflector) -> None:
+        scope = trio.CancelScope()  # a scope serves one run
+        self._running[watch] = reflector, scope
+        if self._tasks is not None:
+            self._tasks.start(_keep, reflector, scope)
 
     def check(self) -> None:
         """Resume every watch on a new connection: the process slept, or sessions failed.
@@ -95,9 +98,7 @@ class Watches:
             async with trio.open_nursery() as nursery:
                 with Tasks(nursery) as self._tasks:
                     for watch, (reflector, _) in self._running.items():
-                        scope = trio.CancelScope()  # a scope serves one run
-                        self._running[watch] = reflector, scope
-                        self._tasks.start(_keep, reflector, scope)
+                        self._begin(watch, reflector)
                     task_status.started()
                     await trio.sleep_forever()
         finally:
