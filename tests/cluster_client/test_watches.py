@@ -68,6 +68,7 @@ async def test_what_is_wanted_still_runs_in_the_next_run(autojump_clock: MockClo
                 await nursery.start(watches.run)
                 await until(lambda: bool(api.verbs))
                 nursery.cancel_scope.cancel()
+            assert watches.snapshot.synced(PODS)
 
 
 async def test_what_is_wanted_still_is_not_begun_again(autojump_clock: MockClock) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import trio
 
+from tests.forwarders.choosing import Choosing
 from tests.forwarders.running import Running
 from tests.forwarders.sides import Sides
 from tests.forwarders.waiting import OPENED
@@ -18,6 +19,13 @@ async def wanting(nursery: trio.Nursery) -> Wanting:
     wanting = Wanting(nursery)
     await nursery.start(wanting.pools.run)
     return wanting
+
+
+@pytest.fixture
+async def choosing(nursery: trio.Nursery) -> Choosing:
+    choosing = Choosing(nursery)
+    await nursery.start(choosing.pools.run)
+    return choosing
 
 
 @pytest.fixture

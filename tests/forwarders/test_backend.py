@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from random import Random
 
 import pytest
 import trio
@@ -12,33 +11,12 @@ from trio.testing import MockClock
 
 from forwarders.backend import MAX_WANTED, Backend, Dialled
 from forwarders.errors import DialError
-from forwarders.fleet import Pools
 from forwarders.spec import Endpoint
-from forwarders.transports.api_server import ClusterRoute
-from tests.forwarders.cluster import Pods, endpoint, pod
+from tests.forwarders.choosing import Choosing, settled
+from tests.forwarders.cluster import endpoint
 from tests.forwarders.peer import REFUSED
 
 OUTDATED = endpoint("old", outdated=True)
-
-
-class Choosing:
-    """A backend over pods in memory, and how often it said that its answer may have changed."""
-
-    def __init__(self, nursery: trio.Nursery, patience: float = 5.0) -> None:
-        self.pods = Pods(nursery)
-        self.pools = Pools({"": ClusterRoute(self.pods.open_channel)}.__getitem__, Random(0))
-        self.changes = 0
-        self.backend = Backend(self.pools, patience, self._changed)
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-
-@pytest.fixture
-async def choosing(nursery: trio.Nursery) -> Choosing:
-    choosing = Choosing(nursery)
-    await nursery.start(choosing.pools.run)
-    return choosing
 
 
 def dialled(choosing: Choosing) -> Dialled:
@@ -49,10 +27,6 @@ def dialled(choosing: Choosing) -> Dialled:
 
 REFUSAL = DialError(REFUSED)
 GONE = DialError('network namespace for sandbox "a" is closed', sandbox_gone=True)
-
-
-async def settled() -> None:
-    await trio.sleep(0.2)
 
 
 async def test_the_first_ready_pod_serves(choosing: Choosing, autojump_clock: MockClock) -> None:
@@ -277,83 +251,3 @@ async def test_one_pod_that_comes_is_prepared_for(choosing: Choosing, autojump_c
     choosing.backend.set((endpoint("b1", ready=False),))
     await settled()
     assert choosing.backend.problem == ""
-
-
-@pytest.mark.parametrize("patience", [0.0, 5.0])
-async def test_a_pod_that_starts_has_its_session_and_serves_once_it_runs(
-    patience: float, nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    """However long nobody is Ready, and though pods as they are will do; then in the moment it is Ready."""
-    choosing = Choosing(nursery, patience)
-    await nursery.start(choosing.pools.run)
-    starting = Endpoint(pod("new"), 80, ready=False, running=False)
-    choosing.backend.set((starting,))
-    await trio.sleep(60)
-    choosing.backend.refresh()
-    before = choosing.backend.serving
-    choosing.backend.set((endpoint("new"),))
-    assert (before, choosing.backend.serving) == (None, endpoint("new"))
-    await settled()
-    assert len(choosing.pods.opens) == 1
-
-
-async def test_tries_at_a_pod_that_starts_become_rare_and_it_is_tried_at_once_when_it_runs(
-    choosing: Choosing, autojump_clock: MockClock
-) -> None:
-    """Without a sandbox no session can be opened: 20 tries in two minutes, none of them a problem of the forward."""
-    choosing.pods.refusing = True
-    choosing.backend.set((Endpoint(pod("new"), 80, ready=False, running=False),))
-    await trio.sleep(120)
-    assert 5 <= len(choosing.pods.opens) <= 25
-    choosing.pods.refusing, choosing.pods.opens = False, []
-    choosing.backend.set((endpoint("new"),))
-    assert choosing.backend.problem == ""
-    began = trio.current_time()
-    await settled()
-    assert choosing.backend.serving == endpoint("new")
-    assert choosing.pods.opens == [began]
-
-
-async def test_a_pod_that_starts_has_its_session_soon_after_its_sandbox_runs(
-    choosing: Choosing, autojump_clock: MockClock
-) -> None:
-    """Half a second after it can be opened, where the sandbox took a second."""
-    choosing.pods.refusing = True
-    choosing.backend.set((Endpoint(pod("new"), 80, ready=False, running=False),))
-    await trio.sleep(1)
-    choosing.pods.refusing = False
-    await trio.sleep(0.6)
-    opens = len(choosing.pods.opens)
-    choosing.backend.set((endpoint("new"),))
-    assert choosing.backend.serving == endpoint("new")
-    await settled()
-    assert len(choosing.pods.opens) == opens
-
-
-async def test_a_try_that_is_under_way_when_the_pod_runs_is_no_problem(
-    choosing: Choosing, autojump_clock: MockClock
-) -> None:
-    """It began before a session could be opened; the next one begins as soon as it has failed."""
-    choosing.pods.refusing, choosing.pods.latency = True, 0.3
-    choosing.backend.set((Endpoint(pod("new"), 80, ready=False, running=False),))
-    await trio.sleep(0.3)
-    choosing.backend.set((endpoint("new"),))
-    assert len(choosing.pods.opens) == 1
-    await trio.sleep(0.28)
-    assert (len(choosing.pods.opens), choosing.backend.problem) == (2, "")
-    choosing.pods.refusing = False
-    await trio.sleep(0.3)
-    assert choosing.backend.serving == endpoint("new")
-
-
-async def test_a_try_that_has_no_answer_when_the_pod_runs_is_not_waited_for(
-    choosing: Choosing, autojump_clock: MockClock
-) -> None:
-    """A kubelet that is busy with the pod's start may keep it for seconds."""
-    choosing.pods.latency = 60
-    choosing.backend.set((Endpoint(pod("new"), 80, ready=False, running=False),))
-    await trio.sleep(2)
-    choosing.pods.latency = 0.01
-    choosing.backend.set((endpoint("new"),))
-    await settled()
-    assert choosing.backend.serving == endpoint("new")

@@ -27,6 +27,7 @@ from forwarders.system.tcp import SocketWatcher
 from forwarders.tasks import Tasks
 from forwarders.transports.direct import SPLICE_AFTER, DirectTunnel, DirectUpstream
 from forwarders.transports.sockets import RawSocket
+from tests.forwarders.dialler import Dialler
 
 HERE = "127.0.0.1"
 
@@ -316,7 +317,7 @@ async def relayed(pair: Pair, nursery: trio.Nursery) -> AsyncIterator[Relayed]:
     with socket.create_server((HERE, 0)) as server:
         client = await trio.open_tcp_stream(*server.getsockname())
         local, _ = server.accept()
-    dial, counters = cast(HeldDial, Given(tunnel)), Counts(since=datetime.now(UTC))
+    dial, counters = cast(HeldDial, Dialler(lambda: tunnel)), Counts(since=datetime.now(UTC))
     relay = Relay(RawSocket(local), dial, 10.0, counters)
     over = trio.Event()
 
@@ -328,24 +329,6 @@ async def relayed(pair: Pair, nursery: trio.Nursery) -> AsyncIterator[Relayed]:
     with trio.fail_after(60):
         yield Relayed(client, await accepted.receive(), relay, over)
     await client.aclose()
-
-
-class Given:
-    """Dials once."""
-
-    recently_refused = False
-
-    def __init__(self, tunnel: DirectTunnel) -> None:
-        self._tunnel = tunnel
-
-    async def next(self) -> DirectTunnel:
-        await trio.lowlevel.checkpoint()
-        return self._tunnel
-
-    def succeeded(self) -> None:
-        """An application answered."""
-
-    over = succeeded
 
 
 @pytest.mark.parametrize("answer", [b"", b"short", random.Random(0).randbytes(300_000)], ids=["none", "short", "long"])

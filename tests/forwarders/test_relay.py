@@ -13,41 +13,14 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from forwarders.errors import DialError, SessionLostError
+from forwarders.errors import SessionLostError
 from forwarders.holding import HeldDial
 from forwarders.relay import REPLAY_LIMIT, Relay
 from forwarders.session import Session
 from forwarders.spec import Counts
 from forwarders.transports.sockets import RawSocket
-from forwarders.tunnel import Tunnel
+from tests.forwarders.dialler import Dialler
 from tests.forwarders.peer import Peer, PeerStream
-
-
-class Dialler:
-    """Gives a tunnel of one session for each dial, and counts what it is told."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.recently_refused = False
-        self.dials = self.refusals = self.successes = self.losses = self.ends = 0
-
-    async def next(self) -> Tunnel:
-        await trio.lowlevel.checkpoint()
-        self.dials += 1
-        return self._session.open(80)
-
-    def refused(self, error: DialError) -> None:
-        self.refusals += 1
-        self.recently_refused = True
-
-    def succeeded(self) -> None:
-        self.successes += 1
-
-    def lost(self) -> None:
-        self.losses += 1
-
-    def over(self) -> None:
-        self.ends += 1
 
 
 class Line:
@@ -60,7 +33,7 @@ class Line:
         self.peer = Peer()
         self.session = Session(self.peer.channel(), b"", lambda session, event: None)
         nursery.start_soon(self._run_session)
-        self.dial = Dialler(self.session)
+        self.dial = Dialler(lambda: self.session.open(80))
         self.counters = Counts(since=datetime.now(UTC))
         self.confirmed = trio.Event()
         dial = cast(HeldDial, self.dial)
