@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import httpx
+import pytest
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.access import ADMIN, ANY, Rule
@@ -42,8 +43,12 @@ async def page(record: Record) -> str:
         return (await client.get(record["url"])).text
 
 
-async def test_a_new_run_id(place: Place) -> None:
-    """An object with the new label keeps its listener; one without it is dropped after the new run's deploy."""
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_new_run_id(place: Place, *, late: bool) -> None:
+    """An object with the new label keeps its listener; one without it is dropped after the new run's deploy.
+
+    So it is if the watches' events come later than Skaffold's that tells of the deploy.
+    """
     first, second, run_id = reloaded()
     async with EmbeddedCluster.open() as cluster, SkaffoldApi.open(first) as skaffold:
         await cluster.deployment("web", [Port(8080, web("hello"), "http")], namespace=NAMESPACE)
@@ -58,9 +63,13 @@ async def test_a_new_run_id(place: Place) -> None:
             skaffold.play(Recording((meta,)))
             await program.wait_for(lambda records: any(r.get("runId") == run_id for r in records))
             assert "hello" in await page(before)
+            if late:
+                cluster.watches.delay()
             service(cluster, "stays", run_id)
             skaffold.play(Recording(tuple(rest)))
             await program.wait_for(lambda _: states(program, "goes")[-1] == "stopped")
+            cluster.watches.catch_up()
+            await program.wait_for(lambda records: [r for r in records if r["kind"] == "plan"][-1]["settled"])
             assert "stopped" not in states(program, "stays")
             assert (await program.ready("stays"))["localPort"] == before["localPort"]
             assert "hello" in await page(before)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.plan.made import EVERYWHERE, RUN, Item, make_plan, service, world
 from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE, Object
 from watcher.cluster.store import Problem, Snapshot, Watch
+from watcher.config.targets import parse_targets
 from watcher.plan.facts import Facts
-from watcher.plan.required_watches import required_watches
+from watcher.plan.required_watches import entry_watch, is_settled, required_watches
 from watcher.skaffold.modes import Mode
 
 REFUSED, AWAY = Problem("403", forbidden=True), Problem("connection refused")
@@ -56,21 +57,36 @@ def test_an_api_server_that_is_away_says_nothing_about_rights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("deployed", "problems", "expected"),
+    ("deployed", "problems", "outdated", "expected"),
     [
-        (False, {}, {"old", "new"}),
-        (True, {}, {"new"}),
-        (True, {EVERYWHERE: AWAY}, {"old", "new"}),
-        (False, {EVERYWHERE: AWAY}, {"old", "new"}),
+        (False, {}, set(), {"old", "new"}),
+        (True, {}, set(), {"new"}),
+        (True, {EVERYWHERE: AWAY}, set(), {"old", "new"}),
+        (False, {EVERYWHERE: AWAY}, set(), {"old", "new"}),
+        (True, {}, {EVERYWHERE}, {"old", "new"}),
     ],
 )
-def test_a_new_run_id(*, deployed: bool, problems: dict[Watch, Problem], expected: set[str]) -> None:
+def test_a_new_run_id(
+    *, deployed: bool, problems: dict[Watch, Problem], outdated: set[Watch], expected: set[str]
+) -> None:
     """The old run's services go when the new one's deploy has succeeded and the list is not behind that."""
     there = [service("old"), service("new", run="run-2"), service("strange", run="run-of-another")]
     facts = replace(FACTS, run_id="run-2", former_run_ids=frozenset({RUN}), deployed=deployed)
     facts = world(facts, there)
-    facts = replace(facts, cluster=Snapshot(facts.cluster.objects, problems))
+    facts = replace(facts, cluster=Snapshot(facts.cluster.objects, problems, outdated))
     assert forwarded(facts) == expected
+
+
+def test_a_list_from_before_the_deploy_condemns_nothing() -> None:
+    """An entry whose object is not in it may have its object by now: it waits, and nothing is settled."""
+    entries = parse_targets(("service/web", "8080"), namespace="known", addresses=("127.0.0.1",))
+    facts = world(Facts(entries=entries, run_id=RUN), [])
+    watches = required_watches(facts)
+    assert is_settled(facts, watches)
+    assert make_plan(facts).forwards[0].broken
+    behind = replace(facts, cluster=Snapshot(facts.cluster.objects, {}, {entry_watch(entries[0], "known")}))
+    assert not is_settled(behind, watches)
+    assert make_plan(behind).forwards[0].waiting_for == "service web does not exist in namespace known yet"
 
 
 def test_a_relabelled_service_keeps_its_forward() -> None:
@@ -90,6 +106,8 @@ class Cluster:
         self.allowed, self.up = True, True
         self.objects: dict[Watch, dict[tuple[str, str], Object]] = {}
         self.problems: dict[Watch, Problem] = {}
+        self.outdated: set[Watch] = set()  # not listed since the deploy
+        self.late = False  # the watches' events are
         self.labelled = RUN
 
     @property
@@ -97,7 +115,7 @@ class Cluster:
         return [service("web", namespace="known", run=self.labelled), service("db", namespace="far", run=self.labelled)]
 
     def step(self, name: str) -> None:
-        """One thing happens. `asked`: the watches are served, as far as the API server answers now."""
+        """One thing happens. `listed`: what is outdated is listed, as far as the API server answers now."""
         match name:
             case "reload":
                 number = len(self.facts.former_run_ids) + 2
@@ -106,21 +124,30 @@ class Cluster:
             case "apply" if self.up:
                 self.labelled = self.facts.run_id
             case "deployed":
-                self.facts = replace(self.facts, deployed=self.labelled == self.facts.run_id)
+                deployed = self.labelled == self.facts.run_id
+                if deployed and not self.facts.deployed:
+                    self.outdated = {*self.objects}
+                self.facts = replace(self.facts, deployed=deployed)
+            case "late" | "in time":
+                self.late = name == "late"
             case "up" | "down":
                 self.up = name == "up"
             case "allowed" | "refused":
                 self.allowed = name == "allowed"
+            case "listed" if self.up:
+                self.outdated.clear()
         self.serve()
 
     def serve(self) -> None:
         wanted = required_watches(replace(self.facts, cluster=Snapshot(self.objects, self.problems)))
+        self.outdated &= wanted
         for known in (self.objects, self.problems):
             for gone in known.keys() - wanted:
                 del known[gone]
         for watch in wanted:
             self.ask(watch)
-        self.facts = replace(self.facts, cluster=Snapshot(dict(self.objects), dict(self.problems)))
+        cluster = Snapshot(dict(self.objects), dict(self.problems), frozenset(self.outdated))
+        self.facts = replace(self.facts, cluster=cluster)
 
     def ask(self, watch: Watch) -> None:
         if not self.up:
@@ -129,14 +156,22 @@ class Cluster:
             self.problems[watch] = REFUSED
         else:
             self.problems.pop(watch, None)
+            if self.late and watch in self.objects and (watch in self.outdated or not self.facts.deployed):
+                return
             found = {(i.metadata.namespace, i.metadata.name): i for kind, i in self.items if kind is watch.kind}  # type: ignore[attr-defined] # every object has metadata; their base has not
             self.objects[watch] = {key: item for key, item in found.items() if watch.namespace in {"", key[0]}}
 
 
 @settings(deadline=None)  # two shared cores: time says nothing here
 @given(
-    st.lists(st.sampled_from(["reload", "apply", "deployed", "up", "down", "allowed", "refused", "asked"]), max_size=25)
+    st.lists(
+        st.sampled_from(
+            ["reload", "apply", "deployed", "up", "down", "allowed", "refused", "late", "in time", "listed"]
+        ),
+        max_size=25,
+    )
 )
+@example(["apply", "deployed", "listed", "reload", "late", "apply", "deployed", "listed"])
 def test_no_forward_of_a_service_that_is_there_ever_goes(steps: list[str]) -> None:
     """Through reloads, deploys, an API server that comes and goes, and rights that do: once forwarded, always."""
     cluster = Cluster()

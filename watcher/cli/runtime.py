@@ -175,6 +175,12 @@ class Runtime:
         if self._loop is not None:
             self._loop.touch()
 
+    def refresh(self) -> None:
+        """Call it when a deploy has ended: lists from before it count only until there are newer ones."""
+        if self._cluster is not None:
+            self._cluster.watches.refresh()
+        self.others.refresh()
+
     async def run(
         self, cluster: ClusterConnection | None, gather: Callable[[], Facts], *, end_when_hopeless: bool = False
     ) -> None:

@@ -134,6 +134,10 @@ class SkaffoldSource:
         if now.iteration_began != before.iteration_began:
             # Not later than now, if the clock of Skaffold's machine is ahead of ours.
             self._iteration_began = timestamp(min(now.iteration_began, datetime.now(UTC)))
+        if now.deployed and not before.deployed:
+            self.runtime.refresh()
+            if self._docker is not None:
+                self._docker.refresh()
         self._publish_own(self._own(before), self._own(now))
         for change in change_kinds(before, now):
             self.runtime.board.publish(skaffold_record(change, now, datetime.now(UTC), self._iteration_began))

@@ -83,6 +83,15 @@ class Watches:
             reflector.check()
         self.gate.release()
 
+    def refresh(self) -> None:
+        """List everything again, because a deploy has ended: a watch's events may come later than Skaffold's.
+
+        The objects stay meanwhile, marked as outdated, without `on_change`.
+        """
+        for reflector, _ in self._running.values():
+            reflector.cache.outdate()
+        self.restart()
+
     def restart(self) -> None:
         """Start every watch with a list, because another API server answers now. The objects stay meanwhile."""
         for reflector, _ in self._running.values():
@@ -196,6 +205,11 @@ class OtherClusters:
     def route(self, context: str) -> ClusterRoute:
         """The route to this cluster. Its pods are known, so it is connected."""
         return self.connected[context].route
+
+    def refresh(self) -> None:
+        """List everything again, because a deploy has ended."""
+        for cluster in self.connected.values():
+            cluster.watches.refresh()
 
     def check(self) -> None:
         """Resume every watch on a new connection, because the process slept."""

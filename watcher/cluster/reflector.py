@@ -104,7 +104,7 @@ class Reflector:
             await self._gate.wait_turn(pause)
 
     def restart(self) -> None:
-        """Start with a list, because another API server answers now."""
+        """Start with a list, also if one is under way: another API server answers now, or a deploy has ended."""
         self._version = None
         if self._asking is not None:
             self._asking.cancel()
@@ -117,6 +117,7 @@ class Reflector:
     async def _list_and_watch(self) -> None:
         if self._version is None:
             listed = await self._client.list(self._watch)
+            await trio.lowlevel.checkpoint_if_cancelled()  # what came before a restart does not count
             self.cache.replace(listed.objects)
             self._version = listed.resource_version
             self._answered()
@@ -142,6 +143,7 @@ class Reflector:
 
     async def _take(self, stream: EventStream) -> None:
         async for events in stream:
+            await trio.lowlevel.checkpoint_if_cancelled()  # as after a list: it would set the version again
             self._apply(events)
             if events:
                 self._works()

@@ -6,7 +6,7 @@ cause no new plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Set, ValuesView
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -37,13 +37,21 @@ class Problem(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """What the watches show now. `objects`: by watch whose first list has ended, then by (namespace, name)."""
+    """What the watches show now. `objects`: by watch whose first list has ended, then by (namespace, name).
+
+    `outdated`: the watches whose objects may be older than the last deploy, until they are listed again.
+    """
 
     objects: Mapping[Watch, Mapping[Key, Object]] = {}
     problems: Mapping[Watch, Problem] = {}
+    outdated: Set[Watch] = frozenset()
 
     def synced(self, watch: Watch) -> bool:
         return watch in self.objects
+
+    def is_behind(self, watch: Watch) -> bool:
+        """Whether the watch's objects are missing, or may be older than the last deploy."""
+        return not self.synced(watch) or watch in self.outdated
 
     def pod(self, namespace: str, name: str, uid: str) -> Pod | None:
         """The pod, as a watch without a problem shows it; None also if another pod has its name."""
@@ -74,8 +82,9 @@ class Store:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self.objects: dict[Watch, Collection[Resource]] = {}
         self.problems: dict[Watch, Problem] = {}
+        self.outdated: set[Watch] = set()
         self.on_change = on_change
-        self.snapshot = Snapshot(MappingProxyType(self.objects), MappingProxyType(self.problems))
+        self.snapshot = Snapshot(MappingProxyType(self.objects), MappingProxyType(self.problems), self.outdated)
 
 
 class WatchCache:
@@ -94,9 +103,19 @@ class WatchCache:
     def replace(self, objects: tuple[Resource, ...]) -> None:
         """Replace all objects by those of a list that has ended."""
         found = Collection(objects)
-        if not self._closed and self._store.objects.get(self.watch) != found:
+        if self._closed:
+            return
+        if self._store.objects.get(self.watch) != found:
             self._store.objects[self.watch] = found
-            self._store.on_change()
+        elif self.watch not in self._store.outdated:
+            return
+        self._store.outdated.discard(self.watch)
+        self._store.on_change()
+
+    def outdate(self) -> None:
+        """Note, without `on_change`, that the objects may be older than the last deploy."""
+        if self.synced:
+            self._store.outdated.add(self.watch)
 
     def put(self, item: Resource) -> None:
         """Store an object that was added or modified."""
@@ -128,6 +147,7 @@ class WatchCache:
         self._closed = True
         self._store.objects.pop(self.watch, None)
         self._store.problems.pop(self.watch, None)
+        self._store.outdated.discard(self.watch)
 
 
 Key = tuple[str, str]

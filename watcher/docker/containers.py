@@ -81,12 +81,21 @@ class DockerContainer(Struct, frozen=True, rename="pascal"):
 
 
 class Containers(Struct, frozen=True):
-    """The engine's containers. `problem`: why the list is missing or old. `reachable`: at their own addresses."""
+    """The engine's containers. `problem`: why the list is missing or old. `reachable`: at their own addresses.
+
+    `outdated`: the list may be older than the last deploy.
+    """
 
     synced: bool = False
     problem: str = ""
     reachable: bool = True
     containers: tuple[DockerContainer, ...] = ()
+    outdated: bool = False
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the list is missing, or may be older than the last deploy."""
+        return not self.synced or self.outdated
 
 
 class _Platform(Struct, frozen=True, rename="pascal"):
@@ -142,16 +151,23 @@ class ContainerWatch:
         self._daemon = daemon
         self._on_change = on_change
         self._backoff = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
+        self._asking = trio.CancelScope()
+
+    def refresh(self) -> None:
+        """List again, because a deploy has ended: an engine's events may come later than Skaffold's."""
+        self.snapshot = replace(self.snapshot, outdated=self.snapshot.synced)
+        self._asking.cancel()
 
     async def run(self) -> None:
         """Keep `snapshot` up to date until cancelled."""
         async with client_of(self._daemon) as client:
             while True:
-                try:
-                    await self._list_and_watch(client)
-                except (DockerError, httpx.HTTPError) as error:
-                    self._set_error(error)
-                await trio.sleep(self._backoff.next())
+                with trio.CancelScope() as self._asking:
+                    try:
+                        await self._list_and_watch(client)
+                    except (DockerError, httpx.HTTPError) as error:
+                        self._set_error(error)
+                    await trio.sleep(self._backoff.next())
 
     async def _list_and_watch(self, client: httpx.AsyncClient) -> None:
         """Subscribes to events first, then lists, so no change in between is lost."""
@@ -164,6 +180,7 @@ class ContainerWatch:
 
     async def _list(self, client: httpx.AsyncClient, *, reachable: bool) -> None:
         found = decode_containers(await _get(client, "/containers/json?all=true"))
+        await trio.lowlevel.checkpoint_if_cancelled()  # a list from before a refresh does not count
         self._backoff.reset()
         self._set(Containers(synced=True, reachable=reachable, containers=found))
 

@@ -31,9 +31,12 @@ def required_watches(facts: Facts) -> frozenset[Watch]:
 
 
 def is_settled(facts: Facts, watches: frozenset[Watch]) -> bool:
-    """Whether every list that the plan rests on has ended or is forbidden. Other clusters may also be unreachable."""
+    """Whether every list that the plan rests on is complete or forbidden. Other clusters may also be unreachable.
+
+    A list from before the last deploy is not complete.
+    """
     parts = per_cluster(facts)
-    listed = facts.containers is None or facts.containers.synced
+    listed = facts.containers is None or not facts.containers.is_behind
     return listed and all(
         _is_answered(replace(watch, cluster=""), parts[watch.cluster], watch.cluster) for watch in watches
     )
@@ -41,7 +44,7 @@ def is_settled(facts: Facts, watches: frozenset[Watch]) -> bool:
 
 def _is_answered(watch: Watch, facts: Facts, key: str) -> bool:
     problem = facts.cluster.problems.get(watch)
-    return facts.cluster.synced(watch) or (problem is not None and (problem.forbidden or bool(key)))
+    return not facts.cluster.is_behind(watch) or (problem is not None and (problem.forbidden or bool(key)))
 
 
 def _of_cluster(facts: Facts) -> set[Watch]:

@@ -174,12 +174,13 @@ def _own(kind: Kind, facts: Facts) -> list[Resource]:
 def _run_ids(kind: Kind, facts: Facts) -> frozenset[str] | None:
     """The labels of the run's objects; None if any label counts.
 
-    Former ids count until a deploy under the new one has succeeded, and as long as the list may be stale.
+    Former ids count until a deploy under the new one has succeeded, and as long as the list may be older than that.
     """
     if facts.any_run or facts.selector:
         return None
     cluster = facts.cluster
-    stale = any(cluster.synced(one) and one in cluster.problems for one in watches_of_run(kind, facts))
+    lists = [one for one in watches_of_run(kind, facts) if cluster.synced(one)]
+    stale = any(one in cluster.problems or cluster.is_behind(one) for one in lists)
     return facts.ids_of_run if stale or not facts.deployed else frozenset({facts.run_id} - {""})
 
 
