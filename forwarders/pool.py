@@ -156,8 +156,7 @@ class Pool:
 
     def reopen(self) -> None:
         """Open no new connection on the present sessions, and start again with those that are being opened."""
-        for session in self._sessions:
-            session.ending = True
+        self._sessions.dismiss()
         for opening in self._opening:
             opening.cancel()
         self._changed()
@@ -279,8 +278,6 @@ class Pool:
     def _on_event(self, session: Session, event: SessionEvent) -> None:
         usable = self._sessions.update(session)
         match event:
-            case SessionEvent.OPENED:
-                pass
             case SessionEvent.CLOSED | SessionEvent.ROOM:
                 if self._waiting:
                     self._changed()
@@ -288,8 +285,10 @@ class Pool:
                     self._demand.fire()
             case SessionEvent.HEALTH:
                 self._changed()
-            case SessionEvent.DISMISSED:
+            case SessionEvent.DISMISSED | SessionEvent.GONE:
                 self._judge(session)
+                if event is SessionEvent.GONE:  # true for all: only a session that is opened now may lead to another
+                    self._sessions.dismiss()
                 self._changed()
 
     def _changed(self) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
-from forwarders.errors import SessionLostError, TunnelError
+from forwarders.errors import DialError, SessionLostError, TunnelError
 from forwarders.health import SessionHealth
 from forwarders.session_io import ResetStreams, SessionEvent, SessionReader, SessionWriter, SlowReaders, UnreadBudget
 from forwarders.tasks import Notifier, session_turns
@@ -48,6 +49,7 @@ class Session:
         self._writer = SessionWriter(channel, self._wire)
         self._slow_readers = SlowReaders(budget or UnreadBudget())
         self._reset_streams = ResetStreams()
+        self._health_changed = partial(on_event, self, SessionEvent.HEALTH)
         self._health = SessionHealth(self._wire, lambda: bool(self._tunnels), self._writer.flush, self._health_changed)
         self._progress = Notifier()
         self._loss: SessionLostError | None = None
@@ -225,8 +227,7 @@ class Session:
             self._health_changed()
 
     async def _finish_late(self, pair: int) -> None:
-        tunnel = self._tunnels.get(pair)
-        if tunnel is None:
+        if (tunnel := self._tunnels.get(pair)) is None:
             return
         with trio.move_on_after(FINISH_TIMEOUT):
             await tunnel.wait_finished()
@@ -240,6 +241,9 @@ class Session:
     def _finish(self, pair: int, error: TunnelError | None) -> None:
         if (tunnel := self._remove(pair)) is not None:
             tunnel.finish(error)
+        if isinstance(error, DialError) and error.sandbox_gone and not self.ending:
+            self.ending = True
+            self._on_event(self, SessionEvent.GONE)
 
     def _remove(self, pair: int) -> Tunnel | None:
         tunnel = self._tunnels.pop(pair, None)
@@ -253,9 +257,6 @@ class Session:
             self._writer.written.fire()
             self._on_event(self, SessionEvent.CLOSED)
         return tunnel
-
-    def _health_changed(self) -> None:
-        self._on_event(self, SessionEvent.HEALTH)
 
     # For its tunnels (SessionHandle)
 
@@ -280,8 +281,7 @@ class Session:
         self._writer.wake()
 
     def abort(self, pair: int) -> None:
-        stream = self._wire.abort(pair)
-        if stream is not None:
+        if (stream := self._wire.abort(pair)) is not None:
             self._reset_streams.add(stream)
         self._writer.defer()
         self._remove(pair)

@@ -100,6 +100,11 @@ class SessionSet:
         self._usable[load].pop(session, None)
         session.awaits_room = True
 
+    def dismiss(self) -> None:
+        """Open no new connection on the present sessions."""
+        for session in self._sessions:
+            session.ending = True
+
     # For new connections
 
     @property
