@@ -287,8 +287,8 @@ class Pool:
                 self._changed()
             case SessionEvent.DISMISSED | SessionEvent.GONE:
                 self._judge(session)
-                if event is SessionEvent.GONE:  # true for all: only a session that is opened now may lead to another
-                    self._sessions.dismiss()
+                if event is SessionEvent.GONE:
+                    self._sessions.outlive_sandbox()
                 self._changed()
 
     def _changed(self) -> None:

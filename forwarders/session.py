@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import trio
 
@@ -49,7 +48,6 @@ class Session:
         self._writer = SessionWriter(channel, self._wire)
         self._slow_readers = SlowReaders(budget or UnreadBudget())
         self._reset_streams = ResetStreams()
-        self._health_changed = partial(on_event, self, SessionEvent.HEALTH)
         self._health = SessionHealth(self._wire, lambda: bool(self._tunnels), self._writer.flush, self._health_changed)
         self._progress = Notifier()
         self._loss: SessionLostError | None = None
@@ -241,9 +239,8 @@ class Session:
     def _finish(self, pair: int, error: TunnelError | None) -> None:
         if (tunnel := self._remove(pair)) is not None:
             tunnel.finish(error)
-        if isinstance(error, DialError) and error.sandbox_gone and not self.ending:
-            self.ending = True
-            self._on_event(self, SessionEvent.GONE)
+            if isinstance(error, DialError) and error.sandbox_gone and not self.ending:
+                self._on_event(self, SessionEvent.GONE)
 
     def _remove(self, pair: int) -> Tunnel | None:
         tunnel = self._tunnels.pop(pair, None)
@@ -257,6 +254,9 @@ class Session:
             self._writer.written.fire()
             self._on_event(self, SessionEvent.CLOSED)
         return tunnel
+
+    def _health_changed(self) -> None:
+        self._on_event(self, SessionEvent.HEALTH)
 
     # For its tunnels (SessionHandle)
 

@@ -44,7 +44,7 @@ class SessionEvent(Enum):
     ROOM = "room"  # another connection may be opened again
     HEALTH = "health"  # the peer owes a sign of life, or gave it
     DISMISSED = "dismissed"  # the peer serves no new connection here
-    GONE = "gone"  # the sandbox that the session leads to is gone: the pod has ended, or has another one
+    GONE = "gone"  # the sandbox at the other end is gone: the pod has ended, or has another sandbox
 
 
 class SessionReader:

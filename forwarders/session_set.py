@@ -52,6 +52,7 @@ class SessionSet:
         self._idle: dict[Session, None] = {}  # in the order in which they became idle
         self._latest: Session | None = None  # that took the last connection
         self._short_in_a_row = 0
+        self._sandbox_gone = False
         self.load = 0
 
     def __len__(self) -> int:
@@ -61,6 +62,9 @@ class SessionSet:
         return iter(self._sessions)
 
     def add(self, session: Session) -> None:
+        if self._sandbox_gone:
+            self._sandbox_gone = False
+            self.dismiss()
         self._sessions[session] = 0
         self._idle[session] = None
         self.update(session)
@@ -102,8 +106,17 @@ class SessionSet:
 
     def dismiss(self) -> None:
         """Open no new connection on the present sessions."""
-        for session in self._sessions:
+        for session, load in self._sessions.items():
             session.ending = True
+            self._turn_away(session, load)
+
+    def outlive_sandbox(self) -> None:
+        """Replace all present sessions by the next one: the sandbox at their other end is gone.
+
+        Until then they stay, because they can still tell that it is gone (HungDials), and the next one may fail: the
+        pod may have ended.
+        """
+        self._sandbox_gone = True
 
     # For new connections
 
@@ -143,6 +156,8 @@ class SessionSet:
 
     def wants_more(self, opening: int, waiting: int) -> bool:
         """Whether to open one more. `opening`: those that are being opened; `waiting`: connections that found none."""
+        if self._sandbox_gone and self._sessions:
+            return not opening
         count = len(self._sessions)
         if count + opening >= MAX_SESSIONS:
             return False

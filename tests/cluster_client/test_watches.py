@@ -250,6 +250,20 @@ async def test_an_outdated_list_that_changed_nothing_is_reported_too(autojump_cl
         nursery.cancel_scope.cancel()
 
 
+async def test_a_refresh_soon_after_a_list_delays_nothing(autojump_clock: MockClock) -> None:
+    """Lists that soon follow others show that versions expire quickly, but not those that were asked for."""
+    api = MemoryApi("a")
+    wanted = [Watch(POD, f"ns-{number}") for number in range(30)]
+    async with running(api, *wanted) as watches:
+        await until(lambda: len(api.feeds) == len(wanted))
+        await trio.sleep(5)
+        began = trio.current_time()
+        watches.refresh()
+        await until(lambda: len(api.feeds) == 2 * len(wanted))
+        assert trio.current_time() - began < 0.2
+        assert not watches.snapshot.problems
+
+
 async def test_an_event_just_before_a_restart_does_not_prevent_the_list(autojump_clock: MockClock) -> None:
     """The event is read after the restart: the watch resumes from nothing that came before it."""
     api = MemoryApi("a")

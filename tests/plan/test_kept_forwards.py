@@ -77,7 +77,7 @@ def test_a_new_run_id(
     assert forwarded(facts) == expected
 
 
-def test_a_list_from_before_the_deploy_condemns_nothing() -> None:
+def test_a_list_from_before_the_deploy_proves_no_absence() -> None:
     """An entry whose object is not in it may have its object by now: it waits, and nothing is settled."""
     entries = parse_targets(("service/web", "8080"), namespace="known", addresses=("127.0.0.1",))
     facts = world(Facts(entries=entries, run_id=RUN), [])

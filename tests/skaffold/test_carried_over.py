@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import string
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.skaffold.state import MOST_FORMER_RUNS, SkaffoldFacts, carried_over, change_kinds
+from watcher.skaffold.state import MOST_FORMER_RUNS, SkaffoldFacts, carried_over, change_kinds, first_deployed
 
 
 def facts(run_id: str, *namespaces: str, deployed: bool = False) -> SkaffoldFacts:
@@ -57,6 +58,21 @@ STEP = st.builds(
     st.frozensets(st.sampled_from(["shop", "cart", "pay"])),
     st.booleans(),
 )
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (facts("a"), facts("a", deployed=True), True),
+        (facts("a", deployed=True), facts("a", deployed=True), False),
+        (facts("a", deployed=True), facts("b"), False),
+        (facts("a"), facts("b", deployed=True), True),
+        (facts("a", deployed=True), facts("b", deployed=True), True),
+    ],
+)
+def test_a_runs_first_deploy(before: SkaffoldFacts, now: SkaffoldFacts, *, expected: bool) -> None:
+    """Also where one change has both the new run and its deploy, as in the replay of a `skaffold run`."""
+    assert first_deployed(before, now) is expected
 
 
 @given(st.lists(STEP, max_size=12))

@@ -89,7 +89,7 @@ class Watches:
         The objects stay meanwhile, marked as outdated, without `on_change`.
         """
         for reflector, _ in self._running.values():
-            reflector.cache.outdate()
+            reflector.cache.mark_outdated()
         self.restart()
 
     def restart(self) -> None:

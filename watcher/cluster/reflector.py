@@ -106,6 +106,7 @@ class Reflector:
     def restart(self) -> None:
         """Start with a list, also if one is under way: another API server answers now, or a deploy has ended."""
         self._version = None
+        self._listed_at = -math.inf  # the next list shows nothing about versions
         if self._asking is not None:
             self._asking.cancel()
 
@@ -117,7 +118,7 @@ class Reflector:
     async def _list_and_watch(self) -> None:
         if self._version is None:
             listed = await self._client.list(self._watch)
-            await trio.lowlevel.checkpoint_if_cancelled()  # what came before a restart does not count
+            await trio.lowlevel.checkpoint_if_cancelled()  # a restart asked for a newer list
             self.cache.replace(listed.objects)
             self._version = listed.resource_version
             self._answered()
@@ -143,7 +144,7 @@ class Reflector:
 
     async def _take(self, stream: EventStream) -> None:
         async for events in stream:
-            await trio.lowlevel.checkpoint_if_cancelled()  # as after a list: it would set the version again
+            await trio.lowlevel.checkpoint_if_cancelled()  # after a restart these events must not set the version
             self._apply(events)
             if events:
                 self._works()

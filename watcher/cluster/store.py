@@ -112,7 +112,7 @@ class WatchCache:
         self._store.outdated.discard(self.watch)
         self._store.on_change()
 
-    def outdate(self) -> None:
+    def mark_outdated(self) -> None:
         """Note, without `on_change`, that the objects may be older than the last deploy."""
         if self.synced:
             self._store.outdated.add(self.watch)

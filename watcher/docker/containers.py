@@ -174,13 +174,14 @@ class ContainerWatch:
         reachable = await self._is_reachable(client)
         async with aclosing(await _answer(client, "/events", _EVENTS)) as events:
             await self._list(client, reachable=reachable)
-            async for _ in events.aiter_raw():  # the events are not decoded: the list has all
-                await self._list(client, reachable=reachable)
+            async with aclosing(cast("AsyncGenerator[bytes]", events.aiter_raw())) as pieces:
+                async for _ in pieces:  # the events are not decoded: the list has all
+                    await self._list(client, reachable=reachable)
         raise DockerError("its event stream has ended")
 
     async def _list(self, client: httpx.AsyncClient, *, reachable: bool) -> None:
         found = decode_containers(await _get(client, "/containers/json?all=true"))
-        await trio.lowlevel.checkpoint_if_cancelled()  # a list from before a refresh does not count
+        await trio.lowlevel.checkpoint_if_cancelled()  # a refresh asked for a newer list
         self._backoff.reset()
         self._set(Containers(synced=True, reachable=reachable, containers=found))
 

@@ -180,7 +180,7 @@ def _run_ids(kind: Kind, facts: Facts) -> frozenset[str] | None:
         return None
     cluster = facts.cluster
     lists = [one for one in watches_of_run(kind, facts) if cluster.synced(one)]
-    stale = any(one in cluster.problems or cluster.is_behind(one) for one in lists)
+    stale = any(one in cluster.problems or one in cluster.outdated for one in lists)
     return facts.ids_of_run if stale or not facts.deployed else frozenset({facts.run_id} - {""})
 
 

@@ -141,9 +141,14 @@ def carried_over(before: SkaffoldFacts, now: SkaffoldFacts) -> SkaffoldFacts:
         if before.deployed or len(former) >= MOST_FORMER_RUNS:
             former = frozenset()
         former |= {before.run_id} - {""}
-    if now.deployed and not before.deployed and now.namespaces:
+    if first_deployed(before, now) and now.namespaces:
         namespaces = frozenset()
     return replace(now, former_run_ids=former, namespaces=namespaces | now.namespaces)
+
+
+def first_deployed(before: SkaffoldFacts, now: SkaffoldFacts) -> bool:
+    """Whether a run's first successful deploy has ended in between."""
+    return now.deployed and (not before.deployed or now.run_id != before.run_id)
 
 
 def change_kinds(before: SkaffoldFacts, now: SkaffoldFacts) -> list[SkaffoldChange]:
