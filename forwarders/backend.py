@@ -200,6 +200,8 @@ class Backend:
 
         `waiting`: how many connections want one.
         """
+        if self._refusals:
+            self._choose_serving()  # a pod that was gone gives way for a while only
         endpoint = self.serving
         if endpoint is None:
             return math.inf

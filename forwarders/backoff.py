@@ -37,6 +37,9 @@ CALM = STEADY + LAST_USELESS
 # that listens after a moment is found within a quarter of that moment, 2 s at most. One that never does is dialled 50
 # times in the first minute, and then every 2 s.
 FIRST_PAUSE, LAST_PAUSE, SHARE = 0.025, 2.0, 0.25
+# Seconds for which a pod whose sandbox is gone gives way to others that are Ready. By then the plan has dropped a pod
+# that has ended, and any other one has a new sandbox.
+GONE_FOR = 5.0
 
 
 class Backoff:
@@ -163,14 +166,19 @@ class SessionBackoff:
 class DialBackoff:
     """Paces the dials of one port in a pod that refuses connections: one at a time, with a pause after each.
 
-    `reason`, `sandbox_gone`: of the last refusal. `due`: when the port may be dialled again; infinite during a dial.
+    `reason`: of the last refusal. `due`: when the port may be dialled again; infinite during a dial.
     """
 
     def __init__(self) -> None:
         self.reason = ""
-        self.sandbox_gone = False
+        self._gone_until = -math.inf
         self.due = 0.0
         self._since = trio.current_time()
+
+    @property
+    def sandbox_gone(self) -> bool:
+        """Whether the last refusal said so, not long ago."""
+        return trio.current_time() < self._gone_until
 
     def begin(self) -> None:
         """Note that a dial has begun."""
@@ -178,8 +186,9 @@ class DialBackoff:
 
     def refused(self, reason: str, *, sandbox_gone: bool) -> None:
         """Note that the runtime could not connect, and why."""
-        self.reason, self.sandbox_gone = reason, sandbox_gone
+        self.reason = reason
         now = trio.current_time()
+        self._gone_until = now + GONE_FOR if sandbox_gone else -math.inf
         self.due = now + min(max(SHARE * (now - self._since), FIRST_PAUSE), LAST_PAUSE)
 
     def abandoned(self) -> None:

@@ -55,8 +55,7 @@ class Pool:
         self._fastest = math.inf  # seconds that opening a session took
         self._sessions = SessionSet()
         self._demand = Notifier()
-        # Connections that found no session since the last change.
-        self._waiting = 0
+        self._waiting = 0  # connections that found no session since the last change
         # Sessions that are being opened, and since when.
         self._opening: dict[trio.CancelScope, float] = {}
         # Sessions that may still turn out to be useless, and since when they are open.
@@ -213,6 +212,8 @@ class Pool:
         try:
             with opening, contained(logger, f"opening a session to {self._name}", self._unopened):
                 session = await self._open()
+                if session is not None and opening.cancel_called:  # it was answered in the moment of `reopen`
+                    session.ending = True
         finally:
             del self._opening[opening]
             self._demand.fire()

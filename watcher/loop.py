@@ -80,6 +80,7 @@ class Loop:
         self._stated: dict[str, Skip | Published] = {}  # as the board was told
         self._dirty = trio.Event()
         self._now = _Planned()
+        self._outdated = False  # `unsettle` was called since the facts were gathered
         self._has_planned = Notifier()
         self._planning_failed = ""  # the bug that prevents a new plan
         self._explain_until = -math.inf
@@ -91,6 +92,14 @@ class Loop:
     def touch(self) -> None:
         """Plan soon, because the facts changed. Any number of changes until the next plan cost one plan."""
         self._dirty.set()
+
+    def unsettle(self) -> None:
+        """Note at once that a deploy has outdated the lists: whoever reads of the deploy has read of that before."""
+        self._outdated = True  # also a plan that is being made
+        self._now = replace(self._now, settled=False)
+        if self._board.settled:
+            self._board.publish(PlanRecord(time=timestamp(datetime.now(UTC)), settled=False))
+        self.touch()
 
     def report(self, status: Status) -> None:
         """Publishes the new status of one forward on the board."""
@@ -167,6 +176,7 @@ class Loop:
         return True
 
     async def _plan(self, holding: Mapping[str, int]) -> _Planned:
+        self._outdated = False
         gathered = self._gather()
         facts = replace(gathered, explain_requested=trio.current_time() < self._explain_until, holding=holding)
         needed = required_watches(facts)
@@ -179,7 +189,7 @@ class Loop:
             try:
                 next(steps)
             except StopIteration as finished:
-                return _Planned(facts, finished.value, listed, settled)
+                return _Planned(facts, finished.value, listed, settled and not self._outdated)
             await slices.pause_if_due()
 
     async def _apply(self, plan: Plan, fleet: Fleet) -> None:

@@ -87,6 +87,11 @@ def stamps(files: Iterable[Path]) -> Stamps:
     return {path: _stamp(path) for path in map(_resolved, files)}
 
 
+def edited_since(files: Iterable[Path], read_at: int) -> list[Path]:
+    """Those of the files that were written after `read_at` (ns since 1970), so that what was read may be older."""
+    return [path for path, stamp in stamps(files).items() if stamp is not None and stamp[1] > read_at]
+
+
 async def change_since(before: Stamps) -> None:
     """Returns once a file differs from `before`, or a missing one was created.
 

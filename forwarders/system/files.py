@@ -28,6 +28,8 @@ REPLACE_TRIES, REPLACE_PAUSE = 20, 0.05
 ENOUGH = 65_536
 # macOS refuses more than kern.maxfilesperproc, though the hard limit is infinite: these are tried in turn.
 LESS = (10_240, 4_096)
+# A folder in memory on every Linux (shm_overview(7)).
+IN_MEMORY = "/dev/shm"  # noqa: S108 - its files have mode 0600 and a name that nobody can guess
 # Kept for sessions, watches, plugins and name look-ups, so that a flood of clients cannot take what they need.
 RESERVE, LARGEST_SHARE = 64, 8
 
@@ -37,12 +39,13 @@ def secret_file(content: bytes) -> Iterator[str]:
     """Yield the name of a file with the content, for the time of the block; in memory if possible. Raises OSError."""
     descriptor = -1
     if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # a sandbox, or a C library, without it
+        with suppress(OSError, AttributeError):  # a sandbox without it, or a Python for old systems (uv's)
             descriptor = os.memfd_create("portside")
     if descriptor < 0 or not os.path.exists(f"/proc/self/fd/{descriptor}"):
         if descriptor >= 0:
             os.close(descriptor)
-        with temporary_file(content) as name:
+        folder = IN_MEMORY if sys.platform == "linux" and os.access(IN_MEMORY, os.W_OK | os.X_OK) else None
+        with temporary_file(content, folder=folder) as name:
             yield name
         return
     with open(descriptor, "wb") as file:
@@ -52,11 +55,14 @@ def secret_file(content: bytes) -> Iterator[str]:
 
 
 @contextmanager
-def temporary_file(content: bytes, suffix: str = "") -> Iterator[str]:
-    """Yield the name of a closed file of mode 0600, which is deleted after the block. Raises OSError."""
+def temporary_file(content: bytes, suffix: str = "", folder: str | None = None) -> Iterator[str]:
+    """Yield the name of a closed file of mode 0600, which is deleted after the block. Raises OSError.
+
+    `folder`: where it is; None: where the system keeps temporary files.
+    """
     import tempfile  # noqa: PLC0415 - early_ports needs this module, and `random` behind this one takes 10 ms
 
-    descriptor, name = tempfile.mkstemp(prefix="portside-", suffix=suffix)
+    descriptor, name = tempfile.mkstemp(prefix="portside-", suffix=suffix, dir=folder)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)

@@ -122,6 +122,7 @@ class Opener:
     def move(self, server: ApiServer) -> None:
         """Open sessions at this server from now on, and forget what worked at the last one."""
         self._server = server
+        self._latest = TransportChoice()
         self._choices.clear()
         self._failures.clear()
 

@@ -132,7 +132,7 @@ def test_yaml_without_bounds(tmp_path: Path, text: str) -> None:
         kubeconfig_files.resolve_context([path], None)
 
 
-@pytest.mark.parametrize("limit", [5, 16, 63])
+@pytest.mark.parametrize("limit", [6, 16, 63])
 def test_few_descriptors(here: Place, limit: int) -> None:
     """With too few descriptors for any forward, portside refuses to start."""
     done = shell(here, f"ulimit -n {limit}; portside forward svc/web 8080")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import trio
 
 from fixtures.embedded import EmbeddedCluster
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
-from tests.cli.made import Place, problems_in
+from tests.cli.made import NAMESPACE, Place, problems_in
 from tests.cli.test_wait import Waiter, forwarding, waiting
 from tests.support.process import Portside, portside
 
@@ -69,6 +70,26 @@ async def test_an_iteration_that_begins_during_the_wait(scene: Scene) -> None:
         await scene.play(task("Deploy", "Succeeded", 9), task("DevLoop", "Succeeded", 9))
         assert await waiter.ends() == 0, waiter.stderr
         assert await printed(waiter) == "Skaffold's iteration 9 is served\n"
+
+
+async def test_a_deploy_that_the_watches_tell_of_late(cluster: EmbeddedCluster, place: Place) -> None:
+    """An entry's service that the iteration has created is waited for, though Skaffold is idle before it is seen."""
+    entry = {"resourceType": "service", "resourceName": "new", "namespace": NAMESPACE, "port": 8080}
+    project = {"apiVersion": "skaffold/v4beta11", "kind": "Config", "portForward": [entry]}
+    place.write("skaffold.yaml", json.dumps(project))
+    async with SkaffoldApi.open(RECORDED) as skaffold:
+        command = ("watch", "--skaffold", skaffold.url, "--port-forward=user")
+        async with portside(*command, environment=place.environment, folder=place.folder) as running:
+            await running.wait_for(lambda _: (running.last("new") or {}).get("state") == "failed")
+            scene = Scene(skaffold, running, place)
+            async with scene.waiting("--notice-within=60") as waiter:
+                await waiter.says("waiting: Skaffold has not noticed a change")
+                await scene.play(task("DevLoop", "InProgress", 9), task("Build", "InProgress", 9))
+                cluster.watches.delay()
+                cluster.service("new", {"app": "web"}, [{"port": 8080}], namespace=NAMESPACE)
+                await scene.play(task("Deploy", "Succeeded", 9), task("DevLoop", "Succeeded", 9))
+                assert await waiter.ends() == 0, waiter.stderr
+            cluster.watches.catch_up()
 
 
 async def test_no_change(scene: Scene) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fixtures.embedded import EmbeddedCluster
+from forwarders.system import files
 from tests.cluster_client.test_credentials import KEEP, loaded
 from tests.cluster_client.test_kubeconfig import write
 from watcher.cluster.cluster_config import load_cluster_config
@@ -109,12 +110,27 @@ async def test_a_certificate_and_a_key_that_do_not_match_are_refused(tmp_path: P
         await load_cluster_config(str(write(tmp_path / "mixed", content)), None)
 
 
-async def test_a_key_never_reaches_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No folder for temporary files is needed where the system has files in memory."""
-    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: pytest.fail("a file on a disk"))
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_key_never_reaches_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, named: bool) -> None:
+    """Linux has files in memory: without a name, and with one for Pythons that know no others."""
+
+    def in_memory(*, dir: str | None, **words: Any) -> tuple[int, str]:  # noqa: A002 - mkstemp's name
+        assert dir == files.IN_MEMORY
+        return real(dir=dir, **words)
+
+    real = tempfile.mkstemp
+    if named:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "mkstemp", in_memory)
     async with EmbeddedCluster.open() as cluster:
         config = await load_cluster_config(str(cluster.kubeconfig(tmp_path / "config")), None)
     assert config.server.tls is not None
+
+
+def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a system that has no files in memory."""
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(files, "IN_MEMORY", "/nowhere")
 
 
 async def test_without_files_in_memory_a_key_is_the_owners_alone(
@@ -132,7 +148,7 @@ async def test_without_files_in_memory_a_key_is_the_owners_alone(
     async with EmbeddedCluster.open() as cluster:
         path = cluster.kubeconfig(tmp_path / "config")
         monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watched)
-        monkeypatch.delattr(os, "memfd_create")
+        without_memory(monkeypatch)
         await load_cluster_config(str(path), None)
     assert modes == [0o600]
     assert os.listdir(tmp_path) == ["config"]
@@ -146,7 +162,7 @@ async def test_no_room_for_a_key_is_one_line(tmp_path: Path, monkeypatch: pytest
 
     async with EmbeddedCluster.open() as cluster:
         path = cluster.kubeconfig(tmp_path / "config")
-        monkeypatch.delattr(os, "memfd_create")
+        without_memory(monkeypatch)
         monkeypatch.setattr(tempfile, "mkstemp", full)
         with pytest.raises(KubeconfigError, match=r"client-certificate, client-key .* none can be written: No space"):
             await load_cluster_config(str(path), None)

@@ -190,3 +190,20 @@ async def test_it_is_asked_once_somebody_wants_to_know(
         assert changes == []
         await trio.sleep(1)
         assert changes == [True]
+
+
+async def test_another_cluster_is_asked_anew(api: Api, autojump_clock: MockClock) -> None:
+    """After the kubeconfig was edited to another cluster's API server: what was proven there does not count here."""
+    api.objects[f"/api/v1/nodes/{NAME}"] = node(NAME)
+    answers = list[bool]()
+    async with ApiClient(SERVER, api) as client, trio.open_nursery() as nursery:
+        network = OwnNetwork(client, lambda: None)
+        nursery.start_soon(network.run)
+        for objects in (api.objects, {}, api.objects):
+            api.objects = objects
+            network.forget()
+            answers.append(network.is_inside)
+            await trio.sleep(RETRY + ASK_AFTER)
+            answers.append(network.is_inside)
+        nursery.cancel_scope.cancel()
+    assert answers == [False, True, False, False, False, True]

@@ -12,11 +12,14 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from forwarders.fleet import Pools
+from forwarders.pool import Pool
 from forwarders.session_set import (
     IDLE_TIMEOUT,
     TEST_TIMEOUT,
 )
+from forwarders.spec import PodRef
 from forwarders.transports.api_server import ClusterRoute
+from forwarders.transports.sockets import Channel
 from forwarders.tunnel import Tunnel
 from tests.forwarders.cluster import Pods, pod
 from tests.forwarders.streams import close, receive_pieces
@@ -95,6 +98,34 @@ async def test_sessions_after_an_edited_kubeconfig(wanting: Wanting, autojump_cl
     for tunnel in (*tunnels, new):
         assert not tunnel.finished
         tunnel.abort()
+
+
+async def test_a_session_that_opens_in_the_moment_of_an_edit(wanting: Wanting, autojump_clock: MockClock) -> None:
+    """The old API server's answer has come, and is not read yet: the session gets no connection."""
+    answer, servers = trio.Event(), list[str]()
+    server = "old"
+
+    async def open_channel(pod: PodRef) -> tuple[Channel, bytes]:
+        mine = server
+        opened = await wanting.pods.open_channel(pod)
+        if mine == "old":
+            await answer.wait()
+        servers.append(mine)
+        return opened
+
+    pools = Pools({"": ClusterRoute(open_channel, wanting.limiter)}.__getitem__, Random(0))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pools.run)
+        pool = pools.want(POD, settled_listener, running=True)
+        assert isinstance(pool, Pool)
+        await trio.sleep(0.2)
+        server = "new"
+        answer.set()
+        pool.reopen()
+        await trio.sleep(1)
+        assert servers == ["old", "new"]
+        assert pool.sessions == 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_released_pod_lets_its_connections_drain(wanting: Wanting, autojump_clock: MockClock) -> None:

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from forwarders.backoff import GONE_FOR
 from forwarders.errors import DialError
 from forwarders.session import RETIRE_TIMEOUT
 from forwarders.session_set import TEST_PORT
@@ -131,3 +132,18 @@ async def test_the_state_stays_while_it_is_gone(running: Running, autojump_clock
         await ask(port)
     assert set(running.states()) <= {State.READY}
     assert {status.reason.partition(":")[0] for status in running.statuses} == {"pod a has ended"}
+
+
+async def test_a_pod_with_another_sandbox_serves_again(running: Running, autojump_clock: MockClock) -> None:
+    """Also where its endpoint did not change (publishNotReadyAddresses): it gave way to the second pod for a while."""
+    running.pods.apps = {"a": greeter("a"), "b": greeter("b")}
+    port = await running.start(endpoint("a"), endpoint("b"))
+    await running.until(State.READY)
+    assert await ask(port) == b"a"
+    running.pods.apps["a"] = gone
+    assert await ask(port) == b"b"
+    running.pods.apps["a"] = greeter("a")
+    await trio.sleep(GONE_FOR / 2)
+    assert await ask(port) == b"b"
+    await trio.sleep(GONE_FOR)
+    assert await ask(port) == b"a"

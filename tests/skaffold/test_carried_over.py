@@ -8,11 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.skaffold.state import MOST_FORMER_RUNS, SkaffoldFacts, carried_over, change_kinds, first_deployed
+from watcher.skaffold.state import (
+    MOST_FORMER_RUNS,
+    SkaffoldFacts,
+    carried_over,
+    change_kinds,
+    deployed_again,
+    first_deployed,
+)
 
 
-def facts(run_id: str, *namespaces: str, deployed: bool = False) -> SkaffoldFacts:
-    return SkaffoldFacts(attached=True, run_id=run_id, namespaces=frozenset(namespaces), deployed=deployed)
+def facts(run_id: str, *namespaces: str, deployed: bool = False, deploys: int = 0) -> SkaffoldFacts:
+    return SkaffoldFacts(
+        attached=True, run_id=run_id, namespaces=frozenset(namespaces), deployed=deployed, deploys=deploys
+    )
 
 
 def counting(*steps: SkaffoldFacts) -> SkaffoldFacts:
@@ -61,18 +70,20 @@ STEP = st.builds(
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "expected"),
+    ("before", "now", "first", "again"),
     [
-        (facts("a"), facts("a", deployed=True), True),
-        (facts("a", deployed=True), facts("a", deployed=True), False),
-        (facts("a", deployed=True), facts("b"), False),
-        (facts("a"), facts("b", deployed=True), True),
-        (facts("a", deployed=True), facts("b", deployed=True), True),
+        (facts("a"), facts("a", deployed=True, deploys=1), True, True),
+        (facts("a", deployed=True), facts("a", deployed=True), False, False),
+        (facts("a", deployed=True, deploys=1), facts("a", deployed=True, deploys=2), False, True),
+        (facts("a", deployed=True), facts("b"), False, False),
+        (facts("a"), facts("b", deployed=True), True, True),
+        (facts("a", deployed=True, deploys=1), facts("b", deployed=True, deploys=1), True, True),
+        (facts("a"), facts("a", deploys=1), False, False),
     ],
 )
-def test_a_runs_first_deploy(before: SkaffoldFacts, now: SkaffoldFacts, *, expected: bool) -> None:
+def test_deploys(before: SkaffoldFacts, now: SkaffoldFacts, *, first: bool, again: bool) -> None:
     """Also where one change has both the new run and its deploy, as in the replay of a `skaffold run`."""
-    assert first_deployed(before, now) is expected
+    assert (first_deployed(before, now), deployed_again(before, now)) == (first, again)
 
 
 @given(st.lists(STEP, max_size=12))

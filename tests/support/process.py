@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import trio
 
+from forwarders.system.processes import wait_process_end
+
 Record = dict[str, Any]
 # Seconds that `python -S -c pass` takes on a machine that does nothing else.
 USUAL_START = 0.03
@@ -167,12 +169,8 @@ def kill_session(session: int) -> None:
 
 async def gone(pid: int) -> float:
     """Waits until a process, not necessarily a child, has ended; returns trio's time then."""
-    descriptor = os.pidfd_open(pid)
-    try:
-        await trio.lowlevel.wait_readable(descriptor)
-        return trio.current_time()
-    finally:
-        os.close(descriptor)
+    await wait_process_end(pid)
+    return trio.current_time()
 
 
 @asynccontextmanager

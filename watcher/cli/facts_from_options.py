@@ -6,6 +6,7 @@ An option or its variable takes precedence over portside.yaml, and portside.yaml
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -31,7 +32,7 @@ from watcher.errors import UsageError
 from watcher.plan.facts import Facts
 from watcher.skaffold import modes
 from watcher.skaffold.modes import OFF, Mode
-from watcher.user_files import Stamps, change_since, stamps
+from watcher.user_files import Stamps, change_since, edited_since, stamps
 
 if TYPE_CHECKING:
     from watcher.config.skaffold_yaml import LoadedProject
@@ -140,7 +141,11 @@ class ConfiguredFacts:
         """Reads the project's files. `command`: Skaffold's, or portside's `watch`. Raises UsageError."""
         from watcher.config.skaffold_yaml import load_all
 
-        return cls(options, command, project, environ, await load_all(project, environ))
+        read_at = time.time_ns()
+        configured = cls(options, command, project, environ, await load_all(project, environ))
+        # What was written meanwhile counts as missing, so that `run` reads it at once.
+        configured._seen = {**configured._seen, **dict.fromkeys(edited_since(configured._loaded.sources, read_at))}
+        return configured
 
     @property
     def docker(self) -> bool:

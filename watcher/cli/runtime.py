@@ -177,6 +177,8 @@ class Runtime:
 
     def refresh(self) -> None:
         """Call it when a deploy has ended: lists from before it count only until there are newer ones."""
+        if self._loop is not None:
+            self._loop.unsettle()
         if self._cluster is not None:
             self._cluster.watches.refresh()
         self.others.refresh()

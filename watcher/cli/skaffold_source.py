@@ -37,7 +37,7 @@ from watcher.skaffold.http_request import ApiAddress, free_port
 from watcher.skaffold.modes import Mode
 from watcher.skaffold.port_events import PAUSES, PostedForward, Publisher, SkaffoldForwards, moved
 from watcher.skaffold.process import SkaffoldProcess, check_found
-from watcher.skaffold.state import SkaffoldFacts, change_kinds, first_deployed
+from watcher.skaffold.state import SkaffoldFacts, change_kinds, deployed_again
 from watcher.user_files import home_folder
 
 logger = logging.getLogger("portside")
@@ -134,7 +134,7 @@ class SkaffoldSource:
         if now.iteration_began != before.iteration_began:
             # Not later than now, if the clock of Skaffold's machine is ahead of ours.
             self._iteration_began = timestamp(min(now.iteration_began, datetime.now(UTC)))
-        if first_deployed(before, now):
+        if deployed_again(before, now):
             self.runtime.refresh()
             if self._docker is not None:
                 self._docker.refresh()

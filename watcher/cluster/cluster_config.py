@@ -7,6 +7,7 @@ and the previous settings stay.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -26,7 +27,7 @@ from watcher.cluster.credential_provider import CredentialProvider, expired
 from watcher.cluster.kubeconfig import FILE_FIELDS, SelectedContext
 from watcher.cluster.proxies import proxy_for
 from watcher.errors import KubeconfigError, RenewalError
-from watcher.user_files import change_since, stamps
+from watcher.user_files import change_since, edited_since, stamps
 
 logger = logging.getLogger("portside.cluster")
 
@@ -38,6 +39,7 @@ class ClusterConfig(Struct, frozen=True):
     """One loaded context. `namespace`: the context's, or "". `source`: the files, for messages.
 
     `asked`: the given kubeconfig, None for the default ones. `problem`: why the credentials cannot work.
+    `read_at`: when reading began, in ns since 1970.
     """
 
     server: ApiServer
@@ -48,6 +50,7 @@ class ClusterConfig(Struct, frozen=True):
     selected: SelectedContext
     credentials: CredentialProvider
     problem: str = ""
+    read_at: int = 0
 
     def __repr__(self) -> str:
         return f"ClusterConfig({self.title})"  # credentials are secrets
@@ -63,6 +66,7 @@ async def load_cluster_config(kubeconfig: str | None, context: str | None, *, st
 
     `starting`: the terminal is still free, so a login plugin may ask the user. Raises KubeconfigError.
     """
+    read_at = time.time_ns()
     found = await credentials.read_credentials(kubeconfig, context, starting=starting)
     selected = found.selected
     # By name: an edit may make another context current.
@@ -73,7 +77,7 @@ async def load_cluster_config(kubeconfig: str | None, context: str | None, *, st
     if problem := expired(found):
         logger.warning("%s", problem)
     return ClusterConfig(
-        server, selected.context, selected.namespace, selected.source, kubeconfig, selected, provider, problem
+        server, selected.context, selected.namespace, selected.source, kubeconfig, selected, provider, problem, read_at
     )
 
 
@@ -133,6 +137,7 @@ def _without_password(url: str) -> str:
     return scheme + mark + rest.rpartition("@")[2]
 
 
+_CERTIFICATES = {"client-certificate", "client-certificate-data"}
 # Seconds until the files are read a second time: the first connections need the processor more.
 LOOK_AFTER = 1.0
 # Seconds until the next try after a bug, doubling.
@@ -185,10 +190,13 @@ class _Follower:
             selected = await credentials.select_context(self._config.asked, self._config.context)
             seen = await credentials.read_in_time(partial(_used_settings, selected))
             if self._used_settings is None:  # the first look: compare with what was loaded
-                moved = renewed = selected != self._config.selected
+                edited = edited_since(self._files(), self._config.read_at)
+                moved = renewed = selected != self._config.selected or bool(edited)
             else:
                 moved, renewed = (now != before for now, before in zip(seen, self._used_settings, strict=True))
-            if moved:
+            # An SSL context keeps its certificate for good, and the API server tries that before a token.
+            drops = self._config.credentials.has_certificate and not _CERTIFICATES & selected.user.keys()
+            if moved or (renewed and drops):
                 await self._move(selected)
             elif renewed:
                 self._config.credentials.edited()
@@ -199,10 +207,10 @@ class _Follower:
 
     async def _move(self, selected: SelectedContext) -> None:
         server = await credentials.read_in_time(partial(server_of, selected, self._config.credentials))
-        self._config.credentials.use(server.tls)
         self._config.credentials.edited()
         with suppress(RenewalError), trio.move_on_after(CREDENTIALS_FIRST):  # a failure is logged and retried
             await self._config.credentials(True)  # noqa: FBT003 - ApiServer's signature
+        self._config.credentials.use(server.tls)  # not before: the new server need not see the old user's certificate
         logger.warning('the kubeconfig was edited: context "%s" is now at %s', selected.context, server.url)
         await self._moved(server)
 

@@ -168,6 +168,7 @@ class ClusterConnection:
         """Sends requests to this server from now on. Listeners and open connections stay."""
         self._opener.move(server)
         await self.client.move(server)
+        self.own_network.forget()
         self.watches.restart()
         reopen()
 

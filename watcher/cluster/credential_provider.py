@@ -74,14 +74,19 @@ class CredentialProvider:
                         await self._wanted.wait()
                     with trio.CancelScope() as self._attempt:
                         await self._renew()
-                    if self._attempt.cancelled_caught:
-                        continue  # the kubeconfig was edited meanwhile
+                    if self._attempt.cancel_called:
+                        continue  # the kubeconfig was edited meanwhile, perhaps in the moment in which it had been read
                     self._wanted = trio.Event()  # callers that asked meanwhile share this renewal
                     self._over.set()
                     self._over = trio.Event()
         finally:
             self._running = False
             self._over.set()
+
+    @property
+    def has_certificate(self) -> bool:
+        """Whether the user is known by a client certificate, which an SSL context keeps for good."""
+        return self._login.chain is not None
 
     def use(self, context: ssl.SSLContext | None) -> None:
         """Send the client certificate on TLS connections of this SSL context. Raises KubeconfigError."""

@@ -63,6 +63,7 @@ class OwnNetwork:
         self._on_change = on_change
         self._wanted = trio.Event()
         self._place = ""
+        self._search = trio.CancelScope()
 
     @property
     def is_inside(self) -> bool:
@@ -70,13 +71,26 @@ class OwnNetwork:
         self._wanted.set()
         return bool(self._place)
 
+    def forget(self) -> None:
+        """Begin again: another API server answers now, and it may be another cluster's."""
+        self._place = ""
+        self._search.cancel()
+
     async def run(self) -> None:
-        """Find out, once asked, whether this process is inside; return when that is known."""
+        """Find out, once asked, whether this process is inside, and again after `forget`. Runs until cancelled."""
+        while True:
+            with trio.CancelScope() as self._search:
+                await self._find_out()
+                await trio.sleep_forever()
+
+    async def _find_out(self) -> None:
         await self._wanted.wait()
         await trio.sleep(ASK_AFTER)
         while True:
             try:
-                self._place = await own_place(self._client)
+                place = await own_place(self._client)
+                await trio.lowlevel.checkpoint_if_cancelled()  # `forget` asked for a newer answer
+                self._place = place
                 break
             except ClusterError as error:
                 logger.debug("whether this process runs inside the cluster is not known: %s", error)

@@ -42,6 +42,8 @@ LAST_AWAY = 0.8
 # A watch whose connection broke skips the queue once in so many seconds. Behind a proxy that cuts every connection
 # after a few seconds, watches queue.
 OUT_OF_TURN_EVERY = 30.0
+# Seconds between two lists at least if a restart asked for the second one: any user can post events about deploys.
+LISTED_EVERY = 0.25
 # A list so soon after the last one shows that versions expire quickly: the watch after it queues too.
 LISTED_LATELY = 10.0
 # Seconds from a list to its watch, which misses nothing. Meanwhile the listed pods' first sessions are opened: at the
@@ -71,6 +73,7 @@ class Reflector:
         self._away = Backoff(random, FIRST_BACKOFF, LAST_AWAY)
         self._unwell = Backoff(random, FIRST_BACKOFF, LAST_BACKOFF)
         self._version: str | None = None  # None: list first
+        self._restarted = False  # so the next list shows nothing about versions
         self._seen_at: datetime | None = None
         self._asking: trio.CancelScope | None = None
         self._asked_at = trio.current_time()
@@ -105,8 +108,7 @@ class Reflector:
 
     def restart(self) -> None:
         """Start with a list, also if one is under way: another API server answers now, or a deploy has ended."""
-        self._version = None
-        self._listed_at = -math.inf  # the next list shows nothing about versions
+        self._version, self._restarted = None, True
         if self._asking is not None:
             self._asking.cancel()
 
@@ -117,13 +119,16 @@ class Reflector:
 
     async def _list_and_watch(self) -> None:
         if self._version is None:
+            if self._restarted:
+                await trio.sleep_until(self._listed_at + LISTED_EVERY)
             listed = await self._client.list(self._watch)
             await trio.lowlevel.checkpoint_if_cancelled()  # a restart asked for a newer list
             self.cache.replace(listed.objects)
             self._version = listed.resource_version
             self._answered()
             again, self._listed_at = trio.current_time() - self._listed_at < LISTED_LATELY, trio.current_time()
-            if again:
+            restarted, self._restarted = self._restarted, False
+            if again and not restarted:
                 await self._gate.wait_turn(0)
             await trio.sleep(WATCH_AFTER)
         await self._follow(self._version)

@@ -168,6 +168,8 @@ class ContainerWatch:
                     except (DockerError, httpx.HTTPError) as error:
                         self._set_error(error)
                     await trio.sleep(self._backoff.next())
+                if self._asking.cancelled_caught:
+                    await trio.sleep(FIRST_BACKOFF)  # any user can post events about deploys
 
     async def _list_and_watch(self, client: httpx.AsyncClient) -> None:
         """Subscribes to events first, then lists, so no change in between is lost."""

@@ -151,6 +151,11 @@ def first_deployed(before: SkaffoldFacts, now: SkaffoldFacts) -> bool:
     return now.deployed and (not before.deployed or now.run_id != before.run_id)
 
 
+def deployed_again(before: SkaffoldFacts, now: SkaffoldFacts) -> bool:
+    """Whether a deploy has ended in between, so that lists from before it are out of date."""
+    return now.deployed and (now.run_id, now.deploys) != (before.run_id, before.deploys)
+
+
 def change_kinds(before: SkaffoldFacts, now: SkaffoldFacts) -> list[SkaffoldChange]:
     """The changes between two facts that are worth a record."""
     kinds: list[SkaffoldChange] = []
