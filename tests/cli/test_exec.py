@@ -43,7 +43,7 @@ def forwarding(place: Place, *words: str, session: bool = False):  # type: ignor
 async def begun(place: Place) -> int:
     """The command's process id, as soon as it runs."""
     with trio.fail_after(60):
-        return int(await trio.Path(place.folder / "fifo").read_text())
+        return int(await trio.to_thread.run_sync((place.folder / "fifo").read_text, abandon_on_cancel=True))
 
 
 async def test_without_a_shell_it_fails(cluster: EmbeddedCluster, place: Place) -> None:
@@ -195,8 +195,11 @@ async def test_the_file_while_it_runs_and_after(cluster: EmbeddedCluster, place:
     """Docker can read the file: only NAME=VALUE and comments; at the end it has no variables."""
     async with forwarding(place, "svc/web", ":8080", "--env-file", "env") as program:
         record = await program.ready("web")
-        read = dict(line.split("=", 1) for line in _lines(place.folder / "env"))
-        assert read["WEB_8080_URL"] == record["url"]
+        read: dict[str, str] = {}
+        with trio.fail_after(60):
+            while read.get("WEB_8080_URL") != record["url"]:  # a thread writes it
+                await trio.sleep(0.05)
+                read = dict(line.split("=", 1) for line in _lines(place.folder / "env"))
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             assert "hello" in (await client.get(read["WEB_8080_URL"])).text
         assert await program.end() == 0

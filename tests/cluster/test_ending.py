@@ -13,7 +13,7 @@ import yaml
 
 from fixtures.cluster.bed import Bed
 from tests.support.objects import apply, deployment, rolled_out
-from tests.support.process import Portside, portside
+from tests.support.process import Portside, portside, slowness
 from tests.support.sockets import free_port, is_free
 
 pytestmark = pytest.mark.cluster
@@ -36,11 +36,12 @@ def forwarding(bed: Bed, space: str, name: str = "web"):  # type: ignore[no-unty
 
 async def assert_ends(running: Portside, number: int = signal.SIGINT) -> None:
     ports = [record["localPort"] for record in running.forwards if record["localPort"]]
+    slow = await slowness()
     began = trio.current_time()
     running.process.send_signal(number)
     with trio.fail_after(60):
         assert await running.process.wait() == 0
-    assert trio.current_time() - began < WITHIN
+    assert trio.current_time() - began < WITHIN * max(slow, await slowness())
     await running.wait()
     assert "Traceback" not in running.stderr
     assert all(is_free(port) for port in ports)

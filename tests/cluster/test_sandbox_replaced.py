@@ -62,7 +62,7 @@ async def test_new_connections_reach_the_new_sandbox(bed: Bed, space: str, kind:
             await trio.to_thread.run_sync(wait)
             wait = partial(kubectl, "wait", f"pod/{pod}", "--for=condition=Ready", "--timeout=60s", timeout=90)
             await trio.to_thread.run_sync(wait)
-            with trio.fail_after(10):
+            with trio.fail_after(20):  # less than the hold time
                 assert await get(url)
             nursery.cancel_scope.cancel()
         assert (await running.ready(target))["pod"] == pod

@@ -28,7 +28,7 @@ POD = "app"
 FEW = Rule(("list",), ("services",))
 SEES = Rule(("get", "list", "watch"), ("pods",))
 FORWARDING = "pods/portforward"
-SECONDS = 20.0
+SECONDS = 60.0
 ANY = ""
 
 Holds = Callable[[dict[str, Any]], bool]

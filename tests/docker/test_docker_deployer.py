@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.cluster.bed import Bed
 from fixtures.docker.engine import Engine
-from tests.skaffold_e2e.developing import idle, text_at, watching
+from tests.skaffold_e2e.developing import becomes, idle, text_at, watching
 from tests.support.probe import probing
 from tests.support.process import Portside, portside
 from tests.support.skaffold import Project, copied, skaffold
@@ -92,7 +92,7 @@ async def test_published_and_forwarded(project: Project, docker: Engine) -> None
         for source, before in (("user", published), ("direct", forwarded)):
             after = await running.ready("myapp", 60, source=source)
             assert after["localPort"] == before["localPort"]
-            assert (await text_at(after)).startswith("myapp, version 2")
+            await becomes(after, "myapp, version 2")
         assert published_port(docker) == asked_port(project)
         assert_calm(running, asked_port(project), redeploys=1)
 
@@ -110,7 +110,7 @@ async def test_docker_keeps_its_port_beside_watch(project: Project, docker: Engi
                 await beside.idle(loop)
                 assert published_port(docker) == port
                 record = await running.ready("myapp", 60, source="user")
-                assert (await text_at(record)).startswith(f"myapp, version {loop}")
+                await becomes(record, f"myapp, version {loop}")
             assert_calm(running, port, redeploys=2)
             assert await running.end() == 0
 

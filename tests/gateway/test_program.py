@@ -98,7 +98,9 @@ async def test_the_name_is_shown_everywhere(stage: Stage) -> None:
     assert record is not None
     assert record["gateway"] == url
     assert (stage.program.last("two", remotePort=81) or {})["gateway"] == f"http://81.two.localhost:{stage.port}"
-    assert f"WEB_URL={url}\n" in (stage.place.folder / "env").read_text()
+    with trio.fail_after(60):
+        while f"WEB_URL={url}\n" not in await trio.Path(stage.place.folder / "env").read_text():  # noqa: ASYNC110 - a thread writes it
+            await trio.sleep(0.05)
     status = await trio.to_thread.run_sync(lambda: stage.place.portside("status"))
     assert f"service/web:80  {url}\n" in status.stdout
     as_json = await trio.to_thread.run_sync(lambda: stage.place.portside("status", "--output", "json"))

@@ -155,9 +155,9 @@ async def test_a_forged_probe_is_none_of_ours(number: str) -> None:
 def test_many_own_forwards_cost_time_in_proportion() -> None:
     """7,000 different ones are heard in well under a second, and the first of them are kept."""
     events = history(*(port(f"web-{number}", 1 + number % 60_000) for number in range(7000)))
-    before = time.perf_counter()
+    before = time.process_time()
     own = fold(events).own_forwards
-    assert time.perf_counter() - before < 2
+    assert time.process_time() - before < 2
     assert [key[1] for key in own] == [f"web-{number}" for number in range(MOST_OWN_FORWARDS)]
 
 

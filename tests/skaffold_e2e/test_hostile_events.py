@@ -91,9 +91,10 @@ async def test_events_of_another_user(project: Project, tmp_path: Path) -> None:
             await verdicts.good(20)
         assert taken > 200
         assert not verdicts.failures
-        ours = {record["id"] for record in records.values()}
-        changes = [one for one in running.records[before:] if one["kind"] == "forward" and one["id"] in ours]
-        assert changes == []
+        # On a busy machine a reason may say that connections wait.
+        known = {one["id"]: (one["state"], one["pod"], one["localPort"]) for one in records.values()}
+        told = [one for one in running.records[before:] if one["kind"] == "forward" and one["id"] in known]
+        assert [one for one in told if (one["state"], one["pod"], one["localPort"]) != known[one["id"]]] == []
         async with watching(project, port) as later:
             await attached(later)
             for record in (await all_ready(later)).values():

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from fixtures.cluster.bed import Bed
-from tests.skaffold_e2e.developing import idle, text_at, watching
+from tests.skaffold_e2e.developing import becomes, idle, text_at, watching
 from tests.support.objects import namespace
 from tests.support.process import Portside, portside
 from tests.support.skaffold import Project, copied
@@ -45,7 +45,7 @@ async def ready(running: Portside, *wanted: Mapping[str, object]) -> list[int]:
 async def serves(running: Portside, name: str, text: str, **fields: object) -> None:
     record = running.last(name, **fields)
     assert record is not None
-    assert (await text_at(record)).startswith(text), record
+    await becomes(record, text)
 
 
 async def test_microservices(bed: Bed, tmp_path: Path) -> None:

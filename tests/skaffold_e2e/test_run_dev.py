@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.skaffold_e2e.developing import all_ready, developing, idle, text_at, watching
+from tests.skaffold_e2e.developing import all_ready, becomes, developing, idle, text_at, watching
 from tests.support.probe import probing
 from tests.support.skaffold import Project
 
@@ -40,7 +40,7 @@ async def test_each_forward_leads_to_the_deployed_app(project: Project) -> None:
         after = await all_ready(running)
         assert {r["localPort"] for r in after.values()} == {r["localPort"] for r in before.values()}
         for record in after.values():
-            assert (await text_at(record)).startswith(f"hello from {project.namespace}, version 2\n")
+            await becomes(record, f"hello from {project.namespace}, version 2\n")
 
         assert running.others == []
         assert {record["kind"] for record in running.records} == {"forward", "skaffold", "plan"}

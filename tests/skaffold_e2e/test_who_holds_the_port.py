@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.skaffold_e2e.developing import text_at
+from tests.skaffold_e2e.developing import becomes, text_at
 from tests.skaffold_e2e.test_watch import watching
 from tests.support.skaffold import Project, skaffold
 from tests.support.sockets import free_port
@@ -27,7 +27,7 @@ async def test_the_port_that_portside_holds_stays_with_it(project: Project) -> N
                 assert (await text_at(record)).startswith(f"hello from {project.namespace}, version 1")
             project.save(f"hello from {project.namespace}, version 2")
             await beside.idle(2)
-            assert (await text_at(ours)).startswith(f"hello from {project.namespace}, version 2")
+            await becomes(ours, f"hello from {project.namespace}, version 2")
             assert (running.last("app", source="user") or {})["state"] == "ready"
             assert await running.end() == 0
             async with watching(project, port) as again:

@@ -100,7 +100,9 @@ async def terminal(
         try:
             await _run([*server, "pipe-pane", "-O", f"cat > {pipe}"])
             assert reader.stdout is not None
-            yield Terminal(socket, reader.stdout)
+            found = Terminal(socket, reader.stdout)
+            await found.prompts()  # what is typed before would stand before the prompt
+            yield found
         finally:
             with trio.CancelScope(shield=True):
                 await trio.run_process([*server, "kill-server"], check=False, capture_stderr=True)

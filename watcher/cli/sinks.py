@@ -115,14 +115,21 @@ async def _show_table(board: Board, renderer: LineRenderer) -> None:
 
 
 async def _import_later(board: Board, *modules: str) -> None:
-    """Imports modules in a thread, after the first forwards have had their turn, unless the board is closed by then."""
+    """Imports modules in a thread, after the first forwards have had their turn; returns when the board closes."""
+
+    async def end_with_board() -> None:
+        with contextlib.suppress(trio.EndOfChannel):
+            await board.until(lambda: False)
+        nursery.cancel_scope.cancel()
+
     with trio.move_on_after(FORWARDS_FIRST), contextlib.suppress(trio.EndOfChannel):  # the board may close before
         await board.until(lambda: board.ready)
-    if board.closed:
-        return
-    await trio.sleep(BYTES_FIRST)
-    for module in modules:
-        await trio.to_thread.run_sync(importlib.import_module, module)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_with_board)
+        await trio.sleep(BYTES_FIRST)
+        for module in modules:
+            await trio.to_thread.run_sync(importlib.import_module, module, abandon_on_cancel=True)
+        nursery.cancel_scope.cancel()
 
 
 class BrowserOpener:
