@@ -13,6 +13,7 @@ from fixtures.embedded.pods import Port
 from fixtures.embedded.skaffold_api import Recording, SkaffoldApi
 from fixtures.embedded.web import web
 from tests.cli.made import Place
+from tests.cli.test_wait_iteration import task
 from tests.support.process import Portside, Record, portside
 
 NAMESPACE = "parity"  # the recorded runs'
@@ -73,6 +74,13 @@ async def test_a_new_run_id(place: Place, *, late: bool) -> None:
             assert "stopped" not in states(program, "stays")
             assert (await program.ready("stays"))["localPort"] == before["localPort"]
             assert "hello" in await page(before)
+
+            known, told = len(program.records), states(program, "goes")
+            skaffold.play(task("Deploy", "Succeeded", 9))
+            await program.wait_for(lambda records: sum(r["kind"] == "plan" for r in records[known:]) == 2)
+            await cluster.stop_server()
+            await program.wait_for(lambda _: states(program, "stays")[-1] == "listening")
+            assert states(program, "goes") == told  # neither a later deploy nor an outage brings it back
 
 
 async def test_rights_in_one_namespace(place: Place) -> None:

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from tests.plan.made import EVERYWHERE, RUN, Item, make_plan, service, world
 from watcher.cluster.kinds import RUN_ID_LABEL, SERVICE, Object
-from watcher.cluster.store import Problem, Snapshot, Watch
+from watcher.cluster.store import OtherCluster, Problem, Snapshot, Watch
 from watcher.config.targets import parse_targets
 from watcher.plan.facts import Facts
 from watcher.plan.required_watches import entry_watch, is_settled, required_watches
+from watcher.plan.run import is_current
 from watcher.skaffold.modes import Mode
 
 REFUSED, AWAY = Problem("403", forbidden=True), Problem("connection refused")
@@ -89,6 +90,33 @@ def test_a_list_from_before_the_deploy_proves_no_absence() -> None:
     assert make_plan(behind).forwards[0].waiting_for == "service web does not exist in namespace known yet"
 
 
+@pytest.mark.parametrize(
+    ("objects", "problems", "outdated", "expected"),
+    [
+        ({EVERYWHERE: WEB}, {}, set(), True),
+        ({}, {}, set(), False),
+        ({EVERYWHERE: WEB}, {}, {EVERYWHERE}, False),
+        ({EVERYWHERE: WEB}, {EVERYWHERE: AWAY}, set(), False),
+        ({KNOWN: WEB}, {EVERYWHERE: REFUSED}, set(), True),
+        ({}, {EVERYWHERE: REFUSED}, set(), False),
+        ({EVERYWHERE: FAR, KNOWN: WEB}, {EVERYWHERE: REFUSED}, set(), False),
+    ],
+)
+def test_when_all_is_known_of_a_new_run(
+    *,
+    objects: dict[Watch, dict[tuple[str, str], Object]],
+    problems: dict[Watch, Problem],
+    outdated: set[Watch],
+    expected: bool,
+) -> None:
+    """Every list is there and new, in each cluster; a list that was never allowed is no list."""
+    facts = replace(FACTS, cluster=Snapshot(objects, problems, outdated))
+    assert is_current(facts) is expected
+    other = OtherCluster("other", Snapshot(objects, problems, outdated), namespace="known")
+    here = Snapshot({EVERYWHERE: WEB})
+    assert is_current(replace(FACTS, cluster=here, contexts=frozenset({"other"}), others=(other,))) is expected
+
+
 def test_a_relabelled_service_keeps_its_forward() -> None:
     """The same id, the same spec: for its listener nothing has happened."""
     before = make_plan(world(FACTS, [service()]))
@@ -148,6 +176,8 @@ class Cluster:
             self.ask(watch)
         cluster = Snapshot(dict(self.objects), dict(self.problems), frozenset(self.outdated))
         self.facts = replace(self.facts, cluster=cluster)
+        if self.facts.deployed and is_current(self.facts):  # as SkaffoldSource
+            self.facts = replace(self.facts, former_run_ids=frozenset())
 
     def ask(self, watch: Watch) -> None:
         if not self.up:

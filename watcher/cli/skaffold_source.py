@@ -31,6 +31,7 @@ from watcher.docker.containers import ContainerWatch
 from watcher.docker.daemon import Daemon, daemon_of
 from watcher.errors import UsageError
 from watcher.plan.facts import Facts
+from watcher.plan.run import is_current
 from watcher.skaffold import command_line
 from watcher.skaffold.attachment import Attachment
 from watcher.skaffold.http_request import ApiAddress, free_port
@@ -67,6 +68,7 @@ class SkaffoldSource:
         ready = partial(ready_forwards, runtime.board)
         self._publisher = Publisher(url, lambda: self._attachment.facts.occasion, ready, pauses) if publish else None
         self._warned = False
+        self._relabelled = ""  # the run id whose objects are all known: what has a former one is not deployed any more
         self._iteration_began = ""
         self._has_facts = trio.Event()
 
@@ -111,7 +113,7 @@ class SkaffoldSource:
     def _gather(self) -> Facts:
         skaffold = self._attachment.facts
         facts = self.runtime.with_clusters(self._configured.facts)
-        return replace(
+        facts = replace(
             facts,
             artifacts=skaffold.artifacts or facts.artifacts,
             containers=self._docker.snapshot if self._docker else None,
@@ -121,6 +123,9 @@ class SkaffoldSource:
             own_forwards=tuple(self._own(skaffold).values()),
             deployed=skaffold.deployed,
         )
+        if self._docker is None and skaffold.deployed and is_current(facts):
+            self._relabelled = skaffold.run_id
+        return replace(facts, former_run_ids=frozenset()) if self._relabelled == skaffold.run_id else facts
 
     async def _publish(self, publisher: Publisher) -> None:
         """Reports the forwards to Skaffold after each change of the board, which includes all changes of Skaffold."""

@@ -53,7 +53,7 @@ NODE = Kind("node", "nodes", "/api/v1", Node)
 
 
 class OwnNetwork:
-    """Whether this process is inside one cluster's network. `on_change` is called when that has been proven.
+    """Whether this process is inside one cluster's network. `on_change` is called when the answer changes.
 
     Nothing is asked until somebody wants to know.
     """
@@ -73,8 +73,10 @@ class OwnNetwork:
 
     def forget(self) -> None:
         """Begin again: another API server answers now, and it may be another cluster's."""
-        self._place = ""
+        before, self._place = self._place, ""
         self._search.cancel()
+        if before:
+            self._on_change()
 
     async def run(self) -> None:
         """Find out, once asked, whether this process is inside, and again after `forget`. Runs until cancelled."""

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from watcher.cluster import kinds
 from watcher.cluster.kinds import RUN_ID_LABEL, Kind, Pod, ReplicationController, Resource, Service, Workload
-from watcher.cluster.store import Key, Watch, key_of, labelled
-from watcher.plan.facts import Facts
+from watcher.cluster.store import Key, Snapshot, Watch, key_of, labelled
+from watcher.plan.facts import Facts, per_cluster
 from watcher.plan.pods import PODS_A_STEP, OwnerKey, Steps, best_pods, pod_view
 from watcher.plan.ports import PodShape, debug_annotation, pod_shape
 from watcher.skaffold.modes import Mode
@@ -182,6 +182,23 @@ def _run_ids(kind: Kind, facts: Facts) -> frozenset[str] | None:
     lists = [one for one in watches_of_run(kind, facts) if cluster.synced(one)]
     stale = any(one in cluster.problems or one in cluster.outdated for one in lists)
     return facts.ids_of_run if stale or not facts.deployed else frozenset({facts.run_id} - {""})
+
+
+def is_current(facts: Facts) -> bool:
+    """Whether every list of the run's objects is complete and at least as new as the last deploy, or forbidden."""
+    return all(
+        _is_current(watch, part.cluster)
+        for part in per_cluster(facts).values()
+        for kind in kinds_looked_at(part)
+        for watch in watches_of_run(kind, part)
+    )
+
+
+def _is_current(watch: Watch, cluster: Snapshot) -> bool:
+    problem = cluster.problems.get(watch)
+    if problem is not None:
+        return problem.forbidden and not cluster.synced(watch)
+    return not cluster.is_behind(watch)
 
 
 # --- images that the run built
