@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
-from tests.bulkheads.ship import options_of
-from watcher.cli.facts_from_options import ConfiguredFacts
-from watcher.config.entries import Project
 from watcher.user_files import change_since, stamps
 
 PATIENCE = 60
@@ -92,32 +88,3 @@ async def test_cancelling_takes_a_moment(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE), trio.move_on_after(0.1) as scope:
         await change_since(stamps([tmp_path / "portside.yaml"]))
     assert scope.cancelled_caught
-
-
-async def test_an_edit_while_the_project_is_first_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skaffold has printed the old configuration when the file is saved: it is read again as soon as it is followed."""
-
-    def configuration(*names: str) -> str:
-        entries = [{"resourceType": "service", "resourceName": name, "port": 8080} for name in names]
-        return json.dumps({"apiVersion": "skaffold/v4beta11", "kind": "Config", "portForward": entries})
-
-    monkeypatch.chdir(tmp_path)
-    for name, names in (("skaffold.yaml", ("one",)), ("draft.yaml", ("one", "two"))):
-        (tmp_path / name).write_text(configuration(*names))
-    skaffold = tmp_path / "bin" / "skaffold"
-    skaffold.parent.mkdir()
-    save = "if [ -e draft.yaml ]; then cat draft.yaml >skaffold.yaml; rm draft.yaml; fi"
-    skaffold.write_text(f"#!/bin/sh\ncat skaffold.yaml\n{save}\n")
-    skaffold.chmod(0o755)
-    project = Project(filename="skaffold.yaml", binary="skaffold")
-    options, _ = options_of("--skaffold=http://127.0.0.1:1", "--port-forward=user")
-    environ = {"PATH": f"{skaffold.parent}:/bin:/usr/bin", "HOME": str(tmp_path)}
-    configured = await ConfiguredFacts.load(options, "dev", project, environ)
-    assert [entry.name for entry in configured.facts.entries] == ["one"]
-    changed = trio.Event()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(configured.run, changed.set)
-        with trio.fail_after(PATIENCE):
-            await changed.wait()
-        assert [entry.name for entry in configured.facts.entries] == ["one", "two"]
-        nursery.cancel_scope.cancel()
