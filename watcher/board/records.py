@@ -174,7 +174,7 @@ class SkaffoldRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
 
 
 class PlanRecord(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="plan"):
-    """Whether the plan is settled: beside Skaffold a deploy of this run has ended, and all lists are newer than that."""
+    """Whether the plan is settled: all lists are complete and, beside Skaffold, newer than this run's last deploy."""
 
     time: str
     settled: bool
