@@ -46,7 +46,7 @@ async def test_a_token_instead_of_a_certificate(tmp_path: Path) -> None:
             cluster.kubeconfig(path, token=token)
             with trio.fail_after(60):
                 await moved.wait()
-            await client.list(Watch(POD, "default"))
+            assert (await client.list(Watch(POD, "default"))).objects == ()
             nursery.cancel_scope.cancel()
 
 
@@ -72,7 +72,7 @@ async def test_a_file_that_the_kubeconfig_names_changes_during_the_start(tmp_pat
             nursery.start_soon(follow_kubeconfig, config, move)
             with trio.fail_after(60):
                 await moved.wait()
-            await client.list(Watch(POD, "default"))
+            assert (await client.list(Watch(POD, "default"))).objects == ()
             nursery.cancel_scope.cancel()
 
 

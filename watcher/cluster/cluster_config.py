@@ -137,6 +137,7 @@ def _without_password(url: str) -> str:
     return scheme + mark + rest.rpartition("@")[2]
 
 
+# The fields of a user that name a client certificate.
 _CERTIFICATES = {"client-certificate", "client-certificate-data"}
 # Seconds until the files are read a second time: the first connections need the processor more.
 LOOK_AFTER = 1.0

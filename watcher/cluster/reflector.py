@@ -126,9 +126,10 @@ class Reflector:
             self.cache.replace(listed.objects)
             self._version = listed.resource_version
             self._answered()
-            again, self._listed_at = trio.current_time() - self._listed_at < LISTED_LATELY, trio.current_time()
-            restarted, self._restarted = self._restarted, False
-            if again and not restarted:
+            now = trio.current_time()
+            again = not self._restarted and now - self._listed_at < LISTED_LATELY
+            self._restarted, self._listed_at = False, now
+            if again:
                 await self._gate.wait_turn(0)
             await trio.sleep(WATCH_AFTER)
         await self._follow(self._version)

@@ -105,12 +105,12 @@ class WatchCache:
         found = Collection(objects)
         if self._closed:
             return
-        if self._store.objects.get(self.watch) != found:
+        changed = self._store.objects.get(self.watch) != found
+        if changed:
             self._store.objects[self.watch] = found
-        elif self.watch not in self._store.outdated:
-            return
-        self._store.outdated.discard(self.watch)
-        self._store.on_change()
+        if changed or self.watch in self._store.outdated:
+            self._store.outdated.discard(self.watch)
+            self._store.on_change()
 
     def mark_outdated(self) -> None:
         """Note, without `on_change`, that the objects may be older than the last deploy."""

@@ -132,7 +132,7 @@ def _find(
         if not there.synced:
             return EndpointResult(waiting_for=there.problem or "listing containers")
         missing = f"there is no container {entry.name}"
-        certain = deployed and not there.is_behind
+        certain = deployed and not there.outdated
         return EndpointResult(broken=missing) if certain else EndpointResult(waiting_for=f"{missing} yet")
     if not container.running:
         return EndpointResult(waiting_for=f"container {container.name} is {container.state}")

@@ -154,7 +154,7 @@ def _find(entry: Entry, target: Resource | None, namespace: str, facts: Facts) -
     if target is None:
         what = f"{entry.kind} {entry.name}" if entry.name else f"a {entry.kind} with labels {entry.selector}"
         missing = f"{what} does not exist in namespace {namespace}"
-        if not facts.deployed or cluster.is_behind(watch):
+        if not facts.deployed or watch in cluster.outdated:
             return EndpointResult(waiting_for=f"{missing} yet")
         return EndpointResult(broken=missing + _similar(entry, facts))
     if entry.selector and isinstance(target, Pod):
