@@ -68,7 +68,7 @@ class SkaffoldSource:
         ready = partial(ready_forwards, runtime.board)
         self._publisher = Publisher(url, lambda: self._attachment.facts.occasion, ready, pauses) if publish else None
         self._warned = False
-        self._relabelled = ""  # the run id whose objects are all known: what has a former one is not deployed any more
+        self._relabelled = ""  # the run id whose objects are all known
         self._iteration_began = ""
         self._has_facts = trio.Event()
 
@@ -123,9 +123,15 @@ class SkaffoldSource:
             own_forwards=tuple(self._own(skaffold).values()),
             deployed=skaffold.deployed,
         )
-        if self._docker is None and skaffold.deployed and is_current(facts):
-            self._relabelled = skaffold.run_id
-        return replace(facts, former_run_ids=frozenset()) if self._relabelled == skaffold.run_id else facts
+        return facts if self._is_relabelling(facts) else replace(facts, former_run_ids=frozenset())
+
+    def _is_relabelling(self, facts: Facts) -> bool:
+        """Whether objects of the run may still have a former run id: until the first complete lists after a deploy."""
+        if self._docker is not None or not facts.run_id:
+            return True
+        if self._relabelled != facts.run_id and facts.deployed and is_current(facts):
+            self._relabelled = facts.run_id
+        return self._relabelled != facts.run_id
 
     async def _publish(self, publisher: Publisher) -> None:
         """Reports the forwards to Skaffold after each change of the board, which includes all changes of Skaffold."""
